@@ -1,0 +1,46 @@
+# One definition of every task: people, hooks and CI call these targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+.DEFAULT_GOAL := help
+.PHONY: run test check format bench browser help clean
+
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the dashboard needs (several GB the first time, some minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.runtime  ## Set up if needed and serve the dashboard on http://127.0.0.1:8501 (PORT=...)
+	@$(BIN)/python -m streamlit run app.py --server.port $(PORT)
+
+test: $(VENV)/.development  ## Set up if needed and run the test suite (without the browser)
+	@$(BIN)/python -m pytest
+
+browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIUM_PATH=...)
+	@$(BIN)/python -m pytest -m browser tests/e2e
+
+check: $(VENV)/.development  ## Format, lint, floors of the library, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+format: $(VENV)/.development  ## Write the format and the fixable lint
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.development  ## Measure: ratios in one run on this machine
+	@$(BIN)/python -m tests.benchmarks
+
+clean:  ## Remove the virtual environment and tool caches (data stays)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'

@@ -1,0 +1,35 @@
+"""Every test works in an empty home, without a network and without anybody's downloaded weights."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+OFFLINE = Path(__file__).parent / "offline"
+
+
+def _block_network() -> None:
+    """Block this process now, and every child process through PYTHONPATH (see tests/offline/sitecustomize.py)."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *(path for path in paths if path)])
+    spec = importlib.util.spec_from_file_location("transferscope_offline", OFFLINE / "sitecustomize.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["transferscope_offline"] = module
+    spec.loader.exec_module(module)
+
+
+_block_network()
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("TRANSFERSCOPE_ALLOWED_ROOTS", None)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty TRANSFERSCOPE_HOME and TORCH_HOME of the test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(folder))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
+    return folder
