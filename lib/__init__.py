@@ -1,0 +1,1 @@
+"""Transfer learning across image domains. Importing this package costs nothing."""

@@ -1,0 +1,56 @@
+"""Strict tables from a name to its specification: duplicates raise, unknown names say what is known."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from lib.errors import UserError
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """The key in the table."""
+        ...
+
+
+Spec = TypeVar("Spec", bound=Named)
+
+
+class Registry(Generic[Spec]):
+    """An ordered table of specifications; `kind` is the word its error messages use, such as "backbone"."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._specs: dict[str, Spec] = {}
+
+    def add(self, spec: Spec) -> Spec:
+        """Enter a specification; raises ValueError if the name is taken."""
+        if spec.name in self._specs:
+            raise ValueError(f"The {self.kind} {spec.name!r} is in the table already; choose another name.")
+        self._specs[spec.name] = spec
+        return spec
+
+    def get(self, name: str) -> Spec:
+        """Return the specification of that name; raises UserError with the nearest and all known names."""
+        if name in self._specs:
+            return self._specs[name]
+        near = difflib.get_close_matches(name, self._specs, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"Unknown {self.kind} {name!r}.{hint} Choose one of: {', '.join(self._specs)}.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names in the order of entry."""
+        return tuple(self._specs)
+
+    def __iter__(self) -> Iterator[Spec]:
+        return iter(self._specs.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def __len__(self) -> int:
+        return len(self._specs)

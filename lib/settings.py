@@ -1,0 +1,96 @@
+"""Where things are kept, limits, and telemetry off. Reads the environment at each call."""
+
+import os
+from pathlib import Path
+
+from lib.errors import UserError
+
+# Nothing here reports to anybody. Must be set before mlflow or streamlit are imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+# Children that import from the current folder must find this project first.
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+DEFAULT_STORE_SIDE_PX = 384
+DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_DATASET = "synthetic-fundus"
+
+MAX_IMAGE_PIXELS = 50_000_000
+MAX_FILE_BYTES = 50 * 2**20
+MAX_UPLOAD_FILES = 500
+MAX_ARCHIVE_BYTES = 500 * 2**20
+MAX_ARCHIVE_RATIO = 100
+DECODE_TIMEOUT_S = 5.0
+DECODER_MEMORY_MIB = 4096
+
+HEARTBEAT_INTERVAL_S = 1.0
+HEARTBEAT_STALE_S = 30.0
+CHECKPOINT_INTERVAL_S = 30.0
+
+
+def home() -> Path:
+    """The folder for everything made at run time: TRANSFERSCOPE_HOME, by default `data/` of the project."""
+    return Path(os.environ.get("TRANSFERSCOPE_HOME") or PROJECT_ROOT / "data").expanduser().resolve()
+
+
+def datasets_dir() -> Path:
+    """Imported data sets, one folder each."""
+    return _made(home() / "datasets")
+
+
+def cache_dir() -> Path:
+    """Feature caches and `doctor.json`; may be deleted at any time."""
+    return _made(home() / "cache")
+
+
+def runs_dir() -> Path:
+    """Run folders, the MLflow database and the job table."""
+    return _made(home() / "runs")
+
+
+def trash_dir() -> Path:
+    """What was deleted and can be restored."""
+    return _made(home() / "trash")
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, by default an SQLite file below `runs_dir()`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir() / 'mlflow.db'}"
+
+
+def torch_hub_dir() -> Path:
+    """Where torch keeps downloaded weights (same rule as torch.hub.get_dir, without importing torch)."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return Path(os.environ.get("TORCH_HOME") or default).expanduser() / "hub"
+
+
+def allowed_roots() -> tuple[Path, ...]:
+    """Folders below which paths typed into the dashboard are accepted.
+
+    TRANSFERSCOPE_ALLOWED_ROOTS (separated like PATH), by default the start directory and its parent, the home and the
+    data folder.
+    """
+    given = os.environ.get("TRANSFERSCOPE_ALLOWED_ROOTS")
+    if given:
+        return tuple(Path(part).expanduser().resolve() for part in given.split(os.pathsep) if part)
+    start = Path.cwd().resolve()
+    return tuple(dict.fromkeys((start, start.parent, Path.home().resolve(), home())))
+
+
+def check_allowed(path: str | Path) -> Path:
+    """Resolve a path typed into the dashboard; raises UserError if it lies below none of the allowed roots."""
+    resolved = Path(path).expanduser().resolve()
+    roots = allowed_roots()
+    # A root of "/" (a server started in the root directory, or its parent) would allow everything.
+    if any(resolved.is_relative_to(root) for root in roots if root != Path(root.anchor)):
+        return resolved
+    listed = ", ".join(str(root) for root in roots if root != Path(root.anchor))
+    raise UserError(
+        f"The folder {resolved} is outside the allowed folders ({listed}). Move the images below one of them, "
+        "or start the dashboard with TRANSFERSCOPE_ALLOWED_ROOTS set."
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
