@@ -1,0 +1,130 @@
+"""What lies in the library: list, open, delete, restore. A data set is a folder below `datasets_dir()`."""
+
+import difflib
+import hashlib
+import logging
+import re
+import shutil
+import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
+from lib.data.sources.layout import shown
+from lib.errors import UserError
+from lib.settings import datasets_dir, trash_dir
+
+_MAX_NAME_LENGTH = 48  # four bytes a letter and a key for the trash still fit into a file name of 255 bytes
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """One line of the library."""
+
+    name: str
+    title: str
+    num_images: int
+    num_classes: int
+    version: str
+    num_left_out: int
+    size_mib: float
+    is_medical: bool
+    domain: str
+
+
+def list_datasets() -> list[DatasetSummary]:
+    """All readable data sets by name; one whose description is broken is logged and left out."""
+    return [_summary(description) for description in descriptions()]
+
+
+def open_dataset(name: str) -> Dataset:
+    """Open a data set by its name; raises UserError if there is none or it is damaged."""
+    return Dataset(dataset_folder(name))
+
+
+def dataset_folder(name: str) -> Path:
+    """The folder of a data set, damaged or not; raises UserError with the nearest and all names if there is none."""
+    known = [folder.name for folder in _folders()]
+    if name in known:
+        return datasets_dir() / name
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    at_hand = f"At hand: {', '.join(known)}." if known else "Import one: python -m lib datasets import FOLDER."
+    raise UserError(f"There is no data set (and no folder) {shown(name)!r}.{hint} {at_hand}")
+
+
+def delete_dataset(name: str) -> str:
+    """Move a data set to the trash; returns the key for `restore_dataset`."""
+    folder = dataset_folder(name)
+    key = f"dataset-{name}-{time.time_ns():x}"
+    shutil.move(folder, trash_dir() / key)
+    return key
+
+
+def restore_dataset(key: str) -> Dataset:
+    """Bring a deleted data set back; raises UserError if the key is unknown or its name is taken again."""
+    folder = trash_dir() / key
+    if key != Path(key).name or not key.startswith("dataset-") or not folder.is_dir():
+        raise UserError(f"There is no deleted data set {shown(key)!r}; the key is what the deletion printed.")
+    name = key.removeprefix("dataset-").rpartition("-")[0]
+    target = datasets_dir() / name
+    if target.exists():
+        raise UserError(f"The name {name!r} is taken by another data set now; delete that one first.")
+    shutil.move(folder, target)
+    return Dataset(target)
+
+
+def descriptions() -> Iterator[dict[str, Any]]:
+    """The readable descriptions by name."""
+    for folder in _folders():
+        try:
+            description = read_description(folder)
+            _summary(description)
+        except (UserError, KeyError, TypeError) as error:
+            _log.warning("Data set %s is passed over: %s", folder.name, error)
+            continue
+        yield description
+
+
+def is_taken(name: str) -> bool:
+    """Whether anything in the library has that name."""
+    return name == as_name(name) and (datasets_dir() / name).exists()
+
+
+def as_name(text: str) -> str:
+    """Turn a folder's name into a name for the library: letters, digits, "-", "_" and "."; never empty."""
+    normal = unicodedata.normalize("NFC", shown(text))
+    return re.sub(r"[^\w.-]+", "-", normal).strip("-.")[:_MAX_NAME_LENGTH] or "dataset"
+
+
+def library_lock(key: str) -> FileLock:
+    """A lock between processes for work on one source or name."""
+    folder = datasets_dir() / ".locks"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+
+
+def _folders() -> list[Path]:
+    folders = (path for path in datasets_dir().iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folders if (path / DESCRIPTION_FILE).is_file())
+
+
+def _summary(description: dict[str, Any]) -> DatasetSummary:
+    spec = description["spec"]
+    return DatasetSummary(
+        name=spec["name"],
+        title=spec["title"],
+        num_images=description["num_images"],
+        num_classes=len(spec["class_names"]),
+        version=description["version"],
+        num_left_out=description["num_left_out"],
+        size_mib=sum(description["num_bytes"].values()) / 2**20,
+        is_medical=spec["is_medical"],
+        domain=spec["domain"],
+    )

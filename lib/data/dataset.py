@@ -1,0 +1,153 @@
+"""An imported data set: one table, one memory-mapped store of square images, one description."""
+
+import io
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.atomic import read_json, sha256_of_file
+from lib.data.specs import DatasetSpec
+from lib.data.splits import assign_splits
+from lib.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DESCRIPTION_FILE = "dataset.json"
+TABLE_FILE = "table.parquet"
+LEFT_OUT_FILE = "left_out.parquet"
+PIXELS_FILE = "pixels.bin"
+STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
+
+
+class Dataset:
+    """Reads one data set of the library; cheap to open, the table and the pixels are read when asked for.
+
+    `table` has one row an image: image_id, path (relative to the source), target, split (the folders' own, "" if none),
+    group_id, laterality, flags (what the decoder noticed), mask_path, width, height (of the original, upright),
+    num_bytes, crop_left, crop_top, crop_right, crop_bottom (the stored square in the original's pixels).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.description = read_description(folder)
+        self.spec = DatasetSpec.from_dict(self.description["spec"])
+        self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
+        for name, num_bytes in self.description["num_bytes"].items():
+            path = folder / name
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != num_bytes:
+                found = "is missing" if actual is None else f"has {actual} bytes instead of {num_bytes}"
+                raise UserError(
+                    f"The data set {self.spec.name!r} is damaged: {path} {found}; delete it and import it again."
+                )
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {self.num_images} images, {self.spec.num_classes} classes, {self.version})"
+
+    @property
+    def name(self) -> str:
+        """The name in the library."""
+        return self.spec.name
+
+    @property
+    def version(self) -> str:
+        """A hash of pixels, targets, fixed splits and groups."""
+        return str(self.description["version"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the targets."""
+        return self.spec.class_names
+
+    @property
+    def num_images(self) -> int:
+        """How many images there are, bad ones and duplicates left out."""
+        return int(self.description["num_images"])
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row an image; see the class."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / TABLE_FILE)
+
+    @cached_property
+    def left_out(self) -> "pd.DataFrame":
+        """Columns path and reason: every file of the source that is not in the table."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / LEFT_OUT_FILE)
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """Memory-mapped, read-only uint8 (N, S, S, 3); row i belongs to row i of the table."""
+        side = self.spec.store_side_px
+        return np.memmap(self.folder / PIXELS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, 3))
+
+    def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
+        """Return "train", "val" or "test" for each row; see `assign_splits`."""
+        key = (split_seed, num_folds, fold)
+        if key not in self._splits:
+            table = self.table
+            self._splits[key] = assign_splits(
+                table["target"].to_numpy(),
+                table["group_id"].to_numpy(),
+                table["split"].to_numpy(),
+                split_seed=split_seed,
+                num_folds=num_folds,
+                fold=fold,
+                class_names=self.class_names,
+            )
+        return self._splits[key].copy()
+
+    def indices(self, image_ids: Sequence[str]) -> np.ndarray:
+        """Rows of those images, int64, in that order; raises UserError on an unknown one."""
+        unknown = [image_id for image_id in image_ids if image_id not in self._rows]
+        if unknown:
+            raise UserError(
+                f"The data set {self.name!r} (version {self.version}) has no image {unknown[0]!r}; it may come from "
+                "another version of it."
+            )
+        return np.array([self._rows[image_id] for image_id in image_ids], dtype=np.int64)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.table["image_id"])}
+
+    def thumbnail(self, row: int, size_px: int = 160) -> bytes:
+        """One image as JPEG bytes of at most `size_px` a side."""
+        from PIL import Image
+
+        image = Image.fromarray(np.asarray(self.pixels[row]))
+        side = min(size_px, self.spec.store_side_px)
+        written = io.BytesIO()
+        image.resize((side, side), Image.Resampling.BICUBIC).save(written, "JPEG", quality=87)
+        return written.getvalue()
+
+    def verify(self) -> None:
+        """Compare all checksums (reads every byte); raises UserError naming the damaged file."""
+        for name, expected in self.description["sha256"].items():
+            if sha256_of_file(self.folder / name) != expected:
+                raise UserError(
+                    f"The data set {self.name!r} is damaged: the checksum of {self.folder / name} is wrong; delete it "
+                    "and import it again."
+                )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `dataset.json`; raises UserError if it is missing, broken or of a newer format."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        description = read_json(path)
+        version, _ = int(description["format_version"]), description["spec"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}); delete the data set and import it again."
+        ) from None
+    if version > 1:
+        raise UserError(f"{path} has format {version}, newer than 1; update the program.")
+    return description

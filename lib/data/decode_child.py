@@ -1,0 +1,87 @@
+"""The decoder's child process: reads requests from standard input, answers on standard output, one at a time.
+
+Memory, CPU time and file sizes are limited here, so that a hostile file costs this process and nothing else. Imports
+Pillow and numpy only.
+"""
+
+import hashlib
+import json
+import math
+import os
+import resource
+import signal
+import stat
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from lib.data.images import decode_bytes, image_size
+from lib.errors import BadImage
+from lib.settings import DECODE_TIMEOUT_S, DECODER_MEMORY_MIB, MAX_FILE_BYTES
+
+LENGTHS = struct.Struct(">II")  # bytes of the JSON header, bytes of the payload behind it
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    # A C library that prints would garble the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _limit(resource.RLIMIT_AS, DECODER_MEMORY_MIB * 2**20)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _send(answers, {"ready": True})
+    while lengths := requests.read(LENGTHS.size):
+        header_bytes, payload_bytes = LENGTHS.unpack(lengths)
+        request = json.loads(requests.read(header_bytes))
+        payload = requests.read(payload_bytes)
+        # Computing time, not the clock's: a busy machine must not turn good images into bad ones.
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + DECODE_TIMEOUT_S))
+        try:
+            _send(answers, *_answer(request, payload))
+        except BadImage as error:
+            _send(answers, {"bad": str(error)})
+        except MemoryError:
+            _send(answers, {"bad": "Decoding the image needs too much memory."})
+
+
+def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+    data = _read(payload) if request["is_path"] else payload
+    if request["probe"]:
+        width, height = image_size(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return {"width": width, "height": height, "num_bytes": len(data), "sha256": digest}, b""
+    image = decode_bytes(data, side_px=request["side_px"], crop_policy=request["crop_policy"])
+    header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
+    return header, image.pixels.tobytes()
+
+
+def _read(path: bytes) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (a path of bytes)
+            raise BadImage("This is not an ordinary file.")
+        with open(path, "rb") as opened:  # noqa: PTH123
+            return opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadImage(f"The file cannot be read ({error.strerror or type(error).__name__}).") from None
+
+
+def _send(answers: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
+    encoded = json.dumps(header).encode()
+    answers.write(LENGTHS.pack(len(encoded), len(payload)) + encoded)
+    answers.write(payload)
+    answers.flush()
+
+
+def _limit(what: int, value: int) -> None:
+    # Some systems (macOS) refuse some limits; the parent's time limit holds in any case.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(what, (value, resource.getrlimit(what)[1]))
+
+
+if __name__ == "__main__":
+    main()

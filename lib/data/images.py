@@ -1,0 +1,241 @@
+"""From the bytes of one untrusted file to one square of pixels. Pure; runs in the decoder's child process.
+
+Pillow only, with a list of allowed formats: torchvision's decoder can crash the process on malformed PNG files.
+"""
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lib.data.crops import Box, center_square, retina_box
+from lib.data.specs import check_crop_policy
+from lib.errors import BadImage
+from lib.settings import MAX_FILE_BYTES, MAX_IMAGE_PIXELS
+
+# MPO is what many phones write: a JPEG file with a second picture behind the first.
+ALLOWED_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "HEIF")
+FORMATS_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF or HEIC"
+MIN_SIDE_PX = 8
+
+# Checked again by Pillow inside its readers, where a GIF may announce one size and hold another.
+Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+
+# What else lies under an image's name, by its first bytes in lower case.
+_KNOWN_STRANGERS = (
+    (b"<!doctype", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML or SVG text"),
+    (b"<svg", "an SVG drawing"),
+    (b"%pdf", "a PDF document"),
+    (b"%!ps", "an EPS document"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS document"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a compressed archive"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"\x00\x00\x00\x0cjp  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"dds ", "a DDS texture"),
+    (b"8bps", "a Photoshop document"),
+    (b"\x01\xda", "an SGI image"),
+)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of a file before its pixels are decoded; width and height are before any rotation."""
+
+    width: int
+    height: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """A square of pixels and where it lay.
+
+    `pixels` is uint8 (S, S, 3); `width` and `height` are the original's after its EXIF rotation, and `box` is
+    (left, top, right, bottom) in those pixels; a retina's box may reach beyond the image.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+    box: Box
+    notices: tuple[str, ...] = ()
+
+
+def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage:
+    """Decode the first frame, upright, as RGB on white, cropped by the policy and resized to `side_px`.
+
+    Raises BadImage with one plain reason, whatever Pillow says.
+    """
+    check_crop_policy(crop_policy)
+    with _plain_reasons():
+        image = _open(data)
+        full_size = image.size
+        # Lets libjpeg leave out what will not be seen: four times as fast on a camera's photograph.
+        image.draft(None, (2 * side_px, 2 * side_px))
+        image.load()
+        notices = _frame_notice(image)
+        loaded_size = image.size
+        _turn_upright(image, notices)
+        if image.size != loaded_size:
+            full_size = full_size[::-1]
+        image = _to_rgb(image, notices)
+        box = _box(image, full_size, crop_policy, notices)
+        pixels = np.array(_cut(image, box, full_size, side_px))
+        return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices))
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height as the header says, before any rotation; raises BadImage."""
+    with _plain_reasons():
+        return _open(data).size
+
+
+class _plain_reasons:  # noqa: N801  (reads as a statement: with _plain_reasons())
+    """Turns warnings about bombs into errors and every exception into a BadImage."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")  # "corrupt EXIF data" and such: the pixels are what counts
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._warnings.__exit__(None, None, None)
+        if isinstance(error, Exception) and not isinstance(error, BadImage):
+            raise BadImage(_reason(error)) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise BadImage("The file is empty (0 bytes).")
+    if len(data) > MAX_FILE_BYTES:
+        raise BadImage(f"The file has {len(data) / 2**20:.0f} MiB; at most {MAX_FILE_BYTES // 2**20} MiB are read.")
+    if data[4:8] == b"ftyp":
+        _allow_heif()
+    try:
+        image = Image.open(io.BytesIO(data), formats=[name for name in ALLOWED_FORMATS if name in _readable()])
+    except UnidentifiedImageError:
+        raise BadImage(_why_unidentified(data)) from None
+    width, height = image.size
+    if width * height > MAX_IMAGE_PIXELS:
+        raise BadImage(f"The image has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS:,} are read.")
+    if min(width, height) < MIN_SIDE_PX:
+        raise BadImage(f"The image has only {width} x {height} pixels; at least {MIN_SIDE_PX} a side are needed.")
+    return image
+
+
+def _allow_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+
+
+def _readable() -> set[str]:
+    Image.init()
+    return set(Image.OPEN)
+
+
+def _why_unidentified(data: bytes) -> str:
+    start = data[:256].lstrip().lower()
+    if start.startswith((b"\xff\xd8", b"\x89png", b"gif8", b"bm", b"ii*\x00", b"mm\x00*")):
+        return "The file begins like an image but its header is damaged."
+    known = next((what for magic, what in _KNOWN_STRANGERS if start.startswith(magic)), None)
+    if data[128:132] == b"DICM":
+        known = "a DICOM image"
+    elif data[4:12] in (b"ftypavif", b"ftypavis"):
+        known = "an AVIF image"
+    return f"The file is {known}, not {FORMATS_TEXT}." if known else f"The file is not {FORMATS_TEXT}."
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"The image announces more than {MAX_IMAGE_PIXELS:,} pixels."
+    if isinstance(error, MemoryError):
+        return "Decoding the image needs too much memory."
+    text = " ".join(str(error).split())
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "The image is cut off: its file ends too early."
+    detail = "".join(letter for letter in text if letter.isprintable())[:100] or type(error).__name__
+    return f"The image is damaged ({detail})."
+
+
+def _frame_notice(image: Image.Image) -> list[str]:
+    if image.format not in ("GIF", "PNG", "WEBP", "TIFF"):  # the second picture of a phone's MPO is no animation
+        return []
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+        if frames > 1:
+            image.seek(0)
+            image.load()
+            return [f"first of {frames} frames"]
+    except Exception:  # noqa: BLE001, S110  (later frames may be damaged; the first is what is used)
+        pass
+    return []
+
+
+def _turn_upright(image: Image.Image, notices: list[str]) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # noqa: BLE001  (damaged EXIF data must not cost the photograph)
+        notices.append("EXIF orientation unreadable, taken as it is")
+
+
+def _to_rgb(image: Image.Image, notices: list[str]) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _scale_to_8_bits(image, notices)
+    if image.has_transparency_data or image.mode in ("RGBa", "La"):
+        image = image.convert("RGBA")
+        ground = Image.new("RGB", image.size, "white")
+        ground.paste(image, mask=image.getchannel("A"))
+        return ground
+    return image.convert("RGB")
+
+
+def _scale_to_8_bits(image: Image.Image, notices: list[str]) -> Image.Image:
+    """Scale by the range that the values use: 0..1, 8, 12 or 16 bits, else their own minimum and maximum."""
+    values = np.array(image, dtype=np.float32)  # changed in place below: 200 MB for the largest image
+    if image.mode == "F":
+        is_finite = np.isfinite(values)
+        if not is_finite.any():
+            raise BadImage("The image holds no finite value.")
+        least, most = float(values[is_finite].min()), float(values[is_finite].max())
+        np.nan_to_num(values, copy=False, nan=least, neginf=least, posinf=most)
+    low, high = float(values.min()), float(values.max())
+    tops = (1.0, 255.0, 4095.0, 65535.0) if image.mode == "F" else (255.0, 4095.0, 65535.0)
+    first, last = next(((0.0, top) for top in tops if low >= 0 and high <= top), (low, high))
+    values -= first
+    values *= 255.0 / max(last - first, 1e-12)
+    values += 0.5
+    if last != 255.0:
+        notices.append(f"values {first:g} to {last:g} scaled to 8 bits")
+    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8)).convert("RGB")
+
+
+def _box(image: Image.Image, full_size: tuple[int, int], crop_policy: str, notices: list[str]) -> Box:
+    """The square to keep, in pixels of the original, of which `image` may be a reduced copy."""
+    if crop_policy == "retina_box":
+        found = retina_box(image)
+        if found:
+            scale = full_size[0] / image.width
+            left, top, side = round(found[0] * scale), round(found[1] * scale), round((found[2] - found[0]) * scale)
+            return left, top, left + side, top + side
+        notices.append("no retina found, centre square taken")
+    return center_square(*full_size)
+
+
+def _cut(image: Image.Image, box: Box, full_size: tuple[int, int], side_px: int) -> Image.Image:
+    scale_x, scale_y = image.width / full_size[0], image.height / full_size[1]
+    left, top, right, bottom = box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y
+    # Cut at whole pixels first: a crop fills black in beyond the edges, and keeps what lies outside out of the filter.
+    first_x, first_y = math.floor(left), math.floor(top)
+    cut = image.crop((first_x, first_y, math.ceil(right), math.ceil(bottom)))
+    inside = (left - first_x, top - first_y, right - first_x, bottom - first_y)
+    return cut.resize((side_px, side_px), Image.Resampling.BICUBIC, box=inside)

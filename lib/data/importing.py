@@ -1,0 +1,166 @@
+"""Brings a folder of images into the library, once; again only when the folder or the choices changed."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.data.catalog import as_name, descriptions, is_taken, library_lock, open_dataset
+from lib.data.dataset import Dataset, read_description
+from lib.data.sources.folder import FolderScan, scan_folder
+from lib.data.sources.layout import existing_folder, has_image_suffix, shown
+from lib.data.staging import staging_folder
+from lib.data.store_writer import ImportOptions, num_decoders, write_dataset
+from lib.errors import UserError
+from lib.progress import Progress, ignore_progress
+from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, datasets_dir
+
+
+@dataclass(frozen=True)
+class ImportEstimate:
+    """What an import will take: files to decode, disk (at most) and about how long."""
+
+    num_files: int
+    store_mib: float
+    seconds: float
+
+
+def import_folder(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    group_column: str | None = None,
+    store_side_px: int = DEFAULT_STORE_SIDE_PX,
+    crop_policy: str = "center_square",
+    spec_changes: dict[str, Any] | None = None,
+    check_splits: bool = True,
+    progress: Progress = ignore_progress,
+) -> Dataset:
+    """Import a folder of one sub-folder per class; unchanged and with the same options, it is only opened.
+
+    `spec_changes` sets fields of the `DatasetSpec`, such as title or is_ordinal. Without `check_splits` a class may
+    have fewer images than training needs. Raises UserError if the folder or the name will not do.
+    """
+    if name is not None and name != as_name(name):
+        raise UserError(
+            f"The name {shown(name)!r} cannot be used; take at most 48 letters, digits, '-', '_' and '.', such as "
+            f"{as_name(name)!r}."
+        )
+    if name == DEFAULT_DATASET:
+        raise UserError(f"The name {name!r} is kept for the generated data set; choose another.")
+    options = ImportOptions(group_column, store_side_px, crop_policy, dict(spec_changes or {}))
+    scan = scan_folder(path, group_column=group_column)
+    return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
+
+
+def resolve_dataset(
+    name_or_path: str | Path, *, check_splits: bool = True, progress: Progress = ignore_progress
+) -> Dataset:
+    """Open a data set by its name, or else import the folder of that path.
+
+    A folder is imported once, and again only after its listing (paths, sizes, times) changed; then with the options of
+    its last import. Raises UserError as `open_dataset`, `scan_folder` and `import_folder` do.
+    """
+    text = os.fspath(name_or_path)
+    if not text.strip():
+        raise UserError("No data set was given; give a name from the library or the path of a folder.")
+    if isinstance(name_or_path, str) and not set(text) & {os.sep, "~"} and (is_taken(text) or not Path(text).exists()):
+        return open_dataset(text)
+    previous = _imported_from(str(existing_folder(text)), None)
+    options = ImportOptions(**previous["options"]) if previous else ImportOptions()
+    scan = scan_folder(text, group_column=options.group_column)
+    name = previous["spec"]["name"] if previous else None
+    return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
+
+
+def estimate_import(path: str | Path, *, store_side_px: int = DEFAULT_STORE_SIDE_PX) -> ImportEstimate:
+    """Estimate disk and time of an import from the folder's listing."""
+    entries = scan_folder(path).entries
+    # Measured on one core: 4 ms a small photograph, 40 MB of large JPEG files a second, 1 s to start.
+    seconds = 1.0 + sum(0.004 + entry.num_bytes / 40e6 for entry in entries) / num_decoders(len(entries))
+    return ImportEstimate(len(entries), len(entries) * store_side_px**2 * 3 / 2**20, seconds)
+
+
+def import_scan(
+    scan: FolderScan,
+    *,
+    name: str | None,
+    options: ImportOptions,
+    source: str = "",
+    check_splits: bool = True,
+    progress: Progress = ignore_progress,
+) -> Dataset:
+    """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
+    source = source or str(scan.folder)
+    listing = _listing(scan)
+    with library_lock(source):
+        previous = _imported_from(source, name)
+        if previous and previous["listing"] == listing and previous["options"] == options.to_dict():
+            dataset = open_dataset(previous["spec"]["name"])
+            if check_splits and not previous["has_checked_splits"]:
+                dataset.split(0)
+            return dataset
+        name = name or (previous["spec"]["name"] if previous else _free_name(scan.folder))
+        _refuse_taken(name, source)
+        with staging_folder() as staging:
+            written = staging / "dataset"
+            written.mkdir()
+            write_dataset(
+                scan,
+                written,
+                name=name,
+                source=source,
+                listing=listing,
+                options=options,
+                check_splits=check_splits,
+                progress=progress,
+            )
+            _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
+            _publish(written, datasets_dir() / name, staging / "replaced")
+    return open_dataset(name)
+
+
+def _listing(scan: FolderScan) -> str:
+    facts: list[tuple[Any, ...]] = [
+        (entry.relative, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
+        for entry in scan.entries
+    ]
+    facts += [(item.path, item.reason) for item in scan.left_out if has_image_suffix(item.path)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _imported_from(source: str, name: str | None) -> dict[str, Any] | None:
+    """The newest data set from that source (of that name, if given)."""
+    found = [d for d in descriptions() if d.get("source") == source and name in (None, d["spec"]["name"])]
+    return max(found, key=lambda description: description["created_s"], default=None)
+
+
+def _free_name(folder: Path) -> str:
+    name = as_name(folder.name)
+    if name == DEFAULT_DATASET or is_taken(name):
+        name = f"{name[:40]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
+    return name
+
+
+def _refuse_taken(name: str, source: str) -> None:
+    if is_taken(name):
+        owner = read_description(datasets_dir() / name).get("source")
+        if owner != source:
+            raise UserError(
+                f"The name {name!r} is taken by the data set from {owner}; choose another or delete that one."
+            )
+
+
+def _publish(written: Path, target: Path, replaced: Path) -> None:
+    """Put the new data set in place; a reader that has the old one mapped keeps it until it lets go."""
+    if target.exists():
+        target.rename(replaced)
+    try:
+        written.rename(target)
+    except OSError:
+        if replaced.exists():
+            shutil.move(replaced, target)
+        raise

@@ -1,0 +1,177 @@
+"""Who trains, who validates, who tests: stratified by class, and a group (a patient) never crosses.
+
+A split belongs to the data set and its `split_seed`, apart from the training seed, so that runs can be compared image
+by image.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lib.errors import UserError
+
+TRAIN, VAL, TEST = "train", "val", "test"
+_HELD_OUT_PARTS = 5  # test is a fifth of all, validation a fifth of the rest
+_ATTEMPTS = 10
+
+
+def assign_splits(
+    targets: np.ndarray,
+    groups: np.ndarray | None,
+    fixed: np.ndarray | None,
+    *,
+    split_seed: int,
+    num_folds: int | None = None,
+    fold: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Return "train", "val" or "test" for each image.
+
+    `targets` (N,) are classes from 0, `groups` (N,) patients or the like ("" or None: each image stands alone), `fixed`
+    (N,) the splits that the source's folders give ("" where none). All three fixed splits stay as they are; train and
+    val without test make val the test set; what is missing is carved from train. With `num_folds` the test sets of
+    folds 0 ... K-1 are disjoint, cover all images and pay no heed to `fixed`.
+    Raises UserError if a class has too few images or groups, or a group lies on both sides of a fixed split.
+    """
+    targets = np.asarray(targets)
+    names = list(class_names) if class_names is not None else [f"class {k}" for k in range(int(targets.max()) + 1)]
+    carver = _Carver(targets, _as_numbers(groups, len(targets)), names, split_seed)
+    if num_folds is not None:
+        return carver.fold(num_folds, fold or 0)
+    given = np.full(len(targets), "", dtype="<U5") if fixed is None else np.asarray(fixed).astype("<U5")
+    kinds = set(given.tolist()) - {""}
+    if len(kinds) < 2:  # a lone train/ or test/ folder says nothing
+        return carver.from_all()
+    if TRAIN not in kinds:
+        raise UserError("The folder has val/ and test/ but no train/; add a train/ folder or remove both.")
+    return carver.from_fixed(given, kinds)
+
+
+class _Carver:
+    """Holds what every way of splitting needs; `units` numbers the groups, one number an image where there are none."""
+
+    def __init__(self, targets: np.ndarray, units: np.ndarray, class_names: list[str], seed: int) -> None:
+        self.targets, self.units, self.class_names, self.seed = targets, units, class_names, seed
+        self.is_grouped = len(np.unique(units)) < len(units)
+
+    def from_all(self) -> np.ndarray:
+        """Test, validation and training from scratch."""
+        everyone = np.arange(len(self.targets))
+        self._require(everyone, 3, "one each to train, validate and test")
+        splits = np.full(len(self.targets), TRAIN, dtype="<U5")
+        test = self._hold_out(everyone, self.seed, keep=2)
+        splits[test] = TEST
+        splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed, keep=1)] = VAL
+        return splits
+
+    def from_fixed(self, given: np.ndarray, kinds: set[str]) -> np.ndarray:
+        """Honour the folders' own split."""
+        splits = given.copy()
+        splits[splits == ""] = TRAIN
+        if TEST not in kinds:
+            splits[splits == VAL] = TEST
+        needed, why = (
+            (1, "at least one to train") if kinds >= {TRAIN, VAL, TEST} else (2, "one each to train and validate")
+        )
+        self._refuse_crossing(splits)
+        self._require(np.flatnonzero(splits == TRAIN), needed, why, where=" in train/")
+        if VAL not in splits:
+            splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed, keep=1)] = VAL
+        return splits
+
+    def fold(self, num_folds: int, fold: int) -> np.ndarray:
+        """The split of one of K folds."""
+        if not 0 <= fold < num_folds:
+            raise UserError(f"There is no fold {fold} of {num_folds}; folds count from 0 to {num_folds - 1}.")
+        everyone = np.arange(len(self.targets))
+        self._require(everyone, max(3, num_folds), f"one for each of {num_folds} folds and three at least")
+        for tests in self._partitions(everyone, num_folds, self.seed):
+            if all(self._covers(everyone, test, keep=2) for test in tests):
+                break
+        else:
+            raise UserError(f"{self._unlucky()} Use fewer folds than {num_folds}.")
+        splits = np.full(len(self.targets), TRAIN, dtype="<U5")
+        splits[tests[fold]] = TEST
+        splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed + fold, keep=1)] = VAL
+        return splits
+
+    def _hold_out(self, pool: np.ndarray, seed: int, *, keep: int) -> np.ndarray:
+        """Indices of about a fifth of `pool` with every class, leaving `keep` groups a class at least.
+
+        Where a fifth cannot hold every class (three patients a class), a quarter, a third or a half is taken.
+        """
+        for parts in range(_HELD_OUT_PARTS, 1, -1):
+            for candidates in self._partitions(pool, parts, seed):
+                good = [held for held in candidates if self._covers(pool, held, keep=keep)]
+                if good:
+                    return min(good, key=lambda held: self._imbalance(pool, held, 1 / parts))
+        raise UserError(f"{self._unlucky()} Add images of the rare classes, or import without the group column.")
+
+    def _partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
+        """Seeded ways to cut `pool` into stratified parts, no group in two of them."""
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+        targets, units = self.targets[pool], self.units[pool]
+        if np.bincount(targets).max() < parts or len(np.unique(units)) < parts:
+            return
+        splitter = StratifiedGroupKFold if self.is_grouped else StratifiedKFold
+        for attempt in range(_ATTEMPTS):
+            cut = splitter(parts, shuffle=True, random_state=seed + 1009 * attempt)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # "least populated class": checked by the caller
+                yield [pool[held] for _, held in cut.split(pool, targets, units)]
+
+    def _covers(self, pool: np.ndarray, held: np.ndarray, *, keep: int) -> bool:
+        present = np.unique(self.targets[pool])
+        rest = np.setdiff1d(pool, held, assume_unique=True)
+        return np.array_equal(np.unique(self.targets[held]), present) and bool(
+            (self._groups_a_class(rest)[present] >= keep).all()
+        )
+
+    def _imbalance(self, pool: np.ndarray, held: np.ndarray, share: float) -> float:
+        num_classes = len(self.class_names)
+        total = np.bincount(self.targets[pool], minlength=num_classes)
+        taken = np.bincount(self.targets[held], minlength=num_classes)
+        return float(np.abs(taken / np.maximum(total, 1) - share)[total > 0].sum())
+
+    def _groups_a_class(self, pool: np.ndarray) -> np.ndarray:
+        pairs = np.unique(np.stack([self.targets[pool], self.units[pool]]), axis=1)
+        return np.bincount(pairs[0], minlength=len(self.class_names))
+
+    def _require(self, pool: np.ndarray, needed: int, why: str, *, where: str = "") -> None:
+        counts = self._groups_a_class(pool)
+        scarcest = int(np.argmin(counts))
+        if counts[scarcest] < needed:
+            what = "group" if self.is_grouped else "image"
+            has = f"{counts[scarcest]} {what}{'' if counts[scarcest] == 1 else 's'}"
+            raise UserError(
+                f"Class {self.class_names[scarcest]!r} has {has}{where}; at least {needed} are needed ({why}). "
+                "Add images of it or leave the class out."
+            )
+
+    def _refuse_crossing(self, splits: np.ndarray) -> None:
+        if not self.is_grouped:
+            return
+        pairs = np.unique(np.stack([self.units, np.unique(splits, return_inverse=True)[1]]), axis=1)
+        crossing = int((np.bincount(pairs[0]) > 1).sum())
+        if crossing:
+            raise UserError(
+                f"{crossing} groups (patients) have images in more than one of train/, val/ and test/, which would "
+                "make the test too easy. Move each group's images into one of them, or put all images under one folder "
+                "a class."
+            )
+
+    def _unlucky(self) -> str:
+        what = "groups" if self.is_grouped else "images"
+        return f"No split was found in which every class is trained, validated and tested: some have too few {what}."
+
+
+def _as_numbers(groups: np.ndarray | None, num_images: int) -> np.ndarray:
+    """Number the groups; an image without one gets a number of its own."""
+    if groups is None:
+        return np.arange(num_images)
+    named = np.asarray(groups, dtype=object)
+    numbers: dict[str, int] = {}
+    alone = iter(range(num_images, 2 * num_images))
+    return np.array([numbers.setdefault(str(g), len(numbers)) if g else next(alone) for g in named], dtype=np.int64)

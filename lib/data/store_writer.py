@@ -1,0 +1,235 @@
+"""Decodes a scanned folder once into table and pixel store, in a folder that appears whole or not at all."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.atomic import sha256_of_file, write_json
+from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
+from lib.data.decoder_pool import DecoderPool
+from lib.data.images import DecodedImage, ImageHeader
+from lib.data.sources.folder import FolderScan, LeftOut, SourceEntry
+from lib.data.specs import FORMAT_VERSION, DatasetSpec
+from lib.errors import BadImage, UserError
+from lib.progress import Progress, ignore_progress
+from lib.settings import DEFAULT_STORE_SIDE_PX
+
+MIN_STORE_SIDE_PX, MAX_STORE_SIDE_PX = 64, 2048
+_SPARE_DISK_BYTES = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person chose for an import; a repeated import of the same source uses it again."""
+
+    group_column: str | None = None
+    store_side_px: int = DEFAULT_STORE_SIDE_PX
+    crop_policy: str = "center_square"
+    spec_changes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not MIN_STORE_SIDE_PX <= self.store_side_px <= MAX_STORE_SIDE_PX:
+            raise UserError(
+                f"The store's side must be {MIN_STORE_SIDE_PX} to {MAX_STORE_SIDE_PX} px, not {self.store_side_px}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+@dataclass
+class _Kept:
+    """One file on its way into the store."""
+
+    entry: SourceEntry
+    header: ImageHeader
+    image: DecodedImage | None = None  # without its pixels, which are in the store
+
+
+def num_decoders(num_files: int) -> int:
+    """How many decoder processes an import uses: the cores at hand, at most eight, and one for each hundred files."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return max(1, min(8, cores, num_files // 100))  # to start one costs as much as to decode about a hundred files
+
+
+def write_dataset(
+    scan: FolderScan,
+    folder: Path,
+    *,
+    name: str,
+    source: str,
+    listing: str,
+    options: ImportOptions,
+    check_splits: bool = True,
+    progress: Progress = ignore_progress,
+) -> None:
+    """Write the data set of a scan into an empty `folder`.
+
+    Raises UserError if a class is left without images, the disk is too small or, with `check_splits`, a class has too
+    few images or groups to train, validate and test.
+    """
+    left_out = list(scan.left_out)
+    with DecoderPool(num_decoders(len(scan.entries)), crop_policy=options.crop_policy) as pool:
+        kept = _drop_duplicates(_read_headers(scan.entries, pool, left_out, progress), left_out)
+        _require_classes(scan, kept, left_out)
+        side = _store_side(kept, options.store_side_px)
+        _require_disk(folder, len(kept) * side * side * 3)
+        pool.side_px = side
+        kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
+    _require_classes(scan, kept, left_out)
+    spec = _spec(scan, name, side, options)
+    seen = _write_tables(kept, left_out, folder, {name: target for target, name in enumerate(scan.class_names)})
+    checksums = {file: sha256_of_file(folder / file) for file in STORED_FILES}
+    seen += [spec.class_names, spec.store_side_px, spec.crop_policy, checksums[PIXELS_FILE]]
+    description = {
+        "format_version": FORMAT_VERSION,
+        "spec": spec.to_dict(),
+        "version": hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16],
+        "num_images": len(kept),
+        "num_left_out": len(left_out),
+        "source": source,
+        "listing": listing,
+        "options": options.to_dict(),
+        "created_s": time.time(),
+        "has_checked_splits": check_splits,
+        "num_bytes": {file: (folder / file).stat().st_size for file in STORED_FILES},
+        "sha256": checksums,
+    }
+    write_json(folder / DESCRIPTION_FILE, description)
+    if check_splits:
+        Dataset(folder).split(0)
+
+
+def _read_headers(
+    entries: list[SourceEntry], pool: DecoderPool, left_out: list[LeftOut], progress: Progress
+) -> list[_Kept]:
+    found: list[_Kept | None] = [None] * len(entries)
+    for done, (index, header) in enumerate(pool.probe_many([entry.path for entry in entries]), start=1):
+        if isinstance(header, BadImage):
+            left_out.append(LeftOut(entries[index].relative, str(header)))
+        else:
+            found[index] = _Kept(entries[index], header)
+        progress(done, len(entries), "reading headers")
+    return [kept for kept in found if kept]
+
+
+def _drop_duplicates(kept: list[_Kept], left_out: list[LeftOut]) -> list[_Kept]:
+    """Keep one of each content; a test copy stays rather than a training copy, and contradicting labels all go."""
+    by_content: dict[str, list[_Kept]] = defaultdict(list)
+    for item in kept:
+        by_content[item.header.sha256].append(item)
+    rank = {"test": 0, "val": 1, "train": 2, "": 3}
+    stays = set()
+    for copies in by_content.values():
+        copies.sort(key=lambda item: rank[item.entry.split])  # stable: the first of a split stays first
+        first = copies[0]
+        if all(item.entry.class_name == first.entry.class_name for item in copies):
+            stays.add(id(first))
+            left_out += [LeftOut(item.entry.relative, f"same content as {first.entry.relative}") for item in copies[1:]]
+            continue
+        for item in copies:
+            other = next(twin for twin in copies if twin.entry.class_name != item.entry.class_name).entry.relative
+            left_out.append(LeftOut(item.entry.relative, f"same content as {other}, which is in another class"))
+    return [item for item in kept if id(item) in stays]
+
+
+def _require_classes(scan: FolderScan, kept: list[_Kept], left_out: list[LeftOut]) -> None:
+    missing = set(scan.class_names) - {item.entry.class_name for item in kept}
+    for class_name in scan.class_names:
+        if class_name in missing:
+            files = {entry.relative for entry in scan.entries if entry.class_name == class_name}
+            lost = next(item for item in left_out if item.path in files)
+            raise UserError(
+                f"Class {class_name!r} has no usable image (such as {lost.path}: {lost.reason.rstrip('.')}). "
+                "Repair its files or remove the folder."
+            )
+
+
+def _store_side(kept: list[_Kept], asked: int) -> int:
+    """No larger than the largest image's short side: enlarging all of them would only cost disk and time."""
+    largest = max(min(item.header.width, item.header.height) for item in kept)
+    return max(MIN_STORE_SIDE_PX, min(asked, largest))
+
+
+def _require_disk(folder: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes + _SPARE_DISK_BYTES:
+        raise UserError(
+            f"The pixel store needs {num_bytes / 2**20:,.0f} MiB but {folder.parent} has {free / 2**20:,.0f} MiB left; "
+            "free some space or choose a smaller store side."
+        )
+
+
+def _decode(
+    kept: list[_Kept], pool: DecoderPool, path: Path, *, left_out: list[LeftOut], progress: Progress
+) -> list[_Kept]:
+    """Fill the pixel store row by row as images come in, then close the gaps that bad images left."""
+    side = pool.side_px
+    store = np.memmap(path, dtype=np.uint8, mode="w+", shape=(len(kept), side, side, 3))
+    for done, (index, image) in enumerate(pool.decode_many([item.entry.path for item in kept]), start=1):
+        if isinstance(image, BadImage):
+            left_out.append(LeftOut(kept[index].entry.relative, str(image)))
+        else:
+            store[index] = image.pixels
+            kept[index].image = dataclasses.replace(image, pixels=np.empty(0, np.uint8))
+        progress(done, len(kept), "decoding images")
+    rows = [row for row, item in enumerate(kept) if item.image]
+    for target, row in enumerate(rows):
+        if target != row:
+            store[target] = store[row]
+    store.flush()
+    del store
+    with path.open("rb+") as opened:
+        opened.truncate(len(rows) * side * side * 3)
+        os.fsync(opened.fileno())
+    return [kept[row] for row in rows]
+
+
+def _spec(scan: FolderScan, name: str, side: int, options: ImportOptions) -> DatasetSpec:
+    changes = dict(options.spec_changes)
+    class_names = tuple(changes.pop("class_names", scan.class_names))
+    if len(class_names) != len(scan.class_names):
+        raise UserError(f"{len(class_names)} class names were given for {len(scan.class_names)} class folders.")
+    fields = {"title": name, "class_names": class_names, "crop_policy": options.crop_policy, "store_side_px": side}
+    return DatasetSpec.from_dict(fields | changes | {"name": name})
+
+
+def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, targets: dict[str, int]) -> list[Any]:
+    """Write both tables; returns what of them a training sees, for the version."""
+    import pandas as pd
+
+    table = pd.DataFrame([_row(item, targets[item.entry.class_name]) for item in kept])
+    table.to_parquet(folder / TABLE_FILE, index=False)
+    reasons = pd.DataFrame([(item.path, item.reason) for item in left_out], columns=["path", "reason"], dtype="str")
+    reasons.sort_values("path", kind="stable").to_parquet(folder / LEFT_OUT_FILE, index=False)
+    return table[["image_id", "target", "split", "group_id"]].to_numpy().tolist()
+
+
+def _row(item: _Kept, target: int) -> dict[str, Any]:
+    image = item.image
+    assert image is not None  # noqa: S101  (rows without one were dropped)
+    crop = dict(zip(("crop_left", "crop_top", "crop_right", "crop_bottom"), image.box, strict=True))
+    return {
+        "image_id": item.header.sha256[:16],
+        "path": item.entry.relative,
+        "target": target,
+        "split": item.entry.split,
+        "group_id": item.entry.group_id,
+        "laterality": item.entry.laterality,
+        "flags": "; ".join(image.notices),
+        "mask_path": "",
+        "width": image.width,
+        "height": image.height,
+        "num_bytes": item.header.num_bytes,
+        **crop,
+    }

@@ -1,0 +1,58 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.data.dataset import Dataset
+from lib.data.library import import_folder
+from lib.errors import UserError
+from tests.data.folders import write_classes
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return import_folder(write_classes(tmp_path / "pets", {"cat": 6, "dog": 6}))
+
+
+def test_columns_of_the_table(dataset: Dataset):
+    assert list(dataset.table.columns) == [
+        *("image_id", "path", "target", "split", "group_id", "laterality", "flags", "mask_path"),
+        *("width", "height", "num_bytes", "crop_left", "crop_top", "crop_right", "crop_bottom"),
+    ]
+    assert dataset.table["image_id"].str.fullmatch("[0-9a-f]{16}").all()
+    assert dataset.table["image_id"].is_unique
+    assert (dataset.table[["crop_left", "crop_top", "crop_right", "crop_bottom"]] == (0, 0, 32, 32)).all().all()
+
+
+def test_split_is_remembered_and_cannot_be_spoiled(dataset: Dataset):
+    first = dataset.split(0)
+    first[:] = "test"
+    assert set(dataset.split(0)) == {"train", "val", "test"}
+    folds = [dataset.split(0, num_folds=3, fold=fold) == "test" for fold in range(3)]
+    assert (np.sum(folds, axis=0) == 1).all()
+
+
+def test_indices_are_in_the_order_asked_for(dataset: Dataset):
+    ids = list(dataset.table["image_id"])
+    assert dataset.indices([ids[5], ids[0]]).tolist() == [5, 0]
+    with pytest.raises(UserError, match="no image 'unknown'"):
+        dataset.indices(["unknown"])
+
+
+def test_thumbnail_is_a_jpeg_no_larger_than_the_store(dataset: Dataset):
+    assert Image.open(io.BytesIO(dataset.thumbnail(0, size_px=20))).size == (20, 20)
+    assert Image.open(io.BytesIO(dataset.thumbnail(0, size_px=500))).size == (64, 64)
+
+
+def test_pixels_cannot_be_written(dataset: Dataset):
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.pixels[0] = 0
+
+
+def test_a_newer_format_is_refused(dataset: Dataset):
+    path = dataset.folder / "dataset.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(UserError, match="newer than 1"):
+        Dataset(dataset.folder)
