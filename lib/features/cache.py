@@ -1,0 +1,188 @@
+"""Frozen stages run once per image: their output is kept on disk under a hash of everything that it depends on."""
+
+import hashlib
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.atomic import atomic_path
+from lib.errors import Stopped
+from lib.models.backbones import BACKBONES
+from lib.progress import Progress, ignore_progress
+from lib.runtime import autocast
+from lib.settings import cache_dir
+
+if TYPE_CHECKING:
+    from lib.models.stages import Backbone
+
+# Kept apart from "average", "flatten" and "none": the output of the stage as it is, for training the stages above it.
+UNPOOLED = "unpooled"
+_FORMAT = 1
+_FIRST_BATCH, _LARGEST_BATCH = 8, 32
+_SLOW_BATCH_S = 1.0  # a stop is heard between batches, so slow networks and busy machines work in smaller ones
+_WHAT = "Extracting features"
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Frozen outputs of all images in the order of the data set's table.
+
+    `features` is float32, (N, D) pooled or (N, C, H, W) unpooled (then memory-mapped); `seconds` and
+    `images_per_second` tell what this call took; `key` is the cache's name for it.
+    """
+
+    features: np.ndarray
+    seconds: float
+    was_cached: bool
+    key: str
+    images_per_second: float
+
+
+def extract_features(
+    dataset: Any,
+    *,
+    backbone_name: str,
+    weights: str = "imagenet",
+    seed: int = 0,
+    feature_stage: str | None = None,
+    pooling: str | None = None,
+    input_size_px: int | None = None,
+    dtype: str = "float32",
+    is_flipped: bool = False,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FeatureSet:
+    """Return the frozen features of every image, from the cache where they are; a hit builds no network.
+
+    Args:
+        dataset: has `pixels` (N, S, S, 3) uint8 and `version`.
+        backbone_name: a name in `BACKBONES`.
+        weights: "imagenet" or "random" (then `seed` counts).
+        seed: of random weights.
+        feature_stage: by default the table's.
+        pooling: "average", "flatten", "none", or `UNPOOLED`; by default the table's.
+        input_size_px: by default the weights' own.
+        dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
+        is_flipped: extract from the left-right mirrored images.
+        device: where to compute.
+        progress: called after each batch.
+        should_stop: asked before each batch.
+
+    Raises:
+        Stopped: `should_stop()` turned true; nothing is left behind.
+        WeightsUnavailable: pretrained weights are needed and not at hand.
+    """
+    spec = BACKBONES.get(backbone_name)
+    stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
+    size_px = input_size_px or spec.input_size_px
+    started = time.perf_counter()
+    key = feature_key(
+        dataset.version, backbone_name, weights, seed, stage, pooling, size_px, dtype, "flipped" if is_flipped else ""
+    )
+    path = cache_dir() / "features" / f"{key}.npy"
+    num_images = len(dataset.pixels)
+    features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
+    if features is not None:
+        progress(num_images, num_images, _WHAT)
+        return FeatureSet(features, time.perf_counter() - started, was_cached=True, key=key, images_per_second=0.0)
+    from lib.features.backbone import frozen_backbone
+
+    backbone = frozen_backbone(backbone_name, weights=weights, seed=seed).to(device)
+    run = _Extraction(backbone, stage, pooling, size_px, dtype, is_flipped, device)
+    _write(path, run.batches(dataset.pixels, should_stop), num_images, progress)
+    seconds = time.perf_counter() - started
+    features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
+    if features is None:
+        raise RuntimeError(f"The features just written to {path} cannot be read back.")
+    return FeatureSet(features, seconds, was_cached=False, key=key, images_per_second=num_images / max(seconds, 1e-9))
+
+
+def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: int, *parts: object) -> str:
+    """Content hash of everything that the features depend on, the libraries' versions included."""
+    from lib.models.weights import weights_digest
+
+    described = {
+        "format": _FORMAT,
+        "dataset": dataset_version,
+        "backbone": backbone_name,
+        "weights": weights_digest(backbone_name, weights, seed),
+        "is_random": weights == "random",
+        "parts": [str(part) for part in parts],
+        "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class _Extraction:
+    """One pass of the frozen stages over pixels."""
+
+    backbone: "Backbone"
+    stage: str
+    pooling: str
+    size_px: int
+    dtype: str
+    is_flipped: bool
+    device: str
+
+    def batches(self, pixels: np.ndarray, should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:
+        """Yield features of consecutive images, in batches small enough to hear a stop."""
+        start, batch_size = 0, _FIRST_BATCH
+        while start < len(pixels):
+            if should_stop():
+                raise Stopped("Stopped while extracting features.")
+            began = time.perf_counter()
+            yield self._run(pixels[start : start + batch_size])
+            start += batch_size
+            seconds = time.perf_counter() - began
+            if seconds > _SLOW_BATCH_S:
+                batch_size = max(1, batch_size // 2)
+            elif seconds < _SLOW_BATCH_S / 4:
+                batch_size = min(_LARGEST_BATCH, batch_size * 2)
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        import torch
+
+        from lib.data.preprocessing import to_batch
+        from lib.models.classifier import pool_features
+
+        spec = self.backbone.spec
+        batch = to_batch(pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
+        batch = batch.flip(-1).contiguous(memory_format=torch.channels_last) if self.is_flipped else batch
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            hidden = self.backbone.forward_until(batch, self.stage)
+        hidden = hidden.float()
+        pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling)
+        return pooled.cpu().numpy()
+
+
+def _write(path: Path, batches: Iterator[np.ndarray], num_images: int, progress: Progress) -> None:
+    """Fill an npy file batch by batch; it appears under its name only when it is whole."""
+    progress(0, num_images, _WHAT)
+    with atomic_path(path) as temporary:
+        target, done = None, 0
+        for batch in batches:
+            if target is None:
+                shape = (num_images, *batch.shape[1:])
+                target = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            target[done : done + len(batch)] = batch
+            done += len(batch)
+            progress(done, num_images, _WHAT)
+        if target is not None:
+            target.flush()
+
+
+def _read(path: Path, num_images: int, *, is_mapped: bool) -> np.ndarray | None:
+    """Features of the right number of images, or None if there are none or the file is damaged."""
+    try:
+        features: np.ndarray = np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError, OSError):
+        return None
+    return features if len(features) == num_images else None

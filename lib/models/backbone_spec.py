@@ -1,0 +1,80 @@
+"""What the table of backbones says about each network. Imports no torch: pages read it too."""
+
+from dataclasses import dataclass
+
+from lib.errors import UserError
+
+_URL = "https://download.pytorch.org/models/"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One named step of a network.
+
+    `output` is "map" (N, C, H, W) or "vector" (N, D); `num_channels` is that C or D; `group` joins neighbouring stages
+    that a page may fold together, such as the layers of one VGG block.
+    """
+
+    name: str
+    title: str
+    output: str
+    group: str = ""
+    num_channels: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """A network, the weights it is offered with, and the preprocessing that belongs to those weights.
+
+    `mean` and `std` are per RGB channel on a 0..1 scale; `transform_input` says that the network itself rescales this
+    normalisation to -1..1 (weights ported from TensorFlow). `num_parameters` counts what the stages hold, so without
+    auxiliary heads. A classifier reads the output of `feature_stage`, pooled by `pooling`, as `feature_dim` numbers;
+    partial fine-tuning starts at `unfreeze_from`; heat maps are taken at `cam_stage` unless told otherwise.
+    """
+
+    name: str
+    title: str
+    weights_file: str
+    weights_mib: float
+    num_parameters: int
+    stages: tuple[StageSpec, ...]
+    feature_stage: str
+    feature_dim: int
+    cam_stage: str
+    unfreeze_from: str
+    year: int
+    paper_url: str
+    pooling: str = "average"
+    input_size_px: int = 224
+    min_input_px: int = 32
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    std: tuple[float, float, float] = _IMAGENET_STD
+    transform_input: bool = False
+
+    @property
+    def weights_url(self) -> str:
+        """Where torchvision publishes the weights."""
+        return _URL + self.weights_file
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """All stage names in order."""
+        return tuple(stage.name for stage in self.stages)
+
+    @property
+    def map_stages(self) -> tuple[StageSpec, ...]:
+        """The stages with a feature map, up to the feature stage: where activations and heat maps can be shown."""
+        return tuple(stage for stage in self.stages_until(self.feature_stage) if stage.output == "map")
+
+    def stage(self, name: str) -> StageSpec:
+        """The stage of that name; raises UserError listing the stages of this backbone."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UserError(f"{self.title} has no stage {name!r}. Choose one of: {', '.join(self.stage_names)}.")
+
+    def stages_until(self, name: str) -> tuple[StageSpec, ...]:
+        """The stages from the first to the named one, inclusive; raises UserError if there is none of that name."""
+        return self.stages[: self.stages.index(self.stage(name)) + 1]

@@ -1,0 +1,216 @@
+"""The table of pretrained networks, each an ordered sequence of named stages. Imports no torch: pages read it too."""
+
+from lib.models.backbone_spec import BackboneSpec, StageSpec
+from lib.registry import Registry
+
+__all__ = ["BACKBONES", "BackboneSpec", "StageSpec"]
+
+BACKBONES: Registry[BackboneSpec] = Registry("backbone")
+
+
+def _map(name: str, title: str, num_channels: int, group: str = "") -> StageSpec:
+    return StageSpec(name, title, "map", group or name, num_channels)
+
+
+def _vector(name: str, title: str, num_channels: int, group: str = "classifier") -> StageSpec:
+    return StageSpec(name, title, "vector", group, num_channels)
+
+
+def _vgg_layers(block: int, num_layers: int, num_channels: int) -> tuple[StageSpec, ...]:
+    # The pool belongs to the block's last layer, so that a block's output is what the literature calls blockN_pool.
+    return tuple(
+        _map(
+            f"conv{block}_{layer}",
+            f"Block {block}, convolution {layer}" + (" and pooling" if layer == num_layers else ""),
+            num_channels,
+            f"block{block}",
+        )
+        for layer in range(1, num_layers + 1)
+    )
+
+
+# The head reads the averaged last map, not fc2: the two 4096 layers hold 120 of VGG16's 138 million parameters, so that
+# without them fine-tuning fits a laptop and a saved run takes 56 MiB instead of 512. They are also the layers most
+# specific to ImageNet. `feature_stage="fc2", pooling="none"` gives the classic vector, "conv5_3" with "flatten" the
+# 25,088 numbers of the retinopathy studies.
+BACKBONES.add(
+    BackboneSpec(
+        name="vgg16",
+        title="VGG16",
+        weights_file="vgg16-397923af.pth",
+        weights_mib=527.8,
+        num_parameters=138_357_544,
+        stages=(
+            *_vgg_layers(1, 2, 64),
+            *_vgg_layers(2, 2, 128),
+            *_vgg_layers(3, 3, 256),
+            *_vgg_layers(4, 3, 512),
+            *_vgg_layers(5, 3, 512),
+            _vector("fc1", "First fully connected layer", 4096),
+            _vector("fc2", "Second fully connected layer", 4096),
+            _vector("logits", "ImageNet classes", 1000),
+        ),
+        feature_stage="conv5_3",
+        feature_dim=512,
+        cam_stage="conv5_3",
+        unfreeze_from="conv5_1",
+        year=2014,
+        paper_url="https://arxiv.org/abs/1409.1556",
+    )
+)
+
+_GOOGLENET_MODULES = (
+    ("3a", 256), ("3b", 480), ("4a", 512), ("4b", 512), ("4c", 512), ("4d", 528), ("4e", 832),
+    ("5a", 832), ("5b", 1024),
+)  # fmt: skip
+
+BACKBONES.add(
+    BackboneSpec(
+        name="googlenet",
+        title="GoogLeNet",
+        weights_file="googlenet-1378be20.pth",
+        weights_mib=49.7,
+        num_parameters=6_624_904,
+        stages=(
+            _map("stem", "First convolution and pooling", 64),
+            _map("conv2", "Second convolutions and pooling", 192),
+            *(_map(f"inception{n}", f"Inception module {n}", c, f"inception{n[0]}") for n, c in _GOOGLENET_MODULES),
+            _vector("pool", "Average over the image", 1024),
+            _vector("logits", "ImageNet classes", 1000),
+        ),
+        feature_stage="inception5b",
+        feature_dim=1024,
+        cam_stage="inception5b",
+        unfreeze_from="inception5a",
+        min_input_px=32,
+        transform_input=True,
+        year=2014,
+        paper_url="https://arxiv.org/abs/1409.4842",
+    )
+)
+
+_INCEPTION_MODULES = (
+    ("5b", 256), ("5c", 288), ("5d", 288), ("6a", 768), ("6b", 768), ("6c", 768), ("6d", 768), ("6e", 768),
+    ("7a", 1280), ("7b", 2048), ("7c", 2048),
+)  # fmt: skip
+
+BACKBONES.add(
+    BackboneSpec(
+        name="inception_v3",
+        title="InceptionV3",
+        weights_file="inception_v3_google-0cc3c7bd.pth",
+        weights_mib=103.9,
+        num_parameters=23_834_568,
+        stages=(
+            _map("stem", "First convolutions and pooling", 64),
+            _map("conv4", "Further convolutions and pooling", 192),
+            *(_map(f"mixed_{n}", f"Inception module {n}", c, f"mixed_{n[0]}") for n, c in _INCEPTION_MODULES),
+            _vector("pool", "Average over the image", 2048),
+            _vector("logits", "ImageNet classes", 1000),
+        ),
+        feature_stage="mixed_7c",
+        feature_dim=2048,
+        cam_stage="mixed_7c",
+        unfreeze_from="mixed_7a",
+        input_size_px=299,
+        min_input_px=75,
+        transform_input=True,
+        year=2015,
+        paper_url="https://arxiv.org/abs/1512.00567",
+    )
+)
+
+
+def _resnet_stages(expansion: int) -> tuple[StageSpec, ...]:
+    layers = tuple(
+        _map(f"layer{i}", f"Residual layer {i}", 64 * 2 ** (i - 1) * expansion, f"layer{i}") for i in range(1, 5)
+    )
+    return (
+        _map("stem", "First convolution and pooling", 64),
+        *layers,
+        _vector("pool", "Average over the image", 512 * expansion),
+        _vector("logits", "ImageNet classes", 1000),
+    )
+
+
+BACKBONES.add(
+    BackboneSpec(
+        name="resnet18",
+        title="ResNet-18",
+        weights_file="resnet18-f37072fd.pth",
+        weights_mib=44.7,
+        num_parameters=11_689_512,
+        stages=_resnet_stages(1),
+        feature_stage="layer4",
+        feature_dim=512,
+        cam_stage="layer4",
+        unfreeze_from="layer4",
+        year=2015,
+        paper_url="https://arxiv.org/abs/1512.03385",
+    )
+)
+# The first ImageNet weights, not torchvision's newer ones: the newer recipe (label smoothing, mixing of images) raises
+# ImageNet accuracy but its frozen features transfer worse (https://arxiv.org/abs/2010.16402).
+BACKBONES.add(
+    BackboneSpec(
+        name="resnet50",
+        title="ResNet-50",
+        weights_file="resnet50-0676ba61.pth",
+        weights_mib=97.8,
+        num_parameters=25_557_032,
+        stages=_resnet_stages(4),
+        feature_stage="layer4",
+        feature_dim=2048,
+        cam_stage="layer4",
+        unfreeze_from="layer4",
+        year=2015,
+        paper_url="https://arxiv.org/abs/1512.03385",
+    )
+)
+
+
+def _mobilenet_stages(
+    stem: int, blocks: tuple[int, ...], head: int, tail: tuple[StageSpec, ...]
+) -> tuple[StageSpec, ...]:
+    return (
+        _map("stem", "First convolution", stem),
+        *(_map(f"block{i}", f"Inverted residual block {i}", channels) for i, channels in enumerate(blocks, start=1)),
+        _map("head_conv", "Last convolution", head),
+        _vector("pool", "Average over the image", head),
+        *tail,
+        _vector("logits", "ImageNet classes", 1000),
+    )
+
+
+BACKBONES.add(
+    BackboneSpec(
+        name="mobilenet_v2",
+        title="MobileNetV2",
+        weights_file="mobilenet_v2-b0353104.pth",
+        weights_mib=13.6,
+        num_parameters=3_504_872,
+        stages=_mobilenet_stages(32, (16, 24, 32, 64, 96, 160, 320), 1280, ()),
+        feature_stage="head_conv",
+        feature_dim=1280,
+        cam_stage="head_conv",
+        unfreeze_from="block6",
+        year=2018,
+        paper_url="https://arxiv.org/abs/1801.04381",
+    )
+)
+BACKBONES.add(
+    BackboneSpec(
+        name="mobilenet_v3_small",
+        title="MobileNetV3-small",
+        weights_file="mobilenet_v3_small-047dcff4.pth",
+        weights_mib=9.8,
+        num_parameters=2_542_856,
+        stages=_mobilenet_stages(16, (16, 24, 40, 48, 96), 576, (_vector("fc1", "Fully connected layer", 1024),)),
+        feature_stage="head_conv",
+        feature_dim=576,
+        cam_stage="head_conv",
+        unfreeze_from="block5",
+        year=2019,
+        paper_url="https://arxiv.org/abs/1905.02244",
+    )
+)

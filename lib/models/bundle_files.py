@@ -1,0 +1,121 @@
+"""The files of a saved classifier, in a folder or in a zip that may come from anywhere.
+
+manifest.json says what it is, network.safetensors holds its tensors; other .safetensors and .json files may lie beside
+them (the gate's reference) and travel with an export.
+"""
+
+import json
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from lib.atomic import atomic_path, sha256_of_file, write_json
+from lib.errors import UserError
+
+MANIFEST_FILE = "manifest.json"
+NETWORK_FILE = "network.safetensors"
+# The largest whole network of the table, VGG16 with its 4096 layers, takes 528 MiB.
+MAX_BUNDLE_BYTES = 2**30
+MAX_MANIFEST_BYTES = 16 * 2**20
+_SUFFIXES = (".safetensors", ".json")
+_MAX_FILES = 16
+_SHA256 = "network_sha256"
+
+
+def write_bundle_files(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors, then the manifest with their hash, so that a bundle of two different savings is noticed."""
+    target = folder / NETWORK_FILE
+    # safetensors stores plain row-major memory; networks are kept channels_last.
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    with atomic_path(target) as temporary:
+        safetensors.torch.save_file(plain, temporary)
+    write_json(folder / MANIFEST_FILE, {**manifest, _SHA256: sha256_of_file(target)})
+
+
+def read_bundle_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read manifest and tensors of a bundle's folder; raises UserError if it is none or damaged."""
+    manifest_path, network_path = folder / MANIFEST_FILE, folder / NETWORK_FILE
+    if not manifest_path.is_file() or not network_path.is_file():
+        raise UserError(f"The folder {folder} is no saved classifier: it lacks {MANIFEST_FILE} or {NETWORK_FILE}.")
+    with _damage_reported(folder.name):
+        if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise UserError(f"The {MANIFEST_FILE} of {folder.name} is over {MAX_MANIFEST_BYTES // 2**20} MiB.")
+        manifest = json.loads(manifest_path.read_bytes())
+        if not isinstance(manifest, dict) or manifest.get(_SHA256) != sha256_of_file(network_path):
+            raise UserError(
+                f"The {NETWORK_FILE} of {folder.name} does not match its {MANIFEST_FILE}: it is damaged or changed. "
+                "Export or train it again."
+            )
+        return manifest, safetensors.torch.load_file(network_path)
+
+
+@contextmanager
+def unpacked_bundle(path: Path) -> Iterator[Path]:
+    """The folder of a bundle: the given one, or a temporary one with the files of a zip.
+
+    Raises:
+        UserError: nothing there, damaged, too large, or a zip that holds anything but a bundle.
+    """
+    if path.is_dir():
+        yield path
+    elif path.is_file():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with _damage_reported(path.name), zipfile.ZipFile(path) as archive:
+                for member in _checked_members(archive, path.name):
+                    # Copies no more than the stated size, which zipfile enforces; the sum of those was checked.
+                    with archive.open(member) as source, (folder / member.filename).open("wb") as target:
+                        shutil.copyfileobj(source, target)
+            yield folder
+    else:
+        raise UserError(f"There is no saved classifier at {path}. Give the folder or the zip of a bundle.")
+
+
+def zip_bundle(folder: Path, target: Path) -> None:
+    """Pack a bundle's files flat into a zip, atomically. Stored as they are: float weights hardly compress."""
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for file in bundle_file_paths(folder):
+            archive.write(file, file.name)
+
+
+def bundle_file_paths(folder: Path) -> list[Path]:
+    """All files of a bundle's folder that belong to it."""
+    return [file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES and not file.name.startswith(".")]
+
+
+def _checked_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    # Plain names alone: no folders, so no way out of the target folder.
+    strange = [found for found in names if Path(found).name != found or Path(found).suffix not in _SUFFIXES]
+    if strange:
+        raise UserError(f"{name} is no bundle of this program: it holds {strange[0][:80]!r}.")
+    if MANIFEST_FILE not in names or len(set(names)) != len(names) or len(names) > _MAX_FILES:
+        raise UserError(f"{name} is no bundle of this program: it needs one {MANIFEST_FILE} and few other files.")
+    if sum(member.file_size for member in members) > MAX_BUNDLE_BYTES:
+        raise UserError(f"{name} unpacks to more than {MAX_BUNDLE_BYTES // 2**20} MiB, the limit for a bundle.")
+    return members
+
+
+@contextmanager
+def _damage_reported(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except (
+        OSError, ValueError, RecursionError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
+        safetensors.SafetensorError,
+    ) as error:  # fmt: skip
+        raise UserError(
+            f"The saved classifier {name} cannot be read ({type(error).__name__}); it is damaged."
+        ) from error

@@ -1,0 +1,231 @@
+"""Save and load trained classifiers: only what differs from the published weights, or whole for export."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.models.bundle_files import (
+    MANIFEST_FILE,
+    NETWORK_FILE,
+    bundle_file_paths,
+    read_bundle_files,
+    unpacked_bundle,
+    write_bundle_files,
+    zip_bundle,
+)
+from lib.models.classifier import Classifier, check_pooling
+from lib.models.heads import HEADS, NearestNeighborsHead, build_head
+from lib.models.stages import empty_backbone, load_imagenet_backbone
+from lib.models.weights import weights_digest, weights_status
+
+FORMAT_VERSION = 1
+_NETWORK = "network"
+_MAX_DIM = 10_000_000
+
+
+@dataclass(frozen=True)
+class LoadedBundle:
+    """A classifier in evaluation mode, and what was recorded with it."""
+
+    classifier: Classifier
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDescription:
+    """What is needed to rebuild the network before its tensors are filled in."""
+
+    backbone: str
+    weights: str
+    seed: int
+    feature_stage: str
+    pooling: str
+    head: str
+    num_classes: int
+    feature_dim: int
+    head_options: dict[str, Any]
+    base_digest: str
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("backbone", str), ("weights", str), ("seed", int), ("feature_stage", str), ("pooling", str), ("head", str),
+            ("num_classes", int), ("feature_dim", int), ("head_options", dict), ("base_digest", str),
+        ):  # fmt: skip
+            if not isinstance(getattr(self, name), kind):
+                raise UserError(
+                    f"The bundle's {name} should be of type {kind.__name__}, is {getattr(self, name)!r:.80}."
+                )
+        for name in ("num_classes", "feature_dim"):
+            if not 1 <= getattr(self, name) <= _MAX_DIM:
+                raise UserError(f"The bundle's {name} should lie between 1 and {_MAX_DIM}, is {getattr(self, name)}.")
+
+    @classmethod
+    def of(cls, classifier: Classifier, base_digest: str) -> "NetworkDescription":
+        """Describe a classifier."""
+        options = dict(classifier.head_options["options"])
+        if isinstance(classifier.head, NearestNeighborsHead):
+            options["num_samples"] = len(classifier.head.features)
+        return cls(
+            backbone=classifier.spec.name,
+            weights=classifier.weights,
+            seed=classifier.seed,
+            feature_stage=classifier.feature_stage,
+            pooling=classifier.pooling,
+            head=classifier.head_options["name"],
+            num_classes=classifier.num_classes,
+            feature_dim=classifier.head_options["feature_dim"],
+            head_options=options,
+            base_digest=base_digest,
+        )
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> "NetworkDescription":
+        """Read it from a manifest; raises UserError if it is missing, of a newer format or not well-formed."""
+        content = manifest.get(_NETWORK)
+        if not isinstance(content, dict):
+            raise UserError("The manifest describes no network, so this is no bundle of this program.")
+        if content.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"This bundle has format {content.get('format_version')!r}, this program reads {FORMAT_VERSION}; "
+                "update the program or export the bundle again."
+            )
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise UserError(f"The manifest's description of the network is not well-formed: {error}.") from None
+
+
+def save_bundle(
+    folder: Path,
+    classifier: Classifier,
+    manifest: Mapping[str, Any],
+    *,
+    base_digest: str,
+    changed_only: bool = True,
+) -> None:
+    """Save a classifier as manifest.json and network.safetensors, each written atomically, the manifest last.
+
+    Args:
+        folder: made if absent.
+        classifier: of any kind, frozen or not.
+        manifest: classes, preprocessing and whatever else belongs to it; must fit JSON.
+        base_digest: `weights_digest` of the weights that the backbone started from.
+        changed_only: leave out tensors that equal the published weights (a frozen backbone: the head alone is saved).
+            Random weights are always saved: another version of torch may draw others from the same seed.
+    """
+    state = {key: tensor.detach().cpu() for key, tensor in classifier.state_dict().items()}
+    if changed_only and classifier.weights == "imagenet" and _is_base_at_hand(classifier.spec.name, base_digest):
+        base = load_imagenet_backbone(classifier.spec.name).state_dict()
+        state = {key: tensor for key, tensor in state.items() if key not in base or not torch.equal(tensor, base[key])}
+    description = asdict(NetworkDescription.of(classifier, base_digest))
+    content = {**manifest, "format_version": FORMAT_VERSION, _NETWORK: description}
+    write_bundle_files(folder, content, state)
+
+
+def load_bundle(path: str | Path) -> LoadedBundle:
+    """Load a classifier from a bundle's folder or zip, in evaluation mode, without gradients.
+
+    For files beside it in a zip, open it with `unpacked_bundle` first and load from the folder that this gives.
+
+    Raises:
+        UserError: not a bundle, damaged, of a newer format, or saved from other base weights than those at hand.
+        WeightsUnavailable: the base weights it needs are not at hand.
+    """
+    with unpacked_bundle(Path(path)) as folder:
+        manifest, tensors = read_bundle_files(folder)
+    description = NetworkDescription.from_manifest(manifest)
+    classifier = _empty_classifier(description)
+    state = _checked_state(classifier, tensors)
+    missing = classifier.state_dict().keys() - state.keys()
+    if missing:
+        state |= _base_state(description, missing)
+    classifier.load_state_dict(state, strict=True, assign=True)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedBundle(classifier.eval().requires_grad_(requires_grad=False), manifest)
+
+
+def export_bundle(source: str | Path, target: Path) -> Path:
+    """Write a bundle as one zip with all its weights and the files beside it; it needs nothing else to be loaded.
+
+    Raises:
+        UserError: as `load_bundle`.
+    """
+    with unpacked_bundle(Path(source)) as folder, tempfile.TemporaryDirectory() as name:
+        loaded = load_bundle(folder)
+        digest = NetworkDescription.from_manifest(loaded.manifest).base_digest
+        whole = Path(name)
+        for file in bundle_file_paths(folder):
+            if file.name not in {MANIFEST_FILE, NETWORK_FILE}:
+                shutil.copyfile(file, whole / file.name)
+        save_bundle(whole, loaded.classifier, loaded.manifest, base_digest=digest, changed_only=False)
+        zip_bundle(whole, target)
+    return target
+
+
+def _empty_classifier(description: NetworkDescription) -> Classifier:
+    spec = BACKBONES.get(description.backbone)
+    check_pooling(spec.stage(description.feature_stage), description.pooling)
+    HEADS.get(description.head)
+    backbone = empty_backbone(spec, weights=description.weights, seed=description.seed)
+    try:
+        with torch.device("meta"):
+            head = build_head(
+                description.head, description.feature_dim, description.num_classes, 0, **description.head_options
+            )
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise UserError(f"The bundle's head {description.head!r} cannot be built: {error}.") from error
+    described = {
+        "name": description.head,
+        "num_classes": description.num_classes,
+        "feature_dim": description.feature_dim,
+        "options": description.head_options,
+    }
+    return Classifier(
+        backbone,
+        head,
+        feature_stage=description.feature_stage,
+        pooling=description.pooling,
+        head_options=described,
+    )
+
+
+def _checked_state(classifier: Classifier, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The stored tensors, if each belongs to this network; raises UserError naming the first that does not."""
+    expected = classifier.state_dict()
+    for key, tensor in stored.items():
+        if key not in expected:
+            raise UserError(f"The bundle holds a tensor {key[:80]!r} that its network does not have; it is damaged.")
+        if tensor.shape != expected[key].shape or tensor.dtype != expected[key].dtype:
+            raise UserError(
+                f"The bundle's tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}, its network needs "
+                f"{expected[key].dtype} {tuple(expected[key].shape)}; it is damaged."
+            )
+    return dict(stored)
+
+
+def _base_state(description: NetworkDescription, missing: set[str]) -> dict[str, Tensor]:
+    """The tensors that a bundle left out because they equal the published weights."""
+    lost = sorted(key for key in missing if not key.startswith("stages."))
+    if lost or description.weights != "imagenet":
+        raise UserError(f"The bundle lacks the tensor {(lost or sorted(missing))[0]!r}; it is damaged.")
+    if weights_digest(description.backbone, "imagenet") != description.base_digest:
+        status = weights_status(description.backbone)
+        raise UserError(
+            f"This classifier was trained from another file {status.file} than the one in {status.folder}. Put that "
+            "file back, or export the classifier on the machine where it was trained."
+        )
+    base = load_imagenet_backbone(description.backbone).state_dict()
+    return {key: base[key] for key in missing}
+
+
+def _is_base_at_hand(name: str, base_digest: str) -> bool:
+    return weights_status(name).is_cached and weights_digest(name, "imagenet") == base_digest

@@ -1,0 +1,168 @@
+"""A backbone up to one of its stages, pooling, and a head."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.errors import UserError
+from lib.models.backbones import BackboneSpec, StageSpec
+from lib.models.heads import build_head
+from lib.models.stages import Backbone, run_stages
+
+POOLINGS = ("average", "flatten", "none")
+HEAD_STAGE = StageSpec("head", "Classifier head", "vector", "head")
+
+
+class Classifier(nn.Module):
+    """Stages of a backbone up to `feature_stage`, pooled, and a head; the head counts as the last stage, "head".
+
+    In training mode a frozen stage stays in evaluation mode, since BatchNorm in training mode would still move its
+    running statistics.
+    """
+
+    def __init__(
+        self, backbone: Backbone, head: nn.Module, *, feature_stage: str, pooling: str, head_options: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.spec: BackboneSpec = backbone.spec
+        self.weights = backbone.weights
+        self.seed = backbone.seed
+        kept = [stage.name for stage in self.spec.stages_until(feature_stage)]
+        self.stages = nn.ModuleDict({name: backbone.stages[name] for name in kept})
+        self.feature_stage = feature_stage
+        self.pooling = pooling
+        self.head = head
+        # What `build_classifier` was told, for a saved bundle: name, num_classes, feature_dim and the head's options.
+        self.head_options = head_options
+
+    @property
+    def stage_specs(self) -> tuple[StageSpec, ...]:
+        """The backbone's stages up to the feature stage, then the head."""
+        return (*self.spec.stages_until(self.feature_stage), HEAD_STAGE)
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits there are."""
+        return int(self.head_options["num_classes"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to logits (N, num_classes)."""
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to pooled features (N, D)."""
+        return pool_features(run_stages(self.stages, x), self.pooling)
+
+    def forward_until(self, x: Tensor, stage: str) -> Tensor:
+        """The output of `stage` (inclusive) for images (N, 3, H, W)."""
+        return self.forward(x) if stage == HEAD_STAGE.name else run_stages(self.stages, x, until=stage)
+
+    def forward_after(self, h: Tensor, stage: str) -> Tensor:
+        """The logits, given the output `h` of `stage`."""
+        if stage == HEAD_STAGE.name:
+            return h
+        return self.head(pool_features(run_stages(self.stages, h, after=stage), self.pooling))
+
+    def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
+        """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
+        if until == HEAD_STAGE.name:
+            return self.forward_after(h, after)
+        return run_stages(self.stages, h, after=after, until=until)
+
+    def stage_modules(self) -> dict[str, nn.Module]:
+        """The module of each stage in order, the head included."""
+        return {**dict(self.stages.items()), HEAD_STAGE.name: self.head}
+
+    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002 (torch's own signature)
+        """Switch to training mode, frozen stages excepted, or to evaluation mode."""
+        super().train(mode)
+        if mode:
+            for module in self.stage_modules().values():
+                if is_frozen(module):
+                    module.eval()
+        return self
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters and none of them is trained."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def pool_features(h: Tensor, pooling: str) -> Tensor:
+    """A stage's output (N, C, H, W) or (N, D) to features (N, D)."""
+    if pooling == "average":
+        return F.adaptive_avg_pool2d(h, 1).flatten(1)
+    return h.flatten(1)
+
+
+def check_pooling(stage: StageSpec, pooling: str) -> str:
+    """Return `pooling`; raises UserError if it does not fit the output of `stage`."""
+    if pooling not in POOLINGS:
+        raise UserError(f"Unknown pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
+    if stage.output == "map" and pooling == "none":
+        raise UserError(f"The stage {stage.name!r} gives a map, so pooling must be 'average' or 'flatten', not 'none'.")
+    if stage.output == "vector" and pooling == "average":
+        raise UserError(f"The stage {stage.name!r} gives a vector already, so pooling must be 'none', not 'average'.")
+    return pooling
+
+
+def resolve_features(
+    spec: BackboneSpec, feature_stage: str | None = None, pooling: str | None = None
+) -> tuple[str, str]:
+    """Fill in feature stage and pooling: the table's own, or for another stage what fits its output.
+
+    Raises:
+        UserError: unknown stage, or a pooling that does not fit it.
+    """
+    stage = spec.stage(feature_stage or spec.feature_stage)
+    fitting = "average" if stage.output == "map" else "none"
+    default = spec.pooling if stage.name == spec.feature_stage else fitting
+    return stage.name, check_pooling(stage, pooling or default)
+
+
+def feature_dim(backbone: Backbone, feature_stage: str, pooling: str, *, input_size_px: int | None = None) -> int:
+    """The number of features D; only a flattened map depends on the input size (by default the weights' own)."""
+    stage = backbone.spec.stage(feature_stage)
+    if stage.output == "vector" or pooling == "average":
+        return stage.num_channels
+    size_px = input_size_px or backbone.spec.input_size_px
+    parameter = next(backbone.parameters())
+    image = torch.zeros(1, 3, size_px, size_px, device=parameter.device, dtype=parameter.dtype)
+    with torch.no_grad():
+        return pool_features(backbone.forward_until(image, feature_stage), pooling).shape[1]
+
+
+def build_classifier(
+    backbone: Backbone,
+    *,
+    head: str,
+    num_classes: int,
+    feature_stage: str | None = None,
+    pooling: str | None = None,
+    seed: int = 0,
+    input_size_px: int | None = None,
+    **head_options: float,
+) -> Classifier:
+    """Put a new head on a backbone; the stages are shared with `backbone`, not copied.
+
+    Args:
+        backbone: whole, or cut no earlier than `feature_stage`.
+        head: a name in `HEADS`.
+        num_classes: at least two.
+        feature_stage: where the head reads; by default the table's.
+        pooling: "average" or "flatten" for a map, "none" for a vector; by default what fits the stage.
+        seed: of the head's random weights.
+        input_size_px: only for "flatten", whose number of features depends on it.
+        head_options: see `HEADS`.
+
+    Raises:
+        UserError: unknown names, or a pooling that does not fit the stage.
+    """
+    feature_stage, pooling = resolve_features(backbone.spec, feature_stage, pooling)
+    dim = feature_dim(backbone, feature_stage, pooling, input_size_px=input_size_px)
+    module = build_head(head, dim, num_classes, seed, **head_options)
+    described = {"name": head, "num_classes": num_classes, "feature_dim": dim, "options": dict(head_options)}
+    return Classifier(backbone, module, feature_stage=feature_stage, pooling=pooling, head_options=described)

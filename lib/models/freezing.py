@@ -1,0 +1,106 @@
+"""Which stages of a classifier are trained, and which keep their weights and BatchNorm statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES, BackboneSpec
+
+if TYPE_CHECKING:  # pages ask for a stage plan without importing torch
+    from lib.models.classifier import Classifier
+
+TRAINED_PARTS = ("none", "partial", "all")
+_HEAD = ("head", "Classifier head")
+
+
+@dataclass(frozen=True)
+class StageParameters:
+    """How many parameters a stage has, and whether they are trained."""
+
+    stage: str
+    title: str
+    num_parameters: int
+    is_trainable: bool
+
+
+def stage_plan(
+    backbone_name: str,
+    trains_backbone: str,
+    unfreeze_from: str | None = None,
+    *,
+    feature_stage: str | None = None,
+) -> list[tuple[str, str, bool]]:
+    """List (stage, title, is_trainable) up to the feature stage and the head, without building a network.
+
+    Args:
+        backbone_name: a name in `BACKBONES`.
+        trains_backbone: "none", "partial" or "all": the `trains_backbone` of a strategy's specification.
+        unfreeze_from: the first trained stage of "partial"; by default the table's.
+        feature_stage: the last stage that is used; by default the table's.
+
+    Raises:
+        UserError: unknown backbone, part or stage.
+    """
+    spec = BACKBONES.get(backbone_name)
+    stages = spec.stages_until(feature_stage or spec.feature_stage)
+    first = _first_trained(spec, [stage.name for stage in stages], trains_backbone, unfreeze_from)
+    plan = [(stage.name, stage.title, index >= first) for index, stage in enumerate(stages)]
+    return [*plan, (*_HEAD, True)]
+
+
+def apply_freezing(classifier: Classifier, *, trains_backbone: str, unfreeze_from: str | None = None) -> None:
+    """Freeze and unfreeze the parameters by stage; the head is always trained.
+
+    Args:
+        classifier: changed in place.
+        trains_backbone: "none", "partial" (from `unfreeze_from` up) or "all".
+        unfreeze_from: a stage name; by default the table's.
+
+    Raises:
+        UserError: unknown part, or a stage that this classifier does not use.
+    """
+    names = list(classifier.stages)
+    first = _first_trained(classifier.spec, names, trains_backbone, unfreeze_from)
+    for index, name in enumerate(names):
+        classifier.stages[name].requires_grad_(requires_grad=index >= first)
+    classifier.head.requires_grad_(requires_grad=True)
+    # Frozen stages leave training mode at once, so that their BatchNorm statistics cannot move.
+    classifier.train(classifier.training)
+
+
+def train_mode(classifier: Classifier) -> None:
+    """Put the trained stages into training mode and the frozen ones into evaluation mode."""
+    classifier.train()
+
+
+def parameter_summary(classifier: Classifier) -> list[StageParameters]:
+    """What each stage holds and whether it is trained, in order, the head last."""
+    titles = {spec.name: spec.title for spec in classifier.stage_specs}
+    return [
+        StageParameters(
+            stage=name,
+            title=titles[name],
+            num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+            is_trainable=any(parameter.requires_grad for parameter in module.parameters()),
+        )
+        for name, module in classifier.stage_modules().items()
+    ]
+
+
+def _first_trained(spec: BackboneSpec, names: list[str], trains_backbone: str, unfreeze_from: str | None) -> int:
+    """The index of the first trained stage; the number of stages if all are frozen."""
+    if trains_backbone not in TRAINED_PARTS:
+        raise UserError(f"Unknown part of the backbone {trains_backbone!r}. Choose one of: {', '.join(TRAINED_PARTS)}.")
+    if trains_backbone != "partial":
+        return 0 if trains_backbone == "all" else len(names)
+    # A classifier that reads an earlier stage than the table's default has no later one to unfreeze.
+    default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+    start = unfreeze_from or default
+    if start not in names:
+        raise UserError(
+            f"Cannot unfreeze {spec.title} from {start!r}: the classifier uses the stages {', '.join(names)}. "
+            "Choose one of them."
+        )
+    return names.index(start)

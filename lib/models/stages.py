@@ -1,0 +1,216 @@
+"""Pretrained networks as named stages: build one, run it up to, between and after stages."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lib.errors import UserError
+from lib.models.architectures import build_network, split_into_stages
+from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
+from lib.models.initialization import seeded_initialization
+from lib.models.weights import require_weights
+
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class StagedNetwork(Protocol):
+    """What explanations and caches need of a network; a backbone and a classifier both are one."""
+
+    @property
+    def stage_specs(self) -> tuple[StageSpec, ...]:
+        """The stages in order."""
+        ...
+
+    def forward_until(self, x: Tensor, stage: str) -> Tensor:
+        """The output of `stage` for a batch of images."""
+        ...
+
+    def forward_after(self, h: Tensor, stage: str) -> Tensor:
+        """The logits from the output of `stage`."""
+        ...
+
+    def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
+        """The output of `until` from the output of `after`."""
+        ...
+
+
+class Backbone(nn.Module):
+    """A network as an ordered `nn.ModuleDict` of stages; `forward` runs all of them.
+
+    `weights` ("imagenet" or "random") and `seed` say where the parameters came from.
+    """
+
+    def __init__(self, spec: BackboneSpec, stages: nn.ModuleDict, *, weights: str, seed: int = 0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stages = stages
+        self.weights = weights
+        self.seed = seed
+
+    @property
+    def stage_specs(self) -> tuple[StageSpec, ...]:
+        """The specifications of the stages that are here, in order."""
+        return self.spec.stages[: len(self.stages)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output of the last stage: logits (N, 1000) of a whole network."""
+        return run_stages(self.stages, x)
+
+    def forward_until(self, x: Tensor, stage: str) -> Tensor:
+        """The output of `stage` (inclusive) for images (N, 3, H, W)."""
+        return run_stages(self.stages, x, until=stage)
+
+    def forward_after(self, h: Tensor, stage: str) -> Tensor:
+        """What the network makes of the output `h` of `stage`."""
+        return run_stages(self.stages, h, after=stage)
+
+    def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
+        """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
+        return run_stages(self.stages, h, after=after, until=until)
+
+
+def run_stages(stages: nn.ModuleDict, h: Tensor, *, after: str | None = None, until: str | None = None) -> Tensor:
+    """Run the stages behind `after` up to `until`, by default all; raises UserError for unknown or reversed names."""
+    names = list(stages)
+    first = 0 if after is None else _position(names, after) + 1
+    last = len(names) - 1 if until is None else _position(names, until)
+    if last < first - 1:
+        raise UserError(f"The stage {until!r} comes before {after!r}; swap the two.")
+    for name in names[first : last + 1]:
+        h = stages[name](h)
+    return h
+
+
+def build_backbone(name: str, *, weights: str = "imagenet", seed: int = 0, feature_only: bool = False) -> Backbone:
+    """Build a backbone in evaluation mode, fp32, channels_last.
+
+    Args:
+        name: a name in `BACKBONES`.
+        weights: "imagenet" reads the file at hand; "random" is torchvision's own initialisation from `seed`.
+        seed: of the random weights.
+        feature_only: leave out the stages behind the table's feature stage.
+
+    Raises:
+        UserError: unknown backbone or weights, or a damaged weights file.
+        WeightsUnavailable: the file is not at hand; the message says how to get it.
+    """
+    spec = BACKBONES.get(name)
+    if weights == "imagenet":
+        backbone = load_imagenet_backbone(name)
+    elif weights == "random":
+        with seeded_initialization(seed):
+            stages = split_into_stages(spec, build_network(name))
+        backbone = Backbone(spec, stages, weights="random", seed=seed)
+    else:
+        raise UserError(f"Unknown weights {weights!r} for {spec.title}. Choose 'imagenet' or 'random'.")
+    if feature_only:
+        keep_stages_until(backbone, spec.feature_stage)
+    return backbone.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def load_imagenet_backbone(name: str) -> Backbone:
+    """The backbone with the weights at hand, as stored (no memory format); raises like `build_backbone`."""
+    spec = BACKBONES.get(name)
+    path = require_weights(name)
+    try:
+        return backbone_from_state(spec, _read_weights(path))
+    except UserError as error:
+        raise UserError(
+            f"The weights file {path} cannot be used: {error} Delete it and run "
+            f"`python -m lib weights download {name}`."
+        ) from error
+
+
+def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
+    """A backbone without memory for its parameters (meta device), to be filled by `load_state_dict(assign=True)`."""
+    with torch.device("meta"):
+        network = build_network(spec.name)
+    return Backbone(spec, split_into_stages(spec, network), weights=weights, seed=seed)
+
+
+def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Backbone:
+    """A backbone from a state dictionary with torchvision's own keys (auxiliary heads in it are dropped).
+
+    Raises:
+        UserError: keys or shapes are not those of this network.
+    """
+    with torch.device("meta"):
+        network = build_network(spec.name)
+    kept = {key: _as_float32(tensor) for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
+    try:
+        # assign: the tensors become the parameters, so that nothing is initialised or copied (VGG16: 0.5 GiB).
+        network.load_state_dict(kept, strict=True, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise UserError(f"These are not the weights of {spec.title} ({first[0].strip()[:200]}).") from error
+    return Backbone(spec, split_into_stages(spec, network), weights="imagenet")
+
+
+def keep_stages_until(backbone: Backbone, stage: str) -> Backbone:
+    """Drop the stages behind `stage` from the backbone, in place."""
+    for spec in backbone.stage_specs[len(backbone.spec.stages_until(stage)) :]:
+        del backbone.stages[spec.name]
+    return backbone
+
+
+def set_batchnorm_statistics(network: nn.Module, batch: Tensor) -> None:
+    """Set the running statistics of every BatchNorm layer to those of one batch.
+
+    A random network needs it: with the initial statistics (mean 0, variance 1) its activations vanish or explode over
+    depth. Dropout stays off, and modes are left as they were found.
+
+    Args:
+        network: anything with BatchNorm layers.
+        batch: images (N, 3, H, W), at least two.
+    """
+    if len(batch) < 2:
+        raise UserError(f"BatchNorm statistics need at least two images, received {len(batch)}.")
+    norms = [module for module in network.modules() if isinstance(module, _NORMS)]
+    with _evaluation_mode(network), torch.no_grad():
+        momenta = [norm.momentum for norm in norms]
+        try:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain average over batches, so exactly this batch
+                norm.train()
+            network(batch)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    try:
+        # weights_only: a pickle from an unknown source may run nothing.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling damaged bytes raises nearly anything
+        raise UserError(f"It is damaged or no PyTorch file ({type(error).__name__}).") from error
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError("It holds no table of tensors.")
+    return state
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _position(names: Sequence[str], stage: str) -> int:
+    if stage not in names:
+        raise UserError(f"This network has no stage {stage!r}. Choose one of: {', '.join(names)}.")
+    return list(names).index(stage)

@@ -1,0 +1,182 @@
+"""Pretrained weights on disk: which are at hand, how to get them, what they hash to. Only a download imports torch."""
+
+import errno
+import hashlib
+import re
+import socket
+import threading
+import urllib.error
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib import settings
+from lib.atomic import read_json, sha256_of_file, write_json
+from lib.errors import UserError, WeightsUnavailable
+from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.progress import Progress, ignore_progress
+
+_TIMEOUT_S = 30.0
+# The progress bar of torch.hub and the default timeout belong to the whole process: one download at a time.
+_DOWNLOADING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class WeightsStatus:
+    """Whether the ImageNet weights of a backbone are at hand; `size_mib` is that of the file, or of the download."""
+
+    backbone: str
+    file: str
+    folder: Path
+    is_cached: bool
+    size_mib: float
+
+    @property
+    def path(self) -> Path:
+        """Where the file is or would be."""
+        return self.folder / self.file
+
+
+def weights_status(name: str) -> WeightsStatus:
+    """Look for the weights file of a backbone where torchvision's loader keeps it; raises UserError if unknown."""
+    spec = BACKBONES.get(name)
+    folder = settings.torch_hub_dir() / "checkpoints"
+    path = folder / spec.weights_file
+    is_cached = path.is_file()
+    size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
+    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1))
+
+
+def all_weights_status() -> list[WeightsStatus]:
+    """The status of every backbone in the table, in its order."""
+    return [weights_status(name) for name in BACKBONES.names]
+
+
+def require_weights(name: str) -> Path:
+    """The weights file of a backbone; raises WeightsUnavailable with the command that fetches it."""
+    status = weights_status(name)
+    if status.is_cached:
+        return status.path
+    raise WeightsUnavailable(
+        f"The ImageNet weights of {BACKBONES.get(name).title} are not at hand: no file {status.file} in "
+        f"{status.folder}. Run `python -m lib weights download {name}` ({status.size_mib:g} MiB), copy the file there, "
+        "or choose random weights."
+    )
+
+
+def download_weights(name: str, progress: Progress = ignore_progress) -> Path:
+    """Fetch the weights of a backbone to where torchvision's own loader finds them; at once if they are at hand.
+
+    torch.hub does the work, as in torchvision's own `get_state_dict`: same folder, same check of the hash in the name.
+
+    Raises:
+        WeightsUnavailable: no network, or bytes that are not the published file.
+        Stopped: `progress` raised it; nothing is left behind.
+    """
+    spec = BACKBONES.get(name)
+    status = weights_status(name)
+    if status.is_cached:
+        return status.path
+    try:
+        status.folder.mkdir(parents=True, exist_ok=True)
+        _fetch(spec, status.path, progress)
+    except OSError as error:
+        raise _unavailable(spec, status.folder, error) from error
+    return status.path
+
+
+def weights_digest(name: str, weights: str, seed: int = 0) -> str:
+    """A hash that identifies the starting parameters: of the weights file, or of backbone and seed if random.
+
+    The hash of a file is remembered by its size and modification time (VGG16 takes a second to read).
+    """
+    if weights == "random":
+        return hashlib.sha256(f"random:{BACKBONES.get(name).name}:{seed}".encode()).hexdigest()
+    if weights != "imagenet":
+        raise UserError(f"Unknown weights {weights!r}. Choose 'imagenet' or 'random'.")
+    path = require_weights(name)
+    facts = path.stat()
+    key = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    store = settings.cache_dir() / "weights_digests.json"
+    known = _read_digests(store)
+    if key not in known:
+        known = {**known, key: sha256_of_file(path)}
+        write_json(store, known)
+    return str(known[key])
+
+
+def _read_digests(store: Path) -> dict[str, Any]:
+    try:
+        content = read_json(store)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
+    """Let torch.hub download, listening to its progress bar; raises WeightsUnavailable if the hash is wrong."""
+    from torch import hub
+
+    # The published file names end in the first digits of the file's SHA-256.
+    found = re.search(r"-([0-9a-f]{8,})\.", spec.weights_file)
+
+    class Listening(hub.tqdm):  # type: ignore[misc, name-defined]
+        """torch.hub's own progress bar, silent, that tells `progress`."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "disable": True})
+            self.done, self.expected = 0, int(options.get("total") or spec.weights_mib * 2**20)
+
+        def update(self, num_bytes: float | None = 1) -> None:
+            self.done += int(num_bytes or 0)
+            progress(self.done, max(self.expected, self.done), f"Downloading {spec.weights_file}")
+
+    with _DOWNLOADING, _replaced(hub, "tqdm", Listening), _socket_timeout(_TIMEOUT_S):
+        try:
+            hub.download_url_to_file(spec.weights_url, str(target), found.group(1) if found else None)
+        except RuntimeError as error:
+            if "invalid hash" not in str(error):
+                raise
+            raise WeightsUnavailable(
+                f"The download of {spec.weights_file} arrived damaged ({error}) and was thrown away. Try again."
+            ) from error
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torch.hub waits for a silent server for ever unless the default says otherwise."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _unavailable(spec: BackboneSpec, folder: Path, error: OSError) -> WeightsUnavailable:
+    host = urllib.parse.urlsplit(spec.weights_url).netloc
+    if isinstance(error, (urllib.error.URLError, TimeoutError)) or error.errno not in {
+        errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT,
+    }:  # fmt: skip
+        return WeightsUnavailable(
+            f"The weights file {spec.weights_file} could not be fetched from {host} "
+            f"({getattr(error, 'reason', error)}). On a machine with a network, download {spec.weights_url} and copy "
+            f"the file to {folder}."
+        )
+    return WeightsUnavailable(
+        f"The weights file {spec.weights_file} could not be written to {folder} ({error.strerror}). Make room there or "
+        "set TORCH_HOME to a folder that can be written."
+    )

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from lib.errors import Stopped, UserError
+from lib.features import cache
+from lib.features.cache import UNPOOLED, FeatureSet, extract_features, feature_key
+from lib.settings import cache_dir
+from tests.features.tiny_dataset import TinyDataset
+
+BACKBONE = "mobilenet_v3_small"
+
+
+def extract(dataset: TinyDataset, **changes: object) -> FeatureSet:
+    settings: dict = {"backbone_name": BACKBONE, "weights": "random", "input_size_px": 32}
+    return extract_features(dataset, **(settings | changes))
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in (cache_dir() / "features").glob("*"))
+
+
+def test_features_are_those_of_the_network_in_table_order() -> None:
+    import torch
+
+    from lib.data.preprocessing import to_batch
+    from lib.features.backbone import frozen_backbone
+
+    dataset = TinyDataset(num_images=10)
+    found = extract(dataset)
+    backbone = frozen_backbone(BACKBONE, weights="random", seed=0)
+    batch = to_batch(dataset.pixels, size_px=32, mean=backbone.spec.mean, std=backbone.spec.std)
+    with torch.no_grad():
+        expected = backbone.forward_until(batch, backbone.spec.feature_stage).mean((2, 3)).numpy()
+    assert found.features.shape == (10, backbone.spec.feature_dim)
+    assert found.features.dtype == np.float32
+    assert found.features == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert 1e-3 < expected.std() < 1e3  # a random network neither dies nor explodes
+    assert not found.was_cached
+    assert found.images_per_second > 0
+
+
+def test_hit_builds_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = TinyDataset(num_images=6)
+    first = extract(dataset)
+    monkeypatch.setattr("lib.features.backbone.frozen_backbone", lambda *args, **kwargs: pytest.fail("built a network"))
+    again = extract(dataset)
+    assert again.was_cached
+    assert again.key == first.key
+    assert np.array_equal(again.features, first.features)
+
+
+def test_key_depends_on_everything_that_changes_the_features() -> None:
+    base: tuple = ("v1", BACKBONE, "random", 0, "head_conv", "average", 32, "float32", "")
+    keys = {feature_key(*base)}
+    for position, other in enumerate(("v2", "resnet18", "random", 1, "block1", "flatten", 64, "bfloat16", "flipped")):
+        if position != 2:
+            keys.add(feature_key(*base[:position], other, *base[position + 1 :]))
+    assert len(keys) == 9
+
+
+def test_mirrored_and_unpooled_views() -> None:
+    dataset = TinyDataset(num_images=4)
+    stage = {"feature_stage": "block1", "pooling": UNPOOLED}
+    plain, flipped = extract(dataset, **stage), extract(dataset, **stage, is_flipped=True)
+    assert plain.features.shape == (4, 16, 8, 8)
+    assert isinstance(plain.features, np.memmap)
+    mirrored = TinyDataset(num_images=4, version="v2")
+    mirrored.pixels = np.ascontiguousarray(mirrored.pixels[:, :, ::-1])
+    assert flipped.features == pytest.approx(extract(mirrored, **stage).features, abs=1e-5)
+    assert not np.allclose(plain.features, flipped.features)
+
+
+def test_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_LARGEST_BATCH", 4)
+    monkeypatch.setattr(cache, "_FIRST_BATCH", 4)
+    told: list[int] = []
+    with pytest.raises(Stopped):
+        extract(
+            TinyDataset(num_images=12), progress=lambda done, total, what: told.append(done),
+            should_stop=lambda: len(told) == 2,
+        )  # fmt: skip
+    assert told == [0, 4]
+    assert files() == []
+
+
+def test_damaged_file_is_made_again() -> None:
+    dataset = TinyDataset(num_images=5)
+    first = extract(dataset)
+    path = cache_dir() / "features" / f"{first.key}.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    again = extract(dataset)
+    assert not again.was_cached
+    assert np.array_equal(again.features, first.features)
+
+
+def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sizes = [0.0], []
+
+    def run(self: object, pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        now[0] += 0.5 * len(pixels) if len(sizes) < 4 else 0.01
+        return np.zeros((len(pixels), 1), dtype=np.float32)
+
+    monkeypatch.setattr(cache._Extraction, "_run", run)
+    monkeypatch.setattr(cache.time, "perf_counter", lambda: now[0])
+    extract(TinyDataset(num_images=40))
+    assert sizes == [8, 4, 2, 2, 4, 8, 12]
+
+
+def test_unknown_backbone_is_refused() -> None:
+    with pytest.raises(UserError, match="Unknown backbone"):
+        extract(TinyDataset(), backbone_name="resnet19")

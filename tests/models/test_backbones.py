@@ -1,0 +1,49 @@
+import subprocess
+import sys
+
+import pytest
+from torchvision import models
+
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+
+
+@pytest.mark.parametrize("name", BACKBONES.names)
+def test_table_agrees_with_torchvision(name):
+    spec = BACKBONES.get(name)
+    weights = models.get_model_weights(name).IMAGENET1K_V1
+
+    assert spec.weights_url == weights.url
+    assert spec.weights_url.endswith("/" + spec.weights_file)
+    assert spec.weights_mib == pytest.approx(weights.meta["_file_size"], abs=0.06)
+    preprocessing = weights.transforms()
+    assert (spec.mean, spec.std) == (tuple(preprocessing.mean), tuple(preprocessing.std))
+    assert [spec.input_size_px] == preprocessing.crop_size
+    assert spec.min_input_px >= weights.meta["min_size"][0]
+
+
+@pytest.mark.parametrize("name", BACKBONES.names)
+def test_stage_names_in_the_table_exist(name):
+    spec = BACKBONES.get(name)
+    assert len(set(spec.stage_names)) == len(spec.stage_names)
+    assert {spec.feature_stage, spec.cam_stage, spec.unfreeze_from} <= set(spec.stage_names)
+    assert spec.stage(spec.cam_stage).output == "map"
+    assert spec.stage(spec.feature_stage).num_channels == spec.feature_dim
+    assert spec.map_stages[0].name == spec.stage_names[0]
+    assert all(stage.title and stage.group and stage.num_channels for stage in spec.stages)
+
+
+def test_stages_are_found_by_name():
+    spec = BACKBONES.get("vgg16")
+    assert [stage.name for stage in spec.stages_until("conv2_1")] == ["conv1_1", "conv1_2", "conv2_1"]
+    assert spec.map_stages[-1].name == "conv5_3"
+    with pytest.raises(UserError, match=r"VGG16 has no stage 'conv9'. Choose one of: conv1_1"):
+        spec.stages_until("conv9")
+
+
+def test_table_weights_and_stage_plans_need_no_torch():
+    code = (
+        "import sys; from lib.models import backbones, freezing, weights; weights.all_weights_status(); "
+        "freezing.stage_plan('resnet18', 'partial'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,119 @@
+"""The gate: distances by hand, the promised rate of false alarms, odd features, files."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lib.errors import UserError
+from lib.models.gate import GATE_FILE, Gate, fit_gate, load_gate, save_gate
+
+
+def draw(num, centre, *, seed=0, spread=0.3):
+    return np.random.default_rng(seed).normal(centre, spread, (num, len(centre))).astype(np.float32)
+
+
+CENTRE = np.array([1.0, 0.5, 0.0, 0.2, 0.8, 0.0, 0.3, 0.6])
+
+
+def test_distance_by_hand():
+    # Neighbours along x, y and 45 degrees: cosines 1, 0, 0.7071 to a query along x, -1, 0, -0.7071 to one against it.
+    reference = np.array([[1, 0], [0, 1], [math.sqrt(0.5), math.sqrt(0.5)]], dtype=np.float16)
+    gate = Gate(reference, 0.5, 0.05, 20, num_neighbors=2)
+    assert gate.distance(np.array([[7.0, 0.0]])) == pytest.approx([1 - (1 + 0.7071) / 2], abs=1e-3)
+    assert gate.distance(np.array([[0.0, 0.0], [-1.0, 0.0]])) == pytest.approx([1.0, 1 + 0.7071 / 2], abs=1e-3)
+    assert gate.is_unlike(np.array([[7.0, 0.0], [-1.0, 0.0]])).tolist() == [False, True]
+
+
+def test_threshold_is_the_conformal_rank_by_hand():
+    # One training direction; validation vectors at 1 .. 39 degrees. Rank ceil(40 * 0.95) = 38: 1 - cos(38 degrees).
+    angles = np.deg2rad(np.arange(1, 40))
+    gate = fit_gate(np.array([[1.0, 0.0]]), np.stack([np.cos(angles), np.sin(angles)], 1))
+    assert gate.threshold == pytest.approx(1 - math.cos(math.radians(38)), rel=2e-3)
+    assert gate.false_alarm_rate == 0.05
+
+
+def test_small_validation_sets_take_the_largest_distance_and_state_the_rate():
+    val = draw(4, CENTRE, seed=1)
+    gate = fit_gate(draw(30, CENTRE), val)
+    assert gate.threshold == pytest.approx(gate.distance(val).max(), rel=2e-3, abs=2e-5)
+    assert gate.false_alarm_rate == pytest.approx(1 / 5)
+    assert gate.num_calibration == 4
+
+
+@pytest.mark.parametrize("num_val", [20, 99])
+def test_false_alarms_stay_near_the_promised_rate(num_val):
+    rates = []
+    for seed in range(40):
+        gate = fit_gate(draw(100, CENTRE, seed=3 * seed), draw(num_val, CENTRE, seed=3 * seed + 1))
+        rates.append(gate.is_unlike(draw(200, CENTRE, seed=3 * seed + 2)).mean())
+    # The mean over draws is 1 - ceil((n + 1) * 0.95) / (n + 1): 1/21 for 20 images, 1/20 for 99.
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.015)
+
+
+def test_other_directions_are_unlike():
+    gate = fit_gate(draw(100, CENTRE), draw(40, CENTRE, seed=1))
+    assert gate.is_unlike(draw(50, -CENTRE, seed=2)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e12])
+def test_the_scale_of_the_features_does_not_matter(scale):
+    plain = fit_gate(draw(50, CENTRE), draw(20, CENTRE, seed=1))
+    scaled = fit_gate(draw(50, CENTRE) * scale, draw(20, CENTRE, seed=1) * scale)
+    assert np.isfinite(scaled.reference).all()
+    assert scaled.threshold == pytest.approx(plain.threshold, rel=1e-3)
+
+
+def test_collapsed_features_turn_nobody_away():
+    same = np.ones((20, 8), dtype=np.float32)
+    gate = fit_gate(same, same)
+    assert not gate.is_unlike(same * np.linspace(1, 3, 20)[:, None]).any()
+
+
+def test_broken_features_are_unlike_and_cannot_fit():
+    gate = fit_gate(draw(30, CENTRE), draw(20, CENTRE, seed=1))
+    query = draw(2, CENTRE, seed=2)
+    query[1, 0] = np.nan
+    assert np.isinf(gate.distance(query)).tolist() == [False, True]
+    assert gate.is_unlike(query)[1]
+    with pytest.raises(ValueError, match="diverged"):
+        fit_gate(query, draw(20, CENTRE, seed=1))
+    with pytest.raises(ValueError, match="training and validation"):
+        fit_gate(draw(30, CENTRE), np.empty((0, 8)))
+    with pytest.raises(ValueError, match=r"Expected features \(N, 8\)"):
+        gate.distance(np.ones((1, 3)))
+
+
+def test_reference_is_a_seeded_sample_of_at_most_2000_rows():
+    train = draw(2300, CENTRE)
+    val = draw(20, CENTRE, seed=1)
+    gate = fit_gate(train, val)
+    assert gate.reference.shape == (2000, 8)
+    assert np.array_equal(gate.reference, fit_gate(train, val).reference)
+    assert fit_gate(np.ones((700, 30_000), dtype=np.float16), np.ones((2, 30_000))).reference.nbytes <= 32 * 2**20
+
+
+def test_a_saved_gate_comes_back(tmp_path):
+    gate = fit_gate(draw(30, CENTRE), draw(20, CENTRE, seed=1))
+    save_gate(tmp_path / GATE_FILE, gate)
+    loaded = load_gate(tmp_path / GATE_FILE)
+    assert np.array_equal(loaded.reference, gate.reference)
+    assert (loaded.threshold, loaded.false_alarm_rate) == (gate.threshold, gate.false_alarm_rate)
+    assert (loaded.num_calibration, loaded.num_neighbors) == (20, 5)
+
+
+def test_damaged_files_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / GATE_FILE
+    for content in (b"", b"no gate at all"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="train the run again"):
+            load_gate(path)
+    save_file({"reference": np.ones((2, 2), np.float16)}, path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_gate(path)
+    gate = fit_gate(draw(30, CENTRE), draw(20, CENTRE, seed=1))
+    save_gate(path, Gate(gate.reference, math.inf, 0.05, 20))
+    with pytest.raises(UserError, match="damaged"):
+        load_gate(path)

@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from lib.errors import UserError
+from lib.models.heads import HEADS, NearestNeighborsHead, build_head, linear_from_logistic_regression
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+@pytest.mark.parametrize("is_scaled", [True, False])
+def test_folded_logistic_regression_gives_the_same_probabilities(num_classes, is_scaled):
+    generator = np.random.default_rng(0)
+    features = generator.normal(3.0, [0.1, 5.0, 1.0], (60, 3)).astype(np.float32)
+    targets = np.arange(60) % num_classes
+    features[:, 1] += targets
+    scaler = StandardScaler().fit(features) if is_scaled else None
+    scaled = scaler.transform(features) if scaler else features
+    model = LogisticRegression(max_iter=1000).fit(scaled, targets)
+
+    linear = linear_from_logistic_regression(scaler, model)
+    probabilities = torch.softmax(linear(torch.from_numpy(features)), dim=1).detach().numpy()
+    np.testing.assert_allclose(probabilities, model.predict_proba(scaled), atol=1e-4)
+
+
+def test_binary_regression_becomes_two_opposite_logits():
+    model = LogisticRegression()
+    model.classes_, model.coef_, model.intercept_ = np.array([0, 1]), np.array([[2.0, -4.0]]), np.array([6.0])
+    linear = linear_from_logistic_regression(None, model)
+    assert linear.weight.tolist() == [[-1.0, 2.0], [1.0, -2.0]]
+    assert linear.bias.tolist() == [-3.0, 3.0]
+
+
+def test_classes_with_a_gap_are_refused():
+    model = LogisticRegression().fit(np.array([[0.0], [1.0]]), [0, 2])
+    with pytest.raises(ValueError, match="without a gap"):
+        linear_from_logistic_regression(None, model)
+
+
+def test_neighbors_vote_by_similarity():
+    head = NearestNeighborsHead(2, 3, num_neighbors=2)
+    head.fit(np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]]), np.array([0, 1, 2]))
+    # (3, 4) has cosines 0.6 and 0.8 to the first two; weights exp(c / 0.07), so 1 / (1 + exp(0.2 / 0.07)) = 0.05431.
+    probabilities = torch.softmax(head(torch.tensor([[3.0, 4.0]])), dim=1)[0]
+    share = 1 / (1 + math.exp(0.2 / 0.07))
+    expected = [0.99 * share + 0.01 / 3, 0.99 * (1 - share) + 0.01 / 3, 0.01 / 3]
+    assert share == pytest.approx(0.05431, abs=1e-5)
+    assert probabilities.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_fewer_kept_samples_than_neighbors_and_many_queries():
+    head = build_head("nearest_neighbors", 4, 2, num_neighbors=5)
+    with pytest.raises(RuntimeError, match=r"call fit\(\) first"):
+        head(torch.randn(1, 4))
+    head.fit(torch.eye(4)[:2], torch.tensor([0, 1]))
+    logits = head(torch.eye(4)[:2].repeat(600, 1))
+    assert logits.shape == (1200, 2)
+    assert logits.argmax(1).tolist() == [0, 1] * 600
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        head.fit(torch.eye(2), torch.tensor([0]))
+
+
+def test_mlp_is_the_table_of_256_units_and_seeded():
+    head = build_head("mlp", 6, 3, seed=1)
+    assert [type(module).__name__ for module in head] == ["Linear", "FeatureBatchNorm", "ReLU", "Dropout", "Linear"]
+    assert (head[0].out_features, head[3].p, head[4].out_features) == (256, 0.5, 3)
+    assert torch.equal(head[0].weight, build_head("mlp", 6, 3, seed=1)[0].weight)
+    assert not torch.equal(head[0].weight, build_head("mlp", 6, 3, seed=2)[0].weight)
+    assert build_head("mlp", 6, 3, hidden_dim=8)[0].out_features == 8
+
+
+def test_mlp_takes_a_last_batch_of_one_in_training():
+    head = build_head("mlp", 6, 3).train()
+    before = head[1].running_mean.clone()
+    assert head(torch.randn(1, 6)).shape == (1, 3)
+    assert torch.equal(head[1].running_mean, before)
+    head(torch.randn(4, 6))
+    assert not torch.equal(head[1].running_mean, before)
+
+
+def test_wrong_requests_are_refused():
+    assert HEADS.names == ("linear", "mlp", "nearest_neighbors")
+    with pytest.raises(UserError, match="Unknown head 'svm'"):
+        build_head("svm", 4, 2)
+    with pytest.raises(UserError, match="at least two classes, received 1"):
+        build_head("linear", 4, 1)
+    with pytest.raises(UserError, match="'linear' has no option 'dropout'; it knows: none"):
+        build_head("linear", 4, 2, dropout=0.1)

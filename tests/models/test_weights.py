@@ -1,0 +1,138 @@
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lib.atomic import read_json
+from lib.errors import Stopped, UserError, WeightsUnavailable
+from lib.models import backbone_spec, weights
+from lib.models.backbones import BACKBONES
+from lib.models.weights import all_weights_status, download_weights, require_weights, weights_digest, weights_status
+from lib.settings import cache_dir, torch_hub_dir
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A loopback stand-in for the server of the weights; gives the folder it serves."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setattr(backbone_spec, "_URL", f"http://127.0.0.1:{running.server_port}/")
+        yield folder
+        running.shutdown()
+
+
+def serve(folder, monkeypatch, content):
+    """Offer `content` as ResNet-18's weights under a file name that carries its hash."""
+    file = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    (folder / file).write_bytes(content)
+    spec = BACKBONES.get("resnet18")
+    monkeypatch.setitem(BACKBONES._specs, "resnet18", weights.BackboneSpec(**{**vars(spec), "weights_file": file}))
+    return file
+
+
+def test_status_names_file_and_folder():
+    status = weights_status("vgg16")
+    assert (status.file, status.is_cached, status.size_mib) == ("vgg16-397923af.pth", False, 527.8)
+    assert status.folder == torch_hub_dir() / "checkpoints"
+    status.folder.mkdir(parents=True)
+    status.path.write_bytes(b"x" * 2**20)
+    assert weights_status("vgg16").is_cached
+    assert weights_status("vgg16").size_mib == 1.0
+    assert [status.backbone for status in all_weights_status()] == list(BACKBONES.names)
+
+
+def test_missing_weights_say_what_to_do():
+    with pytest.raises(WeightsUnavailable) as caught:
+        require_weights("resnet50")
+    message = str(caught.value)
+    assert "resnet50-0676ba61.pth" in message
+    assert str(torch_hub_dir()) in message
+    assert "python -m lib weights download resnet50" in message
+
+
+def test_download_arrives_where_torchvision_looks(server, monkeypatch):
+    content = b"w" * 3_000_000
+    file = serve(server, monkeypatch, content)
+    reports = []
+    path = download_weights("resnet18", lambda done, total, what: reports.append((done, total, what)))
+
+    assert path == torch_hub_dir() / "checkpoints" / file
+    assert path.read_bytes() == content
+    assert reports[-1] == (3_000_000, 3_000_000, f"Downloading {file}")
+    (server / file).unlink()
+    assert download_weights("resnet18") == path  # at hand: no second request
+
+
+def test_damaged_download_is_thrown_away(server, monkeypatch):
+    file = serve(server, monkeypatch, b"right")
+    (server / file).write_bytes(b"wrong")
+    with pytest.raises(WeightsUnavailable, match="arrived damaged"):
+        download_weights("resnet18")
+    assert list((torch_hub_dir() / "checkpoints").iterdir()) == []
+
+
+def test_stopped_download_leaves_nothing(server, monkeypatch):
+    serve(server, monkeypatch, b"w" * 3_000_000)
+
+    def stop(done, total, what):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        download_weights("resnet18", stop)
+    assert list((torch_hub_dir() / "checkpoints").iterdir()) == []
+
+
+def test_offline_message_says_how_to_bring_the_file():
+    with pytest.raises(WeightsUnavailable) as caught:
+        download_weights("mobilenet_v2")
+    message = str(caught.value)
+    assert "download.pytorch.org" in message
+    assert "mobilenet_v2-b0353104.pth" in message
+    assert f"copy the file to {torch_hub_dir() / 'checkpoints'}" in message
+
+
+def test_full_disk_is_told_apart_from_no_network(monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights, "_fetch", fail)
+    with pytest.raises(WeightsUnavailable, match=r"could not be written to .*No space left on device"):
+        download_weights("mobilenet_v2")
+
+
+def test_digest_is_that_of_the_file_and_remembered(monkeypatch):
+    status = weights_status("resnet18")
+    status.folder.mkdir(parents=True)
+    status.path.write_bytes(b"first")
+    expected = hashlib.sha256(b"first").hexdigest()
+    assert weights_digest("resnet18", "imagenet") == expected
+    assert list(read_json(cache_dir() / "weights_digests.json").values()) == [expected]
+    with monkeypatch.context() as patched:
+        patched.setattr(weights, "sha256_of_file", lambda path: pytest.fail("hashed again"))
+        assert weights_digest("resnet18", "imagenet") == expected
+    status.path.write_bytes(b"another")
+    assert weights_digest("resnet18", "imagenet") == hashlib.sha256(b"another").hexdigest()
+
+
+def test_digest_of_random_weights_tells_seeds_and_backbones_apart():
+    digests = {weights_digest(name, "random", seed) for name in ("resnet18", "resnet50") for seed in (0, 1)}
+    assert len(digests) == 4
+    with pytest.raises(UserError, match="Unknown weights 'places'"):
+        weights_digest("resnet18", "places")
+
+
+def test_damaged_digest_store_is_rebuilt():
+    (cache_dir() / "weights_digests.json").write_text("{")
+    status = weights_status("resnet18")
+    status.folder.mkdir(parents=True)
+    status.path.write_bytes(b"x")
+    assert weights_digest("resnet18", "imagenet") == hashlib.sha256(b"x").hexdigest()
