@@ -1,0 +1,148 @@
+"""One frozen description of a training: what is run, what is stored, what is copied as a command."""
+
+import dataclasses
+import shlex
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from lib.errors import UserError
+from lib.settings import DEFAULT_BACKBONE
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A complete, JSON-serialisable training description.
+
+    None means "the strategy's or backbone's own default"; `resolve_config` in lib/experiment.py fills those in before a
+    run is stored, so that a stored config never depends on later defaults.
+    """
+
+    dataset: str  # name in the data library
+    backbone: str = DEFAULT_BACKBONE
+    strategy: str = "linear_probe"
+    weights: str = "imagenet"  # "imagenet" or "random"; from_scratch always uses "random"
+    dataset_version: str = ""
+    head: str | None = None
+    feature_stage: str | None = None  # the stage whose pooled output the head reads
+    pooling: str | None = None  # "average", "flatten" or "none"
+    unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float | None = None
+    weight_decay: float = 1e-4
+    warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)
+    patience: int = 5  # epochs without a better validation loss before training stops
+    augmentation: str = "flip"  # "none" or "flip" (left-right)
+    class_weights: str = "auto"  # balanced if the largest class has over 3 times the smallest; or "balanced", "none"
+    num_neighbors: int = 5
+    input_size_px: int | None = None
+    seed: int = 0
+    split_seed: int = 0
+    num_folds: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        _check_range("epochs", self.epochs, 1, 10_000)
+        _check_range("batch_size", self.batch_size, 1, 4096)
+        _check_range("learning_rate", self.learning_rate, 1e-9, 100.0)
+        _check_range("weight_decay", self.weight_decay, 0.0, 10.0)
+        _check_range("warmup_fraction", self.warmup_fraction, 0.0, 0.9)
+        _check_range("patience", self.patience, 1, 10_000)
+        _check_range("num_neighbors", self.num_neighbors, 1, 1000)
+        _check_range("input_size_px", self.input_size_px, 32, 1024)
+        _check_range("seed", self.seed, 0, 2**31 - 1)
+        _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
+        _check_range("num_folds", self.num_folds, 2, 20)
+        _check_choice("weights", self.weights, ("imagenet", "random"))
+        _check_choice("augmentation", self.augmentation, ("none", "flip"))
+        _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
+        _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        if self.pooling is not None:
+            _check_choice("pooling", self.pooling, ("average", "flatten", "none"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A flat dictionary that JSON and MLflow parameters can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "TrainConfig":
+        """Rebuild from `to_dict`; raises UserError on unknown keys or a newer format."""
+        if int(content.get("format_version", FORMAT_VERSION)) > FORMAT_VERSION:
+            raise UserError(
+                f"This config has format {content['format_version']}, newer than {FORMAT_VERSION}; update the program."
+            )
+        unknown = set(content) - set(_FIELD_TYPES)
+        if unknown:
+            raise UserError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {', '.join(_FIELD_TYPES)}.")
+        return cls(**content)
+
+    def with_settings(self, settings: tuple[str, ...] | list[str]) -> "TrainConfig":
+        """Apply `key=value` strings (command line: --set); raises UserError naming key, value and what is expected."""
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            key, separator, text = setting.partition("=")
+            if not separator:
+                raise UserError(f"--set needs key=value, received {setting!r}; for example --set batch_size=16.")
+            if key not in _FIELD_TYPES:
+                raise UserError(f"Unknown setting {key!r}. Known settings: {', '.join(_FIELD_TYPES)}.")
+            changes[key] = _parse(key, text)
+        return dataclasses.replace(self, **changes)
+
+    def to_command(self) -> str:
+        """The command line that repeats this training."""
+        flags = {
+            "dataset": "--dataset", "backbone": "--backbone", "strategy": "--strategy", "weights": "--weights",
+            "epochs": "--epochs", "seed": "--seed", "split_seed": "--split-seed", "num_folds": "--folds",
+        }  # fmt: skip
+        words = ["python", "-m", "lib", "train"]
+        for key, value in self._changed().items():
+            words += [flags[key], str(value)] if key in flags else ["--set", f"{key}={value}"]
+        return shlex.join(words)
+
+    def to_python(self) -> str:
+        """The three lines of Python that repeat this training."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self._changed().items())
+        return (
+            "from lib.experiment import train\nfrom lib.training.config import TrainConfig\n"
+            f"summary = train(TrainConfig({arguments}))"
+        )
+
+    def _changed(self) -> dict[str, Any]:
+        always = ("dataset", "backbone", "strategy", "weights")
+        never = ("dataset_version", "format_version")
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in always or (field.name not in never and getattr(self, field.name) != field.default)
+        }
+
+
+_FIELD_TYPES: dict[str, Any] = typing.get_type_hints(TrainConfig)
+
+
+def _parse(key: str, text: str) -> Any:
+    kind = _FIELD_TYPES[key]
+    choices = [part for part in typing.get_args(kind) if part is not type(None)] or [kind]
+    is_optional = isinstance(kind, types.UnionType)
+    if is_optional and text.lower() in {"none", ""}:
+        return None
+    try:
+        return choices[0](text)
+    except ValueError:
+        raise UserError(f"The setting {key} needs a value of type {choices[0].__name__}, received {text!r}.") from None
+
+
+def _check_range(key: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise UserError(f"The setting {key} must lie between {low:g} and {high:g}, received {value:g}.")
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"The setting {key} must be one of {', '.join(choices)}, received {value!r}.")

@@ -1,0 +1,54 @@
+"""What a training tells while it runs; nobody needs to listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A new kind of work began, such as "Extracting features"."""
+
+    phase: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Position within a phase; `seconds_left` is None until there is something to estimate it from."""
+
+    phase: str
+    done: int
+    total: int
+    images_per_second: float = 0.0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """One optimiser step; `step` counts from 1 over all epochs."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """One pass over the training images and one over the validation images; `epoch` counts from 1."""
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+Event = PhaseStarted | Progressed | StepEnded | EpochEnded
+Listener = Callable[[Event], None]
+ShouldStop = Callable[[], bool]
+
+
+def ignore_events(event: Event) -> None:
+    """Listens to nothing."""
+
+
+def never_stop() -> bool:
+    """Nobody asks to stop."""
+    return False

@@ -1,0 +1,101 @@
+"""Heads that are fitted, not iterated: logistic regression on frozen features, and nearest neighbours."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.evaluation.metrics import log_loss
+from lib.training.optimization import class_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lib.models.heads import NearestNeighborsHead
+
+# Inverse strength of the L2 penalty on standardised features. With hundreds of features and images the useful range is
+# small; the ends are there for tiny and for large data sets.
+PENALTY_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_MAX_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear head on raw features; `penalty` is the C that had the lowest validation loss of `val_losses`."""
+
+    head: "nn.Linear"
+    penalty: float
+    val_losses: dict[float, float]
+
+
+def fit_linear_probe(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    train_rows: np.ndarray,
+    val_rows: np.ndarray,
+    num_classes: int,
+    weighting: str = "auto",
+    on_fit: Callable[[int, int], None] = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> LinearProbe:
+    """Standardise and fit logistic regression (Kornblith et al. 2019, arXiv 1805.08974).
+
+    Scaler and weights see training rows only, the penalty is chosen by the loss of the validation rows.
+
+    Args:
+        features: pooled features of all images, (N, D).
+        targets: classes of all images, (N,).
+        train_rows: rows to fit on; every class must be among them.
+        val_rows: rows that choose the penalty.
+        num_classes: K.
+        weighting: "auto", "balanced" or "none" (optimization.class_weights).
+        on_fit: called after each fit with (done, total).
+        should_stop: asked before each fit.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    from lib.models.heads import linear_from_logistic_regression
+
+    scaler = StandardScaler().fit(features[train_rows])
+    scaled_train, scaled_val = scaler.transform(features[train_rows]), scaler.transform(features[val_rows])
+    weights = class_weights(targets[train_rows], num_classes, weighting)
+    losses: dict[float, float] = {}
+    best = None
+    for index, penalty in enumerate(PENALTY_GRID):
+        if should_stop():
+            raise Stopped("Stopped while fitting.")
+        model = _fit_logistic_regression(scaled_train, targets[train_rows], penalty, weights)
+        losses[penalty] = log_loss(targets[val_rows], model.predict_proba(scaled_val))
+        if losses[penalty] <= min(losses.values()):
+            best = (penalty, model)
+        on_fit(index + 1, len(PENALTY_GRID))
+    assert best is not None  # noqa: S101 (the grid is not empty)
+    return LinearProbe(linear_from_logistic_regression(scaler, best[1]), best[0], losses)
+
+
+def fit_nearest_neighbors(
+    head: "NearestNeighborsHead", features: np.ndarray, targets: np.ndarray, *, train_rows: np.ndarray
+) -> None:
+    """Let the head keep the training rows."""
+    head.fit(features[train_rows], targets[train_rows].astype(np.int64))
+
+
+def _fit_logistic_regression(  # type: ignore[no-untyped-def] # noqa: ANN202
+    features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None
+):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    by_class = None if weights is None else dict(enumerate(weights.tolist()))
+    model = LogisticRegression(C=penalty, max_iter=_MAX_ITERATIONS, class_weight=by_class)
+    with warnings.catch_warnings():
+        # Large C on separable features never converges to the last digit; the validation loss decides anyway.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, targets)

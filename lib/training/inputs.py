@@ -1,0 +1,161 @@
+"""What a head or a network is fed: images, activations at the cut below the trained stages, or pooled features.
+
+Frozen stages give the same output in every epoch, so it is computed once. All three kinds of input draw the same flips
+and run the same trained stages: a training on cached inputs repeats the training on images, step by step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.training.events import ShouldStop, never_stop
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Inputs(Protocol):
+    """Rows of the data set's table in, tensors for the network out."""
+
+    def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
+        """Augmented inputs of an epoch; the same rows in the same epoch always give the same tensor."""
+        ...
+
+    def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
+        """Inputs as they are."""
+        ...
+
+    def logits(self, classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop) -> "torch.Tensor":
+        """Run the classifier from where these inputs enter it; raises Stopped between two stages."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How stored pixels become network inputs: side in pixels, and mean and deviation per channel on a 0..1 scale."""
+
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    device: str = "cpu"
+
+    def __call__(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Turn uint8 (N, S, S, 3) into a normalised float tensor (N, 3, size, size)."""
+        from lib.data.preprocessing import to_batch
+
+        return to_batch(pixels, size_px=self.size_px, mean=self.mean, std=self.std, device=self.device)
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Images from the pixel store, flipped left-right by chance where `seed` is given."""
+
+    pixels: np.ndarray
+    image_ids: Sequence[str]
+    preprocessing: Preprocessing
+    seed: int | None = None
+
+    def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
+        """Preprocessed images (n, 3, H, W), each flipped or not."""
+        from lib.data.augmentation import flip_batch
+
+        batch = self.for_evaluation(rows)
+        if self.seed is None:
+            return batch
+        return flip_batch(batch, seed=self.seed, epoch=epoch, image_ids=[self.image_ids[row] for row in rows])
+
+    def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
+        """Preprocessed images (n, 3, H, W)."""
+        return self.preprocessing(self.pixels[rows])
+
+    def logits(self, classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
+        """Run all stages."""
+        return run_stages(classifier, inputs, should_stop)
+
+
+@dataclass(frozen=True)
+class CachedInputs:
+    """Outputs of the frozen stages: `plain` and, where images are flipped, `flipped`, both (N, ...).
+
+    They enter the classifier after the stage `after`, or as pooled features in front of its head where that is None.
+    """
+
+    plain: np.ndarray
+    flipped: np.ndarray | None
+    image_ids: Sequence[str]
+    seed: int
+    after: str | None = None
+    device: str = "cpu"
+
+    def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
+        """Activations (n, ...) of the flipped or the plain image, as the epoch's draw says."""
+        from lib.data.augmentation import flip_flags
+
+        values = self.plain[rows]
+        if self.flipped is not None:
+            drawn = flip_flags([self.image_ids[row] for row in rows], seed=self.seed, epoch=epoch)
+            values[drawn] = self.flipped[rows[drawn]]
+        return self._tensor(values)
+
+    def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
+        """Activations (n, ...) of the images as they are."""
+        return self._tensor(self.plain[rows])
+
+    def logits(self, classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
+        """Run the stages above the cut and the head."""
+        if self.after is None:
+            if should_stop():
+                raise Stopped("Stopped between two batches.")
+            logits: torch.Tensor = classifier.head(inputs)
+            return logits
+        return run_stages(classifier, inputs, should_stop, after=self.after)
+
+    def _tensor(self, values: np.ndarray) -> "torch.Tensor":
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device, torch.float32)
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Inputs and targets (N,) of all images, and which rows train and which validate."""
+
+    inputs: Inputs
+    targets: np.ndarray
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    num_classes: int
+    is_ordinal: bool = False
+
+
+def run_stages(
+    classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop, *, after: str | None = None
+) -> "torch.Tensor":
+    """Compute logits stage by stage, so that a stop need not wait for the end of a batch, forward or backward.
+
+    Raises:
+        Stopped: `should_stop()` turned true between two stages.
+    """
+
+    def check(gradient: Any = None) -> None:
+        if should_stop():
+            raise Stopped("Stopped within a batch.")
+
+    names = [stage.name for stage in classifier.stage_specs]
+    hidden, position = inputs, after
+    for name in names[names.index(after) + 1 if after else 0 :]:
+        check()
+        if position is None:
+            hidden = classifier.forward_until(hidden, name)
+        else:
+            hidden = classifier.forward_between(hidden, position, name)
+        position = name
+        if hidden.requires_grad:
+            hidden.register_hook(check)  # called when the backward pass comes by
+    check()
+    logits: torch.Tensor = classifier.forward_after(hidden, position)
+    return logits

@@ -1,0 +1,256 @@
+"""The training loop: epochs of batches, validation, early stopping, checkpoints."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.errors import Stopped, UserError
+from lib.evaluation.metrics import evaluate_predictions
+from lib.runtime import autocast, derived_seed
+from lib.training.checkpoints import CheckpointStore
+from lib.training.config import TrainConfig
+from lib.training.events import EpochEnded, Listener, Progressed, ShouldStop, StepEnded, ignore_events, never_stop
+from lib.training.inputs import FitData
+from lib.training.optimization import build_optimizer, class_weights, learning_rate_at, set_learning_rate
+from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
+from lib.training.prediction import predict_logits
+from lib.training.state import FitState, copied, epoch_batches, put_back, tuned_tensors
+from lib.training.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    import torch
+
+PHASE = "Training"
+# A head starts from nothing, the backbone below it from good weights: the head learns this much faster.
+HEAD_RATE_FACTOR = 10.0
+
+
+class TrainingDiverged(UserError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` did; the classifier itself holds the weights of the best epoch."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    classifier: Any,
+    data: FitData,
+    config: TrainConfig,
+    *,
+    listener: Listener = ignore_events,
+    should_stop: ShouldStop = never_stop,
+    checkpoints: CheckpointStore | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> FitResult:
+    """Train what is trainable in `classifier` and leave the weights of the best epoch in it.
+
+    Continues from the newest checkpoint where there is one, to the same weights that an unbroken training reaches.
+
+    Args:
+        classifier: a staged network whose parameters are frozen or not (models/freezing.py).
+        data: inputs, targets and rows.
+        config: with `epochs` and `learning_rate` filled in.
+        listener: hears StepEnded, Progressed (each batch) and EpochEnded.
+        should_stop: asked between stages, so several times a batch.
+        checkpoints: written by time, after epochs once due, and on a stop; None writes none.
+        device: where the classifier and the inputs are.
+        dtype: "bfloat16" computes forward passes under autocast; weights and moments stay float32.
+
+    Raises:
+        Stopped: after `should_stop()`; the checkpoint holds all finished batches.
+        TrainingDiverged: the loss became infinite or undefined.
+    """
+    training = _Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype)
+    training.resume()
+    try:
+        while not training.state.is_complete(epochs=training.epochs, patience=config.patience):
+            training.train_epoch()
+            training.end_epoch(training.validate())
+    except Stopped:
+        training.save(is_stopping=True)
+        raise
+    if training.best:
+        put_back(classifier, training.best)
+    state, speed = training.state, training.pace.images_per_second
+    return FitResult(state.history, state.best_epoch, training.seconds, speed)
+
+
+@dataclass
+class _Training:
+    """The parts that the loop moves: network, optimiser, state, best weights."""
+
+    classifier: Any
+    data: FitData
+    config: TrainConfig
+    listener: Listener
+    should_stop: ShouldStop
+    checkpoints: CheckpointStore | None
+    device: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.config.epochs is None or self.config.learning_rate is None:
+            raise ValueError("fit needs a resolved config: epochs and learning_rate must be set.")
+        self.epochs, self.peak_rate = self.config.epochs, self.config.learning_rate
+        self.num_steps = self.epochs * len(self._batches(1))
+        is_tuning = STRATEGIES.get(self.config.strategy).family in ("partly_tuned", "fully_tuned")
+        self.optimizer = build_optimizer(
+            self.classifier,
+            learning_rate=self.peak_rate,
+            weight_decay=self.config.weight_decay,
+            head=self.classifier.head,
+            head_rate_factor=HEAD_RATE_FACTOR if is_tuning else 1.0,
+        )
+        self.class_weights = self._class_weights()
+        self.state = FitState()
+        self.best: dict[str, torch.Tensor] = {}
+        self.pace = Pace(self.epochs * self._epoch_cost)
+
+    def resume(self) -> None:
+        """Go to where the newest checkpoint stands."""
+        content = self.checkpoints.load() if self.checkpoints else None
+        if content is None:
+            return
+        put_back(self.classifier, content["tuned"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.state, self.best = FitState.from_dict(content["state"]), content["best"]
+        done = (self.state.epoch - 1) * self._epoch_cost + self.state.sums.num_images * TRAINING_COST
+        self.pace = Pace(self.pace.total, done=done)
+
+    def save(self, *, is_stopping: bool = False) -> None:
+        """Write a checkpoint; on a stop only if the last one was quick (the process is ended otherwise)."""
+        if self.checkpoints is None or (is_stopping and not self.checkpoints.is_quick()):
+            return
+        content = {"tuned": tuned_tensors(self.classifier), "optimizer": self.optimizer.state_dict(), "best": self.best}
+        self.checkpoints.save({**content, "state": {**self.state.to_dict(), "seconds": self.seconds}})
+
+    def train_epoch(self) -> None:
+        """Train on the batches of the epoch that are not done yet."""
+        batches = self._batches(self.state.epoch)
+        for index in range(self.state.batches_done, len(batches)):
+            self._train_batch(batches[index])
+            self._tell(len(batches[index]), TRAINING_COST)
+            if self.checkpoints and self.checkpoints.is_due():
+                self.save()
+
+    def validate(self) -> dict[str, float]:
+        """Mean loss and metrics of the validation images."""
+        from torch.nn import functional
+
+        rows, targets = self.data.val_rows, self.data.targets[self.data.val_rows]
+        logits = predict_logits(
+            self.classifier,
+            self.data.inputs,
+            rows,
+            device=self.device,
+            dtype=self.dtype,
+            should_stop=self.should_stop,
+            on_batch=lambda num_images: self._tell(num_images, EVALUATION_COST),
+        )
+        weights = None if self.class_weights is None else self.class_weights.cpu()
+        loss = float(functional.cross_entropy(logits, self._target_tensor(rows).cpu(), weights))
+        if not math.isfinite(loss):
+            raise self._diverged("validation loss", loss)
+        measured = evaluate_predictions(targets, logits.softmax(1).numpy(), is_ordinal=self.data.is_ordinal)
+        shown = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa")
+        return {"val_loss": loss, **{f"val_{key}": measured[key] for key in shown}}
+
+    def end_epoch(self, validation: dict[str, float]) -> None:
+        """Keep the weights if they are the best, tell the epoch's numbers, save if it is time."""
+        epoch = self.state.epoch
+        metrics = {f"train_{key}": value for key, value in self.state.sums.metrics.items()} | validation
+        metrics |= {"learning_rate": self._rate(self.state.step - 1), "images_per_second": self.pace.images_per_second}
+        if self.state.end_epoch(metrics):
+            self.best = copied(tuned_tensors(self.classifier))
+        self.listener(EpochEnded(epoch, self.epochs, metrics))
+        if self.checkpoints and self.checkpoints.is_due():
+            self.save()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, over all interruptions."""
+        return self.state.seconds + self.pace.seconds
+
+    def _train_batch(self, rows: np.ndarray) -> None:
+        from lib.models.freezing import train_mode
+
+        train_mode(self.classifier)
+        buffers = {name: buffer.clone() for name, buffer in self.classifier.named_buffers()}
+        try:
+            loss = self._step(rows)
+        except Stopped:
+            # The batch is done again after the resume; its first forward pass must leave no trace in BatchNorm.
+            for name, buffer in self.classifier.named_buffers():
+                buffer.copy_(buffers[name])
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
+        self.state.step += 1
+        self.state.batches_done += 1
+        self.listener(StepEnded(self.state.step, loss, self._rate(self.state.step - 1)))
+
+    def _step(self, rows: np.ndarray) -> float:
+        import torch
+        from torch.nn import functional
+
+        # Dropout draws from the position in the run alone, so that a resumed run draws the same.
+        torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step))
+        set_learning_rate(self.optimizer, self._rate(self.state.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        inputs = self.data.inputs.for_training(rows, self.state.epoch)
+        targets = self._target_tensor(rows)
+        with autocast(self.device, self.dtype):
+            logits = self.data.inputs.logits(self.classifier, inputs, self.should_stop)
+        loss = functional.cross_entropy(logits.float(), targets, self.class_weights)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._diverged("loss", value)
+        loss.backward()
+        self.optimizer.step()
+        weight = float(self.class_weights[targets].sum()) if self.class_weights is not None else float(len(rows))
+        self.state.sums.add(value, weight, int((logits.argmax(1) == targets).sum()), len(rows))
+        return value
+
+    def _tell(self, num_images: int, cost: int) -> None:
+        self.pace.add(num_images, cost)
+        speed, left = self.pace.images_per_second, self.pace.seconds_left
+        self.listener(Progressed(PHASE, self.state.step, self.num_steps, speed, left))
+
+    def _rate(self, step: int) -> float:
+        warmup = self.config.warmup_fraction
+        return learning_rate_at(step, num_steps=self.num_steps, peak=self.peak_rate, warmup_fraction=warmup)
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        seed = derived_seed(self.config.seed, "order", epoch)
+        return epoch_batches(self.data.train_rows, batch_size=self.config.batch_size, seed=seed)
+
+    @property
+    def _epoch_cost(self) -> int:
+        return len(self.data.train_rows) * TRAINING_COST + len(self.data.val_rows) * EVALUATION_COST
+
+    def _class_weights(self) -> "torch.Tensor | None":
+        import torch
+
+        train_targets = self.data.targets[self.data.train_rows]
+        weights = class_weights(train_targets, self.data.num_classes, self.config.class_weights)
+        return None if weights is None else torch.tensor(weights, dtype=torch.float32, device=self.device)
+
+    def _target_tensor(self, rows: np.ndarray) -> "torch.Tensor":
+        import torch
+
+        return torch.as_tensor(self.data.targets[rows].astype(np.int64), device=self.device)
+
+    def _diverged(self, what: str, value: float) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"The {what} became {value} at step {self.state.step + 1} of epoch {self.state.epoch}; lower the learning "
+            f"rate (now {self.peak_rate:g}), for example --set learning_rate={self.peak_rate / 10:g}."
+        )

@@ -1,0 +1,77 @@
+"""Logits and features of many images in evaluation mode."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.runtime import autocast
+from lib.training.events import ShouldStop, never_stop
+from lib.training.inputs import CachedInputs, Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+EVALUATION_BATCH = 32
+
+
+def predict_logits(
+    classifier: Any,
+    inputs: Inputs,
+    rows: np.ndarray,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    should_stop: ShouldStop = never_stop,
+    on_batch: Callable[[int], None] = lambda num_images: None,
+) -> "torch.Tensor":
+    """Logits (n, K) of rows, float32 on the CPU, in evaluation mode without gradients.
+
+    Raises:
+        Stopped: `should_stop()` turned true, asked between stages.
+    """
+    import torch
+
+    classifier.eval()
+    parts = []
+    for batch_rows in _batches(rows):
+        with torch.no_grad(), autocast(device, dtype):
+            logits = inputs.logits(classifier, inputs.for_evaluation(batch_rows), should_stop)
+        parts.append(logits.float().cpu())
+        on_batch(len(batch_rows))
+    return torch.cat(parts)
+
+
+def predict_features(
+    classifier: Any, inputs: Inputs, rows: np.ndarray, *, device: str = "cpu", should_stop: ShouldStop = never_stop
+) -> np.ndarray:
+    """Pooled features (n, D) of rows, float32, as the head reads them.
+
+    Raises:
+        Stopped: `should_stop()` turned true, asked between batches.
+    """
+    import torch
+
+    from lib.models.classifier import pool_features
+
+    if isinstance(inputs, CachedInputs) and inputs.after is None:
+        return np.asarray(inputs.plain[rows])
+    classifier.eval()
+    after = inputs.after if isinstance(inputs, CachedInputs) else None
+    parts = []
+    for batch_rows in _batches(rows):
+        if should_stop():
+            raise Stopped("Stopped while comparing features.")
+        with torch.no_grad(), autocast(device, "float32"):
+            batch = inputs.for_evaluation(batch_rows)
+            stage = classifier.feature_stage
+            hidden = (
+                classifier.forward_between(batch, after, stage) if after else classifier.forward_until(batch, stage)
+            )
+            parts.append(pool_features(hidden, classifier.pooling).float().cpu())
+    return torch.cat(parts).numpy()
+
+
+def _batches(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + EVALUATION_BATCH] for start in range(0, len(rows), EVALUATION_BATCH)]

@@ -1,0 +1,161 @@
+"""What a run leaves behind: its figures, its table of predictions and the manifest of its classifier."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.evaluation.intervals import bootstrap_interval, fold_interval, wilson_interval
+from lib.evaluation.metrics import evaluate_predictions, quadratic_weighted_kappa
+from lib.models.backbones import BACKBONES
+from lib.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST_METRICS = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa", "auroc", "log_loss")
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """Probabilities (n, K) of the images `rows` (n,) of one part ("val" or "test") of one fold (0 without folds)."""
+
+    part: str
+    rows: np.ndarray
+    probabilities: np.ndarray
+    fold: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """The figures of a finished run; fractions, seconds, MiB. NaN where a metric is undefined."""
+
+    run_id: str
+    state: str
+    dataset: str
+    dataset_version: str
+    backbone: str
+    weights: str
+    strategy: str
+    test_accuracy: float
+    test_accuracy_low: float
+    test_accuracy_high: float
+    test_balanced_accuracy: float
+    test_quadratic_weighted_kappa: float
+    test_quadratic_weighted_kappa_low: float
+    test_quadratic_weighted_kappa_high: float
+    test_auroc: float
+    test_log_loss: float
+    val_accuracy: float
+    num_train: int
+    num_val: int
+    num_test: int
+    seconds_total: float
+    seconds_features: float
+    seconds_training: float
+    images_per_second: float
+    peak_rss_mib: float
+    dtype: str
+    num_threads: int
+    num_folds: int = 0
+    fold_test_accuracies: list[float] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values that JSON can hold: an undefined metric is None."""
+        return {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "RunSummary":
+        """Rebuild from `to_dict`."""
+        values: dict[str, Any] = {key: float("nan") if value is None else value for key, value in content.items()}
+        return cls(**values)
+
+
+def evaluate_split(
+    targets: np.ndarray, probabilities: np.ndarray, *, is_ordinal: bool, groups: np.ndarray | None, seed: int
+) -> dict[str, float]:
+    """Metrics of one test set, with the Wilson interval of accuracy and a bootstrap interval of kappa."""
+    metrics = evaluate_predictions(targets, probabilities, is_ordinal=is_ordinal)
+    num = len(targets)
+    low, high = wilson_interval(round(metrics["accuracy"] * num), num)
+    kappa_low, kappa_high = float("nan"), float("nan")
+    if np.isfinite(metrics["quadratic_weighted_kappa"]):
+        kappa_low, kappa_high = bootstrap_interval(quadratic_weighted_kappa, targets, probabilities, groups, seed=seed)
+    return {
+        **{key: value for key, value in metrics.items() if key != "num"},
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "quadratic_weighted_kappa_low": kappa_low,
+        "quadratic_weighted_kappa_high": kappa_high,
+    }
+
+
+def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ordinal: bool) -> dict[str, float]:
+    """Means over the test sets of the folds, with intervals over the folds for accuracy and kappa."""
+    each = [evaluate_predictions(targets[fold.rows], fold.probabilities, is_ordinal=is_ordinal) for fold in folds]
+    metrics: dict[str, float] = {}
+    for key in MANIFEST_METRICS:
+        limits = (-1.0, 1.0) if key == "quadratic_weighted_kappa" else (0.0, 1.0)
+        if key == "log_loss":
+            limits = (0.0, float("inf"))
+        mean, low, high = fold_interval([one[key] for one in each], limits=limits)
+        metrics[key] = mean
+        if key in ("accuracy", "quadratic_weighted_kappa"):
+            metrics |= {f"{key}_low": low, f"{key}_high": high}
+    return metrics
+
+
+def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.DataFrame":
+    """One row an image: image_id, split, fold, target, probability_0 ... probability_{K-1}."""
+    import pandas as pd
+
+    tables = []
+    for part in predictions:
+        chosen = dataset.table.iloc[part.rows]
+        columns: dict[str, Any] = {
+            "image_id": chosen["image_id"].to_numpy(),
+            "split": part.part,
+            "fold": part.fold,
+            "target": chosen["target"].to_numpy().astype(np.int64),
+        }
+        columns |= {f"probability_{k}": part.probabilities[:, k] for k in range(part.probabilities.shape[1])}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def bundle_manifest(
+    config: TrainConfig, dataset: Any, metrics: dict[str, float], *, run_id: str, frozen_dtype: str
+) -> dict[str, Any]:
+    """What must be known to use the classifier later: classes, preprocessing, origin and what it reached."""
+    spec, data = BACKBONES.get(config.backbone), dataset.spec
+    return {
+        "run_id": run_id,
+        "classes": list(data.class_names),
+        "preprocessing": {
+            "backbone": spec.name,
+            "input_size_px": config.input_size_px or spec.input_size_px,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "crop_policy": data.crop_policy,
+            "store_side_px": data.store_side_px,
+            "dtype": frozen_dtype,
+        },
+        "dataset": {
+            "name": data.name,
+            "title": data.title,
+            "version": dataset.version,
+            "is_medical": data.is_medical,
+            "is_ordinal": data.is_ordinal,
+        },
+        "backbone": config.backbone,
+        "strategy": config.strategy,
+        "metrics": {f"test_{key}": _plain(metrics[key]) for key in MANIFEST_METRICS},
+        "trained_on": "all images but the validation images of fold 0" if config.num_folds else "the training images",
+        "config": config.to_dict(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

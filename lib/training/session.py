@@ -1,0 +1,241 @@
+"""One data set, one config: fit a classifier on a split by the config's strategy, and ask it for predictions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.features.cache import UNPOOLED, FeatureSet, extract_features
+from lib.models.backbones import BACKBONES
+from lib.progress import Progress
+from lib.training.checkpoints import CheckpointStore
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.events import Listener, PhaseStarted, Progressed, ShouldStop
+from lib.training.fitting import fit_linear_probe, fit_nearest_neighbors
+from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
+from lib.training.loop import FitResult, fit
+from lib.training.pace import Pace
+from lib.training.prediction import predict_features, predict_logits
+from lib.training.strategies import STRATEGIES, StrategySpec
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+    from lib.models.stages import Backbone
+
+# Activations below the trained stages are kept on disk up to this size; beyond it they are computed in each epoch.
+MAX_ACTIVATION_BYTES = 2 * 2**30
+
+
+@dataclass
+class FittedClassifier:
+    """A trained classifier with what it reads, and how long it took."""
+
+    classifier: "Classifier"
+    inputs: Inputs
+    seconds: float
+    images_per_second: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class TrainingSession:
+    """Shares backbone, features and activations between the fits of one run (folds)."""
+
+    def __init__(
+        self, config: TrainConfig, dataset: Any, compute: Compute, *, listener: Listener, should_stop: ShouldStop
+    ) -> None:
+        self.config, self.dataset, self.compute = config, dataset, compute
+        self.listener, self.should_stop = listener, should_stop
+        self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
+        self.spec = BACKBONES.get(config.backbone)
+        self.targets: np.ndarray = dataset.table["target"].to_numpy().astype(np.int64)
+        self.image_ids: list[str] = dataset.table["image_id"].tolist()
+        self.feature_seconds = 0.0
+        self.feature_images_per_second = 0.0
+        self.training_seconds = 0.0
+        self._sets: dict[tuple[str, str, bool], FeatureSet] = {}
+
+    def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
+        """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
+        classifier = self._new_classifier()
+        inputs = self._inputs(classifier)
+        if self.should_stop():
+            raise Stopped("Stopped before training.")
+        self.listener(PhaseStarted("Training"))
+        if not self.strategy.is_iterative:
+            return self._fit_head(classifier, inputs, split)
+        data = FitData(
+            inputs=inputs,
+            targets=self.targets,
+            train_rows=np.flatnonzero(split == "train"),
+            val_rows=np.flatnonzero(split == "val"),
+            num_classes=self.dataset.spec.num_classes,
+            is_ordinal=self.dataset.spec.is_ordinal,
+        )
+        result: FitResult = fit(
+            classifier,
+            data,
+            self.config,
+            listener=self.listener,
+            should_stop=self.should_stop,
+            checkpoints=checkpoints,
+            device=self.compute.device,
+            dtype=self.compute.training_dtype,
+        )
+        self.training_seconds += result.seconds
+        facts = {"best_epoch": result.best_epoch, "num_epochs": len(result.history)}
+        return FittedClassifier(
+            classifier, inputs, result.seconds, result.images_per_second, list(result.history), facts
+        )
+
+    def probabilities(self, fitted: FittedClassifier, rows: np.ndarray) -> np.ndarray:
+        """Class probabilities (n, K) of rows, float64, computed in float32."""
+        logits = predict_logits(
+            fitted.classifier, fitted.inputs, rows, device=self.compute.device, should_stop=self.should_stop
+        )
+        return logits.double().softmax(1).numpy()
+
+    def features(self, fitted: FittedClassifier, rows: np.ndarray) -> np.ndarray:
+        """Pooled features (n, D) of rows as the classifier makes them now."""
+        return predict_features(
+            fitted.classifier, fitted.inputs, rows, device=self.compute.device, should_stop=self.should_stop
+        )
+
+    @property
+    def used_dtype(self) -> str:
+        """The number format of most of the work."""
+        return self.compute.dtype if self.strategy.trains_backbone == "none" else self.compute.training_dtype
+
+    def _new_classifier(self) -> "Classifier":
+        from lib.models.classifier import build_classifier
+        from lib.models.freezing import apply_freezing
+
+        config = self.config
+        options = {"num_neighbors": config.num_neighbors} if config.head == "nearest_neighbors" else {}
+        classifier = build_classifier(
+            self._new_backbone(),
+            head=config.head or self.strategy.default_head,
+            num_classes=self.dataset.spec.num_classes,
+            feature_stage=config.feature_stage,
+            pooling=config.pooling,
+            seed=config.seed,
+            input_size_px=config.input_size_px,
+            **options,
+        )
+        apply_freezing(
+            classifier, trains_backbone=self.strategy.trains_backbone, unfreeze_from=self._first_trained_stage
+        )
+        return classifier.to(self.compute.device)
+
+    def _new_backbone(self) -> "Backbone":
+        from lib.features.backbone import frozen_backbone
+        from lib.models.stages import build_backbone
+
+        weights, seed = self.config.weights, self.config.seed
+        build: Callable[..., Backbone] = build_backbone if self.strategy.trains_backbone == "all" else frozen_backbone
+        return build(self.config.backbone, weights=weights, seed=seed)
+
+    @property
+    def _first_trained_stage(self) -> str | None:
+        if self.strategy.trains_backbone != "partial":
+            return None
+        return self.config.unfreeze_from or self.spec.unfreeze_from
+
+    def _inputs(self, classifier: "Classifier") -> Inputs:
+        """What the trained part reads: cached features or activations where stages are frozen, else images."""
+        is_flipped = self.strategy.is_iterative and self.config.augmentation == "flip"
+        if self.strategy.trains_backbone == "none":
+            return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, is_flipped=is_flipped)
+        if self._first_trained_stage is not None:
+            cut = self._stage_below(self._first_trained_stage)
+            if cut is not None and self._activation_bytes(classifier, cut) * (1 + is_flipped) <= MAX_ACTIVATION_BYTES:
+                return self._cached_inputs(cut, UNPOOLED, after=cut, is_flipped=is_flipped)
+        preprocessing = Preprocessing(
+            self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
+        )
+        seed = self.config.seed if is_flipped else None
+        return ImageInputs(self.dataset.pixels, self.image_ids, preprocessing, seed)
+
+    def _cached_inputs(self, stage: str, pooling: str, *, after: str | None, is_flipped: bool) -> CachedInputs:
+        plain = self._feature_set(stage, pooling, is_flipped=False).features
+        flipped = self._feature_set(stage, pooling, is_flipped=True).features if is_flipped else None
+        return CachedInputs(plain, flipped, self.image_ids, self.config.seed, after, self.compute.device)
+
+    def _feature_set(self, stage: str, pooling: str, *, is_flipped: bool) -> FeatureSet:
+        key = (stage, pooling, is_flipped)
+        if key not in self._sets:
+            phase = "Extracting features" + (" (mirrored)" if is_flipped else "")
+            self.listener(PhaseStarted(phase))
+            found = extract_features(
+                self.dataset,
+                backbone_name=self.config.backbone,
+                weights=self.config.weights,
+                seed=self.config.seed,
+                feature_stage=stage,
+                pooling=pooling,
+                input_size_px=self.config.input_size_px,
+                dtype=self.compute.dtype,
+                is_flipped=is_flipped,
+                device=self.compute.device,
+                progress=paced_progress(phase, self.listener),
+                should_stop=self.should_stop,
+            )
+            self.feature_seconds += found.seconds
+            self.feature_images_per_second = max(self.feature_images_per_second, found.images_per_second)
+            self._sets[key] = found
+        return self._sets[key]
+
+    def _stage_below(self, stage: str) -> str | None:
+        names = self.spec.stage_names
+        index = names.index(stage)
+        return names[index - 1] if index else None
+
+    def _activation_bytes(self, classifier: "Classifier", stage: str) -> int:
+        import torch
+
+        size_px = self.config.input_size_px or self.spec.input_size_px
+        with torch.no_grad():
+            one = classifier.eval().forward_until(
+                torch.zeros(1, 3, size_px, size_px, device=self.compute.device), stage
+            )
+        return one.numel() * 4 * len(self.targets)
+
+    def _fit_head(self, classifier: "Classifier", inputs: Inputs, split: np.ndarray) -> FittedClassifier:
+        train_rows, val_rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
+        pace = Pace(1)
+        features = self._feature_set(classifier.feature_stage, classifier.pooling, is_flipped=False).features
+        facts: dict[str, Any] = {}
+        if classifier.head_options["name"] == "nearest_neighbors":
+            fit_nearest_neighbors(classifier.head, features, self.targets, train_rows=train_rows)  # type: ignore[arg-type]
+        else:
+            probe = fit_linear_probe(
+                features,
+                self.targets,
+                train_rows=train_rows,
+                val_rows=val_rows,
+                num_classes=self.dataset.spec.num_classes,
+                weighting=self.config.class_weights,
+                on_fit=lambda done, total: self.listener(Progressed("Training", done, total)),
+                should_stop=self.should_stop,
+            )
+            classifier.head = probe.head.to(self.compute.device)
+            facts = {"penalty": probe.penalty}
+        self.training_seconds += pace.seconds
+        return FittedClassifier(classifier, inputs, pace.seconds, facts=facts)
+
+
+def paced_progress(phase: str, listener: Listener) -> Progress:
+    """A progress function that tells a listener position, images per second and time left."""
+    pace: list[Pace] = []
+
+    def report(done: int, total: int, what: str) -> None:
+        if not pace:
+            pace.append(Pace(total, done=done))
+        pace[0].add(max(done - pace[0].done, 0))
+        speed = pace[0].images_per_second if pace[0].num_images else 0.0
+        listener(Progressed(phase, done, total, speed, pace[0].seconds_left))
+
+    return report

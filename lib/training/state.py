@@ -1,0 +1,103 @@
+"""Where a training stands: position, sums of the running epoch, and the best weights so far."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass
+class EpochSums:
+    """Sums over the images of one epoch; means of these are right however the batches are cut."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    num_correct: int = 0
+    num_images: int = 0
+
+    def add(self, loss: float, weight: float, num_correct: int, num_images: int) -> None:
+        """Add a batch whose mean loss was taken over `weight` (the sum of its class weights)."""
+        self.loss += loss * weight
+        self.weight += weight
+        self.num_correct += num_correct
+        self.num_images += num_images
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Loss and accuracy so far."""
+        return {"loss": self.loss / max(self.weight, 1e-12), "accuracy": self.num_correct / max(self.num_images, 1)}
+
+
+@dataclass
+class FitState:
+    """Everything besides weights and moments that an interrupted training needs; `epoch` counts from 1."""
+
+    epoch: int = 1
+    batches_done: int = 0
+    step: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    sums: EpochSums = field(default_factory=EpochSums)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def end_epoch(self, metrics: dict[str, float]) -> bool:
+        """Go to the next epoch; returns whether this one had the lowest validation loss so far."""
+        is_best = metrics["val_loss"] < self.best_loss
+        if is_best:
+            self.best_loss, self.best_epoch = metrics["val_loss"], self.epoch
+        self.history.append(metrics)
+        self.epoch, self.batches_done, self.sums = self.epoch + 1, 0, EpochSums()
+        return is_best
+
+    def is_complete(self, *, epochs: int, patience: int) -> bool:
+        """Whether all epochs are done, or the last `patience` ones brought no better validation loss."""
+        return self.epoch > epochs or self.epoch - 1 - self.best_epoch >= patience
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "FitState":
+        """Rebuild from `to_dict`."""
+        return cls(**{**content, "sums": EpochSums(**content["sums"])})
+
+
+def tuned_tensors(network: "nn.Module") -> dict[str, "torch.Tensor"]:
+    """The tensors that training changes, by name, shared with the network: trainable parameters, and buffers.
+
+    Buffers (BatchNorm statistics) are few numbers, so those of frozen stages are simply kept as well.
+    """
+    tensors = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
+    tensors.update(network.named_buffers())
+    return tensors
+
+
+def copied(tensors: dict[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    """Copies on the CPU that later steps do not change."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def put_back(network: "nn.Module", tensors: dict[str, "torch.Tensor"]) -> None:
+    """Write copied tensors into the network; raises ValueError if they are not the network's own."""
+    own = tuned_tensors(network)
+    if set(own) != set(tensors):
+        raise ValueError(f"The tensors {sorted(set(own) ^ set(tensors))[:3]} do not fit this network.")
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])
+
+
+def epoch_batches(rows: np.ndarray, *, batch_size: int, seed: int) -> list[np.ndarray]:
+    """Shuffle rows and cut them into batches of nearly equal size.
+
+    Equal sizes, because a last batch of one image has no BatchNorm statistics (and a small one has bad ones).
+    """
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.array_split(order, max(1, math.ceil(len(order) / batch_size)))

@@ -1,0 +1,199 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import Stopped
+from lib.training.checkpoints import CheckpointStore
+from lib.training.events import EpochEnded, Progressed, StepEnded
+from lib.training.inputs import CachedInputs
+from lib.training.loop import TrainingDiverged, fit
+from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
+
+
+def stop_after(num_calls: int) -> Callable[[], bool]:
+    calls = iter(range(10**6))
+    return lambda: next(calls) >= num_calls
+
+
+def weights_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([tensor.detach().float().flatten() for tensor in network.state_dict().values()])
+
+
+def test_overfits_eight_images() -> None:
+    network, data = TinyNetwork(dropout=0.0), tiny_data(8)
+    result = fit(network, data, tiny_config(epochs=30))
+    assert result.history[-1]["val_accuracy"] == 1.0
+    assert result.history[-1]["val_loss"] < 0.2 < result.history[0]["val_loss"]
+    assert result.best_epoch == int(np.argmin([epoch["val_loss"] for epoch in result.history])) + 1
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    networks = [TinyNetwork() for _ in range(3)]
+    for network, seed in zip(networks, (3, 3, 4), strict=True):
+        fit(network, tiny_data(), tiny_config(seed=seed, epochs=2))
+    assert torch.equal(weights_of(networks[0]), weights_of(networks[1]))
+    assert not torch.equal(weights_of(networks[0]), weights_of(networks[2]))
+
+
+# should_stop is asked three times forward and twice backward in a batch: every position is met.
+@pytest.mark.parametrize("num_calls", [0, 1, 3, 4, 5, 9, 12, 17, 30, 41])
+def test_stopped_anywhere_and_resumed_equals_unbroken(tmp_path, num_calls: int) -> None:
+    unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
+    config = tiny_config(epochs=3)
+    expected = fit(unbroken, tiny_data(), config)
+    store = CheckpointStore(tmp_path)
+    with pytest.raises(Stopped):
+        fit(stopped, tiny_data(), config, checkpoints=store, should_stop=stop_after(num_calls))
+    result = fit(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path))
+    assert torch.equal(weights_of(resumed), weights_of(unbroken))
+    assert [e["train_loss"] for e in result.history] == [e["train_loss"] for e in expected.history]
+    assert result.best_epoch == expected.best_epoch
+
+
+def test_stop_is_heard_within_a_batch(tmp_path) -> None:
+    steps: list[StepEnded] = []
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        if len(steps) == 2:
+            asked.append(1)
+        return len(asked) > 1  # in the middle of the third batch
+
+    with pytest.raises(Stopped):
+        fit(
+            TinyNetwork(), tiny_data(), tiny_config(), should_stop=should_stop, checkpoints=CheckpointStore(tmp_path),
+            listener=lambda event: steps.append(event) if isinstance(event, StepEnded) else None,
+        )  # fmt: skip
+    assert len(steps) == 2
+    content = CheckpointStore(tmp_path).load()
+    assert content is not None
+    assert content["state"]["step"] == 2
+
+
+def test_frozen_stages_keep_weights_and_batchnorm_statistics() -> None:
+    network = TinyNetwork()
+    network.stages["low"].requires_grad_(False)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    fit(network, tiny_data(), tiny_config(epochs=2))
+    after = network.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("stages.low"))
+    assert not torch.equal(before["stages.high.1.running_mean"], after["stages.high.1.running_mean"])
+    assert not torch.equal(before["stages.high.0.weight"], after["stages.high.0.weight"])
+
+
+def test_cached_activations_give_the_same_losses_step_by_step() -> None:
+    images = tiny_data(8)
+    losses = []
+    for is_cached in (False, True):
+        network, data = TinyNetwork(), images
+        network.stages["low"].requires_grad_(False)
+        if is_cached:
+            network.eval()
+            plain = images.inputs.for_evaluation(images.train_rows)
+            with torch.no_grad():
+                views = [network.forward_until(x, "low").numpy() for x in (plain, plain.flip(-1))]
+            inputs = CachedInputs(views[0], views[1], images.inputs.image_ids, images.inputs.seed, "low")
+            data = replace(images, inputs=inputs)
+        seen: list[float] = []
+        fit(
+            network, data, tiny_config(epochs=3),
+            listener=lambda event, seen=seen: seen.append(event.loss) if isinstance(event, StepEnded) else None,
+        )  # fmt: skip
+        losses.append(seen)
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_stops_early_and_restores_the_best_weights() -> None:
+    data = tiny_data(8)
+    network = TinyNetwork(dropout=0.0)
+    # Validation targets are the opposite of the truth: what is learned makes the validation loss worse.
+    data = replace(data, targets=np.concatenate([data.targets, 1 - data.targets]), val_rows=np.arange(8, 16))
+    pixels = np.concatenate([data.inputs.pixels, data.inputs.pixels])
+    inputs = replace(data.inputs, pixels=pixels, image_ids=[f"image{row}" for row in range(16)])
+    result = fit(network, replace(data, inputs=inputs), tiny_config(epochs=40, patience=3))
+    assert len(result.history) == result.best_epoch + 3 < 40
+    from torch.nn import functional
+
+    network.eval()
+    with torch.no_grad():
+        logits = network(inputs.for_evaluation(np.arange(8, 16)))
+    loss = float(functional.cross_entropy(logits, torch.tensor(1 - data.targets[:8])))
+    assert loss == pytest.approx(result.history[result.best_epoch - 1]["val_loss"], rel=1e-4)
+
+
+def test_divergence_names_the_step_and_a_lower_rate() -> None:
+    network = TinyNetwork()
+    with torch.no_grad():
+        network.head[1].weight.fill_(float("inf"))
+    with pytest.raises(TrainingDiverged, match=r"step 1 of epoch 1; lower the learning rate .*learning_rate=0.002"):
+        fit(network, tiny_data(), tiny_config())
+
+
+def test_events_tell_every_batch_and_epoch() -> None:
+    events: list = []
+    fit(TinyNetwork(), tiny_data(8), tiny_config(epochs=2), listener=events.append)
+    steps = [event for event in events if isinstance(event, StepEnded)]
+    epochs = [event for event in events if isinstance(event, EpochEnded)]
+    progress = [event for event in events if isinstance(event, Progressed)]
+    assert [step.step for step in steps] == [1, 2, 3, 4]
+    assert [epoch.epoch for epoch in epochs] == [1, 2]
+    assert len(progress) == 2 * (2 + 1)  # two batches and one validation batch an epoch
+    assert progress[-1].seconds_left == 0.0
+    assert progress[-1].images_per_second > 0
+    expected = {
+        "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy",
+        "val_quadratic_weighted_kappa", "learning_rate", "images_per_second",
+    }  # fmt: skip
+    assert set(epochs[0].metrics) == expected
+
+
+def test_uneven_last_batch_is_averaged_over_images() -> None:
+    # 7 images in batches of 4: sizes 4 and 3. At a learning rate of almost zero the epoch's loss is that of all images.
+    data = tiny_data(7, flips=False)
+    network = TinyNetwork(dropout=0.0)
+    network.stages.requires_grad_(False)
+    network.eval()
+    with torch.no_grad():
+        logits = network(data.inputs.for_evaluation(np.arange(7)))
+    expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(data.targets)))
+    result = fit(network, data, tiny_config(epochs=1, learning_rate=1e-9))
+    assert result.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_count_in_the_loss() -> None:
+    pixels_data = tiny_data(8, flips=False)
+    targets = np.array([0, 0, 0, 0, 0, 0, 0, 1])  # 7 : 1, over the limit of 3
+    data = replace(pixels_data, targets=targets)
+    network = TinyNetwork(dropout=0.0)
+    network.stages.requires_grad_(False)
+    network.eval()
+    with torch.no_grad():
+        losses = torch.nn.functional.cross_entropy(
+            network(data.inputs.for_evaluation(np.arange(8))), torch.tensor(targets), reduction="none"
+        ).numpy()
+    expected = (losses[:7].mean() + losses[7]) / 2  # both classes count the same
+    result = fit(network, data, tiny_config(epochs=1, learning_rate=1e-9, batch_size=8))
+    assert result.history[0]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert result.history[0]["val_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_checkpoint_holds_only_trainable_tensors_and_buffers(tmp_path) -> None:
+    network = TinyNetwork()
+    network.stages["low"].requires_grad_(False)
+    store = CheckpointStore(tmp_path, interval_s=0)
+    fit(network, tiny_data(), tiny_config(epochs=1), checkpoints=store)
+    content = store.load()
+    assert content is not None
+    assert "stages.low.0.weight" not in content["tuned"]
+    assert {"stages.high.0.weight", "head.1.weight", "stages.high.1.running_mean"} <= set(content["tuned"])
+
+
+def test_bfloat16_training_keeps_float32_weights_and_learns() -> None:
+    network = TinyNetwork(dropout=0.0)
+    result = fit(network, tiny_data(8), tiny_config(epochs=30), dtype="bfloat16")
+    assert result.history[-1]["val_accuracy"] == 1.0
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())

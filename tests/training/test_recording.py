@@ -1,0 +1,53 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from lib.training import recording
+from lib.training.events import EpochEnded, PhaseStarted, Progressed, StepEnded
+from lib.training.recording import Recorder
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.metrics: list[tuple[dict[str, float], int | None]] = []
+        self.beats: list[dict[str, Any]] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.metrics.append((dict(metrics), step))
+
+    def heartbeat(self, **progress: Any) -> None:
+        self.beats.append(progress)
+
+
+def test_steps_are_thinned_to_one_a_second_and_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(recording.time, "monotonic", lambda: now[0])
+    sink = Sink()
+    recorder = Recorder(sink)
+    for step in range(1, 11):
+        now[0] = step * 0.25
+        recorder(StepEnded(step, loss=float(step), learning_rate=0.1))
+    assert [step for _, step in sink.metrics] == [1, 5, 9]
+    for step in range(11, 2000):
+        now[0] += 1.0
+        recorder(StepEnded(step, loss=0.0, learning_rate=0.1))
+    assert len(sink.metrics) == 1000
+
+
+def test_phases_progress_and_epochs_reach_the_run_and_the_listener() -> None:
+    sink, heard = Sink(), []
+    recorder = Recorder(sink, heard.append)
+    recorder.prefix = "fold_2_"
+    events = [
+        PhaseStarted("Training"), Progressed("Training", 1, 4, 20.0, 3.5), EpochEnded(1, 2, {"val_accuracy": 0.5}),
+    ]  # fmt: skip
+    for event in events:
+        recorder(event)
+    assert heard == events
+    assert sink.metrics == [({"fold_2_val_accuracy": 0.5}, 1)]
+    assert sink.beats[0] == {"phase": "Fold 2: Training"}
+    assert sink.beats[1] == {
+        "phase": "Fold 2: Training", "done": 1, "total": 4, "images_per_second": 20.0, "seconds_left": 3.5,
+    }  # fmt: skip
+    assert sink.beats[2] == {"epoch": 1, "epochs": 2}

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lib.errors import UserError
+from lib.training.config import TrainConfig
+from lib.training.resolution import resolve_config
+from tests.features.tiny_dataset import TinyDataset
+
+
+def test_every_open_setting_of_a_fine_tuning_is_filled_in() -> None:
+    resolved = resolve_config(TrainConfig(dataset="/some/folder", strategy="partial_finetuning"), TinyDataset())
+    assert resolved.dataset == "tiny"
+    assert resolved.dataset_version == "v1"
+    assert (resolved.head, resolved.feature_stage, resolved.pooling) == ("linear", "head_conv", "average")
+    assert (resolved.unfreeze_from, resolved.epochs, resolved.learning_rate) == ("block6", 10, 3e-4)
+    assert resolved.input_size_px == 224
+    assert resolve_config(resolved, TinyDataset()) == resolved
+
+
+def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() -> None:
+    probe = resolve_config(TrainConfig(dataset="tiny", epochs=5), TinyDataset())
+    assert (probe.epochs, probe.learning_rate, probe.unfreeze_from) == (None, None, None)
+    scratch = resolve_config(TrainConfig(dataset="tiny", strategy="from_scratch"), TinyDataset())
+    assert scratch.weights == "random"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "linear_prob"}, "Did you mean 'linear_probe'"),
+        ({"backbone": "vgg61"}, "Did you mean 'vgg16'"),
+        ({"head": "mlp"}, "head of linear_probe must be one of: linear; received 'mlp'"),
+        ({"feature_stage": "block99"}, "no stage 'block99'"),
+        ({"pooling": "none"}, "gives a map: pooling must be average or flatten, received 'none'"),
+        ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: stem"),
+        ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
+        ({"num_folds": 20}, "has 12 images; at least 20 are needed"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_advice(changes: dict, message: str) -> None:
+    config = replace(TrainConfig(dataset="tiny"), **changes)
+    with pytest.raises(UserError, match=message):
+        resolve_config(config, TinyDataset())
+
+
+def test_class_with_one_image_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UserError, match="has 1 image"):
+        resolve_config(TrainConfig(dataset="tiny"), TinyDataset(counts=(8, 1)))
+
+
+def test_pages_resolve_without_torch() -> None:
+    code = (
+        "import sys\nfrom lib.training import events, resolution, results, recording\nfrom lib import experiment\n"
+        "assert 'torch' not in sys.modules and 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

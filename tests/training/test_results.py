@@ -1,0 +1,99 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.training.config import TrainConfig
+from lib.training.results import (
+    RunSummary,
+    SplitPredictions,
+    bundle_manifest,
+    evaluate_folds,
+    evaluate_split,
+    prediction_table,
+)
+from tests.features.tiny_dataset import TinyDataset
+
+
+def sure(classes: list[int], num_classes: int = 2) -> np.ndarray:
+    return np.eye(num_classes)[classes] * 0.8 + 0.2 / num_classes
+
+
+def test_test_set_metrics_with_wilson_interval_by_hand() -> None:
+    targets = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    metrics = evaluate_split(targets, sure([0, 0, 0, 1, 1, 1, 1, 1, 1, 1]), is_ordinal=False, groups=None, seed=0)
+    assert metrics["accuracy"] == pytest.approx(0.9)
+    assert metrics["balanced_accuracy"] == pytest.approx((0.75 + 1) / 2)
+    # Wilson, 9 of 10, z = 1.96: centre (0.9 + 0.192) / 1.384 = 0.789, half width 0.1934 around it.
+    assert metrics["accuracy_low"] == pytest.approx(0.596, abs=1e-3)
+    assert metrics["accuracy_high"] == pytest.approx(0.982, abs=1e-3)
+    # Kappa: observed 0.9, by chance 0.4 * 0.3 + 0.6 * 0.7 = 0.54: (0.9 - 0.54) / 0.46.
+    assert metrics["quadratic_weighted_kappa"] == pytest.approx(0.36 / 0.46)
+    assert metrics["quadratic_weighted_kappa_low"] < 0.36 / 0.46 < metrics["quadratic_weighted_kappa_high"]
+
+
+def test_kappa_of_unordered_classes_stays_undefined() -> None:
+    metrics = evaluate_split(np.array([0, 1, 2]), sure([0, 1, 2], 3), is_ordinal=False, groups=None, seed=0)
+    assert math.isnan(metrics["quadratic_weighted_kappa"])
+    assert math.isnan(metrics["quadratic_weighted_kappa_low"])
+
+
+def test_fold_metrics_are_means_over_folds() -> None:
+    targets = np.array([0, 1, 0, 1])
+    folds = [
+        SplitPredictions("test", np.array([0, 1]), sure([0, 1]), 0),
+        SplitPredictions("test", np.array([2, 3]), sure([0, 0]), 1),
+    ]
+    metrics = evaluate_folds(targets, folds, is_ordinal=False)
+    assert metrics["accuracy"] == pytest.approx((1.0 + 0.5) / 2)
+    assert metrics["accuracy_low"] <= 0.75 <= metrics["accuracy_high"]
+    assert metrics["balanced_accuracy"] == pytest.approx(0.75)
+
+
+def test_prediction_table_has_one_row_an_image() -> None:
+    dataset = TinyDataset(num_images=6)
+    parts = [
+        SplitPredictions("val", np.array([4]), sure([0])),
+        SplitPredictions("test", np.array([1, 5]), sure([1, 0]), fold=2),
+    ]
+    table = prediction_table(dataset, parts)
+    assert list(table.columns) == ["image_id", "split", "fold", "target", "probability_0", "probability_1"]
+    assert table["image_id"].tolist() == [f"{row:016x}" for row in (4, 1, 5)]
+    assert table["split"].tolist() == ["val", "test", "test"]
+    assert table["target"].tolist() == [0, 1, 1]
+    assert table["probability_1"].tolist() == pytest.approx([0.1, 0.9, 0.1])
+
+
+def test_manifest_says_what_grading_needs() -> None:
+    dataset = TinyDataset()
+    dataset.spec = replace(dataset.spec, is_medical=True, crop_policy="retina_box")
+    metrics = {
+        "accuracy": 0.9, "balanced_accuracy": 0.8, "quadratic_weighted_kappa": math.nan, "auroc": 0.7, "log_loss": 0.3,
+    }  # fmt: skip
+    manifest = bundle_manifest(TrainConfig(dataset="tiny"), dataset, metrics, run_id="r1", frozen_dtype="float32")
+    assert manifest["classes"] == ["a", "b"]
+    assert manifest["preprocessing"]["input_size_px"] == 224
+    assert manifest["preprocessing"]["crop_policy"] == "retina_box"
+    assert manifest["dataset"]["is_medical"] is True
+    assert manifest["metrics"]["test_quadratic_weighted_kappa"] is None
+    assert json.loads(json.dumps(manifest, allow_nan=False)) == manifest
+
+
+def test_summary_round_trip_through_json() -> None:
+    numbers = {
+        field: 0.5
+        for field in RunSummary.__dataclass_fields__
+        if field.startswith(("test_", "val_", "seconds_", "images_", "peak_"))
+    }
+    texts = dict.fromkeys(
+        ("run_id", "state", "dataset", "dataset_version", "backbone", "weights", "strategy", "dtype"), "x"
+    )
+    counts = dict.fromkeys(("num_train", "num_val", "num_test", "num_threads"), 3)
+    summary = RunSummary(**{**numbers, "test_auroc": math.nan}, **texts, **counts)
+    stored = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert stored["test_auroc"] is None
+    back = RunSummary.from_dict(stored)
+    assert math.isnan(back.test_auroc)
+    assert back.to_dict() == summary.to_dict()
