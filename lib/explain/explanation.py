@@ -1,0 +1,209 @@
+"""One image, one network, one class: the maps of every stage, ready to be shown on a page or saved as a picture."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.errors import UserError
+from lib.explain.activations import FloatArray
+from lib.explain.attribution import CamResult, NoGradient, trace_image
+from lib.explain.inputs import make_batch
+from lib.explain.network import check_map_stage
+from lib.explain.overlays import PixelArray, magnitude_picture, overlay
+from lib.explain.pictures import TILE_PX, Tile, save_strip_png
+from lib.models.stages import StagedNetwork
+
+CAM_NOTE = "Each map is scaled to its own largest value: yellow speaks most for the class, grey not at all."
+ACTIVATION_NOTE = "Mean absolute activation over all channels; violet to yellow is the range under each map."
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network sees in one image.
+
+    `cams` is None where the head passes no gradient; `notice` then says why.
+    """
+
+    pixels: PixelArray  # (S, S, 3), the whole input
+    class_names: tuple[str, ...]
+    probabilities: FloatArray  # (K,)
+    target: int
+    activations: Mapping[str, FloatArray]  # stage -> (h, w) mean absolute activation
+    cams: Mapping[str, CamResult] | None
+    notice: str = ""
+
+    @property
+    def target_name(self) -> str:
+        """The name of the class that is explained."""
+        return self.class_names[self.target]
+
+    @property
+    def score(self) -> float:
+        """Its softmax probability."""
+        return float(self.probabilities[self.target])
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether the explained class is the network's own answer."""
+        return self.target == int(self.probabilities.argmax())
+
+    def top_classes(self, n: int = 5) -> list[tuple[str, float]]:
+        """The `n` most probable classes, most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:n]
+        return [(self.class_names[index], float(self.probabilities[index])) for index in order]
+
+    def describe_target(self) -> str:
+        """The class, whether it is the prediction, and its probability, in words."""
+        kind = "predicted" if self.is_predicted else "chosen"
+        return f'Class "{self.target_name}" ({kind}, probability {describe_probability(self.score)})'
+
+
+def resolve_target(target: str | int | None, class_names: Sequence[str]) -> int | None:
+    """Turn a class name or number into its number; None stays None (the predicted class).
+
+    Raises:
+        UserError: no such class; the nearest name is suggested.
+    """
+    if target is None:
+        return None
+    if isinstance(target, str) and target not in class_names and not target.isdigit():
+        folded = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
+        if target.casefold() in folded:
+            return folded[target.casefold()]
+        near = difflib.get_close_matches(target.casefold(), folded, n=1)
+        hint = f" Did you mean {class_names[folded[near[0]]]!r}?" if near else ""
+        raise UserError(f"There is no class {target!r} among the {len(class_names)} classes.{hint}")
+    if isinstance(target, str) and target in class_names:
+        return list(class_names).index(target)
+    index = int(target)
+    if not 0 <= index < len(class_names):
+        raise UserError(f"There is no class number {index}: choose 0 to {len(class_names) - 1}, or a class name.")
+    return index
+
+
+def explain(
+    pixels: PixelArray,
+    network: StagedNetwork,
+    *,
+    preprocessing: Any,
+    class_names: Sequence[str],
+    target: str | int | None = None,
+) -> Explanation:
+    """Explain one picture (S, S, 3) at every map stage; `target` None explains the predicted class.
+
+    `preprocessing` is a backbone's specification or a bundle's `preprocessing`, see `InputFormat.of`.
+    """
+    wanted = resolve_target(target, class_names)
+    batch = make_batch(pixels, network, preprocessing)
+    trace = trace_image(network, batch)
+    probabilities = trace.probabilities
+    if len(probabilities) != len(class_names):
+        raise UserError(f"The network answers with {len(probabilities)} classes, but {len(class_names)} are named.")
+    index = int(probabilities.argmax()) if wanted is None else wanted
+    cams, notice = None, ""
+    try:
+        cams = trace.cams(index)
+    except NoGradient as error:
+        notice = str(error)
+    return Explanation(pixels, tuple(class_names), probabilities, index, trace.activations(), cams, notice)
+
+
+def map_tiles(
+    explanation: Explanation,
+    *,
+    is_cam: bool,
+    stages: Sequence[str] | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> list[Tile]:
+    """The input and one map for each of `stages` (by default all, in order): Grad-CAM overlays or mean activations.
+
+    `titles` gives the stages other names on screen.
+    """
+    height, width = explanation.pixels.shape[:2]
+    tiles = [Tile("input", f"{width} × {height} pixels", explanation.pixels)]
+    for stage in explanation.activations if stages is None else stages:
+        title = (titles or {}).get(stage, stage)
+        tiles.append(_cam_tile(explanation, stage, title) if is_cam else _activation_tile(explanation, stage, title))
+    return tiles
+
+
+def _cam_tile(explanation: Explanation, stage: str, title: str) -> Tile:
+    if explanation.cams is None:
+        raise NoGradient
+    cam = explanation.cams[stage]
+    caption = describe_cells(cam.maps[0].shape) + ("" if cam.raw_max[0] > 0 else ", no evidence")
+    return Tile(title, caption, overlay(explanation.pixels, cam.maps[0]))
+
+
+def _activation_tile(explanation: Explanation, stage: str, title: str) -> Tile:
+    values = explanation.activations[stage]
+    # Each map from its lowest to its highest value: a common scale would leave the weak stages black.
+    caption = f"{describe_cells(values.shape)}, {values.min():.2g} to {values.max():.2g}"
+    return Tile(title, caption, magnitude_picture(values, max(TILE_PX, *values.shape), low=float(values.min())))
+
+
+def describe_maps(explanation: Explanation, *, is_cam: bool) -> str:
+    """What a strip shows, in words: class and score for Grad-CAM, and how its colours are scaled."""
+    return f"{explanation.describe_target()}. {CAM_NOTE}" if is_cam else ACTIVATION_NOTE
+
+
+def describe_probability(value: float) -> str:
+    """Two digits, and neither "0.00" nor "1.00" for what is not."""
+    if 0.0 < value < 0.005:
+        return "below 0.01"
+    return "above 0.99" if 0.995 <= value < 1.0 else f"{value:.2f}"
+
+
+def describe_cells(shape: Sequence[int]) -> str:
+    """The resolution of a map in words: "7 x 7 cells"."""
+    return f"{shape[0]} × {shape[1]} cells"
+
+
+def explain_image(
+    pixels: PixelArray,
+    network: StagedNetwork,
+    preprocessing: Any,
+    class_names: Sequence[str],
+    *,
+    stage: str | None = None,
+    target: str | int | None = None,
+    out: Path | str,
+    network_title: str = "",
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Explain a picture and save it as PNG: one stage, or the strip through all map stages if `stage` is None.
+
+    Where the head passes no gradient the mean activations are saved instead and `notice` says why. `notes` are written
+    under the picture, such as "Research and education only." for a medical data set.
+
+    Returns:
+        JSON-ready: out, method, target, class_name, is_predicted, score, stages (name, height, width), top, notice.
+    """
+    if stage is not None:
+        check_map_stage(network, stage)
+    explanation = explain(pixels, network, preprocessing=preprocessing, class_names=class_names, target=target)
+    is_cam = explanation.cams is not None
+    method = "Grad-CAM" if is_cam else "Mean activation"
+    stages = [stage] if stage else list(explanation.activations)
+    save_strip_png(
+        Path(out),
+        map_tiles(explanation, is_cam=is_cam, stages=stages),
+        title=f"{method}, {network_title}" if network_title else method,
+        notes=[describe_maps(explanation, is_cam=is_cam), explanation.notice, *notes],
+    )
+    shapes = {name: values.shape for name, values in explanation.activations.items()}
+    return {
+        "out": str(out),
+        "method": method,
+        "target": explanation.target,
+        "class_name": explanation.target_name,
+        "is_predicted": explanation.is_predicted,
+        "score": explanation.score,
+        "stages": [{"stage": name, "height": shapes[name][0], "width": shapes[name][1]} for name in stages],
+        "top": [{"class_name": name, "probability": value} for name, value in explanation.top_classes()],
+        "notice": explanation.notice,
+    }

@@ -1,0 +1,18 @@
+"""Plotly figures: pure functions of tables, shared by pages, reports and notebooks."""
+
+from lib.figures.data_charts import class_counts_figure, size_figure
+from lib.figures.result_charts import confusion_figure, interval_figure, probability_figure
+from lib.figures.style import strategy_style
+from lib.figures.training_charts import RunCurves, has_curves, learning_curves_figure
+
+__all__ = [
+    "RunCurves",
+    "class_counts_figure",
+    "confusion_figure",
+    "has_curves",
+    "interval_figure",
+    "learning_curves_figure",
+    "probability_figure",
+    "size_figure",
+    "strategy_style",
+]

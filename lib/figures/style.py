@@ -1,0 +1,131 @@
+"""One look for every figure: colours, template, line styles per strategy. Contrast is at least 3:1 in both themes."""
+
+import html
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from lib.training.strategies import STRATEGIES
+
+TEXT_SIZE_PX = 14
+MAX_POINTS_PER_LINE = 1000
+MAX_SCATTER_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class Palette:
+    """What is not data: ink for text, muted for secondary text, grid, and the one accent."""
+
+    ink: str
+    muted: str
+    grid: str
+    background: str
+    accent: str
+
+
+LIGHT = Palette(ink="#111827", muted="#5B6472", grid="#E3E7E6", background="#FCFCFB", accent="#0F766E")
+DARK = Palette(ink="#E5E7EB", muted="#9CA3AF", grid="#2A3432", background="#0F1413", accent="#2DD4BF")
+
+# One hue per family of strategies: (light theme, dark theme).
+FAMILY_COLORS = {
+    "no_network": ("#6B7280", "#9CA3AF"),
+    "frozen": ("#0067A5", "#60A5FA"),
+    "partly_tuned": ("#00795C", "#34D399"),
+    "fully_tuned": ("#C2410C", "#FB923C"),
+    "from_scratch": ("#111827", "#E5E7EB"),
+}
+# Splits are shades of the accent, not hues: hues mean strategies.
+SPLIT_COLORS = {
+    "train": ("#0F766E", "#2DD4BF"),
+    "val": ("#5FA8A1", "#1B8F82"),
+    "test": ("#B3D4D0", "#115E56"),
+}
+MARKERS = ("circle", "diamond", "square", "triangle-up", "x", "star", "hexagon", "cross")
+
+
+@dataclass(frozen=True)
+class StrategyStyle:
+    """How a strategy is drawn on every page."""
+
+    color: str
+    dash: str
+
+
+def palette(*, is_dark: bool) -> Palette:
+    """The theme's colours."""
+    return DARK if is_dark else LIGHT
+
+
+def strategy_style(strategy: str, is_dark: bool) -> StrategyStyle:  # noqa: FBT001
+    """Colour by family, dash by strategy; an unknown strategy (a run of another version) is grey and solid."""
+    if strategy not in STRATEGIES:
+        return StrategyStyle(palette(is_dark=is_dark).muted, "solid")
+    spec = STRATEGIES.get(strategy)
+    return StrategyStyle(FAMILY_COLORS[spec.family][is_dark], spec.line_dash)
+
+
+def literal(name: object, max_characters: int = 60) -> str:
+    """A name that people gave, safe in a figure: Plotly reads tags, entities and, with MathJax, dollar signs."""
+    text = " ".join(str(name).split())
+    if len(text) > max_characters:
+        text = f"{text[: max_characters - 1]}…"
+    return html.escape(text, quote=False).replace("$", "&#36;")
+
+
+def accent_ramp(*, is_dark: bool) -> list[list[object]]:
+    """A one-hue colour scale from the background to the accent, for shares between 0 and 1."""
+    colors = palette(is_dark=is_dark)
+    return [[0.0, colors.background], [1.0, colors.accent]]
+
+
+def new_figure(*, is_dark: bool, height: int) -> go.Figure:
+    """An empty figure in the house template: no background of its own, no chart junk, text of 14 px."""
+    colors = palette(is_dark=is_dark)
+    axis = {
+        "gridcolor": colors.grid,
+        "zeroline": False,
+        "linecolor": colors.grid,
+        "tickfont": {"size": TEXT_SIZE_PX, "color": colors.muted},
+        "title": {"font": {"size": TEXT_SIZE_PX, "color": colors.muted}},
+        "automargin": True,
+    }
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "'Source Sans', sans-serif", "size": TEXT_SIZE_PX, "color": colors.ink},
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        title={"font": {"size": 16, "color": colors.ink}, "x": 0, "xanchor": "left", "xref": "paper"},
+        hoverlabel={"bgcolor": colors.background, "font": {"size": TEXT_SIZE_PX, "color": colors.ink}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT_SIZE_PX}},
+        xaxis=axis,
+        yaxis=axis,
+    )
+    return figure
+
+
+def spread(positions: list[float], gap: float) -> list[float]:
+    """Move label positions apart until neighbours are `gap` away, keeping their order and their common middle."""
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    clusters: list[list[int]] = []  # runs of labels that touch; each is laid out around its mean
+    for index in order:
+        clusters.append([index])
+        while len(clusters) > 1 and _bottom(clusters[-1], positions, gap) < _top(clusters[-2], positions, gap) + gap:
+            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    placed = list(positions)
+    for cluster in clusters:
+        bottom = _bottom(cluster, positions, gap)
+        for rank, index in enumerate(cluster):
+            placed[index] = bottom + rank * gap
+    return placed
+
+
+def _bottom(cluster: list[int], positions: list[float], gap: float) -> float:
+    mean = sum(positions[index] for index in cluster) / len(cluster)
+    return mean - gap * (len(cluster) - 1) / 2
+
+
+def _top(cluster: list[int], positions: list[float], gap: float) -> float:
+    return _bottom(cluster, positions, gap) + gap * (len(cluster) - 1)

@@ -1,0 +1,223 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import nn
+
+from lib.errors import UserError
+from lib.explain.activations import activation_strip
+from lib.explain.attribution import NoGradient, grad_cam, grad_cam_strip, trace_image
+from lib.explain.network import share_module_tree
+from lib.models.backbones import StageSpec
+from lib.models.classifier import build_classifier
+from lib.models.stages import build_backbone
+from tests.explain.tiny import LookupNetwork, TinyNetwork, tiny_batch
+
+STAGES = ("stem", "middle", "last")
+
+
+@pytest.fixture
+def network() -> TinyNetwork:
+    network = TinyNetwork()
+    network.requires_grad_(False)
+    return network
+
+
+def snapshot(network: nn.Module) -> dict[str, object]:
+    return {
+        "tensors": {name: tensor.clone() for name, tensor in network.state_dict().items()},
+        "requires_grad": [parameter.requires_grad for parameter in network.parameters()],
+        "grads": [parameter.grad is None for parameter in network.parameters()],
+        "modes": [module.training for module in network.modules()],
+        "hooks": [
+            len(hooks)
+            for module in network.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        ],
+    }
+
+
+def assert_same(before: dict[str, object], after: dict[str, object]) -> None:
+    tensors = before.pop("tensors")
+    later = after.pop("tensors")
+    assert all(torch.equal(tensors[name], later[name]) for name in tensors)
+    assert before == after
+
+
+class ByHand(nn.Module):
+    """Two channels of 1 x 2 cells: the image's red plane and its negative; class 0 = 2 red - 1 negative."""
+
+    stage_specs = (StageSpec("planes", "Planes", "map"), StageSpec("logits", "Logits", "vector"))
+    weights = ((2.0, -1.0), (-2.0, 1.0))
+
+    def forward_until(self, x, stage):
+        planes = torch.stack([x[:, 0], -x[:, 0]], dim=1)
+        return planes if stage == "planes" else self.forward_after(planes, "planes")
+
+    def forward_between(self, h, after, until):
+        return self.forward_after(h, after)
+
+    def forward_after(self, h, stage):
+        return h.mean(dim=(2, 3)) @ torch.tensor(self.weights).T if stage == "planes" else h
+
+
+def test_worked_out_by_hand() -> None:
+    batch = torch.zeros(1, 3, 1, 2)
+    batch[0, 0] = torch.tensor([[3.0, -1.0]])
+    # Class 0: logit = 2 * mean(red) - 1 * mean(-red) = 3 * mean(red) = 3; class 1: -3.
+    # Gradient per cell: 2 / 2 = 1 for red, -1 / 2 for its negative; Grad-CAM weights are the same (constant) numbers.
+    # Map = 1 * red - 0.5 * (-red) = 1.5 * red = [4.5, -1.5]; ReLU: [4.5, 0]; scaled: [1, 0].
+    result = grad_cam(ByHand(), batch, stage="planes", target=0)
+    np.testing.assert_allclose(result.maps, [[[1.0, 0.0]]])
+    np.testing.assert_allclose(result.raw_max, [4.5])
+    np.testing.assert_allclose(result.scores, [1 / (1 + np.exp(-6))], rtol=1e-6)
+    # Class 1: -1.5 * red = [-4.5, 1.5] -> [0, 1.5] -> [0, 1].
+    result = grad_cam(ByHand(), batch, stage="planes", target=1)
+    np.testing.assert_allclose(result.maps, [[[0.0, 1.0]]])
+    np.testing.assert_allclose(result.raw_max, [1.5])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_equals_captum(network: TinyNetwork, stage: str) -> None:
+    batch = tiny_batch(3)
+    copied = share_module_tree(network)  # captum hooks its network, so it gets a copy
+    reference = LayerGradCam(copied, copied.stages[stage])
+    # captum needs a graph that reaches the layer; ours does not.
+    expected = reference.attribute(batch.clone().requires_grad_(), target=[1, 4, 0], relu_attributions=True)
+    result = grad_cam(network, batch, stage=stage, target=[1, 4, 0])
+    raw = result.maps * result.raw_max[:, None, None]
+    np.testing.assert_allclose(raw, expected[:, 0].detach().numpy(), rtol=1e-5, atol=1e-7)
+    assert result.targets == (1, 4, 0)
+
+
+def test_default_target_is_the_prediction(network: TinyNetwork) -> None:
+    batch = tiny_batch(4)
+    probabilities = network(batch).softmax(dim=1)
+    result = grad_cam(network, batch, stage="last")
+    assert result.targets == tuple(probabilities.argmax(dim=1).tolist())
+    np.testing.assert_allclose(result.scores, probabilities.amax(dim=1).numpy(), rtol=1e-6)
+    assert result.maps.shape == (4, 4, 4)
+    assert result.maps.min() >= 0
+    np.testing.assert_allclose(result.maps.max(axis=(1, 2))[result.raw_max > 0], 1.0)
+
+
+def test_strip_equals_single_stages(network: TinyNetwork) -> None:
+    batch = tiny_batch()
+    strip = grad_cam_strip(network, batch, target=2)
+    assert tuple(strip) == STAGES
+    assert [result.maps.shape for result in strip.values()] == [(1, 16, 16), (1, 8, 8), (1, 4, 4)]
+    for stage, result in strip.items():
+        np.testing.assert_allclose(result.maps, grad_cam(network, batch, stage=stage, target=2).maps, atol=1e-6)
+
+
+def test_one_trace_gives_everything(network: TinyNetwork) -> None:
+    batch = tiny_batch()
+    trace = trace_image(network, batch)
+    np.testing.assert_allclose(trace.probabilities, network(batch).softmax(dim=1)[0].numpy(), rtol=1e-6)
+    expected = activation_strip(network, batch)
+    for stage, values in trace.activations().items():
+        np.testing.assert_array_equal(values, expected[stage])
+    assert list(trace.cams(target=3)) == list(expected)
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_network_is_left_as_found(*, is_training: bool, requires_grad: bool) -> None:
+    network = TinyNetwork().train(is_training)
+    network.requires_grad_(requires_grad)
+    before = snapshot(network)
+    evaluated = grad_cam(share_module_tree(network).eval(), tiny_batch(), stage="middle", target=0)
+    result = grad_cam(network, tiny_batch(), stage="middle", target=0)
+    grad_cam_strip(network, tiny_batch())
+    np.testing.assert_array_equal(result.maps, evaluated.maps)  # explained in evaluation mode all the same
+    assert_same(before, snapshot(network))
+
+
+def test_network_is_left_as_found_after_an_exception() -> None:
+    network = TinyNetwork().train()
+    before = snapshot(network)
+    with pytest.raises(UserError, match="no class number 5"):
+        grad_cam(network, tiny_batch(), stage="last", target=5)
+    with pytest.raises(RuntimeError):
+        grad_cam_strip(network, torch.zeros(1, 4, 32, 32))
+    assert_same(before, snapshot(network))
+    assert torch.is_grad_enabled()
+
+
+def test_works_inside_inference_mode(network: TinyNetwork) -> None:
+    expected = grad_cam(network, tiny_batch(), stage="last", target=1)
+    with torch.inference_mode():
+        batch = tiny_batch() * 1.0  # an inference tensor
+        result = grad_cam(network, batch, stage="last", target=1)
+        strip = grad_cam_strip(network, batch, target=1)
+        assert torch.is_inference_mode_enabled()
+    np.testing.assert_array_equal(result.maps, expected.maps)
+    np.testing.assert_allclose(strip["last"].maps, expected.maps, atol=1e-6)
+
+
+def test_eight_threads_equal_serial(network: TinyNetwork) -> None:
+    batches = [tiny_batch(seed=seed) for seed in range(24)]
+    serial = [grad_cam_strip(network, batch) for batch in batches]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        parallel = list(pool.map(lambda batch: grad_cam_strip(network, batch), batches))
+    for one, other in zip(serial, parallel, strict=True):
+        for stage in STAGES:
+            np.testing.assert_array_equal(one[stage].maps, other[stage].maps)
+            assert one[stage].targets == other[stage].targets
+
+
+def test_training_mode_in_eight_threads_moves_no_statistics() -> None:
+    network = TinyNetwork().train()
+    before = snapshot(network)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        results = list(pool.map(lambda _: grad_cam(network, tiny_batch(), stage="stem", target=3).maps, range(16)))
+    assert all(np.array_equal(results[0], maps) for maps in results)
+    assert_same(before, snapshot(network))
+
+
+def test_nearest_neighbors_have_no_map() -> None:
+    # Its votes have a graph, but neighbours of one class give a gradient of zero: a map of nothing would mislead.
+    backbone = build_backbone("mobilenet_v3_small", weights="random", feature_only=True)
+    classifier = build_classifier(backbone, head="nearest_neighbors", num_classes=2).eval()
+    classifier.head.fit(torch.randn(6, 576), torch.tensor([0, 0, 0, 1, 1, 1]))
+    with pytest.raises(NoGradient, match="similar images"):
+        grad_cam(classifier, tiny_batch(), stage="head_conv")
+    with pytest.raises(NoGradient):
+        grad_cam_strip(classifier, tiny_batch())
+    assert list(activation_strip(classifier, tiny_batch()))[-1] == "head_conv"
+
+
+def test_a_real_classifier() -> None:
+    backbone = build_backbone("mobilenet_v3_small", weights="random", feature_only=True)
+    classifier = build_classifier(backbone, head="linear", num_classes=3).eval()
+    strip = grad_cam_strip(classifier, tiny_batch(), target=1)
+    assert list(strip) == [stage.name for stage in classifier.stage_specs if stage.output == "map"]
+    assert all(result.targets == (1,) for result in strip.values())
+
+
+def test_head_without_gradient_says_why() -> None:
+    with pytest.raises(NoGradient, match="passes no useful gradient"):
+        grad_cam(LookupNetwork(), tiny_batch(), stage="last")
+    with pytest.raises(NoGradient, match="activation maps"):
+        grad_cam_strip(LookupNetwork(), tiny_batch())
+
+
+def test_a_map_of_zeros_stays_zero(network: TinyNetwork) -> None:
+    with torch.no_grad():
+        network.stages["logits"][3].weight.zero_()
+    result = grad_cam(network, tiny_batch(), stage="last", target=0)
+    assert result.raw_max.tolist() == [0.0]
+    assert not result.maps.any()
+
+
+def test_unknown_and_vector_stages_are_refused(network: TinyNetwork) -> None:
+    with pytest.raises(UserError, match=r"not a stage of this network\. Choose one of: stem, middle, last"):
+        grad_cam(network, tiny_batch(), stage="conv9")
+    with pytest.raises(UserError, match="its output is a vector"):
+        grad_cam(network, tiny_batch(), stage="logits")
+    with pytest.raises(ValueError, match="One image"):
+        grad_cam_strip(network, tiny_batch(2))
+    with pytest.raises(ValueError, match="2 images need 2 target classes"):
+        grad_cam(network, tiny_batch(2), stage="last", target=[1])
