@@ -1,0 +1,33 @@
+"""Trainings as jobs: detached worker processes, one at a time, that survive pages and servers."""
+
+from lib.jobs.control import (
+    enforce_stop,
+    launch,
+    prepare,
+    prepare_resume,
+    request_stop,
+    resume,
+    run_name,
+    start,
+    stop,
+)
+from lib.jobs.narration import tail_log
+from lib.jobs.settlement import active_runs, reconcile
+from lib.jobs.worker import run_worker, work
+
+__all__ = [
+    "active_runs",
+    "enforce_stop",
+    "launch",
+    "prepare",
+    "prepare_resume",
+    "reconcile",
+    "request_stop",
+    "resume",
+    "run_name",
+    "run_worker",
+    "start",
+    "stop",
+    "tail_log",
+    "work",
+]

@@ -1,0 +1,181 @@
+"""Starting, stopping and resuming jobs from any process, and noticing those that died."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lib.errors import UserError
+from lib.jobs import processes, tickets
+from lib.jobs.settlement import job_lock, reconcile, settle
+from lib.settings import PROJECT_ROOT, home, torch_hub_dir
+from lib.tracking.state import (
+    LOG_FILE,
+    STOP_FILE,
+    RunState,
+    host_name,
+    read_state,
+    run_folder,
+    update_state,
+)
+from lib.tracking.writer import RunWriter, create_run
+
+if TYPE_CHECKING:
+    from lib.training.config import TrainConfig
+
+_logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 4.0
+
+
+def worker_command(run_id: str) -> list[str]:
+    """The command line of a worker process."""
+    return [sys.executable, "-m", "lib", "train", "--run", run_id]
+
+
+def run_name(config: "TrainConfig") -> str:
+    """The name of a run as it is shown, such as "Linear probe · MobileNetV2 · cats_dogs"."""
+    from lib.models.backbones import BACKBONES
+    from lib.training.strategies import STRATEGIES
+
+    return f"{STRATEGIES.get(config.strategy).title} · {BACKBONES.get(config.backbone).title} · {config.dataset}"
+
+
+def start(config: "TrainConfig", *, parent: str | None = None) -> str:
+    """Start a training in a detached worker process, or queue it; returns the run's id. Raises UserError at once."""
+    run = prepare(config, parent=parent)
+    launch(run)
+    return run.run_id
+
+
+def prepare(config: "TrainConfig", *, parent: str | None = None) -> RunWriter:
+    """Check a config as far as possible without torch, then create its run and take its place in the queue."""
+    from lib.data.library import open_dataset
+    from lib.experiment import resolve_config
+
+    resolved = resolve_config(config, open_dataset(config.dataset))
+    if resolved.weights == "imagenet":
+        from lib.models.weights import require_weights
+
+        require_weights(resolved.backbone)
+    run = create_run(resolved.to_dict(), name=run_name(resolved), parent=parent)
+    tickets.draw(run.run_id)
+    return run
+
+
+def resume(run_id: str) -> str:
+    """Take a stopped, failed or killed run up again, from its last checkpoint; returns its id. Raises UserError."""
+    run = prepare_resume(run_id)
+    launch(run)
+    return run.run_id
+
+
+def prepare_resume(run_id: str) -> RunWriter:
+    """Put a run back into the queue without starting a process."""
+    state = read_state(run_id)
+    if state.is_resumable and state.pid != os.getpid():
+        # The last process says how it ended a moment before it is gone and gives its ticket back.
+        processes.wait_until_gone(state.pid, state.pid_started_s, 5.0)
+    reconcile()
+    with job_lock(run_id):
+        state = read_state(run_id)
+        if not state.is_resumable:
+            what = "start a new run instead" if state.state == "finished" else "stop it first"
+            raise UserError(f"The run {run_id[:8]} is {state.state}; {what}.")
+        tickets.draw(run_id)
+        (run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
+        run = RunWriter(run_id)
+        run.set_state("queued", pid=None, pid_started_s=None, is_detached=False, started_s=0.0, progress={})
+    return run
+
+
+def request_stop(run_id: str) -> RunState:
+    """Ask a run to stop; its state is "stopping" when this returns. Nothing happens to a run that has ended."""
+    state = read_state(run_id)
+    if not state.is_active:
+        return state
+    (run_folder(run_id) / STOP_FILE).touch()
+    with suppress(OSError):
+        update_state(run_id, message="Stopping ...")
+    return read_state(run_id)
+
+
+def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
+    """Wait for a run that was asked to stop: SIGTERM at half of `timeout_s`, SIGKILL of its group at the end."""
+    half = timeout_s / 2
+    state = read_state(run_id)
+    pid, started = state.pid, state.pid_started_s
+    if state.host == host_name() and pid is not None and pid != os.getpid():
+        if not processes.wait_until_gone(pid, started, half):
+            processes.terminate(pid, started)
+            # A foreground command that has ended its run may go on; it is the person's own process.
+            if not processes.wait_until_gone(pid, started, half) and (
+                state.is_detached or read_state(run_id).is_active
+            ):
+                processes.kill(pid, started, is_group=state.is_detached)
+                processes.wait_until_gone(pid, started, 1.0)
+        settle(run_id)
+    return read_state(run_id)
+
+
+def stop(run_id: str, *, wait: bool = False) -> RunState:
+    """Stop a run: it reads "stopping" at once and its process is gone within five seconds."""
+    state = request_stop(run_id)
+    if not state.is_active:
+        return state
+    if wait:
+        return enforce_stop(run_id)
+    threading.Thread(target=_enforce_quietly, args=(run_id,), name=f"stop-{run_id[:8]}", daemon=True).start()
+    return state
+
+
+def _enforce_quietly(run_id: str) -> None:
+    with suppress(UserError):  # the run was deleted meanwhile
+        enforce_stop(run_id)
+
+
+def launch(run: RunWriter) -> None:
+    """Start the worker process of a prepared run; raises UserError if the machine cannot."""
+    environment = {
+        **os.environ,
+        processes.RUN_ID_VARIABLE: run.run_id,
+        # The worker starts in the project's folder: relative paths of this process would mean something else there.
+        "TRANSFERSCOPE_HOME": str(home()),
+        "TORCH_HOME": str(torch_hub_dir().resolve().parent),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    try:
+        with (run.folder / LOG_FILE).open("ab") as log:
+            process = subprocess.Popen(
+                worker_command(run.run_id),
+                cwd=PROJECT_ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        tickets.hand_back(run.run_id)
+        run.finish("failed", f"The worker process could not be started ({error}).")
+        raise UserError(
+            f"The worker process could not be started ({error}); free some memory and try again."
+        ) from error
+    started_s = processes.start_time_s(process.pid)
+    tickets.hold(run.run_id, process.pid)
+    update_state(run.run_id, pid=process.pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())
+    threading.Thread(target=_reap, args=(process, run.run_id), name=f"reap-{run.run_id[:8]}", daemon=True).start()
+
+
+def _reap(process: subprocess.Popen[bytes], run_id: str) -> None:
+    # Without a wait the dead worker would stay a zombie as long as this server lives.
+    status = process.wait()
+    try:
+        settle(run_id, status)
+    except Exception:  # whoever looks next settles it; a thread has nobody to tell
+        _logger.exception("The run %s could not be settled.", run_id)

@@ -1,0 +1,60 @@
+"""Training events as lines of text, for logs and terminals, and the end of a log."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lib.tracking.state import LOG_FILE, run_folder
+
+
+def describe_event(event: Any) -> str:
+    """One line for an event of lib/training/events.py, "" for those that say nothing new (single steps)."""
+    kind = type(event).__name__
+    if kind == "PhaseStarted":
+        return f"{str(event.phase).replace('_', ' ')} ..."
+    if kind == "Progressed":
+        return _progress_line(event)
+    if kind == "EpochEnded":
+        shown = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+        numbers = "  ".join(f"{key} {event.metrics[key]:.4f}" for key in shown if key in event.metrics)
+        return f"epoch {event.epoch}/{event.epochs}  {numbers}"
+    return ""
+
+
+def describe_duration(seconds: float) -> str:
+    """Seconds as a person says them: "8 s", "2 min 05 s", "1 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def write_event_to_log(event: Any, path: Path) -> None:
+    """Append epochs and phases to a run's log."""
+    if type(event).__name__ in {"PhaseStarted", "EpochEnded"}:
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {describe_event(event)}\n")
+
+
+def tail_log(run_id: str, lines: int = 40) -> str:
+    """The last lines of a run's log, "" if there is none yet."""
+    path = run_folder(run_id) / LOG_FILE
+    if not path.exists():
+        return ""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - 65_536))
+        text = log.read().decode("utf-8", errors="replace")
+    # A progress bar rewrites its line with carriage returns: only what stands at the end counts.
+    shown = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    return "\n".join([line for line in shown if line.strip()][-lines:])
+
+
+def _progress_line(event: Any) -> str:
+    words = [f"{str(event.phase).replace('_', ' ')} {event.done}/{event.total}"]
+    if event.images_per_second:
+        words.append(f"{event.images_per_second:.0f} images/s")
+    if event.seconds_left is not None:
+        words.append(f"{describe_duration(event.seconds_left)} left")
+    return ", ".join(words)

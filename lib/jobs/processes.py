@@ -1,0 +1,77 @@
+"""Processes by identity (pid and start time, since pids are used again): alive or not, and ending them."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+
+RUN_ID_VARIABLE = "TRANSFERSCOPE_RUN_ID"  # in the environment of a worker and of all its children
+# psutil works the start time out from the boot time, which moves a little when the clock is corrected.
+_START_TOLERANCE_S = 3.0
+
+
+def start_time_s(pid: int) -> float | None:
+    """When a process started, in seconds since 1970; None if there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def is_alive(pid: int | None, started_s: float | None) -> bool:
+    """Whether exactly this process still runs; a zombie does not."""
+    if pid is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        is_same = started_s is None or abs(process.create_time() - started_s) < _START_TOLERANCE_S
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def terminate(pid: int, started_s: float | None) -> None:
+    """Ask a process to end (SIGTERM)."""
+    if is_alive(pid, started_s):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def kill(pid: int, started_s: float | None, *, is_group: bool) -> None:
+    """End a process and its descendants at once (SIGKILL); with `is_group` all of the group that it leads."""
+    if not is_alive(pid, started_s):
+        return
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for member in [*process.children(recursive=True), process]:
+            with suppress(psutil.Error):
+                member.kill()
+    # Only for a process that we started as leader: a person's shell pipeline shares a foreground process's group.
+    if is_group:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def kill_leftovers(run_id: str) -> None:
+    """End processes that a dead worker of this run left behind, found by their environment."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(RUN_ID_VARIABLE) == run_id:
+                process.kill()
+
+
+def wait_until_gone(pid: int | None, started_s: float | None, timeout_s: float) -> bool:
+    """Wait for a process to end; False if it still runs after that time."""
+    deadline = time.monotonic() + timeout_s
+    while is_alive(pid, started_s):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def boot_time_s() -> float:
+    """When this machine started, in seconds since 1970."""
+    return float(psutil.boot_time())

@@ -1,0 +1,85 @@
+"""Noticing runs whose process is gone, and giving them a final state and a sentence."""
+
+import time
+from contextlib import suppress
+
+from filelock import FileLock
+
+from lib.errors import UserError
+from lib.jobs import processes, tickets
+from lib.jobs.narration import tail_log
+from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE
+from lib.settings import HEARTBEAT_STALE_S, home
+from lib.tracking.state import RunState, host_name, read_state, run_folder, stored_states
+from lib.tracking.writer import RunWriter
+
+_LOOK_S = 10.0  # between two looks at all run folders
+_RESUME_HINT = "Resume goes on from the last checkpoint."
+_last_look: dict[str, float] = {}
+
+
+def active_runs() -> list[RunState]:
+    """Runs that are working or waiting, in the order of the queue; quick enough to ask each second."""
+    if time.monotonic() - _last_look.get(str(home()), -_LOOK_S) > _LOOK_S:
+        reconcile()
+    found = []
+    for ticket in tickets.queue():
+        if not ticket.is_held:
+            settle(ticket.run_id)
+        with suppress(UserError):
+            state = read_state(ticket.run_id)
+            if state.is_active:
+                found.append(state)
+    return found
+
+
+def reconcile() -> list[str]:
+    """Give every run whose process died a final state and a sentence; returns their ids."""
+    _last_look[str(home())] = time.monotonic()
+    held = {ticket.run_id for ticket in tickets.queue() if ticket.is_held}
+    waiting = [ticket.run_id for ticket in tickets.queue() if ticket.run_id not in held]
+    unticketed = [state.run_id for state in stored_states() if state.is_active and state.run_id not in held]
+    return [run_id for run_id in dict.fromkeys([*waiting, *unticketed]) if settle(run_id)]
+
+
+def settle(run_id: str, exit_status: int | None = None) -> bool:
+    """Write the final state of a run whose process is gone; True if this call did it."""
+    with suppress(UserError), job_lock(run_id):
+        state = read_state(run_id)
+        if state.is_active and (state.host not in ("", host_name()) or _may_live(state)):
+            return False
+        tickets.hand_back(run_id)
+        processes.kill_leftovers(run_id)
+        if state.is_active:
+            RunWriter(run_id).finish(*_verdict(state, exit_status))
+        return state.is_active
+    tickets.hand_back(run_id)  # its folder is gone or damaged
+    return False
+
+
+def _may_live(state: RunState) -> bool:
+    if state.pid is None:
+        return state.heartbeat_age_s < HEARTBEAT_STALE_S
+    return processes.is_alive(state.pid, state.pid_started_s)
+
+
+def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str]:
+    if state.state == "stopping":
+        return "stopped", STOPPED_MESSAGE if state.started_s else CANCELLED_MESSAGE
+    if state.pid is None:
+        return "killed", "Its process never started. Resume tries again."
+    if state.heartbeat_s < processes.boot_time_s():
+        return "killed", f"The machine was restarted while this ran. {_RESUME_HINT}"
+    if exit_status is not None and exit_status > 0:
+        last = tail_log(state.run_id, 1)
+        return "failed", f"The worker ended with exit status {exit_status} ({last or 'its log is empty'})."
+    reason = "The process was killed from outside, most often because memory ran out"
+    return "killed", f"{reason}: choose a smaller batch size or image size if it happens again. {_RESUME_HINT}"
+
+
+def job_lock(run_id: str) -> FileLock:
+    """A lock over changes of who works on a run; raises UserError if there is no such run."""
+    folder = run_folder(run_id)
+    if not folder.exists():
+        raise UserError(f"There is no run {run_id!r} here; `python -m lib runs list` shows the runs.")
+    return FileLock(folder / ".job.lock")

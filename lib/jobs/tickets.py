@@ -1,0 +1,98 @@
+"""The order of jobs: one row a run that is active or waits, in an SQLite table beside the runs."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.errors import UserError
+from lib.jobs.processes import is_alive, start_time_s
+from lib.settings import runs_dir
+from lib.tracking.state import host_name
+
+_TABLE = """CREATE TABLE IF NOT EXISTS tickets (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    host TEXT NOT NULL,
+    pid INTEGER,
+    pid_started_s REAL,
+    drawn_s REAL NOT NULL
+)"""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A place in the queue and the process that holds it."""
+
+    position: int
+    run_id: str
+    host: str
+    pid: int | None
+    pid_started_s: float | None
+    drawn_s: float
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its process lives, as far as can be known from this machine."""
+        return self.host != host_name() or is_alive(self.pid, self.pid_started_s)
+
+
+def draw(run_id: str) -> None:
+    """Take the next place, held by this process for now; raises UserError if the run has one already."""
+    holder = (os.getpid(), start_time_s(os.getpid()))
+    try:
+        with _table() as table:
+            table.execute(
+                "INSERT INTO tickets (run_id, host, pid, pid_started_s, drawn_s) VALUES (?, ?, ?, ?, ?)",
+                (run_id, host_name(), *holder, time.time()),
+            )
+    except sqlite3.IntegrityError:
+        raise UserError(f"The run {run_id[:8]} is running or queued already; `python -m lib runs list`.") from None
+
+
+def hold(run_id: str, pid: int | None = None) -> None:
+    """Enter the process (by default this one) that holds the ticket."""
+    pid = pid or os.getpid()
+    with _table() as table:
+        table.execute(
+            "UPDATE tickets SET pid = ?, pid_started_s = ? WHERE run_id = ?", (pid, start_time_s(pid), run_id)
+        )
+
+
+def hand_back(run_id: str) -> None:
+    """Leave the queue; nothing happens if the run is not in it."""
+    with _table() as table:
+        table.execute("DELETE FROM tickets WHERE run_id = ?", (run_id,))
+
+
+def queue() -> list[Ticket]:
+    """All tickets in order, the running job first."""
+    if not _path().exists():
+        return []
+    columns = ", ".join(Ticket.__dataclass_fields__)
+    with _table() as table:
+        return [Ticket(*row) for row in table.execute(f"SELECT {columns} FROM tickets ORDER BY position")]  # noqa: S608
+
+
+def is_first(run_id: str) -> bool:
+    """Whether no living process is in front of this run."""
+    for ticket in queue():
+        if ticket.run_id == run_id:
+            return True
+        if ticket.is_held:
+            return False
+    return True  # our ticket was taken away (a deleted table): the device lease still keeps the order safe
+
+
+def _path() -> Path:
+    return runs_dir() / "jobs.sqlite"
+
+
+@contextmanager
+def _table() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(_path(), timeout=30)) as connection, connection:
+        connection.execute(_TABLE)
+        yield connection

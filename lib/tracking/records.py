@@ -1,0 +1,217 @@
+"""Reading runs: lists, single runs, curves, predictions; deleting and restoring them."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import UserError
+from lib.settings import trash_dir
+from lib.tracking import state as states
+from lib.tracking.store import client, experiment_id, is_store_empty
+from lib.tracking.writer import default_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAGE = 1000
+_FULL_ID = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as pages and the command line show it; times in seconds since 1970, metrics are the last values."""
+
+    run_id: str
+    name: str
+    state: str
+    message: str
+    created_s: float
+    ended_s: float | None
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    folder: Path
+    tags: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None
+    is_deleted: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name to show, such as "Linear probe · MobileNetV2 · cats_dogs"."""
+        return self.name or default_name(self.config)
+
+    @property
+    def short_id(self) -> str:
+        """The first eight characters of the id: what a person types."""
+        return self.run_id[:8]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process works on it or waits for its turn."""
+        return self.state in states.ACTIVE_STATES
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether `jobs.resume` takes it up again."""
+        return self.state in states.RESUMABLE_STATES
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The final figures with their texts, empty before the run has finished."""
+        path = self.folder / states.SUMMARY_FILE
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def list_runs(include_deleted: bool = False) -> list[RunRecord]:  # noqa: FBT001, FBT002
+    """All runs, newest first."""
+    if is_store_empty():
+        return []
+    from mlflow.entities import ViewType
+
+    view = ViewType.ALL if include_deleted else ViewType.ACTIVE_ONLY
+    found: list[RunRecord] = []
+    token = None
+    while True:
+        page = client().search_runs(
+            [experiment_id()], run_view_type=view, max_results=_PAGE, order_by=["start_time DESC"], page_token=token
+        )
+        found += [_record(run) for run in page]
+        token = page.token
+        if not token:
+            return found
+
+
+def get_run(id_or_prefix: str, *, include_deleted: bool = False) -> RunRecord:
+    """The run with that id, or the one whose id begins so, or the newest for "latest"; raises UserError."""
+    asked = id_or_prefix.strip()
+    if _FULL_ID.fullmatch(asked) and (run := _fetch(asked)) and (include_deleted or not run.is_deleted):
+        return run
+    runs = list_runs(include_deleted)
+    if asked == "latest" and runs:
+        return runs[0]
+    found = [run for run in runs if asked and run.run_id.startswith(asked.lower())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"There is no run {asked!r}; `python -m lib runs list` shows the runs.")
+    ids = ", ".join(run.run_id[:12] for run in found[:5])
+    raise UserError(f"{len(found)} runs begin with {asked!r} ({ids}); give more characters.")
+
+
+def metric_history(run_id: str, keys: Iterable[str] | None = None) -> "pd.DataFrame":
+    """All logged values of a run: columns key, step, value, timestamp_ms.
+
+    The last value of a step counts, since a resumed run repeats some steps.
+    """
+    import pandas as pd
+
+    wanted = list(keys) if keys is not None else list(client().get_run(run_id).data.metrics)
+    rows = [
+        (key, metric.step, metric.value, metric.timestamp)
+        for key in wanted
+        for metric in client().get_metric_history(run_id, key)
+    ]
+    history = pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"])
+    history = history.sort_values(["key", "step", "timestamp_ms"], kind="stable")
+    return history.drop_duplicates(["key", "step"], keep="last").reset_index(drop=True)
+
+
+def predictions(run_id: str) -> "pd.DataFrame":
+    """The run's predictions: image_id, split, target, probability_0 ...; raises UserError before there are any."""
+    import pandas as pd
+
+    path = states.run_folder(run_id) / states.PREDICTIONS_FILE
+    if not path.exists():
+        raise UserError(f"The run {run_id[:8]} has no predictions; they are written when a training finishes.")
+    return pd.read_parquet(path)
+
+
+def rename_run(run_id: str, name: str) -> None:
+    """Give a run another name."""
+    name = " ".join(name.split())[:200]
+    if not name:
+        raise UserError("A run needs a name; received an empty one.")
+    client().update_run(run_id, name=name)
+    if states.run_folder(run_id).exists():
+        states.update_state(run_id, name=name)
+
+
+def delete_run(run_id: str) -> None:
+    """Hide a run and move its folder to the trash; raises UserError while it is active."""
+    record = get_run(run_id)
+    if record.is_active:
+        raise UserError(
+            f"The run {record.short_id} is {record.state}; stop it first: python -m lib runs stop {record.short_id}"
+        )
+    _move(record.folder, _trashed(record.run_id))
+    client().delete_run(record.run_id)
+
+
+def restore_run(run_id: str) -> None:
+    """Bring a deleted run back."""
+    record = get_run(run_id, include_deleted=True)
+    if not record.is_deleted:
+        raise UserError(f"The run {record.short_id} is not deleted; nothing to restore.")
+    client().restore_run(record.run_id)
+    _move(_trashed(record.run_id), record.folder)
+
+
+def _fetch(run_id: str) -> RunRecord | None:
+    """The run of a full id, without listing all others."""
+    if is_store_empty():
+        return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _record(client().get_run(run_id))
+    except MlflowException:
+        return None
+
+
+def _record(run: Any) -> RunRecord:
+    tags = dict(run.data.tags)
+    run_id = run.info.run_id
+    state, message, name = tags.get("state", "finished"), tags.get("message", ""), run.info.run_name or ""
+    try:
+        live = states.read_state(run_id)  # a stop request or a killed process shows here first
+        state, message, name = live.state, live.message, live.name or name
+    except UserError:
+        pass  # a run of another machine, or a deleted one: the tags are all there is
+    return RunRecord(
+        run_id=run_id,
+        name=name,
+        state=state,
+        message=message,
+        created_s=run.info.start_time / 1000,
+        # A resumed run still has the end of its first part.
+        ended_s=run.info.end_time / 1000 if run.info.end_time and state not in states.ACTIVE_STATES else None,
+        config=_config(tags, dict(run.data.params)),
+        metrics=dict(run.data.metrics),
+        folder=states.run_folder(run_id),
+        tags=tags,
+        parent=tags.get("mlflow.parentRunId"),
+        is_deleted=run.info.lifecycle_stage == "deleted",
+    )
+
+
+def _config(tags: dict[str, str], params: dict[str, str]) -> dict[str, Any]:
+    try:
+        return json.loads(tags["config"])
+    except (KeyError, ValueError):
+        return dict(params)
+
+
+def _trashed(run_id: str) -> Path:
+    return trash_dir() / "runs" / run_id
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.move(source, target)

@@ -1,0 +1,142 @@
+"""The state of a run as JSON in its folder: the live source for pages and jobs, readable without MLflow."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError
+from lib.settings import runs_dir
+
+STATES = ("queued", "running", "stopping", "stopped", "finished", "failed", "killed")
+ACTIVE_STATES = frozenset({"queued", "running", "stopping"})
+RESUMABLE_STATES = frozenset({"stopped", "failed", "killed"})
+
+STATE_FILE = "state.json"
+CONFIG_FILE = "config.json"
+SUMMARY_FILE = "summary.json"
+LOG_FILE = "log.txt"
+STOP_FILE = "stop"
+PREDICTIONS_FILE = "predictions.parquet"
+BUNDLE_FOLDER = "bundle"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of a run at this moment; times in seconds since 1970, `progress` as the training reported it.
+
+    Keys of `progress`: phase, done, total, epoch, epochs, images_per_second, seconds_left (each may be missing).
+    """
+
+    run_id: str
+    state: str = "queued"
+    message: str = ""
+    name: str = ""
+    pid: int | None = None
+    pid_started_s: float | None = None
+    host: str = ""
+    is_detached: bool = False
+    created_s: float = 0.0
+    started_s: float = 0.0  # when it last left the queue, 0 before
+    heartbeat_s: float = 0.0
+    progress: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process works on it or waits for its turn."""
+        return self.state in ACTIVE_STATES
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether `jobs.resume` takes it up again."""
+        return self.state in RESUMABLE_STATES
+
+    @property
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the process last gave a sign."""
+        return max(0.0, time.time() - self.heartbeat_s)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return run_folder(self.run_id)
+
+
+def run_folder(run_id: str) -> Path:
+    """The folder of a run (it may not exist); raises UserError for what cannot be a run id, such as a path."""
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run_id):
+        raise UserError(f"{run_id!r} is not a run id; `python -m lib runs list` shows the ids.")
+    return runs_dir() / run_id
+
+
+def read_state(run_id: str) -> RunState:
+    """A run's state; an active run with a stop flag reads as "stopping". Raises UserError if there is no such run."""
+    folder = run_folder(run_id)
+    try:
+        content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no run {run_id!r} here; `python -m lib runs list` shows the runs.") from None
+    except ValueError:
+        raise UserError(f"The file {folder / STATE_FILE} is damaged; delete the run {run_id} or restore it.") from None
+    known = {key: content[key] for key in RunState.__dataclass_fields__ if key in content}
+    known["run_id"] = run_id
+    # The flag decides, not the stored word: the worker's own writes may cross the stop request.
+    if known.get("state") in ACTIVE_STATES and (folder / STOP_FILE).exists():
+        known["state"] = "stopping"
+    return RunState(**known)
+
+
+def update_state(run_id: str, **changes: Any) -> None:
+    """Change some keys of state.json, safe against other processes that change other keys."""
+    folder = run_folder(run_id)
+    with _locked(folder):
+        path = folder / STATE_FILE
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
+        content.update(changes)
+        temporary = path.with_name(f".{STATE_FILE}.{os.getpid()}")
+        with temporary.open("w", encoding="utf-8") as opened:
+            opened.write(json.dumps(content, ensure_ascii=False, default=str))
+            # A heartbeat is written each second and worth nothing after a power cut; a state is.
+            if "state" in changes:
+                opened.flush()
+                os.fsync(opened.fileno())
+        temporary.replace(path)
+
+
+def stored_states() -> list[RunState]:
+    """The states of all run folders here, newest first; damaged ones are passed over."""
+    found = []
+    for path in runs_dir().glob(f"*/{STATE_FILE}"):
+        try:
+            found.append(read_state(path.parent.name))
+        except UserError:
+            continue
+    return sorted(found, key=lambda state: -state.created_s)
+
+
+def find_local_run(prefix: str) -> str | None:
+    """The id of the one run folder here that begins so ("latest": the newest), None if there is not exactly one."""
+    if prefix == "latest":
+        return next((state.run_id for state in stored_states()), None)
+    found = [path.parent.name for path in runs_dir().glob(f"*/{STATE_FILE}") if path.parent.name.startswith(prefix)]
+    return found[0] if prefix and len(found) == 1 else None
+
+
+def host_name() -> str:
+    """The name under which this machine's processes are known."""
+    return socket.gethostname()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".state.lock").open("a", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

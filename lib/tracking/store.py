@@ -1,0 +1,89 @@
+"""The MLflow store behind the runs: an SQLite file in WAL mode by default, any MLFLOW_TRACKING_URI for a team."""
+
+import logging
+import os
+import sqlite3
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from lib.errors import UserError
+from lib.settings import runs_dir, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "transferscope"
+_SQLITE = "sqlite:///"
+_lock = threading.RLock()
+_clients: dict[str, tuple["MlflowClient", str]] = {}
+
+
+def client() -> "MlflowClient":
+    """The MLflow client of the current tracking URI; importing MLflow takes about two seconds the first time."""
+    return _connected()[0]
+
+
+def experiment_id() -> str:
+    """The id of the one experiment that holds all runs."""
+    return _connected()[1]
+
+
+def is_store_empty() -> bool:
+    """Whether the default database does not exist yet, so that listing needs no MLflow."""
+    path = sqlite_path(tracking_uri())
+    return path is not None and not path.exists()
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind an SQLite URI, None for anything else."""
+    return Path(uri.removeprefix(_SQLITE).split("?")[0]) if uri.startswith(_SQLITE) else None
+
+
+def _connected() -> tuple["MlflowClient", str]:
+    uri = tracking_uri()
+    with _lock:
+        if uri not in _clients:
+            # Two processes that create the tables at the same time would disturb each other.
+            with FileLock(runs_dir() / ".mlflow.lock"):
+                _clients[uri] = _connect(uri)
+        return _clients[uri]
+
+
+def _connect(uri: str) -> tuple["MlflowClient", str]:
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # A server that is away should cost seconds; MLflow's own default retries for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    path = sqlite_path(uri)
+    try:
+        connected = MlflowClient(tracking_uri=uri)
+        found = connected.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            experiment = found.experiment_id
+        else:
+            # Beside the run's own files, so that artifacts can be links to them and take no space.
+            location = str(runs_dir()) if path is not None else None
+            experiment = connected.create_experiment(EXPERIMENT, artifact_location=location)
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"The run store {uri} cannot be used ({reason}). Check MLFLOW_TRACKING_URI and that its server is up, "
+            "or unset it to keep runs in the data folder."
+        ) from error
+    if path is not None:
+        _use_write_ahead_log(path)
+    return connected, str(experiment)
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    # Readers then never block the writing worker. The mode is kept in the file; a busy file keeps what it has.
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=10)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,216 @@
+"""Writing a run: its MLflow entry and its folder."""
+
+import json
+import logging
+import math
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lib.atomic import write_json
+from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT
+from lib.tracking import state as states
+from lib.tracking.store import client, experiment_id
+
+_MLFLOW_STATUS = {
+    "queued": "SCHEDULED",
+    "running": "RUNNING",
+    "stopping": "RUNNING",
+    "stopped": "KILLED",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+_UPLOADED = (states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.BUNDLE_FOLDER)
+_METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
+
+
+def create_run(
+    config: Mapping[str, Any], *, name: str = "", state: str = "queued", parent: str | None = None
+) -> "RunWriter":
+    """Create a run (MLflow entry and folder) for a flat config; `parent` is the id of the run that it continues."""
+    tags = {
+        "state": state,
+        "config": json.dumps(dict(config)),
+        "host": states.host_name(),
+        "code_version": code_version(),
+        "dataset_version": str(config.get("dataset_version") or ""),
+    }
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    name = name or default_name(config)
+    run = client().create_run(experiment_id(), run_name=name, tags=tags)
+    run_id = run.info.run_id
+    folder = states.run_folder(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / states.CONFIG_FILE, dict(config))
+    now = time.time()
+    states.update_state(
+        run_id, state=state, message="", name=name, host=states.host_name(), created_s=now, heartbeat_s=now, progress={}
+    )
+    if state == "queued":
+        client().update_run(run_id, status=_MLFLOW_STATUS[state])
+    return RunWriter(run_id, folder)
+
+
+def default_name(config: Mapping[str, Any]) -> str:
+    """A readable name from the raw words of a config, such as "linear probe · mobilenet v2 · cats_dogs"."""
+    words = [str(config.get(key, "")).replace("_", " ") for key in ("strategy", "backbone")]
+    return " · ".join(word for word in [*words, str(config.get("dataset", ""))] if word)
+
+
+class RunWriter:
+    """Everything a process writes about one run; safe to share between the training and the heartbeat thread."""
+
+    def __init__(self, run_id: str, folder: Path | None = None) -> None:
+        self.run_id = run_id
+        self.folder = folder or states.run_folder(run_id)
+        self._progress: dict[str, Any] = {}
+        self._written_s = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints; made on first use."""
+        folder = self.folder / states.CHECKPOINTS_FOLDER
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The stored config."""
+        return json.loads((self.folder / states.CONFIG_FILE).read_text(encoding="utf-8"))
+
+    @property
+    def name(self) -> str:
+        """The name to show."""
+        return states.read_state(self.run_id).name
+
+    def is_stop_requested(self) -> bool:
+        """Whether somebody asked this run to stop."""
+        return (self.folder / states.STOP_FILE).exists()
+
+    def set_config(self, config: Mapping[str, Any]) -> None:
+        """Replace the stored config, once every default is filled in."""
+        write_json(self.folder / states.CONFIG_FILE, dict(config))
+        client().set_tag(self.run_id, "config", json.dumps(dict(config)))
+        client().set_tag(self.run_id, "dataset_version", str(config.get("dataset_version") or ""))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters; those that are there already stay as they are (a resumed run repeats them)."""
+        from mlflow.entities import Param
+
+        known = client().get_run(self.run_id).data.params
+        fresh = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
+        if fresh:
+            client().log_batch(self.run_id, params=fresh)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers at a step (an epoch, counted from 1); what is not a finite number is left out."""
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        entries = [
+            Metric(key, float(value), now_ms, step or 0)
+            for key, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        ]
+        for start in range(0, len(entries), _METRICS_PER_CALL):
+            client().log_batch(self.run_id, metrics=entries[start : start + _METRICS_PER_CALL])
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set text tags on the MLflow entry."""
+        from mlflow.entities import RunTag
+
+        client().log_batch(self.run_id, tags=[RunTag(key, str(value)[:4000]) for key, value in tags.items()])
+
+    def set_state(self, state: str, message: str = "", **details: Any) -> None:
+        """Enter a state; `details` are further keys of state.json, such as pid. The file first, then MLflow."""
+        if state not in states.STATES:
+            raise ValueError(f"Unknown state {state!r}; choose one of {', '.join(states.STATES)}.")
+        if state == "running":
+            details = {**_this_process(), **details}
+        states.update_state(self.run_id, state=state, message=message, heartbeat_s=time.time(), **details)
+        self.set_tags({"state": state, "message": message, **details})
+        if state in states.ACTIVE_STATES:
+            client().update_run(self.run_id, status=_MLFLOW_STATUS[state])
+        else:
+            client().set_terminated(self.run_id, status=_MLFLOW_STATUS[state])
+
+    def heartbeat(self, **progress: Any) -> None:
+        """Say that the process lives and, where given, how far it is; cheap enough to call for every batch."""
+        with self._lock:
+            changes_phase = progress.get("phase", self._progress.get("phase")) != self._progress.get("phase")
+            # A number of the last phase, such as its total, would be wrong in the next; the epoch stays.
+            if changes_phase:
+                self._progress = {key: self._progress[key] for key in ("epoch", "epochs") if key in self._progress}
+            self._progress = {**self._progress, **progress}
+            now = time.monotonic()
+            if not changes_phase and now - self._written_s < HEARTBEAT_INTERVAL_S / 2:
+                return
+            self._written_s = now
+            changes = {"progress": self._progress} if self._progress else {}
+            states.update_state(self.run_id, heartbeat_s=time.time(), **changes)
+
+    def log_summary(self, summary: Mapping[str, Any]) -> None:
+        """Keep the final figures: summary.json, and its numbers as metrics."""
+        write_json(self.folder / states.SUMMARY_FILE, dict(summary))
+        self.log_metrics({key: value for key, value in summary.items() if isinstance(value, int | float)})
+
+    def finish(self, state: str, message: str = "") -> None:
+        """End the run: upload what belongs to it, then enter the final state."""
+        try:
+            self._upload()
+        except Exception:  # a full disk or a server that went away must not leave the run "running"
+            logging.getLogger(__name__).exception("The artifacts of run %s could not be uploaded.", self.run_id)
+        with self._lock:
+            if self._progress:
+                states.update_state(self.run_id, progress=self._progress)
+        self.set_state(state, message)
+
+    def _upload(self) -> None:
+        artifact_uri = client().get_run(self.run_id).info.artifact_uri
+        local = artifact_uri.removeprefix("file://")
+        for name in _UPLOADED:
+            source = self.folder / name
+            if not source.exists():
+                continue
+            if local.startswith("/"):
+                _link_tree(source, Path(local) / name)
+            elif source.is_dir():
+                client().log_artifacts(self.run_id, str(source), name)
+            else:
+                client().log_artifact(self.run_id, str(source))
+
+
+def _this_process() -> dict[str, Any]:
+    import psutil
+
+    return {"pid": os.getpid(), "pid_started_s": psutil.Process().create_time(), "host": states.host_name()}
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Hard-link files instead of copying: the run folder's files are replaced, never changed in place."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _link_tree(child, target / child.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    os.link(source, target)
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """The commit this code is at ("-dirty" if changed), or "" outside a git checkout."""
+    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
