@@ -1,0 +1,86 @@
+"""Grades as a table, CSV, JSON and a self-contained HTML page. Names in them come from strangers: all is escaped."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from lib.grading.grades import Grade, ReportHeader
+from lib.grading.html_report import to_html
+
+__all__ = ["to_csv", "to_html", "to_json", "to_table"]
+
+FORMAT_VERSION = 1
+# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
+    """One row a file: file, status, class, confidence, a column a class, distance, limit, reason, notices."""
+    rows = []
+    for grade in grades:
+        row: dict[str, Any] = {
+            "file": grade.name, "status": grade.status, "class": grade.class_name or "", "confidence": grade.confidence,
+        }  # fmt: skip
+        row |= {f"probability of {name}": grade.probabilities.get(name) for name in header.class_names}
+        row |= {"distance": grade.distance, "limit": grade.threshold}
+        row |= {"reason": grade.reason, "notices": "; ".join(grade.notices)}
+        rows.append(row)
+    columns = ["file", "status", "class", "confidence", *(f"probability of {name}" for name in header.class_names)]
+    table = pd.DataFrame(rows, columns=[*columns, "distance", "limit", "reason", "notices"])
+    numeric = [*columns[3:], "distance", "limit"]
+    return table.astype(dict.fromkeys(numeric, "float64"))
+
+
+def to_csv(grades: Sequence[Grade], header: ReportHeader) -> str:
+    """The table as CSV; a cell that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    A medical data set's notice stands in a last column, in each row: a row may be copied without its head.
+    """
+    table = to_table(grades, header)
+    table["run"] = header.run
+    if header.notice:
+        table["notice"] = header.notice
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
+    writer.writerow([_harmless(name) for name in table.columns])
+    for row in table.itertuples(index=False):
+        writer.writerow([_cell(value) for value in row])
+    return buffer.getvalue()
+
+
+def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
+    """One JSON object on one line: what graded, how many of each status, and the images in order."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        **dataclasses.asdict(header),
+        "notice": header.notice,
+        "counts": {
+            status: sum(grade.status == status for grade in grades) for status in ("graded", "unlike", "refused")
+        },
+        "images": [_image(grade) for grade in grades],
+    }
+    return json.dumps(content, ensure_ascii=True, allow_nan=False)
+
+
+def _image(grade: Grade) -> dict[str, Any]:
+    left_out = {"pixels", "cam"}
+    kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in kept.items()
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return _harmless(str(value))
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text

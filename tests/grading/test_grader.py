@@ -1,0 +1,134 @@
+"""The grader end to end: bytes of any kind in, one grade each out, in order."""
+
+import numpy as np
+import pytest
+
+from lib.errors import UserError
+from lib.grading.grader import Grader
+from lib.grading.grades import NOT_CHECKED, skipped_grades
+from lib.grading.uploads import Skipped
+from lib.models.gate import GATE_FILE, Gate, save_gate
+from tests.grading.squares import encode, png
+
+
+def test_known_images_get_their_class(grader):
+    red, blue = grader.grade([("a.png", png("red", 1)), ("b.png", png("blue", 2))])
+    assert (red.name, red.status, red.class_name, red.target) == ("a.png", "graded", "red", 0)
+    assert (blue.class_name, blue.target) == ("blue", 1)
+    assert red.confidence == red.probabilities["red"] == max(red.probabilities.values())
+    assert sum(red.probabilities.values()) == pytest.approx(1)
+    assert red.distance < red.threshold == grader.gate.threshold
+    assert red.pixels.shape == (32, 32, 3)
+    assert red.cam is None
+
+
+def test_unreadable_and_strange_files_keep_their_place(grader, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    path = tmp_path / "on_disk.png"
+    path.write_bytes(png("red", 3))
+    items = [
+        ("text.txt", b"not an image"),
+        ("on_disk.png", path),
+        ("noise.png", encode(noise)),
+        ("empty.png", b""),
+        ("blank.png", encode(np.full((32, 32, 3), 128, np.uint8))),
+        ("gone.png", tmp_path / "gone.png"),
+    ]
+    grades = list(grader.grade(items))
+    assert [grade.name for grade in grades] == [name for name, _ in items]
+    assert [grade.status for grade in grades] == ["refused", "graded", "unlike", "refused", "unlike", "refused"]
+    assert all(grade.reason for grade in grades)
+    assert "Unlike the training images: feature distance" in grades[2].reason
+    assert "blank" in grades[4].reason
+    for grade in (grades[0], grades[2]):
+        assert grade.class_name is None
+        assert grade.probabilities == {}
+    assert grades[0].pixels is None
+    assert grades[2].pixels.shape == (32, 32, 3)
+
+
+def test_more_images_than_a_batch_keep_their_order(grader):
+    kinds = [("red", "blue", "blue")[row % 3] for row in range(35)]
+    seen = []
+    items = [(f"{row}.png", png(kind, row)) for row, kind in enumerate(kinds)]
+    grades = list(grader.grade(iter(items), progress=lambda done, total, _: seen.append((done, total))))
+    assert [grade.name for grade in grades] == [name for name, _ in items]
+    named = [(grade.class_name, kind) for grade, kind in zip(grades, kinds, strict=True) if grade.status == "graded"]
+    assert len(named) > 25
+    assert all(class_name == kind for class_name, kind in named)
+    assert seen == [(row + 1, 35) for row in range(35)]
+
+
+def test_a_grade_does_not_depend_on_its_neighbours(grader):
+    alone = next(iter(grader.grade([("a.png", png("red", 5))])))
+    together = list(
+        grader.grade([("x", b"x"), *((f"{row}", png("blue", row)) for row in range(5)), ("a", png("red", 5))])
+    )
+    assert together[-1].confidence == pytest.approx(alone.confidence, abs=1e-6)
+    assert together[-1].distance == pytest.approx(alone.distance, abs=1e-6)
+
+
+def test_grad_cam_comes_with_graded_images_only(grader):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    strange, red = grader.grade([("noise.png", encode(noise)), ("a.png", png("red", 1))], with_cam=True)
+    assert strange.cam is None
+    assert red.cam.ndim == 2
+    assert red.cam.min() >= 0
+    assert red.cam.max() <= 1
+
+
+def test_without_a_gate_images_are_graded_and_it_is_said(trained):
+    classifier, manifest, _ = trained
+    grader = Grader(classifier, manifest)
+    (grade,) = grader.grade([("a.png", png("red", 1))])
+    assert grade.status == "graded"
+    assert grade.distance is None
+    assert NOT_CHECKED in grade.notices
+    assert "not compared" in grader.header.gate_sentence
+
+
+def test_no_items_no_grades(grader):
+    assert list(grader.grade([])) == []
+
+
+def test_opens_a_bundle_folder_its_zip_and_a_run(trained, tmp_path):
+    from lib.models.bundles import export_bundle, save_bundle
+    from lib.tracking import create_run
+
+    classifier, manifest, gate = trained
+    run = create_run({"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}, name="x")
+    folder = run.folder / "bundle"
+    save_bundle(folder, classifier, manifest, base_digest="")
+    save_gate(folder / GATE_FILE, gate)
+    export_bundle(folder, tmp_path / "whole.zip")
+    expected = next(iter(Grader(classifier, manifest, gate=gate).grade([("a", png("red", 1))])))
+    for source in (folder, str(tmp_path / "whole.zip"), run.run_id[:12]):
+        grader = Grader.open(source, device="cpu")
+        grade = next(iter(grader.grade([("a", png("red", 1))])))
+        assert grade.confidence == pytest.approx(expected.confidence, abs=1e-6)
+        assert grade.threshold == gate.threshold
+    assert grader.run == run.run_id
+    assert grader.header.dataset == "Coloured squares"
+
+
+def test_a_run_without_a_classifier_and_unknown_runs_are_refused():
+    from lib.tracking import create_run
+
+    run = create_run({"dataset": "d", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}, name="x")
+    with pytest.raises(UserError, match="has no classifier yet"):
+        Grader.open(run.run_id)
+    with pytest.raises(UserError, match="no run 'ffff'"):
+        Grader.open("ffff")
+
+
+def test_what_does_not_fit_together_is_refused(trained):
+    classifier, manifest, gate = trained
+    with pytest.raises(UserError, match="lacks its classes"):
+        Grader(classifier, manifest | {"class_names": ["one"]})
+    with pytest.raises(UserError, match="another network"):
+        Grader(classifier, manifest, gate=Gate(gate.reference[:, :5], 0.1, 0.05, 20))
+
+
+def test_skipped_files_become_rows():
+    (row,) = skipped_grades([Skipped("a/.hidden", "Hidden file.")])
+    assert (row.name, row.status, row.reason) == ("a/.hidden", "refused", "Hidden file.")

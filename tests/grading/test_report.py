@@ -1,0 +1,94 @@
+"""Reports: every file a row, formulas and markup from strangers harmless, the medical notice everywhere."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from lib.grading.grades import MEDICAL_NOTICE, Grade, ReportHeader
+from lib.grading.report import to_csv, to_html, to_json, to_table
+
+EVIL = '<script>alert(1)</script>"&'
+PIXELS = np.full((16, 16, 3), 90, np.uint8)
+GRADES = [
+    Grade(
+        "cat.jpg", "graded", "cat", 0, 0.75, {"cat": 0.75, EVIL: 0.25}, 0.2, 0.3, "Like.", (), PIXELS, np.ones((2, 2))
+    ),
+    Grade("=cmd|'/c calc'!A1", "unlike", distance=0.5, threshold=0.3, reason="Unlike.", pixels=PIXELS),
+    Grade(f"{EVIL}.jpg", "refused", reason="The file is empty.", notices=("first of 3 frames",)),
+]
+
+
+def header(*, is_medical=False):
+    return ReportHeader(
+        run="0123456789", dataset=f"Data {EVIL}", backbone="MobileNetV2", strategy="linear_probe",
+        class_names=("cat", EVIL), is_medical=is_medical, false_alarm_rate=0.05, num_calibration=80, created="now",
+    )  # fmt: skip
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_table_has_a_row_for_each_file_and_a_column_for_each_class():
+    table = to_table(GRADES, header())
+    assert table["status"].tolist() == ["graded", "unlike", "refused"]
+    assert table["probability of cat"].tolist()[0] == 0.75
+    assert table["probability of cat"].isna().tolist() == [False, True, True]
+    assert table["class"].tolist() == ["cat", "", ""]
+    assert to_table([], header()).columns.tolist() == table.columns.tolist()
+
+
+def test_csv_disarms_formulas_and_keeps_numbers():
+    rows = read(to_csv(GRADES, header()))
+    assert rows[0]["confidence"] == "0.75"
+    assert rows[1]["file"] == "'=cmd|'/c calc'!A1"
+    assert rows[1]["confidence"] == ""
+    assert rows[2]["notices"] == "first of 3 frames"
+    assert "notice" not in rows[0]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "＝"])
+def test_csv_disarms_every_formula_start(start):
+    text = to_csv([Grade(f"{start}1+1", "refused", reason="no")], header())
+    assert read(text)[0]["file"] == f"'{start}1+1"
+
+
+def test_csv_disarms_class_names_in_its_head():
+    graded = [Grade("a", "graded", "=x", 0, 1.0, {"=x": 1.0})]
+    names = ReportHeader("r", "d", "b", "s", ("=x",), is_medical=False, false_alarm_rate=None, num_calibration=0)
+    row = read(to_csv(graded, names))[0]
+    assert row["class"] == "'=x"
+    assert row["probability of =x"] == "1"
+
+
+def test_json_is_one_line_without_pixels():
+    text = to_json(GRADES, header())
+    content = json.loads(text)
+    assert "\n" not in text
+    assert content["counts"] == {"graded": 1, "unlike": 1, "refused": 1}
+    assert [image["name"] for image in content["images"]] == [grade.name for grade in GRADES]
+    assert content["images"][0]["probabilities"] == {"cat": 0.75, EVIL: 0.25}
+    assert "pixels" not in content["images"][0]
+    assert content["notice"] == ""
+
+
+def test_html_is_escaped_and_self_contained():
+    page = to_html(GRADES, header())
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "1 graded, 1 unlike the training images, 1 refused" in page
+    assert "on average 5 % of fitting images are turned away by mistake" in page
+
+
+def test_every_report_of_a_medical_data_set_carries_the_notice():
+    medical = header(is_medical=True)
+    assert all(row["notice"] == MEDICAL_NOTICE for row in read(to_csv(GRADES, medical)))
+    assert json.loads(to_json(GRADES, medical))["notice"] == MEDICAL_NOTICE
+    assert MEDICAL_NOTICE in to_html(GRADES, medical)
+    assert MEDICAL_NOTICE not in to_html(GRADES, header())

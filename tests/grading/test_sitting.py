@@ -1,0 +1,91 @@
+"""A sitting: each content graded once, order and names kept, limits."""
+
+import io
+import zipfile
+
+import numpy as np
+
+from lib.grading import sitting as module
+from lib.grading.grades import Grade
+from lib.grading.sitting import Sitting
+
+
+def grade_all(sitting, run_id):
+    """Grade what waits, in the reverse order, and say how much that was."""
+    waiting = sitting.waiting(run_id)
+    for sha256, content in reversed(waiting):
+        pixels = np.full((8, 8, 3), len(content), np.uint8)
+        sitting.keep(run_id, sha256, Grade(sha256, "graded", "cat", 0, 0.9, {"cat": 0.9, "dog": 0.1}, pixels=pixels))
+    return len(waiting)
+
+
+def test_adding_image_21_computes_only_image_21():
+    sitting = Sitting()
+    sitting.add((f"{row}.png", b"x" * row) for row in range(20))
+    assert grade_all(sitting, "run") == 20
+    assert sitting.add([("20.png", b"x" * 20), ("3.png", b"xxx")]) == 1
+    assert [content for _, content in sitting.waiting("run")] == [b"x" * 20]
+    assert grade_all(sitting, "run") == 1
+    assert [grade.name for grade, _ in sitting.rows("run")] == [f"{row}.png" for row in range(21)]
+
+
+def test_the_same_content_under_two_names_is_two_rows_and_one_computation():
+    sitting = Sitting()
+    sitting.add([("a.png", b"same"), ("b.png", b"same")])
+    assert grade_all(sitting, "run") == 1
+    assert [grade.name for grade, _ in sitting.rows("run")] == ["a.png", "b.png"]
+
+
+def test_another_run_grades_the_same_files_again():
+    sitting = Sitting()
+    sitting.add([("a.png", b"a")])
+    grade_all(sitting, "first")
+    assert len(sitting.waiting("second")) == 1
+    assert sitting.rows("second") == []
+    for run in "bcdef":
+        grade_all(sitting, run)
+    assert len(sitting.waiting("first")) == 1  # only the last four runs are kept
+
+
+def test_an_interrupted_grading_goes_on_where_it_was():
+    sitting = Sitting()
+    sitting.add([("a.png", b"a"), ("b.png", b"b")])
+    sha256, _ = sitting.waiting("run")[0]
+    sitting.keep("run", sha256, Grade(sha256, "refused", reason="no"))
+    assert [content for _, content in sitting.waiting("run")] == [b"b"]
+    assert [(grade.name, jpeg) for grade, jpeg in sitting.rows("run")] == [("a.png", None)]
+
+
+def test_pixels_come_back_from_jpeg():
+    sitting = Sitting()
+    sitting.add([("a.png", b"x" * 90)])
+    grade_all(sitting, "run")
+    (light, jpeg), (full,) = sitting.rows("run")[0], sitting.grades("run")
+    assert light.pixels is None
+    assert jpeg.startswith(b"\xff\xd8")
+    assert full.pixels.shape == (8, 8, 3)
+    assert abs(int(full.pixels.mean()) - 90) <= 1
+
+
+def test_left_out_files_of_an_archive_are_rows_too_once():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"a")
+        archive.writestr(".hidden", b"h")
+    sitting = Sitting()
+    for _ in range(2):
+        sitting.add([("set.zip", buffer.getvalue())])
+    grade_all(sitting, "run")
+    assert [(grade.name, grade.status) for grade, _ in sitting.rows("run")] == [
+        ("set.zip/a.png", "graded"), ("set.zip/.hidden", "refused"),
+    ]  # fmt: skip
+    assert len(sitting) == 2
+
+
+def test_limits_of_a_sitting(monkeypatch):
+    monkeypatch.setattr(module, "MAX_UPLOAD_FILES", 2)
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", 100)
+    sitting = Sitting()
+    sitting.add([("large.png", b"x" * 101), ("a.png", b"a"), ("b.png", b"b"), ("c.png", b"c")])
+    assert [file.name for file in sitting.files] == ["a.png", "b.png"]
+    assert {entry.name for entry in sitting.skipped} == {"large.png", "c.png"}

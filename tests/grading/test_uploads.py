@@ -1,0 +1,133 @@
+"""Archives made to do harm, odd names, limits; nothing is written anywhere."""
+
+import io
+import stat
+import zipfile
+
+import pytest
+
+from lib.errors import UserError
+from lib.grading import uploads
+from lib.grading.uploads import expand_paths, expand_uploads
+
+
+def make_zip(members, *, compression=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def reasons(expansion):
+    return {entry.name: entry.reason for entry in expansion.skipped}
+
+
+def test_single_files_and_nested_folders_of_an_archive_keep_their_order():
+    archive = make_zip([("b/deep/er/2.jpg", b"two"), ("a/1.jpg", b"one")])
+    got = expand_uploads([("x.jpg", b"x"), ("set.zip", archive), ("y.jpg", b"y")])
+    assert got.items == [
+        ("x.jpg", b"x"), ("set.zip/b/deep/er/2.jpg", b"two"), ("set.zip/a/1.jpg", b"one"), ("y.jpg", b"y"),
+    ]  # fmt: skip
+    assert got.skipped == []
+
+
+def test_an_archive_is_known_by_its_bytes_not_its_name():
+    got = expand_uploads([("photo.jpg", make_zip([("a.jpg", b"a")])), ("fake.zip", b"no zip")])
+    assert got.items == [("photo.jpg/a.jpg", b"a"), ("fake.zip", b"no zip")]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b.jpg", "..\\..\\b.jpg", "C:\\b.jpg"])
+def test_paths_that_leave_the_archive_are_left_out(name):
+    got = expand_uploads([("z.zip", make_zip([(name, b"data"), ("good.jpg", b"good")]))])
+    assert got.items == [("z.zip/good.jpg", b"good")]
+    assert [entry.reason for entry in got.skipped] == ["Its path leads out of the archive."]
+
+
+def test_hidden_and_system_files_are_listed_as_such():
+    members = [
+        (".DS_Store", b""),
+        ("__MACOSX/._a.jpg", b""),
+        ("a/.git/x.jpg", b""),
+        ("Thumbs.db", b""),
+        ("a.jpg", b"a"),
+    ]
+    got = expand_uploads([("z.zip", make_zip(members))])
+    assert got.items == [("z.zip/a.jpg", b"a")]
+    assert set(reasons(got).values()) == {"Hidden file."}
+    assert len(got.skipped) == 4
+
+
+def test_links_are_left_out():
+    link = zipfile.ZipInfo("link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    got = expand_uploads([("z.zip", buffer.getvalue())])
+    assert got.items == []
+    assert reasons(got) == {"z.zip/link.jpg": "A link or special file, not an image."}
+
+
+def test_bombs_and_nested_archives_are_left_out():
+    members = [
+        ("bomb.jpg", b"\0" * 3 * 2**20),
+        ("inner.zip", make_zip([("a.jpg", b"a")])),
+        ("blank.bmp", b"\0" * 2**19),
+    ]
+    got = expand_uploads([("z.zip", make_zip(members))])
+    assert [name for name, _ in got.items] == ["z.zip/blank.bmp"]
+    assert "100 times" in reasons(got)["z.zip/bomb.jpg"]
+    assert "archive inside an archive" in reasons(got)["z.zip/inner.zip"]
+
+
+def test_limits_on_size_number_and_entries(monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(uploads, "MAX_ARCHIVE_BYTES", 150)
+    monkeypatch.setattr(uploads, "MAX_UPLOAD_FILES", 2)
+    large = make_zip([("large.jpg", b"x" * 101), ("a.jpg", b"x" * 90), ("b.jpg", b"x" * 90), ("c.jpg", b"c")])
+    got = expand_uploads([("z.zip", large), ("d.jpg", b"d")])
+    assert [name for name, _ in got.items] == ["z.zip/a.jpg", "z.zip/c.jpg"]
+    assert "Unpacks to more than" in reasons(got)["z.zip/large.jpg"]
+    assert "archives unpack to more than" in reasons(got)["z.zip/b.jpg"]
+    assert reasons(got)["d.jpg"] == "Only the first 2 files are graded at a time."
+    monkeypatch.setattr(uploads, "_MAX_ENTRIES", 3)
+    assert "lists more than 3 entries" in reasons(expand_uploads([("z.zip", large)]))["z.zip"]
+
+
+def test_encrypted_members_are_left_out():
+    data = bytearray(make_zip([("a.jpg", b"a")]))
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + offset] |= 1
+    assert "Encrypted" in reasons(expand_uploads([("z.zip", bytes(data))]))["z.zip/a.jpg"]
+
+
+def test_damaged_and_empty_archives_are_reported():
+    whole = make_zip([("a.jpg", b"a" * 50), ("b.jpg", b"b" * 50)], compression=zipfile.ZIP_STORED)
+    flipped = bytearray(whole)
+    flipped[whole.index(b"a" * 50)] ^= 0xFF
+    got = expand_uploads([("cut.zip", whole[:60]), ("flip.zip", bytes(flipped)), ("empty.zip", make_zip([]))])
+    assert [name for name, _ in got.items] == ["flip.zip/b.jpg"]
+    assert "damaged" in reasons(got)["cut.zip"]
+    assert "damaged here" in reasons(got)["flip.zip/a.jpg"]
+    assert reasons(got)["empty.zip"] == "The archive is empty."
+
+
+def test_paths_give_files_of_folders_and_archives(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".secret").mkdir()
+    for name in ("b.jpg", "sub/a.jpg", ".hidden.jpg", ".secret/x.jpg"):
+        (folder / name).write_bytes(b"data")
+    (tmp_path / "set.zip").write_bytes(make_zip([("z.jpg", b"zip")]))
+    got = expand_paths([folder, tmp_path / "set.zip", folder / "b.jpg"])
+    assert got.items == [
+        (str(folder / "b.jpg"), folder / "b.jpg"), (str(folder / "sub/a.jpg"), folder / "sub/a.jpg"),
+        ("set.zip/z.jpg", b"zip"), (str(folder / "b.jpg"), folder / "b.jpg"),
+    ]  # fmt: skip
+    assert set(reasons(got).values()) == {"Hidden file.", "Hidden folder."}
+
+
+def test_paths_that_do_not_exist_are_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"There is no file or folder .*missing"):
+        expand_paths([tmp_path / "missing"])
