@@ -1,0 +1,110 @@
+"""The command line (`python -m lib`). Commands are imported when they are called, so that `--help` is quick."""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+
+import click
+
+from lib.errors import UserError
+from lib.settings import home
+
+# name -> (module, attribute, what it does)
+COMMANDS = {
+    "doctor": ("lib.cli.doctor", "doctor", "Show versions, device, number format and which weights are at hand."),
+    "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, delete and restore data sets."),
+    "weights": ("lib.cli.weights", "weights", "List and download pretrained weights."),
+    "train": ("lib.cli.training", "train", "Train a classifier on a data set."),
+    "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
+    "evaluate": ("lib.cli.analysis", "evaluate", "Evaluate a run's classifier on another data set."),
+    "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),
+    "explain": ("lib.cli.analysis", "explain", "Draw what a network looks at in one image."),
+    "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
+    "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),
+}
+BAD_INPUT_STATUS = 2
+INTERRUPTED_STATUS = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, _, what) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Transferscope: see, train, compare and use transfer learning across image domains."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 our own fault."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        status = cli.main(args=arguments, prog_name="python -m lib", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) went away; what is left in the buffer must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  (nobody ever sees a traceback)
+        return _answer(error)
+    return status if isinstance(status, int) else 0
+
+
+def _answer(error: BaseException) -> int:
+    """Say what went wrong, in one line on standard error; returns the exit status."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message())
+        return BAD_INPUT_STATUS
+    if isinstance(error, click.UsageError):
+        usage = f" See: {error.ctx.command_path} --help" if error.ctx else ""
+        return _complain(f"{error.format_message().rstrip('.')}.{usage}", BAD_INPUT_STATUS)
+    if isinstance(error, UserError | click.ClickException):
+        return _complain(str(error), BAD_INPUT_STATUS)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return _complain("Interrupted.", INTERRUPTED_STATUS)
+    return _complain(f"Unexpected error ({type(error).__name__}); {_keep_traceback(error)}", 1)
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stdout.flush()
+    click.echo(" ".join(f"Error: {message}".split()), err=True)
+    return status
+
+
+def _keep_traceback(error: BaseException) -> str:
+    """Keep what a developer needs; returns where it is."""
+    path = home() / "errors.log"
+    trace = "".join(traceback.format_exception(error))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"\n{datetime.now().astimezone().isoformat()} {' '.join(sys.argv)}\n{trace}")
+    except OSError as refused:
+        return f"its details could not be written to {path} ({refused.strerror})."
+    return f"its details are in {path}."

@@ -1,0 +1,132 @@
+"""`datasets list | import | make | show | delete | restore`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.settings import DEFAULT_STORE_SIDE_PX
+
+_SHOWN_LEFT_OUT = 20
+
+
+@click.group()
+def datasets() -> None:
+    """Import, make, list, show, delete and restore data sets."""
+
+
+@datasets.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List the data sets of the library."""
+    from lib.data.library import list_datasets
+
+    found = list_datasets()
+    if as_json:
+        print_json({"datasets": [asdict(summary) for summary in found]})
+        return
+    rows = [(one.name, one.title, one.num_images, one.num_classes, one.num_left_out, one.size_mib) for one in found]
+    print_table(rows, ("name", "title", "images", "classes", "left out", "MiB"))
+    if not found:
+        note("No data sets yet: python -m lib datasets import FOLDER, or datasets make synthetic-fundus")
+
+
+@datasets.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", help="Name in the library; by default the folder's.")
+@click.option("--group-column", help="Column of metadata.csv that says which images belong together (a patient).")
+@click.option("--side", "store_side_px", type=int, default=DEFAULT_STORE_SIDE_PX, show_default=True,
+              help="Stored side in pixels.")  # fmt: skip
+@click.option("--crop-policy", type=click.Choice(["center_square", "retina_box"]), default="center_square",
+              show_default=True, help="What is kept of an image that is not square.")  # fmt: skip
+@json_option
+def import_path(path: Path, as_json: bool, **options: Any) -> None:
+    """Import a folder with one sub-folder of images per class, below train/, val/, test/ or not."""
+    from lib.data.library import estimate_import, import_folder
+
+    estimate = estimate_import(path)
+    note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
+    with ProgressLine() as progress:
+        dataset = import_folder(path, progress=progress, **options)
+    _report(dataset, as_json=as_json)
+
+
+@datasets.command()
+@click.argument("name", type=click.Choice(["synthetic-fundus"]))
+@click.option("--per-class", type=click.IntRange(4, 100_000), default=40, show_default=True, help="Images per grade.")
+@click.option("--side", "size_px", type=click.IntRange(32, 1024), default=256, show_default=True, help="Side in px.")
+@json_option
+def make(name: str, per_class: int, size_px: int, as_json: bool) -> None:
+    """Generate a data set: drawn retina photographs in five grades."""
+    from lib.data.library import make_synthetic_fundus
+
+    with ProgressLine() as progress:
+        dataset = make_synthetic_fundus(per_class=per_class, size_px=size_px, progress=progress)
+    _report(dataset, as_json=as_json)
+
+
+@datasets.command()
+@click.argument("name")
+@click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the split that is counted.")
+@json_option
+def show(name: str, split_seed: int, as_json: bool) -> None:
+    """Show a data set: classes, splits, and every file that was left out and why."""
+    from lib.data.library import open_dataset
+
+    _report(open_dataset(name), split_seed=split_seed, as_json=as_json)
+
+
+@datasets.command()
+@click.argument("name")
+def delete(name: str) -> None:
+    """Move a data set to the trash."""
+    from lib.data.library import delete_dataset
+
+    key = delete_dataset(name)
+    click.echo(f"Deleted {name}. Undo with: python -m lib datasets restore {key}")
+
+
+@datasets.command()
+@click.argument("key")
+def restore(key: str) -> None:
+    """Bring a deleted data set back."""
+    from lib.data.library import restore_dataset
+
+    restore_dataset(key)
+    click.echo(f"Restored {key}.")
+
+
+def _report(dataset: Any, *, as_json: bool, split_seed: int = 0) -> None:
+    from lib.data.statistics import class_counts
+
+    counts = class_counts(dataset, dataset.split(split_seed))
+    left_out = dataset.left_out.to_dict("records")
+    facts = {
+        "name": dataset.name,
+        "title": dataset.spec.title,
+        "version": dataset.version,
+        "folder": str(dataset.folder),
+        "num_images": dataset.num_images,
+        "num_classes": len(dataset.class_names),
+        "store_side_px": dataset.spec.store_side_px,
+        "crop_policy": dataset.spec.crop_policy,
+        "num_left_out": len(left_out),
+    }
+    if as_json:
+        print_json({
+            **facts, "class_names": list(dataset.class_names), "counts": counts.to_dict("records"), "left_out": left_out
+        })  # fmt: skip
+        return
+    print_facts(facts)
+    click.echo()
+    table = counts.pivot_table(index="class_name", columns="split", values="count", sort=False, aggfunc="sum")
+    print_table([(name, *(int(value) for value in row)) for name, row in zip(table.index, table.values, strict=True)],
+                ("class", *table.columns))  # fmt: skip
+    if left_out:
+        click.echo("\nLeft out:")
+        for row in left_out[:_SHOWN_LEFT_OUT]:
+            click.echo(f"  {row['path']}: {row['reason']}")
+        if len(left_out) > _SHOWN_LEFT_OUT:
+            click.echo(f"  and {len(left_out) - _SHOWN_LEFT_OUT} more (--json shows all)")

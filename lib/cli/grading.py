@@ -1,0 +1,84 @@
+"""`grade` and `export`: a run's classifier at work, and as a file."""
+
+from pathlib import Path
+
+import click
+
+from lib.cli.output import ProgressLine, json_option, note, print_table
+from lib.errors import UserError
+
+_FORMATS = (".csv", ".json", ".html")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH ...")
+@click.option("--run", "run_id", required=True, metavar="ID|BUNDLE.zip", help="The classifier: a run or a bundle.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a report: FILE.csv, FILE.json or FILE.html.")
+@json_option
+def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, as_json: bool) -> None:
+    """Grade images: files, folders and zip archives, one row a file.
+
+    A file that cannot be read is refused with the reason, an image unlike the training images is marked and not
+    graded; neither is an error.
+    """
+    _check_out(out)
+    from lib.grading import report
+    from lib.grading.grader import Grader, skipped_grades
+    from lib.grading.uploads import expand_paths
+
+    expansion = expand_paths(paths)
+    grader = Grader.open(run_id)
+    with ProgressLine() as progress:
+        with_cam = out is not None and out.suffix.lower() == ".html"
+        grades = [*grader.grade(expansion.items, with_cam=with_cam, progress=progress)]
+    grades += skipped_grades(expansion.skipped)
+    if out is not None:
+        _write(out, getattr(report, f"to_{out.suffix[1:].lower()}")(grades, grader.header))
+        note(f"Report: {out}")
+    if as_json:
+        click.echo(report.to_json(grades, grader.header))
+        return
+    print_table([(one.name, one.status, one.class_name, one.confidence, one.reason) for one in grades],
+                ("file", "status", "class", "confidence", "reason"))  # fmt: skip
+    if grader.header.notice:
+        click.echo(f"\n{grader.header.notice}")
+
+
+@click.command()
+@click.option("--run", "run_id", required=True, metavar="ID", help="The finished run.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The zip file to write.")
+def export(run_id: str, out: Path) -> None:
+    """Write a run's classifier as one zip with all its weights: enough to grade on another machine."""
+    from lib import tracking
+
+    if out.suffix.lower() != ".zip":
+        raise UserError(f"A bundle is a zip file: --out must end in .zip, received {str(out)!r}.")
+    _check_folder(out)
+    run = tracking.get_run(run_id)
+    folder = run.folder / tracking.state.BUNDLE_FOLDER
+    if not folder.is_dir():
+        raise UserError(f"The run {run.short_id} is {run.state} and has no classifier yet; choose a finished run.")
+    from lib.models.bundles import export_bundle
+
+    export_bundle(folder, out)
+    click.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB). Grade with: python -m lib grade PATH --run {out}")
+
+
+def _check_out(out: Path | None) -> None:
+    if out is None:
+        return
+    if out.suffix.lower() not in _FORMATS:
+        raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
+    _check_folder(out)
+
+
+def _check_folder(out: Path) -> None:
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"The folder {out.resolve().parent} does not exist; make it, or write somewhere else.")
+
+
+def _write(out: Path, content: str) -> None:
+    from lib.atomic import atomic_path
+
+    with atomic_path(out) as temporary:
+        temporary.write_text(content, encoding="utf-8")

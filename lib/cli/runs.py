@@ -1,0 +1,168 @@
+"""`runs list | show | stop | resume | delete | restore | rename`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_table
+from lib.tracking.state import find_local_run
+
+if TYPE_CHECKING:
+    from lib.tracking.records import RunRecord
+
+_LOG_LINES = 15
+
+
+@click.group()
+def runs() -> None:
+    """List, show, stop, resume, delete and restore runs. ID is an id, the start of one, or "latest"."""
+
+
+@runs.command("list")
+@click.option("--all", "include_deleted", is_flag=True, help="Deleted runs too.")
+@json_option
+def list_all(include_deleted: bool, as_json: bool) -> None:
+    """List runs, newest first."""
+    from lib import jobs, tracking
+
+    jobs.reconcile()
+    found = tracking.list_runs(include_deleted)
+    if as_json:
+        print_json({"runs": [_facts(run) for run in found]})
+        return
+    rows = [
+        (run.short_id, "deleted" if run.is_deleted else run.state, run.metrics.get("test_accuracy"), run.label,
+         describe_time(run.created_s))
+        for run in found
+    ]  # fmt: skip
+    print_table(rows, ("id", "state", "test accuracy", "run", "created"))
+    if not found:
+        note("No runs yet: python -m lib train --dataset FOLDER")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@json_option
+def show(run_id: str, as_json: bool) -> None:
+    """Show a run: state, settings, figures, and the end of its log."""
+    from lib import jobs, tracking
+
+    jobs.reconcile()
+    run = tracking.get_run(run_id, include_deleted=True)
+    if as_json:
+        print_json({**_facts(run), "config": run.config, "metrics": run.metrics, "summary": run.summary})
+        return
+    print_facts({**_facts(run), "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
+    for title, facts in (("Progress", _progress(run)), ("Settings", run.config), ("Figures", run.metrics)):
+        if facts:
+            click.echo(f"\n{title}")
+            print_facts(facts)
+    if run.folder.exists() and (log := jobs.tail_log(run.run_id, _LOG_LINES)):
+        click.echo(f"\nLog\n{log}")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@json_option
+def stop(run_id: str, as_json: bool) -> None:
+    """Stop a run, or take it out of the queue; its process is gone within five seconds."""
+    from lib import jobs
+
+    # By its folder if it has one: asking MLflow first would take seconds that the run goes on.
+    found = find_local_run(run_id) or _find(run_id).run_id
+    state = jobs.request_stop(found)
+    if state.is_active:
+        note(f"{found[:8]} is stopping ...")
+        state = jobs.enforce_stop(found)
+    if as_json:
+        print_json({"run_id": found, "state": state.state, "message": state.message})
+    else:
+        click.echo(f"{found[:8]} is {state.state}. {state.message}".strip())
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("--detach", is_flag=True, help="Go on in the background and return at once.")
+@json_option
+def resume(run_id: str, detach: bool, as_json: bool) -> int:
+    """Take a stopped, failed or killed run up again, from its last checkpoint."""
+    from lib import jobs
+    from lib.cli.training import work_here
+
+    run = _find(run_id)
+    if not detach:
+        return work_here(jobs.prepare_resume(run.run_id), as_json=as_json)
+    jobs.resume(run.run_id)
+    if as_json:
+        print_json({"run_id": run.run_id, "state": "queued"})
+    else:
+        click.echo(f"{run.short_id} goes on in the background. Watch it with: python -m lib runs show {run.short_id}")
+    return 0
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+def delete(run_id: str) -> None:
+    """Move a run to the trash."""
+    from lib import tracking
+
+    run = _find(run_id)
+    tracking.delete_run(run.run_id)
+    click.echo(f"Deleted {run.short_id} ({run.label}). Undo with: python -m lib runs restore {run.short_id}")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+def restore(run_id: str) -> None:
+    """Bring a deleted run back."""
+    from lib import tracking
+
+    run = tracking.get_run(run_id, include_deleted=True)
+    tracking.restore_run(run.run_id)
+    click.echo(f"Restored {run.short_id} ({run.label}).")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.argument("name")
+def rename(run_id: str, name: str) -> None:
+    """Give a run another name."""
+    from lib import tracking
+
+    run = _find(run_id)
+    tracking.rename_run(run.run_id, name)
+    click.echo(f"{run.short_id} is now called {tracking.get_run(run.run_id).label}.")
+
+
+def _find(run_id: str) -> "RunRecord":
+    from lib import jobs, tracking
+
+    jobs.reconcile()
+    return tracking.get_run(run_id)
+
+
+def _facts(run: "RunRecord") -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.label,
+        "state": run.state,
+        "message": run.message,
+        "dataset": run.config.get("dataset"),
+        "backbone": run.config.get("backbone"),
+        "strategy": run.config.get("strategy"),
+        "test_accuracy": run.metrics.get("test_accuracy"),
+        "created_s": run.created_s,
+        "ended_s": run.ended_s,
+        "folder": str(run.folder),
+        "parent": run.parent,
+        "is_deleted": run.is_deleted,
+    }
+
+
+def _progress(run: "RunRecord") -> dict[str, Any]:
+    from lib import tracking
+
+    if not run.is_active:
+        return {}
+    state = tracking.read_state(run.run_id)
+    return {**state.progress, "heartbeat": f"{state.heartbeat_age_s:.0f} s ago", "pid": state.pid}

@@ -1,0 +1,154 @@
+"""`train`: in this process, or as a detached job."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lib.cli import INTERRUPTED_STATUS
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.errors import UserError
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
+    from lib.progress import Progress
+    from lib.tracking.writer import RunWriter
+    from lib.training.config import TrainConfig
+
+
+@click.command()
+@click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class.")
+@click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE}).")
+@click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns.")
+@click.option("--weights", type=click.Choice(["auto", "imagenet", "random"]), default="auto", show_default=True,
+              help="Where the network starts; auto: ImageNet weights.")  # fmt: skip
+@click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
+@click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split.")
+@click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--detach", is_flag=True, help="Start in the background and return at once.")
+@click.option("--run", "run_id", hidden=True, help="Work on this queued run: what a worker process is told.")
+@json_option
+def train(run_id: str | None, detach: bool, as_json: bool, **options: Any) -> int:
+    """Train a classifier on a data set, and evaluate it on the test images.
+
+    Ctrl-C stops it; `runs resume` goes on from the last checkpoint.
+    """
+    if run_id:
+        from lib.jobs import run_worker
+
+        run_worker(run_id)
+        return 0
+    config = _config(**options)
+    if detach:
+        from lib import jobs
+
+        return _report_detached(jobs.start(config), as_json=as_json)
+    from lib.jobs import prepare
+
+    return work_here(prepare(config), as_json=as_json)
+
+
+def work_here(run: "RunWriter", *, as_json: bool) -> int:
+    """Do a prepared run in this process, with progress on standard error; returns the exit status."""
+    from lib.jobs import work
+
+    short = run.run_id[:8]
+    note(f"Run {short}: {run.name}")
+    with ProgressLine() as progress:
+        summary = work(
+            run,
+            listener=progress.listen,
+            on_wait=lambda ahead: note(f"Waiting for the device: {ahead} {'run' if ahead == 1 else 'runs'} in front."),
+        )
+    if summary is None:
+        note(f"Stopped. Resume with: python -m lib runs resume {short}")
+        if as_json:
+            print_json({"run_id": run.run_id, "state": "stopped"})
+        return INTERRUPTED_STATUS
+    if as_json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+    return 0
+
+
+def _report_detached(run_id: str, *, as_json: bool) -> int:
+    short = run_id[:8]
+    if as_json:
+        print_json({"run_id": run_id, "state": "queued"})
+    else:
+        click.echo(f"Started {run_id}. Watch it with: python -m lib runs show {short}; stop it with: runs stop {short}")
+    return 0
+
+
+def _config(
+    *, dataset: str | None, backbone: str | None, weights: str, settings: tuple[str, ...], **options: Any
+) -> "TrainConfig":
+    """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
+    from lib.models.backbones import BACKBONES
+    from lib.models.weights import require_weights
+    from lib.training.config import TrainConfig
+    from lib.training.strategies import STRATEGIES
+
+    if not dataset:
+        raise UserError(
+            "Missing --dataset: give a folder with one sub-folder of images per class, or a name from "
+            "`python -m lib datasets list`."
+        )
+    config = TrainConfig(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, **options).with_settings(settings)
+    strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
+    if any(setting.startswith("weights=") for setting in settings):
+        weights = config.weights
+    _check_source(config.dataset)
+    start = _starting_weights(weights, is_chosen=backbone is not None, needs_pretrained=strategy.uses_pretrained)
+    if start == "imagenet":
+        require_weights(spec.name)
+    with ProgressLine() as progress:
+        name = _open(config.dataset, progress).name
+    if weights == "auto" and strategy.uses_pretrained and start == "random":
+        note(
+            f"Notice: the ImageNet weights of {spec.title} are not at hand, so this run starts from random weights and "
+            f"learns little. Get them with: python -m lib weights download {spec.name}"
+        )
+    return dataclasses.replace(config, dataset=name, weights=start)
+
+
+def _check_source(dataset: str) -> None:
+    """Look at a folder's listing, which takes a moment where the import takes minutes."""
+    from lib.data.library import estimate_import
+
+    if os.sep in dataset or Path(dataset).is_dir():
+        estimate_import(dataset)
+
+
+def _open(dataset: str, progress: "Progress") -> "Dataset":
+    from lib.data.library import ensure_default_dataset, resolve_dataset
+
+    return (
+        ensure_default_dataset(progress) if dataset == DEFAULT_DATASET else resolve_dataset(dataset, progress=progress)
+    )
+
+
+def _starting_weights(asked: str, *, is_chosen: bool, needs_pretrained: bool) -> str:
+    """Turn "auto" into ImageNet weights; into random ones only if they are missing and nobody chose the backbone."""
+    from lib.models.weights import weights_status
+
+    if not needs_pretrained:
+        return "random"
+    if asked != "auto":
+        return asked
+    return "imagenet" if is_chosen or weights_status(DEFAULT_BACKBONE).is_cached else "random"
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    low, high = summary.get("test_accuracy_low"), summary.get("test_accuracy_high")
+    accuracy = summary.get("test_accuracy")
+    if accuracy is not None:
+        interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+        click.echo(f"Test accuracy {accuracy:.3f}{interval} on {summary.get('num_test')} images")
+    print_facts(summary)

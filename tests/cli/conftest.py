@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib import cli
+from tests.run_store import make_run_store
+
+
+class Answer(NamedTuple):
+    """What a command said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs the command line in this process."""
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        status = cli.run([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Answer(status, said.out, said.err)
+
+    return run
+
+
+def write_images(folder: Path, per_class: int = 12, *, seed: int = 0) -> Path:
+    """Two classes that differ in colour: warm and cold noise, 32 px."""
+    random = np.random.default_rng(seed)
+    for class_name, colour in (("warm", (220, 90, 40)), ("cold", (40, 90, 220))):
+        (folder / class_name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = np.clip(random.normal(colour, 30, size=(40, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / class_name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "colours")
+
+
+TRAIN = (
+    "train",
+    "--backbone",
+    "resnet18",
+    "--weights",
+    "random",
+    "--set",
+    "input_size_px=32",
+    "--set",
+    "dtype=float32",
+)
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the data set "colours" and two finished runs on it, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+        make_run_store()
+        images = write_images(folder / "colours")
+        for strategy in ("linear_probe", "nearest_neighbors"):
+            assert cli.run([*TRAIN, "--dataset", str(images), "--strategy", strategy]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(trained_home: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
+    """The folder of `trained_home`, whose home is the current one."""
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(trained_home / "home"))
+    return trained_home

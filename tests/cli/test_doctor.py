@@ -1,0 +1,15 @@
+import json
+
+from lib.settings import cache_dir
+
+
+def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
+    monkeypatch.setattr("lib.runtime.choose_dtype", lambda device, purpose="inference": ("float32", "asked for"))
+    report = json.loads(command("doctor", "--json").out.splitlines()[-1])
+    assert report["device"] in {"cpu", "cuda", "mps"}
+    assert report["dtype_reason"] == "asked for"
+    assert {entry["backbone"] for entry in report["weights"]} >= {"mobilenet_v2", "vgg16"}
+    assert json.loads((cache_dir() / "doctor.json").read_text()) == report
+    text = command("doctor").out
+    assert "torchvision" in text
+    assert "mobilenet_v2" in text

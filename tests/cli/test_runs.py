@@ -1,0 +1,59 @@
+import json
+
+from lib import tracking
+from lib.jobs import tickets
+from tests.run_store import make_run_store
+
+CONFIG = {"dataset": "colours", "backbone": "resnet18", "strategy": "linear_probe"}
+
+
+def test_no_runs_say_how_to_make_one(command):
+    answer = command("runs", "list")
+    assert answer.status == 0
+    assert "python -m lib train" in answer.err
+    assert json.loads(command("runs", "list", "--json").out) == {"runs": []}
+
+
+def test_list_show_rename_delete_and_restore(command):
+    make_run_store()
+    run = tracking.create_run(CONFIG, name="first", state="running")
+    (run.folder / "log.txt").write_text("a word from the worker\n")
+    run.log_summary({"test_accuracy": 0.75})
+    run.finish("finished", "all well")
+    short = run.run_id[:8]
+
+    listed = json.loads(command("runs", "list", "--json").out)["runs"]
+    assert [(row["run_id"], row["state"], row["test_accuracy"]) for row in listed] == [(run.run_id, "finished", 0.75)]
+    assert f"{short}  finished  0.750          first" in command("runs", "list").out
+    assert "a word from the worker" in command("runs", "show", short).out
+    shown = json.loads(command("runs", "show", "latest", "--json").out)
+    assert (shown["config"], shown["message"]) == (CONFIG, "all well")
+
+    assert "is now called second" in command("runs", "rename", short, "second").out
+    deleted = command("runs", "delete", short)
+    assert f"Undo with: python -m lib runs restore {short}" in deleted.out
+    assert json.loads(command("runs", "list", "--json").out)["runs"] == []
+    assert "deleted" in command("runs", "list", "--all").out
+    assert command("runs", "restore", short).status == 0
+    assert "second" in command("runs", "list").out
+
+
+def test_a_run_whose_process_is_gone_is_settled_by_looking(command):
+    make_run_store()
+    run = tracking.create_run(CONFIG, state="running")
+    tracking.state.update_state(run.run_id, pid=2**22 + 1, pid_started_s=1.0, heartbeat_s=1.0)
+    assert json.loads(command("runs", "list", "--json").out)["runs"][0]["state"] == "killed"
+    answer = command("runs", "stop", run.run_id[:8])
+    assert (answer.status, answer.out.split()[2]) == (0, "killed.")
+
+
+def test_a_queued_run_is_shown_with_its_place(command):
+    make_run_store()
+    run = tracking.create_run(CONFIG)
+    tickets.draw(run.run_id)
+    answer = command("runs", "show", run.run_id[:8])
+    assert "queued" in answer.out
+    refused = command("runs", "delete", run.run_id[:8])
+    assert refused.status == 2
+    assert "stop it first: python -m lib runs stop" in refused.err
+    assert "is queued; stop it first" in command("runs", "resume", run.run_id[:8]).err

@@ -1,0 +1,109 @@
+import json
+import time
+
+import pytest
+
+from lib import cli, jobs, tracking
+from lib.jobs import processes
+from tests.cli.conftest import TRAIN, write_images
+from tests.run_store import make_run_store
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Missing --dataset"),
+        (["--dataset", "/no/such/folder"], "There is no folder /no/such/folder"),
+        (["--dataset", "{empty}"], "is empty"),
+        (["--dataset", "{one}"], "only one class"),
+        (["--dataset", "{images}", "--backbone", "resnet99"], "Unknown backbone 'resnet99'. Did you mean"),
+        (["--dataset", "{images}", "--strategy", "magic"], "Unknown strategy 'magic'"),
+        (["--dataset", "{images}", "--epochs", "-1"], "epochs must lie between 1 and 10000, received -1"),
+        (["--dataset", "{images}", "--epochs", "many"], "'many' is not a valid integer"),
+        (["--dataset", "{images}", "--set", "speed=9"], "Unknown setting 'speed'"),
+        (["--dataset", "{images}", "--set", "seed"], "--set needs key=value"),
+        (["--dataset", "{images}", "--backbone", "resnet18"], "python -m lib weights download resnet18"),
+        (["--dataset", "nothing"], "There is no data set"),
+        (["--run", "0" * 32], "There is no run"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_run(arguments, expected, command, tmp_path):
+    write_images(tmp_path / "images", per_class=2)
+    write_images(tmp_path / "one", per_class=2)
+    for path in [*(tmp_path / "one" / "warm").iterdir()]:
+        path.unlink()
+    (tmp_path / "one" / "warm").rmdir()
+    (tmp_path / "empty").mkdir()
+    folders = {name: tmp_path / name for name in ("empty", "one", "images")}
+
+    answer = command("train", *(argument.format(**folders) for argument in arguments))
+
+    assert answer.status == 2
+    assert expected in answer.err
+    assert answer.err.count("\n") == 1
+    assert answer.out == ""
+    assert tracking.list_runs() == []
+
+
+def test_training_ends_with_one_line_of_json(command, images):
+    make_run_store()
+    answer = command(*TRAIN, "--dataset", images, "--json")
+
+    assert answer.status == 0, answer.err
+    summary = json.loads(answer.out.splitlines()[-1])
+    assert answer.out.count("\n") == 1
+    assert summary["state"] == "finished"
+    # 24 images of two classes, a fifth of them for the test: the colours are as different as can be.
+    assert (summary["num_test"], summary["test_accuracy"]) == (4, 1.0)
+    run = tracking.get_run(summary["run_id"])
+    assert (run.state, run.label) == ("finished", "Linear probe · ResNet-18 · colours")
+    assert jobs.active_runs() == []
+    assert "Training" in jobs.tail_log(run.run_id)
+
+
+def test_without_weights_the_default_backbone_says_that_it_is_random(command, images, monkeypatch):
+    monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail(f"weights={config.weights}"))
+    with pytest.raises(pytest.fail.Exception, match="weights=random"):
+        cli.cli.main(["train", "--dataset", str(images)], standalone_mode=False)
+    with pytest.raises(pytest.fail.Exception, match="weights=random"):
+        cli.cli.main(["train", "--dataset", str(images), "--strategy", "from_scratch"], standalone_mode=False)
+
+
+def test_a_detached_training_stops_and_resumes_in_real_workers(command, images):
+    """The whole way with nothing replaced: a worker process trains on images, is stopped, and goes on."""
+    make_run_store()
+    answer = command(
+        *TRAIN, "--dataset", images, "--strategy", "from_scratch", "--epochs", 40, "--set", "patience=100", "--detach",
+        "--json",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    run_id = json.loads(answer.out)["run_id"]
+    _wait(run_id, lambda state: state.progress.get("epoch", 0) >= 1)
+    working = tracking.read_state(run_id)
+
+    asked = time.monotonic()
+    assert jobs.stop(run_id).state == "stopping"
+    assert time.monotonic() - asked < 1
+    assert processes.wait_until_gone(working.pid, working.pid_started_s, 5)
+    assert _wait(run_id, lambda state: not state.is_active).state == "stopped"
+    epochs_done = _epochs(run_id)[-1]
+    assert epochs_done < 40
+
+    assert command("runs", "resume", run_id[:8], "--detach").status == 0
+    finished = _wait(run_id, lambda state: not state.is_active)
+    assert finished.state == "finished", finished.message
+    assert _epochs(run_id) == list(range(1, 41))
+    assert f"epoch {epochs_done}/40" in (finished.folder / "log.txt").read_text()
+
+
+def _wait(run_id, is_reached, timeout_s=90.0):
+    deadline = time.monotonic() + timeout_s
+    while not is_reached(state := tracking.read_state(run_id)):
+        assert time.monotonic() < deadline, f"{state}\n{jobs.tail_log(run_id)}"
+        assert state.state not in {"failed", "killed"}, f"{state.message}\n{jobs.tail_log(run_id)}"
+        time.sleep(0.1)
+    return state
+
+
+def _epochs(run_id):
+    return tracking.metric_history(run_id, ["train_loss"])["step"].tolist()
