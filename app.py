@@ -1,0 +1,5 @@
+"""The dashboard: `streamlit run app.py`."""
+
+from pages.common.frame import run_frame
+
+run_frame()

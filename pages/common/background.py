@@ -1,0 +1,125 @@
+"""Work of a minute that outlives a rerun: one thread per named task in this server, watched by any number of tabs.
+
+For imports and the first data set. Training has a process of its own (lib.jobs) and outlives the server too.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from lib.errors import Stopped, UserError
+from lib.progress import Progress
+from pages.common.text import duration, plain, plain_message
+
+_logger = logging.getLogger("transferscope.pages")
+_tasks: dict[str, "Task"] = {}
+_lock = threading.Lock()
+_POLL_S = 0.5
+
+
+@dataclass
+class Task:
+    """A task and how far it is; `error` is the sentence for the person."""
+
+    name: str
+    title: str
+    done: int = 0
+    total: int = 0
+    what: str = ""
+    result: Any = None
+    error: str = ""
+    is_over: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def report(self, done: int, total: int, what: str) -> None:
+        """The listener that the work calls (lib.progress); raises Stopped after somebody asked for it."""
+        self.done, self.total, self.what = done, total, what
+        if self.stop.is_set():
+            raise Stopped
+
+    @property
+    def seconds_left(self) -> float:
+        """An estimate from the pace so far; NaN before there is one."""
+        elapsed = time.monotonic() - self.started_s
+        return elapsed * (self.total - self.done) / self.done if self.done and elapsed > 1 else float("nan")
+
+
+def start(name: str, title: str, work: Callable[[Progress], Any]) -> Task:
+    """Start the work, or return the task of that name that is running already (two tabs, a second click)."""
+    with _lock:
+        running = _tasks.get(name)
+        if running is not None and not running.is_over:
+            return running
+        task = _tasks[name] = Task(name, title)
+    threading.Thread(target=_work, args=(task, work), name=f"task {name}", daemon=True).start()
+    return task
+
+
+def find(name: str) -> Task | None:
+    """The running or last task of that name."""
+    return _tasks.get(name)
+
+
+def forget(name: str) -> None:
+    """Drop a task that is over, after its result has been shown."""
+    with _lock:
+        task = _tasks.get(name)
+        if task is not None and task.is_over:
+            del _tasks[name]
+
+
+def _work(task: Task, work: Callable[[Progress], Any]) -> None:
+    try:
+        task.result = work(task.report)
+    except Stopped:
+        task.error = "Stopped; nothing was kept."
+    except UserError as error:
+        task.error = str(error)
+    except Exception:
+        _logger.exception("the task %s failed", task.name)
+        task.error = "Something unexpected happened; the server's log has the details."
+    finally:
+        task.is_over = True
+
+
+def watch(name: str) -> None:
+    """Show a running task with its progress and a stop button; reruns the page when the task is over."""
+    task = find(name)
+    if task is not None and not task.is_over:
+        _watch(name)
+
+
+@st.fragment(run_every=_POLL_S)
+def _watch(name: str) -> None:
+    task = find(name)
+    if task is None or task.is_over:
+        st.rerun(scope="app")
+        return
+    with st.container(border=True):
+        st.markdown(f"**{plain(task.title)}**")
+        share = min(1.0, task.done / task.total) if task.total else 0.0
+        steps = (
+            f"{plain(task.what)} · {task.done:,} of {task.total:,}" if task.total else plain(task.what or "starting")
+        )
+        left = "" if task.seconds_left != task.seconds_left else f" · about {duration(task.seconds_left)} left"
+        st.progress(share, text=steps + left)
+        if st.button("Stop", key=f"stop_{name}", icon=":material/stop_circle:", disabled=task.stop.is_set()):
+            task.stop.set()
+
+
+def show_outcome(name: str, success: str) -> None:
+    """After a task: its sentence, good or bad, once."""
+    task = find(name)
+    if task is None or not task.is_over:
+        return
+    if task.error:
+        st.error(plain_message(task.error), icon=":material/error:")
+    else:
+        st.success(success, icon=":material/check_circle:")
+    forget(name)

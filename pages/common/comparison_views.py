@@ -1,0 +1,175 @@
+"""What the results board draws of the selected runs: intervals, curves, confusion matrices, reports, paired tests."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from lib.errors import UserError
+from lib.evaluation.comparison import compare_paired
+from lib.evaluation.metrics import confusion_matrix, per_class_report
+from lib.figures import RunCurves, confusion_figure, has_curves, interval_figure, learning_curves_figure
+from lib.tracking import RunRecord
+from pages.common import controls, resources
+from pages.common.errors import show_errors
+from pages.common.results import METRICS, results_table, short_labels
+from pages.common.text import plain, readable
+
+_MAX_MATRICES = 3
+_CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "Kappa"}
+
+
+def show_intervals(runs: Sequence[RunRecord]) -> None:
+    """The chosen metric of every selected run with its 95 % interval."""
+    titles = {key: title for key, title in METRICS.items() if results_table(runs)[key].notna().any()}
+    if not titles:
+        st.markdown("None of the selected runs has a test result yet.")
+        return
+    metric = st.segmented_control(
+        "Metric", list(titles), default="test_accuracy" if "test_accuracy" in titles else next(iter(titles)),
+        format_func=titles.get, required=True, key="compare_metric",
+    )  # fmt: skip
+    table = results_table(runs).dropna(subset=[metric])
+    labels = short_labels(runs)
+    shown = pd.DataFrame(
+        {
+            "label": [labels[run_id] for run_id in table["run_id"]],
+            "strategy": table["strategy"].tolist(),
+            "value": table[metric].tolist(),
+            "low": table[f"{metric}_low"].tolist(),
+            "high": table[f"{metric}_high"].tolist(),
+        }
+    ).sort_values("value", ascending=False, kind="stable")
+    images = sorted({int(number) for number in table["num_test"].dropna()})
+    on_images = f" on {' or '.join(str(number) for number in images)} images" if images else ""
+    title = f"{titles[metric]}{on_images}, 95 % intervals"
+    figure = interval_figure(shown, title=title, is_dark=controls.is_dark())
+    controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)
+
+
+def show_curves(runs: Sequence[RunRecord]) -> None:
+    """Learning curves of the selected runs that have epochs, overlaid."""
+    curves = [_curves(run, label) for run, label in zip(runs, short_labels(runs).values(), strict=True)]
+    iterative = [run for run in curves if any(has_curves(run.history, metric) for metric in _CURVES)]
+    if not iterative:
+        st.markdown("No curves: the selected runs were fitted in one go, without epochs.")
+        return
+    available = [metric for metric in _CURVES if any(has_curves(run.history, metric) for run in iterative)]
+    with st.container(horizontal=True):
+        metric = st.segmented_control(
+            "Curve", available, default=available[0], format_func=_CURVES.get, required=True, key="compare_curve"
+        )
+        axis = st.segmented_control(
+            "Against", ["step", "seconds"], default="step", format_func={"step": "Epochs", "seconds": "Seconds"}.get,
+            required=True, key="compare_axis",
+        )  # fmt: skip
+    figure = learning_curves_figure(iterative, str(metric), x=str(axis), is_dark=controls.is_dark())
+    history = pd.concat([run.history.assign(run=run.label) for run in iterative])
+    alt = f"Line chart: {_CURVES[str(metric)].lower()} of {len(iterative)} runs in training and validation"
+    controls.show_figure(figure, alt=alt, key="curves", data=history)
+    if len(iterative) < len(runs):
+        st.caption(f"{len(runs) - len(iterative)} of the selected runs have no epochs and so no curve.")
+
+
+def show_matrices(runs: Sequence[RunRecord]) -> None:
+    """Confusion matrices on the test images, side by side, with the report per class under each."""
+    labels = short_labels(runs)
+    finished = [run for run in runs if _has_predictions(run)]
+    if not finished:
+        st.markdown("Confusion matrices come with the predictions of a finished run.")
+        return
+    shown = finished[:_MAX_MATRICES]
+    for column, run in zip(st.columns(len(shown)), shown, strict=True):
+        with column, show_errors("show the confusion matrix"):
+            targets, probabilities, _ = _test_predictions(run)
+            names = _class_names(run, probabilities.shape[1])
+            matrix = confusion_matrix(targets, probabilities)
+            figure = confusion_figure(matrix, names, labels[run.run_id], controls.is_dark())
+            alt = f"Confusion matrix of {readable(labels[run.run_id])} on {len(targets)} test images"
+            controls.show_figure(figure, alt=alt, key=f"matrix_{run.run_id[:8]}")
+            report = per_class_report(targets, probabilities, names)
+            _show_report(report, f"Report per class of {readable(labels[run.run_id])}")
+            controls.download_csv(report, key=f"report_{run.run_id[:8]}")
+    if len(finished) > len(shown):
+        st.caption(f"The first {len(shown)} of {len(finished)} selected runs are shown.")
+
+
+def _show_report(report: pd.DataFrame, alt: str) -> None:
+    column = st.column_config.NumberColumn
+    config = {
+        "class_name": "Class",
+        "precision": column("Precision", width=60, format="%.2f", help="Of the images called so, the share that are."),
+        "recall": column(
+            "Recall", width=46, format="%.2f", help="Of the images that are, the share that were called so."
+        ),
+        "f1": column("F1", width=40, format="%.2f", help="The harmonic mean of precision and recall."),
+        "count": column("n", width=32, help="Test images of the class."),
+    }
+    st.dataframe(report, hide_index=True, alt=alt, column_config=config)
+
+
+def show_paired(runs: Sequence[RunRecord]) -> None:
+    """Is the best run really better? One sentence for each other run, from the same test images."""
+    labels = short_labels(runs)
+    scored = [run for run in runs if _has_predictions(run)]
+    if len(scored) < 2:
+        st.markdown("Select two finished runs for a paired comparison on the same images.")
+        return
+    scored.sort(key=lambda run: -run.metrics.get("test_accuracy", 0.0))
+    for other in scored[1:]:
+        with show_errors("compare the runs"):
+            st.markdown(_paired_sentence(scored[0], other, labels))
+
+
+def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) -> str:
+    names = labels[best.run_id], labels[other.run_id]
+    targets_a, probabilities_a, ids_a = _test_predictions(best)
+    targets_b, probabilities_b, ids_b = _test_predictions(other)
+    if best.config.get("dataset_version") != other.config.get("dataset_version"):
+        return f"{plain(names[0])} and {plain(names[1])} were tested on different data sets: no paired comparison."
+    common, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
+    if len(common) == 0 or not np.array_equal(targets_a[rows_a], targets_b[rows_b]):
+        return f"{plain(names[0])} and {plain(names[1])} share no test images: no paired comparison."
+    result = compare_paired(
+        targets_a[rows_a], probabilities_a[rows_a], probabilities_b[rows_b], name_a=names[0], name_b=names[1]
+    )
+    partial = "" if len(common) == len(ids_a) == len(ids_b) else f" (on the {len(common)} test images they share)"
+    return plain(f"{result.sentence}{partial}", 600)
+
+
+def _curves(run: RunRecord, label: str) -> RunCurves:
+    # While it runs, the cache holds for two seconds; afterwards for good.
+    age = int(time.time() // 2) if run.is_active else 0
+    history = resources.cached_history(run.run_id, run.ended_s, age)
+    return RunCurves(label, str(run.config.get("strategy", "")), history)
+
+
+def _has_predictions(run: RunRecord) -> bool:
+    try:
+        resources.cached_predictions(run.run_id, run.ended_s)
+    except UserError:
+        return False
+    return True
+
+
+def _test_predictions(run: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets (N,), probabilities (N, K) and image ids (N,) of the run's test images."""
+    table = resources.cached_predictions(run.run_id, run.ended_s)
+    table = table[table["split"] == "test"]
+    columns = sorted(
+        (name for name in table.columns if name.startswith("probability_")),
+        key=lambda name: int(name.rpartition("_")[2]),
+    )
+    return table["target"].to_numpy(), table[columns].to_numpy(dtype=float), table["image_id"].to_numpy(dtype=str)
+
+
+def _class_names(run: RunRecord, num_classes: int) -> list[str]:
+    """The data set's class names, or plain numbers if the data set is gone."""
+    summary = resources.find_summary(str(run.config.get("dataset", "")))
+    if summary is not None:
+        names = resources.cached_dataset(summary.name, summary.version).class_names
+        if len(names) == num_classes:
+            return list(names)
+    return [f"class {index}" for index in range(num_classes)]

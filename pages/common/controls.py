@@ -1,0 +1,137 @@
+"""Building blocks of every page, so that all of them look and speak alike."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.common import state
+from pages.common.page_table import PAGES_FOLDER
+from pages.common.text import plain, readable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def page_header(title: str, sentence: str) -> None:
+    """Title (a verb and a noun) and the one sentence that says what the page answers."""
+    st.title(title, anchor=False)
+    st.markdown(sentence)
+
+
+def page_path(name: str) -> str:
+    """The path by which Streamlit knows a page, such as "train_model"."""
+    return str(PAGES_FOLDER / f"{name}.py")
+
+
+def go_to(name: str, **view: str | None) -> None:
+    """Open another page, keeping data set and backbone; `view` adds keys such as run="..."."""
+    st.switch_page(page_path(name), query_params=state.link_parameters(**view))
+
+
+def link_to(
+    name: str,
+    label: str,
+    *,
+    icon: str | None = None,
+    help: str | None = None,
+    width: Any = "content",
+    **view: str | None,
+) -> None:
+    """A link to another page that keeps data set and backbone; the label may hold Markdown, so escape names in it."""
+    query = state.link_parameters(**view)
+    st.page_link(page_path(name), label=label, icon=icon, help=help, width=width, query_params=query)
+
+
+def empty_state(message: str, *, button: str = "", page: str = "", icon: str = ":material/info:") -> None:
+    """Say what to do next, and offer it as a button that opens a page."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(message, text_alignment="center")
+        if button and st.button(button, type="primary", icon=icon, key=f"empty_{page}_{button}"):
+            go_to(page)
+
+
+def is_dark() -> bool:
+    """Whether the person's theme is the dark one."""
+    return st.context.theme.type == "dark"
+
+
+def show_figure(figure: "go.Figure", *, alt: str, key: str, data: "pd.DataFrame | None" = None) -> None:
+    """Draw a figure of lib.figures with its alternative text; its toolbar gives a PNG, the button its data as CSV."""
+    image = {"filename": f"transferscope_{key}", "format": "png", "scale": 2}
+    config = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
+    st.plotly_chart(figure, theme=None, key=key, alt=alt, config=config)
+    if data is not None:
+        download_csv(data, key=key)
+
+
+def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") -> None:
+    """A quiet button that downloads a table."""
+    st.download_button(
+        label,
+        lambda: data.to_csv(index=False),
+        file_name=f"transferscope_{key}.csv",
+        mime="text/csv",
+        key=f"{key}_csv",
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+    )
+
+
+def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
+    """Pick a stage of a backbone; starts at the link's stage, else at the one that class activation maps use."""
+    from lib.models.backbones import BACKBONES
+
+    spec = BACKBONES.get(backbone)
+    titles = {stage.name: stage.title for stage in spec.stages if stage.output == "map" or not only_maps}
+    wanted = state.current_stage()
+    st.session_state[key] = wanted if wanted in titles else spec.cam_stage
+    return _choose("Stage", titles, "stage", key, "A named part of the network; earlier stages see simpler patterns.")
+
+
+def choose_run(labels: dict[str, str], *, key: str, label: str = "Run") -> str:
+    """Pick one of at least one runs (id -> label); starts at the link's run if it is among them, else at the first."""
+    wanted = state.current_run() or ""
+    found = next((run for run in labels if wanted and run.startswith(wanted)), None)
+    if wanted and found is None:
+        st.warning(f"The run {plain(wanted)} of the link is not among these; showing the first one.")
+    st.session_state[key] = found or next(iter(labels))
+    return _choose(label, labels, "run", key, "A finished training.")
+
+
+def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str:
+    """Draw a select box whose choice is kept in the view (session and URL)."""
+    state.remember(view_key, st.session_state[key])
+    chosen = st.selectbox(
+        label,
+        list(titles),
+        format_func=lambda name: readable(titles[name]),
+        key=key,
+        help=help_text,
+        on_change=lambda: state.remember(view_key, st.session_state[key]),
+    )
+    return str(chosen)
+
+
+def offer_undo(kind: str, name: str, restore: Callable[[], Any]) -> None:
+    """Remember that something was deleted, so that `show_undo` can offer to bring it back."""
+    st.session_state[f"undo_{kind}"] = (name, restore)
+
+
+def show_undo(kind: str) -> None:
+    """After a deletion: say so, and offer to take it back; nothing otherwise."""
+    entry = st.session_state.get(f"undo_{kind}")
+    if entry is None:
+        return
+    name, restore = entry
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Deleted {plain(name)}.")
+        if st.button("Undo", icon=":material/undo:", key=f"undo_{kind}_button"):
+            del st.session_state[f"undo_{kind}"]
+            restore()
+            st.rerun()
+        if st.button("Dismiss", type="tertiary", key=f"undo_{kind}_dismiss"):
+            del st.session_state[f"undo_{kind}"]
+            st.rerun()

@@ -1,0 +1,111 @@
+"""The form that brings a folder of images in: checked, its cost shown before, progress while it runs."""
+
+import streamlit as st
+
+from lib.data.dataset import Dataset
+from lib.data.library import estimate_import, import_folder
+from lib.errors import UserError
+from lib.progress import Progress
+from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed
+from pages.common import background, resources, state
+from pages.common.errors import show_errors
+from pages.common.text import count, duration, plain
+
+TASK = "import_folder"
+OPEN_KEY = "explore_import_is_open"
+_LAYOUT = """One sub-folder for each class, with or without `train`, `val` and `test` above them:
+
+```text
+my_images/cats/001.jpg
+my_images/dogs/001.jpg
+```
+```text
+my_images/train/cats/001.jpg
+my_images/test/cats/002.jpg
+```"""
+
+
+def show_progress() -> None:
+    """The running import, or how the last one ended."""
+    task = background.find(TASK)
+    if task is not None and task.is_over and not task.error:
+        _adopt(task.result)
+    background.show_outcome(TASK, "")
+    if message := st.session_state.pop("explore_import_message", None):
+        st.success(message, icon=":material/check_circle:")
+    background.watch(TASK)
+
+
+def show_switch() -> None:
+    """The button that opens and closes the form."""
+    if st.button("Import a folder", icon=":material/folder_open:", key="explore_import_switch"):
+        st.session_state[OPEN_KEY] = not is_form_open()
+        st.rerun()
+
+
+def is_form_open() -> bool:
+    """Whether the form was asked for; not while an import runs."""
+    task = background.find(TASK)
+    return bool(st.session_state.get(OPEN_KEY)) and (task is None or task.is_over)
+
+
+def _adopt(dataset: Dataset) -> None:
+    """Make the imported data set the one that is looked at; the sidebar above is redrawn with it."""
+    resources.forget_dataset()
+    state.remember("dataset", dataset.name)
+    st.session_state[OPEN_KEY] = False
+    left_out = len(dataset.left_out)
+    st.session_state["explore_import_message"] = (
+        f"Imported {plain(dataset.spec.title or dataset.name)}: {count(dataset.num_images, 'image')}, "
+        + (f"{count(left_out, 'file')} left out (the tab below says why)." if left_out else "no file left out.")
+    )
+    background.forget(TASK)
+    st.rerun()
+
+
+def show_form() -> None:
+    """Folder, options, and what the import will cost."""
+    with st.container(border=True):
+        _form()
+
+
+def _form() -> None:
+    explanation, form = st.columns(2, gap="large")
+    with explanation:
+        st.markdown(_LAYOUT)
+        st.caption("Folders below: " + ", ".join(plain(root) for root in allowed_roots()))
+    with form:
+        path = st.text_input("Folder", key="explore_path", placeholder="/home/me/my_images", persist_state="session")
+        with st.popover("More settings", icon=":material/tune:"):
+            name = st.text_input("Name", key="explore_name", help="By default the folder's own name.")
+            column = st.text_input(
+                "Group column", key="explore_group_column",
+                help="A column of metadata.csv in the folder, such as patient: images of one group never go to "
+                "training and test both.",
+            )  # fmt: skip
+            policies = {"center_square": "Centre square (photographs)", "retina_box": "Retina's box (fundus)"}
+            crop = st.selectbox("Crop", list(policies), format_func=policies.get, key="explore_crop")
+        if path:
+            with show_errors("read the folder"):
+                _offer(path, name=name or None, group_column=column or None, crop_policy=str(crop))
+
+
+def _offer(path: str, *, name: str | None, group_column: str | None, crop_policy: str) -> None:
+    """Check the folder, say what its import costs, and offer to start."""
+    folder = check_allowed(path)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}; check the spelling, or give the folder above the class folders.")
+    estimate = estimate_import(folder)
+    st.markdown(
+        f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
+        f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
+    )
+    if st.button("Import", type="primary", icon=":material/download:", key="explore_import_start"):
+
+        def work(progress: Progress) -> object:
+            return import_folder(
+                folder, name=name, group_column=group_column, crop_policy=crop_policy, progress=progress
+            )
+
+        background.start(TASK, f"Importing {folder.name}", work)
+        st.rerun()

@@ -1,0 +1,161 @@
+"""Choosing the one image that a page looks at: from the data set, from the samples, or uploaded."""
+
+import dataclasses
+import hashlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from lib.data.dataset import Dataset
+from lib.errors import BadImage
+from lib.settings import DEFAULT_STORE_SIDE_PX, MAX_FILE_BYTES, PROJECT_ROOT
+from pages.common import resources, state
+from pages.common.text import plain, plain_message, readable
+
+SAMPLES_FOLDER = PROJECT_ROOT / "data" / "samples"
+UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
+_SAMPLE, _UPLOAD = "sample:", "upload"
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenImage:
+    """An image to explain; `key` identifies its content in caches, `path` is what the command line would be given."""
+
+    key: str
+    name: str
+    pixels: np.ndarray[Any, np.dtype[np.uint8]]  # (S, S, 3)
+    path: str
+    true_class: str = ""
+    notices: tuple[str, ...] = ()
+    is_linkable: bool = True
+
+    @property
+    def quoted_path(self) -> str:
+        """The path as a shell takes it."""
+        return shlex.quote(self.path)
+
+
+def choose_image(*, key: str, picker: DeltaGenerator, crop_policy: str = "center_square") -> ChosenImage | None:
+    """Draw where the image comes from here, and which one it is in `picker`; None while nothing is chosen.
+
+    The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" (which a link
+    cannot carry).
+    """
+    dataset = _current_dataset()
+    samples = sorted(path.name for path in SAMPLES_FOLDER.glob("*") if path.suffix.lower()[1:] in UPLOAD_TYPES)
+    kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one"}
+    offered = [name for name in kinds if {"dataset": dataset is not None, "sample": bool(samples)}.get(name, True)]
+    kind = _kind_of(state.current_image() or "", offered)
+    st.session_state[f"{key}_kind"] = kind
+    starts = {"dataset": None, "sample": f"{_SAMPLE}{samples[0]}" if samples else None, "upload": _UPLOAD}
+    st.selectbox(
+        "Image from",
+        offered,
+        format_func=lambda name: kinds[name],
+        key=f"{key}_kind",
+        on_change=lambda: state.remember("image", starts[st.session_state[f"{key}_kind"]]),
+    )
+    with picker:
+        if kind == "dataset" and dataset is not None:
+            return _from_dataset(dataset, key)
+        if kind == "sample":
+            return _from_samples(samples, key, crop_policy)
+        return _from_upload(key, crop_policy)
+
+
+def _kind_of(wanted: str, offered: list[str]) -> str:
+    kind = "upload" if wanted == _UPLOAD else "sample" if wanted.startswith(_SAMPLE) else "dataset"
+    return kind if kind in offered else offered[0]
+
+
+def _current_dataset() -> Dataset | None:
+    summary = resources.find_summary(state.current_dataset())
+    return resources.cached_dataset(summary.name, summary.version) if summary and summary.num_images else None
+
+
+def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
+    table = dataset.table
+    wanted = state.current_image()
+    found = np.flatnonzero(table["image_id"].to_numpy() == wanted) if wanted else np.array([], dtype=int)
+    if wanted and not len(found):
+        st.warning(f"There is no image {plain(wanted)} in this data set; showing the first one.")
+    row = int(found[0]) if len(found) else 0
+    state.remember("image", str(table["image_id"].iloc[row]))
+    widget = f"{key}_row"
+    st.session_state[widget] = row + 1
+
+    def keep() -> None:
+        state.remember("image", str(table["image_id"].iloc[int(st.session_state[widget]) - 1]))
+
+    st.number_input(f"Number, 1 to {dataset.num_images:,}", 1, dataset.num_images, step=1, key=widget, on_change=keep)
+    path = str(table["path"].iloc[row])
+    return ChosenImage(
+        key=f"{dataset.name}:{dataset.version}:{row}",
+        name=path,
+        pixels=np.array(dataset.pixels[row]),
+        path=_source_path(dataset, path),
+        true_class=str(dataset.class_names[int(table["target"].iloc[row])]),
+    )
+
+
+def _source_path(dataset: Dataset, path: str) -> str:
+    """Where the image came from, if its folder is still there; else relative to the source."""
+    source = Path(str(dataset.description.get("source") or ""))
+    return str(source / path) if (source / path).is_file() else path
+
+
+def _from_samples(samples: list[str], key: str, crop_policy: str) -> ChosenImage:
+    wanted = (state.current_image() or "").removeprefix(_SAMPLE)
+    name = wanted if wanted in samples else samples[0]
+    if wanted and wanted != name:
+        st.warning(f"There is no sample {plain(wanted)}; showing {plain(name)}.")
+    state.remember("image", f"{_SAMPLE}{name}")
+    widget = f"{key}_sample"
+    st.session_state[widget] = name
+    st.selectbox(
+        "Sample",
+        samples,
+        format_func=readable,
+        key=widget,
+        on_change=lambda: state.remember("image", f"{_SAMPLE}{st.session_state[widget]}"),
+    )
+    path = SAMPLES_FOLDER / name
+    return _decoded(path.read_bytes(), name, crop_policy, f"data/samples/{name}")
+
+
+def _from_upload(key: str, crop_policy: str) -> ChosenImage | None:
+    state.remember("image", _UPLOAD)
+    upload = st.file_uploader(
+        "One image",
+        type=UPLOAD_TYPES,
+        key=f"{key}_upload",
+        max_upload_size=MAX_FILE_BYTES // 2**20,
+        help="It is decoded on this machine and not stored.",
+    )
+    if upload is None:
+        return None
+    try:
+        image = _decoded(upload.getvalue(), upload.name, crop_policy, upload.name)
+    except BadImage as error:
+        st.error(f"{plain(upload.name)}: {plain_message(error)}", icon=":material/broken_image:")
+        return None
+    return dataclasses.replace(image, is_linkable=False)
+
+
+def _decoded(data: bytes, name: str, crop_policy: str, path: str) -> ChosenImage:
+    digest = hashlib.sha256(data).hexdigest()
+    pixels, notices = _decode(digest, crop_policy, data)
+    return ChosenImage(f"{digest}:{crop_policy}", name, pixels, path, notices=notices)
+
+
+@st.cache_data(max_entries=16, show_spinner="Decoding the image …")
+def _decode(digest: str, crop_policy: str, _data: bytes) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[str, ...]]:
+    from lib.data.decoder_pool import decode_one
+
+    decoded = decode_one(_data, side_px=DEFAULT_STORE_SIDE_PX, crop_policy=crop_policy)
+    return decoded.pixels, decoded.notices

@@ -1,0 +1,106 @@
+"""The networks that can be looked into: the pretrained backbone of the sidebar, or the one of a finished run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.training.strategies import STRATEGIES
+from pages.common import resources, state
+from pages.common.text import plain, readable
+
+if TYPE_CHECKING:
+    from lib.models.stages import StagedNetwork
+
+_WIDGET = "inside_network"
+
+
+@dataclass(frozen=True)
+class InsideNetwork:
+    """One network to look into, with what belongs to it; `load` builds it through the bounded caches."""
+
+    key: str
+    title: str
+    command: str  # how the command line names it
+    spec: BackboneSpec
+    class_names: tuple[str, ...]
+    preprocessing: Any
+    is_random: bool
+    run_id: str | None = None
+    crop_policy: str = "center_square"
+    is_medical: bool = False
+
+    def load(self) -> "StagedNetwork":
+        """The network itself, shared by all sessions: read only."""
+        if self.run_id:
+            return resources.cached_bundle(self.run_id)[0]
+        return resources.cached_network(self.spec.name, "random" if self.is_random else "imagenet")
+
+
+@st.cache_data(ttl=5, max_entries=1, show_spinner=False)
+def finished_runs() -> dict[str, str]:
+    """Run id -> label of every finished run, newest first."""
+    from lib.tracking import list_runs
+
+    return {run.run_id: f"{run.label} ({run.short_id})" for run in list_runs() if run.state == "finished"}
+
+
+def choose_network() -> InsideNetwork:
+    """Draw the choice between the sidebar's backbone and the finished runs; kept in the view as `run`."""
+    spec = BACKBONES.get(state.current_backbone())
+    labels = {"": f"{spec.title}, as pretrained", **finished_runs()}
+    wanted = state.current_run() or ""
+    found = next((run for run in labels if run and wanted and run.startswith(wanted)), "")
+    if wanted and not found:
+        st.warning(f"There is no finished run {plain(wanted)}; showing the pretrained backbone.")
+    state.remember("run", found or None)
+    st.session_state[_WIDGET] = found
+    chosen = st.selectbox(
+        "Network",
+        list(labels),
+        format_func=lambda run: readable(labels.get(run, run)),
+        key=_WIDGET,
+        on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
+        help="The backbone of the sidebar with its ImageNet classes, or the network of a finished training.",
+    )
+    return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
+
+
+def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
+    from lib.explain.class_names import imagenet_class_names
+
+    is_random = not resources.weights_at_hand().get(spec.name, False)
+    return InsideNetwork(
+        key=f"{spec.name}:{'random' if is_random else 'imagenet'}",
+        title=f"{spec.title} with {'random' if is_random else 'ImageNet'} weights",
+        command=f"--backbone {spec.name}",
+        spec=spec,
+        class_names=imagenet_class_names(),
+        preprocessing=spec,
+        is_random=is_random,
+    )
+
+
+def _of_run(run_id: str, label: str) -> InsideNetwork:
+    classifier, manifest = resources.cached_bundle(run_id)
+    preprocessing: Mapping[str, Any] = manifest["preprocessing"]
+    class_names = manifest.get("class_names") or manifest.get("classes") or ()
+    strategy = str(manifest.get("strategy", ""))
+    is_backbone_trained = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
+    dataset = manifest.get("dataset")
+    facts = {**manifest, **dataset} if isinstance(dataset, dict) else manifest
+    return InsideNetwork(
+        key=f"run:{run_id}",
+        title=label,
+        command=f"--run {run_id[:8]}",
+        spec=classifier.spec,
+        class_names=tuple(str(name) for name in class_names),
+        preprocessing=preprocessing,
+        # Trained from scratch, a network starts from random weights but shows what it learned.
+        is_random=classifier.weights == "random" and not is_backbone_trained,
+        run_id=run_id,
+        crop_policy=str(preprocessing.get("crop_policy", "center_square")),
+        is_medical=bool(facts.get("is_medical")),
+    )

@@ -1,0 +1,128 @@
+"""Bounded caches shared by all sessions. torch and mlflow are imported by the functions that need them only."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from lib.atomic import read_json
+from lib.data.dataset import Dataset
+from lib.data.library import DatasetSummary, list_datasets, open_dataset
+from lib.tracking.state import SUMMARY_FILE, stored_states
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.models.classifier import Classifier
+    from lib.models.stages import Backbone
+    from lib.tracking import RunRecord
+
+THUMBNAIL_SIDE_PX = 160
+
+
+@st.cache_data(ttl=3, max_entries=1, show_spinner=False)
+def dataset_summaries() -> list[DatasetSummary]:
+    """The library's data sets; call `dataset_summaries.clear()` after an import or a deletion."""
+    return list_datasets()
+
+
+def find_summary(name: str | None) -> DatasetSummary | None:
+    """The summary of a data set by name; None if the library has none of that name."""
+    return next((summary for summary in dataset_summaries() if summary.name == name), None)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def cached_dataset(name: str, version: str) -> Dataset:
+    """An open data set (its pixels are memory-mapped); the version is part of the key, so a new import is seen."""
+    return open_dataset(name)
+
+
+def forget_dataset() -> None:
+    """After a deletion, an import or an undo: read the library afresh."""
+    dataset_summaries.clear()
+    cached_dataset.clear()
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def cached_thumbnail(name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX) -> bytes:
+    """JPEG bytes of one image, at most 384 px a side."""
+    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Building the network …")
+def cached_network(backbone: str, weights: str = "imagenet") -> "Backbone":
+    """A backbone with its own ImageNet classifier, in evaluation mode; shared by all sessions, so never change it."""
+    from lib.models.stages import build_backbone
+
+    return build_backbone(backbone, weights=weights).eval()
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
+def cached_bundle(run_id: str) -> "tuple[Classifier, dict[str, Any]]":
+    """The trained classifier of a run and its manifest; shared by all sessions, so never change it."""
+    from lib.models.bundles import load_bundle
+    from lib.tracking import get_run
+
+    loaded = load_bundle(get_run(run_id).folder / "bundle")
+    return loaded.classifier.eval(), loaded.manifest
+
+
+def weights_at_hand() -> dict[str, bool]:
+    """Backbone name -> whether its pretrained weights are on this machine."""
+    from lib.models.weights import all_weights_status
+
+    return {status.backbone: status.is_cached for status in all_weights_status()}
+
+
+@st.cache_data(ttl=2, max_entries=1, show_spinner="Reading the runs …")
+def run_records() -> "list[RunRecord]":
+    """All runs, newest first; call `run_records.clear()` after starting or deleting one."""
+    from lib.jobs import reconcile
+    from lib.tracking import list_runs
+
+    reconcile()  # a worker that died since then must not be shown as running
+    return list_runs()
+
+
+@dataclass(frozen=True)
+class BestResult:
+    """What the start page says of the best run on a data set."""
+
+    run_id: str
+    label: str
+    test_accuracy: float
+    low: float
+    high: float
+
+
+@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+def best_result(dataset: str) -> BestResult | None:
+    """The finished run with the highest test accuracy, read from the run folders alone: MLflow takes seconds."""
+    results = []
+    for state in stored_states():
+        path = state.folder / SUMMARY_FILE
+        if state.state == "finished" and path.is_file():
+            summary = read_json(path)
+            accuracy = summary.get("test_accuracy")
+            if summary.get("dataset") == dataset and accuracy is not None:
+                low, high = (float(summary.get(f"test_accuracy_{end}", math.nan)) for end in ("low", "high"))
+                label = state.name or state.run_id[:8]
+                results.append(BestResult(state.run_id, label, float(accuracy), low, high))
+    return max(results, key=lambda result: result.test_accuracy, default=None)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def cached_history(run_id: str, ended_s: float | None, age: int) -> "pd.DataFrame":
+    """The logged values of a run; `ended_s` and, while it runs, a growing `age` make a new entry of newer values."""
+    from lib.tracking import metric_history
+
+    return metric_history(run_id)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def cached_predictions(run_id: str, ended_s: float | None) -> "pd.DataFrame":
+    """The stored predictions of a finished run."""
+    from lib.tracking import predictions
+
+    return predictions(run_id)

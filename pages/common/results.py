@@ -1,0 +1,92 @@
+"""Runs as rows of a table: what the results board shows and what its pictures are drawn from."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from lib.models.backbones import BACKBONES
+from lib.tracking import RunRecord, read_state
+from lib.training.strategies import STRATEGIES
+from pages.common.text import readable
+
+METRICS = {"test_accuracy": "Test accuracy", "test_quadratic_weighted_kappa": "Quadratic weighted kappa"}
+
+
+def results_table(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a run: run_id, label, strategy, backbone, dataset, values with their 95 % interval, seconds, state."""
+    return pd.DataFrame([_row(run) for run in runs])
+
+
+def _row(run: RunRecord) -> dict[str, Any]:
+    figures = {**run.metrics, **run.summary}
+    strategy, backbone = str(run.config.get("strategy", "")), str(run.config.get("backbone", ""))
+    row: dict[str, Any] = {
+        "run_id": run.run_id,
+        "label": run.label,
+        "strategy": strategy,
+        "strategy_title": STRATEGIES.get(strategy).title if strategy in STRATEGIES else strategy,
+        "backbone_title": BACKBONES.get(backbone).title if backbone in BACKBONES else backbone,
+        "dataset": str(run.config.get("dataset", "")),
+    }
+    for key in METRICS:
+        row[key] = number(figures.get(key))
+        row[f"{key}_low"], row[f"{key}_high"] = number(figures.get(f"{key}_low")), number(figures.get(f"{key}_high"))
+        row[f"{key}_interval"] = interval_text(row[f"{key}_low"], row[f"{key}_high"])
+    row["seconds_total"] = number(figures.get("seconds_total"))
+    row["num_test"] = number(figures.get("num_test"))
+    row["state"] = state_text(run)
+    row["created"] = pd.Timestamp(run.created_s, unit="s", tz="UTC")
+    return row
+
+
+def number(value: Any) -> float:
+    """A float, NaN for what is missing or no number."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def interval_text(low: float, high: float) -> str:
+    """Words such as "0.712 to 0.811", empty where there is no interval."""
+    return "" if math.isnan(low) or math.isnan(high) else f"{low:.3f} to {high:.3f}"
+
+
+def state_text(run: RunRecord) -> str:
+    """The state with what explains it: progress while it runs, the reason after it broke off."""
+    if run.is_active:
+        progress = read_state(run.run_id).progress
+        if progress.get("total"):
+            return (
+                f"{run.state}, {100 * progress.get('done', 0) / progress['total']:.0f} % of {progress.get('phase', '')}"
+            )
+    elif run.message and run.state != "finished":
+        return readable(f"{run.state}: {run.message}")
+    return run.state
+
+
+def distinct_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """run_id -> label; runs of the same label get their split seed or short id behind it."""
+    labels = {run.run_id: run.label for run in runs}
+    seen: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        seen.setdefault(run.label, []).append(run)
+    for label, same in seen.items():
+        if len(same) > 1:
+            seeds = {run.config.get("split_seed") for run in same}
+            for run in same:
+                mark = f"split {run.config.get('split_seed')}" if len(seeds) == len(same) else run.run_id[:6]
+                labels[run.run_id] = f"{label} ({mark})"
+    return labels
+
+
+def short_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """run_id -> what differs between the runs: the strategy, and backbone or data set where they are not the same."""
+    keys = ["strategy"] + [key for key in ("backbone", "dataset") if len({run.config.get(key) for run in runs}) > 1]
+    texts = {run.run_id: " · ".join(_title(key, str(run.config.get(key, ""))) for key in keys) for run in runs}
+    duplicated = {text for text in texts.values() if list(texts.values()).count(text) > 1}
+    return {run_id: f"{text} ({run_id[:6]})" if text in duplicated else text for run_id, text in texts.items()}
+
+
+def _title(key: str, name: str) -> str:
+    table: Any = {"strategy": STRATEGIES, "backbone": BACKBONES}.get(key, ())
+    return str(table.get(name).title) if name in table else name

@@ -1,0 +1,86 @@
+"""The sidebar of every page: which data set, which backbone, which machine, what is running."""
+
+import streamlit as st
+
+from lib.models.backbones import BACKBONES
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from pages.common import machine, resources, state
+from pages.common.controls import link_to
+from pages.common.page_table import PAGES
+from pages.common.text import plain, readable
+
+_POLL_S = 3
+
+
+def draw() -> None:
+    """Draw all of it, inside `st.sidebar`."""
+    with st.container(gap="xsmall"):
+        for page in PAGES:
+            link_to(page.name, page.title, icon=page.icon, width="stretch", help=page.summary)
+    _choose_dataset()
+    _choose_backbone()
+    _status()
+
+
+def _choose_dataset() -> None:
+    summaries = {summary.name: summary for summary in resources.dataset_summaries()}
+    if not summaries:
+        st.caption("No data set yet: the start page makes the first one.")
+        return
+    wanted = state.current_dataset()
+    if wanted not in summaries:
+        if wanted is not None:
+            st.warning(f"There is no data set {plain(wanted)}; showing another one.")
+        wanted = DEFAULT_DATASET if DEFAULT_DATASET in summaries else next(iter(summaries))
+        state.remember("dataset", wanted)
+    _select("Data set", {name: summary.title or name for name, summary in summaries.items()}, "dataset", str(wanted))
+
+
+def _choose_backbone() -> None:
+    wanted = state.current_backbone()
+    if wanted not in BACKBONES:
+        st.warning(f"There is no backbone {plain(wanted)}; showing {DEFAULT_BACKBONE}.")
+        wanted = DEFAULT_BACKBONE
+    state.remember("backbone", wanted)
+    at_hand = resources.weights_at_hand()
+    titles = {
+        spec.name: spec.title if at_hand.get(spec.name) else f"{spec.title} (weights not at hand)" for spec in BACKBONES
+    }
+    _select("Backbone", titles, "backbone", wanted)
+    if not at_hand.get(wanted):
+        st.caption(
+            f":material/warning: Pretrained weights of {BACKBONES.get(wanted).title} are not on this machine. "
+            f"Fetch them once with `python -m lib weights download {wanted}`; until then only random weights work."
+        )
+
+
+def _select(label: str, titles: dict[str, str], view_key: str, value: str) -> None:
+    key = f"sidebar_{view_key}"
+    st.session_state[key] = value
+    st.selectbox(
+        label,
+        list(titles),
+        format_func=lambda name: readable(titles.get(name, name)),
+        key=key,
+        on_change=lambda: state.remember(view_key, st.session_state[key]),
+    )
+
+
+@st.fragment(run_every=_POLL_S)
+def _status() -> None:
+    """The lines that change by themselves: running jobs and, on the very first start, the machine."""
+    # The machine is measured (some seconds of a core) from the first tick on, so that the first page comes up before.
+    is_tick = st.session_state.get("sidebar_drawn_run") == st.session_state.get("frame_run")
+    st.session_state["sidebar_drawn_run"] = st.session_state.get("frame_run")
+    if is_tick:
+        machine.warm_up()
+    for run in machine.running_jobs():
+        word = {"queued": "Waiting", "stopping": "Stopping"}.get(run.state, "Training")
+        title = (run.name or run.run_id[:8]).split(" · ")[0]  # the strategy: all that fits here
+        link_to("train_model", f"{word}: {plain(title)}", icon=":material/progress_activity:", run=run.run_id)
+    st.caption(f"{machine.device_line(may_measure=is_tick)}  \n{_weights_line()}")
+
+
+def _weights_line() -> str:
+    at_hand = resources.weights_at_hand()
+    return f"Pretrained weights at hand: {sum(at_hand.values())} of {len(at_hand)} backbones"

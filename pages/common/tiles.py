@@ -1,0 +1,66 @@
+"""Small pictures side by side with name and caption, as one element; every picture has its alternative text."""
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages.common.text import readable
+
+
+@dataclass(frozen=True)
+class EncodedTile:
+    """A JPEG or PNG picture of at most 384 px a side; the texts are shown literally."""
+
+    content: bytes
+    title: str
+    caption: str
+    alt: str
+    is_marked: bool = False  # outlined in the accent colour: the one that is spoken of
+
+
+def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96) -> None:
+    """Draw tiles in rows of `columns`; on a narrow screen fewer, none narrower than `least_px`."""
+    gap_px = 12
+    # As many as fit, but never more than `columns`: the wider of the two limits decides.
+    share = f"calc((100% - {gap_px * (columns - 1)}px) / {columns})"
+    style = (
+        f"display:grid;gap:16px {gap_px}px;"
+        f"grid-template-columns:repeat(auto-fill,minmax(max({least_px}px,{share}),1fr))"
+    )
+    st.html(f'<div style="{style}">{"".join(_figure(tile) for tile in tiles)}</div>')
+
+
+def draw_bars(rows: Sequence[tuple[str, float, str]]) -> None:
+    """Draw a name, a bar for a fraction and its value in words a row; long names wrap."""
+    st.html("".join(_bar(name, fraction, words) for name, fraction, words in rows))
+
+
+def _bar(name: str, fraction: float, words: str) -> str:
+    width = 100 * min(max(fraction, 0.0), 1.0)
+    return (
+        '<div style="margin-bottom:12px"><div style="display:flex;justify-content:space-between;gap:12px">'
+        f'<span style="overflow-wrap:anywhere;min-width:0">{html.escape(readable(name))}</span>'
+        f'<span style="white-space:nowrap;font-variant-numeric:tabular-nums">{html.escape(words)}</span></div>'
+        '<div aria-hidden="true" style="margin-top:4px;height:6px;border-radius:3px;overflow:hidden;'
+        'background:color-mix(in srgb,currentColor 14%,transparent)">'
+        f'<div style="width:{width:.2f}%;height:100%;background:var(--st-primary-color,#0F766E)"></div></div></div>'
+    )
+
+
+def _figure(tile: EncodedTile) -> str:
+    kind = "png" if tile.content.startswith(b"\x89PNG") else "jpeg"
+    source = f"data:image/{kind};base64,{base64.b64encode(tile.content).decode('ascii')}"
+    title, caption, alt = (html.escape(readable(text, 300)) for text in (tile.title, tile.caption, tile.alt))
+    outline = "outline:3px solid var(--st-primary-color,#0F766E);outline-offset:2px;" if tile.is_marked else ""
+    sharp = "image-rendering:pixelated;" if kind == "png" else ""
+    return (
+        '<figure style="margin:0;min-width:0">'
+        f'<img src="{source}" alt="{alt}" title="{alt}" '
+        f'style="width:100%;display:block;border-radius:4px;{outline}{sharp}">'
+        '<figcaption style="margin-top:6px;line-height:1.35;overflow-wrap:anywhere">'
+        f'<span style="font-weight:600">{title}</span><br><span style="opacity:.75;font-size:.875rem">{caption}</span>'
+        "</figcaption></figure>"
+    )

@@ -1,0 +1,158 @@
+"""The form fields of a training plan, drawn with the limits and defaults of `TrainConfig`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import streamlit as st
+
+from lib.models.backbones import BACKBONES
+from lib.training.config import TrainConfig
+from lib.training.strategies import StrategySpec
+from pages.common.text import readable
+
+MAX_SEED = 2**31 - 1
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+
+
+@dataclass(frozen=True)
+class NumberSetting:
+    """A number of `TrainConfig` as a form field; `low` and `high` are the config's own limits (a test compares)."""
+
+    name: str
+    label: str
+    low: float
+    high: float
+    step: float
+    help: str
+    applies: Callable[[StrategySpec], bool] = lambda strategy: True
+    format: str | None = None
+
+
+def _is_iterative(strategy: StrategySpec) -> bool:
+    return strategy.is_iterative
+
+
+def _has_neighbors(strategy: StrategySpec) -> bool:
+    return strategy.default_head == "nearest_neighbors"
+
+
+_EPOCHS_HELP = "How often each training image is seen; early stopping may end sooner."
+_SEED_HELP = "Fixes every random draw of the training, so that it can be repeated exactly."
+_BATCH_HELP = "Images per step; fewer need less memory."
+_RATE_HELP = "Size of the largest step of the optimizer (AdamW). Empty: the strategy's own."
+_DECAY_HELP = "How strongly weights are pulled towards zero."
+_PATIENCE_HELP = "Epochs without a better validation loss before the training stops."
+_NEIGHBORS_HELP = "How many of the most similar training images vote."
+_SPLIT_HELP = "Which images are for training, validation and test. Runs compare fairly only within one split seed."
+_FOLDS_HELP = "Train this many times so that each image is tested once; for small data sets. Empty: one split."
+
+EPOCHS = NumberSetting("epochs", "Epochs", 1, 10_000, 1, _EPOCHS_HELP, _is_iterative)
+SEED = NumberSetting("seed", "Seed", 0, MAX_SEED, 1, _SEED_HELP)
+MORE_NUMBERS = (
+    NumberSetting("batch_size", "Batch size", 1, 4096, 1, _BATCH_HELP, _is_iterative),
+    NumberSetting("learning_rate", "Learning rate", 1e-9, 100.0, 1e-4, _RATE_HELP, _is_iterative, "%g"),
+    NumberSetting("weight_decay", "Weight decay", 0.0, 10.0, 1e-4, _DECAY_HELP, _is_iterative, "%g"),
+    NumberSetting("patience", "Patience", 1, 10_000, 1, _PATIENCE_HELP, _is_iterative),
+    NumberSetting("num_neighbors", "Neighbours", 1, 1000, 1, _NEIGHBORS_HELP, _has_neighbors),
+    NumberSetting("num_folds", "Folds", 2, 20, 1, _FOLDS_HELP),
+    NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP),
+)
+AUGMENTATIONS = {"flip": "Left-right flips", "none": "None"}
+CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
+HEADS = {"linear": "Linear layer", "mlp": "Small network (MLP)"}
+WEIGHTS = {"imagenet": "ImageNet", "random": "Random"}
+
+
+def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | None = None) -> float | None:
+    """Draw one number; None means the default of strategy or config. A field that does not apply stays, greyed out."""
+    default = _default(setting.name, strategy)
+    applies = setting.applies(strategy)
+    key = f"train_{setting.name}"
+    if setting.name in ("epochs", "learning_rate"):
+        key += f"_{strategy.name}"  # each strategy has a default of its own
+    number = float if isinstance(setting.step, float) else int
+    value = st.number_input(
+        setting.label,
+        min_value=number(setting.low),
+        max_value=number(setting.high),
+        value=number(default) if applies and default is not None else None,
+        step=number(setting.step),
+        format=setting.format,
+        placeholder="one split" if setting.name == "num_folds" else "none" if not applies else "default",
+        help=setting.help,
+        disabled=not applies,
+        key=key if applies else f"{key}_off",
+        width=width or "stretch",
+        persist_state="session",
+    )
+    return None if not applies or value == default else value
+
+
+def draw_weights(backbone: str, strategy: StrategySpec, *, is_at_hand: bool) -> str:
+    """Choose the starting weights where there is a choice; returns "imagenet" or "random"."""
+    has_choice = strategy.uses_pretrained and is_at_hand
+    chosen = st.segmented_control(
+        "Starting weights",
+        list(WEIGHTS),
+        format_func=WEIGHTS.__getitem__,
+        default="imagenet" if has_choice else "random",
+        required=True,
+        disabled=not has_choice,
+        help="ImageNet: learned on 1.2 million photographs. Random: nothing learned, the control.",
+        key=f"train_weights_{backbone}" if has_choice else "train_weights_off",
+        persist_state="session",
+    )
+    return chosen or "random"
+
+
+def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
+    """Draw everything behind "More settings"; returns the settings that differ from the defaults."""
+    values: dict[str, Any] = {}
+    applying = [setting for setting in MORE_NUMBERS if setting.applies(strategy)]
+    left, right = st.columns(2)
+    for position, setting in enumerate(applying):
+        with (left, right)[position % 2]:
+            values[setting.name] = draw_number(setting, strategy)
+    with left:
+        values["class_weights"] = _choice("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
+        if strategy.trains_backbone == "partial":
+            values["unfreeze_from"] = _unfreeze_from(backbone)
+    with right:
+        if strategy.is_iterative:
+            values["augmentation"] = _choice("augmentation", "Augmentation", AUGMENTATIONS)
+            values["head"] = _choice("head", "Head", HEADS, strategy.default_head, suffix=strategy.name)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def chosen_unfreeze_from(backbone: str) -> str | None:
+    """The first trained stage as chosen in "More settings"; None for the backbone's own."""
+    chosen = st.session_state.get(f"train_unfreeze_from_{backbone}")
+    return chosen if chosen in BACKBONES.get(backbone).stage_names else None
+
+
+def _unfreeze_from(backbone: str) -> str | None:
+    spec = BACKBONES.get(backbone)
+    titles = {stage.name: f"{stage.title} ({stage.name})" for stage in spec.stages_until(spec.feature_stage)}
+    return _choice("unfreeze_from", "Train from this stage on", titles, spec.unfreeze_from, suffix=backbone)
+
+
+def _choice(
+    name: str, label: str, titles: dict[str, str], default: str | None = None, *, suffix: str = ""
+) -> str | None:
+    default = default or DEFAULTS[name]
+    options = list(titles)
+    chosen = st.selectbox(
+        label,
+        options,
+        index=options.index(default) if default in options else 0,
+        format_func=lambda option: readable(titles[option]),
+        key=f"train_{name}_{suffix}" if suffix else f"train_{name}",
+        persist_state="session",
+    )
+    return None if chosen == default else chosen
+
+
+def _default(name: str, strategy: StrategySpec) -> float | None:
+    own = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
+    return own.get(name, DEFAULTS[name])

@@ -1,0 +1,125 @@
+"""Compare runs: which training was better, by how much, and is the difference more than chance?"""
+
+import hashlib
+
+import streamlit as st
+
+from lib.tracking import delete_run, restore_run
+from pages.common import comparison_views, controls, resources, state
+from pages.common.errors import show_errors
+from pages.common.frame import ensure_frame
+from pages.common.results import distinct_labels, results_table
+from pages.common.text import count, plain
+
+ensure_frame(__file__)
+
+controls.page_header("Compare runs", "Which training was better, by how much, and is the difference more than chance?")
+controls.show_undo("runs")
+
+dataset = state.current_dataset()
+scope = st.segmented_control(
+    "Runs on", ["this", "all"], default="this", required=True, key="compare_scope", persist_state="session",
+    label_visibility="collapsed",
+    format_func={"this": "Runs on this data set", "all": "All runs"}.get,
+)  # fmt: skip
+all_runs = resources.run_records()
+linked = state.current_runs()
+runs = [run for run in all_runs if scope == "all" or run.config.get("dataset") == dataset or run.run_id in linked]
+if not runs:
+    others = f" There are {count(len(all_runs), 'run')} on other data sets." if all_runs else ""
+    controls.empty_state(
+        f"Nothing has been trained on {plain(dataset or 'a data set')} yet.{others} A linear probe takes seconds.",
+        button="Train a model", page="train_model", icon=":material/model_training:",
+    )  # fmt: skip
+    st.stop()
+
+# The table is the hero. Its key changes with its rows, since a selection counts rows; the link keeps the run ids.
+labels = distinct_labels(runs)
+run_ids = [run.run_id for run in runs]
+chosen = [run_id for run_id in linked if run_id in labels]
+if not chosen and "runs" not in st.session_state.get("view_seen_in_url", {}):
+    chosen = [run.run_id for run in runs if run.state == "finished"][:3]
+table = results_table(runs)
+event = st.dataframe(
+    table,
+    key=f"compare_table_{hashlib.sha256(','.join(run_ids).encode()).hexdigest()[:12]}",
+    on_select="rerun",
+    selection_mode="multi-row",
+    selection_default={"selection": {"rows": [run_ids.index(run_id) for run_id in chosen]}},
+    hide_index=True,
+    placeholder="–",
+    alt="Runs with test accuracy and kappa, their intervals, training time and state",
+    column_order=(
+        "strategy_title", "backbone_title", *(["dataset"] if scope == "all" else []),
+        "test_accuracy", "test_accuracy_interval",
+        "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval", "seconds_total", "state", "created",
+    ),
+    column_config={
+        "strategy_title": "Strategy",
+        "backbone_title": "Backbone",
+        "dataset": "Data set",
+        "test_accuracy": st.column_config.NumberColumn(
+            "Accuracy", format="%.3f", help="Share of test images put into the right class."
+        ),
+        "test_accuracy_interval": st.column_config.TextColumn(
+            "95 % interval", help="Wilson's interval: where the accuracy on very many such images would lie."
+        ),
+        "test_quadratic_weighted_kappa": st.column_config.NumberColumn(
+            "Kappa", format="%.3f", help="Quadratic weighted kappa: agreement beyond chance, far misses count more."
+        ),
+        "test_quadratic_weighted_kappa_interval": st.column_config.TextColumn("95 % interval", help="By bootstrap."),
+        "seconds_total": st.column_config.NumberColumn("Seconds", format="%.1f", help="From start to result."),
+        "state": "State",
+        "created": st.column_config.DatetimeColumn("Started", format="MMM D, HH:mm"),
+    },
+)  # fmt: skip
+selected = [runs[row] for row in event.selection.rows if row < len(runs)]
+state.remember_runs([run.run_id for run in selected])
+if not selected:
+    st.markdown("Select runs in the table to see them side by side.")
+    controls.download_csv(table, key="runs", label="Table as CSV")
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.markdown(f"**{count(len(selected), 'run')} selected**", width="content")
+    controls.download_csv(table, key="runs", label="Table as CSV")
+    if len(selected) == 1 and selected[0].state == "finished":
+        controls.link_to("look_inside", "Look inside", icon=":material/layers:", run=selected[0].run_id)
+        controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=selected[0].run_id)
+    if len(selected) == 1:
+        controls.link_to("train_model", "Open in Train", icon=":material/model_training:", run=selected[0].run_id)
+    if st.button(
+        f"Delete {count(len(selected), 'run')}", icon=":material/delete:", type="tertiary", key="compare_delete"
+    ):
+        with show_errors("delete the runs"):
+            deleted = [run.run_id for run in selected]
+            for run_id in deleted:
+                delete_run(run_id)
+            resources.run_records.clear()
+            state.remember_runs([])
+            name = labels[deleted[0]] if len(deleted) == 1 else count(len(deleted), "run")
+
+            def bring_back() -> None:
+                for run_id in deleted:
+                    restore_run(run_id)
+                resources.run_records.clear()
+                state.remember_runs(deleted)
+
+            controls.offer_undo("runs", name, bring_back)
+            st.rerun()
+
+with show_errors("show the intervals"):
+    picture, reading = st.columns([2, 1], gap="large")
+    with picture:
+        comparison_views.show_intervals(selected)
+    with reading:
+        st.subheader("Is the difference real?", anchor=False)
+        comparison_views.show_paired(selected)
+
+tabs = st.tabs(["Curves", "Confusion matrices and classes"], on_change="rerun", key="compare_tabs")
+if tabs[0].open:
+    with tabs[0], show_errors("show the curves"):
+        comparison_views.show_curves(selected)
+if tabs[1].open:
+    with tabs[1], show_errors("show the confusion matrices"):
+        comparison_views.show_matrices(selected)

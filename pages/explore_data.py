@@ -1,0 +1,123 @@
+"""Explore data: what is in the data set, what was left out of it, and how to bring one's own."""
+
+import streamlit as st
+
+from lib.data.library import delete_dataset, restore_dataset
+from lib.data.statistics import class_counts
+from lib.figures import class_counts_figure, size_figure
+from pages.common import controls, folder_import, image_grid, resources, state
+from pages.common.errors import show_errors
+from pages.common.frame import ensure_frame
+from pages.common.text import count, percent, plain
+
+ensure_frame(__file__)
+
+controls.page_header("Explore data", "What is in the data set, how is it divided, and what was left out?")
+controls.show_undo("data set")
+folder_import.show_progress()
+
+summary = resources.find_summary(state.current_dataset())
+if summary is None:
+    folder_import.show_form()
+    controls.empty_state(
+        "There is no data set yet. Import a folder above, or let the start page generate a first one.",
+        button="Go to the start page",
+        page="start",
+        icon=":material/home:",
+    )
+    st.stop()
+
+dataset = resources.cached_dataset(summary.name, summary.version)
+title = dataset.spec.title or dataset.name
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    st.subheader(plain(title), anchor=False)
+    folder_import.show_switch()
+    with st.popover("More settings", icon=":material/tune:", key=f"explore_more_{dataset.name}"):
+        seed = st.number_input(
+            "Split seed", 0, 9999, value=0, key="explore_split_seed", persist_state="session",
+            help="Which images go to training, validation and test, where the folder does not say. "
+            "Runs can be compared if they share it.",
+        )  # fmt: skip
+        if st.button("Delete this data set", icon=":material/delete:", key="explore_delete"):
+            with show_errors("delete the data set"):
+                restore_key, name = delete_dataset(dataset.name), dataset.name
+
+                def bring_back() -> None:
+                    restore_dataset(restore_key)
+                    resources.forget_dataset()
+                    state.remember("dataset", name)
+
+                resources.forget_dataset()
+                state.remember("dataset", None)
+                controls.offer_undo("data set", title, bring_back)
+                st.rerun()
+if folder_import.is_form_open():
+    folder_import.show_form()
+
+with show_errors("divide the data set"):
+    split = dataset.split(int(seed))
+    counts = class_counts(dataset, split)
+    picture, reading = st.columns([2, 1], gap="large")
+    with picture:
+        figure = class_counts_figure(counts, controls.is_dark())
+        total = count(dataset.num_images, "image")
+        alt = f"Bar chart: images per class in training, validation and test, from {total}"
+        controls.show_figure(figure, alt=alt, key="class_counts", data=counts)
+    with reading:
+        per_class = counts.groupby("class_name", sort=False)["count"].sum()
+        shares = counts.groupby("split")["count"].sum() / max(1, dataset.num_images)
+        st.metric("Images", f"{dataset.num_images:,}")
+        st.markdown(
+            f"{count(len(per_class), 'class', 'classes')} of "
+            + (
+                f"{per_class.min():,}"
+                if per_class.min() == per_class.max()
+                else f"{per_class.min():,} to {per_class.max():,}"
+            )
+            + f" images: {percent(shares.get('train', 0), 0)} for training, {percent(shares.get('val', 0), 0)} for "
+            f"validation, {percent(shares.get('test', 0), 0)} for the test."
+        )
+        if per_class.max() > 3 * per_class.min():
+            st.markdown("The classes differ by more than three times, so training weighs them.")
+        groups = dataset.table["group_id"].replace("", None).dropna()
+        if groups.nunique() < len(groups):
+            st.markdown(f"{count(groups.nunique(), 'group')} (such as patients): none is in two splits.")
+        if dataset.spec.is_medical:
+            st.caption("Medical images: for research and education only.")
+
+    st.subheader("Images", anchor=False)
+    image_grid.show(dataset, split)
+
+num_left_out = len(dataset.left_out)
+tabs = st.tabs(
+    ["Sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"], on_change="rerun", key="explore_tabs"
+)
+if tabs[0].open:
+    with tabs[0], show_errors("show the sizes"):
+        sizes = dataset.table[["width", "height"]]
+        st.markdown(
+            f"The originals are {sizes['width'].min()} to {sizes['width'].max()} px wide and "
+            f"{sizes['height'].min()} to {sizes['height'].max()} px high; all are kept as squares of "
+            f"{dataset.spec.store_side_px} px."
+        )
+        alt = f"Scatter plot: width against height of {count(len(sizes), 'image')}"
+        controls.show_figure(size_figure(sizes, controls.is_dark()), alt=alt, key="image_sizes", data=sizes)
+if tabs[1].open:
+    with tabs[1]:
+        if num_left_out:
+            st.markdown(f"{count(num_left_out, 'file')} of the folder {'is' if num_left_out == 1 else 'are'} not used:")
+            st.dataframe(
+                dataset.left_out, hide_index=True, alt="Files that were left out, with the reason",
+                column_config={"path": "File", "reason": "Why"},
+            )  # fmt: skip
+            controls.download_csv(dataset.left_out, key="left_out_files")
+        else:
+            st.markdown("Every file of the folder is used.")
+if tabs[2].open:
+    with tabs[2]:
+        spec = dataset.spec
+        rows = {
+            "Source": spec.source_url or "not stated", "Licence": spec.licence or "not stated",
+            "About": spec.description or "not stated", "Version": dataset.version[:12],
+        }  # fmt: skip
+        st.table({key: plain(value, 400) for key, value in rows.items()}, border="horizontal", alt="Origin and licence")

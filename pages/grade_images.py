@@ -1,0 +1,198 @@
+"""Grade images: which class does a trained network see in new images, and may it be trusted on them?"""
+
+from collections import Counter
+
+import streamlit as st
+
+from lib.atomic import read_json
+from lib.figures.result_charts import probability_figure
+from lib.grading import report
+from lib.grading.grader import Grader
+from lib.grading.grades import GRADED, MEDICAL_NOTICE, REFUSED, STATUS_WORDS, UNLIKE, Grade, ReportHeader
+from lib.grading.sitting import Sitting
+from pages.common import controls, resources, state
+from pages.common.errors import show_errors
+from pages.common.frame import ensure_frame
+from pages.common.passports import draw_passports, overlay_jpeg
+from pages.common.results import distinct_labels
+from pages.common.text import count, percent, plain, readable
+
+ensure_frame(__file__)
+
+ROWS_PER_PAGE = 8
+
+
+def gradable_runs() -> dict[str, str]:
+    """run_id -> label of the runs that have a classifier: those on the current data set first, newest first."""
+    runs = [run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()]
+    runs.sort(key=lambda run: run.config.get("dataset") != state.current_dataset())
+    labels = distinct_labels(runs)
+    return {run.run_id: _with_accuracy(labels[run.run_id], run.metrics.get("test_accuracy")) for run in runs}
+
+
+def _with_accuracy(label: str, accuracy: float | None) -> str:
+    return label if accuracy is None else f"{label} · {percent(accuracy)}"
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def is_medical(run_id: str) -> bool:
+    """Whether a run was trained on medical images (from its manifest, without torch)."""
+    folder = next(run.folder for run in resources.run_records() if run.run_id == run_id)
+    return bool(read_json(folder / "bundle" / "manifest.json").get("dataset", {}).get("is_medical"))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
+def cached_grader(run_id: str) -> Grader:
+    """The grader of a run; shared by all sessions, it keeps no images."""
+    return Grader.open(run_id)
+
+
+def take_uploads(sitting: Sitting) -> None:
+    """An uploader that hands its files to the sitting and empties itself, so that it always means "add"."""
+    turn = st.session_state.setdefault("grade_turn", 0)
+    uploads = st.file_uploader(
+        "Add images, or a zip of images",
+        accept_multiple_files=True,
+        key=f"grade_upload_{turn}",
+        help="JPEG, PNG, GIF, BMP, WebP, TIFF or HEIC. They stay in this server's memory until you clear them or "
+        "close the browser; nothing is stored.",
+    )
+    if uploads:
+        sitting.add((upload.name, upload.getvalue()) for upload in uploads)
+        st.session_state["grade_turn"] = turn + 1
+        st.rerun()
+
+
+def grade_waiting(sitting: Sitting, run_id: str, grader: Grader) -> None:
+    """Grade what this run has not seen yet; each grade is kept at once, so an interruption loses nothing."""
+    waiting = sitting.waiting(run_id)
+    if not waiting:
+        return
+    bar = st.progress(0.0, text=f"Grading {count(len(waiting), 'image')} …")
+    for done, grade in enumerate(grader.grade(waiting, with_cam=True), start=1):
+        sitting.keep(run_id, grade.name, grade)
+        bar.progress(done / len(waiting), text=f"Graded {done} of {count(len(waiting), 'image')}")
+    bar.empty()
+
+
+def show_summary(grades: list[Grade], header: ReportHeader) -> None:
+    """How many of each, and of which classes."""
+    statuses = Counter(grade.status for grade in grades)
+    classes = Counter(grade.class_name for grade in grades if grade.status == GRADED)
+    by_class = ", ".join(f"{number} {plain(name)}" for name, number in classes.most_common(8))
+    parts = [f"{statuses[status]} {words}" for status, words in STATUS_WORDS.items() if statuses[status]]
+    parts[0] += f" ({by_class})" if statuses[GRADED] else ""
+    st.markdown(f"**{count(len(grades), 'file')}**: {', '.join(parts)}.")
+    st.caption(plain(header.gate_sentence, 400))
+
+
+def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
+    """The passports, page by page, all or of one status."""
+    present = [status for status in (GRADED, UNLIKE, REFUSED) if any(grade.status == status for grade, _ in rows)]
+    if len(present) > 1:
+        chosen = st.segmented_control(
+            "Show", ["all", *present], default="all", required=True, key="grade_status",
+            label_visibility="collapsed", format_func=lambda status: STATUS_WORDS.get(status, "all"),
+        )  # fmt: skip
+        rows = [row for row in rows if chosen in ("all", row[0].status)]
+    num_pages = max(1, -(-len(rows) // ROWS_PER_PAGE))
+    page = min(st.session_state.get("grade_page", 1), num_pages)
+    draw_passports(rows[(page - 1) * ROWS_PER_PAGE : page * ROWS_PER_PAGE])
+    if num_pages > 1:
+        st.pagination(num_pages, key="grade_page")
+
+
+def look_closer(rows: list[tuple[Grade, bytes | None]]) -> None:
+    """One image large: picture, where the network looked, and its probabilities."""
+    pictures = [(grade, jpeg) for grade, jpeg in rows if jpeg is not None]
+    pictures.sort(key=lambda row: row[0].status != GRADED)
+    if not pictures:
+        return
+    st.subheader("Look closer", anchor=False)
+    number = st.selectbox(
+        "Image", range(len(pictures)), format_func=lambda row: readable(pictures[row][0].name), key="grade_image"
+    )
+    grade, jpeg = pictures[number]
+    left, middle, right = st.columns(3)
+    left.image(jpeg, caption="What the network saw", width="stretch", alt=readable(f"The image {grade.name}"))
+    if grade.status != GRADED:
+        middle.markdown(f"No class is given. {plain(grade.reason, 400)}")
+        return
+    if grade.cam is None:
+        middle.markdown("This head passes no gradient to the image, so there is no Grad-CAM map.")
+    else:
+        caption = f"Grad-CAM: yellow speaks most for {plain(grade.class_name)}"
+        alt = readable(f"Grad-CAM map of {grade.name} for {grade.class_name}")
+        middle.image(overlay_jpeg(jpeg, grade.cam), caption=caption, width="stretch", alt=alt)
+    with right:
+        st.metric(plain(grade.class_name), percent(grade.confidence or 0.0), help="The network's own probability.")
+        figure = probability_figure(list(grade.probabilities.values()), list(grade.probabilities), controls.is_dark())
+        words = ", ".join(f"{name} {percent(share)}" for name, share in grade.probabilities.items())
+        controls.show_figure(figure, alt=readable(f"Probabilities: {words}", 400), key="grade_probabilities")
+        if is_medical(run_id):
+            st.caption(MEDICAL_NOTICE)
+
+
+def show_table(sitting: Sitting, run_id: str, header: ReportHeader) -> None:
+    """The table, and everything to take away."""
+    light = [grade for grade, _ in sitting.rows(run_id)]
+    table = report.to_table(light, header)
+    st.subheader("Take it away", anchor=False)
+    with st.container(horizontal=True):
+        for label, suffix, kind, make in (
+            ("Table as CSV", "csv", "text/csv", lambda: report.to_csv(light, header)),
+            ("All values as JSON", "json", "application/json", lambda: report.to_json(light, header)),
+            ("Report with pictures", "html", "text/html", lambda: report.to_html(sitting.grades(run_id), header)),
+        ):
+            st.download_button(
+                label, make, file_name=f"grades_{run_id[:8]}.{suffix}", mime=kind, key=f"grade_{suffix}",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+        if st.button("Clear all", icon=":material/delete_sweep:", type="tertiary", key="grade_clear"):
+            st.session_state["grade_sitting"] = Sitting()
+            st.rerun()
+    shares = [column for column in table.columns if column == "confidence" or column.startswith("probability of ")]
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(readable(name), format="percent") for name in shares},
+        alt="One row a file: status, class, probabilities, distance to the training images, reason",
+    )
+
+
+controls.page_header(
+    "Grade images", "Which class does a trained network see in new images, and may it be trusted on them?"
+)
+labels = gradable_runs()
+if not labels:
+    controls.empty_state(
+        "No training has finished yet. Train a model (a linear probe takes seconds), then grade new images with it.",
+        button="Train a model", page="train_model", icon=":material/model_training:",
+    )  # fmt: skip
+    st.stop()
+
+sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
+left, right = st.columns(2, gap="medium")
+with left:
+    run_id = controls.choose_run(labels, key="grade_run", label="Graded by")
+    if is_medical(run_id):
+        st.warning(MEDICAL_NOTICE, icon=":material/medical_information:")
+with right:
+    take_uploads(sitting)
+
+if not len(sitting):
+    controls.empty_state(
+        "Add images above. Each passes three gates: **readable**, **like the training images**, **graded**. "
+        "An image unlike the training images gets no class.",
+        icon=":material/add_photo_alternate:",
+    )
+    st.stop()
+
+with show_errors("grade the images"):
+    grader = cached_grader(run_id)
+    grade_waiting(sitting, run_id, grader)
+    rows = sitting.rows(run_id)
+    show_summary([grade for grade, _ in rows], grader.header)
+    show_passports(rows)
+    look_closer(rows)
+    show_table(sitting, run_id, grader.header)

@@ -1,0 +1,181 @@
+"""What does a network see in one image, stage by stage, and which places speak for a class?"""
+
+from pages.common.frame import ensure_frame
+
+ensure_frame(__file__)
+
+import dataclasses  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+import streamlit as st  # noqa: E402
+
+from pages.common import controls, state  # noqa: E402
+from pages.common.errors import show_errors  # noqa: E402
+from pages.common.image_choice import ChosenImage, choose_image  # noqa: E402
+from pages.common.inside_networks import InsideNetwork, choose_network  # noqa: E402
+from pages.common.inside_pictures import (  # noqa: E402
+    cached_channels,
+    cached_explanation,
+    cached_filters,
+    cached_strip,
+    close_up,
+    sheet_bytes,
+)
+from pages.common.text import plain, readable  # noqa: E402
+from pages.common.tiles import draw_bars, draw_tiles  # noqa: E402
+
+if TYPE_CHECKING:
+    from lib.explain.explanation import Explanation
+
+CAM, ACTIVATION = "Grad-CAM", "Mean activation"
+PREDICTED = -1
+
+
+def main() -> None:
+    controls.page_header(
+        "Look inside", "What does the network see in one image, from generic edges to the parts of a class?"
+    )
+    first, second, third, fourth = st.columns([3, 2, 2.2, 2.8], vertical_alignment="top")
+    with first:
+        network = choose_network()
+    with second:
+        image = choose_image(key="inside", crop_policy=network.crop_policy, picker=third)
+    with fourth:
+        target = _choose_target(network)
+    _say_what_it_is(network)
+    if image is None:
+        controls.empty_state("Choose an image: upload one above, or take one of the samples or of the data set.")
+        return
+    explanation = cached_explanation(network, image, target)
+    kind = _draw_strip(network, image, explanation)
+    st.divider()
+    picture, reading = st.columns([2, 1], gap="large")
+    with picture, show_errors("show the stage"):
+        stage = _draw_close_up(network, explanation, kind)
+    with reading:
+        _draw_reading(network, image, explanation)
+    st.divider()
+    with show_errors("show the detail"):
+        _draw_detail(network, image, stage)
+
+
+def _choose_target(network: InsideNetwork) -> int | None:
+    """The class to explain; kept in the view as its number, since two ImageNet names occur twice."""
+    wanted = state.current("class") or ""
+    is_known = wanted.isdigit() and int(wanted) < len(network.class_names)
+    st.session_state["inside_class"] = int(wanted) if is_known else PREDICTED
+    if wanted and not is_known:
+        state.remember("class", None)  # it belonged to another network
+
+    def keep() -> None:
+        chosen = st.session_state["inside_class"]
+        state.remember("class", None if chosen == PREDICTED else str(chosen))
+
+    chosen = st.selectbox(
+        "Explain the class",
+        [PREDICTED, *range(len(network.class_names))],
+        format_func=lambda k: "Whichever is predicted" if k == PREDICTED else readable(network.class_names[k]),
+        key="inside_class",
+        on_change=keep,
+        help="Grad-CAM shows which places speak for this class. Type to search.",
+    )
+    return None if chosen == PREDICTED else int(chosen)
+
+
+def _say_what_it_is(network: InsideNetwork) -> None:
+    if network.is_random:
+        st.warning(
+            f"These features are random: {network.spec.title} has learned nothing and its class names mean nothing. "
+            f"Download ImageNet weights once with `python -m lib weights download {network.spec.name}` "
+            f"({network.spec.weights_mib:.0f} MiB), then reload.",
+            icon=":material/casino:",
+        )
+    if network.is_medical:
+        st.info("Research and education only: not a medical device, not for diagnosis.", icon=":material/info:")
+
+
+def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explanation") -> str:
+    """The hero: input, stem, ..., last stage. Returns which kind of map is shown."""
+    offered = [CAM, ACTIVATION] if explanation.cams else [ACTIVATION]
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        kind = st.segmented_control(
+            "Maps, from the first stage to the last",
+            offered,
+            default=offered[0],
+            required=True,
+            key=f"inside_maps_{len(offered)}",
+            help="Grad-CAM: which places speak for the class. Mean activation: where a stage responds at all.",
+        )
+    kind = str(kind or offered[0])
+    sheet = cached_strip(network, image, explanation, kind == CAM)
+    with right:
+        st.download_button(
+            "Strip as PNG",
+            lambda: sheet_bytes(network, explanation, kind == CAM),
+            file_name=f"look_inside_{network.spec.name}_{'cam' if kind == CAM else 'activation'}.png",
+            mime="image/png",
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+        )
+    if explanation.notice:
+        st.info(plain(explanation.notice, 400), icon=":material/info:")
+    # The stage that is looked at below, outlined so that the eye finds it again.
+    spoken_of = state.current_stage() or network.spec.cam_stage
+    tiles = [dataclasses.replace(tile, is_marked=tile.title == spoken_of) for tile in sheet.tiles]
+    draw_tiles(tiles, columns=sheet.columns)
+    st.caption(
+        f"{plain(network.title)}. {plain(sheet.note, 400)} A coarse map cannot show a detail smaller than a cell."
+    )
+    return kind
+
+
+def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str) -> str:
+    stage = controls.choose_stage(network.spec.name, key="inside_stage")
+    if stage not in explanation.activations:
+        last = list(explanation.activations)[-1]
+        st.warning(f"This run's network ends at {plain(last)}; showing that stage.")
+        stage = last
+    shown = close_up(network, explanation, stage, kind == CAM)
+    draw_tiles(shown.tiles, columns=2)
+    st.caption(plain(shown.note, 500))
+    return stage
+
+
+def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Explanation") -> None:
+    from lib.explain.explanation import describe_probability
+
+    st.markdown("**The network's answer**")
+    draw_bars([(name, value, describe_probability(value)) for name, value in explanation.top_classes(5)])
+    lines = [f"Image: {plain(image.name)}."]
+    if image.true_class:
+        lines.append(f"Its label in the data set: {plain(image.true_class)}.")
+    lines += [f"Note: {plain(notice)}." for notice in image.notices]
+    if not explanation.is_predicted:
+        score = describe_probability(explanation.score)
+        lines.append(f"The maps explain another class: {plain(explanation.target_name)}, probability {score}.")
+    st.markdown(" ".join(lines))
+    st.caption(
+        "A map shows what the answer leaned on, not that the answer is right, and not an outline of the object. "
+        "This page's address is a link to this view" + (", apart from the upload." if not image.is_linkable else ".")
+    )
+    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+        target = f" --target {explanation.target}" if not explanation.is_predicted else ""
+        st.code(
+            f"python -m lib explain {image.quoted_path} {network.command}{target} --out strip.png",
+            language="bash",
+            wrap_lines=True,
+        )
+
+
+def _draw_detail(network: InsideNetwork, image: ChosenImage, stage: str) -> None:
+    kinds = ["Channels of the stage", "First-layer filters"]
+    chosen = st.segmented_control("One click deeper", kinds, default=kinds[0], required=True, key="inside_detail")
+    shown = cached_filters(network) if chosen == kinds[1] else cached_channels(network, image, stage)
+    draw_tiles(shown.tiles, columns=shown.columns, least_px=56)
+    st.caption(plain(shown.note, 500))
+
+
+with show_errors("look inside the network"):
+    main()

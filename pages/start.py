@@ -1,0 +1,66 @@
+"""Start: what this is, three ways in, and the first data set on a fresh machine."""
+
+import streamlit as st
+
+from lib.settings import DEFAULT_DATASET
+from pages.common import controls, first_dataset, resources, state
+from pages.common.errors import show_errors
+from pages.common.frame import ensure_frame
+from pages.common.text import count, percent, plain
+
+ensure_frame(__file__)
+
+controls.page_header(
+    "See, train, compare, use",
+    "Watch what a pretrained network has learned, adapt it to your images, see how sure the result is, and grade "
+    "new images with the winner.",
+)
+
+first_dataset.show()
+
+DOORS = (
+    ("See", ":material/layers:", "look_inside", "Look inside a network",
+     "From edges to objects: the filters, the activation maps and the evidence of every stage, on a real image."),
+    ("Train and compare", ":material/model_training:", "train_model", "Train a model",
+     "From frozen features to training from scratch: start one, watch it live, and compare with intervals."),
+    ("Bring your images", ":material/folder_open:", "explore_data", "Import a folder",
+     "One folder for each class is enough. Nothing leaves this machine."),
+)  # fmt: skip
+for column, (title, icon, page, action, text) in zip(st.columns(3), DOORS, strict=True):
+    with column.container(border=True, height="stretch"):
+        st.subheader(f"{icon} {title}", anchor=False)
+        st.markdown(text)
+        if st.button(action, key=f"start_{page}", type="primary" if page == "look_inside" else "secondary"):
+            if page == "explore_data":
+                st.session_state["explore_import_is_open"] = True
+            controls.go_to(page)
+
+with show_errors("show the data sets and runs"):
+    summary = resources.find_summary(state.current_dataset())
+    left, right = st.columns(2)
+    with left:
+        st.subheader("On the table", anchor=False)
+        if summary is None:
+            st.markdown("No data set yet.")
+        else:
+            generated = " It is generated, not photographed." if summary.name == DEFAULT_DATASET else ""
+            st.markdown(
+                f"**{plain(summary.title or summary.name)}**: {count(summary.num_images, 'image')} in "
+                f"{count(summary.num_classes, 'class', 'classes')}.{generated}"
+            )
+            controls.link_to("explore_data", "See what is in it", icon=":material/grid_view:")
+    with right:
+        st.subheader("Best result on it", anchor=False)
+        best = resources.best_result(summary.name) if summary else None
+        if best is None:
+            st.markdown("Nothing has been trained on it yet. A linear probe takes seconds.")
+            controls.link_to("train_model", "Train the first one", icon=":material/model_training:")
+        else:
+            st.markdown(
+                f"**{plain(best.label)}**: test accuracy {percent(best.test_accuracy)} "
+                f"({percent(best.low)} to {percent(best.high)})."
+            )
+            controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=best.run_id)
+            controls.link_to("compare_runs", "Compare all runs", icon=":material/leaderboard:")
+if summary is not None and summary.is_medical:
+    st.caption("Medical images here are for research and education only, not for diagnosis.")

@@ -1,0 +1,140 @@
+"""Train model: choose how much of the network learns, start it, and watch it learn."""
+
+import threading
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.common.frame import ensure_frame
+
+ensure_frame(__file__)
+
+from lib import jobs  # noqa: E402
+from lib.errors import UserError  # noqa: E402
+from lib.models.backbones import BACKBONES  # noqa: E402
+from lib.models.freezing import stage_plan  # noqa: E402
+from lib.models.weights import download_weights  # noqa: E402
+from lib.tracking import store  # noqa: E402
+from lib.training.config import TrainConfig  # noqa: E402
+from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
+from pages.common import background, controls, resources, state, train_settings  # noqa: E402
+from pages.common.errors import show_errors  # noqa: E402
+from pages.common.text import count, plain_message  # noqa: E402
+from pages.common.train_panel import draw_live_panel  # noqa: E402
+from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
+
+
+def draw_controls(dataset: str, backbone: str, strategy: StrategySpec) -> tuple[TrainConfig | None, DeltaGenerator]:
+    """The row of settings that matter; returns the training they describe, and the place right of the button."""
+    is_at_hand = resources.weights_at_hand().get(backbone, False)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="train_controls"):
+        weights = train_settings.draw_weights(backbone, strategy, is_at_hand=is_at_hand)
+        values = {
+            "epochs": train_settings.draw_number(train_settings.EPOCHS, strategy, width=110),
+            "seed": train_settings.draw_number(train_settings.SEED, strategy, width=90),
+        }
+        with st.popover("More settings", icon=":material/tune:", width="content"):
+            values |= train_settings.draw_more(backbone, strategy)
+        given = {name: value for name, value in values.items() if value is not None}
+        config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
+        is_off = config is None
+        st.button("Start training", type="primary", key="train_start", disabled=is_off, on_click=_ask, args=(config,))
+        beside = st.empty()
+    if problem:
+        st.error(problem, icon=":material/error:")
+    if weights == "random" and strategy.uses_pretrained:
+        _explain_random(backbone, is_at_hand=is_at_hand)
+    return config, beside
+
+
+def _config(**values: Any) -> tuple[TrainConfig | None, str]:
+    """The training that the form describes, or the sentence that says which value is not possible."""
+    try:
+        return TrainConfig(**values), ""
+    except UserError as error:
+        return None, plain_message(error)
+
+
+def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
+    spec = BACKBONES.get(backbone)
+    if is_at_hand:
+        st.info("Random weights have learned nothing: this is a control, not transfer.", icon=":material/casino:")
+        return
+    st.warning(
+        f"The ImageNet weights of {spec.title} are not on this machine, so training starts from random weights: "
+        "nothing is transferred, and results stay far below what the network can do.",
+        icon=":material/casino:",
+    )
+    task = f"weights_{backbone}"
+    background.watch(task)
+    background.show_outcome(task, f"The weights of {spec.title} are on this machine now.")
+    if background.find(task) is None:
+        label = f"Download the weights ({spec.weights_mib:.0f} MiB)"
+        st.button(label, icon=":material/download:", key="train_download", on_click=_download, args=(task, backbone))
+
+
+def _download(task: str, backbone: str) -> None:
+    title = f"Downloading the weights of {BACKBONES.get(backbone).title}"
+    background.start(task, title, lambda progress: download_weights(backbone, progress))
+
+
+def stage_plans(backbone: str) -> dict[str, StagePlan]:
+    """What each strategy freezes and trains."""
+    unfreeze_from = train_settings.chosen_unfreeze_from(backbone)
+    return {strategy.name: stage_plan(backbone, strategy.trains_backbone, unfreeze_from) for strategy in STRATEGIES}
+
+
+def offer_command(config: TrainConfig) -> None:
+    """The same training for the command line and for Python."""
+    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+        st.caption("The same training on the command line")
+        st.code(config.to_command(), language="bash", wrap_lines=True)
+        st.caption("and in Python")
+        st.code(config.to_python(), language="python", wrap_lines=True)
+
+
+def _ask(config: TrainConfig) -> None:
+    st.session_state.setdefault("train_pending", []).append(config)
+
+
+def start_pending(beside: DeltaGenerator) -> None:
+    """Queue the trainings that were asked for; the page is drawn by now, so that nothing greys out meanwhile."""
+    pending = st.session_state.get("train_pending", [])
+    while pending:
+        config = pending.pop(0)
+        with beside, st.spinner("Starting …"):
+            waiting = jobs.active_runs()
+            run_id = jobs.start(config)
+        if any(run.run_id == state.current_run() for run in waiting):
+            # A training at work is being watched: stay with it, the new one shows in the queue.
+            st.toast(f"Queued behind {count(len(waiting), 'training')}.", icon=":material/schedule:")
+        else:
+            state.remember("run", run_id)
+
+
+@st.cache_resource
+def warm_up() -> None:
+    """Import MLflow and open its database in the background, once a server: seconds that the first start would take."""
+    threading.Thread(target=store.client, name="warm-up", daemon=True).start()
+
+
+controls.page_header("Train model", "How much of a pretrained network should learn the new images? Try it and watch.")
+dataset_name = state.current_dataset()
+if dataset_name is None:
+    controls.empty_state("There is no data set yet.", button="Go to start", page="start")
+    st.stop()
+chosen_strategy = current_strategy()
+with show_errors("show the settings"):
+    chosen_config, beside_start = draw_controls(dataset_name, state.current_backbone(), chosen_strategy)
+notices = st.container()
+plan_column, live_column = st.columns([5, 6], gap="medium")
+with plan_column, show_errors("show the strategies"):
+    strategy_cards(stage_plans(state.current_backbone()), chosen_strategy)
+    if chosen_config is not None:
+        offer_command(chosen_config)
+with notices, show_errors("start the training"):
+    start_pending(beside_start)
+with live_column, show_errors("show the training"):
+    draw_live_panel()
+warm_up()

@@ -1,0 +1,65 @@
+"""Compare runs: the table, what follows the selection, deletion with undo."""
+
+from lib.tracking import list_runs
+from tests.pages.scene import link, make_dataset, make_run, open_page, words
+
+
+def test_no_runs_lead_to_training():
+    make_dataset()
+    at = open_page("compare_runs")
+    assert "Nothing has been trained on tiny yet" in words(at)
+    assert any(button.label == "Train a model" for button in at.button)
+
+
+def test_table_intervals_and_a_paired_sentence():
+    make_dataset()
+    make_run("linear_probe", num_wrong=0)
+    make_run("from_scratch", num_wrong=3, epochs=3)
+    at = open_page("compare_runs")
+    table = at.dataframe[0].value
+    assert table["strategy_title"].tolist() == ["From scratch", "Linear probe"]
+    assert table["test_accuracy"].tolist() == [0.25, 1.0]
+    # Wilson at 4 of 4: 4 / (4 + 1.96^2) = 0.510
+    assert table["test_accuracy_interval"].tolist()[1] == "0.510 to 1.000"
+    assert "Linear probe" in words(at)
+    assert "n = 4" in words(at).replace("\\", "")
+    assert not at.error
+    assert len(link(at, "runs").split(",")) == 2
+
+
+def test_a_link_chooses_the_runs_also_of_another_data_set():
+    make_dataset()
+    first, second = make_run("linear_probe"), make_run("nearest_neighbors")
+    at = open_page("compare_runs", runs=first)
+    assert "1 run selected" in words(at)
+    assert link(at, "runs") == first
+    assert second not in link(at, "runs")
+
+
+def test_matrices_and_reports_side_by_side():
+    make_dataset()
+    runs = [make_run("linear_probe"), make_run("from_scratch", num_wrong=3)]
+    at = open_page("compare_runs", runs=",".join(runs))
+    at.session_state["compare_tabs"] = "Confusion matrices and classes"
+    at.run()
+    assert len(at.get("plotly_chart")) == 3  # intervals and two matrices
+    reports = [frame.value for frame in at.dataframe[1:]]
+    assert [report["count"].sum() for report in reports] == [4, 4]
+
+
+def test_stopped_runs_show_their_reason():
+    make_dataset()
+    make_run("full_finetuning", epochs=2, state="stopped")
+    at = open_page("compare_runs")
+    assert at.dataframe[0].value["state"].tolist() == ["stopped: out of patience"]
+
+
+def test_deletion_can_be_undone():
+    make_dataset()
+    run = make_run("linear_probe")
+    at = open_page("compare_runs", runs=run)
+    at.button(key="compare_delete").click().run()
+    assert list_runs() == []
+    assert "Deleted" in words(at)
+    at.button(key="undo_runs_button").click().run()
+    assert [record.run_id for record in list_runs()] == [run]

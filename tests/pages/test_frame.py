@@ -1,0 +1,99 @@
+"""The frame: every page has it, the view is in the link, and errors are sentences."""
+
+import subprocess
+import sys
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.common.page_table import PAGES
+from tests.pages.scene import ROOT, link, make_dataset, open_page, words
+
+OWN_PAGES = ("start", "explore_data", "compare_runs")
+
+
+@pytest.mark.parametrize("through_app", [True, False])
+@pytest.mark.parametrize("name", OWN_PAGES)
+def test_each_page_has_the_frame(name, through_app):
+    make_dataset()
+    at = open_page(name, through_app=through_app)
+    assert len(at.title) == 1
+    assert [box.label for box in at.sidebar.selectbox] == ["Data set", "Backbone"]
+    assert not at.error
+
+
+def test_the_table_of_pages_matches_the_files():
+    files = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"__init__"}
+    assert {page.name for page in PAGES} == files
+
+
+def test_every_page_asks_for_the_frame_first():
+    for page in PAGES:
+        assert "ensure_frame(__file__)" in page.file.read_text("utf-8"), page.name
+
+
+def test_the_view_is_kept_from_page_to_page_and_in_the_link():
+    make_dataset()
+    at = open_page("start", backbone="resnet18", dataset="tiny")
+    at.switch_page("pages/compare_runs.py").run()
+    assert link(at, "backbone") == "resnet18"
+    assert link(at, "dataset") == "tiny"
+    assert at.sidebar.selectbox[1].value == "resnet18"
+
+
+def test_choosing_in_the_sidebar_changes_the_link():
+    make_dataset()
+    at = open_page("explore_data")
+    at.sidebar.selectbox[1].select("vgg16").run()
+    assert link(at, "backbone") == "vgg16"
+
+
+def test_a_link_to_what_is_not_there_says_so_literally():
+    make_dataset()
+    at = open_page("explore_data", through_app=False, dataset="<b>$x$</b>", backbone="alexnet")
+    warnings = [warning.value for warning in at.sidebar.warning]
+    assert len(warnings) == 2
+    assert r"\<b\>\$x\$" in warnings[0]
+    assert "alexnet" in warnings[1]
+    assert at.sidebar.selectbox[0].value == "tiny"
+
+
+def test_missing_weights_are_named_with_the_command():
+    make_dataset()
+    assert "python -m lib weights download mobilenet_v2" in words(open_page("explore_data"))
+
+
+def test_a_page_that_fails_shows_a_sentence_and_no_traceback():
+    def script():
+        from pages.common.errors import show_errors
+
+        with show_errors("draw the picture"):
+            raise RuntimeError("secret detail")
+
+    at = AppTest.from_function(script).run()
+    assert not at.exception
+    assert "Could not draw the picture" in at.error[0].value
+    assert "secret" not in at.error[0].value
+
+
+def test_a_user_error_is_shown_as_it_is():
+    def script():
+        from lib.errors import UserError
+        from pages.common.errors import show_errors
+
+        with show_errors():
+            raise UserError("There is no class <i>x</i>; choose another.")
+
+    at = AppTest.from_function(script).run()
+    assert at.error[0].value == r"There is no class \<i\>x\<\/i\>\; choose another\."
+
+
+def test_explore_and_compare_never_import_torch():
+    make_dataset()
+    code = (
+        "import sys; from tests.pages.scene import open_page; "
+        "[open_page(name) for name in ('start', 'explore_data', 'compare_runs')]; "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr[-2000:]

@@ -1,0 +1,158 @@
+"""The page "Grade images" with a tiny trained run: three gates, what is kept, what is said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from lib.grading import grader as grader_module
+from lib.grading.grades import MEDICAL_NOTICE
+from lib.models.bundles import save_bundle
+from lib.models.gate import GATE_FILE, save_gate
+from lib.tracking import create_run
+from tests.grading.squares import encode, png, train_on_squares
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "pages/grade_images.py"
+NOISE = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A home with three runs, made once: a new MLflow database takes seconds."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERSCOPE_HOME", str(home))
+        trained = train_on_squares()
+        made = {kind: make_run(trained, is_medical=kind == "medical") for kind in ("damaged", "medical", "plain")}
+    (home / "runs" / made["damaged"] / "bundle" / "network.safetensors").write_bytes(b"broken")
+    return home, made
+
+
+def make_run(trained, *, is_medical):
+    classifier, manifest, gate = trained
+    config = {"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}
+    run = create_run(config, name="<b>Squares</b>")
+    about = manifest | {"dataset": manifest["dataset"] | {"is_medical": is_medical}}
+    save_bundle(run.folder / "bundle", classifier, about, base_digest="")
+    save_gate(run.folder / "bundle" / GATE_FILE, gate)
+    run.set_state("finished")
+    return run.run_id
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def run_ids(runs, home, monkeypatch):
+    """The ids of the runs "plain" (the newest), "medical" and "damaged", in a home that has them."""
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(runs[0]))
+    return runs[1]
+
+
+def open_page(*, through_app=False, **view):
+    at = AppTest.from_file(str(ROOT / ("app.py" if through_app else PAGE)), default_timeout=60)
+    for key, value in {"backbone": "mobilenet_v3_small", **view}.items():
+        at.query_params[key] = value
+    at.run()
+    if through_app:
+        at.switch_page(PAGE).run()
+    return checked(at)
+
+
+def checked(at):
+    assert not at.exception
+    assert not at.error, at.error[0].value
+    return at
+
+
+def upload(at, *files):
+    at.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
+    return checked(at)
+
+
+def passports(at):
+    return next(str(element.proto.body) for element in at.get("html") if "passport" in str(element.proto.body))
+
+
+def words(at):
+    return " ".join(element.value for element in (*at.markdown, *at.caption, *at.warning)).replace("\\", "")
+
+
+@pytest.mark.parametrize("through_app", [True, False])
+def test_without_a_run_the_page_says_what_to_do(through_app):
+    at = open_page(through_app=through_app)
+    assert at.title[0].value == "Grade images"
+    assert "No training has finished yet" in words(at)
+    assert any(button.label == "Train a model" for button in at.button)
+
+
+def test_three_kinds_of_files_pass_three_gates(run_ids):
+    at = upload(
+        open_page(through_app=True, run=run_ids["plain"]),
+        ("red.png", png("red", 1)),
+        ("noise.png", NOISE),
+        ("<i>x.txt", b"text"),
+    )
+    assert at.query_params["run"] == run_ids["plain"]
+    assert "3 files**: 1 graded (1 red), 1 unlike the training images, 1 refused." in words(at)
+    shown = passports(at)
+    assert shown.count("class='passport'") == 3
+    for text in ("✓ Readable", "✓ Graded: red", "✕ Unlike the training images", "✕ Not readable", "– Not graded"):
+        assert text in shown
+    assert "&lt;i&gt;x.txt" in shown
+    assert "<i>x" not in shown
+    assert shown.count("<img ") == 3  # two squares, and where the graded one speaks for its class
+    assert "Where red.png speaks for red" in shown
+    assert at.dataframe[0].value["status"].tolist() == ["graded", "unlike", "refused"]
+    assert MEDICAL_NOTICE not in words(at)
+
+
+def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, monkeypatch):
+    computed = []
+    grade_images = grader_module.Grader._grade_images
+
+    def counted(self, images, *, with_cam):
+        computed.append(len(images))
+        return grade_images(self, images, with_cam=with_cam)
+
+    monkeypatch.setattr(grader_module.Grader, "_grade_images", counted)
+    at = upload(open_page(through_app=True), *((f"{row}.png", png("red", row)) for row in range(4)))
+    upload(at, ("new.png", png("blue", 9)))
+    at.switch_page("pages/start.py").run()
+    at.switch_page(PAGE).run()
+    assert computed == [4, 1]
+    assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
+    at.button(key="grade_clear").click().run()
+    assert "Add images above" in words(checked(at))
+
+
+def test_many_images_come_page_by_page_and_by_status(run_ids):
+    at = upload(open_page(), *((f"{row}.png", png("red", row)) for row in range(9)), ("bad.png", b"bad"))
+    assert passports(at).count("class='passport'") == 8
+    at.segmented_control(key="grade_status").set_value("refused").run()
+    assert passports(checked(at)).count("class='passport'") == 1
+
+
+def test_a_medical_run_says_so_before_and_after(run_ids):
+    at = open_page(run=run_ids["medical"])
+    assert MEDICAL_NOTICE in words(at)
+    upload(at, ("red.png", png("red", 1)))
+    assert words(at).count(MEDICAL_NOTICE) == 2
+
+
+def test_the_run_of_the_link_is_chosen(run_ids):
+    assert open_page().selectbox(key="grade_run").value == run_ids["plain"]
+    at = open_page(run=run_ids["damaged"][:10])
+    assert at.selectbox(key="grade_run").value == run_ids["damaged"]
+
+
+def test_a_damaged_bundle_is_one_sentence(run_ids):
+    at = open_page(run=run_ids["damaged"])
+    at.file_uploader[0].set_value([("red.png", png("red", 1), "image/png")]).run()
+    assert not at.exception
+    assert "damaged" in at.error[0].value

@@ -1,0 +1,169 @@
+"""The page "Look inside" on a tiny data set, with random weights: there are no others in a test."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from lib.data.library import import_folder
+from lib.models.bundles import save_bundle
+from lib.models.classifier import build_classifier
+from lib.models.stages import build_backbone
+from lib.tracking import create_run
+from lib.training.config import TrainConfig
+from tests.run_store import make_run_store
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "pages/look_inside.py"
+BACKBONE = "mobilenet_v3_small"  # the quickest of the table
+STAGES = 7
+
+
+@pytest.fixture(autouse=True)
+def _fresh_listings() -> None:
+    st.cache_data.clear()  # the list of data sets is kept for seconds, and every test has its own library
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    generator = np.random.default_rng(0)
+    for name in ("<b>red</b>", "blue"):
+        folder = tmp_path / "tiny" / name.replace("/", "")
+        folder.mkdir(parents=True)
+        for index in range(6):
+            pixels = generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    return import_folder(tmp_path / "tiny", name="tiny").name
+
+
+def open_page(*, through_app: bool = True, **view: str) -> AppTest:
+    at = AppTest.from_file(str(ROOT / ("app.py" if through_app else PAGE)), default_timeout=60)
+    for key, value in {"backbone": BACKBONE, **view}.items():
+        at.query_params[key] = value
+    at.run()
+    if through_app:
+        at.switch_page(PAGE).run()
+    assert not at.exception
+    assert not at.error, at.error[0].value
+    return at
+
+
+def pictures(at: AppTest) -> str:
+    return " ".join(str(element.proto.body) for element in at.get("html"))
+
+
+@pytest.mark.parametrize("through_app", [True, False])
+def test_strip_through_all_stages(dataset: str, *, through_app: bool) -> None:
+    at = open_page(through_app=through_app, dataset=dataset)
+    shown = pictures(at)
+    assert at.title[0].value == "Look inside"
+    assert shown.count("<img ") >= 1 + STAGES
+    assert "112 × 112 cells" in shown
+    assert "7 × 7 cells" in shown
+    assert "Grad-CAM at stem of MobileNetV3-small with random weights" in shown  # the alternative text
+    assert any("features are random" in warning.value for warning in at.warning)
+    assert at.query_params["image"] == dataset_image(dataset, 0)
+
+
+def dataset_image(name: str, row: int) -> str:
+    from lib.data.library import open_dataset
+
+    return str(open_dataset(name).table["image_id"].iloc[row])
+
+
+def test_a_view_is_a_link(dataset: str) -> None:
+    wanted = dataset_image(dataset, 4)
+    at = open_page(dataset=dataset, image=wanted, stage="block2", **{"class": "281"})
+    assert at.number_input(key="inside_row").value == 5
+    assert at.selectbox(key="inside_stage").value == "block2"
+    assert at.selectbox(key="inside_class").value == 281
+    assert any('Class "tabby" (chosen' in caption.value.replace("\\", "") for caption in at.caption)
+
+
+def test_choices_go_into_the_link(dataset: str) -> None:
+    at = open_page(dataset=dataset)
+    at.number_input(key="inside_row").set_value(3).run()
+    at.selectbox(key="inside_class").set_value(0).run()
+    assert not at.exception
+    assert at.query_params["image"] == dataset_image(dataset, 2)
+    assert at.query_params["class"] == "0"
+    at.selectbox(key="inside_class").set_value(-1).run()
+    assert "class" not in at.query_params
+
+
+def test_a_bad_link_falls_back(dataset: str) -> None:
+    at = open_page(dataset=dataset, image="0123456789abcdef", stage="conv9", run="abc", **{"class": "5000"})
+    warnings = " ".join(warning.value for warning in at.warning)
+    assert "no image 0123456789abcdef" in warnings
+    assert "no finished run abc" in warnings
+    assert "class" not in at.query_params
+    assert pictures(at).count("<img ") >= 1 + STAGES
+
+
+def test_samples_need_no_data_set() -> None:
+    at = open_page()
+    assert pictures(at).count("<img ") >= 1 + STAGES
+    assert at.query_params["image"].startswith("sample:")
+
+
+def test_mean_activation_and_filters(dataset: str) -> None:
+    at = open_page(dataset=dataset)
+    assert "Channel " in pictures(at)
+    at.session_state["inside_maps_2"] = "Mean activation"
+    at.session_state["inside_detail"] = "First-layer filters"
+    at.run()
+    shown = pictures(at)
+    assert not at.exception
+    assert "Mean activation at stem" in shown
+    assert "First-layer filter 0, 3 × 3" in shown
+    assert "Channel " not in shown
+
+
+def make_run(head: str, strategy: str, *, is_medical: bool = False) -> str:
+    """A finished run with a random backbone."""
+    make_run_store()
+    backbone = build_backbone(BACKBONE, weights="random", feature_only=True)
+    classifier = build_classifier(backbone, head=head, num_classes=2)
+    if head == "nearest_neighbors":
+        classifier.head.fit(torch.randn(4, backbone.spec.feature_dim), torch.tensor([0, 0, 1, 1]))
+    config = TrainConfig(dataset="tiny", backbone=BACKBONE, strategy=strategy, weights="random")
+    run = create_run(config.to_dict(), name=f"A {strategy}")
+    run.set_state("finished")
+    spec = backbone.spec
+    preprocessing = {"input_size_px": 64, "mean": list(spec.mean), "std": list(spec.std), "crop_policy": "retina_box"}
+    manifest = {
+        "classes": ["<b>No DR</b>", "Mild"], "preprocessing": preprocessing, "strategy": strategy,
+        "dataset": {"name": "tiny", "is_medical": is_medical},
+    }  # fmt: skip
+    save_bundle(run.folder / "bundle", classifier, manifest, base_digest="none")
+    return run.run_id
+
+
+def test_a_finished_run_with_its_classes(dataset: str) -> None:
+    run_id = make_run("linear", "from_scratch", is_medical=True)
+    at = open_page(dataset=dataset, run=run_id[:8])
+    assert at.query_params["run"] == run_id
+    assert at.selectbox(key="inside_class").options == ["Whichever is predicted", "<b>No DR</b>", "Mild"]
+    assert any("Research and education only" in info.value for info in at.info)
+    assert not any("random" in warning.value for warning in at.warning)  # trained from scratch: learned
+    assert "Grad-CAM at stem of A from_scratch" in pictures(at)
+    assert "<b>No DR" not in pictures(at)
+    assert "&lt;b&gt;No DR" in pictures(at)
+
+
+def test_nearest_neighbors_show_activations_and_say_why(dataset: str) -> None:
+    at = open_page(dataset=dataset, run=make_run("nearest_neighbors", "nearest_neighbors"))
+    assert any("no useful gradient" in info.value for info in at.info)
+    assert any("features are random" in warning.value for warning in at.warning)
+    assert "Mean activation at stem" in pictures(at)
+    assert "Grad-CAM at" not in pictures(at)
+
+
+def test_names_are_shown_literally(dataset: str) -> None:
+    at = open_page(dataset=dataset)
+    texts = " ".join(element.value for element in at.markdown)
+    assert "<b>" not in texts.replace("\\<b", "")

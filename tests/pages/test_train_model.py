@@ -1,0 +1,237 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lib import jobs, tracking
+from lib.errors import UserError
+from lib.jobs import tickets
+from lib.models.freezing import stage_plan
+from lib.tracking import RunState
+from lib.training.config import TrainConfig
+from lib.training.strategies import STRATEGIES
+from pages.common import train_live, train_plan, train_settings
+from tests.pages.scene import link, make_dataset, open_page, words
+from tests.run_store import make_run_store
+
+
+@pytest.fixture(autouse=True)
+def _library(home):
+    make_dataset()
+    make_run_store()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Configs that were started; no worker process begins, the run is written as it would be."""
+    configs = []
+
+    def start(config):
+        configs.append(config)
+        return jobs.prepare(config).run_id
+
+    monkeypatch.setattr(jobs, "start", start)
+    return configs
+
+
+def open_train(**view: str) -> AppTest:
+    return open_page("train_model", **view)
+
+
+def assert_calm(at: AppTest) -> None:
+    assert not at.exception
+    assert not [error.value for error in at.error]
+
+
+def choose(at: AppTest, strategy: str) -> AppTest:
+    return at.button(key=f"train_strategy_{strategy}").click().run()
+
+
+@pytest.mark.parametrize("through_app", [True, False])
+def test_page_offers_every_strategy(through_app):
+    at = open_page("train_model", through_app=through_app)
+    assert_calm(at)
+    labels = [button.label for button in at.button]
+    assert [spec.title for spec in STRATEGIES if spec.title in labels] == [spec.title for spec in STRATEGIES]
+    assert not at.button(key="train_start").disabled
+
+
+def test_start_queues_what_the_form_says(started):
+    at = choose(open_train(), "partial_finetuning")
+    at.number_input(key="train_epochs_partial_finetuning").set_value(3)
+    at.number_input(key="train_seed").set_value(7)
+    at.selectbox(key="train_unfreeze_from_mobilenet_v2").set_value("block3").run()
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    wanted = TrainConfig(
+        dataset="tiny", strategy="partial_finetuning", weights="random", epochs=3, seed=7, unfreeze_from="block3"
+    )
+    assert started == [wanted]
+    assert link(at, "run") == jobs.active_runs()[0].run_id
+    assert any(wanted.to_command() == block.value for block in at.code)
+
+
+def test_second_start_waits_in_the_queue(started):
+    at = open_train()
+    at.button(key="train_start").click().run()
+    at.number_input(key="train_seed").set_value(1).run()
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    first, second = jobs.active_runs()
+    assert link(at, "run") == first.run_id
+    at.button(key=f"train_stop_{second.run_id}").click().run()
+    assert tracking.read_state(second.run_id).state in {"stopping", "stopped"}
+    assert tracking.read_state(first.run_id).state == "queued"
+
+
+def test_refused_start_says_why_in_one_sentence(monkeypatch):
+    def refuse(config):
+        raise UserError("The class 'red' has 1 image; at least 3 are needed.")
+
+    monkeypatch.setattr(jobs, "start", refuse)
+    at = open_train().button(key="train_start").click().run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert "at least 3 are needed" in at.error[0].value
+
+
+def test_missing_weights_are_said_plainly():
+    at = open_train()
+    assert any("not on this machine" in warning.value for warning in at.warning)
+    at = choose(at, "from_scratch")
+    assert not [warning.value for warning in at.warning if "nothing is transferred" in warning.value]
+
+
+def test_link_shows_a_running_training_and_stops_it():
+    run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random", epochs=4))
+    run.set_state("running", pid=None)
+    run.log_metrics({"train_loss": 0.9, "val_loss": 0.8, "train_accuracy": 0.5, "val_accuracy": 0.6}, step=1)
+    run.heartbeat(phase="Training", done=1, total=4, seconds_left=30.0, images_per_second=12.5, epoch=1, epochs=4)
+    at = open_train(run=run.run_id)
+    assert_calm(at)
+    assert at.button(key="train_stop").label == "Stop"
+    assert "From scratch · MobileNetV2 · tiny" in words(at)
+    at.button(key="train_stop").click().run()
+    assert at.button(key="train_stop").label == "Stopping …" or tracking.read_state(run.run_id).state == "stopped"
+
+
+@pytest.mark.parametrize("state", ["stopped", "killed", "failed"])
+def test_ended_training_can_be_resumed(monkeypatch, state):
+    run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
+    tickets.hand_back(run.run_id)
+    run.finish(state, "How it ended.")
+    resumed = []
+    monkeypatch.setattr(jobs, "resume", resumed.append)
+    at = open_train(run=run.run_id)
+    assert not at.exception
+    at.button(key="train_resume").click().run()
+    assert resumed == [run.run_id]
+
+
+def test_unknown_run_in_the_link_is_one_sentence():
+    at = open_train(run="0123456789")
+    assert not at.exception
+    assert "There is no run" in at.error[0].value
+
+
+def test_page_imports_no_torch():
+    code = "import sys, lib.jobs, pages.common.train_panel, pages.common.train_plan, pages.common.train_settings; "
+    code += "import lib.models.freezing, lib.models.weights, lib.data.library; "
+    code += "sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("setting", [train_settings.EPOCHS, train_settings.SEED, *train_settings.MORE_NUMBERS])
+def test_form_limits_are_those_of_the_config(setting):
+    kind = float if isinstance(setting.step, float) else int
+    for value in (setting.low, setting.high):
+        TrainConfig(dataset="d", **{setting.name: kind(value)})
+    beyond = setting.high + (1 if kind is int else setting.high)
+    with pytest.raises(UserError, match=setting.name):
+        TrainConfig(dataset="d", **{setting.name: beyond})
+    with pytest.raises(UserError, match=setting.name):
+        TrainConfig(dataset="d", **{setting.name: setting.low - 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("augmentation", train_settings.AUGMENTATIONS),
+        ("class_weights", train_settings.CLASS_WEIGHTS),
+        ("weights", train_settings.WEIGHTS),
+    ],
+)
+def test_form_choices_are_those_of_the_config(name, choices):
+    for choice in choices:
+        TrainConfig(dataset="d", **{name: choice})
+    with pytest.raises(UserError) as caught:
+        TrainConfig(dataset="d", **{name: "nonsense"})
+    assert all(choice in str(caught.value) for choice in choices)
+
+
+def test_every_config_field_has_a_place_on_the_page():
+    numbers = {setting.name for setting in (train_settings.EPOCHS, train_settings.SEED, *train_settings.MORE_NUMBERS)}
+    chosen = {"dataset", "backbone", "strategy", "weights", "augmentation", "class_weights", "head", "unfreeze_from"}
+    for_experts = {"feature_stage", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
+    technical = {"dataset_version", "format_version"}
+    assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical
+
+
+def test_bar_fills_frozen_stages_and_says_so():
+    strategy = STRATEGIES.get("partial_finetuning")
+    plan = stage_plan("mobilenet_v2", "partial", "block5")
+    num_frozen = [stage for stage, _, _ in plan].index("block5")
+    bar = train_plan.stage_bar(strategy, plan)
+    assert bar.count('class="ts-piece frozen"') == num_frozen
+    assert bar.count("ts-piece") == len(plan)
+    assert f"{num_frozen} of {len(plan) - 1} stages are frozen" in train_plan.bar_text(strategy, plan)
+    assert "remembers" in train_plan.bar_text(STRATEGIES.get("nearest_neighbors"), stage_plan("resnet18", "none"))
+
+
+def test_progress_in_words():
+    running = RunState("r", state="running", progress={"phase": "training", "done": 3, "total": 12, "seconds_left": 41})
+    assert train_live.progress_words(running, 0) == "Training · about 40 seconds left"
+    assert train_live.progress_fraction(running) == pytest.approx(0.25)
+    assert train_live.progress_words(RunState("r"), 2) == "Waiting: 2 trainings ahead"
+    assert train_live.progress_fraction(RunState("r", state="finished")) == 1.0
+    assert train_live.time_left(2) == "a few seconds left"
+    assert train_live.time_left(200) == "about 3 minutes left"
+    assert train_live.time_left(9000) == "about 2.5 hours left"
+
+
+def test_sign_of_life_warns_when_it_is_old():
+    assert train_live.sign_of_life(RunState("r", heartbeat_s=time.time())) == "just now"
+    assert "may hang" in train_live.sign_of_life(RunState("r", heartbeat_s=time.time() - 60))
+
+
+def test_final_facts_carry_the_interval():
+    summary = {"test_accuracy": 0.95, "test_accuracy_low": 0.8264, "test_accuracy_high": 0.9862, "num_test": 40}
+    facts = train_live.final_facts({**summary, "test_balanced_accuracy": 0.94, "seconds_total": 12.3})
+    assert facts[0] == ("Test accuracy", "95.0\u00a0%", "82.6 to 98.6\u00a0%")
+    assert facts[2] == ("Time", "12 s", "tested on 40 images")
+
+
+def test_facts_show_names_literally():
+    assert "<img" not in train_live.facts_html([("<img src=x>", "1", "&")])
+
+
+def test_curves_span_all_planned_epochs():
+    rows = [("train_loss", 1, 0.9), ("val_loss", 1, 0.8), ("train_loss", 2, 0.5), ("val_loss", 2, 0.6)]
+    history = pd.DataFrame(rows, columns=["key", "step", "value"])
+    figure = train_live.curves_figure(history, strategy="full_finetuning", epochs=8, is_dark=True)
+    assert json.loads(figure.to_json())["layout"]["xaxis"]["range"] == [0.5, 8.5]
+    assert figure.layout.yaxis.range[1] == pytest.approx(1.05 * 0.9)
+    assert "after epoch 2: training loss 0.500, validation loss 0.600" in train_live.curves_text(history)
+    empty = history.iloc[:0].astype(object)
+    train_live.curves_figure(empty, strategy="full_finetuning", epochs=8, is_dark=False)
+    assert "no epoch has ended" in train_live.curves_text(empty)
+
+
+def test_curve_prefix_follows_the_fold_at_work():
+    assert train_live.curve_prefix(RunState("r", progress={"phase": "Fold 2: training"})) == "fold_2_"
+    assert train_live.curve_prefix(RunState("r", progress={"phase": "training"})) == ""
