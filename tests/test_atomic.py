@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+
+from lib.atomic import atomic_path, read_json, sha256_of_file, write_json
+
+
+def test_write_json_round_trip(tmp_path: Path):
+    write_json(tmp_path / "deep" / "a.json", {"name": "Ärzte", "n": 3})
+    assert read_json(tmp_path / "deep" / "a.json") == {"name": "Ärzte", "n": 3}
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("midway")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.txt"]
+
+
+def test_sha256_of_file_matches_the_published_value(tmp_path: Path):
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256_of_file(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

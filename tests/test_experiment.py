@@ -1,0 +1,211 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib.errors import Stopped, UserError
+from lib.experiment import run_experiment, train
+from lib.models.bundles import load_bundle
+from lib.models.gate import GATE_FILE, load_gate
+from lib.training.config import TrainConfig
+from lib.training.events import EpochEnded, PhaseStarted, Progressed
+from tests.features.tiny_dataset import TinyDataset
+
+SUMMARY_KEYS = {
+    "run_id", "state", "dataset", "backbone", "weights", "strategy", "test_accuracy", "test_accuracy_low",
+    "test_accuracy_high", "test_balanced_accuracy", "test_quadratic_weighted_kappa",
+    "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "test_auroc", "num_train", "num_val",
+    "num_test", "seconds_total", "seconds_features", "seconds_training", "images_per_second", "peak_rss_mib", "dtype",
+    "num_threads",
+}  # fmt: skip
+
+
+class Run:
+    """Stands in for the run's writer: keeps what it is told in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.run_id, self.folder = "r1", folder
+        self.params: dict[str, Any] = {}
+        self.metrics: list[tuple[dict[str, float], int | None]] = []
+        self.summary: dict[str, Any] = {}
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        self.params.update(params)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.metrics.append((dict(metrics), step))
+
+    def heartbeat(self, **progress: Any) -> None:
+        pass
+
+    def log_summary(self, summary: Mapping[str, Any]) -> None:
+        self.summary = dict(summary)
+
+
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
+    found = TinyDataset(num_images=30)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    return found
+
+
+def tiny_config(**changes: Any) -> TrainConfig:
+    settings: dict[str, Any] = {
+        "dataset": "tiny", "backbone": "mobilenet_v3_small", "weights": "random", "input_size_px": 32, "epochs": 2,
+        "batch_size": 8, "dtype": "float32",
+    }  # fmt: skip
+    return TrainConfig(**(settings | changes))
+
+
+def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDataset, tmp_path: Path) -> None:
+    run, events = Run(tmp_path / "run"), []
+    summary = run_experiment(tiny_config(), run, should_stop=lambda: False, listener=events.append)
+    assert summary == run.summary
+    assert set(summary) >= SUMMARY_KEYS
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert (summary["num_train"], summary["num_val"], summary["num_test"]) == (20, 4, 6)
+    assert summary["test_accuracy"] == 1.0  # a coloured half is easy even for a random backbone
+    assert summary["test_accuracy_low"] == pytest.approx(1 / (1 + 1.96**2 / 6), abs=1e-3)  # Wilson at 6 of 6
+    assert run.params["dtype"] == "float32"
+    assert run.params["head"] == "linear"
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    assert phases == ["Starting", "Extracting features", "Training", "Evaluating", "Saving"]
+
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    assert table["split"].value_counts().to_dict() == {"val": 4, "test": 6}
+    loaded = load_bundle(run.folder / "bundle")
+    assert loaded.manifest["metrics"]["test_accuracy"] == 1.0
+    gate = load_gate(run.folder / "bundle" / GATE_FILE)
+    assert gate.reference.shape == (20, loaded.classifier.spec.feature_dim)
+
+
+def test_saved_classifier_repeats_the_stored_predictions(dataset: TinyDataset, tmp_path: Path) -> None:
+    import torch
+
+    from lib.data.preprocessing import to_batch
+
+    run = Run(tmp_path / "run")
+    run_experiment(tiny_config(strategy="full_finetuning"), run, should_stop=lambda: False)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    loaded = load_bundle(run.folder / "bundle")
+    rows = [int(image_id, 16) for image_id in table["image_id"]]
+    form = loaded.manifest["preprocessing"]
+    batch = to_batch(dataset.pixels[rows], size_px=form["input_size_px"], mean=form["mean"], std=form["std"])
+    with torch.no_grad():
+        found = loaded.classifier(batch).double().softmax(1).numpy()
+    assert found == pytest.approx(table[["probability_0", "probability_1"]].to_numpy(), abs=1e-4)
+
+
+def test_curves_are_logged_per_epoch_from_one(dataset: TinyDataset, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run_experiment(tiny_config(strategy="feature_extraction"), run, should_stop=lambda: False)
+    epochs = [(step, set(metrics)) for metrics, step in run.metrics if "val_loss" in metrics]
+    assert [step for step, _ in epochs] == [1, 2]
+    assert {"train_loss", "train_accuracy", "val_accuracy", "learning_rate", "images_per_second"} <= epochs[0][1]
+    assert not list((run.folder / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.parametrize("strategy", ["linear_probe", "feature_extraction"])
+def test_folds_test_every_image_once(dataset: TinyDataset, tmp_path: Path, strategy: str) -> None:
+    run = Run(tmp_path / "run")
+    summary = run_experiment(tiny_config(strategy=strategy, num_folds=3), run, should_stop=lambda: False)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    assert sorted(table["image_id"]) == dataset.table["image_id"].tolist()
+    assert table["fold"].value_counts().to_dict() == {0: 10, 1: 10, 2: 10}
+    hits = table[["probability_0", "probability_1"]].to_numpy().argmax(1) == table["target"]
+    assert summary["test_accuracy"] == pytest.approx(hits.mean())  # folds of one size: mean over folds = pooled
+    assert summary["fold_test_accuracies"] == pytest.approx([hits[table["fold"] == fold].mean() for fold in range(3)])
+    assert summary["test_accuracy_low"] <= summary["test_accuracy"] <= summary["test_accuracy_high"]
+    # The classifier to keep has seen everything but the validation part of the first fold: 30 - 4.
+    assert (summary["num_train"], summary["num_val"], summary["num_test"]) == (26, 4, 30)
+    assert "fold 0" in load_bundle(run.folder / "bundle").manifest["trained_on"]
+
+
+def test_resumed_folds_are_not_fitted_again(dataset: TinyDataset, tmp_path: Path) -> None:
+    config = tiny_config(strategy="feature_extraction", num_folds=2)
+    expected = run_experiment(config, Run(tmp_path / "unbroken"), should_stop=lambda: False)
+    epochs: list[object] = []
+
+    def count(event: object) -> None:
+        epochs.append(event) if isinstance(event, EpochEnded) else None
+
+    run = Run(tmp_path / "run")
+    with pytest.raises(Stopped):  # in the second fold
+        run_experiment(config, run, should_stop=lambda: len(epochs) == 3, listener=count)
+    epochs.clear()
+    summary = run_experiment(config, run, should_stop=lambda: False, listener=count)
+    assert len(epochs) == 1 + 2  # the rest of the second fold, and the classifier to keep
+    assert summary["fold_test_accuracies"] == expected["fold_test_accuracies"]
+    first, second = (
+        load_bundle(tmp_path / name / "bundle").classifier.head.state_dict() for name in ("unbroken", "run")
+    )
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_fine_tuning_resumes_to_the_same_predictions(dataset: TinyDataset, tmp_path: Path) -> None:
+    config = tiny_config(strategy="full_finetuning", epochs=3)
+    run_experiment(config, Run(tmp_path / "unbroken"), should_stop=lambda: False)
+    progress: list[object] = []
+
+    def count(event: object) -> None:
+        progress.append(event) if isinstance(event, Progressed) and event.phase == "Training" else None
+
+    run = Run(tmp_path / "run")
+    for num_events in (2, 4):  # interrupted twice
+        progress.clear()
+        with pytest.raises(Stopped):
+            run_experiment(config, run, should_stop=lambda n=num_events: len(progress) >= n, listener=count)
+    run_experiment(config, run, should_stop=lambda: False)
+    first, second = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("unbroken", "run"))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_changed_data_set_and_stop_end_it_before_any_work(dataset: TinyDataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has changed since this run was set up"):
+        run_experiment(tiny_config(dataset_version="v0"), Run(tmp_path / "run"), should_stop=lambda: False)
+    with pytest.raises(Stopped):
+        run_experiment(tiny_config(), Run(tmp_path / "run"), should_stop=lambda: True)
+
+
+def test_stop_is_heard_while_a_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def resolve(name: str, progress: Any) -> TinyDataset:
+        for done in range(100):
+            told.append(done)
+            progress(done, 100, "decoding")
+        return TinyDataset()
+
+    monkeypatch.setattr("lib.data.library.resolve_dataset", resolve)
+    with pytest.raises(Stopped):
+        run_experiment(tiny_config(), Run(tmp_path / "run"), should_stop=lambda: len(told) > 3)
+    assert told == [0, 1, 2, 3]
+
+
+def test_three_lines_of_python_on_a_folder_of_images(tmp_path: Path) -> None:
+    from lib.tracking import get_run
+    from tests.run_store import make_run_store
+
+    make_run_store()
+    generator = np.random.default_rng(0)
+    for row in range(24):
+        folder = tmp_path / "fruit" / ("apples", "pears")[row % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 100, (40, 40, 3)).astype(np.uint8)
+        pixels[:, :20, row % 2] += 120
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+    told: list[str] = []
+    summary = train(tiny_config(dataset=str(tmp_path / "fruit")), progress=lambda done, total, what: told.append(what))
+    assert summary.dataset == "fruit"
+    assert summary.test_accuracy == 1.0
+    assert "Extracting features" in told
+    record = get_run(summary.run_id)
+    assert record.state == "finished"
+    assert record.metrics["test_accuracy"] == 1.0
+    assert (record.folder / "bundle" / "manifest.json").is_file()
