@@ -20,7 +20,7 @@ from lib.cli.output import ProgressLine, json_option, note, print_json, print_ta
               help="Number format of the forward passes.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--measure", "datasets", multiple=True, metavar="DATASET",
-              help="Measure the bundled weights against random ones on a data set instead (again for more).")  # fmt: skip
+              help="Measure the bundled weights against random ones on a data set instead.")  # fmt: skip
 @json_option
 def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Pretrain the bundled backbone on generated images; goes on where it was interrupted.

@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--only", choices=["probe", "finetuning"])
     parser.add_argument("--per-class", type=int, nargs="+", default=[200, 20])
     parser.add_argument("--size", type=int, default=224, help="input size in pixels")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[6, 20], help="of fine-tuning, one for each --per-class")
+    parser.add_argument(
+        "--epochs", type=int, nargs="+", default=[6, 20], help="of fine-tuning, one for each --per-class"
+    )
     options = parser.parse_args()
     set_threads()
     dataset = ensure_default_dataset()

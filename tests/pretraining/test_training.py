@@ -53,7 +53,9 @@ def test_validation_images_are_never_trained_on(store: ImageStore, tmp_path: Pat
 
 
 def test_views_follow_the_generator_and_differ_within_a_batch() -> None:
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)).repeat(3, 1, 1, 1)
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)).repeat(
+        3, 1, 1, 1
+    )
     views = random_views(pixels, size_px=24, generator=torch.Generator().manual_seed(5))
     again = random_views(pixels, size_px=24, generator=torch.Generator().manual_seed(5))
     assert views.shape == (3, 3, 24, 24)
