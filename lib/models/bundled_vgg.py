@@ -52,8 +52,8 @@ class BundledVGG(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         c1, c2, c3, c4, c5 = BLOCK_CHANNELS
-        # Filters of 7 x 7 pixels, large enough for an eye to see edges and colour blobs in them; at every other position
-        # only, which makes the whole network a third faster than a maximum over all positions.
+        # Filters of 7 x 7 pixels, large enough for an eye to see edges and colour blobs in them; at every other
+        # position only, which makes the whole network a third faster than a maximum over all positions.
         self.block1 = nn.Sequential(nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(c1), nn.ReLU())
         self.block2 = ConvolutionBlock(c1, c2)
         self.block3 = ConvolutionBlock(c2, c3)

@@ -1,8 +1,8 @@
 """What the bundled backbone is worth on the generated fundus set: `python -m tests.benchmarks.bundled_backbone`.
 
 Two tables, each at 200 and 20 images a class to learn from, over five splits and three random initialisations:
-a linear probe on frozen features against the same probe on random weights (BatchNorm statistics set on the same images),
-and fine-tuning against training from scratch at equal epochs. The figure is the quadratic kappa on the test images; the
+a linear probe on frozen features against the same probe on random weights (BatchNorm statistics set on the same
+images), and fine-tuning against training from scratch at equal epochs. The figure is the quadratic kappa on the test images; the
 interval of the difference is Student's over the five splits, each averaged over the initialisations.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def few(dataset: Dataset, split_seed: int, per_class: int) -> np.ndarray:
-    """The split with at most `per_class` images a class to train and validate on; whole patients, the test part stays."""
+    """The split with at most `per_class` images a class to learn from, patient by patient; the test part stays."""
     split, table = dataset.split(split_seed), dataset.table
     targets, groups = table["target"].to_numpy(), table["group_id"].to_numpy()
     for part, share in (("train", 0.8), ("val", 0.2)):
