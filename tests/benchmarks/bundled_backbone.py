@@ -2,8 +2,9 @@
 
 Two tables, each at 200 and 20 images a class to learn from, over five splits and three random initialisations:
 a linear probe on frozen features against the same probe on random weights (BatchNorm statistics set on the same
-images), and fine-tuning against training from scratch at equal epochs. The figure is the quadratic kappa on the test images; the
-interval of the difference is Student's over the five splits, each averaged over the initialisations.
+images), and fine-tuning against training from scratch at equal epochs. The figure is the quadratic kappa on
+the test images; the interval of the difference is Student's over the five splits, each averaged over the
+initialisations.
 """
 
 import argparse
