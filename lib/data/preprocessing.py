@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from lib.data.warps import WarpParameters, warp_images
+
 
 def to_batch(
     pixels: np.ndarray,
@@ -36,3 +38,21 @@ def to_batch(
     shift = -torch.tensor(mean, dtype=torch.float32, device=batch.device) * 255 * scale
     batch = batch.mul_(scale.view(1, 3, 1, 1)).add_(shift.view(1, 3, 1, 1))
     return batch.to(dtype=dtype or torch.float32, memory_format=torch.channels_last)
+
+
+def warped_batch(
+    pixels: np.ndarray,
+    drawn: Sequence[WarpParameters],
+    *,
+    size_px: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: str | torch.device = "cpu",
+) -> torch.Tensor:
+    """Like `to_batch`, of images that are turned, cropped and recoloured on the way, from the store's own resolution."""
+    # At most twice the side: reduced further without antialiasing, an image would flicker from draw to draw.
+    side = min(pixels.shape[1], 2 * size_px)
+    images = to_batch(pixels, size_px=side, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
+    views = warp_images(images, drawn, size_px=size_px)
+    centre, scale = (views.new_tensor(list(values)).view(1, 3, 1, 1) for values in (mean, std))
+    return ((views - centre) / scale).contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.data.augmentation import AS_IT_IS, IDENTITY, View
 from lib.errors import Stopped
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
@@ -19,6 +20,8 @@ from lib.runtime import autocast
 from lib.settings import cache_dir
 
 if TYPE_CHECKING:
+    import torch
+
     from lib.models.stages import Backbone
 
 # Kept apart from "average", "flatten" and "none": the output of the stage as it is, for training the stages above it.
@@ -54,7 +57,7 @@ def extract_features(
     pooling: str | None = None,
     input_size_px: int | None = None,
     dtype: str = "float32",
-    is_flipped: bool = False,
+    view: View = AS_IT_IS,
     device: str = "cpu",
     progress: Progress = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
@@ -70,7 +73,7 @@ def extract_features(
         pooling: "average", "flatten", "none", or `UNPOOLED`; by default the table's.
         input_size_px: by default the weights' own.
         dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
-        is_flipped: extract from the left-right mirrored images.
+        view: how every image is laid or drawn first (lib/data/augmentation.py).
         device: where to compute.
         progress: called after each batch.
         should_stop: asked before each batch.
@@ -83,9 +86,7 @@ def extract_features(
     stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
     size_px = input_size_px or spec.input_size_px
     started = time.perf_counter()
-    key = feature_key(
-        dataset.version, backbone_name, weights, seed, stage, pooling, size_px, dtype, "flipped" if is_flipped else ""
-    )
+    key = feature_key(dataset.version, backbone_name, weights, seed, stage, pooling, size_px, dtype, view.key)
     path = cache_dir() / "features" / f"{key}.npy"
     num_images = len(dataset.pixels)
     features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
@@ -95,8 +96,8 @@ def extract_features(
     from lib.features.backbone import frozen_backbone
 
     backbone = frozen_backbone(backbone_name, weights=weights, seed=seed).to(device)
-    run = _Extraction(backbone, stage, pooling, size_px, dtype, is_flipped, device)
-    _write(path, run.batches(dataset.pixels, should_stop), num_images, progress)
+    run = _Extraction(backbone, stage, pooling, size_px, dtype, view, device)
+    _write(path, run.batches(dataset, should_stop), num_images, progress)
     seconds = time.perf_counter() - started
     features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
     if features is None:
@@ -129,17 +130,19 @@ class _Extraction:
     pooling: str
     size_px: int
     dtype: str
-    is_flipped: bool
+    view: View
     device: str
 
-    def batches(self, pixels: np.ndarray, should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:
+    def batches(self, dataset: Any, should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:
         """Yield features of consecutive images, in batches small enough to hear a stop."""
-        start, batch_size = 0, _FIRST_BATCH
-        while start < len(pixels):
+        start, batch_size, num_images = 0, _FIRST_BATCH, len(dataset.pixels)
+        image_ids = dataset.table["image_id"].tolist() if self.view.policy else []
+        while start < num_images:
             if should_stop():
                 raise Stopped("Stopped while extracting features.")
             began = time.perf_counter()
-            yield self._run(pixels[start : start + batch_size])
+            rows = slice(start, start + batch_size)
+            yield self._run(dataset.pixels[rows], image_ids[rows])
             start += batch_size
             seconds = time.perf_counter() - began
             if seconds > _SLOW_BATCH_S:
@@ -147,20 +150,31 @@ class _Extraction:
             elif seconds < _SLOW_BATCH_S / 4:
                 batch_size = min(_LARGEST_BATCH, batch_size * 2)
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
+    def _run(self, pixels: np.ndarray, image_ids: list[str]) -> np.ndarray:
         import torch
 
-        from lib.data.preprocessing import to_batch
         from lib.models.classifier import pool_features
 
-        spec = self.backbone.spec
-        batch = to_batch(pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
-        batch = batch.flip(-1).contiguous(memory_format=torch.channels_last) if self.is_flipped else batch
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            hidden = self.backbone.forward_until(batch, self.stage)
+            hidden = self.backbone.forward_until(self._batch(pixels, image_ids), self.stage)
         hidden = hidden.float()
         pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling)
         return pooled.cpu().numpy()
+
+    def _batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":
+        import torch
+
+        from lib.data.augmentation import turned, view_parameters
+        from lib.data.preprocessing import to_batch, warped_batch
+
+        spec = self.backbone.spec
+        if self.view.policy:
+            drawn = view_parameters(self.view, image_ids)
+            return warped_batch(pixels, drawn, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
+        batch = to_batch(pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
+        if self.view.element == IDENTITY:
+            return batch
+        return turned(batch, [self.view.element] * len(batch)).contiguous(memory_format=torch.channels_last)
 
 
 def _write(path: Path, batches: Iterator[np.ndarray], num_images: int, progress: Progress) -> None:

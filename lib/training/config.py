@@ -7,6 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
+from lib.data.augmentation import POLICIES
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE
 
@@ -36,7 +37,10 @@ class TrainConfig:
     weight_decay: float = 1e-4
     warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)
     patience: int = 5  # epochs without a better validation loss before training stops
-    augmentation: str = "flip"  # "none" or "flip" (left-right)
+    augmentation: str = "flip"  # a name of the table in lib/data/augmentation.py
+    num_views: int | None = (
+        None  # cache that many seeded views of a policy with endlessly many; None: new ones each epoch
+    )
     class_weights: str = "auto"  # balanced if the largest class has over 3 times the smallest; or "balanced", "none"
     num_neighbors: int = 5
     input_size_px: int | None = None
@@ -60,7 +64,8 @@ class TrainConfig:
         _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
         _check_range("num_folds", self.num_folds, 2, 20)
         _check_choice("weights", self.weights, ("imagenet", "random"))
-        _check_choice("augmentation", self.augmentation, ("none", "flip"))
+        _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
+        _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         if self.pooling is not None:

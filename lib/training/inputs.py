@@ -1,6 +1,6 @@
 """What a head or a network is fed: images, activations at the cut below the trained stages, or pooled features.
 
-Frozen stages give the same output in every epoch, so it is computed once. All three kinds of input draw the same flips
+Frozen stages give the same output in every epoch, so it is computed once. All three kinds of input draw the same views
 and run the same trained stages: a training on cached inputs repeats the training on images, step by step.
 """
 
@@ -15,6 +15,8 @@ from lib.training.events import ShouldStop, never_stop
 
 if TYPE_CHECKING:
     import torch
+
+    from lib.data.warps import WarpParameters
 
 
 class Inputs(Protocol):
@@ -48,24 +50,36 @@ class Preprocessing:
 
         return to_batch(pixels, size_px=self.size_px, mean=self.mean, std=self.std, device=self.device)
 
+    def warped(self, pixels: np.ndarray, drawn: Sequence["WarpParameters"]) -> "torch.Tensor":
+        """The same of images that are turned, cropped and recoloured on the way, from the store's full resolution."""
+        from lib.data.preprocessing import warped_batch
+
+        return warped_batch(pixels, drawn, size_px=self.size_px, mean=self.mean, std=self.std, device=self.device)
+
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images from the pixel store, flipped left-right by chance where `seed` is given."""
+    """Images from the pixel store, changed anew in every epoch by a policy of the augmentation table."""
 
     pixels: np.ndarray
     image_ids: Sequence[str]
     preprocessing: Preprocessing
-    seed: int | None = None
+    seed: int = 0
+    augmentation: str = "none"
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
-        """Preprocessed images (n, 3, H, W), each flipped or not."""
-        from lib.data.augmentation import flip_batch
+        """Preprocessed images (n, 3, H, W), each as the epoch's draw says."""
+        from lib.data.augmentation import POLICIES, drawn_views, epoch_parameters, turned
 
+        policy, image_ids = POLICIES.get(self.augmentation), [self.image_ids[row] for row in rows]
+        if policy.warp is not None:
+            drawn = epoch_parameters(policy, image_ids, seed=self.seed, epoch=epoch)
+            return self.preprocessing.warped(self.pixels[rows], drawn)
         batch = self.for_evaluation(rows)
-        if self.seed is None:
+        if len(policy.elements) == 1:
             return batch
-        return flip_batch(batch, seed=self.seed, epoch=epoch, image_ids=[self.image_ids[row] for row in rows])
+        views = drawn_views(image_ids, len(policy.elements), seed=self.seed, epoch=epoch)
+        return turned(batch, np.array(policy.elements)[views])
 
     def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
         """Preprocessed images (n, 3, H, W)."""
@@ -78,26 +92,28 @@ class ImageInputs:
 
 @dataclass(frozen=True)
 class CachedInputs:
-    """Outputs of the frozen stages: `plain` and, where images are flipped, `flipped`, both (N, ...).
+    """Outputs of the frozen stages, (N, ...): `plain` ones, and those of every view that training shows, if any.
 
     They enter the classifier after the stage `after`, or as pooled features in front of its head where that is None.
     """
 
     plain: np.ndarray
-    flipped: np.ndarray | None
+    views: tuple[np.ndarray, ...]
     image_ids: Sequence[str]
     seed: int
     after: str | None = None
     device: str = "cpu"
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
-        """Activations (n, ...) of the flipped or the plain image, as the epoch's draw says."""
-        from lib.data.augmentation import flip_flags
+        """Activations (n, ...) of the view that the epoch's draw says."""
+        from lib.data.augmentation import drawn_views
 
-        values = self.plain[rows]
-        if self.flipped is not None:
-            drawn = flip_flags([self.image_ids[row] for row in rows], seed=self.seed, epoch=epoch)
-            values[drawn] = self.flipped[rows[drawn]]
+        if not self.views:
+            return self.for_evaluation(rows)
+        drawn = drawn_views([self.image_ids[row] for row in rows], len(self.views), seed=self.seed, epoch=epoch)
+        values = self.views[0][rows]
+        for view in range(1, len(self.views)):
+            values[drawn == view] = self.views[view][rows[drawn == view]]
         return self._tensor(values)
 
     def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":

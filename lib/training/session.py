@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
 from lib.errors import Stopped
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features
 from lib.models.backbones import BACKBONES
@@ -56,7 +57,7 @@ class TrainingSession:
         self.feature_seconds = 0.0
         self.feature_images_per_second = 0.0
         self.training_seconds = 0.0
-        self._sets: dict[tuple[str, str, bool], FeatureSet] = {}
+        self._sets: dict[tuple[str, str, View], FeatureSet] = {}
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
@@ -146,28 +147,38 @@ class TrainingSession:
 
     def _inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""
-        is_flipped = self.strategy.is_iterative and self.config.augmentation == "flip"
-        if self.strategy.trains_backbone == "none":
-            return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, is_flipped=is_flipped)
-        if self._first_trained_stage is not None:
+        views = self._views() if self.strategy.is_iterative else ()
+        if views is not None and self.strategy.trains_backbone == "none":
+            return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, views=views)
+        if views is not None and self._first_trained_stage is not None:
             cut = self._stage_below(self._first_trained_stage)
-            if cut is not None and self._activation_bytes(classifier, cut) * (1 + is_flipped) <= MAX_ACTIVATION_BYTES:
-                return self._cached_inputs(cut, UNPOOLED, after=cut, is_flipped=is_flipped)
+            num_copies = len({AS_IT_IS, *views})
+            if cut is not None and self._activation_bytes(classifier, cut) * num_copies <= MAX_ACTIVATION_BYTES:
+                return self._cached_inputs(cut, UNPOOLED, after=cut, views=views)
         preprocessing = Preprocessing(
             self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
         )
-        seed = self.config.seed if is_flipped else None
-        return ImageInputs(self.dataset.pixels, self.image_ids, preprocessing, seed)
+        return ImageInputs(
+            self.dataset.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
+        )
 
-    def _cached_inputs(self, stage: str, pooling: str, *, after: str | None, is_flipped: bool) -> CachedInputs:
-        plain = self._feature_set(stage, pooling, is_flipped=False).features
-        flipped = self._feature_set(stage, pooling, is_flipped=True).features if is_flipped else None
-        return CachedInputs(plain, flipped, self.image_ids, self.config.seed, after, self.compute.device)
+    def _views(self) -> tuple[View, ...] | None:
+        """The views that training shows, if a cache can hold them all; None if every epoch draws new ones."""
+        policy, num_views = POLICIES.get(self.config.augmentation), self.config.num_views
+        if not policy.is_finite and not num_views:
+            return None
+        views = finite_views(policy, num_views=num_views or 0, seed=self.config.seed)
+        return () if views == (AS_IT_IS,) else views
 
-    def _feature_set(self, stage: str, pooling: str, *, is_flipped: bool) -> FeatureSet:
-        key = (stage, pooling, is_flipped)
+    def _cached_inputs(self, stage: str, pooling: str, *, after: str | None, views: tuple[View, ...]) -> CachedInputs:
+        plain = self._feature_set(stage, pooling, AS_IT_IS).features
+        shown = tuple(self._feature_set(stage, pooling, view).features for view in views)
+        return CachedInputs(plain, shown, self.image_ids, self.config.seed, after, self.compute.device)
+
+    def _feature_set(self, stage: str, pooling: str, view: View) -> FeatureSet:
+        key = (stage, pooling, view)
         if key not in self._sets:
-            phase = "Extracting features" + (" (mirrored)" if is_flipped else "")
+            phase = "Extracting features" + (f" ({view.title})" if view.title else "")
             self.listener(PhaseStarted(phase))
             found = extract_features(
                 self.dataset,
@@ -178,7 +189,7 @@ class TrainingSession:
                 pooling=pooling,
                 input_size_px=self.config.input_size_px,
                 dtype=self.compute.dtype,
-                is_flipped=is_flipped,
+                view=view,
                 device=self.compute.device,
                 progress=paced_progress(phase, self.listener),
                 should_stop=self.should_stop,
@@ -206,7 +217,7 @@ class TrainingSession:
     def _fit_head(self, classifier: "Classifier", inputs: Inputs, split: np.ndarray) -> FittedClassifier:
         train_rows, val_rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
         pace = Pace(1)
-        features = self._feature_set(classifier.feature_stage, classifier.pooling, is_flipped=False).features
+        features = self._feature_set(classifier.feature_stage, classifier.pooling, AS_IT_IS).features
         facts: dict[str, Any] = {}
         if classifier.head_options["name"] == "nearest_neighbors":
             fit_nearest_neighbors(classifier.head, features, self.targets, train_rows=train_rows)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.data.augmentation import POLICIES
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.strategies import StrategySpec
@@ -58,7 +59,7 @@ MORE_NUMBERS = (
     NumberSetting("num_folds", "Folds", 2, 20, 1, _FOLDS_HELP),
     NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP),
 )
-AUGMENTATIONS = {"flip": "Left-right flips", "none": "None"}
+AUGMENTATIONS = {policy.name: policy.title for policy in POLICIES}
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
 HEADS = {"linear": "Linear layer", "mlp": "Small network (MLP)"}
 WEIGHTS = {"imagenet": "ImageNet", "random": "Random"}

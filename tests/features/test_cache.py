@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lib.data.augmentation import MIRRORED, View
 from lib.errors import Stopped, UserError
 from lib.features import cache
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features, feature_key
@@ -61,7 +62,7 @@ def test_key_depends_on_everything_that_changes_the_features() -> None:
 def test_mirrored_and_unpooled_views() -> None:
     dataset = TinyDataset(num_images=4)
     stage = {"feature_stage": "block1", "pooling": UNPOOLED}
-    plain, flipped = extract(dataset, **stage), extract(dataset, **stage, is_flipped=True)
+    plain, flipped = extract(dataset, **stage), extract(dataset, **stage, view=View(MIRRORED))
     assert plain.features.shape == (4, 16, 8, 8)
     assert isinstance(plain.features, np.memmap)
     mirrored = TinyDataset(num_images=4, version="v2")

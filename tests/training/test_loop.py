@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.augmentation import POLICIES, turned
 from lib.errors import Stopped
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import EpochEnded, Progressed, StepEnded
@@ -84,8 +85,10 @@ def test_frozen_stages_keep_weights_and_batchnorm_statistics() -> None:
     assert not torch.equal(before["stages.high.0.weight"], after["stages.high.0.weight"])
 
 
-def test_cached_activations_give_the_same_losses_step_by_step() -> None:
+@pytest.mark.parametrize("policy", ["none", "flip", "rotations", "dihedral"])
+def test_cached_activations_give_the_same_losses_step_by_step(policy: str) -> None:
     images = tiny_data(8)
+    images = replace(images, inputs=replace(images.inputs, augmentation=policy))
     losses = []
     for is_cached in (False, True):
         network, data = TinyNetwork(), images
@@ -94,8 +97,11 @@ def test_cached_activations_give_the_same_losses_step_by_step() -> None:
             network.eval()
             plain = images.inputs.for_evaluation(images.train_rows)
             with torch.no_grad():
-                views = [network.forward_until(x, "low").numpy() for x in (plain, plain.flip(-1))]
-            inputs = CachedInputs(views[0], views[1], images.inputs.image_ids, images.inputs.seed, "low")
+                views = [
+                    network.forward_until(turned(plain, [element] * len(plain)), "low").numpy()
+                    for element in POLICIES.get(policy).elements
+                ]
+            inputs = CachedInputs(views[0], tuple(views), images.inputs.image_ids, images.inputs.seed, "low")
             data = replace(images, inputs=inputs)
         seen: list[float] = []
         fit(

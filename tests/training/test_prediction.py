@@ -30,11 +30,9 @@ def test_features_from_images_activations_and_cache_agree() -> None:
     with torch.no_grad():
         low = network.forward_until(data.inputs.for_evaluation(np.arange(6)), "low").numpy()
     ids = data.inputs.image_ids
-    assert predict_features(network, CachedInputs(low, None, ids, 0, "low"), rows) == pytest.approx(
-        from_images, abs=1e-6
-    )
+    assert predict_features(network, CachedInputs(low, (), ids, 0, "low"), rows) == pytest.approx(from_images, abs=1e-6)
     pooled = predict_features(network, data.inputs, np.arange(6))
-    assert np.array_equal(predict_features(network, CachedInputs(pooled, None, ids, 0), rows), pooled[rows])
+    assert np.array_equal(predict_features(network, CachedInputs(pooled, (), ids, 0), rows), pooled[rows])
 
 
 def test_stop_ends_prediction() -> None:

@@ -82,7 +82,7 @@ def tiny_data(num_images: int = 8, *, num_classes: int = 2, flips: bool = True) 
     image_ids = [f"image{row}" for row in range(num_images)]
     rows = np.arange(num_images)
     return FitData(
-        ImageInputs(pixels, image_ids, preprocessing, 7 if flips else None), targets, rows, rows, num_classes
+        ImageInputs(pixels, image_ids, preprocessing, 7, "flip" if flips else "none"), targets, rows, rows, num_classes
     )
 
 
