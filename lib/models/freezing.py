@@ -9,9 +9,13 @@ from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 
 if TYPE_CHECKING:  # pages ask for a stage plan without importing torch
+    from torch import nn
+
     from lib.models.classifier import Classifier
 
 TRAINED_PARTS = ("none", "partial", "all")
+# What happens to BatchNorm inside trained stages; in frozen stages it is always frozen.
+BATCHNORM_POLICIES = ("trained", "statistics_frozen", "frozen")
 _HEAD = ("head", "Classifier head")
 
 
@@ -50,13 +54,16 @@ def stage_plan(
     return [*plan, (*_HEAD, True)]
 
 
-def apply_freezing(classifier: Classifier, *, trains_backbone: str, unfreeze_from: str | None = None) -> None:
+def apply_freezing(
+    classifier: Classifier, *, trains_backbone: str, unfreeze_from: str | None = None, batchnorm: str = "trained"
+) -> None:
     """Freeze and unfreeze the parameters by stage; the head is always trained.
 
     Args:
         classifier: changed in place.
         trains_backbone: "none", "partial" (from `unfreeze_from` up) or "all".
         unfreeze_from: a stage name; by default the table's.
+        batchnorm: "frozen" also keeps scale and shift of BatchNorm in the trained stages of the backbone.
 
     Raises:
         UserError: unknown part, or a stage that this classifier does not use.
@@ -65,14 +72,31 @@ def apply_freezing(classifier: Classifier, *, trains_backbone: str, unfreeze_fro
     first = _first_trained(classifier.spec, names, trains_backbone, unfreeze_from)
     for index, name in enumerate(names):
         classifier.stages[name].requires_grad_(requires_grad=index >= first)
+        if batchnorm == "frozen":
+            for norm in _norms(classifier.stages[name]):
+                norm.requires_grad_(requires_grad=False)
     classifier.head.requires_grad_(requires_grad=True)
     # Frozen stages leave training mode at once, so that their BatchNorm statistics cannot move.
     classifier.train(classifier.training)
 
 
-def train_mode(classifier: Classifier) -> None:
-    """Put the trained stages into training mode and the frozen ones into evaluation mode."""
+def train_mode(classifier: Classifier, *, batchnorm: str = "trained") -> None:
+    """Put the trained stages into training mode and the frozen ones into evaluation mode.
+
+    Unless `batchnorm` is "trained", the statistics of BatchNorm in the backbone stay as they are: a small batch or few
+    images would replace those of a million photographs by worse ones.
+    """
     classifier.train()
+    if batchnorm != "trained":
+        for stage in classifier.stages.values():
+            for norm in _norms(stage):
+                norm.eval()
+
+
+def _norms(stage: nn.Module) -> list[nn.Module]:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [module for module in stage.modules() if isinstance(module, _BatchNorm)]
 
 
 def parameter_summary(classifier: Classifier) -> list[StageParameters]:

@@ -9,7 +9,11 @@ from typing import Any
 
 from lib.data.augmentation import POLICIES
 from lib.errors import UserError
+from lib.models.freezing import BATCHNORM_POLICIES
 from lib.settings import DEFAULT_BACKBONE
+from lib.training.losses import LOSSES
+from lib.training.optimization import OPTIMIZERS
+from lib.training.schedules import SCHEDULES
 
 FORMAT_VERSION = 1
 
@@ -34,7 +38,15 @@ class TrainConfig:
     epochs: int | None = None
     batch_size: int = 32
     learning_rate: float | None = None
-    weight_decay: float = 1e-4
+    optimizer: str = "adamw"  # a name of the table in lib/training/optimization.py
+    momentum: float = 0.9  # of SGD and RMSprop
+    weight_decay: float = 1e-4  # decoupled for AdamW, L2 for the others
+    schedule: str = "cosine"  # a name of the table in lib/training/schedules.py
+    stage_rate_decay: float = 1.0  # learning rate of a stage as a share of that of the next one
+    batchnorm: str = "trained"  # of trained stages: "trained", "statistics_frozen" or "frozen"
+    loss: str = "cross_entropy"  # a name of the table in lib/training/losses.py
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0 is off
     warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)
     patience: int = 5  # epochs without a better validation loss before training stops
     augmentation: str = "flip"  # a name of the table in lib/data/augmentation.py
@@ -56,6 +68,14 @@ class TrainConfig:
         _check_range("batch_size", self.batch_size, 1, 4096)
         _check_range("learning_rate", self.learning_rate, 1e-9, 100.0)
         _check_range("weight_decay", self.weight_decay, 0.0, 10.0)
+        _check_choice("optimizer", self.optimizer, tuple(OPTIMIZERS.names))
+        _check_range("momentum", self.momentum, 0.0, 0.999)
+        _check_choice("schedule", self.schedule, tuple(SCHEDULES.names))
+        _check_range("stage_rate_decay", self.stage_rate_decay, 0.01, 1.0)
+        _check_choice("batchnorm", self.batchnorm, BATCHNORM_POLICIES)
+        _check_choice("loss", self.loss, tuple(LOSSES.names))
+        _check_range("label_smoothing", self.label_smoothing, 0.0, 0.9)
+        _check_range("mixup", self.mixup, 0.0, 10.0)
         _check_range("warmup_fraction", self.warmup_fraction, 0.0, 0.9)
         _check_range("patience", self.patience, 1, 10_000)
         _check_range("num_neighbors", self.num_neighbors, 1, 1000)

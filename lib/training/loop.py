@@ -13,9 +13,11 @@ from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import EpochEnded, Listener, Progressed, ShouldStop, StepEnded, ignore_events, never_stop
 from lib.training.inputs import FitData
-from lib.training.optimization import build_optimizer, class_weights, learning_rate_at, set_learning_rate
+from lib.training.losses import soft_targets, weighted_loss
+from lib.training.optimization import build_optimizer, class_weights, set_learning_rate
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.prediction import predict_logits
+from lib.training.schedules import learning_rate_at
 from lib.training.state import FitState, copied, epoch_batches, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
 
@@ -108,6 +110,9 @@ class _Training:
             self.classifier,
             learning_rate=self.peak_rate,
             weight_decay=self.config.weight_decay,
+            optimizer=self.config.optimizer,
+            momentum=self.config.momentum,
+            stage_rate_decay=self.config.stage_rate_decay,
             head=self.classifier.head,
             head_rate_factor=HEAD_RATE_FACTOR if is_tuning else 1.0,
         )
@@ -145,8 +150,6 @@ class _Training:
 
     def validate(self) -> dict[str, float]:
         """Mean loss and metrics of the validation images."""
-        from torch.nn import functional
-
         rows, targets = self.data.val_rows, self.data.targets[self.data.val_rows]
         logits = predict_logits(
             self.classifier,
@@ -158,7 +161,8 @@ class _Training:
             on_batch=lambda num_images: self._tell(num_images, EVALUATION_COST),
         )
         weights = None if self.class_weights is None else self.class_weights.cpu()
-        loss = float(functional.cross_entropy(logits, self._target_tensor(rows).cpu(), weights))
+        hard = soft_targets(self._target_tensor(rows).cpu(), self.data.num_classes)
+        loss = float(weighted_loss(logits, hard, loss=self.config.loss, class_weights=weights)[0])
         if not math.isfinite(loss):
             raise self._diverged("validation loss", loss)
         measured = evaluate_predictions(targets, logits.softmax(1).numpy(), is_ordinal=self.data.is_ordinal)
@@ -184,7 +188,7 @@ class _Training:
     def _train_batch(self, rows: np.ndarray) -> None:
         from lib.models.freezing import train_mode
 
-        train_mode(self.classifier)
+        train_mode(self.classifier, batchnorm=self.config.batchnorm)
         buffers = {name: buffer.clone() for name, buffer in self.classifier.named_buffers()}
         try:
             loss = self._step(rows)
@@ -200,7 +204,6 @@ class _Training:
 
     def _step(self, rows: np.ndarray) -> float:
         import torch
-        from torch.nn import functional
 
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
         torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step))
@@ -208,17 +211,26 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         inputs = self.data.inputs.for_training(rows, self.state.epoch)
         targets = self._target_tensor(rows)
+        inputs, soft = self._mixed(inputs, targets)
         with autocast(self.device, self.dtype):
             logits = self.data.inputs.logits(self.classifier, inputs, self.should_stop)
-        loss = functional.cross_entropy(logits.float(), targets, self.class_weights)
+        loss, weight = weighted_loss(logits.float(), soft, loss=self.config.loss, class_weights=self.class_weights)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._diverged("loss", value)
         loss.backward()
         self.optimizer.step()
-        weight = float(self.class_weights[targets].sum()) if self.class_weights is not None else float(len(rows))
         self.state.sums.add(value, weight, int((logits.argmax(1) == targets).sum()), len(rows))
         return value
+
+    def _mixed(self, inputs: "torch.Tensor", targets: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Smoothed targets (n, K); with mixup, inputs and targets blended with those of another image of the batch."""
+        soft = soft_targets(targets, self.data.num_classes, smoothing=self.config.label_smoothing)
+        if not self.config.mixup:
+            return inputs, soft
+        rng = np.random.default_rng([self.config.seed, self.state.step])
+        share, order = float(rng.beta(self.config.mixup, self.config.mixup)), rng.permutation(len(targets))
+        return share * inputs + (1 - share) * inputs[order], share * soft + (1 - share) * soft[order]
 
     def _tell(self, num_images: int, cost: int) -> None:
         self.pace.add(num_images, cost)
@@ -226,8 +238,14 @@ class _Training:
         self.listener(Progressed(PHASE, self.state.step, self.num_steps, speed, left))
 
     def _rate(self, step: int) -> float:
-        warmup = self.config.warmup_fraction
-        return learning_rate_at(step, num_steps=self.num_steps, peak=self.peak_rate, warmup_fraction=warmup)
+        return learning_rate_at(
+            step,
+            num_steps=self.num_steps,
+            peak=self.peak_rate,
+            warmup_fraction=self.config.warmup_fraction,
+            schedule=self.config.schedule,
+            val_losses=[epoch["val_loss"] for epoch in self.state.history],
+        )
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
         seed = derived_seed(self.config.seed, "order", epoch)

@@ -1,10 +1,12 @@
-"""The optimiser, its parameter groups, the learning rate of each step, and class weights."""
+"""Optimisers, their parameter groups, and class weights."""
 
-import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lib.registry import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -12,40 +14,111 @@ if TYPE_CHECKING:
 
 # Classes differ so often by a factor of two by chance that weighting starts above three.
 IMBALANCE_LIMIT = 3.0
+Groups = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """An optimiser; `build(groups, learning_rate, momentum)` makes it.
+
+    `has_decoupled_decay` tells whether weight decay shrinks the weights themselves (Loshchilov & Hutter 2019) or
+    enters the gradient as L2; `usual_learning_rate` is a sensible peak for a head on frozen features.
+    """
+
+    name: str
+    title: str
+    summary: str
+    build: Callable[[Groups, float, float], "torch.optim.Optimizer"]
+    has_decoupled_decay: bool = False
+    usual_learning_rate: float = 1e-3
+    has_momentum: bool = False
+
+
+def _adamw(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
+
+
+def _adam(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.Adam(groups, lr=rate, fused=True)
+
+
+def _sgd(groups: Groups, rate: float, momentum: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+
+
+def _rmsprop(groups: Groups, rate: float, momentum: float) -> "torch.optim.Optimizer":
+    import torch
+
+    return torch.optim.RMSprop(groups, lr=rate, momentum=momentum)
+
+
+def _adadelta(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
+    import torch
+
+    # rho and eps of Keras, whose results the recipes repeat; torch's own are 0.9 and 1e-6.
+    return torch.optim.Adadelta(groups, lr=rate, rho=0.95, eps=1e-7)
+
+
+OPTIMIZERS: Registry[OptimizerSpec] = Registry("optimizer")
+for _optimizer in (
+    OptimizerSpec("adamw", "AdamW", "Adam with decoupled weight decay.", _adamw, has_decoupled_decay=True),
+    OptimizerSpec("adam", "Adam", "Adam; weight decay acts as L2.", _adam),
+    OptimizerSpec(
+        "sgd", "SGD with Nesterov momentum", "Plain steps.", _sgd, usual_learning_rate=1e-2, has_momentum=True
+    ),
+    OptimizerSpec("rmsprop", "RMSprop", "Steps over the recent size of the gradient.", _rmsprop, has_momentum=True),
+    OptimizerSpec("adadelta", "Adadelta", "Finds its step size; run at 1.", _adadelta, usual_learning_rate=1.0),
+):
+    OPTIMIZERS.add(_optimizer)
 
 
 def build_optimizer(
-    network: "nn.Module", *, learning_rate: float, weight_decay: float, head: "nn.Module | None" = None,
+    network: Any,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    optimizer: str = "adamw",
+    momentum: float = 0.9,
+    head: "nn.Module | None" = None,
     head_rate_factor: float = 1.0,
-) -> "torch.optim.AdamW":  # fmt: skip
-    """AdamW over the trainable parameters, without decay on biases and normalisation (Loshchilov & Hutter 2019).
+    stage_rate_decay: float = 1.0,
+) -> "torch.optim.Optimizer":
+    """An optimiser of the table over the trainable parameters, without decay on biases and normalisation.
 
     The parameters of `head` learn `head_rate_factor` times faster: they start from nothing, the backbone does not.
+    Below the last stage each one learns `stage_rate_decay` times as fast as the next (discriminative learning rates:
+    Howard & Ruder 2018, arXiv 1801.06146).
     """
-    import torch
-
-    head_parameters = {id(parameter) for parameter in head.parameters()} if head is not None else set()
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = []
-    for is_head, factor in ((False, 1.0), (True, head_rate_factor)):
+    for parameters, factor in _with_factors(network, head, head_rate_factor, stage_rate_decay):
         for has_decay in (True, False):
-            parameters = [p for p in trainable if (id(p) in head_parameters) is is_head and (p.ndim > 1) is has_decay]
-            if parameters:
-                decay = weight_decay if has_decay else 0.0
-                groups.append({"params": parameters, "weight_decay": decay, "rate_factor": factor})
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+            chosen = [p for p in parameters if p.requires_grad and (p.ndim > 1) is has_decay]
+            if chosen:
+                groups.append(
+                    {"params": chosen, "weight_decay": weight_decay if has_decay else 0.0, "rate_factor": factor}
+                )
+    return OPTIMIZERS.get(optimizer).build(groups, learning_rate, momentum)
 
 
-def learning_rate_at(step: int, *, num_steps: int, peak: float, warmup_fraction: float) -> float:
-    """Learning rate of step 0 ... num_steps - 1: a linear rise to `peak`, then half a cosine down to nearly zero.
-
-    Source: Goyal et al. 2017 (warm-up), Loshchilov & Hutter 2017 (cosine).
-    """
-    warmup_steps = round(num_steps * warmup_fraction)
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    share = (step - warmup_steps) / max(num_steps - warmup_steps, 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * share))
+def _with_factors(
+    network: Any, head: "nn.Module | None", head_rate_factor: float, stage_rate_decay: float
+) -> Iterator[tuple[list["nn.Parameter"], float]]:
+    """Yield (parameters, factor of their learning rate): by stage where these differ, else the body in one piece."""
+    in_head = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    if stage_rate_decay == 1.0:
+        yield [p for p in network.parameters() if id(p) not in in_head], 1.0
+    else:
+        stages = [list(stage.parameters()) for stage in network.stages.values()]
+        for depth, parameters in enumerate(reversed(stages)):
+            yield parameters, stage_rate_decay**depth
+    if head is not None:
+        yield list(head.parameters()), head_rate_factor
 
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer", learning_rate: float) -> None:

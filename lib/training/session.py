@@ -127,7 +127,10 @@ class TrainingSession:
             **options,
         )
         apply_freezing(
-            classifier, trains_backbone=self.strategy.trains_backbone, unfreeze_from=self._first_trained_stage
+            classifier,
+            trains_backbone=self.strategy.trains_backbone,
+            unfreeze_from=self._first_trained_stage,
+            batchnorm=config.batchnorm,
         )
         return classifier.to(self.compute.device)
 

@@ -1,25 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lib.training.optimization import build_optimizer, class_weights, learning_rate_at, set_learning_rate
-
-
-def test_learning_rate_rises_then_falls_along_half_a_cosine() -> None:
-    rates = [learning_rate_at(step, num_steps=10, peak=1.0, warmup_fraction=0.2) for step in range(10)]
-    # Two steps of warm-up: 1/2, 1; then (1 + cos(pi * s / 8)) / 2 for s = 0 ... 7.
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[6] == pytest.approx(0.5)  # s = 4: half way
-    assert rates[9] == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
-    assert min(rates) == rates[9] > 0
-
-
-def test_learning_rate_without_warm_up_and_of_a_single_step() -> None:
-    assert learning_rate_at(0, num_steps=1, peak=0.3, warmup_fraction=0.0) == 0.3
-    assert learning_rate_at(0, num_steps=1, peak=0.3, warmup_fraction=0.1) == 0.3
+from lib.training.optimization import OPTIMIZERS, build_optimizer, class_weights, set_learning_rate
+from tests.training.tiny import TinyNetwork
 
 
 def test_groups_decay_only_matrices_and_let_the_head_learn_faster() -> None:
@@ -42,6 +27,47 @@ def test_one_step_of_adamw_by_hand() -> None:
     optimizer.step()
     # Decay: 2 * (1 - 0.1 * 0.5) = 1.9; the first step of Adam has length lr: 1.9 - 0.1 = 1.8.
     assert layer.weight.item() == pytest.approx(1.8, abs=1e-6)
+
+
+def test_stages_learn_the_slower_the_earlier_they_are() -> None:
+    network = TinyNetwork()
+    optimizer = build_optimizer(
+        network, learning_rate=0.1, weight_decay=0.0, head=network.head, head_rate_factor=10.0, stage_rate_decay=0.5
+    )
+    factors = {id(p): group["rate_factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(factors) == len(list(network.parameters()))
+    assert factors[id(network.stages["low"][0].weight)] == 0.5
+    assert factors[id(network.stages["high"][0].weight)] == 1.0
+    assert factors[id(network.head[1].weight)] == 10.0
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names)
+def test_every_optimizer_descends(name: str) -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    rate = OPTIMIZERS.get(name).usual_learning_rate
+    optimizer = build_optimizer(layer, learning_rate=rate, weight_decay=0.0, optimizer=name)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (layer(torch.ones(1, 1)) ** 2).sum().backward()
+        optimizer.step()
+    assert layer.weight.item() < 2.0
+
+
+def test_l2_enters_the_gradient_and_decoupled_decay_does_not() -> None:
+    found = {}
+    for name in ("sgd", "adamw"):
+        layer = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            layer.weight.fill_(2.0)
+        optimizer = build_optimizer(layer, learning_rate=0.1, weight_decay=0.5, optimizer=name, momentum=0.0)
+        layer(torch.zeros(1, 1)).sum().backward()
+        optimizer.step()
+        found[name] = layer.weight.item()
+    # No gradient of the loss. L2: 2 - 0.1 * 0.5 * 2; decoupled: 2 * (1 - 0.1 * 0.5).
+    assert found["sgd"] == pytest.approx(1.9)
+    assert found["adamw"] == pytest.approx(1.9)
 
 
 def test_class_weights_by_hand() -> None:

@@ -1,0 +1,69 @@
+"""What a step minimises: cross-entropy, smoothed or mixed, and losses that know that grades have an order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lib.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """A loss; `per_image(logits, soft_targets)` gives one value an image, (N,), from two (N, K)."""
+
+    name: str
+    title: str
+    summary: str
+    per_image: Callable[["Tensor", "Tensor"], "Tensor"]
+    is_ordinal: bool = False
+
+
+def _cross_entropy(logits: "Tensor", soft_targets: "Tensor") -> "Tensor":
+    return -(soft_targets * logits.log_softmax(1)).sum(1)
+
+
+def _squared_distance(logits: "Tensor", soft_targets: "Tensor") -> "Tensor":
+    difference = logits.softmax(1).cumsum(1) - soft_targets.cumsum(1)
+    return (difference**2).sum(1)
+
+
+LOSSES: Registry[LossSpec] = Registry("loss")
+LOSSES.add(LossSpec("cross_entropy", "Cross-entropy", "Every wrong class is equally wrong.", _cross_entropy))
+LOSSES.add(
+    LossSpec(
+        "earth_mover",
+        "Squared earth mover's distance",
+        "A distant grade is more wrong than a neighbour (Hou et al. 2016, arXiv 1611.05916).",
+        _squared_distance,
+        is_ordinal=True,
+    )
+)
+
+
+def soft_targets(targets: "Tensor", num_classes: int, *, smoothing: float = 0.0) -> "Tensor":
+    """Targets (N,) as probabilities (N, K): 1 - smoothing on the class, the rest spread over all."""
+    from torch.nn import functional
+
+    hard = functional.one_hot(targets, num_classes).float()
+    return hard * (1 - smoothing) + smoothing / num_classes
+
+
+def weighted_loss(
+    logits: "Tensor", soft: "Tensor", *, loss: str = "cross_entropy", class_weights: "Tensor | None" = None
+) -> tuple["Tensor", float]:
+    """The mean over images, each weighted by its (soft) class, and the sum of those weights.
+
+    Args:
+        logits: (N, K), float32.
+        soft: target probabilities (N, K).
+        loss: a name in `LOSSES`.
+        class_weights: (K,) or None.
+    """
+    values = LOSSES.get(loss).per_image(logits, soft)
+    if class_weights is None:
+        return values.mean(), float(len(values))
+    weights = soft @ class_weights
+    return (values * weights).sum() / weights.sum(), float(weights.sum())
