@@ -102,15 +102,21 @@ def start_pending(beside: DeltaGenerator) -> None:
     """Queue the trainings that were asked for; the page is drawn by now, so that nothing greys out meanwhile."""
     pending = st.session_state.get("train_pending", [])
     while pending:
-        config = pending.pop(0)
         with beside, st.spinner("Starting …"):
+            watched = state.current_run()
+            # A further click ends this run of the script at the next element, so none is drawn from here to `remember`.
+            config = pending.pop(0)
             waiting = jobs.active_runs()
-            run_id = jobs.start(config)
-        if any(run.run_id == state.current_run() for run in waiting):
+            same = jobs.find_active(config)
+            run_id = same or jobs.start(config)
+            is_watching = any(run.run_id == watched for run in waiting)
+            if not is_watching:
+                state.remember("run", run_id)
+        if same:
+            st.toast("Exactly this training is running or queued already.", icon=":material/info:")
+        elif is_watching:
             # A training at work is being watched: stay with it, the new one shows in the queue.
             st.toast(f"Queued behind {count(len(waiting), 'training')}.", icon=":material/schedule:")
-        else:
-            state.remember("run", run_id)
 
 
 @st.cache_resource

@@ -6,6 +6,7 @@ import time
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib import jobs, tracking
@@ -87,6 +88,34 @@ def test_second_start_waits_in_the_queue(started):
     at.button(key=f"train_stop_{second.run_id}").click().run()
     assert tracking.read_state(second.run_id).state in {"stopping", "stopped"}
     assert tracking.read_state(first.run_id).state == "queued"
+
+
+def test_a_second_click_starts_no_second_training(started):
+    at = open_train()
+    at.button(key="train_start").click().run()
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    assert len(started) == 1
+    assert [toast.value for toast in at.toast] == ["Exactly this training is running or queued already."]
+    jobs.request_stop(link(at, "run"))
+    at.button(key="train_start").click().run()
+    assert len(started) == 2
+
+
+def test_a_click_that_ends_the_script_loses_no_start(started, monkeypatch):
+    spinner, interrupted = st.spinner, []
+
+    def interrupt_once(text):
+        if not interrupted:
+            interrupted.append(text)
+            st.rerun()
+        return spinner(text)
+
+    at = open_train()
+    monkeypatch.setattr(st, "spinner", interrupt_once)
+    at.button(key="train_start").click().run()
+    assert interrupted == ["Starting …"]
+    assert len(started) == 1
 
 
 def test_refused_start_says_why_in_one_sentence(monkeypatch):
