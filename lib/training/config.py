@@ -1,6 +1,7 @@
 """One frozen description of a training: what is run, what is stored, what is copied as a command."""
 
 import dataclasses
+import re
 import shlex
 import types
 import typing
@@ -63,6 +64,8 @@ class TrainConfig:
         _check_choice("augmentation", self.augmentation, ("none", "flip"))
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UserError(f"The setting device must be auto, cpu, cuda, cuda:N or mps, received {self.device!r}.")
         if self.pooling is not None:
             _check_choice("pooling", self.pooling, ("average", "flatten", "none"))
 
@@ -140,7 +143,11 @@ def _parse(key: str, text: str) -> Any:
 
 def _check_range(key: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise UserError(f"The setting {key} must lie between {low:g} and {high:g}, received {value:g}.")
+        raise UserError(f"The setting {key} must lie between {_number(low)} and {_number(high)}, received {value}.")
+
+
+def _number(limit: float) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else f"{limit}"
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
