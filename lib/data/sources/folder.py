@@ -112,6 +112,10 @@ class _Scan:
     def why_empty(self) -> str:
         """The sentence for a folder without a usable image."""
         name = shown(self.root)
+        splits = sorted(child.name for child in children(self.base) if child.name.lower() in SPLIT_FOLDERS)
+        if self.deep_example and splits:
+            found = " and ".join(f"{shown(split)}/" for split in splits)
+            return f"{name} has {found} but no train/; add a train/ folder, or give a folder with one sub-folder per class."
         if self.deep_example:
             return (
                 f"The images in {name} lie too deep (such as {self.deep_example}). {LAYOUT_HINT}; "
