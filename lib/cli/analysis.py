@@ -52,6 +52,9 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     if len(run_ids) < 2:
         raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
     runs = [tracking.get_run(run_id) for run_id in run_ids]
+    repeated = [run.short_id for position, run in enumerate(runs) if run in runs[:position]]
+    if repeated:
+        raise UserError(f"The run {repeated[0]} was given twice; comparing needs different runs.")
     pairs = [_pair(first, second) for first, second in combinations(runs, 2)]
     if as_json:
         rows = [{"run_id": run.run_id, "name": run.label, **{key: run.metrics.get(key) for key in _COMPARED}}
