@@ -149,6 +149,16 @@ def test_link_shows_a_running_training_and_stops_it():
     assert at.button(key="train_stop").label == "Stopping …" or tracking.read_state(run.run_id).state == "stopped"
 
 
+def test_a_training_found_without_a_link_stays_in_view_after_it_was_stopped():
+    run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
+    at = open_train()
+    assert link(at, "run") == run.run_id
+    tickets.hand_back(run.run_id)
+    run.finish("stopped", "Stopped on request.")
+    at.run()
+    assert at.button(key="train_resume").label == "Resume"
+
+
 @pytest.mark.parametrize("state", ["stopped", "killed", "failed"])
 def test_ended_training_can_be_resumed(monkeypatch, state):
     run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
