@@ -135,11 +135,17 @@ class Dataset:
     def _rows(self) -> dict[str, int]:
         return {image_id: row for row, image_id in enumerate(self.table["image_id"])}
 
-    def thumbnail(self, row: int, size_px: int = 160) -> bytes:
-        """One image as JPEG bytes of at most `size_px` a side."""
+    def thumbnail(self, row: int, size_px: int = 160, *, with_mask: bool = False) -> bytes:
+        """One image as JPEG bytes of at most `size_px` a side; `with_mask` rings what its mask marks."""
         from PIL import Image
 
-        image = Image.fromarray(np.asarray(self.pixels[row]))
+        pixels = np.asarray(self.pixels[row])
+        mask = self.mask(row) if with_mask else None
+        if mask is not None:
+            from lib.data.mask_overlay import outline_mask
+
+            pixels = outline_mask(pixels, mask)
+        image = Image.fromarray(pixels)
         side = min(size_px, self.spec.store_side_px)
         written = io.BytesIO()
         image.resize((side, side), Image.Resampling.BICUBIC).save(written, "JPEG", quality=87)

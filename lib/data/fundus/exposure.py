@@ -12,7 +12,7 @@ from lib.data.fundus.random_streams import enlarged, smooth_noise
 _MEANS = np.array([138.0, 91.5, 64.0])
 _DEVIATIONS = np.array([39.0, 30.0, 27.0])
 _CORRELATION = np.array([[1.0, 0.80, 0.60], [0.80, 1.0, 0.88], [0.60, 0.88, 1.0]])
-_SHOULDER = 190.0
+_SHOULDER = np.float32(180)
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,23 @@ def expose(
     elif exposure.ungradable:
         contrast *= 0.25
         veil = 60 * np.clip(smooth_noise(small, 3, rng) + 0.6, 0, 2)
-    picture = np.empty((*shape, 3), dtype=np.float32)
     dust, grain = _dust(camera, rng), _grain(shape, exposure.noise, rng)
+    light, black = field_mask(camera), np.float32(rng.uniform(0, 5))
     fog = enlarged(veil + _haze(camera, small, rng), shape)
+    picture = np.empty((*shape, 3), dtype=np.uint8)
     for channel, plane in enumerate(planes):
         level = plane * np.float32(contrast * means[channel] / reference[channel])
         level += np.float32((1 - contrast) * means[channel])
         level += fog * np.float32((0.8, 1.0, 1.0)[channel])
         level *= dust
-        picture[..., channel] = _blurred(level, blur * unit)
-    picture += grain * np.array([0.9, 0.8, 1.0], dtype=np.float32)
-    return _in_frame(picture, camera, rng)
+        level = _blurred(level, blur * unit)
+        level += grain[channel]
+        _roll_off(level)
+        level -= black
+        level *= light
+        level += black + np.float32(0.5)
+        picture[..., channel] = np.clip(level, 0, 255, out=level)
+    return picture
 
 
 def _blurred(plane: np.ndarray, sigma: float) -> np.ndarray:
@@ -124,27 +130,18 @@ def _dust(camera: Camera, rng: np.random.Generator) -> np.ndarray:
     return factor
 
 
-def _grain(shape: tuple[int, int], noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Sensor noise in levels: mostly brightness, a little colour that demosaicing has smeared; (h, w, 3)."""
-    brightness = noise * rng.standard_normal((*shape, 1), dtype=np.float32)
+def _grain(shape: tuple[int, int], noise: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Sensor noise in levels for red, green and blue: mostly brightness, a little colour, which demosaicing smears."""
+    brightness = np.float32(0.9 * noise) * rng.standard_normal(shape, dtype=np.float32)
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2))
-    colour = [enlarged(0.5 * noise * rng.standard_normal(half, dtype=np.float32), shape) for _ in range(2)]
-    return brightness + np.stack([colour[0], -0.5 * colour[0], colour[1]], axis=-1)
+    red, blue = (enlarged(np.float32(0.5 * noise) * rng.standard_normal(half, dtype=np.float32), shape) for _ in range(2))
+    return [brightness + red, brightness - np.float32(0.5) * red, brightness + blue]
 
 
-def _in_frame(picture: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    black = rng.uniform(0, 5)
-    light = field_mask(camera)[..., None]
-    picture *= light
-    picture += (1 - light) * np.float32(black)
-    _roll_off(picture)
-    np.clip(picture + 0.5, 0, 255, out=picture)
-    return picture.astype(np.uint8)
-
-
-def _roll_off(picture: np.ndarray) -> None:
-    """Compress highlights in place, as cameras do, so that the disc keeps its structure."""
-    bright = picture > _SHOULDER
-    over = picture[bright] - _SHOULDER
-    room = 254 - _SHOULDER
-    picture[bright] = _SHOULDER + room * (1 - np.exp(-over / room))
+def _roll_off(level: np.ndarray) -> None:
+    """Compress highlights in place, as cameras do, so that the disc keeps its structure; 255 is never reached."""
+    over = np.maximum(level - _SHOULDER, 0)
+    level -= over
+    room = np.float32(255 - _SHOULDER)
+    over /= 1 + over / room
+    level += over

@@ -102,9 +102,12 @@ def _cotton_wool(
 
 def _boat(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Blood between retina and vitreous: it settles, so that its upper edge is level; vessels vanish behind it."""
-    wide, deep = radius, radius * rng.uniform(0.5, 0.85)
-    bowl = 1 - np.hypot(dx / wide, np.maximum(dy + 0.3 * deep, 0) / deep)
-    level = dy + 0.3 * deep + 0.06 * deep * np.sin(dx / wide * 5 + rng.uniform(0, 6))
+    wide, deep = radius, radius * rng.uniform(0.35, 0.75)
+    phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, 0.05, 3)
+    angle = np.arctan2(dy + 0.3 * deep, dx)
+    outline = 1 + sum(wave * np.sin(n * angle + p) for n, wave, p in zip((3, 5, 8), waves, phases, strict=True))
+    bowl = outline - np.hypot(dx / wide, np.maximum(dy + 0.3 * deep, 0) / deep)
+    level = dy + 0.3 * deep + 0.12 * deep * np.sin(dx / wide * 3 + rng.uniform(0, 6))
     return np.clip(bowl * radius / 2.5 + 0.5, 0, 1) * np.clip(level / 1.5 + 0.5, 0, 1) * np.float32(0.95)
 
 

@@ -46,7 +46,7 @@ def _soft_layers(
     tilt_angle, tilt = own.uniform(0, 2 * np.pi), abs(own.normal(0, 0.17))
     gradient = 1 + tilt * (x * math.cos(tilt_angle) + y * math.sin(tilt_angle))
     vignette = own.uniform(0.9, 2.0)  # how strongly this camera shows the mean profile
-    clouds = sum(amplitude * smooth_noise(shape, cells, own) for cells, amplitude in ((2, 0.07), (5, 0.035), (13, 0.018)))
+    clouds = sum(amplitude * smooth_noise(shape, cells, own) for cells, amplitude in ((2, 0.06), (5, 0.035), (13, 0.018)))
     pigment = smooth_noise(shape, 5, shared) * 0.03
     macula = _macula(x, y, eye, shared)
     planes = []
