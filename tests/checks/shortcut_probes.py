@@ -38,7 +38,7 @@ def probe(features: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> dict
 
     models = {
         "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-        "forest": RandomForestClassifier(200, min_samples_leaf=15, random_state=0),
+        "forest": RandomForestClassifier(100, min_samples_leaf=15, random_state=0),
     }
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     return {

@@ -9,8 +9,8 @@ from lib.data.fundus.strokes import StrokeCanvas, fine_line_strength
 from lib.data.fundus.vessels import Vessel
 
 # Share of red, green and blue light that a vessel of full width takes away.
-_VEIN = (0.30, 0.52, 0.44)
-_ARTERY = (0.13, 0.37, 0.33)
+_VEIN = (0.34, 0.52, 0.44)
+_ARTERY = (0.17, 0.37, 0.33)
 _REFLEX_FROM_PX = 2.6  # of 512: thinner vessels show none
 
 

@@ -44,7 +44,7 @@ def choose_exposure(
     spoiled = spoiled if is_ungradable is None else is_ungradable
     return Exposure(
         means=(float(means[0]), float(means[1]), float(means[2])),
-        contrast=float(own.uniform(0.75, 1.25)),
+        contrast=float(own.uniform(0.78, 1.28)),
         blur_px=blur,
         noise=float(own.uniform(0.6, 2.6)),
         jpeg_quality=int(own.integers(70, 96)),

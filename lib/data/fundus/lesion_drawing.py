@@ -8,14 +8,13 @@ from scipy.ndimage import binary_dilation
 
 from lib.data.fundus.anatomy import Eye
 from lib.data.fundus.camera import Camera
-from lib.data.fundus.lesion_plan import Lesion
+from lib.data.fundus.lesion_plan import BEADED_POINTS, Lesion
 from lib.data.fundus.lesion_shapes import REACH, TINTS, shape_of
 from lib.data.fundus.severity_scale import LesionKind
 from lib.data.fundus.strokes import StrokeCanvas
 from lib.data.fundus.vessels import Vessel
 
 _COVERED_FROM = 0.25  # share of cover from which a pixel belongs to the lesion
-_BEADED_POINTS = 30
 _LAST = (LesionKind.NEOVASCULARISATION, LesionKind.PRERETINAL_HAEMORRHAGE)  # they lie before the retina
 
 
@@ -26,11 +25,11 @@ def with_beading(vessels: Sequence[Vessel], lesions: Sequence[Lesion]) -> list[V
         if lesion.kind is LesionKind.VENOUS_BEADING:
             vessel = beaded[lesion.vein]
             rng = np.random.default_rng(lesion.seed)
-            stretch = np.arange(_BEADED_POINTS)
+            stretch = np.arange(BEADED_POINTS)
             period, depth = rng.uniform(4.5, 7.0), rng.uniform(0.38, 0.6)
-            wave = 1.12 + depth * np.sin(2 * np.pi * stretch / period) * np.sin(np.pi * stretch / _BEADED_POINTS) ** 0.5
+            wave = 1.12 + depth * np.sin(2 * np.pi * stretch / period) * np.sin(np.pi * stretch / BEADED_POINTS) ** 0.5
             factors = np.ones(len(vessel.points)) if vessel.beading is None else vessel.beading.copy()
-            factors[lesion.first_point : lesion.first_point + _BEADED_POINTS] *= wave
+            factors[lesion.first_point : lesion.first_point + BEADED_POINTS] *= wave
             beaded[lesion.vein] = replace(vessel, beading=factors)
     return beaded
 
@@ -87,14 +86,13 @@ def _paint(
 
 
 def _fibre_heading(lesion: Lesion, eye: Eye) -> float:
-    """Nerve fibres run from the disc and bend round the fovea with the arcades (radians, picture coordinates)."""
-    away = np.arctan2(lesion.y - eye.disc[1], lesion.x - eye.disc[0])
-    return float(away)
+    """The direction of the nerve fibres there, away from the disc (radians, picture coordinates)."""
+    return float(np.arctan2(lesion.y - eye.disc[1], lesion.x - eye.disc[0]))
 
 
 def _mark_beading(mask: np.ndarray, lesion: Lesion, vessels: Sequence[Vessel], camera: Camera) -> None:
     vessel = vessels[lesion.vein]
-    stretch = slice(lesion.first_point, lesion.first_point + _BEADED_POINTS)
+    stretch = slice(lesion.first_point, lesion.first_point + BEADED_POINTS)
     points = camera.to_pixels(vessel.points[stretch])
     widths = vessel.seen_widths[stretch] * camera.radius_px + 2.5
     low = np.maximum(0, np.floor(points.min(axis=0) - 8)).astype(int)

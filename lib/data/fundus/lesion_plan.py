@@ -15,7 +15,7 @@ from lib.data.fundus.severity_scale import NUM_QUADRANTS, SEVERE_HAEMORRHAGES, L
 from lib.data.fundus.vessels import Vessel
 
 _NUM_CANDIDATES = 900
-_BEADED_LENGTH = 30  # points of a vein; 0.39 radii
+BEADED_POINTS = 30  # of a vein's centre line; 0.39 radii
 _HAEMORRHAGE_KINDS = (LesionKind.DOT_HAEMORRHAGE, LesionKind.BLOT_HAEMORRHAGE, LesionKind.FLAME_HAEMORRHAGE)
 # Radii in units of the field's radius; 0.01 is 2.5 px of a picture of 512 px.
 _RADII = {
@@ -86,15 +86,15 @@ class LesionPlan:
         """Bead a wide vein of a quadrant; False where none is to be seen."""
         choices = []
         for index, vessel in enumerate(self.vessels):
-            if vessel.is_vein and vessel.depth == 0 and len(vessel.points) > _BEADED_LENGTH:
-                middles = vessel.points[_BEADED_LENGTH // 2 : -_BEADED_LENGTH // 2]
+            if vessel.is_vein and vessel.depth == 0 and len(vessel.points) > BEADED_POINTS:
+                middles = vessel.points[BEADED_POINTS // 2 : -BEADED_POINTS // 2]
                 is_good = (self.eye.quadrants(middles) == quadrant) & self.camera.is_visible(middles, margin=0.12)
                 is_good &= np.hypot(*(middles - np.array(self.eye.disc)).T) > 0.3
                 choices += [(index, int(first)) for first in np.flatnonzero(is_good)]
         if not choices:
             return False
         vein, first = choices[int(self.rng.integers(len(choices)))]
-        x, y = self.vessels[vein].points[first + _BEADED_LENGTH // 2]
+        x, y = self.vessels[vein].points[first + BEADED_POINTS // 2]
         seed = int(self.rng.integers(2**31))
         self.lesions.append(
             Lesion(LesionKind.VENOUS_BEADING, float(x), float(y), 0.0, quadrant, seed, vein=vein, first_point=first)

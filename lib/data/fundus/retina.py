@@ -43,14 +43,14 @@ def _soft_layers(
     x, y = camera.grid(shape)
     light_x, light_y = own.normal(0, 0.09, 2)
     distance = np.hypot(x - light_x, y - light_y)
-    tilt_angle, tilt = own.uniform(0, 2 * np.pi), abs(own.normal(0, 0.17))
+    tilt_angle, tilt = own.uniform(0, 2 * np.pi), abs(own.normal(0, 0.19))
     gradient = 1 + tilt * (x * math.cos(tilt_angle) + y * math.sin(tilt_angle))
     vignette = own.uniform(0.9, 2.0)  # how strongly this camera shows the mean profile
     clouds = sum(amplitude * smooth_noise(shape, cells, own) for cells, amplitude in ((2, 0.06), (5, 0.035), (13, 0.018)))
     pigment = smooth_noise(shape, 5, shared) * 0.03
     macula = _macula(x, y, eye, shared)
     planes = []
-    for fall, mottled, depth in zip(_FALL, (0.85, 1.0, 1.25), (0.42, 1.0, 0.75), strict=True):
+    for fall, mottled, depth in zip(_FALL, (1.1, 1.0, 1.25), (0.42, 1.0, 0.75), strict=True):
         profile = np.interp(distance, _RADII, 1 + vignette * (np.array(fall) - 1)).astype(np.float32)
         planes.append(profile * gradient * (1 + mottled * (clouds + pigment)) * (1 - depth * macula))
     return np.stack(planes).astype(np.float32)
@@ -116,7 +116,7 @@ def paint_disc(planes: np.ndarray, camera: Camera, eye: Eye, rng: np.random.Gene
     crescent = (draws[6] < 0.35) * 0.45 * draws[7] * np.exp(-(((distance - 1.1) / 0.13) ** 2)) * np.clip(dx, 0, 1)
     pale = 0.06 * np.clip(dx, -1, 1)  # the temporal rim has fewer fibres and is paler
     glow = 0.62 + 0.33 * draws[8]
-    red_gain, green_gain, blue_gain = 0.42 * glow, (0.62 + 0.25 * draws[9]) * glow, (0.55 + 0.45 * draws[10]) * glow
+    red_gain, green_gain, blue_gain = 0.46 * glow, (0.62 + 0.25 * draws[9]) * glow, (0.55 + 0.45 * draws[10]) * glow
     for plane, rim_gain, cup_gain, ring in (
         (planes[0], red_gain, 0.22, 0.5),
         (planes[1], green_gain, 0.55, 1.0),
