@@ -45,9 +45,11 @@ def forget_dataset() -> None:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def cached_thumbnail(name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX) -> bytes:
-    """JPEG bytes of one image, at most 384 px a side."""
-    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384))
+def cached_thumbnail(
+    name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX, *, with_mask: bool = False
+) -> bytes:
+    """JPEG bytes of one image, at most 384 px a side; `with_mask` rings what its mask marks."""
+    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Building the network …")
