@@ -58,7 +58,7 @@ def prepare(config: "TrainConfig", *, parent: str | None = None) -> RunWriter:
     from lib.experiment import resolve_config
 
     resolved = resolve_config(config, open_dataset(config.dataset))
-    if resolved.weights == "imagenet":
+    if resolved.weights == "pretrained":
         from lib.models.weights import require_weights
 
         require_weights(resolved.backbone)

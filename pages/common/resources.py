@@ -51,8 +51,8 @@ def cached_thumbnail(name: str, version: str, row: int, size_px: int = THUMBNAIL
 
 
 @st.cache_resource(max_entries=2, show_spinner="Building the network …")
-def cached_network(backbone: str, weights: str = "imagenet") -> "Backbone":
-    """A backbone with its own ImageNet classifier, in evaluation mode; shared by all sessions, so never change it."""
+def cached_network(backbone: str, weights: str = "pretrained") -> "Backbone":
+    """A backbone with the classifier it was pretrained with, in evaluation mode; shared: never change it."""
     from lib.models.stages import build_backbone
 
     return build_backbone(backbone, weights=weights).eval()
