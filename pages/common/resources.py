@@ -112,6 +112,13 @@ def best_result(dataset: str) -> BestResult | None:
     return max(results, key=lambda result: result.test_accuracy, default=None)
 
 
+def forget_results() -> None:
+    """After trainings that this server did not start itself: read data sets and runs afresh."""
+    forget_dataset()
+    run_records.clear()
+    best_result.clear()
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def cached_history(run_id: str, ended_s: float | None, age: int) -> "pd.DataFrame":
     """The logged values of a run; `ended_s` and, while it runs, a growing `age` make a new entry of newer values."""
