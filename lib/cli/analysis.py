@@ -71,7 +71,7 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--run", "run_id", metavar="ID", help="Explain with this run's classifier (or a bundle's zip).")
-@click.option("--backbone", metavar="NAME", help="Explain with a pretrained network and its ImageNet classes.")
+@click.option("--backbone", metavar="NAME", help="Explain with a pretrained network and its own classes.")
 @click.option("--stage", help="One stage (default: a strip through all stages).")
 @click.option("--method", type=click.Choice(["grad_cam"]), default="grad_cam", show_default=True)
 @click.option("--target", metavar="CLASS", help="The class to explain (default: the predicted one).")
@@ -105,11 +105,11 @@ def explain(
 def _network(run_id: str | None, backbone: str | None) -> tuple[Any, Any, tuple[str, ...], str, str]:
     """Network, preprocessing, class names, crop policy and title of a run's classifier or of a backbone."""
     if backbone is not None:
-        from lib.explain.class_names import imagenet_class_names
+        from lib.explain.class_names import pretrained_class_names
         from lib.models.stages import build_backbone
 
-        network = build_backbone(backbone, weights="imagenet")
-        return network, network.spec, imagenet_class_names(), "center_square", network.spec.title
+        network = build_backbone(backbone, weights="pretrained")
+        return network, network.spec, pretrained_class_names(network.spec), "center_square", network.spec.title
     from lib.grading.grader import Grader
 
     grader = Grader.open(str(run_id))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.errors import UserError
+from lib.models.backbone_spec import starting_weights
 from lib.settings import DEFAULT_BACKBONE
 
 FORMAT_VERSION = 1
@@ -25,7 +26,7 @@ class TrainConfig:
     dataset: str  # name in the data library
     backbone: str = DEFAULT_BACKBONE
     strategy: str = "linear_probe"
-    weights: str = "imagenet"  # "imagenet" or "random"; from_scratch always uses "random"
+    weights: str = "pretrained"  # or "random"; from_scratch always uses "random"
     dataset_version: str = ""
     head: str | None = None
     feature_stage: str | None = None  # the stage whose pooled output the head reads
@@ -60,7 +61,7 @@ class TrainConfig:
         _check_range("seed", self.seed, 0, 2**31 - 1)
         _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
         _check_range("num_folds", self.num_folds, 2, 20)
-        _check_choice("weights", self.weights, ("imagenet", "random"))
+        object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, ("none", "flip"))
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))

@@ -53,8 +53,8 @@ def cached_thumbnail(
 
 
 @st.cache_resource(max_entries=2, show_spinner="Building the network …")
-def cached_network(backbone: str, weights: str = "imagenet") -> "Backbone":
-    """A backbone with its own ImageNet classifier, in evaluation mode; shared by all sessions, so never change it."""
+def cached_network(backbone: str, weights: str = "pretrained") -> "Backbone":
+    """A backbone with the classifier it was pretrained with, in evaluation mode; shared: never change it."""
     from lib.models.stages import build_backbone
 
     return build_backbone(backbone, weights=weights).eval()
@@ -112,6 +112,13 @@ def best_result(dataset: str) -> BestResult | None:
                 label = state.name or state.run_id[:8]
                 results.append(BestResult(state.run_id, label, float(accuracy), low, high))
     return max(results, key=lambda result: result.test_accuracy, default=None)
+
+
+def forget_results() -> None:
+    """After trainings that this server did not start itself: read data sets and runs afresh."""
+    forget_dataset()
+    run_records.clear()
+    best_result.clear()
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.strategies import StrategySpec
@@ -45,6 +46,10 @@ _DECAY_HELP = "How strongly weights are pulled towards zero."
 _PATIENCE_HELP = "Epochs without a better validation loss before the training stops."
 _NEIGHBORS_HELP = "How many of the most similar training images vote."
 _SPLIT_HELP = "Which images are for training, validation and test. Runs compare fairly only within one split seed."
+_WEIGHTS_HELP = {
+    "ImageNet": "ImageNet: learned on 1.2 million photographs.",
+    "generated images": "Generated images: learned to tell textures, shapes and patterns apart that programs drew.",
+}
 _FOLDS_HELP = "Train this many times so that each image is tested once; for small data sets. Empty: one split."
 
 EPOCHS = NumberSetting("epochs", "Epochs", 1, 10_000, 1, _EPOCHS_HELP, _is_iterative)
@@ -61,7 +66,6 @@ MORE_NUMBERS = (
 AUGMENTATIONS = {"flip": "Left-right flips", "none": "None"}
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
 HEADS = {"linear": "Linear layer", "mlp": "Small network (MLP)"}
-WEIGHTS = {"imagenet": "ImageNet", "random": "Random"}
 
 
 def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | None = None) -> float | None:
@@ -90,16 +94,16 @@ def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | 
 
 
 def draw_weights(backbone: str, strategy: StrategySpec, *, is_at_hand: bool) -> str:
-    """Choose the starting weights where there is a choice; returns "imagenet" or "random"."""
-    has_choice = strategy.uses_pretrained and is_at_hand
+    """Choose the starting weights where there is a choice; returns "pretrained" or "random"."""
+    has_choice, spec = strategy.uses_pretrained and is_at_hand, BACKBONES.get(backbone)
     chosen = st.segmented_control(
         "Starting weights",
-        list(WEIGHTS),
-        format_func=WEIGHTS.__getitem__,
-        default="imagenet" if has_choice else "random",
+        list(STARTING_WEIGHTS),
+        format_func={"pretrained": spec.weights_title, "random": "Random"}.__getitem__,
+        default="pretrained" if has_choice else "random",
         required=True,
         disabled=not has_choice,
-        help="ImageNet: learned on 1.2 million photographs. Random: nothing learned, the control.",
+        help=f"{_WEIGHTS_HELP.get(spec.pretrained_on, spec.weights_title)} Random: nothing learned, the control.",
         key=f"train_weights_{backbone}" if has_choice else "train_weights_off",
         persist_state="session",
     )

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from lib import jobs, tracking
 from lib.errors import UserError
 from lib.jobs import tickets
+from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
 from lib.tracking import RunState
 from lib.training.config import TrainConfig
@@ -66,12 +67,10 @@ def test_start_queues_what_the_form_says(started):
     at = choose(open_train(), "partial_finetuning")
     at.number_input(key="train_epochs_partial_finetuning").set_value(3)
     at.number_input(key="train_seed").set_value(7)
-    at.selectbox(key="train_unfreeze_from_mobilenet_v2").set_value("block3").run()
+    at.selectbox(key="train_unfreeze_from_bundled_vgg").set_value("block3").run()
     at.button(key="train_start").click().run()
     assert_calm(at)
-    wanted = TrainConfig(
-        dataset="tiny", strategy="partial_finetuning", weights="random", epochs=3, seed=7, unfreeze_from="block3"
-    )
+    wanted = TrainConfig(dataset="tiny", strategy="partial_finetuning", epochs=3, seed=7, unfreeze_from="block3")
     assert started == [wanted]
     assert link(at, "run") == jobs.active_runs()[0].run_id
     assert any(wanted.to_command() == block.value for block in at.code)
@@ -130,7 +129,8 @@ def test_refused_start_says_why_in_one_sentence(monkeypatch):
 
 
 def test_missing_weights_are_said_plainly():
-    at = open_train()
+    assert not open_train().warning  # the bundled weights are always here
+    at = open_train(backbone="resnet18")
     assert any("not on this machine" in warning.value for warning in at.warning)
     at = choose(at, "from_scratch")
     assert not [warning.value for warning in at.warning if "nothing is transferred" in warning.value]
@@ -144,7 +144,7 @@ def test_link_shows_a_running_training_and_stops_it():
     at = open_train(run=run.run_id)
     assert_calm(at)
     assert at.button(key="train_stop").label == "Stop"
-    assert "From scratch · MobileNetV2 · tiny" in words(at)
+    assert "From scratch · Bundled VGG · tiny" in words(at)
     at.button(key="train_stop").click().run()
     assert at.button(key="train_stop").label == "Stopping …" or tracking.read_state(run.run_id).state == "stopped"
 
@@ -202,7 +202,7 @@ def test_form_limits_are_those_of_the_config(setting):
     [
         ("augmentation", train_settings.AUGMENTATIONS),
         ("class_weights", train_settings.CLASS_WEIGHTS),
-        ("weights", train_settings.WEIGHTS),
+        ("weights", STARTING_WEIGHTS),
     ],
 )
 def test_form_choices_are_those_of_the_config(name, choices):
