@@ -29,9 +29,9 @@ _LOG_STEPS = 50
 class PretrainConfig:
     """One pre-training: `phases` are (share of all steps, side of the views in px), small views first to save time."""
 
-    num_steps: int = 20_000
+    num_steps: int = 4900
     images_per_step: int = 64  # of each, two views
-    phases: tuple[tuple[float, int], ...] = ((0.7, 64), (0.3, 96))
+    phases: tuple[tuple[float, int], ...] = ((0.8, 64), (0.2, 96))
     learning_rate: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 1e-4
