@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
-from lib.data.sources.synthetic_fundus import draw_fundus
+from lib.data.fundus.photograph import draw_example
 from lib.settings import PROJECT_ROOT
 
 SAMPLES_FOLDER = PROJECT_ROOT / "data" / "samples"
@@ -45,15 +45,14 @@ def main(folder: Path = SAMPLES_FOLDER) -> None:
     (folder / "other_broken_file.jpg").write_bytes(whole[: len(whole) // 3])
 
 
-def _fundus(grade: int, *, seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng([20, grade, seed])
-    return Image.fromarray(draw_fundus(grade, size_px=SIZE_PX, is_right=True, rng=rng))
+def _fundus(grade: int, *, seed: int = 0, is_ungradable: bool = False) -> Image.Image:
+    return Image.fromarray(draw_example(grade, size_px=SIZE_PX, seed=seed, is_ungradable=is_ungradable).pixels)
 
 
 def _ungradable() -> Image.Image:
     """Blurred by a moving eye and far too dark."""
-    blurred = _fundus(2, seed=3).filter(ImageFilter.GaussianBlur(14))
-    return ImageEnhance.Brightness(blurred).enhance(0.3)
+    blurred = _fundus(2, seed=3, is_ungradable=True).filter(ImageFilter.GaussianBlur(8))
+    return ImageEnhance.Brightness(blurred).enhance(0.4)
 
 
 def _red_free() -> Image.Image:
