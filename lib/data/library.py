@@ -69,7 +69,7 @@ def make_synthetic_fundus(
 ) -> Dataset:
     """Generate `synthetic-fundus` in place of the one at hand; the same arguments give the same pixels.
 
-    Photographs are drawn about `size_px` wide and stored at 384 px at most (1,000 take 570 MiB with their masks).
+    Photographs are drawn about `size_px` wide and stored at 384 px at most (1,000 take 563 MiB with their masks).
     Raises UserError for fewer than five images a grade: three patients are needed, with two images each.
     """
     if not 5 <= per_class <= 100_000:
