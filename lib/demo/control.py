@@ -10,7 +10,8 @@ from lib.errors import UserError
 from lib.jobs import processes
 from lib.tracking.state import host_name
 
-STOP_TIMEOUT_S = 6.0
+# A training stops within four seconds by itself; making the run store on the first run must not be cut short.
+STOP_TIMEOUT_S = 20.0
 
 
 def start() -> DemoState:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from lib.demo.progress import StepPace
-from lib.demo.state import DemoState, demo_file, read_demo, run_state, stop_file, write_demo
+from lib.demo.state import (
+    KEPT_MESSAGE,
+    STOPPED_MESSAGE,
+    DemoState,
+    demo_file,
+    read_demo,
+    run_state,
+    stop_file,
+    write_demo,
+)
 from lib.demo.story import DATASET_COST_S, DEMO_TAG, STORY, DemoRun
 from lib.errors import Stopped, UserError
 from lib.jobs.processes import start_time_s
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
 
 DATASET_TITLE = "Generated fundus images"
-_KEPT = "What is done is kept; preparing again goes on from there."
 _WRITE_S = 0.5
 # Does one prepared run in this process: (run, listener, on_wait) to its summary, None if it was stopped.
 Work = Callable[..., dict[str, Any] | None]
@@ -69,15 +77,15 @@ class _Preparation:
         try:
             self._run()
         except (Stopped, KeyboardInterrupt):
-            return self._end("stopped", f"Stopped on request. {_KEPT}")
+            return self._end("stopped", STOPPED_MESSAGE)
         except UserError as error:
-            self._end("failed", f"{error} {_KEPT}")
+            self._end("failed", f"{error} {KEPT_MESSAGE}")
             raise
         except Exception:
-            self._end("failed", f"Something unexpected happened. {_KEPT}")
+            self._end("failed", f"Something unexpected happened. {KEPT_MESSAGE}")
             raise
         if self.failures:
-            raise UserError(self._end("failed", f"{' '.join(self.failures)} {_KEPT}").message)
+            raise UserError(self._end("failed", f"{' '.join(self.failures)} {KEPT_MESSAGE}").message)
         return self._end("finished", "")
 
     def _run(self) -> None:
@@ -94,6 +102,7 @@ class _Preparation:
             self._do(entry, dataset)
 
     def _do(self, entry: DemoRun, dataset: "Dataset") -> None:
+        self._tell("opening the run store")
         run = _prepared_run(entry, dataset, self.state.runs.get(entry.strategy))
         order = [one.strategy for one in STORY]
         runs = {**self.state.runs, entry.strategy: run.run_id}

@@ -13,7 +13,9 @@ from lib.settings import runs_dir
 from lib.tracking.state import host_name, read_state
 
 FORMAT_VERSION = 1
-_ENDED_MESSAGE = "The preparation ended without a word (its process is gone)."
+KEPT_MESSAGE = "What is done is kept; preparing again goes on from there."
+STOPPED_MESSAGE = f"Stopped on request. {KEPT_MESSAGE}"
+_ENDED_MESSAGE = f"The preparation ended without a word (its process is gone). {KEPT_MESSAGE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def read_demo() -> DemoState:
     if not state.is_active:
         return state
     if state.host == host_name() and not is_alive(state.pid, state.pid_started_s):
-        ended, message = ("stopped", "Stopped on request.") if stop_file().exists() else ("failed", _ENDED_MESSAGE)
+        ended, message = ("stopped", STOPPED_MESSAGE) if stop_file().exists() else ("failed", _ENDED_MESSAGE)
         return dataclasses.replace(state, state=ended, message=message, step="", what="", seconds_left=None)
     return dataclasses.replace(state, state="stopping") if stop_file().exists() else state
 
@@ -94,4 +96,8 @@ def log_file() -> Path:
 
 def as_dict(state: DemoState) -> dict[str, Any]:
     """The state as the command line prints it."""
-    return {key: value for key, value in dataclasses.asdict(state).items() if not key.startswith(("pid", "host"))}
+    return {
+        key: value
+        for key, value in dataclasses.asdict(state).items()
+        if not key.startswith(("pid", "host", "heartbeat"))
+    }

@@ -36,21 +36,22 @@ def draw_sidebar() -> None:
         type="tertiary",
         key="sidebar_weights",
     ):
-        for status in found:
-            _draw_row(status)
-        folder = next(status.folder for status in found if not status.is_bundled)
         st.caption(
             "Without a network everything here works with the weights at hand; the bundled ones always are. Only a "
             "download needs a network, it starts only when you click, and its checksum is compared with the published "
             "one. On a machine that is never online, copy the files to:"
         )
+        folder = next(status.folder for status in found if not status.is_bundled)
         st.code(str(folder), language=None, wrap_lines=True)
+        with st.container(gap="xsmall"):
+            for status in found:
+                _draw_row(status)
 
 
 def _draw_row(status: WeightsStatus) -> None:
     spec = BACKBONES.get(status.backbone)
     name, action = st.columns([5, 3], vertical_alignment="center")
-    name.markdown(f"**{spec.title}**  \n{spec.weights_title}", help=status.file)
+    name.markdown(f"**{spec.title}** · {spec.weights_title}")
     with action:
         if status.is_cached:
             st.markdown(":material/check: bundled" if status.is_bundled else ":material/check: at hand")
@@ -61,8 +62,9 @@ def _draw_row(status: WeightsStatus) -> None:
             st.button(
                 f"{spec.weights_mib:.0f} MiB",
                 icon=":material/download:",
+                type="tertiary",
                 key=f"sidebar_download_{spec.name}",
-                help=f"Download the weights of {spec.title}",
+                help=f"Download {status.file}",
                 disabled=task is not None and not task.is_over,
                 on_click=_start,
                 args=(spec,),
