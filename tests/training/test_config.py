@@ -32,7 +32,7 @@ def test_settings_of_the_command_line_take_the_type_of_their_field():
         ("speed=9", "Unknown setting 'speed'. Known settings: dataset, backbone"),
         ("device=tpu", "The setting device must be auto, cpu, cuda, cuda:N or mps, received 'tpu'."),
         ("device=cuda:x", "received 'cuda:x'"),
-        ("weights=places", "The setting weights must be one of imagenet, random, received 'places'."),
+        ("weights=places", "Unknown weights 'places'. Choose 'pretrained' or 'random'."),
     ],
 )
 def test_a_bad_setting_is_named_with_what_was_received_and_what_is_expected(setting, sentence):
