@@ -95,7 +95,8 @@ def run_experiment(
     outcome = fit_and_predict(session, run, recorder)
     recorder(PhaseStarted("Saving"))
     _save(session, run, outcome)
-    summary = _summarise(session, run.run_id, outcome, seconds_total=time.perf_counter() - started).to_dict()
+    seconds_total = time.perf_counter() - started + session.resumed_seconds
+    summary = _summarise(session, run.run_id, outcome, seconds_total=seconds_total).to_dict()
     run.log_summary(summary)
     CheckpointStore(run.folder / "checkpoints").clear()
     return summary

@@ -10,9 +10,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 # Children that import from the current folder must find this project first.
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+ASSETS_DIR = PROJECT_ROOT / "assets"
 
 DEFAULT_STORE_SIDE_PX = 384
-DEFAULT_BACKBONE = "mobilenet_v2"
+DEFAULT_BACKBONE = "bundled_vgg"
 DEFAULT_DATASET = "synthetic-fundus"
 
 MAX_IMAGE_PIXELS = 50_000_000

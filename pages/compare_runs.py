@@ -4,6 +4,7 @@ import hashlib
 
 import streamlit as st
 
+from lib.demo import demo_run_ids
 from lib.tracking import delete_run, restore_run
 from pages.common import comparison_views, controls, resources, state
 from pages.common.errors import show_errors
@@ -38,7 +39,9 @@ labels = distinct_labels(runs)
 run_ids = [run.run_id for run in runs]
 chosen = [run_id for run_id in linked if run_id in labels]
 if not chosen and "runs" not in st.session_state.get("view_seen_in_url", {}):
-    chosen = [run.run_id for run in runs if run.state == "finished"][:3]
+    finished = [run.run_id for run in runs if run.state == "finished"]
+    # The demo is one story, so all of it is opened; otherwise the newest runs.
+    chosen = [run_id for run_id in demo_run_ids() if run_id in finished] or finished[:3]
 table = results_table(runs)
 event = st.dataframe(
     table,

@@ -5,7 +5,7 @@ import streamlit as st
 from lib.data.library import delete_dataset, restore_dataset
 from lib.data.statistics import class_counts
 from lib.figures import class_counts_figure, size_figure
-from pages.common import controls, folder_import, image_grid, resources, state
+from pages.common import controls, folder_import, image_grid, resources, severity_scale, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
@@ -82,6 +82,9 @@ with show_errors("divide the data set"):
         groups = dataset.table["group_id"].replace("", None).dropna()
         if groups.nunique() < len(groups):
             st.markdown(f"{count(groups.nunique(), 'group')} (such as patients): none is in two splits.")
+        num_ungradable = int(dataset.table["flags"].str.startswith("ungradable").sum())
+        if num_ungradable:
+            st.markdown(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so below.")
         if dataset.spec.is_medical:
             st.caption("Medical images: for research and education only.")
 
@@ -89,9 +92,10 @@ with show_errors("divide the data set"):
     image_grid.show(dataset, split)
 
 num_left_out = len(dataset.left_out)
-tabs = st.tabs(
-    ["Sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"], on_change="rerun", key="explore_tabs"
-)
+names = ["Sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"]
+if severity_scale.is_graded_by_it(dataset):
+    names.append("Severity scale")
+tabs = st.tabs(names, on_change="rerun", key="explore_tabs")
 if tabs[0].open:
     with tabs[0], show_errors("show the sizes"):
         sizes = dataset.table[["width", "height"]]
@@ -121,3 +125,6 @@ if tabs[2].open:
             "About": spec.description or "not stated", "Version": dataset.version[:12],
         }  # fmt: skip
         st.table({key: plain(value, 400) for key, value in rows.items()}, border="horizontal", alt="Origin and licence")
+if len(tabs) > 3 and tabs[3].open:
+    with tabs[3]:
+        severity_scale.show()

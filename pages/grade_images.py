@@ -13,6 +13,7 @@ from lib.grading.sitting import Sitting
 from pages.common import controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
+from pages.common.image_choice import SAMPLES_FOLDER
 from pages.common.passports import draw_passports, overlay_jpeg
 from pages.common.results import distinct_labels
 from pages.common.text import count, percent, plain, readable
@@ -23,9 +24,15 @@ ROWS_PER_PAGE = 8
 
 
 def gradable_runs() -> dict[str, str]:
-    """run_id -> label of the runs that have a classifier: those on the current data set first, newest first."""
+    """run_id -> label of the runs that have a classifier: the current data set's first, its best one foremost."""
     runs = [run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()]
-    runs.sort(key=lambda run: run.config.get("dataset") != state.current_dataset())
+    best = resources.best_result(state.current_dataset() or "")
+    runs.sort(
+        key=lambda run: (
+            run.config.get("dataset") != state.current_dataset(),
+            best is None or run.run_id != best.run_id,
+        )
+    )
     labels = distinct_labels(runs)
     return {run.run_id: _with_accuracy(labels[run.run_id], run.metrics.get("test_accuracy")) for run in runs}
 
@@ -61,6 +68,23 @@ def take_uploads(sitting: Sitting) -> None:
         sitting.add((upload.name, upload.getvalue()) for upload in uploads)
         st.session_state["grade_turn"] = turn + 1
         st.rerun()
+
+
+def offer_samples(sitting: Sitting) -> None:
+    """Nothing to grade yet: say what happens, and offer the images that come with the program."""
+    samples = [path for path in sorted(SAMPLES_FOLDER.glob("*")) if path.is_file()]
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(
+            "Add images above. Each passes three gates: **readable**, **like the training images**, **graded**. "
+            "An image unlike the training images gets no class.",
+            text_alignment="center",
+        )
+        if samples and st.button(
+            "Try the samples", type="primary", icon=":material/add_photo_alternate:", key="grade_samples",
+            help="Generated fundus images of all grades, and files that must be refused.",
+        ):  # fmt: skip
+            sitting.add((path.name, path.read_bytes()) for path in samples)
+            st.rerun()
 
 
 def grade_waiting(sitting: Sitting, run_id: str, grader: Grader) -> None:
@@ -181,11 +205,7 @@ with right:
     take_uploads(sitting)
 
 if not len(sitting):
-    controls.empty_state(
-        "Add images above. Each passes three gates: **readable**, **like the training images**, **graded**. "
-        "An image unlike the training images gets no class.",
-        icon=":material/add_photo_alternate:",
-    )
+    offer_samples(sitting)
     st.stop()
 
 with show_errors("grade the images"):

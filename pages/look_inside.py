@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING  # noqa: E402
 
 import streamlit as st  # noqa: E402
 
-from pages.common import controls, state  # noqa: E402
+from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.image_choice import ChosenImage, choose_image  # noqa: E402
 from pages.common.inside_networks import InsideNetwork, choose_network  # noqa: E402
@@ -86,10 +86,10 @@ def _say_what_it_is(network: InsideNetwork) -> None:
     if network.is_random:
         st.warning(
             f"These features are random: {network.spec.title} has learned nothing and its class names mean nothing. "
-            f"Download ImageNet weights once with `python -m lib weights download {network.spec.name}` "
-            f"({network.spec.weights_mib:.0f} MiB), then reload.",
+            "Its pretrained weights are not on this machine.",
             icon=":material/casino:",
         )
+        weights_panel.offer_download(network.spec, key="inside_download")
     if network.is_medical:
         st.info("Research and education only: not a medical device, not for diagnosis.", icon=":material/info:")
 

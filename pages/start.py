@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.settings import DEFAULT_DATASET
-from pages.common import controls, first_dataset, resources, state
+from pages.common import controls, demo_panel, first_dataset, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
@@ -17,6 +17,8 @@ controls.page_header(
 )
 
 first_dataset.show()
+with show_errors("show the demo"):
+    demo_panel.show()
 
 DOORS = (
     ("See", ":material/layers:", "look_inside", "Look inside a network",
@@ -53,7 +55,9 @@ with show_errors("show the data sets and runs"):
         st.subheader("Best result on it", anchor=False)
         best = resources.best_result(summary.name) if summary else None
         if best is None:
-            st.markdown("Nothing has been trained on it yet. A linear probe takes seconds.")
+            st.markdown(
+                "Nothing has been trained on it yet. Prepare the demo, or start with a linear probe: it takes seconds."
+            )
             controls.link_to("train_model", "Train the first one", icon=":material/model_training:")
         else:
             st.markdown(

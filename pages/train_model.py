@@ -14,11 +14,10 @@ from lib import jobs  # noqa: E402
 from lib.errors import UserError  # noqa: E402
 from lib.models.backbones import BACKBONES  # noqa: E402
 from lib.models.freezing import stage_plan  # noqa: E402
-from lib.models.weights import download_weights  # noqa: E402
 from lib.tracking import store  # noqa: E402
 from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
-from pages.common import background, controls, resources, state, train_settings  # noqa: E402
+from pages.common import controls, resources, state, train_settings, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import count, plain_message  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
@@ -62,21 +61,11 @@ def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
         st.info("Random weights have learned nothing: this is a control, not transfer.", icon=":material/casino:")
         return
     st.warning(
-        f"The ImageNet weights of {spec.title} are not on this machine, so training starts from random weights: "
+        f"The pretrained weights of {spec.title} are not on this machine, so training starts from random weights: "
         "nothing is transferred, and results stay far below what the network can do.",
         icon=":material/casino:",
     )
-    task = f"weights_{backbone}"
-    background.watch(task)
-    background.show_outcome(task, f"The weights of {spec.title} are on this machine now.")
-    if background.find(task) is None:
-        label = f"Download the weights ({spec.weights_mib:.0f} MiB)"
-        st.button(label, icon=":material/download:", key="train_download", on_click=_download, args=(task, backbone))
-
-
-def _download(task: str, backbone: str) -> None:
-    title = f"Downloading the weights of {BACKBONES.get(backbone).title}"
-    background.start(task, title, lambda progress: download_weights(backbone, progress))
+    weights_panel.offer_download(spec, key="train_download")
 
 
 def stage_plans(backbone: str) -> dict[str, StagePlan]:
@@ -102,15 +91,21 @@ def start_pending(beside: DeltaGenerator) -> None:
     """Queue the trainings that were asked for; the page is drawn by now, so that nothing greys out meanwhile."""
     pending = st.session_state.get("train_pending", [])
     while pending:
-        config = pending.pop(0)
         with beside, st.spinner("Starting …"):
+            watched = state.current_run()
+            # A further click ends this run of the script at the next element, so none is drawn from here to `remember`.
+            config = pending.pop(0)
             waiting = jobs.active_runs()
-            run_id = jobs.start(config)
-        if any(run.run_id == state.current_run() for run in waiting):
+            same = jobs.find_active(config)
+            run_id = same or jobs.start(config)
+            is_watching = any(run.run_id == watched for run in waiting)
+            if not is_watching:
+                state.remember("run", run_id)
+        if same:
+            st.toast("Exactly this training is running or queued already.", icon=":material/info:")
+        elif is_watching:
             # A training at work is being watched: stay with it, the new one shows in the queue.
             st.toast(f"Queued behind {count(len(waiting), 'training')}.", icon=":material/schedule:")
-        else:
-            state.remember("run", run_id)
 
 
 @st.cache_resource

@@ -51,7 +51,7 @@ def _worker(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     monkeypatch.setattr(control, "worker_command", lambda run_id: [sys.executable, str(script), run_id])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(control.PROJECT_ROOT), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(processes.PROJECT_ROOT), os.environ["PYTHONPATH"]]))
     yield
     for state in tracking.state.stored_states():
         if state.is_detached and state.pid is not None:

@@ -219,3 +219,31 @@ def test_importing_and_an_empty_list_need_no_mlflow(tmp_path):
         "sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"  # fmt: skip
     environment = {"TRANSFERSCOPE_HOME": str(tmp_path / "empty"), "PATH": "/usr/bin"}
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environment).returncode == 0
+
+
+FIRST_USE_FROM_ALL_SIDES = """
+import sys, threading, time
+from lib import tracking
+from lib.tracking import store
+
+def use(position):
+    time.sleep(0.15 * position)
+    try:
+        (store.load_mlflow, tracking.list_runs, store.client)[position % 3]()
+    except BaseException as error:
+        failed.append(error)
+
+failed = []
+threads = [threading.Thread(target=use, args=(position,)) for position in range(12)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.exit(repr(failed[0]) if failed else 0)
+"""
+
+
+def test_pages_that_open_while_mlflow_is_being_imported_wait_for_it():
+    command = [sys.executable, "-c", FIRST_USE_FROM_ALL_SIDES]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -52,6 +52,9 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     if len(run_ids) < 2:
         raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
     runs = [tracking.get_run(run_id) for run_id in run_ids]
+    repeated = [run.short_id for position, run in enumerate(runs) if run in runs[:position]]
+    if repeated:
+        raise UserError(f"The run {repeated[0]} was given twice; comparing needs different runs.")
     pairs = [_pair(first, second) for first, second in combinations(runs, 2)]
     if as_json:
         rows = [{"run_id": run.run_id, "name": run.label, **{key: run.metrics.get(key) for key in _COMPARED}}
@@ -68,7 +71,7 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--run", "run_id", metavar="ID", help="Explain with this run's classifier (or a bundle's zip).")
-@click.option("--backbone", metavar="NAME", help="Explain with a pretrained network and its ImageNet classes.")
+@click.option("--backbone", metavar="NAME", help="Explain with a pretrained network and its own classes.")
 @click.option("--stage", help="One stage (default: a strip through all stages).")
 @click.option("--method", type=click.Choice(["grad_cam"]), default="grad_cam", show_default=True)
 @click.option("--target", metavar="CLASS", help="The class to explain (default: the predicted one).")
@@ -102,11 +105,11 @@ def explain(
 def _network(run_id: str | None, backbone: str | None) -> tuple[Any, Any, tuple[str, ...], str, str]:
     """Network, preprocessing, class names, crop policy and title of a run's classifier or of a backbone."""
     if backbone is not None:
-        from lib.explain.class_names import imagenet_class_names
+        from lib.explain.class_names import pretrained_class_names
         from lib.models.stages import build_backbone
 
-        network = build_backbone(backbone, weights="imagenet")
-        return network, network.spec, imagenet_class_names(), "center_square", network.spec.title
+        network = build_backbone(backbone, weights="pretrained")
+        return network, network.spec, pretrained_class_names(network.spec), "center_square", network.spec.title
     from lib.grading.grader import Grader
 
     grader = Grader.open(str(run_id))

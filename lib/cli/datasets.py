@@ -55,15 +55,17 @@ def import_path(path: Path, as_json: bool, **options: Any) -> None:
 
 @datasets.command()
 @click.argument("name", type=click.Choice(["synthetic-fundus"]))
-@click.option("--per-class", type=click.IntRange(4, 100_000), default=40, show_default=True, help="Images per grade.")
-@click.option("--side", "size_px", type=click.IntRange(32, 1024), default=256, show_default=True, help="Side in px.")
+@click.option("--per-class", type=click.IntRange(4, 100_000), default=200, show_default=True, help="Images per grade.")
+@click.option("--size", "--side", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
+              help="Width of the photographs in px; stored at 384 px at most.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other eyes.")
 @json_option
-def make(name: str, per_class: int, size_px: int, as_json: bool) -> None:
-    """Generate a data set: drawn retina photographs in five grades."""
+def make(name: str, per_class: int, size_px: int, seed: int, as_json: bool) -> None:
+    """Generate a data set: drawn retina photographs in five grades, with masks of their lesions."""
     from lib.data.library import make_synthetic_fundus
 
     with ProgressLine() as progress:
-        dataset = make_synthetic_fundus(per_class=per_class, size_px=size_px, progress=progress)
+        dataset = make_synthetic_fundus(per_class=per_class, size_px=size_px, seed=seed, progress=progress)
     _report(dataset, as_json=as_json)
 
 

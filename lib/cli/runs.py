@@ -52,7 +52,8 @@ def show(run_id: str, as_json: bool) -> None:
     if as_json:
         print_json({**_facts(run), "config": run.config, "metrics": run.metrics, "summary": run.summary})
         return
-    print_facts({**_facts(run), "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
+    facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
+    print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     for title, facts in (("Progress", _progress(run)), ("Settings", run.config), ("Figures", run.metrics)):
         if facts:
             click.echo(f"\n{title}")

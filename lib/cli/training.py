@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class.")
 @click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE}).")
 @click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns.")
-@click.option("--weights", type=click.Choice(["auto", "imagenet", "random"]), default="auto", show_default=True,
-              help="Where the network starts; auto: ImageNet weights.")  # fmt: skip
+@click.option("--weights", default="pretrained", show_default=True, metavar="[pretrained|random]",
+              help="Where the network starts.")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split.")
@@ -86,9 +86,7 @@ def _report_detached(run_id: str, *, as_json: bool) -> int:
     return 0
 
 
-def _config(
-    *, dataset: str | None, backbone: str | None, weights: str, settings: tuple[str, ...], **options: Any
-) -> "TrainConfig":
+def _config(*, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any) -> "TrainConfig":
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
@@ -102,19 +100,12 @@ def _config(
         )
     config = TrainConfig(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, **options).with_settings(settings)
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
-    if any(setting.startswith("weights=") for setting in settings):
-        weights = config.weights
     _check_source(config.dataset)
-    start = _starting_weights(weights, is_chosen=backbone is not None, needs_pretrained=strategy.uses_pretrained)
-    if start == "imagenet":
+    start = config.weights if strategy.uses_pretrained else "random"
+    if start == "pretrained":
         require_weights(spec.name)
     with ProgressLine() as progress:
         name = _open(config.dataset, progress).name
-    if weights == "auto" and strategy.uses_pretrained and start == "random":
-        note(
-            f"Notice: the ImageNet weights of {spec.title} are not at hand, so this run starts from random weights and "
-            f"learns little. Get them with: python -m lib weights download {spec.name}"
-        )
     return dataclasses.replace(config, dataset=name, weights=start)
 
 
@@ -132,17 +123,6 @@ def _open(dataset: str, progress: "Progress") -> "Dataset":
     return (
         ensure_default_dataset(progress) if dataset == DEFAULT_DATASET else resolve_dataset(dataset, progress=progress)
     )
-
-
-def _starting_weights(asked: str, *, is_chosen: bool, needs_pretrained: bool) -> str:
-    """Turn "auto" into ImageNet weights; into random ones only if they are missing and nobody chose the backbone."""
-    from lib.models.weights import weights_status
-
-    if not needs_pretrained:
-        return "random"
-    if asked != "auto":
-        return asked
-    return "imagenet" if is_chosen or weights_status(DEFAULT_BACKBONE).is_cached else "random"
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -15,22 +15,30 @@ def weights() -> None:
 @weights.command("list")
 @json_option
 def list_weights(as_json: bool) -> None:
-    """Show for every backbone whether its ImageNet weights are at hand."""
+    """Show for every backbone whether its pretrained weights are at hand, and what they were trained on."""
+    from lib.models.backbones import BACKBONES
     from lib.models.weights import all_weights_status
 
     found = all_weights_status()
     if as_json:
-        print_json({"weights": [asdict(status) for status in found]})
+        entries = [
+            {**asdict(status), "pretrained_on": BACKBONES.get(status.backbone).pretrained_on} for status in found
+        ]
+        print_json({"weights": entries})
         return
-    rows = [(status.backbone, status.is_cached, status.size_mib, status.file) for status in found]
-    print_table(rows, ("backbone", "at hand", "MiB", "file"))
-    click.echo(f"Folder: {found[0].folder}")
+    rows = [
+        (status.backbone, BACKBONES.get(status.backbone).pretrained_on, status.is_cached, status.size_mib, status.file)
+        for status in found
+    ]
+    print_table(rows, ("backbone", "pretrained on", "at hand", "MiB", "file"))
+    downloads = next(status.folder for status in found if not status.is_bundled)
+    click.echo(f"Downloads are kept in {downloads}; the bundled file comes with the program.")
 
 
 @weights.command()
 @click.argument("backbone")
 def download(backbone: str) -> None:
-    """Download the ImageNet weights of a backbone to where torchvision looks for them."""
+    """Download the pretrained weights of a backbone to where torchvision looks for them."""
     from lib.models.weights import download_weights
 
     with ProgressLine() as progress:

@@ -20,6 +20,7 @@ DESCRIPTION_FILE = "dataset.json"
 TABLE_FILE = "table.parquet"
 LEFT_OUT_FILE = "left_out.parquet"
 PIXELS_FILE = "pixels.bin"
+MASKS_FILE = "masks.bin"  # only where the source has masks
 STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
 
 
@@ -27,7 +28,7 @@ class Dataset:
     """Reads one data set of the library; cheap to open, the table and the pixels are read when asked for.
 
     `table` has one row an image: image_id, path (relative to the source), target, split (the folders' own, "" if none),
-    group_id, laterality, flags (what the decoder noticed), mask_path, width, height (of the original, upright),
+    group_id, laterality, flags (what the source's table says and the decoder noticed), mask_path ("" if none), width, height (of the original, upright),
     num_bytes, crop_left, crop_top, crop_right, crop_bottom (the stored square in the original's pixels).
     """
 
@@ -88,6 +89,22 @@ class Dataset:
         side = self.spec.store_side_px
         return np.memmap(self.folder / PIXELS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, 3))
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether some images have a mask; `spec.mask_names` say what its values 1, 2, ... mean."""
+        return MASKS_FILE in self.description["num_bytes"]
+
+    def mask(self, row: int) -> np.ndarray | None:
+        """The mask of an image, read-only uint8 (S, S) that lies on `pixels[row]`, 0 for nothing; None if it has none."""
+        if not self.has_masks or not self.table["mask_path"].iloc[row]:
+            return None
+        return self._masks[row]
+
+    @cached_property
+    def _masks(self) -> np.ndarray:
+        side = self.spec.store_side_px
+        return np.memmap(self.folder / MASKS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side))
+
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """Return "train", "val" or "test" for each row; see `assign_splits`."""
         key = (split_seed, num_folds, fold)
@@ -118,11 +135,17 @@ class Dataset:
     def _rows(self) -> dict[str, int]:
         return {image_id: row for row, image_id in enumerate(self.table["image_id"])}
 
-    def thumbnail(self, row: int, size_px: int = 160) -> bytes:
-        """One image as JPEG bytes of at most `size_px` a side."""
+    def thumbnail(self, row: int, size_px: int = 160, *, with_mask: bool = False) -> bytes:
+        """One image as JPEG bytes of at most `size_px` a side; `with_mask` rings what its mask marks."""
         from PIL import Image
 
-        image = Image.fromarray(np.asarray(self.pixels[row]))
+        pixels = np.asarray(self.pixels[row])
+        mask = self.mask(row) if with_mask else None
+        if mask is not None:
+            from lib.data.mask_overlay import outline_mask
+
+            pixels = outline_mask(pixels, mask)
+        image = Image.fromarray(pixels)
         side = min(size_px, self.spec.store_side_px)
         written = io.BytesIO()
         image.resize((side, side), Image.Resampling.BICUBIC).save(written, "JPEG", quality=87)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from lib.data.images import decode_bytes, image_size
+from lib.data.masks import decode_mask
 from lib.errors import BadImage
 from lib.settings import DECODE_TIMEOUT_S, DECODER_MEMORY_MIB, MAX_FILE_BYTES
 
@@ -55,6 +56,9 @@ def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], by
         width, height = image_size(data)
         digest = hashlib.sha256(data).hexdigest()
         return {"width": width, "height": height, "num_bytes": len(data), "sha256": digest}, b""
+    if request.get("is_mask"):
+        size, box = tuple(request["image_size"]), tuple(request["box"])
+        return {}, decode_mask(data, image_size=size, box=box, side_px=request["side_px"]).tobytes()
     image = decode_bytes(data, side_px=request["side_px"], crop_policy=request["crop_policy"])
     header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
     return header, image.pixels.tobytes()

@@ -81,6 +81,12 @@ class DecoderPool:
         answer, _ = self._ask({"probe": True}, source)
         return ImageHeader(**answer)
 
+    def decode_mask(self, source: Source, image: DecodedImage) -> np.ndarray:
+        """Read the mask of a decoded image, uint8 (side, side), cut as the image was; raises BadImage."""
+        request = {"probe": False, "is_mask": True, "box": image.box, "image_size": (image.width, image.height)}
+        _, payload = self._ask(request | {"side_px": self.side_px}, source)
+        return np.frombuffer(payload, dtype=np.uint8).reshape(self.side_px, self.side_px)
+
     def decode_many(self, sources: Sequence[Source]) -> Iterator[tuple[int, DecodedImage | BadImage]]:
         """Yield (index, image or its BadImage) in the order in which they are ready."""
         yield from self._run_many(self.decode, sources)

@@ -75,8 +75,8 @@ def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage
     Raises BadImage with one plain reason, whatever Pillow says.
     """
     check_crop_policy(crop_policy)
-    with _plain_reasons():
-        image = _open(data)
+    with plain_reasons():
+        image = open_image(data)
         full_size = image.size
         # Lets libjpeg leave out what will not be seen: four times as fast on a camera's photograph.
         image.draft(None, (2 * side_px, 2 * side_px))
@@ -94,11 +94,11 @@ def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage
 
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height as the header says, before any rotation; raises BadImage."""
-    with _plain_reasons():
-        return _open(data).size
+    with plain_reasons():
+        return open_image(data).size
 
 
-class _plain_reasons:  # noqa: N801  (reads as a statement: with _plain_reasons())
+class plain_reasons:  # noqa: N801  (reads as a statement: with plain_reasons())
     """Turns warnings about bombs into errors and every exception into a BadImage."""
 
     def __enter__(self) -> None:
@@ -113,7 +113,8 @@ class _plain_reasons:  # noqa: N801  (reads as a statement: with _plain_reasons(
             raise BadImage(_reason(error)) from error
 
 
-def _open(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
+    """Open a file of an allowed format and size, its pixels not yet decoded; raises BadImage."""
     if not data:
         raise BadImage("The file is empty (0 bytes).")
     if len(data) > MAX_FILE_BYTES:

@@ -128,8 +128,21 @@ def _listing(scan: FolderScan) -> str:
         (entry.relative, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
         for entry in scan.entries
     ]
+    facts += [
+        (entry.relative, entry.flags, *_file_facts(entry.mask_path))
+        for entry in scan.entries
+        if entry.flags or entry.mask_path
+    ]
     facts += [(item.path, item.reason) for item in scan.left_out if has_image_suffix(item.path)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _file_facts(path: Path | None) -> tuple[Any, ...]:
+    try:
+        facts = path.stat() if path else None
+    except OSError:
+        facts = None
+    return (str(path), facts.st_size, facts.st_mtime_ns) if facts else (str(path),)
 
 
 def _imported_from(source: str, name: str | None) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ class DatasetSpec:
     is_medical: bool = False  # every grade is shown with "research and education only"
     crop_policy: str = "center_square"  # or "retina_box": the box round a bright disc on black, padded to a square
     store_side_px: int = DEFAULT_STORE_SIDE_PX
+    mask_names: tuple[str, ...] = ()  # what the values 1, 2, ... of the masks mean, where there are masks
     licence: str = ""
     source_url: str = ""
     description: str = ""
@@ -38,7 +39,10 @@ class DatasetSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
-        return dataclasses.asdict(self) | {"class_names": list(self.class_names)}
+        return dataclasses.asdict(self) | {
+            "class_names": list(self.class_names),
+            "mask_names": list(self.mask_names),
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "DatasetSpec":
@@ -47,7 +51,8 @@ class DatasetSpec:
         if version > FORMAT_VERSION:
             raise UserError(f"This data set has format {version}, newer than {FORMAT_VERSION}; update the program.")
         try:
-            return cls(**(content | {"class_names": tuple(content["class_names"])}))
+            names = {"class_names": tuple(content["class_names"]), "mask_names": tuple(content.get("mask_names", ()))}
+            return cls(**(content | names))
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"The data set's description cannot be read ({error}); import the data set again."

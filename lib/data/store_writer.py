@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from lib.atomic import sha256_of_file, write_json
-from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
+from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool
 from lib.data.images import DecodedImage, ImageHeader
+from lib.data.mask_store import write_masks
 from lib.data.sources.folder import FolderScan, LeftOut, SourceEntry
+from lib.data.sources.layout import shown
 from lib.data.specs import FORMAT_VERSION, DatasetSpec
 from lib.errors import BadImage, UserError
 from lib.progress import Progress, ignore_progress
@@ -54,6 +56,7 @@ class _Kept:
     entry: SourceEntry
     header: ImageHeader
     image: DecodedImage | None = None  # without its pixels, which are in the store
+    mask_note: str = ""  # why its mask is not used
 
 
 def num_decoders(num_files: int) -> int:
@@ -83,13 +86,16 @@ def write_dataset(
         kept = _drop_duplicates(_read_headers(scan.entries, pool, left_out, progress), left_out)
         _require_classes(scan, kept, left_out)
         side = _store_side(kept, options.store_side_px)
-        _require_disk(folder, len(kept) * side * side * 3)
+        num_masks = sum(item.entry.mask_path is not None for item in kept)
+        _require_disk(folder, (3 * len(kept) + num_masks) * side * side)
         pool.side_px = side
         kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
+        has_masks = write_masks(kept, pool, folder / MASKS_FILE, root=scan.folder, progress=progress)
     _require_classes(scan, kept, left_out)
     spec = _spec(scan, name, side, options)
-    seen = _write_tables(kept, left_out, folder, {name: target for target, name in enumerate(scan.class_names)})
-    checksums = {file: sha256_of_file(folder / file) for file in STORED_FILES}
+    seen = _write_tables(kept, left_out, folder, scan)
+    files = (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES
+    checksums = {file: sha256_of_file(folder / file) for file in files}
     seen += [spec.class_names, spec.store_side_px, spec.crop_policy, checksums[PIXELS_FILE]]
     description = {
         "format_version": FORMAT_VERSION,
@@ -102,7 +108,7 @@ def write_dataset(
         "options": options.to_dict(),
         "created_s": time.time(),
         "has_checked_splits": check_splits,
-        "num_bytes": {file: (folder / file).stat().st_size for file in STORED_FILES},
+        "num_bytes": {file: (folder / file).stat().st_size for file in files},
         "sha256": checksums,
     }
     write_json(folder / DESCRIPTION_FILE, description)
@@ -204,19 +210,20 @@ def _spec(scan: FolderScan, name: str, side: int, options: ImportOptions) -> Dat
     return DatasetSpec.from_dict(fields | changes | {"name": name})
 
 
-def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, targets: dict[str, int]) -> list[Any]:
+def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan: FolderScan) -> list[Any]:
     """Write both tables; returns what of them a training sees, for the version."""
     import pandas as pd
 
-    table = pd.DataFrame([_row(item, targets[item.entry.class_name]) for item in kept])
+    root, targets = scan.folder, {name: target for target, name in enumerate(scan.class_names)}
+    table = pd.DataFrame([_row(item, targets[item.entry.class_name], root) for item in kept])
     table.to_parquet(folder / TABLE_FILE, index=False)
     reasons = pd.DataFrame([(item.path, item.reason) for item in left_out], columns=["path", "reason"], dtype="str")
     reasons.sort_values("path", kind="stable").to_parquet(folder / LEFT_OUT_FILE, index=False)
     return table[["image_id", "target", "split", "group_id"]].to_numpy().tolist()
 
 
-def _row(item: _Kept, target: int) -> dict[str, Any]:
-    image = item.image
+def _row(item: _Kept, target: int, root: Path) -> dict[str, Any]:
+    image, mask_path = item.image, item.entry.mask_path
     assert image is not None  # noqa: S101  (rows without one were dropped)
     crop = dict(zip(("crop_left", "crop_top", "crop_right", "crop_bottom"), image.box, strict=True))
     return {
@@ -226,8 +233,8 @@ def _row(item: _Kept, target: int) -> dict[str, Any]:
         "split": item.entry.split,
         "group_id": item.entry.group_id,
         "laterality": item.entry.laterality,
-        "flags": "; ".join(image.notices),
-        "mask_path": "",
+        "flags": "; ".join(part for part in (item.entry.flags, *image.notices, item.mask_note) if part),
+        "mask_path": "" if mask_path is None or item.mask_note else shown(mask_path.relative_to(root)),
         "width": image.width,
         "height": image.height,
         "num_bytes": item.header.num_bytes,

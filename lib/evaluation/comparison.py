@@ -101,7 +101,8 @@ def _sign_flip_p(gains: np.ndarray) -> float:
 def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], p_value: float, *, n: int) -> str:
     better, worse = (a, b) if difference >= 0 else (b, a)
     low, high = interval if difference >= 0 else (-interval[1], -interval[0])
-    numbers = f"{100 * LEVEL:.0f} % interval {100 * low:.1f} to {100 * high:.1f}, exact p = {_p_text(p_value)}, n = {n}"
+    low, high = (round(100 * end, 1) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
+    numbers = f"{100 * LEVEL:.0f} % interval {low} to {high}, exact p = {_p_text(p_value)}, n = {n}"
     if difference == 0:
         return f"No difference: {a} and {b} are right on equally many images ({numbers})."
     points = f"{100 * abs(difference):.1f} percentage points"

@@ -51,7 +51,7 @@ def extract_features(
     dataset: Any,
     *,
     backbone_name: str,
-    weights: str = "imagenet",
+    weights: str = "pretrained",
     seed: int = 0,
     feature_stage: str | None = None,
     pooling: str | None = None,
@@ -67,7 +67,7 @@ def extract_features(
     Args:
         dataset: has `pixels` (N, S, S, 3) uint8 and `version`.
         backbone_name: a name in `BACKBONES`.
-        weights: "imagenet" or "random" (then `seed` counts).
+        weights: "pretrained" or "random" (then `seed` counts).
         seed: of random weights.
         feature_stage: by default the table's.
         pooling: "average", "flatten", "none", or `UNPOOLED`; by default the table's.

@@ -100,7 +100,8 @@ def probability_figure(probabilities: Sequence[float], class_names: Sequence[str
     labels = [literal(name, 24) for name in class_names]
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(labels))), ticktext=labels, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": colors.ink})
-    figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    # "100.0%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in.
+    figure.update_xaxes(range=[0, 1.35], tickvals=[0, 0.5, 1])
     figure.update_layout(margin={"t": 8}, bargap=0.35)
     return figure
 

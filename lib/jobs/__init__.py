@@ -2,6 +2,7 @@
 
 from lib.jobs.control import (
     enforce_stop,
+    find_active,
     launch,
     prepare,
     prepare_resume,
@@ -18,6 +19,7 @@ from lib.jobs.worker import run_worker, work
 __all__ = [
     "active_runs",
     "enforce_stop",
+    "find_active",
     "launch",
     "prepare",
     "prepare_resume",

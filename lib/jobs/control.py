@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lib.errors import UserError
 from lib.jobs import processes, tickets
-from lib.jobs.settlement import job_lock, reconcile, settle
-from lib.settings import PROJECT_ROOT, home, torch_hub_dir
+from lib.jobs.settlement import active_runs, job_lock, reconcile, settle
 from lib.tracking.state import (
     LOG_FILE,
     STOP_FILE,
@@ -52,19 +52,38 @@ def start(config: "TrainConfig", *, parent: str | None = None) -> str:
     return run.run_id
 
 
-def prepare(config: "TrainConfig", *, parent: str | None = None) -> RunWriter:
-    """Check a config as far as possible without torch, then create its run and take its place in the queue."""
+def prepare(
+    config: "TrainConfig", *, parent: str | None = None, name: str = "", tags: Mapping[str, str] | None = None
+) -> RunWriter:
+    """Check a config as far as possible without torch, then create its run and take its place in the queue.
+
+    One process may prepare and `work` on several runs, one after the other; each waits for its own turn.
+    """
     from lib.data.library import open_dataset
     from lib.experiment import resolve_config
 
     resolved = resolve_config(config, open_dataset(config.dataset))
-    if resolved.weights == "imagenet":
+    if resolved.weights == "pretrained":
         from lib.models.weights import require_weights
 
         require_weights(resolved.backbone)
-    run = create_run(resolved.to_dict(), name=run_name(resolved), parent=parent)
+    run = create_run(resolved.to_dict(), name=name or run_name(resolved), parent=parent)
+    if tags:
+        run.set_tags(tags)
     tickets.draw(run.run_id)
     return run
+
+
+def find_active(config: "TrainConfig") -> str | None:
+    """The id of a run of exactly this training that is running or queued (a second click); None if there is none."""
+    active = [run.run_id for run in active_runs() if run.state != "stopping"]
+    if not active:
+        return None
+    from lib.data.library import open_dataset
+    from lib.experiment import resolve_config
+
+    wanted = resolve_config(config, open_dataset(config.dataset)).to_dict()
+    return next((run_id for run_id in active if RunWriter(run_id).config == wanted), None)
 
 
 def resume(run_id: str) -> str:
@@ -140,32 +159,13 @@ def _enforce_quietly(run_id: str) -> None:
 
 def launch(run: RunWriter) -> None:
     """Start the worker process of a prepared run; raises UserError if the machine cannot."""
-    environment = {
-        **os.environ,
-        processes.RUN_ID_VARIABLE: run.run_id,
-        # The worker starts in the project's folder: relative paths of this process would mean something else there.
-        "TRANSFERSCOPE_HOME": str(home()),
-        "TORCH_HOME": str(torch_hub_dir().resolve().parent),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-    }
+    log, marks = run.folder / LOG_FILE, {processes.RUN_ID_VARIABLE: run.run_id}
     try:
-        with (run.folder / LOG_FILE).open("ab") as log:
-            process = subprocess.Popen(
-                worker_command(run.run_id),
-                cwd=PROJECT_ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-    except OSError as error:
+        process = processes.spawn_detached(worker_command(run.run_id), log, marks)
+    except UserError as error:
         tickets.hand_back(run.run_id)
-        run.finish("failed", f"The worker process could not be started ({error}).")
-        raise UserError(
-            f"The worker process could not be started ({error}); free some memory and try again."
-        ) from error
+        run.finish("failed", str(error))
+        raise
     started_s = processes.start_time_s(process.pid)
     tickets.hold(run.run_id, process.pid)
     update_state(run.run_id, pid=process.pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())

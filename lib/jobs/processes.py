@@ -2,14 +2,50 @@
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
+
+from lib.errors import UserError
+from lib.settings import PROJECT_ROOT, home, torch_hub_dir
 
 RUN_ID_VARIABLE = "TRANSFERSCOPE_RUN_ID"  # in the environment of a worker and of all its children
 # psutil works the start time out from the boot time, which moves a little when the clock is corrected.
 _START_TOLERANCE_S = 3.0
+
+
+def spawn_detached(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process of this program that outlives its parent; output goes to `log`. Raises UserError if it cannot."""
+    variables = {
+        **os.environ,
+        # It starts in the project's folder: relative paths of this process would mean something else there.
+        "TRANSFERSCOPE_HOME": str(home()),
+        "TORCH_HOME": str(torch_hub_dir().resolve().parent),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        **(environment or {}),
+    }
+    try:
+        with log.open("ab") as opened:
+            return subprocess.Popen(
+                command,
+                cwd=PROJECT_ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=opened,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise UserError(
+            f"The worker process could not be started ({error}); free some memory and try again."
+        ) from error
 
 
 def start_time_s(pid: int) -> float | None:

@@ -1,11 +1,11 @@
-"""torchvision's classifiers cut into the named stages of the backbone table.
+"""torchvision's classifiers and the bundled network cut into the named stages of the backbone table.
 
 A ReLU belongs to its stage and does not work in place, so that a recorded activation stays what it was. Dropout
 belongs to the stage after the features it drops, so that the head of a classifier reads them whole. Auxiliary heads are
 left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,8 @@ from torchvision.models.inception import (
 )
 
 from lib.models.backbone_spec import BackboneSpec
+from lib.models.backbones import BACKBONES
+from lib.models.bundled_vgg import BundledVGG
 
 
 class InputRescaling(nn.Module):
@@ -59,8 +61,10 @@ class ConvolutionBlock(BasicConv2d):
 
 
 def build_network(name: str) -> nn.Module:
-    """Build torchvision's network, randomly initialised, without auxiliary heads and in-place operations."""
-    if name == "googlenet":
+    """Build the network, randomly initialised; torchvision's without auxiliary heads and in-place operations."""
+    if name == "bundled_vgg":
+        network: Any = BundledVGG(BACKBONES.get(name).stage("logits").num_channels)
+    elif name == "googlenet":
         network = GoogLeNet(
             aux_logits=False,
             init_weights=True,
@@ -87,13 +91,18 @@ def build_network(name: str) -> nn.Module:
 
 def split_into_stages(spec: BackboneSpec, network: nn.Module) -> nn.ModuleDict:
     """Regroup the modules of `build_network` under the stage names of `spec`, in order."""
-    stages = _SPLITTERS[spec.name](network)
+    stages = dict(_SPLITTERS[spec.name](network))
     if spec.transform_input:
         first = next(iter(stages))
-        stages[first] = nn.Sequential(InputRescaling(spec), *stages[first])
+        stages[first] = nn.Sequential(InputRescaling(spec), *stages[first].children())
     if tuple(stages) != spec.stage_names:
         raise ValueError(f"The stages of {spec.name} are {tuple(stages)}, the table says {spec.stage_names}.")
     return nn.ModuleDict(stages)
+
+
+def _split_bundled_vgg(network: Any) -> dict[str, nn.Module]:
+    names = ("block1", "block2", "block3", "block4", "block5", "pool", "projection", "logits")
+    return {name: network.get_submodule(name) for name in names}
 
 
 def _split_vgg(network: Any) -> dict[str, nn.Sequential]:
@@ -177,7 +186,8 @@ def _split_mobilenet_v3_small(network: Any) -> dict[str, nn.Sequential]:
     }
 
 
-_SPLITTERS: dict[str, Callable[[Any], dict[str, nn.Sequential]]] = {
+_SPLITTERS: dict[str, Callable[[Any], Mapping[str, nn.Module]]] = {
+    "bundled_vgg": _split_bundled_vgg,
     "vgg16": _split_vgg,
     "googlenet": _split_googlenet,
     "inception_v3": _split_inception_v3,

@@ -7,6 +7,8 @@ from lib.errors import UserError
 _URL = "https://download.pytorch.org/models/"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+STARTING_WEIGHTS = ("pretrained", "random")
+_EARLIER_NAMES = {"imagenet": "pretrained"}  # configs and bundles of the time when ImageNet was the only choice
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class BackboneSpec:
     normalisation to -1..1 (weights ported from TensorFlow). `num_parameters` counts what the stages hold, so without
     auxiliary heads. A classifier reads the output of `feature_stage`, pooled by `pooling`, as `feature_dim` numbers;
     partial fine-tuning starts at `unfreeze_from`; heat maps are taken at `cam_stage` unless told otherwise.
+    `pretrained_on` says in a sentence what the weights have seen; `is_bundled` that their file comes with the program.
     """
 
     name: str
@@ -52,11 +55,18 @@ class BackboneSpec:
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     std: tuple[float, float, float] = _IMAGENET_STD
     transform_input: bool = False
+    pretrained_on: str = "ImageNet"
+    is_bundled: bool = False
 
     @property
     def weights_url(self) -> str:
-        """Where torchvision publishes the weights."""
-        return _URL + self.weights_file
+        """Where torchvision publishes the weights; empty if they are bundled."""
+        return "" if self.is_bundled else _URL + self.weights_file
+
+    @property
+    def weights_title(self) -> str:
+        """What the weights have seen, as a label: "ImageNet", "Generated images"."""
+        return self.pretrained_on[:1].upper() + self.pretrained_on[1:]
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -78,3 +88,11 @@ class BackboneSpec:
     def stages_until(self, name: str) -> tuple[StageSpec, ...]:
         """The stages from the first to the named one, inclusive; raises UserError if there is none of that name."""
         return self.stages[: self.stages.index(self.stage(name)) + 1]
+
+
+def starting_weights(name: str) -> str:
+    """The name of starting weights as it is now ("pretrained" or "random"); raises UserError for any other."""
+    now = _EARLIER_NAMES.get(name, name)
+    if now not in STARTING_WEIGHTS:
+        raise UserError(f"Unknown weights {name!r}. Choose 'pretrained' or 'random'.")
+    return now

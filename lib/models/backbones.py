@@ -29,6 +29,39 @@ def _vgg_layers(block: int, num_layers: int, num_channels: int) -> tuple[StageSp
     )
 
 
+# Widths and the number of generated classes stand in lib/models/bundled_vgg.py and lib/pretraining/families.py, which
+# import torch or lie a floor above; tests compare them. A head reads mean and maximum of every channel: the maximum
+# sees a dot of three pixels that a mean over the image would drown.
+BACKBONES.add(
+    BackboneSpec(
+        name="bundled_vgg",
+        title="Bundled VGG",
+        weights_file="bundled_vgg.safetensors",
+        weights_mib=4.9,
+        num_parameters=2_567_904,
+        stages=(
+            _map("block1", "Block 1: edges and colours", 32),
+            _map("block2", "Block 2", 48),
+            _map("block3", "Block 3", 96),
+            _map("block4", "Block 4, with the maps of block 3", 160 + 96),
+            _map("block5", "Block 5, with the maps of blocks 3 and 4", 256 + 160 + 96),
+            _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
+            _vector("projection", "Projection", 512),
+            _vector("logits", "Generated classes", 640),
+        ),
+        feature_stage="pool",
+        feature_dim=2 * (256 + 160 + 96),
+        cam_stage="block5",
+        unfreeze_from="block4",
+        pooling="none",
+        input_size_px=192,
+        pretrained_on="generated images",
+        is_bundled=True,
+        year=2026,
+        paper_url="https://arxiv.org/abs/2101.08515",
+    )
+)
+
 # The head reads the averaged last map, not fc2: the two 4096 layers hold 120 of VGG16's 138 million parameters, so that
 # without them fine-tuning fits a laptop and a saved run takes 56 MiB instead of 512. They are also the layers most
 # specific to ImageNet. `feature_stage="fc2", pooling="none"` gives the classic vector, "conv5_3" with "flatten" the

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import UserError
+from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
 from lib.models.bundle_files import (
     MANIFEST_FILE,
@@ -23,7 +24,7 @@ from lib.models.bundle_files import (
 )
 from lib.models.classifier import Classifier, check_pooling
 from lib.models.heads import HEADS, NearestNeighborsHead, build_head
-from lib.models.stages import empty_backbone, load_imagenet_backbone
+from lib.models.stages import empty_backbone, load_pretrained_backbone
 from lib.models.weights import weights_digest, weights_status
 
 FORMAT_VERSION = 1
@@ -67,6 +68,7 @@ class NetworkDescription:
         for name in ("num_classes", "feature_dim"):
             if not 1 <= getattr(self, name) <= _MAX_DIM:
                 raise UserError(f"The bundle's {name} should lie between 1 and {_MAX_DIM}, is {getattr(self, name)}.")
+        object.__setattr__(self, "weights", starting_weights(self.weights))
 
     @classmethod
     def of(cls, classifier: Classifier, base_digest: str) -> "NetworkDescription":
@@ -123,8 +125,8 @@ def save_bundle(
             Random weights are always saved: another version of torch may draw others from the same seed.
     """
     state = {key: tensor.detach().cpu() for key, tensor in classifier.state_dict().items()}
-    if changed_only and classifier.weights == "imagenet" and _is_base_at_hand(classifier.spec.name, base_digest):
-        base = load_imagenet_backbone(classifier.spec.name).state_dict()
+    if changed_only and classifier.weights == "pretrained" and _is_base_at_hand(classifier.spec.name, base_digest):
+        base = load_pretrained_backbone(classifier.spec.name).state_dict()
         state = {key: tensor for key, tensor in state.items() if key not in base or not torch.equal(tensor, base[key])}
     description = asdict(NetworkDescription.of(classifier, base_digest))
     content = {**manifest, "format_version": FORMAT_VERSION, _NETWORK: description}
@@ -215,17 +217,17 @@ def _checked_state(classifier: Classifier, stored: dict[str, Tensor]) -> dict[st
 def _base_state(description: NetworkDescription, missing: set[str]) -> dict[str, Tensor]:
     """The tensors that a bundle left out because they equal the published weights."""
     lost = sorted(key for key in missing if not key.startswith("stages."))
-    if lost or description.weights != "imagenet":
+    if lost or description.weights != "pretrained":
         raise UserError(f"The bundle lacks the tensor {(lost or sorted(missing))[0]!r}; it is damaged.")
-    if weights_digest(description.backbone, "imagenet") != description.base_digest:
+    if weights_digest(description.backbone, "pretrained") != description.base_digest:
         status = weights_status(description.backbone)
         raise UserError(
             f"This classifier was trained from another file {status.file} than the one in {status.folder}. Put that "
             "file back, or export the classifier on the machine where it was trained."
         )
-    base = load_imagenet_backbone(description.backbone).state_dict()
+    base = load_pretrained_backbone(description.backbone).state_dict()
     return {key: base[key] for key in missing}
 
 
 def _is_base_at_hand(name: str, base_digest: str) -> bool:
-    return weights_status(name).is_cached and weights_digest(name, "imagenet") == base_digest
+    return weights_status(name).is_cached and weights_digest(name, "pretrained") == base_digest

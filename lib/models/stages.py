@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.architectures import build_network, split_into_stages
+from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
+from lib.models.bundled_weights import read_bundled_weights
 from lib.models.initialization import seeded_initialization
 from lib.models.weights import require_weights
 
@@ -42,7 +44,7 @@ class StagedNetwork(Protocol):
 class Backbone(nn.Module):
     """A network as an ordered `nn.ModuleDict` of stages; `forward` runs all of them.
 
-    `weights` ("imagenet" or "random") and `seed` say where the parameters came from.
+    `weights` ("pretrained" or "random") and `seed` say where the parameters came from.
     """
 
     def __init__(self, spec: BackboneSpec, stages: nn.ModuleDict, *, weights: str, seed: int = 0) -> None:
@@ -86,12 +88,12 @@ def run_stages(stages: nn.ModuleDict, h: Tensor, *, after: str | None = None, un
     return h
 
 
-def build_backbone(name: str, *, weights: str = "imagenet", seed: int = 0, feature_only: bool = False) -> Backbone:
+def build_backbone(name: str, *, weights: str = "pretrained", seed: int = 0, feature_only: bool = False) -> Backbone:
     """Build a backbone in evaluation mode, fp32, channels_last.
 
     Args:
         name: a name in `BACKBONES`.
-        weights: "imagenet" reads the file at hand; "random" is torchvision's own initialisation from `seed`.
+        weights: "pretrained" reads the file at hand; "random" is the network's own initialisation from `seed`.
         seed: of the random weights.
         feature_only: leave out the stages behind the table's feature stage.
 
@@ -100,30 +102,30 @@ def build_backbone(name: str, *, weights: str = "imagenet", seed: int = 0, featu
         WeightsUnavailable: the file is not at hand; the message says how to get it.
     """
     spec = BACKBONES.get(name)
-    if weights == "imagenet":
-        backbone = load_imagenet_backbone(name)
-    elif weights == "random":
+    if starting_weights(weights) == "pretrained":
+        backbone = load_pretrained_backbone(name)
+    else:
         with seeded_initialization(seed):
             stages = split_into_stages(spec, build_network(name))
         backbone = Backbone(spec, stages, weights="random", seed=seed)
-    else:
-        raise UserError(f"Unknown weights {weights!r} for {spec.title}. Choose 'imagenet' or 'random'.")
     if feature_only:
         keep_stages_until(backbone, spec.feature_stage)
     return backbone.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
-def load_imagenet_backbone(name: str) -> Backbone:
+def load_pretrained_backbone(name: str) -> Backbone:
     """The backbone with the weights at hand, as stored (no memory format); raises like `build_backbone`."""
     spec = BACKBONES.get(name)
     path = require_weights(name)
     try:
-        return backbone_from_state(spec, _read_weights(path))
+        return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_weights(path))
     except UserError as error:
-        raise UserError(
-            f"The weights file {path} cannot be used: {error} Delete it and run "
-            f"`python -m lib weights download {name}`."
-        ) from error
+        remedy = (
+            "Get it afresh from the program's repository."
+            if spec.is_bundled
+            else f"Delete it and run `python -m lib weights download {name}`."
+        )
+        raise UserError(f"The weights file {path} cannot be used: {error} {remedy}") from error
 
 
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
@@ -134,7 +136,7 @@ def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbo
 
 
 def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Backbone:
-    """A backbone from a state dictionary with torchvision's own keys (auxiliary heads in it are dropped).
+    """A backbone from a state dictionary with the keys of the uncut network (auxiliary heads in it are dropped).
 
     Raises:
         UserError: keys or shapes are not those of this network.
@@ -148,7 +150,7 @@ def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Back
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise UserError(f"These are not the weights of {spec.title} ({first[0].strip()[:200]}).") from error
-    return Backbone(spec, split_into_stages(spec, network), weights="imagenet")
+    return Backbone(spec, split_into_stages(spec, network), weights="pretrained")
 
 
 def keep_stages_until(backbone: Backbone, stage: str) -> Backbone:

@@ -15,7 +15,8 @@ from typing import Any
 
 from lib import settings
 from lib.atomic import read_json, sha256_of_file, write_json
-from lib.errors import UserError, WeightsUnavailable
+from lib.errors import WeightsUnavailable
+from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.progress import Progress, ignore_progress
 
@@ -26,13 +27,14 @@ _DOWNLOADING = threading.Lock()
 
 @dataclass(frozen=True)
 class WeightsStatus:
-    """Whether the ImageNet weights of a backbone are at hand; `size_mib` is that of the file, or of the download."""
+    """Whether the pretrained weights of a backbone are at hand; `size_mib` is that of the file, or of the download."""
 
     backbone: str
     file: str
     folder: Path
     is_cached: bool
     size_mib: float
+    is_bundled: bool = False
 
     @property
     def path(self) -> Path:
@@ -41,13 +43,16 @@ class WeightsStatus:
 
 
 def weights_status(name: str) -> WeightsStatus:
-    """Look for the weights file of a backbone where torchvision's loader keeps it; raises UserError if unknown."""
+    """Look for the weights file of a backbone where it belongs; raises UserError if the backbone is unknown.
+
+    That is where torchvision's loader keeps downloads, and `assets/` of the program for a bundled file.
+    """
     spec = BACKBONES.get(name)
-    folder = settings.torch_hub_dir() / "checkpoints"
+    folder = settings.ASSETS_DIR if spec.is_bundled else settings.torch_hub_dir() / "checkpoints"
     path = folder / spec.weights_file
     is_cached = path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
-    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1))
+    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1), spec.is_bundled)
 
 
 def all_weights_status() -> list[WeightsStatus]:
@@ -60,8 +65,13 @@ def require_weights(name: str) -> Path:
     status = weights_status(name)
     if status.is_cached:
         return status.path
+    if status.is_bundled:
+        raise WeightsUnavailable(
+            f"The file {status.path} is missing: the weights of {BACKBONES.get(name).title} come with the program. Get "
+            "it afresh from the program's repository, or choose random weights."
+        )
     raise WeightsUnavailable(
-        f"The ImageNet weights of {BACKBONES.get(name).title} are not at hand: no file {status.file} in "
+        f"The pretrained weights of {BACKBONES.get(name).title} are not at hand: no file {status.file} in "
         f"{status.folder}. Run `python -m lib weights download {name}` ({status.size_mib:g} MiB), copy the file there, "
         "or choose random weights."
     )
@@ -78,8 +88,8 @@ def download_weights(name: str, progress: Progress = ignore_progress) -> Path:
     """
     spec = BACKBONES.get(name)
     status = weights_status(name)
-    if status.is_cached:
-        return status.path
+    if status.is_cached or status.is_bundled:
+        return require_weights(name)
     try:
         status.folder.mkdir(parents=True, exist_ok=True)
         _fetch(spec, status.path, progress)
@@ -93,10 +103,8 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
 
     The hash of a file is remembered by its size and modification time (VGG16 takes a second to read).
     """
-    if weights == "random":
+    if starting_weights(weights) == "random":
         return hashlib.sha256(f"random:{BACKBONES.get(name).name}:{seed}".encode()).hexdigest()
-    if weights != "imagenet":
-        raise UserError(f"Unknown weights {weights!r}. Choose 'imagenet' or 'random'.")
     path = require_weights(name)
     facts = path.stat()
     key = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"

@@ -16,7 +16,7 @@ def produce(
     *,
     out: Path | None = None,
     per_class: int = 160,
-    steps: int = 8000,
+    steps: int = 4900,
     class_share: float = 1.0,
     dtype: str = "auto",
     seed: int = 0,
@@ -29,7 +29,7 @@ def produce(
         What was made: file, size, classes, accuracy on images never trained on, configuration.
     """
     store = render_store(folder / "images", StoreSpec(per_class, seed=seed, class_share=class_share), progress=progress)
-    from lib.models.bundled_weights import write_bundled_weights
+    from lib.models.bundled_weights import BundledMetadata, write_bundled_weights
     from lib.pretraining.training import LOG_FILE, PretrainConfig, describe, pretrain
     from lib.runtime import choose_dtype
 
@@ -40,5 +40,5 @@ def produce(
     facts = {**describe(config, store), "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"]}
     target = out or folder / WEIGHTS_FILE
     names = [f"{family} {number}" for family, number in store.spec.classes]
-    write_bundled_weights(network, target, {"classes": json.dumps(names), "pretraining": json.dumps(facts)})
+    write_bundled_weights(network, target, BundledMetadata(classes=tuple(names), pretraining=facts))
     return {"file": str(target), "size_mib": target.stat().st_size / 2**20, **facts}

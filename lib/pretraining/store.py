@@ -18,6 +18,7 @@ from lib.errors import UserError
 from lib.pretraining.families import class_table, draw_image
 from lib.progress import Progress, ignore_progress
 
+_WHAT = "rendering classes"
 PIXELS_FILE, DESCRIPTION_FILE, DONE_FOLDER = "pixels.u8", "store.json", "done"
 
 
@@ -66,11 +67,17 @@ def render_store(
             opened.truncate(size)
     missing = [c for c in range(len(spec.classes)) if not (folder / DONE_FOLDER / str(c)).is_file()]
     done = len(spec.classes) - len(missing)
-    if missing:
+    num_processes = num_processes or os.cpu_count() or 1
+    if num_processes == 1:
+        for target in missing:
+            _render_class(folder, spec, target)
+            done += 1
+            progress(done, len(spec.classes), _WHAT)
+    elif missing:
         # Spawned: a fork of a process that holds torch's threads may hang.
-        with ProcessPoolExecutor(num_processes or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
             jobs = [pool.submit(_render_class, folder, spec, target) for target in missing]
-            _await(jobs, lambda count: progress(done + count, len(spec.classes), "rendering classes"), pool)
+            _await(jobs, lambda count: progress(done + count, len(spec.classes), _WHAT), pool)
     return ImageStore(folder, spec)
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib.models.bundled_vgg import PROJECTION_DIM, BundledVGG
 from lib.pretraining.store import ImageStore
-from lib.pretraining.views import random_views
+from lib.pretraining.views import ColourChange, random_views
 from lib.runtime import autocast
 from lib.training.checkpoints import CheckpointStore
 from lib.training.optimization import set_learning_rate
@@ -30,9 +30,9 @@ _LOG_STEPS = 50
 class PretrainConfig:
     """One pre-training: `phases` are (share of all steps, side of the views in px), small views first to save time."""
 
-    num_steps: int = 20_000
+    num_steps: int = 4900
     images_per_step: int = 64  # of each, two views
-    phases: tuple[tuple[float, int], ...] = ((0.7, 64), (0.3, 96))
+    phases: tuple[tuple[float, int], ...] = ((0.8, 64), (0.2, 96))
     learning_rate: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -40,6 +40,7 @@ class PretrainConfig:
     label_smoothing: float = 0.1
     contrast_weight: float = 0.5
     temperature: float = 0.2
+    colour: ColourChange = field(default_factory=ColourChange)
     num_val_per_class: int = 6
     seed: int = 0
     dtype: str = "float32"
@@ -55,14 +56,23 @@ class PretrainConfig:
 
 
 def pretrain(
-    store: ImageStore, config: PretrainConfig, folder: Path, *, tell: Callable[[str], None] = lambda line: None
+    store: ImageStore,
+    config: PretrainConfig,
+    folder: Path,
+    *,
+    start: BundledVGG | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> BundledVGG:
     """Train on a rendered store; goes on from the newest checkpoint in `folder`, appends to the log there.
+
+    A first stage may be given as `start`.
 
     The loss is the cross-entropy of the classes plus the contrastive loss between the two views of each image of SimCLR
     (Chen et al. 2020, arXiv 2002.05709).
     """
     run = _Pretraining(store, config, folder, tell)
+    if start is not None:
+        run.network.load_state_dict(start.state_dict())
     run.resume()
     while run.step < config.num_steps:
         run.train_step()
@@ -115,9 +125,9 @@ class _Pretraining:
         rows = self._rows()
         pixels = torch.from_numpy(np.ascontiguousarray(self.store.pixels[rows]))
         targets = torch.from_numpy(self.store.targets[rows]).repeat(2)
-        views = _normalised(
-            random_views(pixels.repeat(2, 1, 1, 1), size_px=config.side_px(self.step), generator=generator)
-        )
+        side_px, colour = config.side_px(self.step), config.colour
+        twice = pixels.repeat(2, 1, 1, 1)
+        views = _normalised(random_views(twice, size_px=side_px, generator=generator, colour=colour))
         set_learning_rate(self.optimizer, self._rate())
         self.network.train()
         with autocast("cpu", config.dtype):
@@ -134,7 +144,7 @@ class _Pretraining:
         correct = float((logits.argmax(1) == targets).float().mean())
         self.recent.append((float(loss_class.detach()), float(loss_contrast.detach()), correct))
         self.step += 1
-        if self.step % _LOG_STEPS == 0:
+        if self.step % _LOG_STEPS == 0 and self.step < self.config.num_steps:  # the last line is `pretrain`'s
             self.report(is_last=False)
         if self.checkpoints.is_due():
             self.save()

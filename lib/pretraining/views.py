@@ -1,19 +1,33 @@
 """Random views of rendered images: crop, turn, mirror, colours; each image of a batch is drawn its own."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def random_views(pixels: Tensor, *, size_px: int, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class ColourChange:
+    """How strongly views differ in colour: deviation of the mixing of channels, share of grey views, and two ranges."""
+
+    mixing: float = 0.13
+    grey_share: float = 1 / 6
+    contrast: float = 0.4
+    brightness: float = 0.2
+
+
+def random_views(
+    pixels: Tensor, *, size_px: int, generator: torch.Generator, colour: ColourChange = ColourChange()
+) -> Tensor:
     """Crop, turn, mirror, recolour.
 
     Args:
         pixels: uint8 (N, S, S, 3).
         size_px: side of the views.
         generator: draws everything.
+        colour: how strongly colours change.
 
     Returns:
         (N, 3, size_px, size_px), from 0 to 1, channels_last.
@@ -22,7 +36,7 @@ def random_views(pixels: Tensor, *, size_px: int, generator: torch.Generator) ->
     images = pixels.permute(0, 3, 1, 2).float() / 255
     grid = F.affine_grid(_poses(num, generator), [num, 3, size_px, size_px], align_corners=False)
     views = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _recoloured(views, generator).contiguous(memory_format=torch.channels_last)
+    return _recoloured(views, generator, colour).contiguous(memory_format=torch.channels_last)
 
 
 def _poses(num: int, generator: torch.Generator) -> Tensor:
@@ -43,16 +57,16 @@ def _poses(num: int, generator: torch.Generator) -> Tensor:
     return torch.stack([first, second], 1)
 
 
-def _recoloured(views: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast, a random mixing of the channels, and grey for every sixth image."""
+def _recoloured(views: Tensor, generator: torch.Generator, colour: ColourChange) -> Tensor:
+    """Brightness, contrast, a random mixing of the channels, and grey for some images."""
     num = len(views)
     luma = torch.tensor([0.299, 0.587, 0.114])
-    mixing = torch.eye(3) + 0.13 * torch.randn(num, 3, 3, generator=generator)
+    mixing = torch.eye(3) + colour.mixing * torch.randn(num, 3, 3, generator=generator)
     mixing = mixing / mixing.sum(2, keepdim=True).clamp(min=0.4)
-    is_grey = torch.rand(num, 1, 1, generator=generator) < 1 / 6
+    is_grey = torch.rand(num, 1, 1, generator=generator) < colour.grey_share
     mixing = torch.where(is_grey, luma.expand(num, 3, 3), mixing)
-    contrast = torch.empty(num, 1, 1, 1).uniform_(0.6, 1.4, generator=generator)
-    brightness = torch.empty(num, 1, 1, 1).uniform_(-0.2, 0.2, generator=generator)
+    contrast = torch.empty(num, 1, 1, 1).uniform_(1 - colour.contrast, 1 + colour.contrast, generator=generator)
+    brightness = torch.empty(num, 1, 1, 1).uniform_(-colour.brightness, colour.brightness, generator=generator)
     centre = views.mean((1, 2, 3), keepdim=True)
     mixed = torch.einsum("nij,njhw->nihw", mixing, views)
     return ((mixed - centre) * contrast + centre + brightness).clamp(0, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib.errors import UserError
 from lib.settings import trash_dir
 from lib.tracking import state as states
-from lib.tracking.store import client, experiment_id, is_store_empty
+from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow
 from lib.tracking.writer import default_name
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def list_runs(include_deleted: bool = False) -> list[RunRecord]:  # noqa: FBT001
     """All runs, newest first."""
     if is_store_empty():
         return []
+    load_mlflow()
     from mlflow.entities import ViewType
 
     view = ViewType.ALL if include_deleted else ViewType.ACTIVE_ONLY
@@ -163,6 +164,7 @@ def _fetch(run_id: str) -> RunRecord | None:
     """The run of a full id, without listing all others."""
     if is_store_empty():
         return None
+    load_mlflow()
     from mlflow.exceptions import MlflowException
 
     try:

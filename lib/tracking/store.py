@@ -22,6 +22,16 @@ _lock = threading.RLock()
 _clients: dict[str, tuple["MlflowClient", str]] = {}
 
 
+def load_mlflow() -> None:
+    """Import MLflow whole; called before any module of it is imported by its name.
+
+    A thread that imports a module of a package waits for that package only if nobody has begun to import it. Of two
+    threads that begin at different modules of MLflow, whose imports run in circles, one gets a deadlock error, and from
+    then on MLflow cannot be imported in this process any more. For the package itself Python does wait.
+    """
+    import mlflow  # noqa: F401
+
+
 def client() -> "MlflowClient":
     """The MLflow client of the current tracking URI; importing MLflow takes about two seconds the first time."""
     return _connected()[0]
@@ -59,6 +69,7 @@ def _connect(uri: str) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    load_mlflow()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 

@@ -15,7 +15,7 @@ from typing import Any
 from lib.atomic import write_json
 from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT
 from lib.tracking import state as states
-from lib.tracking.store import client, experiment_id
+from lib.tracking.store import client, experiment_id, load_mlflow
 
 _MLFLOW_STATUS = {
     "queued": "SCHEDULED",
@@ -103,6 +103,7 @@ class RunWriter:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; those that are there already stay as they are (a resumed run repeats them)."""
+        load_mlflow()
         from mlflow.entities import Param
 
         known = client().get_run(self.run_id).data.params
@@ -112,6 +113,7 @@ class RunWriter:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers at a step (an epoch, counted from 1); what is not a finite number is left out."""
+        load_mlflow()
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
@@ -125,6 +127,7 @@ class RunWriter:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set text tags on the MLflow entry."""
+        load_mlflow()
         from mlflow.entities import RunTag
 
         client().log_batch(self.run_id, tags=[RunTag(key, str(value)[:4000]) for key, value in tags.items()])

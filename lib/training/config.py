@@ -1,6 +1,7 @@
 """One frozen description of a training: what is run, what is stored, what is copied as a command."""
 
 import dataclasses
+import re
 import shlex
 import types
 import typing
@@ -9,6 +10,7 @@ from typing import Any
 
 from lib.data.augmentation import POLICIES
 from lib.errors import UserError
+from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
 from lib.settings import DEFAULT_BACKBONE
 from lib.training.losses import LOSSES
@@ -29,7 +31,7 @@ class TrainConfig:
     dataset: str  # name in the data library
     backbone: str = DEFAULT_BACKBONE
     strategy: str = "linear_probe"
-    weights: str = "imagenet"  # "imagenet" or "random"; from_scratch always uses "random"
+    weights: str = "pretrained"  # or "random"; from_scratch always uses "random"
     dataset_version: str = ""
     head: str | None = None
     feature_stage: str | None = None  # the stage whose pooled output the head reads
@@ -83,11 +85,13 @@ class TrainConfig:
         _check_range("seed", self.seed, 0, 2**31 - 1)
         _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
         _check_range("num_folds", self.num_folds, 2, 20)
-        _check_choice("weights", self.weights, ("imagenet", "random"))
+        object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
         _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UserError(f"The setting device must be auto, cpu, cuda, cuda:N or mps, received {self.device!r}.")
         if self.pooling is not None:
             _check_choice("pooling", self.pooling, ("average", "flatten", "none"))
 
@@ -165,7 +169,11 @@ def _parse(key: str, text: str) -> Any:
 
 def _check_range(key: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise UserError(f"The setting {key} must lie between {low:g} and {high:g}, received {value:g}.")
+        raise UserError(f"The setting {key} must lie between {_number(low)} and {_number(high)}, received {value}.")
+
+
+def _number(limit: float) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else f"{limit}"
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -35,12 +35,16 @@ class TrainingDiverged(UserError):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What `fit` did; the classifier itself holds the weights of the best epoch."""
+    """What `fit` did; the classifier itself holds the weights of the best epoch.
+
+    `seconds` counts all of the training, `resumed_seconds` that part of it which was done before this call.
+    """
 
     history: list[dict[str, float]]
     best_epoch: int
     seconds: float
     images_per_second: float
+    resumed_seconds: float = 0.0
 
 
 def fit(
@@ -84,7 +88,7 @@ def fit(
     if training.best:
         put_back(classifier, training.best)
     state, speed = training.state, training.pace.images_per_second
-    return FitResult(state.history, state.best_epoch, training.seconds, speed)
+    return FitResult(state.history, state.best_epoch, training.seconds, speed, state.seconds)
 
 
 @dataclass

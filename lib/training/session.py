@@ -57,6 +57,7 @@ class TrainingSession:
         self.feature_seconds = 0.0
         self.feature_images_per_second = 0.0
         self.training_seconds = 0.0
+        self.resumed_seconds = 0.0  # the part of them that was spent before an interruption
         self._sets: dict[tuple[str, str, View], FeatureSet] = {}
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
@@ -87,6 +88,7 @@ class TrainingSession:
             dtype=self.compute.training_dtype,
         )
         self.training_seconds += result.seconds
+        self.resumed_seconds += result.resumed_seconds
         facts = {"best_epoch": result.best_epoch, "num_epochs": len(result.history)}
         return FittedClassifier(
             classifier, inputs, result.seconds, result.images_per_second, list(result.history), facts

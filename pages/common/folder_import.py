@@ -85,9 +85,16 @@ def _form() -> None:
             )  # fmt: skip
             policies = {"center_square": "Centre square (photographs)", "retina_box": "Retina's box (fundus)"}
             crop = st.selectbox("Crop", list(policies), format_func=policies.get, key="explore_crop")
-        if path:
+        if path := _unquoted(path):
             with show_errors("read the folder"):
-                _offer(path, name=name or None, group_column=column or None, crop_policy=str(crop))
+                _offer(path, name=name.strip() or None, group_column=column.strip() or None, crop_policy=str(crop))
+
+
+def _unquoted(path: str) -> str:
+    """The path without what a file manager or a shell puts around it when it is copied."""
+    path = path.strip()
+    is_quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "'\""
+    return path[1:-1] if is_quoted else path.removeprefix("file://")
 
 
 def _offer(path: str, *, name: str | None, group_column: str | None, crop_policy: str) -> None:

@@ -1,11 +1,13 @@
 """The images of a data set as small pictures: all classes side by side, or one class page by page."""
 
+import html
 from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
 
 from lib.data.dataset import Dataset
+from lib.data.mask_overlay import mask_color
 from lib.figures.data_charts import SPLIT_TITLES
 from pages.common import resources, state
 from pages.common.text import count, plain, readable
@@ -15,6 +17,8 @@ _CLASSES_PER_PAGE = 6
 _PER_PAGE = 32
 _SIDE_PX = 192  # twice the drawn size, for sharp screens
 _ALL = "All classes, side by side"
+_OUTLINE = "explore_outline"
+_UNGRADABLE = "ungradable"
 
 
 def show(dataset: Dataset, split: np.ndarray) -> None:
@@ -24,6 +28,11 @@ def show(dataset: Dataset, split: np.ndarray) -> None:
         part = st.segmented_control(
             "Split", ["All", *SPLIT_TITLES.values()], default="All", required=True, key="explore_split"
         )
+        if dataset.has_masks:
+            st.toggle("Outline lesions", key=_OUTLINE, persist_state="session",
+                      help="Rings show where the masks say that lesions are.")  # fmt: skip
+    if _is_outlined(dataset):
+        _legend(dataset)
     wanted = next((key for key, title in SPLIT_TITLES.items() if title == part), None)
     is_in_split = np.ones(len(split), dtype=bool) if wanted is None else split == wanted
     targets = dataset.table["target"].to_numpy()
@@ -75,17 +84,36 @@ def _one_class(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
         st.pagination(num_pages, key="explore_page")
 
 
+def _is_outlined(dataset: Dataset) -> bool:
+    return dataset.has_masks and bool(st.session_state.get(_OUTLINE))
+
+
+def _legend(dataset: Dataset) -> None:
+    """Kinds and colours of the rings; a dark ground behind each colour keeps it visible in both themes."""
+    entries = "".join(
+        '<span style="display:inline-flex;align-items:center;gap:8px">'
+        '<span aria-hidden="true" style="width:16px;height:16px;border-radius:50%;background:#7A3B1E;'
+        f'border:3px solid {mask_color(value)};outline:1px solid #5B6472"></span>{html.escape(name)}</span>'
+        for value, name in enumerate(dataset.spec.mask_names, start=1)
+    )
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:8px 24px">{entries}</div>')
+
+
 def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
     with st.grid(_PER_CLASS, min_column_width=80, gap="xsmall"):
         for row in rows:
             record = dataset.table.iloc[int(row)]
+            is_ungradable = record["flags"].startswith(_UNGRADABLE)
             view = {"dataset": dataset.name, "backbone": state.current_backbone(), "image": record["image_id"]}
             st.image(
-                resources.cached_thumbnail(dataset.name, dataset.version, int(row), _SIDE_PX),
+                resources.cached_thumbnail(
+                    dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
+                ),
+                caption=_UNGRADABLE.capitalize() if is_ungradable else None,
                 width="stretch",
                 link=f"/look_inside?{urlencode(view)}",
                 alt=readable(
-                    f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}; "
-                    "opens Look inside"
+                    f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}"
+                    f"{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
                 ),
             )

@@ -36,7 +36,7 @@ class InsideNetwork:
         """The network itself, shared by all sessions: read only."""
         if self.run_id:
             return resources.cached_bundle(self.run_id)[0]
-        return resources.cached_network(self.spec.name, "random" if self.is_random else "imagenet")
+        return resources.cached_network(self.spec.name, "random" if self.is_random else "pretrained")
 
 
 @st.cache_data(ttl=5, max_entries=1, show_spinner=False)
@@ -63,21 +63,21 @@ def choose_network() -> InsideNetwork:
         format_func=lambda run: readable(labels.get(run, run)),
         key=_WIDGET,
         on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
-        help="The backbone of the sidebar with its ImageNet classes, or the network of a finished training.",
+        help="The backbone of the sidebar with its own classes, or the network of a finished training.",
     )
     return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
 
 
 def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
-    from lib.explain.class_names import imagenet_class_names
+    from lib.explain.class_names import pretrained_class_names
 
     is_random = not resources.weights_at_hand().get(spec.name, False)
     return InsideNetwork(
-        key=f"{spec.name}:{'random' if is_random else 'imagenet'}",
-        title=f"{spec.title} with {'random' if is_random else 'ImageNet'} weights",
+        key=f"{spec.name}:{'random' if is_random else 'pretrained'}",
+        title=f"{spec.title} with random weights" if is_random else f"{spec.title}, pretrained on {spec.pretrained_on}",
         command=f"--backbone {spec.name}",
         spec=spec,
-        class_names=imagenet_class_names(),
+        class_names=pretrained_class_names(spec),
         preprocessing=spec,
         is_random=is_random,
     )

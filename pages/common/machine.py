@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from lib import settings
 from lib.atomic import read_json
 from lib.tracking import RunState
+from lib.tracking.store import load_mlflow
 
 _logger = logging.getLogger("transferscope.pages")
 _probe_lock = threading.Lock()
@@ -45,11 +46,7 @@ def warm_up() -> None:
     """Import MLflow in the background, once a process: it takes seconds that the compare page then does not wait."""
     with _probe_lock:
         if "mlflow" not in sys.modules and not any(thread.name == _WARM_UP for thread in threading.enumerate()):
-            threading.Thread(target=_import_mlflow, name=_WARM_UP, daemon=True).start()
-
-
-def _import_mlflow() -> None:
-    import mlflow.tracking  # noqa: F401
+            threading.Thread(target=load_mlflow, name=_WARM_UP, daemon=True).start()
 
 
 def _report(*, may_measure: bool) -> dict[str, Any] | None:

@@ -45,14 +45,16 @@ def forget_dataset() -> None:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def cached_thumbnail(name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX) -> bytes:
-    """JPEG bytes of one image, at most 384 px a side."""
-    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384))
+def cached_thumbnail(
+    name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX, *, with_mask: bool = False
+) -> bytes:
+    """JPEG bytes of one image, at most 384 px a side; `with_mask` rings what its mask marks."""
+    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Building the network …")
-def cached_network(backbone: str, weights: str = "imagenet") -> "Backbone":
-    """A backbone with its own ImageNet classifier, in evaluation mode; shared by all sessions, so never change it."""
+def cached_network(backbone: str, weights: str = "pretrained") -> "Backbone":
+    """A backbone with the classifier it was pretrained with, in evaluation mode; shared: never change it."""
     from lib.models.stages import build_backbone
 
     return build_backbone(backbone, weights=weights).eval()
@@ -110,6 +112,13 @@ def best_result(dataset: str) -> BestResult | None:
                 label = state.name or state.run_id[:8]
                 results.append(BestResult(state.run_id, label, float(accuracy), low, high))
     return max(results, key=lambda result: result.test_accuracy, default=None)
+
+
+def forget_results() -> None:
+    """After trainings that this server did not start itself: read data sets and runs afresh."""
+    forget_dataset()
+    run_records.clear()
+    best_result.clear()
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

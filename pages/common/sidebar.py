@@ -4,7 +4,7 @@ import streamlit as st
 
 from lib.models.backbones import BACKBONES
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
-from pages.common import machine, resources, state
+from pages.common import machine, resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.page_table import PAGES
 from pages.common.text import plain, readable
@@ -20,6 +20,7 @@ def draw() -> None:
     _choose_dataset()
     _choose_backbone()
     _status()
+    weights_panel.draw_sidebar()
 
 
 def _choose_dataset() -> None:
@@ -48,10 +49,12 @@ def _choose_backbone() -> None:
     }
     _select("Backbone", titles, "backbone", wanted)
     if not at_hand.get(wanted):
+        spec = BACKBONES.get(wanted)
         st.caption(
-            f":material/warning: Pretrained weights of {BACKBONES.get(wanted).title} are not on this machine. "
-            f"Fetch them once with `python -m lib weights download {wanted}`; until then only random weights work."
+            f":material/warning: The pretrained weights of {spec.title} are not on this machine; until they are, only "
+            "random weights work."
         )
+        weights_panel.offer_download(spec, key="sidebar_download")
 
 
 def _select(label: str, titles: dict[str, str], view_key: str, value: str) -> None:
@@ -78,9 +81,4 @@ def _status() -> None:
         word = {"queued": "Waiting", "stopping": "Stopping"}.get(run.state, "Training")
         title = (run.name or run.run_id[:8]).split(" · ")[0]  # the strategy: all that fits here
         link_to("train_model", f"{word}: {plain(title)}", icon=":material/progress_activity:", run=run.run_id)
-    st.caption(f"{machine.device_line(may_measure=is_tick)}  \n{_weights_line()}")
-
-
-def _weights_line() -> str:
-    at_hand = resources.weights_at_hand()
-    return f"Pretrained weights at hand: {sum(at_hand.values())} of {len(at_hand)} backbones"
+    st.caption(machine.device_line(may_measure=is_tick))

@@ -37,6 +37,8 @@ def draw_live_panel() -> None:
             )
         return
     run_id = train_live.full_run_id(run_id)
+    if state.current_run() is None:
+        state.remember("run", run_id)  # found, not linked: it stays in view, with its Resume, after it was stopped
     is_live = bool(active) or tracking.read_state(run_id).is_active
     st.html(train_live.STYLE)
     # Polling ends with the last active run: nothing moves on a page that has nothing new to say.

@@ -7,8 +7,12 @@ from typing import Any
 import streamlit as st
 
 from lib.data.augmentation import POLICIES
+from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
+from lib.training.losses import LOSSES
+from lib.training.optimization import OPTIMIZERS
+from lib.training.schedules import SCHEDULES
 from lib.training.strategies import StrategySpec
 from pages.common.text import readable
 
@@ -34,6 +38,10 @@ def _is_iterative(strategy: StrategySpec) -> bool:
     return strategy.is_iterative
 
 
+def _trains_backbone(strategy: StrategySpec) -> bool:
+    return strategy.trains_backbone != "none"
+
+
 def _has_neighbors(strategy: StrategySpec) -> bool:
     return strategy.default_head == "nearest_neighbors"
 
@@ -41,11 +49,19 @@ def _has_neighbors(strategy: StrategySpec) -> bool:
 _EPOCHS_HELP = "How often each training image is seen; early stopping may end sooner."
 _SEED_HELP = "Fixes every random draw of the training, so that it can be repeated exactly."
 _BATCH_HELP = "Images per step; fewer need less memory."
-_RATE_HELP = "Size of the largest step of the optimizer (AdamW). Empty: the strategy's own."
-_DECAY_HELP = "How strongly weights are pulled towards zero."
+_RATE_HELP = "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW."
+_DECAY_HELP = "How strongly weights are pulled towards zero: directly by AdamW, through the gradient by others (L2)."
+_STAGE_HELP = "How fast a stage learns, as a share of the next one: below 1, generic early stages change less."
+_SMOOTHING_HELP = "The share of each target that is spread over all classes, against overconfidence."
+_MIXUP_HELP = "Blends pairs of images and their targets; larger blends more. 0: off."
+_VIEWS_HELP = "Keep that many fixed views of each image in the cache. Empty: new ones each epoch, without a cache."
 _PATIENCE_HELP = "Epochs without a better validation loss before the training stops."
 _NEIGHBORS_HELP = "How many of the most similar training images vote."
 _SPLIT_HELP = "Which images are for training, validation and test. Runs compare fairly only within one split seed."
+_WEIGHTS_HELP = {
+    "ImageNet": "ImageNet: learned on 1.2 million photographs.",
+    "generated images": "Generated images: learned to tell textures, shapes and patterns apart that programs drew.",
+}
 _FOLDS_HELP = "Train this many times so that each image is tested once; for small data sets. Empty: one split."
 
 EPOCHS = NumberSetting("epochs", "Epochs", 1, 10_000, 1, _EPOCHS_HELP, _is_iterative)
@@ -55,14 +71,26 @@ MORE_NUMBERS = (
     NumberSetting("learning_rate", "Learning rate", 1e-9, 100.0, 1e-4, _RATE_HELP, _is_iterative, "%g"),
     NumberSetting("weight_decay", "Weight decay", 0.0, 10.0, 1e-4, _DECAY_HELP, _is_iterative, "%g"),
     NumberSetting("patience", "Patience", 1, 10_000, 1, _PATIENCE_HELP, _is_iterative),
+    NumberSetting("stage_rate_decay", "Rate of earlier stages", 0.01, 1.0, 0.05, _STAGE_HELP, _trains_backbone, "%g"),
+    NumberSetting("label_smoothing", "Label smoothing", 0.0, 0.9, 0.05, _SMOOTHING_HELP, _is_iterative, "%g"),
+    NumberSetting("mixup", "Mixup", 0.0, 10.0, 0.1, _MIXUP_HELP, _is_iterative, "%g"),
+    NumberSetting("num_views", "Cached views", 1, 64, 1, _VIEWS_HELP, _is_iterative),
     NumberSetting("num_neighbors", "Neighbours", 1, 1000, 1, _NEIGHBORS_HELP, _has_neighbors),
     NumberSetting("num_folds", "Folds", 2, 20, 1, _FOLDS_HELP),
     NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP),
 )
 AUGMENTATIONS = {policy.name: policy.title for policy in POLICIES}
+_PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch"}
+OPTIMIZER_TITLES = {optimizer.name: optimizer.title for optimizer in OPTIMIZERS}
+SCHEDULE_TITLES = {schedule.name: schedule.title for schedule in SCHEDULES}
+LOSS_TITLES = {loss.name: loss.title for loss in LOSSES}
+BATCHNORM = {"trained": "Trained", "statistics_frozen": "Statistics frozen", "frozen": "All frozen"}
+BATCHNORM_HELP = (
+    "In trained stages. By default all of it is trained, right from about a hundred images and batches of 16; "
+    "with fewer, the pretrained statistics are better than new ones: freeze them."
+)
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
 HEADS = {"linear": "Linear layer", "mlp": "Small network (MLP)"}
-WEIGHTS = {"imagenet": "ImageNet", "random": "Random"}
 
 
 def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | None = None) -> float | None:
@@ -80,7 +108,7 @@ def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | 
         value=number(default) if applies and default is not None else None,
         step=number(setting.step),
         format=setting.format,
-        placeholder="one split" if setting.name == "num_folds" else "none" if not applies else "default",
+        placeholder=_PLACEHOLDERS.get(setting.name, "default") if applies else "none",
         help=setting.help,
         disabled=not applies,
         key=key if applies else f"{key}_off",
@@ -91,16 +119,16 @@ def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | 
 
 
 def draw_weights(backbone: str, strategy: StrategySpec, *, is_at_hand: bool) -> str:
-    """Choose the starting weights where there is a choice; returns "imagenet" or "random"."""
-    has_choice = strategy.uses_pretrained and is_at_hand
+    """Choose the starting weights where there is a choice; returns "pretrained" or "random"."""
+    has_choice, spec = strategy.uses_pretrained and is_at_hand, BACKBONES.get(backbone)
     chosen = st.segmented_control(
         "Starting weights",
-        list(WEIGHTS),
-        format_func=WEIGHTS.__getitem__,
-        default="imagenet" if has_choice else "random",
+        list(STARTING_WEIGHTS),
+        format_func={"pretrained": spec.weights_title, "random": "Random"}.__getitem__,
+        default="pretrained" if has_choice else "random",
         required=True,
         disabled=not has_choice,
-        help="ImageNet: learned on 1.2 million photographs. Random: nothing learned, the control.",
+        help=f"{_WEIGHTS_HELP.get(spec.pretrained_on, spec.weights_title)} Random: nothing learned, the control.",
         key=f"train_weights_{backbone}" if has_choice else "train_weights_off",
         persist_state="session",
     )
@@ -117,12 +145,18 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
             values[setting.name] = draw_number(setting, strategy)
     with left:
         values["class_weights"] = _choice("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
+        if strategy.is_iterative:
+            values["optimizer"] = _choice("optimizer", "Optimizer", OPTIMIZER_TITLES)
+            values["loss"] = _choice("loss", "Loss", LOSS_TITLES)
+        if _trains_backbone(strategy):
+            values["batchnorm"] = _choice("batchnorm", "BatchNorm", BATCHNORM, help=BATCHNORM_HELP)
         if strategy.trains_backbone == "partial":
             values["unfreeze_from"] = _unfreeze_from(backbone)
     with right:
         if strategy.is_iterative:
             values["augmentation"] = _choice("augmentation", "Augmentation", AUGMENTATIONS)
             values["head"] = _choice("head", "Head", HEADS, strategy.default_head, suffix=strategy.name)
+            values["schedule"] = _choice("schedule", "Learning rate over time", SCHEDULE_TITLES)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -139,7 +173,13 @@ def _unfreeze_from(backbone: str) -> str | None:
 
 
 def _choice(
-    name: str, label: str, titles: dict[str, str], default: str | None = None, *, suffix: str = ""
+    name: str,
+    label: str,
+    titles: dict[str, str],
+    default: str | None = None,
+    *,
+    suffix: str = "",
+    help: str | None = None,
 ) -> str | None:
     default = default or DEFAULTS[name]
     options = list(titles)
@@ -148,6 +188,7 @@ def _choice(
         options,
         index=options.index(default) if default in options else 0,
         format_func=lambda option: readable(titles[option]),
+        help=help,
         key=f"train_{name}_{suffix}" if suffix else f"train_{name}",
         persist_state="session",
     )

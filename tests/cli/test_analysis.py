@@ -35,6 +35,11 @@ def test_compare_pairs_the_same_test_images(command, trained):
     assert [row["run_id"] for row in answer["runs"]] == [first, second]
     assert answer["pairs"][0]["n"] == 4
     assert "Nearest neighbours" in command("compare", first, second).out
+    twice = command("compare", first, "latest")
+    assert (twice.status, twice.err) == (
+        2,
+        f"Error: The run {first[:8]} was given twice; comparing needs different runs.\n",
+    )
 
 
 def test_explain_writes_a_picture(command, trained, tmp_path):

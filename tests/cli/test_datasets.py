@@ -27,9 +27,18 @@ def test_import_show_delete_and_restore(command, images):
 
 
 def test_the_generated_set_is_made_once(command):
-    made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--side", 64, "--json")
+    made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64, "--seed", 3, "--json")
     assert made.status == 0
-    assert json.loads(made.out.splitlines()[-1])["num_images"] == 30
+    facts = json.loads(made.out.splitlines()[-1])
+    assert (facts["num_images"], facts["store_side_px"], facts["left_out"]) == (30, 64, [])
+
+
+def test_the_generated_sets_options_and_their_limits(command):
+    said = command("datasets", "make", "--help").out
+    for words in ("--per-class", "default: 200", "--size", "default: 512", "--seed"):
+        assert words in said
+    for option in (("--size", 20), ("--per-class", 1), ("--seed", -1)):
+        assert command("datasets", "make", "synthetic-fundus", *option).status == 2
 
 
 def test_a_folder_without_classes_is_explained(command, tmp_path):

@@ -61,10 +61,12 @@ def test_training_ends_with_one_line_of_json(command, images):
     assert "Training" in jobs.tail_log(run.run_id)
 
 
-def test_without_weights_the_default_backbone_says_that_it_is_random(command, images, monkeypatch):
-    monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail(f"weights={config.weights}"))
-    with pytest.raises(pytest.fail.Exception, match="weights=random"):
+def test_the_default_is_the_bundled_backbone_with_its_weights(images, monkeypatch):
+    monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail(f"{config.backbone} weights={config.weights}"))
+    with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
         cli.cli.main(["train", "--dataset", str(images)], standalone_mode=False)
+    with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
+        cli.cli.main(["train", "--dataset", str(images), "--weights", "imagenet"], standalone_mode=False)
     with pytest.raises(pytest.fail.Exception, match="weights=random"):
         cli.cli.main(["train", "--dataset", str(images), "--strategy", "from_scratch"], standalone_mode=False)
 

@@ -247,6 +247,8 @@ def test_estimate_is_an_upper_bound_for_the_disk(folder: Path):
 
 def test_default_data_set_is_generated_once():
     dataset = library.make_synthetic_fundus(per_class=5, size_px=64)
+    assert dataset.spec.mask_names[0] == "Microaneurysm"
+    assert dataset.has_masks
     assert (dataset.name, dataset.num_images, dataset.spec.num_classes) == ("synthetic-fundus", 25, 5)
     assert dataset.spec.is_ordinal
     assert dataset.spec.is_medical

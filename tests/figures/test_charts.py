@@ -91,6 +91,7 @@ def test_probabilities_mark_the_largest():
     colors = figure.data[0].marker.color
     assert colors[1] != colors[0] == colors[2]
     assert list(figure.data[0].text) == ["10.0%", "70.0%", "20.0%"]
+    assert figure.layout.xaxis.range[1] >= 1.3  # room for "100.0%" behind a full bar
 
 
 @pytest.mark.parametrize("is_dark", [False, True])

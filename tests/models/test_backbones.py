@@ -5,10 +5,14 @@ import pytest
 from torchvision import models
 
 from lib.errors import UserError
+from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
+from lib.models.bundled_vgg import BLOCK_CHANNELS, FEATURE_CHANNELS, PROJECTION_DIM
+from lib.pretraining.families import class_table
+from lib.settings import DEFAULT_BACKBONE
 
 
-@pytest.mark.parametrize("name", BACKBONES.names)
+@pytest.mark.parametrize("name", [spec.name for spec in BACKBONES if not spec.is_bundled])
 def test_table_agrees_with_torchvision(name):
     spec = BACKBONES.get(name)
     weights = models.get_model_weights(name).IMAGENET1K_V1
@@ -31,6 +35,26 @@ def test_stage_names_in_the_table_exist(name):
     assert spec.stage(spec.feature_stage).num_channels == spec.feature_dim
     assert spec.map_stages[0].name == spec.stage_names[0]
     assert all(stage.title and stage.group and stage.num_channels for stage in spec.stages)
+
+
+def test_bundled_network_stands_first_with_its_own_widths():
+    spec = BACKBONES.get(DEFAULT_BACKBONE)
+    assert BACKBONES.names[0] == spec.name == "bundled_vgg"
+    c1, c2, c3, c4, c5 = BLOCK_CHANNELS
+    assert [stage.num_channels for stage in spec.map_stages] == [c1, c2, c3, c4 + c3, FEATURE_CHANNELS]
+    assert c5 + c4 + c3 == FEATURE_CHANNELS
+    sizes = {stage.name: stage.num_channels for stage in spec.stages}
+    assert (sizes["pool"], sizes["projection"]) == (2 * FEATURE_CHANNELS, PROJECTION_DIM)
+    assert sizes["logits"] == len(class_table())
+    assert (spec.weights_url, spec.weights_title) == ("", "Generated images")
+
+
+def test_earlier_names_of_weights_are_understood():
+    assert [starting_weights(name) for name in ("pretrained", "imagenet", "random")] == [
+        "pretrained", "pretrained", "random"
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"Unknown weights 'places'. Choose 'pretrained' or 'random'"):
+        starting_weights("places")
 
 
 def test_stages_are_found_by_name():

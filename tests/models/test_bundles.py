@@ -93,7 +93,7 @@ def test_changed_or_missing_base_weights_are_named(tmp_path, base_file, weights_
 
 def test_weights_that_changed_since_training_are_not_taken_for_the_base(tmp_path, base_file, weights_state):
     classifier = build_classifier(build_backbone(NAME), head="linear", num_classes=2)
-    digest = weights_digest(NAME, "imagenet")
+    digest = weights_digest(NAME, "pretrained")
     torch.save({**weights_state, "classifier.3.bias": torch.ones(1000)}, base_file)
     save_bundle(tmp_path / "bundle", classifier, {}, base_digest=digest)
     base_file.unlink()

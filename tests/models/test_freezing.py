@@ -72,7 +72,7 @@ def test_plan_covers_every_backbone_and_strategy(name, strategy):
     trained = [stage for stage, _, is_trainable in plan if is_trainable]
 
     assert [stage for stage, _, _ in plan] == [*(stage.name for stage in spec.stages_until(spec.feature_stage)), "head"]
-    expected = {"none": "head", "partial": spec.unfreeze_from, "all": "stem" if name != "vgg16" else "conv1_1"}
+    expected = {"none": "head", "partial": spec.unfreeze_from, "all": spec.stage_names[0]}
     assert trained[0] == expected[part]
     assert trained[-1] == "head"
 

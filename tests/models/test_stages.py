@@ -5,6 +5,7 @@ from torchvision import models
 
 from lib.errors import UserError, WeightsUnavailable
 from lib.models.backbones import BACKBONES
+from lib.models.bundled_vgg import BundledVGG
 from lib.models.stages import backbone_from_state, build_backbone, set_batchnorm_statistics
 from lib.models.weights import weights_status
 
@@ -19,14 +20,17 @@ def images(size_px=32, num=2, seed=0):
 
 
 def reference_network(spec):
-    """torchvision's network as its ImageNet weights would build it: auxiliary heads and input rescaling included."""
+    """The uncut network; torchvision's with auxiliary heads and input rescaling, as its weights would build it."""
+    if spec.is_bundled:
+        torch.manual_seed(0)
+        return BundledVGG(spec.stages[-1].num_channels)
     options = {"transform_input": True, "aux_logits": True, "init_weights": True} if spec.transform_input else {}
     torch.manual_seed(0)
     return models.get_model(spec.name, weights=None, **options)
 
 
 @pytest.mark.parametrize("name", BACKBONES.names)
-def test_composition_equals_torchvision_exactly(name):
+def test_composition_equals_the_uncut_network_exactly(name):
     spec = BACKBONES.get(name)
     reference = reference_network(spec)
     batch = images(spec.min_input_px)
@@ -51,7 +55,7 @@ def test_composition_equals_torchvision_exactly(name):
     assert not any(getattr(module, "inplace", False) for module in backbone.modules())
 
 
-def test_imagenet_weights_are_read_from_the_file_at_hand():
+def test_pretrained_weights_are_read_from_the_file_at_hand():
     spec = BACKBONES.get("googlenet")
     reference = reference_network(spec)
     batch = images()
@@ -147,7 +151,7 @@ def test_feature_only_ends_at_the_feature_stage():
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match=r"Unknown backbone 'vgg'.*vgg16"):
         build_backbone("vgg", weights="random")
-    with pytest.raises(UserError, match=r"Unknown weights 'places'.*'imagenet' or 'random'"):
+    with pytest.raises(UserError, match=r"Unknown weights 'places'.*'pretrained' or 'random'"):
         build_backbone("vgg16", weights="places")
 
 

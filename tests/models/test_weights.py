@@ -5,6 +5,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from lib import settings
 from lib.atomic import read_json
 from lib.errors import Stopped, UserError, WeightsUnavailable
 from lib.models import backbone_spec, weights
@@ -114,13 +115,13 @@ def test_digest_is_that_of_the_file_and_remembered(monkeypatch):
     status.folder.mkdir(parents=True)
     status.path.write_bytes(b"first")
     expected = hashlib.sha256(b"first").hexdigest()
-    assert weights_digest("resnet18", "imagenet") == expected
+    assert weights_digest("resnet18", "pretrained") == expected
     assert list(read_json(cache_dir() / "weights_digests.json").values()) == [expected]
     with monkeypatch.context() as patched:
         patched.setattr(weights, "sha256_of_file", lambda path: pytest.fail("hashed again"))
-        assert weights_digest("resnet18", "imagenet") == expected
+        assert weights_digest("resnet18", "pretrained") == expected
     status.path.write_bytes(b"another")
-    assert weights_digest("resnet18", "imagenet") == hashlib.sha256(b"another").hexdigest()
+    assert weights_digest("resnet18", "pretrained") == hashlib.sha256(b"another").hexdigest()
 
 
 def test_digest_of_random_weights_tells_seeds_and_backbones_apart():
@@ -130,9 +131,19 @@ def test_digest_of_random_weights_tells_seeds_and_backbones_apart():
         weights_digest("resnet18", "places")
 
 
+def test_bundled_weights_need_no_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "ASSETS_DIR", tmp_path)
+    with pytest.raises(WeightsUnavailable, match=r"bundled_vgg.safetensors is missing.*come with the program"):
+        download_weights("bundled_vgg")
+    (tmp_path / "bundled_vgg.safetensors").write_bytes(b"x")
+    status = weights_status("bundled_vgg")
+    assert (status.path, status.is_cached, status.is_bundled) == (tmp_path / "bundled_vgg.safetensors", True, True)
+    assert download_weights("bundled_vgg") == status.path
+
+
 def test_damaged_digest_store_is_rebuilt():
     (cache_dir() / "weights_digests.json").write_text("{")
     status = weights_status("resnet18")
     status.folder.mkdir(parents=True)
     status.path.write_bytes(b"x")
-    assert weights_digest("resnet18", "imagenet") == hashlib.sha256(b"x").hexdigest()
+    assert weights_digest("resnet18", "pretrained") == hashlib.sha256(b"x").hexdigest()

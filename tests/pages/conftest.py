@@ -1,16 +1,24 @@
-"""Every page test begins with empty caches: they belong to the process, and each test has a library of its own."""
+"""Every page test begins with empty caches: they belong to the process, and each test has a library of its own.
+
+The first data set that pages make by themselves is a tiny one, and what is still being made after a test is stopped.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 import streamlit as st
 
+from lib.data import library
 from pages.common import background
 
 
 @pytest.fixture(autouse=True)
-def _fresh_caches() -> Iterator[None]:
+def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(library, "DEFAULT_PER_CLASS", 5)
+    monkeypatch.setattr(library, "DEFAULT_SIZE_PX", 64)
     yield
+    for task in background._tasks.values():
+        task.stop.set()
     st.cache_data.clear()
     st.cache_resource.clear()
     background._tasks.clear()

@@ -52,7 +52,7 @@ def test_import_shows_its_cost_then_runs_and_is_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
     folder = write_images(tmp_path / "pets", per_class=5, classes=("cat", "dog"))
     at = open_page("explore_data")
-    at.text_input(key="explore_path").input(str(folder)).run()
+    at.text_input(key="explore_path").input(f" '{folder}' ").run()  # as a file manager copies it
     assert "10 files, at most 4 MiB" in words(at)
     at.button(key="explore_import_start").click().run()
     assert not wait_for(folder_import.TASK).error
@@ -89,3 +89,27 @@ def test_deletion_can_be_undone():
     at.button(key="undo_data set_button").click().run()
     assert [summary.name for summary in list_datasets()] == ["tiny"]
     assert at.metric[0].value == "20"
+
+
+def test_lesions_are_outlined_on_request_and_ungradable_images_say_so(monkeypatch):
+    from lib.data.fundus import generation
+    from lib.data.library import make_synthetic_fundus
+
+    draw = generation.draw_photograph
+    monkeypatch.setattr(
+        generation,
+        "draw_photograph",
+        lambda case, **options: draw(case, **options, is_ungradable=case.grade == 2 and case.patient % 2 == 0),
+    )
+    make_synthetic_fundus(per_class=5, size_px=64)
+    at = open_page("explore_data")
+    captions = [image.proto.imgs[0].caption for image in at.get("image")]
+    assert 0 < captions.count("Ungradable") < 5
+    assert "cannot be graded" in words(at)
+    assert "Microaneurysm" not in " ".join(str(html.value) for html in at.get("html"))
+    at.toggle(key="explore_outline").set_value(True).run()
+    assert "Microaneurysm" in " ".join(str(html.value) for html in at.get("html"))
+    at.session_state["explore_tabs"] = "Severity scale"
+    at.run()
+    assert "10.1016/S0161-6420(03)00475-5" in words(at)
+    assert not at.exception

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.common import background, weights_panel
 from pages.common.page_table import PAGES
 from tests.pages.scene import ROOT, link, make_dataset, open_page, words
 
@@ -58,9 +60,37 @@ def test_a_link_to_what_is_not_there_says_so_literally():
     assert at.sidebar.selectbox[0].value == "tiny"
 
 
-def test_missing_weights_are_named_with_the_command():
+def test_sidebar_tells_which_weights_are_here_and_fetches_others(monkeypatch):
     make_dataset()
-    assert "python -m lib weights download mobilenet_v2" in words(open_page("explore_data"))
+    at = open_page("explore_data", backbone="resnet18")
+    assert "pretrained weights of ResNet-18 are not on this machine" in words(at)
+    assert "Without a network everything here works" in words(at)
+    asked = []
+    monkeypatch.setattr(weights_panel, "download_weights", lambda name, progress: asked.append(name))
+    at.button(key="sidebar_download").click().run()
+    wait_until(lambda: background.find("weights_resnet18") is None or background.find("weights_resnet18").is_over)
+    assert asked == ["resnet18"]
+    said = words(at) + words(at.run())  # once, in whichever run comes after its end
+    assert said.count("ResNet-18: its weights are here, checksum right.") == 1
+    # The bundled weights are there already: no button offers them.
+    assert not [button for button in at.button if button.key == "sidebar_download_bundled_vgg"]
+
+
+def test_a_download_without_a_network_says_what_to_do():
+    make_dataset()
+    at = open_page("explore_data", backbone="resnet18")
+    at.button(key="sidebar_download_mobilenet_v2").click().run()
+    wait_until(
+        lambda: background.find("weights_mobilenet_v2") is None or background.find("weights_mobilenet_v2").is_over
+    )
+    assert "could not be fetched from" in words(at) + words(at.run())
+
+
+def wait_until(holds, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_page_that_fails_shows_a_sentence_and_no_traceback():

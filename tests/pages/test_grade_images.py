@@ -12,6 +12,7 @@ from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
 from lib.tracking import create_run
+from pages.common.image_choice import SAMPLES_FOLDER
 from tests.grading.squares import encode, png, train_on_squares
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,3 +157,12 @@ def test_a_damaged_bundle_is_one_sentence(run_ids):
     at.file_uploader[0].set_value([("red.png", png("red", 1), "image/png")]).run()
     assert not at.exception
     assert "damaged" in at.error[0].value
+
+
+def test_the_samples_are_graded_with_one_click(run_ids):
+    at = open_page(run=run_ids["plain"])
+    at.button(key="grade_samples").click().run()
+    shown = " ".join(str(element.value) for element in at.markdown)
+    assert f"{len(list(SAMPLES_FOLDER.iterdir()))} files" in shown
+    assert "refused" in shown  # the broken file, whatever the network thinks of the others
+    assert not at.error

@@ -6,11 +6,13 @@ import time
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib import jobs, tracking
 from lib.errors import UserError
 from lib.jobs import tickets
+from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
 from lib.tracking import RunState
 from lib.training.config import TrainConfig
@@ -65,12 +67,10 @@ def test_start_queues_what_the_form_says(started):
     at = choose(open_train(), "partial_finetuning")
     at.number_input(key="train_epochs_partial_finetuning").set_value(3)
     at.number_input(key="train_seed").set_value(7)
-    at.selectbox(key="train_unfreeze_from_mobilenet_v2").set_value("block3").run()
+    at.selectbox(key="train_unfreeze_from_bundled_vgg").set_value("block3").run()
     at.button(key="train_start").click().run()
     assert_calm(at)
-    wanted = TrainConfig(
-        dataset="tiny", strategy="partial_finetuning", weights="random", epochs=3, seed=7, unfreeze_from="block3"
-    )
+    wanted = TrainConfig(dataset="tiny", strategy="partial_finetuning", epochs=3, seed=7, unfreeze_from="block3")
     assert started == [wanted]
     assert link(at, "run") == jobs.active_runs()[0].run_id
     assert any(wanted.to_command() == block.value for block in at.code)
@@ -89,6 +89,34 @@ def test_second_start_waits_in_the_queue(started):
     assert tracking.read_state(first.run_id).state == "queued"
 
 
+def test_a_second_click_starts_no_second_training(started):
+    at = open_train()
+    at.button(key="train_start").click().run()
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    assert len(started) == 1
+    assert [toast.value for toast in at.toast] == ["Exactly this training is running or queued already."]
+    jobs.request_stop(link(at, "run"))
+    at.button(key="train_start").click().run()
+    assert len(started) == 2
+
+
+def test_a_click_that_ends_the_script_loses_no_start(started, monkeypatch):
+    spinner, interrupted = st.spinner, []
+
+    def interrupt_once(text):
+        if not interrupted:
+            interrupted.append(text)
+            st.rerun()
+        return spinner(text)
+
+    at = open_train()
+    monkeypatch.setattr(st, "spinner", interrupt_once)
+    at.button(key="train_start").click().run()
+    assert interrupted == ["Starting …"]
+    assert len(started) == 1
+
+
 def test_refused_start_says_why_in_one_sentence(monkeypatch):
     def refuse(config):
         raise UserError("The class 'red' has 1 image; at least 3 are needed.")
@@ -101,7 +129,8 @@ def test_refused_start_says_why_in_one_sentence(monkeypatch):
 
 
 def test_missing_weights_are_said_plainly():
-    at = open_train()
+    assert not open_train().warning  # the bundled weights are always here
+    at = open_train(backbone="resnet18")
     assert any("not on this machine" in warning.value for warning in at.warning)
     at = choose(at, "from_scratch")
     assert not [warning.value for warning in at.warning if "nothing is transferred" in warning.value]
@@ -115,9 +144,19 @@ def test_link_shows_a_running_training_and_stops_it():
     at = open_train(run=run.run_id)
     assert_calm(at)
     assert at.button(key="train_stop").label == "Stop"
-    assert "From scratch · MobileNetV2 · tiny" in words(at)
+    assert "From scratch · Bundled VGG · tiny" in words(at)
     at.button(key="train_stop").click().run()
     assert at.button(key="train_stop").label == "Stopping …" or tracking.read_state(run.run_id).state == "stopped"
+
+
+def test_a_training_found_without_a_link_stays_in_view_after_it_was_stopped():
+    run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
+    at = open_train()
+    assert link(at, "run") == run.run_id
+    tickets.hand_back(run.run_id)
+    run.finish("stopped", "Stopped on request.")
+    at.run()
+    assert at.button(key="train_resume").label == "Resume"
 
 
 @pytest.mark.parametrize("state", ["stopped", "killed", "failed"])
@@ -163,7 +202,11 @@ def test_form_limits_are_those_of_the_config(setting):
     [
         ("augmentation", train_settings.AUGMENTATIONS),
         ("class_weights", train_settings.CLASS_WEIGHTS),
-        ("weights", train_settings.WEIGHTS),
+        ("optimizer", train_settings.OPTIMIZER_TITLES),
+        ("schedule", train_settings.SCHEDULE_TITLES),
+        ("loss", train_settings.LOSS_TITLES),
+        ("batchnorm", train_settings.BATCHNORM),
+        ("weights", STARTING_WEIGHTS),
     ],
 )
 def test_form_choices_are_those_of_the_config(name, choices):
@@ -177,7 +220,8 @@ def test_form_choices_are_those_of_the_config(name, choices):
 def test_every_config_field_has_a_place_on_the_page():
     numbers = {setting.name for setting in (train_settings.EPOCHS, train_settings.SEED, *train_settings.MORE_NUMBERS)}
     chosen = {"dataset", "backbone", "strategy", "weights", "augmentation", "class_weights", "head", "unfreeze_from"}
-    for_experts = {"feature_stage", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
+    chosen |= {"optimizer", "schedule", "loss", "batchnorm"}
+    for_experts = {"momentum", "feature_stage", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
     technical = {"dataset_version", "format_version"}
     assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical
 

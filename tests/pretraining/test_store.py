@@ -1,5 +1,7 @@
 """The store of rendered images: the same as drawn one by one, resumable."""
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,14 @@ def test_only_what_is_missing_is_rendered_again(tmp_path: Path) -> None:
     heard = []
     render_store(tmp_path, SPEC, num_processes=1, progress=lambda done, total, _: heard.append((done, total)))
     assert heard == [(len(SPEC.classes), len(SPEC.classes))]
+
+
+def test_several_processes_render_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A spawned process runs the main module again: not that of a test run, which may be anything by now.
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    one = render_store(tmp_path / "one", SPEC, num_processes=1)
+    two = render_store(tmp_path / "two", SPEC, num_processes=2)
+    np.testing.assert_array_equal(one.pixels, two.pixels)
 
 
 def test_another_description_is_refused(tmp_path: Path) -> None:

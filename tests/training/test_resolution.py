@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.settings import DEFAULT_BACKBONE
 from lib.training.config import TrainConfig
 from lib.training.resolution import resolve_config
 from tests.features.tiny_dataset import TinyDataset
@@ -14,9 +16,9 @@ def test_every_open_setting_of_a_fine_tuning_is_filled_in() -> None:
     resolved = resolve_config(TrainConfig(dataset="/some/folder", strategy="partial_finetuning"), TinyDataset())
     assert resolved.dataset == "tiny"
     assert resolved.dataset_version == "v1"
-    assert (resolved.head, resolved.feature_stage, resolved.pooling) == ("linear", "head_conv", "average")
-    assert (resolved.unfreeze_from, resolved.epochs, resolved.learning_rate) == ("block6", 10, 3e-4)
-    assert resolved.input_size_px == 224
+    assert (resolved.head, resolved.feature_stage, resolved.pooling) == ("linear", "pool", "none")
+    assert (resolved.unfreeze_from, resolved.epochs, resolved.learning_rate) == ("block4", 10, 3e-4)
+    assert resolved.input_size_px == BACKBONES.get(DEFAULT_BACKBONE).input_size_px
     assert resolve_config(resolved, TinyDataset()) == resolved
 
 
@@ -34,8 +36,11 @@ def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() ->
         ({"backbone": "vgg61"}, "Did you mean 'vgg16'"),
         ({"head": "mlp"}, "head of linear_probe must be one of: linear; received 'mlp'"),
         ({"feature_stage": "block99"}, "no stage 'block99'"),
-        ({"pooling": "none"}, "gives a map: pooling must be average or flatten, received 'none'"),
-        ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: stem"),
+        (
+            {"pooling": "none", "feature_stage": "block5"},
+            "gives a map: pooling must be average or flatten, received 'none'",
+        ),
+        ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: block1"),
         ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
         ({"num_folds": 20}, "has 12 images; at least 20 are needed"),
     ],

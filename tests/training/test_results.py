@@ -72,7 +72,9 @@ def test_manifest_says_what_grading_needs() -> None:
     metrics = {
         "accuracy": 0.9, "balanced_accuracy": 0.8, "quadratic_weighted_kappa": math.nan, "auroc": 0.7, "log_loss": 0.3,
     }  # fmt: skip
-    manifest = bundle_manifest(TrainConfig(dataset="tiny"), dataset, metrics, run_id="r1", frozen_dtype="float32")
+    manifest = bundle_manifest(
+        TrainConfig(dataset="tiny", backbone="mobilenet_v2"), dataset, metrics, run_id="r1", frozen_dtype="float32"
+    )
     assert manifest["classes"] == ["a", "b"]
     assert manifest["preprocessing"]["input_size_px"] == 224
     assert manifest["preprocessing"]["crop_policy"] == "retina_box"

@@ -23,7 +23,7 @@ from lib.data.sources.layout import (
     split_folders,
     why_no_image,
 )
-from lib.data.sources.metadata import METADATA_FILE, read_metadata
+from lib.data.sources.metadata import METADATA_FILE, mask_folders, read_metadata
 from lib.errors import UserError
 
 LAYOUT_HINT = "Expected: one sub-folder per class with its images directly inside, such as cat/1.jpg and dog/2.jpg"
@@ -40,6 +40,8 @@ class SourceEntry:
     split: str = ""
     group_id: str = ""
     laterality: str = ""
+    mask_path: Path | None = None
+    flags: str = ""
     num_bytes: int = 0
     modified_ns: int = 0
 
@@ -95,10 +97,12 @@ class _Scan:
     left_out: list[LeftOut] = field(default_factory=list)
     num_loose: int = 0  # images that lie above the class folders
     deep_example: str = ""  # an image that lies below them
+    mask_folders: set[Path] = field(default_factory=set)  # named by the table; they hold no images
 
     def run(self) -> None:
         """Fill `entries` and `left_out`."""
         self.base = self._unwrap()
+        self.mask_folders = {self.base / name for name in mask_folders(self.base)}
         splits = split_folders(self.base)
         if not splits:
             self._classes(self.base, "")
@@ -112,6 +116,10 @@ class _Scan:
     def why_empty(self) -> str:
         """The sentence for a folder without a usable image."""
         name = shown(self.root)
+        splits = sorted(child.name for child in children(self.base) if child.name.lower() in SPLIT_FOLDERS)
+        if self.deep_example and splits:
+            found = " and ".join(f"{shown(split)}/" for split in splits)
+            return f"{name} has {found} but no train/; add a train/ folder, or give a folder with one sub-folder per class."
         if self.deep_example:
             return (
                 f"The images in {name} lie too deep (such as {self.deep_example}). {LAYOUT_HINT}; "
@@ -182,6 +190,8 @@ class _Scan:
     def _is_visible(self, child: os.DirEntry[str]) -> bool:
         if child.name == METADATA_FILE and Path(child.path).parent in (self.root, self.base):
             return False  # read by itself
+        if Path(child.path) in self.mask_folders:
+            return False  # read with the images
         if not is_noise(child.name):
             return True
         self._leave(child, "hidden folder" if is_folder(child) else "hidden file")
@@ -224,7 +234,12 @@ def _apply_metadata(scan: _Scan, group_column: str | None) -> None:
         relative = shown(entry.path.relative_to(folder))
         row = table.find(relative, is_name_unique=name_counts[entry.path.name] == 1)
         if row and (row.group_id or group_column is None):
-            kept.append(replace(entry, group_id=row.group_id, laterality=row.laterality))
+            mask_path = folder / row.mask_path if row.mask_path else None
+            kept.append(
+                replace(
+                    entry, group_id=row.group_id, laterality=row.laterality, mask_path=mask_path, flags=row.flags
+                )
+            )
         elif group_column is None:
             kept.append(entry)
         else:

@@ -1,4 +1,4 @@
-"""The table `metadata.csv` that may lie beside the class folders: which patient, which eye."""
+"""The table `metadata.csv` that may lie beside the class folders: which patient, which eye, which mask."""
 
 import csv
 import unicodedata
@@ -17,6 +17,8 @@ class MetadataRow:
 
     group_id: str
     laterality: str
+    mask_path: str = ""  # relative to the table's folder
+    flags: str = ""  # what is to be said of the image, such as "ungradable: blurred"
 
 
 class Metadata:
@@ -31,6 +33,20 @@ class Metadata:
         if row is None and is_name_unique:
             return self._by_name.get(PurePosixPath(relative).name)
         return row
+
+
+def mask_folders(folder: Path) -> set[str]:
+    """Names of the folders beside the class folders that hold masks only, as the table's column mask_path says."""
+    try:
+        columns, rows = _read_rows(folder / METADATA_FILE)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+    if "mask_path" not in columns:
+        return set()
+    path_column = next((name for name in _PATH_COLUMNS if name in columns), "")
+    images = {PurePosixPath(_normal(row.get(path_column)).replace("\\", "/")).parts[:1] for row in rows}
+    masks = {PurePosixPath(_normal(row.get("mask_path")).replace("\\", "/")).parts[:1] for row in rows}
+    return {parts[0] for parts in masks - images if parts}
 
 
 def read_metadata(folder: Path, group_column: str | None) -> Metadata | None:
@@ -78,7 +94,8 @@ def _index(rows: list[dict[str, str | None]], path_column: str, group_column: st
     for row in rows:
         relative = str(PurePosixPath(_normal(row.get(path_column)).replace("\\", "/")))
         group_id = _normal(row.get(group_column)) if group_column else ""
-        found = MetadataRow(group_id, _normal(row.get("laterality")))
+        mask_path = _normal(row.get("mask_path")).replace("\\", "/")
+        found = MetadataRow(group_id, _normal(row.get("laterality")), mask_path, _normal(row.get("flags")))
         by_path[relative] = found
         name = PurePosixPath(relative).name
         by_name[name] = found if by_name.get(name, found) == found else None

@@ -133,6 +133,7 @@ def test_bytes_that_are_no_text_and_control_characters_are_shown_safely(tmp_path
         (("cat/1.jpg", "cat/2.jpg"), "only one class, 'cat'"),
         (("cat/1.txt", "dog/2.txt"), "holds no images"),
         (("site1/cat/1.jpg", "site1/dog/1.jpg", "site2/cat/2.jpg"), "too deep"),
+        (("val/cat/1.jpg", "val/dog/1.jpg", "test/cat/2.jpg"), "has test/ and val/ but no train/; add a train/ folder"),
         (("train/cat/1.jpg", "val/cat/1.jpg"), "only one class"),
     ],
 )

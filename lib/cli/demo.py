@@ -1,0 +1,63 @@
+"""`demo prepare | status | stop`."""
+
+import os
+from contextlib import suppress
+
+import click
+
+from lib.cli import INTERRUPTED_STATUS
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+
+
+@click.group()
+def demo() -> None:
+    """The default story: a generated data set and a finished run for each strategy."""
+
+
+@demo.command()
+@click.option("--worker", is_flag=True, hidden=True, help="What the start page starts: quietly and politely.")
+@json_option
+def prepare(worker: bool, as_json: bool) -> int:
+    """Make the default data set and its runs; what is there already is not made again.
+
+    Ctrl-C stops it; a second call goes on from there.
+    """
+    from lib.demo.preparation import prepare as prepare_demo
+    from lib.demo.state import as_dict
+    from lib.jobs.worker import NICENESS
+
+    if worker:
+        with suppress(OSError):
+            os.nice(NICENESS)
+    with ProgressLine() as progress:
+        state = prepare_demo(progress=progress)
+    if as_json:
+        print_json(as_dict(state))
+    elif state.state == "finished":
+        click.echo(
+            f"The demo is ready: {len(state.runs)} runs ({state.seconds_total:.0f} s). See: python -m lib runs list"
+        )
+    else:
+        note(state.message)
+    return 0 if state.state == "finished" else INTERRUPTED_STATUS
+
+
+@demo.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show how far the preparation is."""
+    from lib.demo.state import as_dict, read_demo
+
+    facts = as_dict(read_demo())
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts({key: value for key, value in facts.items() if not isinstance(value, dict)})
+
+
+@demo.command()
+def stop() -> None:
+    """Stop a preparation that runs in the background."""
+    from lib.demo import control
+
+    click.echo(control.stop_and_wait().message or "No preparation is running.")

@@ -1,0 +1,147 @@
+"""From reflectance to a photograph: colour, exposure, haze, blur, dust, noise. Drawn apart from the grade."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from lib.data.fundus.camera import Camera, field_mask
+from lib.data.fundus.random_streams import enlarged, smooth_noise
+
+# Channel means (0 to 255) over photographs: mean, deviation and correlation, between those of public collections.
+_MEANS = np.array([138.0, 91.5, 64.0])
+_DEVIATIONS = np.array([39.0, 30.0, 27.0])
+_CORRELATION = np.array([[1.0, 0.80, 0.60], [0.80, 1.0, 0.88], [0.60, 0.88, 1.0]])
+_SHOULDER = np.float32(180)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one photograph was taken; `ungradable` names what spoils it, or is empty."""
+
+    means: tuple[float, float, float]
+    contrast: float
+    blur_px: float  # at 512 px
+    noise: float
+    jpeg_quality: int
+    ungradable: str = ""
+
+
+def choose_exposure(
+    shared: np.random.Generator, own: np.random.Generator, *, is_ungradable: bool | None = None
+) -> Exposure:
+    """Draw colour, contrast, blur, noise and compression; `is_ungradable` None draws that too (4 in 100)."""
+    spread = np.linalg.cholesky(_CORRELATION)
+    draw = spread @ (0.85 * shared.standard_normal(3) + 0.53 * own.standard_normal(3))
+    means = np.clip(_MEANS + _DEVIATIONS * draw, (48, 30, 8), (224, 172, 148))
+    if shared.random() < 0.12:  # the yellow and green casts of older film and lamps
+        means *= (0.95, shared.uniform(1.06, 1.22), shared.uniform(0.6, 0.9))
+        means[1] = min(means[1], 0.94 * means[0])
+    means[2] = min(means[2], 0.84 * means[1])
+    spoiled = own.random() < 0.04
+    spoiler = str(own.choice(["blurred", "underexposed", "overexposed", "covered by haze"]))
+    blur = float(0.75 + 1.35 * own.uniform() ** 1.5)
+    spoiled = spoiled if is_ungradable is None else is_ungradable
+    return Exposure(
+        means=(float(means[0]), float(means[1]), float(means[2])),
+        contrast=float(own.uniform(0.78, 1.28)),
+        blur_px=blur,
+        noise=float(own.uniform(0.6, 2.6)),
+        jpeg_quality=int(own.integers(70, 96)),
+        ungradable=spoiler if spoiled else "",
+    )
+
+
+def field_means(planes: np.ndarray, camera: Camera) -> np.ndarray:
+    """Mean of each plane (3,) over the field, from every sixth pixel."""
+    x, y = camera.grid()
+    inside = np.hypot(x[:, ::6], y[::6]) < 0.95
+    return np.array([plane[::6, ::6][inside].mean() for plane in planes])
+
+
+def expose(
+    planes: np.ndarray, camera: Camera, exposure: Exposure, *, reference: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Turn relative reflectance (3, h, w) into a photograph, uint8 (h, w, 3).
+
+    `reference` (3,) are the means of the retina without lesions, so that lesions do not move the exposure.
+    """
+    unit = camera.radius_px / 250
+    shape = camera.shape
+    small = (max(8, shape[0] // 4), max(8, shape[1] // 4))
+    contrast, means, blur = exposure.contrast, np.array(exposure.means), exposure.blur_px
+    veil: np.ndarray = np.zeros(small, dtype=np.float32)
+    if exposure.ungradable == "blurred":
+        blur = 5.0 + 4.0 * rng.random()
+    elif exposure.ungradable == "underexposed":
+        means = means * (0.20 + 0.12 * rng.random())
+    elif exposure.ungradable == "overexposed":
+        means = np.minimum(means * 2.3, 252)
+    elif exposure.ungradable:
+        contrast *= 0.25
+        veil = 60 * np.clip(smooth_noise(small, 3, rng) + 0.6, 0, 2)
+    dust, grain = _dust(camera, rng), _grain(shape, exposure.noise, rng)
+    light, black = field_mask(camera), np.float32(rng.uniform(0, 5))
+    fog = enlarged(veil + _haze(camera, small, rng), shape)
+    picture = np.empty((*shape, 3), dtype=np.uint8)
+    for channel, plane in enumerate(planes):
+        level = plane * np.float32(contrast * means[channel] / reference[channel])
+        level += np.float32((1 - contrast) * means[channel])
+        level += fog * np.float32((0.8, 1.0, 1.0)[channel])
+        level *= dust
+        level = _blurred(level, blur * unit)
+        level += grain[channel]
+        _roll_off(level)
+        level -= black
+        level *= light
+        level += black + np.float32(0.5)
+        picture[..., channel] = np.clip(level, 0, 255, out=level)
+    return picture
+
+
+def _blurred(plane: np.ndarray, sigma: float) -> np.ndarray:
+    if sigma < 0.3:
+        return plane
+    return gaussian_filter1d(gaussian_filter1d(plane, sigma, axis=0, truncate=3), sigma, axis=1, truncate=3)
+
+
+def _haze(camera: Camera, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Light scattered by lens and lashes: often a pale crescent at one side of the rim, in levels."""
+    x, y = camera.grid(shape)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 26) * (rng.random() < 0.4)
+    near = np.hypot(x - 1.25 * np.cos(angle), y - 1.25 * np.sin(angle))
+    return np.asarray(strength * np.exp(-((near / 0.45) ** 2)), dtype=np.float32)
+
+
+def _dust(camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """Specks on the lens: blurred dark discs, rarely a bright ring; a factor (h, w)."""
+    factor = np.ones(camera.shape, dtype=np.float32)
+    for _ in range(int(rng.poisson(1.2))):
+        place = rng.uniform(-0.9, 0.9, 2)
+        radius = rng.uniform(0.006, 0.03)
+        depth = rng.uniform(0.06, 0.22) * (1 if rng.random() < 0.75 else -0.6)
+        x, y = camera.grid()
+        columns = np.flatnonzero(np.abs(x[0] - place[0]) < 2.2 * radius)
+        rows = np.flatnonzero(np.abs(y[:, 0] - place[1]) < 2.2 * radius)
+        if len(columns) and len(rows):
+            window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            distance = np.hypot(x[:, window[1]] - place[0], y[window[0]] - place[1])
+            factor[window] *= 1 - depth * np.exp(-((distance / radius) ** 4))
+    return factor
+
+
+def _grain(shape: tuple[int, int], noise: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Sensor noise in levels for red, green and blue: mostly brightness, a little colour, which demosaicing smears."""
+    brightness = np.float32(0.9 * noise) * rng.standard_normal(shape, dtype=np.float32)
+    half = (max(8, shape[0] // 2), max(8, shape[1] // 2))
+    red, blue = (enlarged(np.float32(0.5 * noise) * rng.standard_normal(half, dtype=np.float32), shape) for _ in range(2))
+    return [brightness + red, brightness - np.float32(0.5) * red, brightness + blue]
+
+
+def _roll_off(level: np.ndarray) -> None:
+    """Compress highlights in place, as cameras do, so that the disc keeps its structure; 255 is never reached."""
+    over = np.maximum(level - _SHOULDER, 0)
+    level -= over
+    room = np.float32(255 - _SHOULDER)
+    over /= 1 + over / room
+    level += over

@@ -1,0 +1,163 @@
+"""Writes a folder of generated photographs: class folders, masks and `metadata.csv`; drawn by child processes.
+
+The children are started as `python -m lib.data.fundus.drawing_child` and answer one line an image: no fork of a process
+that has threads, and nothing is kept in memory but the image at hand.
+"""
+
+import csv
+import os
+import queue
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lib.data.fundus.photograph import FundusCase, draw_photograph
+from lib.data.fundus.random_streams import component_rng
+from lib.progress import Progress, ignore_progress
+from lib.settings import PROJECT_ROOT
+
+CLASS_FOLDERS = ("0_no_dr", "1_mild", "2_moderate", "3_severe", "4_proliferative")
+MASKS_FOLDER = "masks"
+_IMAGES_WORTH_A_CHILD = 60  # a child takes about a second to start, as long as ten images
+_COLUMNS = ("path", "patient", "laterality", "mask_path", "flags")
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A case and where its files go, relative to the folder."""
+
+    case: FundusCase
+    path: str
+
+    @property
+    def mask_path(self) -> str:
+        """The mask's file: PNG, as large as the image."""
+        return f"{MASKS_FOLDER}/{Path(self.path).with_suffix('.png')}"
+
+
+def plan_files(*, per_class: int, seed: int) -> list[PlannedFile]:
+    """List `per_class` images a grade; two eyes belong to a patient, and of some patients they differ by one grade."""
+    pairs = [[[grade, grade] for _ in range((per_class + 1) // 2)] for grade in range(len(CLASS_FOLDERS))]
+    num_mixed = per_class // 20  # at each border between grades; one patient in six of a large set
+    for lower, upper in zip(pairs, pairs[1:], strict=False):
+        for number in range(num_mixed):
+            lower[number][1], upper[-2 - number][1] = upper[-2 - number][1], lower[number][1]
+    patients = [pair for of_grade in pairs for pair in of_grade]
+    # Shuffled numbers: neither a patient's number nor the order of drawing tells the grade.
+    numbers = component_rng(seed, 0, 0, "patient numbers").permutation(len(patients))
+    counts = [0] * len(CLASS_FOLDERS)
+    files = []
+    for number, pair in zip(numbers, patients, strict=True):
+        for is_right, grade in enumerate(pair):
+            if counts[grade] < per_class:
+                counts[grade] += 1
+                case = FundusCase(seed, int(number), bool(is_right), grade)
+                files.append(PlannedFile(case, f"{CLASS_FOLDERS[grade]}/p{number:05d}_{case.laterality}.jpg"))
+    return files
+
+
+def generate(
+    folder: Path,
+    *,
+    per_class: int,
+    size_px: int,
+    seed: int = 0,
+    with_lesions: bool = True,
+    num_children: int | None = None,
+    progress: Progress = ignore_progress,
+) -> None:
+    """Write `per_class` images a grade below one sub-folder a grade, their masks below `masks/`, and `metadata.csv`.
+
+    The table has the columns path, patient, laterality, mask_path and flags. The same arguments give the same pixels,
+    however many child processes draw (by default one a core, none for few images). Without lesions all images are
+    drawn as their twins.
+    """
+    files = plan_files(per_class=per_class, seed=seed)
+    for class_folder in CLASS_FOLDERS:
+        (folder / class_folder).mkdir(parents=True, exist_ok=True)
+        (folder / MASKS_FOLDER / class_folder).mkdir(parents=True, exist_ok=True)
+    if num_children is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+        num_children = min(cores, 8, len(files) // _IMAGES_WORTH_A_CHILD)
+    if num_children < 1:
+        flags = []
+        for done, file in enumerate(files, start=1):
+            flags.append(write_photograph(folder, file, size_px=size_px, with_lesions=with_lesions))
+            progress(done, len(files), _WHAT)
+    else:
+        settings = [str(folder), str(per_class), str(size_px), str(seed), str(int(with_lesions))]
+        flags = _draw_in_children(settings, num_children, len(files), progress)
+    _write_metadata(folder, files, flags)
+
+
+_WHAT = "drawing fundus photographs"
+
+
+def write_photograph(folder: Path, file: PlannedFile, *, size_px: int, with_lesions: bool) -> str:
+    """Draw one case and write image and mask; returns its flags."""
+    photograph = draw_photograph(file.case, size_px=size_px, with_lesions=with_lesions)
+    Image.fromarray(photograph.pixels).save(folder / file.path, quality=photograph.jpeg_quality)
+    Image.fromarray(photograph.mask).save(folder / file.mask_path, compress_level=3)
+    return f"ungradable: {photograph.ungradable}" if photograph.ungradable else ""
+
+
+def _draw_in_children(settings: list[str], num_children: int, num_files: int, progress: Progress) -> list[str]:
+    """Let child i draw every n-th image from the i-th; ends them all if `progress` raises."""
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    children = []
+    try:
+        for share in range(num_children):
+            command = [sys.executable, "-m", "lib.data.fundus.drawing_child", *settings, str(share), str(num_children)]
+            child = subprocess.Popen(
+                command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )  # fmt: skip
+            children.append(child)
+            threading.Thread(target=_listen, args=(child, answers), daemon=True).start()
+        return _collect(answers, num_children, num_files, progress)
+    finally:
+        for child in children:
+            with suppress(OSError):
+                child.kill()
+            child.wait()
+
+
+def _listen(child: "subprocess.Popen[str]", answers: "queue.SimpleQueue[str | None]") -> None:
+    for line in child.stdout or ():
+        answers.put(line)
+    answers.put(None)
+
+
+def _collect(
+    answers: "queue.SimpleQueue[str | None]", num_children: int, num_files: int, progress: Progress
+) -> list[str]:
+    flags: dict[int, str] = {}
+    running = num_children
+    progress(0, num_files, _WHAT)
+    while running and len(flags) < num_files:
+        with suppress(queue.Empty):
+            line = answers.get(timeout=0.5)
+            if line is None:
+                running -= 1
+            else:
+                index, _, text = line.rstrip("\n").partition(" ")
+                flags[int(index)] = text
+        progress(len(flags), num_files, _WHAT)
+    if len(flags) < num_files:
+        raise RuntimeError(f"Only {len(flags)} of {num_files} photographs were drawn: a child process ended early.")
+    return [flags[index] for index in range(num_files)]
+
+
+def _write_metadata(folder: Path, files: list[PlannedFile], flags: list[str]) -> None:
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(_COLUMNS)
+        for file, flag in zip(files, flags, strict=True):
+            writer.writerow((file.path, f"p{file.case.patient:05d}", file.case.laterality, file.mask_path, flag))
+
+

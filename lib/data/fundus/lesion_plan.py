@@ -1,0 +1,198 @@
+"""Which lesions a grade gets, and where: drawn from the grade, so that the scale's rules give the grade back.
+
+Within its rules a grade varies widely (Wilkinson et al. 2003, see `severity_scale`): a mild eye has one or many
+microaneurysms, a severe one any of the three signs of the 4-2-1 rule, and a proliferative one may have few other lesions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.fundus.anatomy import Eye
+from lib.data.fundus.camera import Camera
+from lib.data.fundus.severity_scale import NUM_QUADRANTS, SEVERE_HAEMORRHAGES, LesionKind
+from lib.data.fundus.vessels import Vessel
+
+_NUM_CANDIDATES = 900
+BEADED_POINTS = 30  # of a vein's centre line; 0.39 radii
+_HAEMORRHAGE_KINDS = (LesionKind.DOT_HAEMORRHAGE, LesionKind.BLOT_HAEMORRHAGE, LesionKind.FLAME_HAEMORRHAGE)
+# Radii in units of the field's radius; 0.01 is 2.5 px of a picture of 512 px.
+_RADII = {
+    LesionKind.MICROANEURYSM: (0.0072, 0.0110),
+    LesionKind.DOT_HAEMORRHAGE: (0.010, 0.016),
+    LesionKind.BLOT_HAEMORRHAGE: (0.017, 0.036),
+    LesionKind.FLAME_HAEMORRHAGE: (0.026, 0.060),
+    LesionKind.HARD_EXUDATE: (0.03, 0.11),  # of a cluster or ring
+    LesionKind.COTTON_WOOL_SPOT: (0.026, 0.050),
+    LesionKind.IRMA: (0.045, 0.085),
+    LesionKind.NEOVASCULARISATION: (0.08, 0.16),
+    LesionKind.PRERETINAL_HAEMORRHAGE: (0.10, 0.26),
+}
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One lesion: centre and radius in radii of the field, its quadrant, and the seed of its shape.
+
+    Venous beading names the vein and the point where it begins instead of a radius.
+    """
+
+    kind: LesionKind
+    x: float
+    y: float
+    radius: float
+    quadrant: int
+    seed: int
+    vein: int = -1
+    first_point: int = 0
+
+
+class LesionPlan:
+    """Places lesions one after another, apart from each other and from what they must not cover."""
+
+    def __init__(self, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: np.random.Generator) -> None:
+        self.eye, self.camera, self.vessels, self.rng = eye, camera, vessels, rng
+        self.lesions: list[Lesion] = []
+        points = rng.uniform(-1, 1, (_NUM_CANDIDATES, 2)) * 0.94
+        points = points[camera.is_visible(points, margin=0.055)]
+        near_disc = np.hypot(*(points - np.array(eye.disc)).T) < 1.35 * eye.disc_radius
+        near_fovea = np.hypot(*(points - np.array(eye.fovea)).T) < 0.05
+        self._free = points[~near_disc & ~near_fovea]
+
+    def add(self, kind: LesionKind, *, quadrant: int | None = None) -> bool:
+        """Add a lesion at a free place (of a quadrant); False where there is none."""
+        found = self._free if quadrant is None else self._free[self.eye.quadrants(self._free) == quadrant]
+        if kind is LesionKind.PRERETINAL_HAEMORRHAGE:
+            found = found[self.camera.is_visible(found, margin=0.2)]
+        if not len(found):
+            return False
+        place = found[int(self.rng.integers(len(found)))]
+        low, high = _RADII[kind]
+        radius = low + (high - low) * self.rng.uniform() ** 1.5
+        self._enter(kind, place, radius)
+        return True
+
+    def add_at_disc(self, kind: LesionKind) -> bool:
+        """Add new vessels on the disc, if it is in the picture."""
+        angle, (low, high) = self.rng.uniform(0, 2 * np.pi), _RADII[kind]
+        place = np.array(self.eye.disc) + 0.6 * self.eye.disc_radius * np.array([np.cos(angle), np.sin(angle)])
+        if not self.camera.is_visible(place[None], margin=0.1)[0]:
+            return False
+        self._enter(kind, place, self.rng.uniform(low, high))
+        return True
+
+    def add_beading(self, quadrant: int) -> bool:
+        """Bead a wide vein of a quadrant; False where none is to be seen."""
+        choices = []
+        for index, vessel in enumerate(self.vessels):
+            if vessel.is_vein and vessel.depth == 0 and len(vessel.points) > BEADED_POINTS:
+                middles = vessel.points[BEADED_POINTS // 2 : -BEADED_POINTS // 2]
+                is_good = (self.eye.quadrants(middles) == quadrant) & self.camera.is_visible(middles, margin=0.12)
+                is_good &= np.hypot(*(middles - np.array(self.eye.disc)).T) > 0.3
+                choices += [(index, int(first)) for first in np.flatnonzero(is_good)]
+        if not choices:
+            return False
+        vein, first = choices[int(self.rng.integers(len(choices)))]
+        x, y = self.vessels[vein].points[first + BEADED_POINTS // 2]
+        seed = int(self.rng.integers(2**31))
+        self.lesions.append(
+            Lesion(LesionKind.VENOUS_BEADING, float(x), float(y), 0.0, quadrant, seed, vein=vein, first_point=first)
+        )
+        return True
+
+    def _enter(self, kind: LesionKind, place: np.ndarray, radius: float) -> None:
+        x, y = float(place[0]), float(place[1])
+        quadrant, seed = self.eye.quadrant(x, y), int(self.rng.integers(2**31))
+        self.lesions.append(Lesion(kind, x, y, float(radius), quadrant, seed))
+        # Room for the next: a lesion must not hide another, or the count would not be what is seen.
+        gap = radius + 0.022
+        self._free = self._free[np.hypot(*(self._free - place).T) > gap]
+
+
+def plan_lesions(
+    grade: int, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: np.random.Generator
+) -> list[Lesion]:
+    """Draw the lesions of an eye of that grade; `grade_from_lesions` of them is that grade."""
+    plan = LesionPlan(eye, camera, vessels, rng)
+    if grade == 0:
+        return []
+    if grade == 1:
+        _add_many(plan, LesionKind.MICROANEURYSM, int(rng.integers(2, 15)))
+        return plan.lesions
+    if grade == 4:
+        _add_proliferation(plan, rng)
+    if grade == 3 or (grade == 4 and rng.random() < 0.35):
+        _add_severe_signs(plan, rng)
+    _add_moderate_signs(plan, rng, grade)
+    return plan.lesions
+
+
+def _add_many(plan: LesionPlan, kind: LesionKind, count: int) -> None:
+    for _ in range(count):
+        plan.add(kind)
+
+
+def _add_proliferation(plan: LesionPlan, rng: np.random.Generator) -> None:
+    """New vessels at the disc or elsewhere, a haemorrhage before the retina, or both."""
+    has_vessels = rng.random() < 0.8
+    if not has_vessels or rng.random() < 0.3:
+        plan.add(LesionKind.PRERETINAL_HAEMORRHAGE)
+    if has_vessels:
+        if rng.random() < 0.5:
+            plan.add_at_disc(LesionKind.NEOVASCULARISATION)
+        for _ in range(int(rng.integers(1, 4))):
+            plan.add(LesionKind.NEOVASCULARISATION)
+
+
+def _add_severe_signs(plan: LesionPlan, rng: np.random.Generator) -> None:
+    """At least one sign of the 4-2-1 rule."""
+    wanted = rng.random(3) < (0.40, 0.45, 0.55)
+    if not wanted.any():
+        wanted[rng.integers(3)] = True
+    has_beading = False
+    if wanted[1]:
+        order = rng.permutation(NUM_QUADRANTS)
+        num_beaded = 0
+        for quadrant in order:
+            num_beaded += plan.add_beading(int(quadrant)) if num_beaded < 3 else 0
+        has_beading = num_beaded >= 2
+    if wanted[0]:
+        for quadrant in range(NUM_QUADRANTS):
+            _add_haemorrhages(plan, rng, SEVERE_HAEMORRHAGES + int(rng.integers(1, 6)), quadrant=quadrant)
+    if wanted[2] or not (has_beading or _has_many_haemorrhages(plan)):
+        _add_many(plan, LesionKind.IRMA, int(rng.integers(1, 4)))
+
+
+def _add_haemorrhages(plan: LesionPlan, rng: np.random.Generator, count: int, *, quadrant: int) -> None:
+    weights = rng.dirichlet((4.0, 2.0, 1.2))
+    for kind in rng.choice(3, size=count, p=weights):
+        plan.add(_HAEMORRHAGE_KINDS[kind], quadrant=quadrant)
+
+
+def _has_many_haemorrhages(plan: LesionPlan) -> bool:
+    found = np.bincount(
+        [lesion.quadrant for lesion in plan.lesions if lesion.kind in _HAEMORRHAGE_KINDS], minlength=NUM_QUADRANTS
+    )
+    return bool((found > SEVERE_HAEMORRHAGES).all())
+
+
+def _add_moderate_signs(plan: LesionPlan, rng: np.random.Generator, grade: int) -> None:
+    """Microaneurysms and some of: haemorrhages, exudates, cotton-wool spots, beading in one quadrant."""
+    _add_many(plan, LesionKind.MICROANEURYSM, int(rng.integers(2, 24)))
+    present = np.bincount([lesion.quadrant for lesion in plan.lesions], minlength=NUM_QUADRANTS)
+    burden = rng.uniform() ** 1.3
+    if not _has_many_haemorrhages(plan):
+        # At most 18 a quadrant and one quadrant with fewer: never the first sign of severe by accident.
+        spread = rng.dirichlet((1.2,) * NUM_QUADRANTS)
+        for quadrant, count in enumerate(np.minimum(18, np.round(60 * burden * spread)).astype(int)):
+            room = max(0, SEVERE_HAEMORRHAGES - 1 - int(present[quadrant]))
+            _add_haemorrhages(plan, rng, min(int(count), room), quadrant=quadrant)
+    if rng.random() < 0.62:
+        _add_many(plan, LesionKind.HARD_EXUDATE, int(rng.integers(1, 5)))
+    if rng.random() < 0.4:
+        _add_many(plan, LesionKind.COTTON_WOOL_SPOT, int(rng.integers(1, 5)))
+    if grade == 2 and rng.random() < 0.12:
+        plan.add_beading(int(rng.integers(NUM_QUADRANTS)))
+    if grade == 2 and all(lesion.kind is LesionKind.MICROANEURYSM for lesion in plan.lesions):
+        plan.add(LesionKind.DOT_HAEMORRHAGE)

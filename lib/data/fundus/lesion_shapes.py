@@ -1,0 +1,136 @@
+"""What each kind of lesion looks like: a share of cover in a small window, and the colour it gives."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.fundus.severity_scale import LesionKind
+from lib.data.fundus.strokes import StrokeCanvas
+
+
+@dataclass(frozen=True)
+class Tint:
+    """Factors by which red, green and blue reflectance change where a lesion covers wholly; `hides` what lies below."""
+
+    factors: tuple[float, float, float]
+    hides: float = 0.0  # share of the texture below that is not seen
+
+
+TINTS = {
+    LesionKind.MICROANEURYSM: Tint((0.86, 0.58, 0.66)),
+    LesionKind.DOT_HAEMORRHAGE: Tint((0.80, 0.50, 0.58)),
+    LesionKind.BLOT_HAEMORRHAGE: Tint((0.70, 0.40, 0.50)),
+    LesionKind.FLAME_HAEMORRHAGE: Tint((0.78, 0.45, 0.52)),
+    LesionKind.HARD_EXUDATE: Tint((1.42, 1.60, 1.18)),
+    LesionKind.COTTON_WOOL_SPOT: Tint((1.18, 1.42, 1.55)),
+    LesionKind.VENOUS_BEADING: Tint((1.0, 1.0, 1.0)),
+    LesionKind.IRMA: Tint((0.80, 0.52, 0.60)),
+    LesionKind.NEOVASCULARISATION: Tint((0.76, 0.46, 0.54)),
+    LesionKind.PRERETINAL_HAEMORRHAGE: Tint((0.42, 0.22, 0.30), hides=0.85),
+}
+# How far the window reaches, in radii of the lesion.
+REACH = {LesionKind.FLAME_HAEMORRHAGE: 1.35, LesionKind.HARD_EXUDATE: 1.3, LesionKind.COTTON_WOOL_SPOT: 1.7}
+
+
+def shape_of(
+    kind: LesionKind, dx: np.ndarray, dy: np.ndarray, *, radius: float, heading: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Cover (h, w) from 0 to 1 in a window with pixel offsets dx (1, w) and dy (h, 1) from the lesion's centre.
+
+    `heading` is the direction of the nerve fibres there; `radius` is in pixels.
+    """
+    if kind is LesionKind.FLAME_HAEMORRHAGE:
+        return _flame(dx, dy, radius, heading, rng)
+    if kind is LesionKind.HARD_EXUDATE:
+        return _exudates(dx, dy, radius, rng)
+    if kind is LesionKind.COTTON_WOOL_SPOT:
+        return _cotton_wool(dx, dy, radius, heading, rng)
+    if kind is LesionKind.PRERETINAL_HAEMORRHAGE:
+        return _boat(dx, dy, radius, rng)
+    if kind in (LesionKind.IRMA, LesionKind.NEOVASCULARISATION):
+        return _tangle(kind, dx, dy, radius, rng)
+    return _spot(dx, dy, radius, rng, irregular=0.05 if kind is LesionKind.MICROANEURYSM else 0.09)
+
+
+def _spot(
+    dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator, *, irregular: float
+) -> np.ndarray:
+    """A round spot with an irregular outline, soft over a pixel and a half."""
+    angle = np.arctan2(dy, dx)
+    phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, irregular, 3) / (1.0, 1.3, 1.6)
+    outline = radius * (1 + sum(wave * np.cos(n * angle + p) for n, wave, p in zip((2, 3, 5), waves, phases, strict=True)))
+    return np.clip((outline - np.hypot(dx, dy)) / max(1.2, 0.25 * radius) + 0.5, 0, 1) * rng.uniform(0.72, 1.0)
+
+
+def _flame(dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: np.random.Generator) -> np.ndarray:
+    """Blood between nerve fibres: long, along them, with frayed ends."""
+    along = (dx * np.cos(heading) + dy * np.sin(heading)) / radius
+    across = (dy * np.cos(heading) - dx * np.sin(heading)) / radius
+    thin = rng.uniform(0.22, 0.38)
+    body = 1 - (along**2 + (across / thin) ** 2)
+    fray = 0.55 * np.sin(across * rng.uniform(28, 44) + rng.uniform(0, 6)) * np.clip(np.abs(along) - 0.25, 0, 1)
+    return np.clip((body + fray) * 1.8, 0, 1) * rng.uniform(0.65, 0.95)
+
+
+def _exudates(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Waxy deposits with sharp edges, scattered in a cluster or set in a ring round a leak."""
+    cover = np.zeros((dy.shape[0], dx.shape[1]), dtype=np.float32)
+    count = int(rng.integers(5, 9) + rng.integers(0, 14) * min(1.0, radius / 25))
+    in_ring = rng.random() < 0.35
+    angles = rng.uniform(0, 2 * np.pi, count)
+    distances = radius * (rng.normal(0.85, 0.1, count) if in_ring else np.sqrt(rng.uniform(0, 0.9, count)))
+    sizes = (0.7 + rng.gamma(1.6, 0.55, count)) * max(1.0, radius / 16) ** 0.4
+    for angle, distance, size in zip(angles, distances, sizes, strict=True):
+        gone = np.hypot(dx - distance * np.cos(angle), (dy - distance * np.sin(angle)) * rng.uniform(0.7, 1.3))
+        np.maximum(cover, np.clip(size - gone + 0.5, 0, 1), out=cover)
+    return cover * np.float32(rng.uniform(0.65, 1.0))
+
+
+def _cotton_wool(
+    dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A fluffy pale patch in the nerve fibre layer, wider than it is long."""
+    along = dx * np.cos(heading) + dy * np.sin(heading)
+    across = (dy * np.cos(heading) - dx * np.sin(heading)) * rng.uniform(0.6, 0.95)
+    cover = np.zeros((dy.shape[0], dx.shape[1]), dtype=np.float32)
+    for _ in range(4):
+        shift = rng.normal(0, 0.33, 2) * radius
+        gone = np.hypot(along - shift[0], across - shift[1]) / (radius * rng.uniform(0.5, 0.8))
+        np.maximum(cover, np.exp(-(gone**2.6)), out=cover)
+    return cover * np.float32(rng.uniform(0.55, 0.95))
+
+
+def _boat(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Blood between retina and vitreous: it settles, so that its upper edge is level; vessels vanish behind it."""
+    wide, deep = radius, radius * rng.uniform(0.35, 0.75)
+    phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, 0.05, 3)
+    angle = np.arctan2(dy + 0.3 * deep, dx)
+    outline = 1 + sum(wave * np.sin(n * angle + p) for n, wave, p in zip((3, 5, 8), waves, phases, strict=True))
+    bowl = outline - np.hypot(dx / wide, np.maximum(dy + 0.3 * deep, 0) / deep)
+    level = dy + 0.3 * deep + 0.12 * deep * np.sin(dx / wide * 3 + rng.uniform(0, 6))
+    return np.clip(bowl * radius / 2.5 + 0.5, 0, 1) * np.clip(level / 1.5 + 0.5, 0, 1) * np.float32(0.95)
+
+
+def _tangle(
+    kind: LesionKind, dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Fine vessels that turn sharply: a few for IRMA; a fan of loops for new vessels."""
+    is_new = kind is LesionKind.NEOVASCULARISATION
+    unit = radius / (30 if is_new else 16)
+    canvas = StrokeCanvas((dy.shape[0], dx.shape[1]))
+    offset = np.array([-dx[0, 0], -dy[0, 0]]) + 0.5
+    num_lines = int(rng.integers(14, 24)) if is_new else int(rng.integers(3, 6))
+    fan = rng.uniform(0, 2 * np.pi)
+    for _ in range(num_lines):
+        steps = int(rng.integers(18, 34))
+        turns = rng.normal(0, 0.26, steps) + (rng.choice((-1, 1)) * rng.uniform(0.0, 0.12) if is_new else 0)
+        if not is_new:
+            turns += 0.42 * np.sin(np.arange(steps) * rng.uniform(0.6, 0.95) + rng.uniform(0, 6))
+        heading = (fan + rng.normal(0, 1.1) if is_new else rng.uniform(0, 6.28)) + np.cumsum(turns)
+        step = radius * (0.055 if is_new else 0.085)
+        path = np.cumsum(step * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+        path += rng.normal(0, 0.12 if is_new else 0.3, 2) * radius + offset
+        width = max(0.8, rng.uniform(0.8, 1.4) * min(1.6, max(0.8, unit)))
+        canvas.line(path, np.full(steps, width) * np.linspace(1.15, 0.8, steps), strength=0.85)
+    edge = np.clip((REACH.get(kind, 1.25) - np.hypot(dx, dy) / radius) * 6, 0, 1)
+    return canvas.to_array() * edge.astype(np.float32)

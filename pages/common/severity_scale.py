@@ -1,0 +1,19 @@
+"""The rules of the diabetic retinopathy severity scale, for data sets whose classes are its grades."""
+
+import streamlit as st
+
+from lib.data.dataset import Dataset
+from lib.data.fundus.severity_scale import GRADE_NAMES, RULES, SOURCE, SOURCE_URL
+
+
+def is_graded_by_it(dataset: Dataset) -> bool:
+    """Whether the classes are the five grades of the scale."""
+    return dataset.class_names == GRADE_NAMES
+
+
+def show() -> None:
+    """The rules, one line a grade, and their source."""
+    st.markdown("International Clinical Diabetic Retinopathy severity scale, as the grades of these images follow it:")
+    rows = {f"{rule.grade} · {rule.name}": rule.finding for rule in RULES}
+    st.table(rows, border="horizontal", alt="Grades of the severity scale and the findings that define them")
+    st.caption(f"[{SOURCE}]({SOURCE_URL}). Quadrants are counted round the fovea.")

@@ -1,0 +1,80 @@
+"""Pretrained weights in the sidebar: which are on this machine, one click to fetch another, and what offline means."""
+
+import streamlit as st
+
+from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.weights import WeightsStatus, all_weights_status, download_weights
+from pages.common import background
+
+
+def offer_download(spec: BackboneSpec, *, key: str) -> None:
+    """A button that fetches the weights of a backbone; the sidebar of every page then shows how far it is."""
+    if spec.is_bundled:
+        return
+    task = background.find(_task(spec.name))
+    st.button(
+        f"Download the weights ({spec.weights_mib:.0f} MiB)",
+        icon=":material/download:",
+        key=key,
+        disabled=task is not None and not task.is_over,
+        on_click=_start,
+        args=(spec,),
+    )
+
+
+def draw_sidebar() -> None:
+    """Downloads at work, what came of the last one, and the list of all weights."""
+    for spec in BACKBONES:
+        task = _task(spec.name)
+        background.watch(task)
+        background.show_outcome(task, f"{spec.title}: its weights are here, checksum right.")
+    found = all_weights_status()
+    num_cached = sum(status.is_cached for status in found)
+    with st.popover(
+        f"Weights at hand: {num_cached} of {len(found)}",
+        icon=":material/deployed_code:",
+        type="tertiary",
+        key="sidebar_weights",
+    ):
+        st.caption(
+            "Without a network everything here works with the weights at hand; the bundled ones always are. Only a "
+            "download needs a network, it starts only when you click, and its checksum is compared with the published "
+            "one. On a machine that is never online, copy the files to:"
+        )
+        folder = next(status.folder for status in found if not status.is_bundled)
+        st.code(str(folder), language=None, wrap_lines=True)
+        with st.container(gap="xsmall"):
+            for status in found:
+                _draw_row(status)
+
+
+def _draw_row(status: WeightsStatus) -> None:
+    spec = BACKBONES.get(status.backbone)
+    name, action = st.columns([5, 3], vertical_alignment="center")
+    name.markdown(f"**{spec.title}** · {spec.weights_title}")
+    with action:
+        if status.is_cached:
+            st.markdown(":material/check: bundled" if status.is_bundled else ":material/check: at hand")
+        elif status.is_bundled:
+            st.markdown(":material/error: file missing")
+        else:
+            task = background.find(_task(spec.name))
+            st.button(
+                f"{spec.weights_mib:.0f} MiB",
+                icon=":material/download:",
+                type="tertiary",
+                key=f"sidebar_download_{spec.name}",
+                help=f"Download {status.file}",
+                disabled=task is not None and not task.is_over,
+                on_click=_start,
+                args=(spec,),
+            )
+
+
+def _start(spec: BackboneSpec) -> None:
+    title = f"Downloading the weights of {spec.title}"
+    background.start(_task(spec.name), title, lambda progress: download_weights(spec.name, progress))
+
+
+def _task(backbone: str) -> str:
+    return f"weights_{backbone}"

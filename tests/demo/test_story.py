@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+from lib.data.library import make_synthetic_fundus
+from lib.demo.story import EPOCHS_ALL, STORY
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from lib.training.resolution import resolve_config
+from lib.training.strategies import STRATEGIES
+
+
+def test_story_goes_from_no_training_to_from_scratch_on_equal_terms():
+    assert [entry.strategy for entry in STORY] == list(STRATEGIES.names)
+    assert {entry.config.dataset for entry in STORY} == {DEFAULT_DATASET}
+    dataset = make_synthetic_fundus(per_class=5, size_px=64)
+    configs = [resolve_config(entry.config, dataset) for entry in STORY]
+    assert {(config.backbone, config.seed, config.split_seed) for config in configs} == {(DEFAULT_BACKBONE, 0, 0)}
+    assert len({config.input_size_px for config in configs}) == 1
+    epochs = {config.strategy: config.epochs for config in configs}
+    assert epochs["full_finetuning"] == epochs["from_scratch"] == EPOCHS_ALL
+    assert len({entry.name for entry in STORY}) == len(STORY)
+
+
+def test_pages_read_the_story_without_torch_and_mlflow():
+    code = (
+        "import sys; from lib import demo; demo.read_demo(); sys.exit({'torch', 'mlflow'} & set(sys.modules) != set())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
