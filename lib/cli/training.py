@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,11 @@ def train(run_id: str | None, detach: bool, as_json: bool, **options: Any) -> in
         from lib.jobs import run_worker
 
         run_worker(run_id)
-        return 0
+        # All is written by now. To unload torch and MLflow would take a second or two more, in which a stopped training
+        # still seems to be at work.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     config = _config(**options)
     if detach:
         from lib import jobs
