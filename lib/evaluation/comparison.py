@@ -102,7 +102,7 @@ def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], 
     better, worse = (a, b) if difference >= 0 else (b, a)
     low, high = interval if difference >= 0 else (-interval[1], -interval[0])
     low, high = (round(100 * end, 1) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
-    numbers = f"{100 * LEVEL:.0f} % interval {low} to {high}, exact p = {_p_text(p_value)}, n = {n}"
+    numbers = f"{100 * LEVEL:.0f} % interval {low} to {high}, exact p {_p_text(p_value)}, n = {n}"
     if difference == 0:
         return f"No difference: {a} and {b} are right on equally many images ({numbers})."
     points = f"{100 * abs(difference):.1f} percentage points"
@@ -112,4 +112,4 @@ def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], 
 
 
 def _p_text(p_value: float) -> str:
-    return f"{p_value:.3f}" if p_value >= 0.001 else "below 0.001"
+    return f"= {p_value:.3f}" if p_value >= 0.001 else "below 0.001"

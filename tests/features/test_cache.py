@@ -97,7 +97,7 @@ def test_damaged_file_is_made_again() -> None:
 def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     now, sizes = [0.0], []
 
-    def run(self: object, pixels: np.ndarray) -> np.ndarray:
+    def run(self: object, pixels: np.ndarray, image_ids: list[str]) -> np.ndarray:
         sizes.append(len(pixels))
         now[0] += 0.5 * len(pixels) if len(sizes) < 4 else 0.01
         return np.zeros((len(pixels), 1), dtype=np.float32)
