@@ -59,6 +59,18 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir() / 'mlflow.db'}"
 
 
+def checkpoint_interval_s() -> tuple[float, bool]:
+    """Seconds between two checkpoints, and whether somebody asked for them: TRANSFERSCOPE_CHECKPOINT_S, by default 30.
+
+    An asked-for interval is kept however long saving takes.
+    """
+    asked = os.environ.get("TRANSFERSCOPE_CHECKPOINT_S", "")
+    try:
+        return max(0.0, float(asked)), True
+    except ValueError:
+        return CHECKPOINT_INTERVAL_S, False
+
+
 def torch_hub_dir() -> Path:
     """Where torch keeps downloaded weights (same rule as torch.hub.get_dir, without importing torch)."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"

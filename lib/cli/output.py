@@ -70,9 +70,9 @@ class ProgressLine:
         self._show(f"{what} {done}/{total}" if total else what)
 
     def listen(self, event: Any) -> None:
-        """Report a training event: epochs always, the rest as progress."""
+        """Report a training event: epochs and notices always, the rest as progress."""
         line = describe_event(event)
-        if type(event).__name__ == "EpochEnded":
+        if type(event).__name__ in ("EpochEnded", "Noticed"):
             self._clear()
             note(line)
         elif line:

@@ -18,7 +18,7 @@ def describe_event(event: Any) -> str:
         shown = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
         numbers = "  ".join(f"{key} {event.metrics[key]:.4f}" for key in shown if key in event.metrics)
         return f"epoch {event.epoch}/{event.epochs}  {numbers}"
-    return ""
+    return str(event.text) if kind == "Noticed" else ""
 
 
 def describe_duration(seconds: float) -> str:
@@ -33,7 +33,7 @@ def describe_duration(seconds: float) -> str:
 
 def write_event_to_log(event: Any, path: Path) -> None:
     """Append epochs and phases to a run's log."""
-    if type(event).__name__ in {"PhaseStarted", "EpochEnded"}:
+    if type(event).__name__ in {"PhaseStarted", "EpochEnded", "Noticed"}:
         with path.open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {describe_event(event)}\n")
 

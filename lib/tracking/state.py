@@ -48,6 +48,7 @@ class RunState:
     started_s: float = 0.0  # when it last left the queue, 0 before
     heartbeat_s: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # sentences for the person, such as a damaged checkpoint
 
     @property
     def is_active(self) -> bool:

@@ -27,6 +27,7 @@ _MLFLOW_STATUS = {
     "killed": "KILLED",
 }
 _UPLOADED = (states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.BUNDLE_FOLDER)
+_MAX_NOTES = 10
 _METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
 
 
@@ -159,6 +160,12 @@ class RunWriter:
             self._written_s = now
             changes = {"progress": self._progress} if self._progress else {}
             states.update_state(self.run_id, heartbeat_s=time.time(), **changes)
+
+    def note(self, text: str) -> None:
+        """Keep a sentence that the person should read beside the run, such as a fallback; said once."""
+        known = states.read_state(self.run_id).notes
+        if text not in known:
+            states.update_state(self.run_id, notes=[*known, text][-_MAX_NOTES:])
 
     def log_summary(self, summary: Mapping[str, Any]) -> None:
         """Keep the final figures: summary.json, and its numbers as metrics."""

@@ -40,7 +40,14 @@ class EpochEnded:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-Event = PhaseStarted | Progressed | StepEnded | EpochEnded
+@dataclass(frozen=True)
+class Noticed:
+    """Something that the person should know about this training, in one sentence; it goes on."""
+
+    text: str
+
+
+Event = PhaseStarted | Progressed | StepEnded | EpochEnded | Noticed
 Listener = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
 

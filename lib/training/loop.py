@@ -11,13 +11,23 @@ from lib.evaluation.metrics import evaluate_predictions
 from lib.runtime import autocast, derived_seed
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
-from lib.training.events import EpochEnded, Listener, Progressed, ShouldStop, StepEnded, ignore_events, never_stop
+from lib.training.events import (
+    EpochEnded,
+    Listener,
+    Noticed,
+    Progressed,
+    ShouldStop,
+    StepEnded,
+    ignore_events,
+    never_stop,
+)
 from lib.training.inputs import FitData
 from lib.training.losses import soft_targets, weighted_loss
 from lib.training.optimization import build_optimizer, class_weights, set_learning_rate
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.prediction import predict_logits
 from lib.training.schedules import learning_rate_at
+from lib.training.snapshot import are_finite, restore_snapshot, take_snapshot
 from lib.training.state import FitState, copied, epoch_batches, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
 
@@ -83,7 +93,7 @@ def fit(
             training.train_epoch()
             training.end_epoch(training.validate())
     except Stopped:
-        training.save(is_stopping=True)
+        training.save_on_stop()
         raise
     if training.best:
         put_back(classifier, training.best)
@@ -128,20 +138,43 @@ class _Training:
     def resume(self) -> None:
         """Go to where the newest checkpoint stands."""
         content = self.checkpoints.load() if self.checkpoints else None
-        if content is None:
+        if self.checkpoints and self.checkpoints.notice:
+            self.listener(Noticed(self.checkpoints.notice))
+        if self.checkpoints is None or content is None:
             return
-        put_back(self.classifier, content["tuned"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.state, self.best = FitState.from_dict(content["state"]), content["best"]
+        self.state, self.best = restore_snapshot(
+            content, self.classifier, self.optimizer, config=self.config, folder=self.checkpoints.folder
+        )
         done = (self.state.epoch - 1) * self._epoch_cost + self.state.sums.num_images * TRAINING_COST
         self.pace = Pace(self.pace.total, done=done)
 
-    def save(self, *, is_stopping: bool = False) -> None:
-        """Write a checkpoint; on a stop only if the last one was quick (the process is ended otherwise)."""
-        if self.checkpoints is None or (is_stopping and not self.checkpoints.is_quick()):
+    def save(self) -> None:
+        """Write a checkpoint; raises TrainingDiverged, and keeps the last good one, if a weight is not a number."""
+        if self.checkpoints is None:
             return
-        content = {"tuned": tuned_tensors(self.classifier), "optimizer": self.optimizer.state_dict(), "best": self.best}
-        self.checkpoints.save({**content, "state": {**self.state.to_dict(), "seconds": self.seconds}})
+        if not are_finite(tuned_tensors(self.classifier)):
+            raise self._diverged("weights", math.nan)
+        schedule = {"name": self.config.schedule, "step": self.state.step, "num_steps": self.num_steps}
+        content = take_snapshot(
+            self.classifier,
+            self.optimizer,
+            self.state,
+            best=self.best,
+            config=self.config,
+            schedule={**schedule, "learning_rate": self._rate(self.state.step)},
+            seconds=self.seconds,
+        )
+        self.checkpoints.save(content)
+
+    def save_on_stop(self) -> None:
+        """Write a last checkpoint if the one before was quick (else the process is ended meanwhile)."""
+        if self.checkpoints is None or not self.checkpoints.is_quick():
+            return
+        try:
+            self.save()
+        except (OSError, TrainingDiverged) as error:
+            reason = error.strerror if isinstance(error, OSError) else "a weight is no longer a number"
+            self.listener(Noticed(f"No checkpoint could be written on the stop ({reason}); the one before counts."))
 
     def train_epoch(self) -> None:
         """Train on the batches of the epoch that are not done yet."""

@@ -5,7 +5,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from lib.training.events import EpochEnded, Event, Listener, PhaseStarted, Progressed, StepEnded, ignore_events
+from lib.training.events import (
+    EpochEnded,
+    Event,
+    Listener,
+    Noticed,
+    PhaseStarted,
+    Progressed,
+    StepEnded,
+    ignore_events,
+)
 
 STEP_INTERVAL_S = 1.0
 MAX_STEP_POINTS = 1000
@@ -20,6 +29,10 @@ class RunSink(Protocol):
 
     def heartbeat(self, **progress: Any) -> None:
         """Say how far the work is."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Keep a sentence for the person."""
         ...
 
 
@@ -52,6 +65,8 @@ class Recorder:
             self._record_step(event)
         elif isinstance(event, EpochEnded):
             self._record_epoch(event)
+        elif isinstance(event, Noticed):
+            self._run.note(self._named(event.text))
         self._listener(event)
 
     def _record_step(self, event: StepEnded) -> None:

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,17 +22,35 @@ def test_newest_of_two_is_loaded_and_older_ones_are_forgotten(tmp_path) -> None:
     assert torch.equal(content["tensor"], torch.full((2,), 3.0))
 
 
-def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path) -> None:
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def test_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(tmp_path) -> None:
+    store = CheckpointStore(tmp_path)
+    oldest = store.save({"step": 1})
+    damage(store.save({"step": 2}))
+    content = store.load()
+    assert content is not None
+    assert content["step"] == 1
+    assert "newest checkpoint is damaged" in store.notice
+    damage(oldest)
+    assert store.load() is None
+    assert "starts again" in store.notice
+    assert CheckpointStore(tmp_path / "new").load() is None
+
+
+def test_checkpoints_are_found_without_an_index(tmp_path) -> None:
     store = CheckpointStore(tmp_path)
     store.save({"step": 1})
-    newest = store.save({"step": 2})
-    newest.write_bytes(newest.read_bytes()[:-20])
+    damage(store.save({"step": 2}))
+    (tmp_path / "index.json").write_text("{")
     content = store.load()
     assert content is not None
     assert content["step"] == 1
 
 
-def test_nothing_is_loaded_from_a_damaged_index_or_a_pickle(tmp_path) -> None:
+def test_no_code_is_run_from_a_checkpoint(tmp_path) -> None:
     store = CheckpointStore(tmp_path)
     path = store.save({"step": 1})
     torch.save({"call": print}, path)  # a checksum alone would not help against a rewritten index
@@ -39,11 +60,43 @@ def test_nothing_is_loaded_from_a_damaged_index_or_a_pickle(tmp_path) -> None:
     index.write_text(json.dumps(entries))
     with pytest.raises(Exception, match=r"weights_only|Weights only"):
         store.load()
-    index.write_text("{")
-    assert store.load() is None
 
 
-def test_due_by_time_and_never_for_more_than_a_tenth_of_it(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["torch.save", "write_json", "fsync"])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save({"step": 1})
+
+    def full(*arguments: object) -> None:
+        if step == "torch.save":
+            arguments[1].write(b"half of it")  # type: ignore[attr-defined]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    places = {"torch.save": (torch, "save"), "write_json": (checkpoints, "write_json"), "fsync": (os, "fsync")}
+    with monkeypatch.context() as patch:
+        patch.setattr(*places[step], full)
+        with pytest.raises(OSError, match="No space left"):
+            store.save({"step": 2})
+    content = CheckpointStore(tmp_path).load()
+    assert content is not None
+    assert content["step"] == 1
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_what_a_killed_process_half_wrote_goes_with_the_next_checkpoint(tmp_path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save({"step": 1})
+    (tmp_path / ".checkpoint-000002.pt.abc.part").write_bytes(b"half")
+    (tmp_path / "checkpoint-000002.pt").write_bytes(b"written, but killed before the index")
+    assert store.load() == {"step": 1}
+    store.save({"step": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoint-000001.pt", "checkpoint-000002.pt", "index.json",
+    }  # fmt: skip
+    assert store.load() == {"step": 2}
+
+
+def test_due_by_time_and_never_for_more_than_a_hundredth_of_it(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     store = CheckpointStore(tmp_path, interval_s=30)
@@ -56,12 +109,14 @@ def test_due_by_time_and_never_for_more_than_a_tenth_of_it(tmp_path, monkeypatch
         now[0] += 5.0
 
     monkeypatch.setattr(torch, "save", slow_save)
-    store.save({})  # ends at 135 after 5 seconds, so the next one is due 50 seconds later
+    store.save({})  # ends at 135 after 5 seconds, so the next one is due 500 seconds later
     assert not store.is_quick()
-    now[0] = 184.0
+    now[0] = 634.0
     assert not store.is_due()
-    now[0] = 185.0
+    now[0] = 635.0
     assert store.is_due()
+    monkeypatch.setenv("TRANSFERSCOPE_CHECKPOINT_S", "0")
+    assert CheckpointStore(tmp_path).is_due()  # asked for at any price
 
 
 def test_clear_leaves_nothing(tmp_path) -> None:

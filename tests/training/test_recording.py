@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lib.training import recording
-from lib.training.events import EpochEnded, PhaseStarted, Progressed, StepEnded
+from lib.training.events import EpochEnded, Noticed, PhaseStarted, Progressed, StepEnded
 from lib.training.recording import Recorder
 
 
@@ -12,12 +12,16 @@ class Sink:
     def __init__(self) -> None:
         self.metrics: list[tuple[dict[str, float], int | None]] = []
         self.beats: list[dict[str, Any]] = []
+        self.notes: list[str] = []
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.metrics.append((dict(metrics), step))
 
     def heartbeat(self, **progress: Any) -> None:
         self.beats.append(progress)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def test_steps_are_thinned_to_one_a_second_and_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,11 +45,13 @@ def test_phases_progress_and_epochs_reach_the_run_and_the_listener() -> None:
     recorder.prefix = "fold_2_"
     events = [
         PhaseStarted("Training"), Progressed("Training", 1, 4, 20.0, 3.5), EpochEnded(1, 2, {"val_accuracy": 0.5}),
+        Noticed("Memory ran out."),
     ]  # fmt: skip
     for event in events:
         recorder(event)
     assert heard == events
     assert sink.metrics == [({"fold_2_val_accuracy": 0.5}, 1)]
+    assert sink.notes == ["Fold 2: Memory ran out."]
     assert sink.beats[0] == {"phase": "Fold 2: Training"}
     assert sink.beats[1] == {
         "phase": "Fold 2: Training", "done": 1, "total": 4, "images_per_second": 20.0, "seconds_left": 3.5,
