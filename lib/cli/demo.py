@@ -23,8 +23,8 @@ def prepare(worker: bool, as_json: bool) -> int:
     Ctrl-C stops it; a second call goes on from there.
     """
     from lib.demo.preparation import prepare as prepare_demo
-    from lib.demo.state import as_dict
     from lib.jobs.worker import NICENESS
+    from lib.series import as_dict
 
     if worker:
         with suppress(OSError):
@@ -46,7 +46,8 @@ def prepare(worker: bool, as_json: bool) -> int:
 @json_option
 def status(as_json: bool) -> None:
     """Show how far the preparation is."""
-    from lib.demo.state import as_dict, read_demo
+    from lib.demo.state import read_demo
+    from lib.series import as_dict
 
     facts = as_dict(read_demo())
     if as_json:

@@ -27,6 +27,16 @@ class DemoRun:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def key(self) -> str:
+        """What it is known by: each strategy is there once."""
+        return self.strategy
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Marks the run as one of the demo's."""
+        return {DEMO_TAG: self.strategy}
+
+    @property
     def name(self) -> str:
         """The name of the run, as it stands in every list."""
         return f"{self.title} · demo"

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from lib import demo
-from lib.demo import STORY, DemoState
+from lib.demo import STORY
+from lib.series import SeriesState
 from pages.common import resources
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
@@ -29,7 +30,7 @@ def show() -> None:
     _offer(state, num_ready)
 
 
-def _offer(state: DemoState, num_ready: int) -> None:
+def _offer(state: SeriesState, num_ready: int) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="demo_offer"):
         left = f"{num_ready} of {len(STORY)} trainings are ready. " if num_ready else ""
         st.markdown(

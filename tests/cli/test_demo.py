@@ -1,11 +1,11 @@
 import json
 
 from lib.demo import preparation
-from lib.demo.state import DemoState
+from lib.series import SeriesState
 
 
 def test_prepare_ends_with_one_line_of_json(command, monkeypatch):
-    state = DemoState(state="finished", runs={"linear_probe": "a" * 32}, seconds_total=12.0)
+    state = SeriesState(state="finished", runs={"linear_probe": "a" * 32}, seconds_total=12.0)
     monkeypatch.setattr(preparation, "prepare", lambda progress: state)
     answer = command("demo", "prepare", "--json")
     assert answer.status == 0
@@ -15,7 +15,7 @@ def test_prepare_ends_with_one_line_of_json(command, monkeypatch):
 
 
 def test_a_stopped_preparation_says_so(command, monkeypatch):
-    state = DemoState(state="stopped", message="Stopped on request.")
+    state = SeriesState(state="stopped", message="Stopped on request.")
     monkeypatch.setattr(preparation, "prepare", lambda progress: state)
     answer = command("demo", "prepare")
     assert (answer.status, answer.err.strip()) == (130, "Stopped on request.")

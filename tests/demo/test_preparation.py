@@ -5,11 +5,13 @@ import pytest
 from lib import tracking
 from lib.data.library import open_dataset
 from lib.demo import demo_run_ids, read_demo
-from lib.demo.preparation import missing_runs, prepare
-from lib.demo.state import demo_file, stop_file, write_demo
+from lib.demo.preparation import prepare
+from lib.demo.state import demo_files
 from lib.demo.story import STORY
 from lib.errors import UserError
 from lib.jobs import tickets
+from lib.series import write_series
+from lib.series.work import missing_entries
 from lib.settings import DEFAULT_DATASET
 
 STRATEGIES = [entry.strategy for entry in STORY]
@@ -60,25 +62,25 @@ def test_a_failure_is_named_and_the_others_are_made(worker):
 def test_deleted_runs_and_other_data_are_made_afresh(worker):
     state = prepare(work=worker)
     dataset = open_dataset(DEFAULT_DATASET)
-    assert missing_runs(dataset, state.runs) == []
+    assert missing_entries(STORY, dataset, state.runs) == []
     tracking.delete_run(state.runs["linear_probe"])
-    assert [entry.strategy for entry in missing_runs(dataset, state.runs)] == ["linear_probe"]
+    assert [entry.strategy for entry in missing_entries(STORY, dataset, state.runs)] == ["linear_probe"]
 
     class Regenerated:
         def __getattr__(self, name):
             return "other" if name == "version" else getattr(dataset, name)
 
-    assert len(missing_runs(Regenerated(), state.runs)) == len(STORY)
+    assert len(missing_entries(STORY, Regenerated(), state.runs)) == len(STORY)
 
 
 def test_a_flag_stops_between_two_runs(worker):
     def work(run, **listeners):
-        stop_file().touch()
+        demo_files().stop.touch()
         return worker(run, **listeners)
 
     assert prepare(work=work).state == "stopped"
     assert worker.done == STRATEGIES[:1]
-    assert not stop_file().exists()
+    assert not demo_files().stop.exists()
 
 
 def test_only_one_process_prepares(worker):
@@ -92,9 +94,9 @@ def test_only_one_process_prepares(worker):
 
 def test_a_dead_process_is_noticed(worker):
     state = prepare(work=worker)
-    write_demo(dataclasses.replace(state, state="running", pid=2**22 + 1, pid_started_s=1.0))
+    write_series(demo_files(), dataclasses.replace(state, state="running", pid=2**22 + 1, pid_started_s=1.0))
     assert (read_demo().state, read_demo().seconds_left) == ("failed", None)
-    stop_file().touch()
+    demo_files().stop.touch()
     assert read_demo().state == "stopped"
-    demo_file().write_text("{")
+    demo_files().state.write_text("{")
     assert read_demo().state == "new"

@@ -4,9 +4,10 @@ import os
 import threading
 
 from lib import demo
-from lib.demo import STORY, DemoState, read_demo
-from lib.demo.state import write_demo
+from lib.demo import STORY, read_demo
+from lib.demo.state import demo_files
 from lib.jobs.processes import start_time_s
+from lib.series import SeriesState, write_series
 from lib.tracking.state import host_name
 from pages.common import background, first_dataset
 from tests.pages.scene import link, make_dataset, make_run, open_page, words
@@ -69,7 +70,9 @@ def test_the_demo_is_offered_watched_and_cancelled(monkeypatch):
     make_dataset()
     at = open_page("start")
     assert "See the whole story" in words(at)
-    monkeypatch.setattr(demo, "start", lambda: write_demo(running(step="Everything retrained", share=0.5)))
+    monkeypatch.setattr(
+        demo, "start", lambda: write_series(demo_files(), running(step="Everything retrained", share=0.5))
+    )
     stopped = []
     monkeypatch.setattr(demo, "stop", lambda: stopped.append(1))
     at.button(key="demo_start").click().run()
@@ -78,7 +81,7 @@ def test_the_demo_is_offered_watched_and_cancelled(monkeypatch):
     at.button(key="demo_stop").click().run()
     assert stopped == [1]
 
-    write_demo(DemoState(state="stopped", message="Stopped on request. What is done is kept."))
+    write_series(demo_files(), SeriesState(state="stopped", message="Stopped on request. What is done is kept."))
     at.run()
     assert "What is done is kept" in words(at)
     assert at.button(key="demo_start").label == "Go on"
@@ -87,7 +90,7 @@ def test_the_demo_is_offered_watched_and_cancelled(monkeypatch):
 def running(**changes):
     identity = {"pid": os.getpid(), "pid_started_s": start_time_s(os.getpid()), "host": host_name()}
     runs = {"nearest_neighbors": "a" * 32}
-    return DemoState(state="running", what="Training", seconds_left=90.0, runs=runs, **{**identity, **changes})
+    return SeriesState(state="running", what="Training", seconds_left=90.0, runs=runs, **{**identity, **changes})
 
 
 def test_a_finished_demo_fills_the_pages():
@@ -95,7 +98,7 @@ def test_a_finished_demo_fills_the_pages():
     for number, entry in enumerate(STORY):
         run_id = make_run(entry.strategy, num_wrong=number % 3)
         state = read_demo()
-        write_demo(DemoState(state="finished", runs={**state.runs, entry.strategy: run_id}))
+        write_series(demo_files(), SeriesState(state="finished", runs={**state.runs, entry.strategy: run_id}))
     assert not [button for button in open_page("start").button if button.key == "demo_start"]
     at = open_page("compare_runs")
     assert link(at, "runs").split(",") == list(read_demo().runs.values())

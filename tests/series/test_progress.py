@@ -1,6 +1,6 @@
 import pytest
 
-from lib.demo.progress import StepPace
+from lib.series.progress import StepPace
 
 
 class Clock:
