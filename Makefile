@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser help clean
+.PHONY: run test check format bench browser kills help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
@@ -25,6 +26,9 @@ test: $(VENV)/.development  ## Set up if needed and run the test suite (without 
 
 browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIUM_PATH=...)
 	@$(BIN)/python -m pytest -m browser tests/e2e
+
+kills: $(VENV)/.development  ## Kill and resume trainings at random moments (COUNT=100)
+	@$(BIN)/python -m tests.checks.kills --count $(COUNT)
 
 check: $(VENV)/.development  ## Format, lint, floors of the library, types
 	@$(BIN)/ruff format --check .

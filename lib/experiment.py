@@ -78,6 +78,10 @@ def run_experiment(
         Stopped: `should_stop()` turned true; what was done so far is kept.
         UserError: the data set or the settings do not do, or the training diverged.
     """
+    if kept := run.summary:  # killed between its summary and its final state: all is there
+        run.log_summary(kept)
+        CheckpointStore(run.folder / "checkpoints").clear()
+        return kept
     started = time.perf_counter()
     recorder = Recorder(run, listener)
     dataset = _open_dataset(config, recorder, should_stop)

@@ -166,6 +166,14 @@ def test_fine_tuning_resumes_to_the_same_predictions(dataset: TinyDataset, tmp_p
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_a_run_killed_after_its_summary_is_not_trained_again(dataset: TinyDataset, tmp_path: Path) -> None:
+    run, told = Run(tmp_path / "run"), []
+    summary = run_experiment(tiny_config(strategy="linear_probe"), run, should_stop=lambda: False)
+    again = run_experiment(tiny_config(strategy="linear_probe"), run, should_stop=lambda: False, listener=told.append)
+    assert again == run.summary == summary
+    assert told == []
+
+
 def test_changed_data_set_and_stop_end_it_before_any_work(dataset: TinyDataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has changed since this run was set up"):
         run_experiment(tiny_config(dataset_version="v0"), Run(tmp_path / "run"), should_stop=lambda: False)

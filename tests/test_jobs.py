@@ -14,7 +14,7 @@ import pytest
 
 from lib import jobs, tracking
 from lib.errors import Stopped, UserError
-from lib.jobs import control, processes, tickets
+from lib.jobs import control, processes, settlement, tickets
 from lib.tracking.state import LOG_FILE, STOP_FILE, update_state
 from tests.run_store import make_run_store
 
@@ -238,6 +238,15 @@ def test_another_process_settles_what_died_unseen():
     update_state(runs["fresh"].run_id, heartbeat_s=time.time() - 60)
     assert jobs.reconcile() == [runs["fresh"].run_id]
     assert jobs.reconcile() == []
+
+
+def test_a_worker_killed_after_its_last_word_is_finished_everywhere():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    run = tracking.create_run(CONFIG, state="running")
+    update_state(run.run_id, state="finished", message="", pid=gone.pid)  # the folder comes first, then MLflow
+    assert not settlement.settle(run.run_id, -signal.SIGKILL)
+    assert tracking.store.client().get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_a_reused_pid_is_not_the_worker():

@@ -52,6 +52,9 @@ def settle(run_id: str, exit_status: int | None = None) -> bool:
         processes.kill_leftovers(run_id)
         if state.is_active:
             RunWriter(run_id).finish(*_verdict(state, exit_status))
+        elif exit_status is not None and exit_status < 0:
+            # Killed between its last word in the folder and the same word in MLflow.
+            RunWriter(run_id).set_state(state.state, state.message)
         return state.is_active
     tickets.hand_back(run_id)  # its folder is gone or damaged
     return False

@@ -88,6 +88,12 @@ class RunWriter:
         return json.loads((self.folder / states.CONFIG_FILE).read_text(encoding="utf-8"))
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """The final figures; empty before there are any."""
+        path = self.folder / states.SUMMARY_FILE
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    @property
     def name(self) -> str:
         """The name to show."""
         return states.read_state(self.run_id).name
