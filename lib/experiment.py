@@ -18,6 +18,7 @@ import numpy as np
 from lib.atomic import atomic_path
 from lib.errors import Stopped, UserError
 from lib.evaluation.metrics import accuracy
+from lib.pinned import watch_pinned
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
 from lib.training.checkpoints import CheckpointStore
@@ -94,7 +95,8 @@ def run_experiment(
 
     compute = choose_compute(config, run.folder / "compute.json")
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
-    session = TrainingSession(config, dataset, compute, listener=recorder, should_stop=should_stop)
+    watch = watch_pinned(config, dataset, run.folder, compute.device)
+    session = TrainingSession(config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch)
     fit_and_predict = _run_folds if config.num_folds else _run_split
     outcome = fit_and_predict(session, run, recorder)
     recorder(PhaseStarted("Saving"))

@@ -53,6 +53,13 @@ def grad_cam(
         UserError: unknown stage, a stage without a map, a class out of range.
         NoGradient: a head that only looks up similar images.
     """
+    return trace_cam(network, batch, stage=stage, target=target)[0]
+
+
+def trace_cam(
+    network: StagedNetwork, batch: Tensor, *, stage: str, target: int | Sequence[int] | None = None
+) -> tuple[CamResult, Tensor]:
+    """As `grad_cam`, with the logits (N, K) of the same forward pass."""
     check_map_stage(network, stage)
     _check_differentiable(network)
     with evaluation_view(network) as view:
@@ -62,7 +69,7 @@ def grad_cam(
         logits = view.forward_after(h, stage)
         targets = _resolve_targets(target, logits)
         gradients = _gradients(logits, targets, [h])
-    return _to_result(stage, h, gradients[0], logits, targets)
+    return _to_result(stage, h, gradients[0], logits, targets), logits.detach().float()
 
 
 def grad_cam_strip(network: StagedNetwork, batch: Tensor, *, target: int | None = None) -> dict[str, CamResult]:

@@ -61,6 +61,7 @@ class TrainConfig:
     seed: int = 0
     split_seed: int = 0
     num_folds: int | None = None
+    pinned_images: str | None = None  # ids joined by commas, or "auto": watched after every epoch (lib/pinned.py)
     device: str = "auto"
     dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
     format_version: int = FORMAT_VERSION

@@ -12,6 +12,14 @@ class PhaseStarted:
 
 
 @dataclass(frozen=True)
+class NetworkBuilt:
+    """The classifier stands: how many parameters it has, and how many of them are trained."""
+
+    num_trained: int
+    num_parameters: int
+
+
+@dataclass(frozen=True)
 class Progressed:
     """Position within a phase; `seconds_left` is None until there is something to estimate it from."""
 
@@ -47,7 +55,7 @@ class Noticed:
     text: str
 
 
-Event = PhaseStarted | Progressed | StepEnded | EpochEnded | Noticed
+Event = PhaseStarted | NetworkBuilt | Progressed | StepEnded | EpochEnded | Noticed
 Listener = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
 

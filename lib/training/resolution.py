@@ -6,6 +6,7 @@ from typing import Any
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.config import TrainConfig
+from lib.training.pinning import resolve_pinned
 from lib.training.strategies import STRATEGIES, StrategySpec
 
 # A head that is fitted by scikit-learn cannot be iterated, and the other way round.
@@ -34,6 +35,7 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         epochs=(config.epochs or strategy.default_epochs) if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
         input_size_px=_input_size(config, spec),
+        pinned_images=resolve_pinned(config.pinned_images, dataset, config.split_seed),
     )
     dataset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
     return resolved

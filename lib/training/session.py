@@ -14,7 +14,7 @@ from lib.progress import Progress
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.events import Listener, PhaseStarted, Progressed, ShouldStop
+from lib.training.events import EpochEnded, Event, Listener, NetworkBuilt, PhaseStarted, Progressed, ShouldStop
 from lib.training.fitting import fit_linear_probe, fit_nearest_neighbors
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
 from lib.training.loop import FitResult, fit
@@ -46,10 +46,18 @@ class TrainingSession:
     """Shares backbone, features and activations between the fits of one run (folds)."""
 
     def __init__(
-        self, config: TrainConfig, dataset: Any, compute: Compute, *, listener: Listener, should_stop: ShouldStop
+        self,
+        config: TrainConfig,
+        dataset: Any,
+        compute: Compute,
+        *,
+        listener: Listener,
+        should_stop: ShouldStop,
+        on_epoch: "Callable[[Classifier, int], None] | None" = None,
     ) -> None:
+        """`on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any."""
         self.config, self.dataset, self.compute = config, dataset, compute
-        self.listener, self.should_stop = listener, should_stop
+        self.listener, self.should_stop, self.on_epoch = listener, should_stop, on_epoch
         self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
         self.spec = BACKBONES.get(config.backbone)
         self.targets: np.ndarray = dataset.table["target"].to_numpy().astype(np.int64)
@@ -63,6 +71,7 @@ class TrainingSession:
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
         classifier = self._new_classifier()
+        self.listener(_built(classifier))
         inputs = self._inputs(classifier)
         if self.should_stop():
             raise Stopped("Stopped before training.")
@@ -81,7 +90,7 @@ class TrainingSession:
             classifier,
             data,
             self.config,
-            listener=self.listener,
+            listener=self._watched(classifier),
             should_stop=self.should_stop,
             checkpoints=checkpoints,
             device=self.compute.device,
@@ -240,7 +249,27 @@ class TrainingSession:
             classifier.head = probe.head.to(self.compute.device)
             facts = {"penalty": probe.penalty}
         self.training_seconds += pace.seconds
+        self._watched(classifier)
         return FittedClassifier(classifier, inputs, pace.seconds, facts=facts)
+
+    def _watched(self, classifier: "Classifier") -> Listener:
+        """The listener, after a first look at the network as it is; with it, more looks as epochs end."""
+        look, listener = self.on_epoch, self.listener
+        if look is None:
+            return listener
+        look(classifier, 0)
+
+        def listen(event: Event) -> None:
+            if isinstance(event, EpochEnded):
+                look(classifier, event.epoch)
+            listener(event)
+
+        return listen
+
+
+def _built(classifier: "Classifier") -> NetworkBuilt:
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
+    return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), sum(count for count, _ in counts))
 
 
 def paced_progress(phase: str, listener: Listener) -> Progress:

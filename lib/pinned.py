@@ -1,0 +1,115 @@
+"""Pinned images: what a network says of them, and where it looks, after every epoch of its training.
+
+One small file an epoch in the run's folder, read by pages without torch.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.atomic import atomic_path
+from lib.training.pinning import pinned_rows
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+    from lib.training.config import TrainConfig
+
+PINNED_FOLDER = "pinned"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class PinnedFrame:
+    """The pinned images (n of them, K classes) after an epoch; epoch 0 is before the first, or the only fit there is.
+
+    `maps` (n, h, w) in 0..1 are Grad-CAM of the predicted class, None for a head without a gradient; `seconds` is what
+    this frame took.
+    """
+
+    epoch: int
+    image_ids: list[str]
+    probabilities: np.ndarray  # (n, K)
+    maps: np.ndarray | None
+    stage: str
+    seconds: float
+
+
+def watch_pinned(
+    config: "TrainConfig", dataset: Any, folder: Path, device: str
+) -> "Callable[[Classifier, int], None] | None":
+    """What a training session calls with its classifier and the epoch; None where the config pins nothing.
+
+    Folds train on different images, so that none is unseen by all: nothing is watched then.
+    """
+    if not config.pinned_images or config.num_folds:
+        return None
+    rows, image_ids = pinned_rows(config.pinned_images, dataset), config.pinned_images.split(",")
+
+    def watch(classifier: "Classifier", epoch: int) -> None:
+        started = time.perf_counter()
+        probabilities, maps, stage = _look(classifier, dataset.pixels[rows], config.input_size_px, device)
+        seconds = time.perf_counter() - started
+        write_frame(folder, PinnedFrame(epoch, image_ids, probabilities, maps, stage, seconds))
+
+    return watch
+
+
+def write_frame(folder: Path, frame: PinnedFrame) -> None:
+    """Write one frame into a run's folder, a few KB."""
+    content: dict[str, Any] = {
+        "format_version": _FORMAT,
+        "image_ids": np.array(frame.image_ids),
+        "probabilities": frame.probabilities.astype(np.float32),
+        "stage": frame.stage,
+        "seconds": frame.seconds,
+    }
+    if frame.maps is not None:
+        content["maps"] = frame.maps.astype(np.float16)
+    path = folder / PINNED_FOLDER / f"epoch_{frame.epoch:04d}.npz"
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        np.savez(opened, **content)
+
+
+def frame_epochs(folder: Path) -> list[int]:
+    """The epochs that a run's folder holds frames of, in order."""
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in (folder / PINNED_FOLDER).glob("epoch_*.npz"))
+
+
+def read_frame(folder: Path, epoch: int) -> PinnedFrame:
+    """Read one frame; raises OSError if there is none."""
+    with np.load(folder / PINNED_FOLDER / f"epoch_{epoch:04d}.npz", allow_pickle=False) as stored:
+        maps = stored["maps"].astype(np.float32) if "maps" in stored else None
+        return PinnedFrame(
+            epoch,
+            stored["image_ids"].tolist(),
+            stored["probabilities"].astype(np.float64),
+            maps,
+            str(stored["stage"]),
+            float(stored["seconds"]),
+        )
+
+
+def _look(
+    classifier: "Classifier", pixels: np.ndarray, size_px: int | None, device: str
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Probabilities (n, K), Grad-CAM (n, h, w) or None, and the stage of the maps; leaves the classifier as it was."""
+    import torch
+
+    from lib.data.preprocessing import to_batch
+    from lib.explain.attribution import is_differentiable, trace_cam
+    from lib.explain.network import evaluation_view, map_stage_names
+
+    spec, maps = classifier.spec, map_stage_names(classifier)
+    stage = spec.cam_stage if spec.cam_stage in maps else maps[-1] if maps else ""
+    batch = to_batch(pixels, size_px=size_px or spec.input_size_px, mean=spec.mean, std=spec.std, device=device)
+    if stage and is_differentiable(classifier):
+        cam, logits = trace_cam(classifier, batch, stage=stage)
+        return logits.softmax(1).cpu().numpy(), cam.maps, stage
+    with evaluation_view(classifier) as view, torch.no_grad():
+        first = view.stage_specs[0].name
+        logits = view.forward_after(view.forward_until(batch, first), first)
+    return logits.float().softmax(1).cpu().numpy(), None, stage
