@@ -14,6 +14,7 @@ import numpy as np
 from lib.atomic import atomic_path
 from lib.data.augmentation import AS_IT_IS, IDENTITY, View
 from lib.errors import Stopped
+from lib.memory import compute_in_parts
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 from lib.runtime import autocast
@@ -142,7 +143,11 @@ class _Extraction:
                 raise Stopped("Stopped while extracting features.")
             began = time.perf_counter()
             rows = slice(start, start + batch_size)
-            yield self._run(dataset.pixels[rows], image_ids[rows])
+
+            def compute(part: range) -> np.ndarray:
+                return self._run(dataset.pixels[part.start : part.stop], image_ids[part.start : part.stop])
+
+            yield np.concatenate(compute_in_parts(compute, range(num_images)[rows]))
             start += batch_size
             seconds = time.perf_counter() - began
             if seconds > _SLOW_BATCH_S:

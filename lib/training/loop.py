@@ -1,6 +1,7 @@
 """The training loop: epochs of batches, validation, early stopping, checkpoints."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from lib.training.events import (
 )
 from lib.training.inputs import FitData
 from lib.training.losses import soft_targets, weighted_loss
+from lib.training.micro_batches import freeze_batchnorm_statistics, micro_batches, with_halvings
 from lib.training.optimization import build_optimizer, class_weights, set_learning_rate
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.prediction import predict_logits
@@ -85,6 +87,7 @@ def fit(
     Raises:
         Stopped: after `should_stop()`; the checkpoint holds all finished batches.
         TrainingDiverged: the loss became infinite or undefined.
+        ShortOfMemory: memory ran out even with a sixteenth of the batch at a time.
     """
     training = _Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype)
     training.resume()
@@ -227,38 +230,62 @@ class _Training:
 
         train_mode(self.classifier, batchnorm=self.config.batchnorm)
         buffers = {name: buffer.clone() for name, buffer in self.classifier.named_buffers()}
-        try:
-            loss = self._step(rows)
-        except Stopped:
-            # The batch is done again after the resume; its first forward pass must leave no trace in BatchNorm.
+
+        def take_back() -> None:
+            # The batch is done again; its first forward pass must leave no trace in BatchNorm.
             for name, buffer in self.classifier.named_buffers():
                 buffer.copy_(buffers[name])
             self.optimizer.zero_grad(set_to_none=True)
+
+        try:
+            loss = self._step(rows, take_back)
+        except Stopped:
+            take_back()
             raise
         self.state.step += 1
         self.state.batches_done += 1
         self.listener(StepEnded(self.state.step, loss, self._rate(self.state.step - 1)))
 
-    def _step(self, rows: np.ndarray) -> float:
+    def _step(self, rows: np.ndarray, take_back: Callable[[], None]) -> float:
+        set_learning_rate(self.optimizer, self._rate(self.state.step))
+        sums, self.state.num_halvings = with_halvings(
+            lambda num_halvings: self._gradients(rows, num_halvings),
+            take_back,
+            num_images=len(rows),
+            num_halvings=self.state.num_halvings,
+            listener=self.listener,
+        )
+        self.optimizer.step()
+        loss, weight, num_correct = sums
+        self.state.sums.add(loss, weight, num_correct, len(rows))
+        return loss
+
+    def _gradients(self, rows: np.ndarray, num_halvings: int) -> tuple[float, float, int]:
+        """Leave a batch's gradients in the parameters; returns mean loss, weight of the batch and number of hits."""
         import torch
 
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
         torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step))
-        set_learning_rate(self.optimizer, self._rate(self.state.step))
         self.optimizer.zero_grad(set_to_none=True)
-        inputs = self.data.inputs.for_training(rows, self.state.epoch)
+        if num_halvings:
+            freeze_batchnorm_statistics(self.classifier)
         targets = self._target_tensor(rows)
-        inputs, soft = self._mixed(inputs, targets)
-        with autocast(self.device, self.dtype):
-            logits = self.data.inputs.logits(self.classifier, inputs, self.should_stop)
-        loss, weight = weighted_loss(logits.float(), soft, loss=self.config.loss, class_weights=self.class_weights)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise self._diverged("loss", value)
-        loss.backward()
-        self.optimizer.step()
-        self.state.sums.add(value, weight, int((logits.argmax(1) == targets).sum()), len(rows))
-        return value
+        inputs, soft = self._mixed(self.data.inputs.for_training(rows, self.state.epoch), targets)
+        batch_weight = float(len(rows) if self.class_weights is None else (soft @ self.class_weights).sum())
+        mean_loss, num_correct = 0.0, 0
+        for part in micro_batches(len(rows), num_halvings):
+            with autocast(self.device, self.dtype):
+                logits = self.data.inputs.logits(self.classifier, inputs[part], self.should_stop)
+            loss, weight = weighted_loss(
+                logits.float(), soft[part], loss=self.config.loss, class_weights=self.class_weights
+            )
+            loss = loss * (weight / batch_weight)
+            mean_loss += float(loss.detach())
+            if not math.isfinite(mean_loss):
+                raise self._diverged("loss", mean_loss)
+            loss.backward()
+            num_correct += int((logits.argmax(1) == targets[part]).sum())
+        return mean_loss, batch_weight, num_correct
 
     def _mixed(self, inputs: "torch.Tensor", targets: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
         """Smoothed targets (n, K); with mixup, inputs and targets blended with those of another image of the batch."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.errors import Stopped
+from lib.memory import compute_in_parts
 from lib.runtime import autocast
 from lib.training.events import ShouldStop, never_stop
 from lib.training.inputs import CachedInputs, Inputs
@@ -34,11 +35,15 @@ def predict_logits(
     import torch
 
     classifier.eval()
-    parts = []
-    for batch_rows in _batches(rows):
+    parts: list[torch.Tensor] = []
+
+    def compute(some_rows: np.ndarray) -> "torch.Tensor":
         with torch.no_grad(), autocast(device, dtype):
-            logits = inputs.logits(classifier, inputs.for_evaluation(batch_rows), should_stop)
-        parts.append(logits.float().cpu())
+            logits = inputs.logits(classifier, inputs.for_evaluation(some_rows), should_stop)
+        return logits.float().cpu()
+
+    for batch_rows in _batches(rows):
+        parts += compute_in_parts(compute, batch_rows)
         on_batch(len(batch_rows))
     return torch.cat(parts)
 
@@ -59,17 +64,21 @@ def predict_features(
         return np.asarray(inputs.plain[rows])
     classifier.eval()
     after = inputs.after if isinstance(inputs, CachedInputs) else None
-    parts = []
-    for batch_rows in _batches(rows):
-        if should_stop():
-            raise Stopped("Stopped while comparing features.")
+    parts: list[torch.Tensor] = []
+
+    def compute(some_rows: np.ndarray) -> "torch.Tensor":
         with torch.no_grad(), autocast(device, "float32"):
-            batch = inputs.for_evaluation(batch_rows)
+            batch = inputs.for_evaluation(some_rows)
             stage = classifier.feature_stage
             hidden = (
                 classifier.forward_between(batch, after, stage) if after else classifier.forward_until(batch, stage)
             )
-            parts.append(pool_features(hidden, classifier.pooling).float().cpu())
+            return pool_features(hidden, classifier.pooling).float().cpu()
+
+    for batch_rows in _batches(rows):
+        if should_stop():
+            raise Stopped("Stopped while comparing features.")
+        parts += compute_in_parts(compute, batch_rows)
     return torch.cat(parts).numpy()
 
 

@@ -44,6 +44,7 @@ class FitState:
     best_loss: float = math.inf
     best_epoch: int = 0
     seconds: float = 0.0
+    num_halvings: int = 0  # of the batch, since memory ran out (micro_batches.py)
     sums: EpochSums = field(default_factory=EpochSums)
     history: list[dict[str, float]] = field(default_factory=list)
 
