@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.data.subset import take_part
 from lib.errors import Stopped, UserError
 from lib.evaluation.metrics import accuracy
 from lib.pinned import watch_pinned
@@ -87,6 +88,7 @@ def run_experiment(
     recorder = Recorder(run, listener)
     dataset = _open_dataset(config, recorder, should_stop)
     config = resolve_config(config, dataset)
+    dataset = take_part(dataset, config)
     if should_stop():
         raise Stopped("Stopped before the training began.")
     recorder(PhaseStarted("Starting"))

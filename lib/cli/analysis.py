@@ -125,6 +125,7 @@ def _evaluate(run_id: str, dataset: "Dataset", progress: "Progress") -> dict[str
     from lib.grading.grader import Grader
 
     grader = Grader.open(run_id)
+    dataset = _as_trained(dataset, grader.manifest)
     targets = _targets(dataset, grader.class_names)
     rows = _rows_to_evaluate(dataset, grader.manifest)
     probabilities = _predict(grader, dataset, rows, progress)
@@ -157,12 +158,26 @@ def _targets(dataset: "Dataset", class_names: tuple[str, ...]) -> "np.ndarray":
     return numbers[dataset.table["target"].to_numpy()]
 
 
+def _as_trained(dataset: "Dataset", manifest: dict[str, Any]) -> Any:
+    """The subset that the classifier's own training took of its data set; any other data set whole."""
+    from types import SimpleNamespace
+
+    from lib.data.subset import take_part
+
+    if _version_trained_on(manifest) != dataset.version:
+        return dataset
+    return take_part(dataset, SimpleNamespace(**{"split_seed": 0, "num_folds": None, **(manifest.get("config") or {})}))
+
+
+def _version_trained_on(manifest: dict[str, Any]) -> Any:
+    about = manifest.get("dataset")
+    return about.get("version") if isinstance(about, dict) else manifest.get("dataset_version")
+
+
 def _rows_to_evaluate(dataset: "Dataset", manifest: dict[str, Any]) -> "np.ndarray":
     import numpy as np
 
-    about = manifest.get("dataset")
-    trained_on = about.get("version") if isinstance(about, dict) else manifest.get("dataset_version")
-    if trained_on != dataset.version:
+    if _version_trained_on(manifest) != dataset.version:
         return np.arange(dataset.num_images)
     config = manifest.get("config") or {}
     return np.flatnonzero(dataset.split(int(config.get("split_seed", manifest.get("split_seed", 0)))) == "test")

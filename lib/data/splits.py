@@ -6,13 +6,15 @@ by image.
 
 import warnings
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 
 from lib.errors import UserError
 
 TRAIN, VAL, TEST = "train", "val", "test"
-_HELD_OUT_PARTS = 5  # test is a fifth of all, validation a fifth of the rest
+_HELD_OUT_PARTS = 5  # test is a fifth of all, validation a fifth of the rest, unless told otherwise
+_MOST_PARTS = 25  # an asked share is met to 4 %: 0.3 is three of ten parts, 0.08 two of twenty-five
 _ATTEMPTS = 10
 
 
@@ -25,18 +27,21 @@ def assign_splits(
     num_folds: int | None = None,
     fold: int | None = None,
     class_names: Sequence[str] | None = None,
+    test_fraction: float | None = None,
+    val_fraction: float | None = None,
 ) -> np.ndarray:
     """Return "train", "val" or "test" for each image.
 
     `targets` (N,) are classes from 0, `groups` (N,) patients or the like ("" or None: each image stands alone), `fixed`
     (N,) the splits that the source's folders give ("" where none). All three fixed splits stay as they are; train and
     val without test make val the test set; what is missing is carved from train. With `num_folds` the test sets of
-    folds 0 ... K-1 are disjoint, cover all images and pay no heed to `fixed`.
+    folds 0 ... K-1 are disjoint, cover all images and pay no heed to `fixed`. `test_fraction` of all images and
+    `val_fraction` of the others are held out where nothing is fixed; a fifth each by default.
     Raises UserError if a class has too few images or groups, or a group lies on both sides of a fixed split.
     """
     targets = np.asarray(targets)
     names = list(class_names) if class_names is not None else [f"class {k}" for k in range(int(targets.max()) + 1)]
-    carver = _Carver(targets, _as_numbers(groups, len(targets)), names, split_seed)
+    carver = _Carver(targets, _as_numbers(groups, len(targets)), names, split_seed, (test_fraction, val_fraction))
     if num_folds is not None:
         return carver.fold(num_folds, fold or 0)
     given = np.full(len(targets), "", dtype="<U5") if fixed is None else np.asarray(fixed).astype("<U5")
@@ -51,8 +56,16 @@ def assign_splits(
 class _Carver:
     """Holds what every way of splitting needs; `units` numbers the groups, one number an image where there are none."""
 
-    def __init__(self, targets: np.ndarray, units: np.ndarray, class_names: list[str], seed: int) -> None:
+    def __init__(
+        self,
+        targets: np.ndarray,
+        units: np.ndarray,
+        class_names: list[str],
+        seed: int,
+        fractions: tuple[float | None, float | None],
+    ) -> None:
         self.targets, self.units, self.class_names, self.seed = targets, units, class_names, seed
+        self.test_fraction, self.val_fraction = fractions
         self.is_grouped = len(np.unique(units)) < len(units)
 
     def from_all(self) -> np.ndarray:
@@ -60,9 +73,9 @@ class _Carver:
         everyone = np.arange(len(self.targets))
         self._require(everyone, 3, "one each to train, validate and test")
         splits = np.full(len(self.targets), TRAIN, dtype="<U5")
-        test = self._hold_out(everyone, self.seed, keep=2)
+        test = self._hold_out(everyone, self.seed, keep=2, fraction=self.test_fraction)
         splits[test] = TEST
-        splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed, keep=1)] = VAL
+        splits[self._validation(splits, self.seed)] = VAL
         return splits
 
     def from_fixed(self, given: np.ndarray, kinds: set[str]) -> np.ndarray:
@@ -77,7 +90,7 @@ class _Carver:
         self._refuse_crossing(splits)
         self._require(np.flatnonzero(splits == TRAIN), needed, why, where=" in train/")
         if VAL not in splits:
-            splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed, keep=1)] = VAL
+            splits[self._validation(splits, self.seed)] = VAL
         return splits
 
     def fold(self, num_folds: int, fold: int) -> np.ndarray:
@@ -93,19 +106,24 @@ class _Carver:
             raise UserError(f"{self._unlucky()} Use fewer folds than {num_folds}.")
         splits = np.full(len(self.targets), TRAIN, dtype="<U5")
         splits[tests[fold]] = TEST
-        splits[self._hold_out(np.flatnonzero(splits == TRAIN), self.seed + fold, keep=1)] = VAL
+        splits[self._validation(splits, self.seed + fold)] = VAL
         return splits
 
-    def _hold_out(self, pool: np.ndarray, seed: int, *, keep: int) -> np.ndarray:
-        """Indices of about a fifth of `pool` with every class, leaving `keep` groups a class at least.
+    def _validation(self, splits: np.ndarray, seed: int) -> np.ndarray:
+        return self._hold_out(np.flatnonzero(splits == TRAIN), seed, keep=1, fraction=self.val_fraction)
 
-        Where a fifth cannot hold every class (three patients a class), a quarter, a third or a half is taken.
+    def _hold_out(self, pool: np.ndarray, seed: int, *, keep: int, fraction: float | None = None) -> np.ndarray:
+        """Indices of that share of `pool` (None: a fifth) with every class, leaving `keep` groups a class at least.
+
+        Where so few cannot hold every class (three patients a class), the next share that can is taken.
         """
-        for parts in range(_HELD_OUT_PARTS, 1, -1):
-            for candidates in self._partitions(pool, parts, seed):
+        for taken, parts in _shares(fraction):
+            for cut in self._partitions(pool, parts, seed):
+                # Any parts that lie side by side are as good as others: the cut is shuffled.
+                candidates = [np.sort(np.concatenate([*cut, *cut][k : k + taken])) for k in range(parts)]
                 good = [held for held in candidates if self._covers(pool, held, keep=keep)]
                 if good:
-                    return min(good, key=lambda held: self._imbalance(pool, held, 1 / parts))
+                    return min(good, key=lambda held: self._imbalance(pool, held, taken / parts))
         raise UserError(f"{self._unlucky()} Add images of the rare classes, or import without the group column.")
 
     def _partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
@@ -165,6 +183,21 @@ class _Carver:
     def _unlucky(self) -> str:
         what = "groups" if self.is_grouped else "images"
         return f"No split was found in which every class is trained, validated and tested: some have too few {what}."
+
+
+def _shares(fraction: float | None) -> list[tuple[int, int]]:
+    """Ways to hold out a share as so many of so many parts: the nearest first, then with fewer and larger parts.
+
+    An asked share between two parts and one (0.3) ends where a default would: at a half.
+    """
+    if fraction is None:
+        return [(1, parts) for parts in range(_HELD_OUT_PARTS, 1, -1)]
+    found: list[tuple[int, int]] = []
+    for most in range(_MOST_PARTS, 1, -1):
+        nearest = min(max(Fraction(fraction).limit_denominator(most), Fraction(1, most)), Fraction(most - 1, most))
+        if (nearest.numerator, nearest.denominator) not in found:
+            found.append((nearest.numerator, nearest.denominator))
+    return found
 
 
 def _as_numbers(groups: np.ndarray | None, num_images: int) -> np.ndarray:

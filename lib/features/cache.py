@@ -87,7 +87,8 @@ def extract_features(
     stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
     size_px = input_size_px or spec.input_size_px
     started = time.perf_counter()
-    key = feature_key(dataset.version, backbone_name, weights, seed, stage, pooling, size_px, dtype, view.key)
+    content = getattr(dataset, "content_version", dataset.version)  # a subset has fewer rows of the same version
+    key = feature_key(content, backbone_name, weights, seed, stage, pooling, size_px, dtype, view.key)
     path = cache_dir() / "features" / f"{key}.npy"
     num_images = len(dataset.pixels)
     features = _read(path, num_images, is_mapped=pooling == UNPOOLED)

@@ -62,6 +62,14 @@ class TrainConfig:
     split_seed: int = 0
     num_folds: int | None = None
     pinned_images: str | None = None  # ids joined by commas, or "auto": watched after every epoch (lib/pinned.py)
+    # Which images take part, and in which shares (lib/data/protocol.py); None: all, and the usual fifths.
+    max_classes: int | None = None
+    max_per_class: int | None = None
+    max_train_per_class: int | None = None
+    max_test_per_class: int | None = None
+    test_fraction: float | None = None
+    val_fraction: float | None = None
+    recipe: str = ""  # the published experiment that this training repeats, a name of the table in lib/recipes
     device: str = "auto"
     dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
     format_version: int = FORMAT_VERSION
@@ -86,6 +94,12 @@ class TrainConfig:
         _check_range("seed", self.seed, 0, 2**31 - 1)
         _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
         _check_range("num_folds", self.num_folds, 2, 20)
+        _check_range("max_classes", self.max_classes, 2, 100_000)
+        _check_range("max_per_class", self.max_per_class, 3, 10_000_000)
+        _check_range("max_train_per_class", self.max_train_per_class, 1, 10_000_000)
+        _check_range("max_test_per_class", self.max_test_per_class, 1, 10_000_000)
+        _check_range("test_fraction", self.test_fraction, 0.01, 0.9)
+        _check_range("val_fraction", self.val_fraction, 0.01, 0.9)
         object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
         _check_range("num_views", self.num_views, 1, 64)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from lib.data.subset import take_part
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.config import TrainConfig
@@ -23,6 +24,7 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     """
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
     feature_stage = spec.stage(config.feature_stage or spec.feature_stage).name
+    subset = take_part(dataset, config)
     resolved = dataclasses.replace(
         config,
         dataset=dataset.name,
@@ -35,9 +37,9 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         epochs=(config.epochs or strategy.default_epochs) if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
         input_size_px=_input_size(config, spec),
-        pinned_images=resolve_pinned(config.pinned_images, dataset, config.split_seed),
+        pinned_images=resolve_pinned(config.pinned_images, subset, config.split_seed),
     )
-    dataset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
+    subset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
     return resolved
 
 
