@@ -17,7 +17,7 @@ from lib.models.freezing import stage_plan  # noqa: E402
 from lib.tracking import store  # noqa: E402
 from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
-from pages.common import controls, resources, state, train_settings, weights_panel  # noqa: E402
+from pages.common import controls, resources, state, train_network_settings, train_settings, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import count, plain_message  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
@@ -71,7 +71,11 @@ def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
 def stage_plans(backbone: str) -> dict[str, StagePlan]:
     """What each strategy freezes and trains."""
     unfreeze_from = train_settings.chosen_unfreeze_from(backbone)
-    return {strategy.name: stage_plan(backbone, strategy.trains_backbone, unfreeze_from) for strategy in STRATEGIES}
+    last = train_network_settings.chosen_feature_stage(backbone)
+    return {
+        strategy.name: stage_plan(backbone, strategy.trains_backbone, unfreeze_from, feature_stage=last)
+        for strategy in STRATEGIES
+    }
 
 
 def offer_command(config: TrainConfig) -> None:

@@ -118,13 +118,16 @@ class Grader:
         """Grades without names of readable images."""
         import torch
 
+        from lib.models.classifier import as_vectors
+
         if not images:
             return []
         batch = self._to_batch(images)
         with torch.inference_mode():
             features = self._features(batch)
             probabilities = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
-        distances = self.gate.distance(features.cpu().numpy()) if self.gate else [None] * len(images)
+        vectors = as_vectors(features).cpu().numpy()
+        distances = self.gate.distance(vectors) if self.gate else [None] * len(images)
         grades = [
             self._to_grade(image, probabilities[row], distance)
             for row, (image, distance) in enumerate(zip(images, distances, strict=True))
@@ -132,7 +135,7 @@ class Grader:
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
 
     def _features(self, batch: "Tensor") -> "Tensor":
-        """Pooled features (N, D), in the precision in which head and gate of a frozen backbone met them."""
+        """What the head reads, in the precision in which head and gate of a frozen backbone met it."""
         from lib.models.classifier import pool_features
         from lib.runtime import autocast
 

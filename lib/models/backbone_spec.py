@@ -78,6 +78,16 @@ class BackboneSpec:
         """The stages with a feature map, up to the feature stage: where activations and heat maps can be shown."""
         return tuple(stage for stage in self.stages_until(self.feature_stage) if stage.output == "map")
 
+    @property
+    def last_map_stage(self) -> str:
+        """The last stage with a map, where a fully convolutional head sits."""
+        return [stage.name for stage in self.stages if stage.output == "map"][-1]
+
+    @property
+    def last_vector_stage(self) -> str:
+        """The last vector before the network's own classes, such as `fc2` of VGG16."""
+        return [stage.name for stage in self.stages if stage.output == "vector"][-2]
+
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; raises UserError listing the stages of this backbone."""
         for stage in self.stages:

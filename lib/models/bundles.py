@@ -23,7 +23,8 @@ from lib.models.bundle_files import (
     zip_bundle,
 )
 from lib.models.classifier import Classifier, check_pooling
-from lib.models.heads import HEADS, NearestNeighborsHead, build_head
+from lib.models.head_layers import NearestNeighborsHead
+from lib.models.heads import HEADS, build_head, described_head
 from lib.models.stages import empty_backbone, load_pretrained_backbone
 from lib.models.weights import weights_digest, weights_status
 
@@ -175,8 +176,8 @@ def export_bundle(source: str | Path, target: Path) -> Path:
 
 def _empty_classifier(description: NetworkDescription) -> Classifier:
     spec = BACKBONES.get(description.backbone)
-    check_pooling(spec.stage(description.feature_stage), description.pooling)
     HEADS.get(description.head)
+    check_pooling(spec.stage(description.feature_stage), description.pooling, description.head)
     backbone = empty_backbone(spec, weights=description.weights, seed=description.seed)
     try:
         with torch.device("meta"):
@@ -185,12 +186,9 @@ def _empty_classifier(description: NetworkDescription) -> Classifier:
             )
     except (TypeError, RuntimeError, OverflowError) as error:
         raise UserError(f"The bundle's head {description.head!r} cannot be built: {error}.") from error
-    described = {
-        "name": description.head,
-        "num_classes": description.num_classes,
-        "feature_dim": description.feature_dim,
-        "options": description.head_options,
-    }
+    described = described_head(
+        description.head, description.num_classes, description.feature_dim, description.head_options
+    )
     return Classifier(
         backbone,
         head,

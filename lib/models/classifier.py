@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.backbones import BackboneSpec, StageSpec
-from lib.models.heads import build_head
+from lib.models.heads import HEADS, build_head, described_head
 from lib.models.stages import Backbone, run_stages
 
 POOLINGS = ("average", "flatten", "none")
@@ -52,7 +52,7 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to pooled features (N, D)."""
+        """Images (N, 3, H, W) to what the head reads: features (N, D), or a map (N, C, H, W)."""
         return pool_features(run_stages(self.stages, x), self.pooling)
 
     def forward_until(self, x: Tensor, stage: str) -> Tensor:
@@ -92,16 +92,28 @@ def is_frozen(module: nn.Module) -> bool:
 
 
 def pool_features(h: Tensor, pooling: str) -> Tensor:
-    """A stage's output (N, C, H, W) or (N, D) to features (N, D)."""
+    """A stage's output (N, C, H, W) or (N, D) to features (N, D); "none" leaves a map as it is."""
     if pooling == "average":
         return F.adaptive_avg_pool2d(h, 1).flatten(1)
-    return h.flatten(1)
+    return h.flatten(1) if pooling == "flatten" else h
 
 
-def check_pooling(stage: StageSpec, pooling: str) -> str:
-    """Return `pooling`; raises UserError if it does not fit the output of `stage`."""
+def as_vectors(features: Tensor) -> Tensor:
+    """What a head reads, as vectors (N, D) to compare images by: the mean over a map, vectors as they are."""
+    return features.mean((2, 3)) if features.ndim == 4 else features
+
+
+def check_pooling(stage: StageSpec, pooling: str, head: str = "linear") -> str:
+    """Return `pooling`; raises UserError if it does not fit the output of `stage` or what the head reads."""
     if pooling not in POOLINGS:
         raise UserError(f"Unknown pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
+    if HEADS.get(head).reads == "map":
+        if stage.output == "map" and pooling == "none":
+            return pooling
+        raise UserError(
+            f"The head {head!r} reads a map as it is: it needs a stage with a map and pooling 'none', received the "
+            f"stage {stage.name!r} ({stage.output}) and {pooling!r}."
+        )
     if stage.output == "map" and pooling == "none":
         raise UserError(f"The stage {stage.name!r} gives a map, so pooling must be 'average' or 'flatten', not 'none'.")
     if stage.output == "vector" and pooling == "average":
@@ -110,23 +122,24 @@ def check_pooling(stage: StageSpec, pooling: str) -> str:
 
 
 def resolve_features(
-    spec: BackboneSpec, feature_stage: str | None = None, pooling: str | None = None
+    spec: BackboneSpec, feature_stage: str | None = None, pooling: str | None = None, head: str = "linear"
 ) -> tuple[str, str]:
-    """Fill in feature stage and pooling: the table's own, or for another stage what fits its output.
+    """Fill in feature stage and pooling: the table's own, or for another stage or head what fits.
 
     Raises:
         UserError: unknown stage, or a pooling that does not fit it.
     """
-    stage = spec.stage(feature_stage or spec.feature_stage)
-    fitting = "average" if stage.output == "map" else "none"
-    default = spec.pooling if stage.name == spec.feature_stage else fitting
-    return stage.name, check_pooling(stage, pooling or default)
+    reads_map = HEADS.get(head).reads == "map"
+    stage = spec.stage(feature_stage or (spec.last_map_stage if reads_map else spec.feature_stage))
+    fitting = "average" if stage.output == "map" and not reads_map else "none"
+    default = spec.pooling if stage.name == spec.feature_stage and not reads_map else fitting
+    return stage.name, check_pooling(stage, pooling or default, head)
 
 
 def feature_dim(backbone: Backbone, feature_stage: str, pooling: str, *, input_size_px: int | None = None) -> int:
     """The number of features D; only a flattened map depends on the input size (by default the weights' own)."""
     stage = backbone.spec.stage(feature_stage)
-    if stage.output == "vector" or pooling == "average":
+    if stage.output == "vector" or pooling != "flatten":
         return stage.num_channels
     size_px = input_size_px or backbone.spec.input_size_px
     parameter = next(backbone.parameters())
@@ -144,6 +157,7 @@ def build_classifier(
     pooling: str | None = None,
     seed: int = 0,
     input_size_px: int | None = None,
+    output: str = "softmax",
     **head_options: float,
 ) -> Classifier:
     """Put a new head on a backbone; the stages are shared with `backbone`, not copied.
@@ -153,16 +167,18 @@ def build_classifier(
         head: a name in `HEADS`.
         num_classes: at least two.
         feature_stage: where the head reads; by default the table's.
-        pooling: "average" or "flatten" for a map, "none" for a vector; by default what fits the stage.
+        pooling: "average" or "flatten" for a map, "none" for a vector and for a head that reads maps; by default what
+            fits.
         seed: of the head's random weights.
         input_size_px: only for "flatten", whose number of features depends on it.
+        output: "softmax", or "sigmoid" for one unit that tells two classes apart.
         head_options: see `HEADS`.
 
     Raises:
         UserError: unknown names, or a pooling that does not fit the stage.
     """
-    feature_stage, pooling = resolve_features(backbone.spec, feature_stage, pooling)
+    feature_stage, pooling = resolve_features(backbone.spec, feature_stage, pooling, head)
     dim = feature_dim(backbone, feature_stage, pooling, input_size_px=input_size_px)
-    module = build_head(head, dim, num_classes, seed, **head_options)
-    described = {"name": head, "num_classes": num_classes, "feature_dim": dim, "options": dict(head_options)}
+    module = build_head(head, dim, num_classes, seed, output=output, **head_options)
+    described = described_head(head, num_classes, dim, head_options, output)
     return Classifier(backbone, module, feature_stage=feature_stage, pooling=pooling, head_options=described)

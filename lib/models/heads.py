@@ -1,136 +1,108 @@
-"""What turns a backbone's features into class scores."""
+"""The table of heads: what turns a backbone's features into class scores. Imports no torch: pages read it too."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from lib.errors import UserError
-from lib.models.initialization import seeded_initialization
 from lib.registry import Registry
 
 if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+    from torch import nn
 
-# Sharpness of the similarity weights and the method: https://arxiv.org/abs/1805.01978, section 3.4.
-_TEMPERATURE = 0.07
-# Share of the probability given to all classes alike: a class without a neighbour keeps a finite log-probability.
-_SMOOTHING = 0.01
-_BLOCK_ROWS = 1024
-
-
-class FeatureBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over features (N, D) that normalises a single sample by its running statistics instead of failing."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, D) in and out."""
-        if self.training and len(features) == 1:
-            return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(features)
-
-
-class NearestNeighborsHead(nn.Module):
-    """Keeps training features and lets the most similar ones vote, weighted by cosine similarity.
-
-    The output is log-probabilities, so that a softmax gives the probabilities back.
-    Source: weighted k-nearest neighbours of Wu et al. 2018, https://arxiv.org/abs/1805.01978.
-    """
-
-    features: Tensor
-    targets: Tensor
-
-    def __init__(self, feature_dim: int, num_classes: int, *, num_neighbors: int = 5, num_samples: int = 0) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.num_neighbors = num_neighbors
-        self.register_buffer("features", torch.zeros(num_samples, feature_dim))
-        self.register_buffer("targets", torch.zeros(num_samples, dtype=torch.long))
-
-    def fit(self, features: Tensor | np.ndarray[Any, Any], targets: Tensor | np.ndarray[Any, Any]) -> None:
-        """Keep training features (M, D) and their targets (M,)."""
-        features, targets = torch.as_tensor(features).float(), torch.as_tensor(targets).long()
-        if len(features) != len(targets) or len(features) == 0:
-            raise ValueError(f"Need as many features as targets, at least one; got {len(features)} and {len(targets)}.")
-        self.features = F.normalize(features, dim=1).to(self.features.device)
-        self.targets = targets.to(self.features.device)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (N, D) to log-probabilities (N, num_classes)."""
-        if len(self.features) == 0:
-            raise RuntimeError("The nearest-neighbours head keeps no training features yet; call fit() first.")
-        # In blocks: 35,000 queries against 35,000 kept features would be a matrix of 4.9 GB.
-        return torch.cat([self._vote(block) for block in features.split(_BLOCK_ROWS)])
-
-    def _vote(self, features: Tensor) -> Tensor:
-        similarity = F.normalize(features.float(), dim=1) @ self.features.T
-        nearest = similarity.topk(min(self.num_neighbors, len(self.features)), dim=1)
-        weights = torch.softmax(nearest.values / _TEMPERATURE, dim=1)
-        votes = weights.new_zeros(len(features), self.num_classes)
-        votes = votes.scatter_add(1, self.targets[nearest.indices], weights)
-        return torch.log((1 - _SMOOTHING) * votes + _SMOOTHING / self.num_classes)
+# "softmax": one unit a class; "sigmoid": one unit for the log-odds of the second of two classes.
+OUTPUTS = ("softmax", "sigmoid")
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head: `build(feature_dim, num_classes, **options)` makes it, `options` are what it accepts with defaults."""
+    """A head; `builder` names the function of lib/models/head_layers.py that makes it.
+
+    `options` are what the builder accepts, with defaults; `reads` is "vector" for pooled features (N, D) or "map" for
+    the map of a stage (N, C, H, W) as it is.
+    """
 
     name: str
     title: str
     summary: str
-    build: Callable[..., nn.Module]
+    builder: str
     options: tuple[tuple[str, float], ...] = ()
+    reads: str = "vector"
     is_differentiable: bool = True
     is_iterative: bool = True
 
+    def build(self, feature_dim: int, num_outputs: int, **options: float) -> "nn.Module":
+        """Make the head with its own defaults where `options` say nothing."""
+        from lib.models import head_layers
 
-def _build_linear(feature_dim: int, num_classes: int) -> nn.Module:
-    return nn.Linear(feature_dim, num_classes)
-
-
-def _build_mlp(feature_dim: int, num_classes: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
-    # He-uniform before a ReLU, like the head of the retinopathy study this repeats.
-    hidden = nn.Linear(feature_dim, hidden_dim)
-    nn.init.kaiming_uniform_(hidden.weight, nonlinearity="relu")
-    nn.init.zeros_(hidden.bias)
-    return nn.Sequential(
-        hidden, FeatureBatchNorm(hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_classes)
-    )
+        builder: Callable[..., nn.Module] = getattr(head_layers, self.builder)
+        return builder(feature_dim, num_outputs, **{**dict(self.options), **options})
 
 
 HEADS: Registry[HeadSpec] = Registry("head")
-HEADS.add(HeadSpec("linear", "Linear", "One weight for each feature and class.", _build_linear))
-HEADS.add(
+for _head in (
+    HeadSpec("linear", "Linear layer", "One weight for each feature and class.", "build_linear"),
     HeadSpec(
         "mlp",
-        "MLP",
+        "256 units, BatchNorm",
         "A layer of 256 units with BatchNorm, ReLU and dropout, then one of classes.",
-        _build_mlp,
+        "build_mlp",
         options=(("hidden_dim", 256), ("dropout", 0.5)),
-    )
-)
-HEADS.add(
+    ),
+    HeadSpec(
+        "mlp_plain",
+        "256 units",
+        "A layer of 256 units with ReLU and dropout, then one of classes: no BatchNorm, as in fine-tuning.",
+        "build_plain_mlp",
+        options=(("hidden_dim", 256), ("dropout", 0.5)),
+    ),
+    HeadSpec(
+        "mlp_two_layers",
+        "256 and 128 units",
+        "Two layers of 256 and 128 units, each with ReLU and dropout, then one of classes.",
+        "build_two_layers",
+        options=(("first_dim", 256), ("second_dim", 128), ("first_dropout", 0.5), ("dropout", 0.5)),
+    ),
+    HeadSpec(
+        "mlp_4096_1072",
+        "4096 and 1072 units",
+        "Two wide layers of 4096 and 1072 units with ReLU, dropout 0.2, then one of classes.",
+        "build_two_layers",
+        options=(("first_dim", 4096), ("second_dim", 1072), ("first_dropout", 0.0), ("dropout", 0.2)),
+    ),
+    HeadSpec(
+        "fully_convolutional",
+        "Fully convolutional",
+        "Scores every position of the last map by 1×1 convolutions and takes the mean: images of any size.",
+        "build_fully_convolutional",
+        options=(("hidden_dim", 256), ("dropout", 0.5)),
+        reads="map",
+    ),
     HeadSpec(
         "nearest_neighbors",
         "Nearest neighbours",
         "Keeps the training features; the most similar ones vote.",
-        NearestNeighborsHead,
+        "NearestNeighborsHead",
         options=(("num_neighbors", 5), ("num_samples", 0)),
         is_differentiable=False,
         is_iterative=False,
-    )
-)
+    ),
+):
+    HEADS.add(_head)
 
 
-def build_head(name: str, feature_dim: int, num_classes: int, seed: int = 0, **options: float) -> nn.Module:
-    """Build a head from the table, initialised from `seed`.
+def iterative_heads() -> tuple[str, ...]:
+    """The names of the heads that are trained in epochs."""
+    return tuple(head.name for head in HEADS if head.is_iterative)
+
+
+def build_head(
+    name: str, feature_dim: int, num_classes: int, seed: int = 0, *, output: str = "softmax", **options: float
+) -> "nn.Module":
+    """Build a head from the table, initialised from `seed`; its logits are (N, num_classes) for either `output`.
 
     Raises:
-        UserError: unknown head or option, or fewer than two classes.
+        UserError: unknown head, option or output, fewer than two classes, or a sigmoid for more than two.
     """
     spec = HEADS.get(name)
     if num_classes < 2:
@@ -139,30 +111,32 @@ def build_head(name: str, feature_dim: int, num_classes: int, seed: int = 0, **o
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(f"The head {name!r} has no option {unknown[0]!r}; it knows: {', '.join(known) or 'none'}.")
+    check_output(output, num_classes)
+    from lib.models.head_layers import BinaryLogits
+    from lib.models.initialization import seeded_initialization
+
     with seeded_initialization(seed):
-        return spec.build(feature_dim, num_classes, **options)
+        if output == "softmax":
+            return spec.build(feature_dim, num_classes, **options)
+        from torch import nn
+
+        return nn.Sequential(spec.build(feature_dim, 1, **options), BinaryLogits())
 
 
-def linear_from_logistic_regression(scaler: "StandardScaler | None", model: "LogisticRegression") -> nn.Linear:
-    """Fold a fitted scaler and logistic regression into one linear layer on raw features.
+def check_output(output: str, num_classes: int) -> None:
+    """Raise UserError for an unknown output, or a sigmoid unit where there are not two classes."""
+    if output not in OUTPUTS:
+        raise UserError(f"Unknown output {output!r}. Choose one of: {', '.join(OUTPUTS)}.")
+    if output == "sigmoid" and num_classes != 2:
+        raise UserError(
+            f"One sigmoid unit tells two classes apart, this data set has {num_classes}; use output=softmax, or merge "
+            "classes with target_map."
+        )
 
-    w·(x - mean)/scale + b = (w/scale)·x + (b - (w/scale)·mean). A binary model has one row of weights, the log-odds z
-    of class 1; it becomes the logits -z/2 and z/2, so that both classes have a gradient for heat maps.
 
-    Returns:
-        A layer whose softmax equals `model.predict_proba(scaler.transform(x))`.
-    """
-    num_classes = len(model.classes_)
-    if list(model.classes_) != list(range(num_classes)):
-        raise ValueError(f"The classes must be numbered from 0 without a gap, received {list(model.classes_)}.")
-    weight, bias = np.asarray(model.coef_, dtype=np.float64), np.asarray(model.intercept_, dtype=np.float64)
-    if scaler is not None:
-        weight = weight / scaler.scale_
-        bias = bias - weight @ scaler.mean_
-    if num_classes == 2:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    linear = nn.Linear(weight.shape[1], num_classes)
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(weight))
-        linear.bias.copy_(torch.from_numpy(bias))
-    return linear
+def described_head(
+    name: str, num_classes: int, feature_dim: int, options: dict[str, Any], output: str = "softmax"
+) -> dict[str, Any]:
+    """What a saved bundle needs to build the head again; an output of "softmax" goes without saying."""
+    said = dict(options) if output == "softmax" else {**options, "output": output}
+    return {"name": name, "num_classes": num_classes, "feature_dim": feature_dim, "options": said}

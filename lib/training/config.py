@@ -12,6 +12,7 @@ from lib.data.augmentation import POLICIES
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
+from lib.models.heads import OUTPUTS
 from lib.settings import DEFAULT_BACKBONE
 from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS
@@ -34,7 +35,8 @@ class TrainConfig:
     weights: str = "pretrained"  # or "random"; from_scratch always uses "random"
     dataset_version: str = ""
     head: str | None = None
-    feature_stage: str | None = None  # the stage whose pooled output the head reads
+    output: str = "softmax"  # or "sigmoid": one unit for the second of two classes
+    feature_stage: str | None = None  # the stage whose pooled output the head reads; "last_vector": see backbones
     pooling: str | None = None  # "average", "flatten" or "none"
     unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
     epochs: int | None = None
@@ -102,6 +104,7 @@ class TrainConfig:
         _check_range("val_fraction", self.val_fraction, 0.01, 0.9)
         object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
+        _check_choice("output", self.output, OUTPUTS)
         _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))

@@ -14,7 +14,7 @@ from lib.training.optimization import class_weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from lib.models.heads import NearestNeighborsHead
+    from lib.models.head_layers import NearestNeighborsHead
 
 # Inverse strength of the L2 penalty on standardised features. With hundreds of features and images the useful range is
 # small; the ends are there for tiny and for large data sets.
@@ -61,7 +61,7 @@ def fit_linear_probe(
     """
     from sklearn.preprocessing import StandardScaler
 
-    from lib.models.heads import linear_from_logistic_regression
+    from lib.models.folding import linear_from_logistic_regression
 
     scaler = StandardScaler().fit(features[train_rows])
     scaled_train, scaled_val = scaler.transform(features[train_rows]), scaler.transform(features[val_rows])

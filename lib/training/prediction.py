@@ -51,17 +51,18 @@ def predict_logits(
 def predict_features(
     classifier: Any, inputs: Inputs, rows: np.ndarray, *, device: str = "cpu", should_stop: ShouldStop = never_stop
 ) -> np.ndarray:
-    """Pooled features (n, D) of rows, float32, as the head reads them.
+    """Features (n, D) of rows, float32, as the head reads them; of a head that reads maps, their mean.
 
     Raises:
         Stopped: `should_stop()` turned true, asked between batches.
     """
     import torch
 
-    from lib.models.classifier import pool_features
+    from lib.models.classifier import as_vectors, pool_features
 
     if isinstance(inputs, CachedInputs) and inputs.after is None:
-        return np.asarray(inputs.plain[rows])
+        plain = np.asarray(inputs.plain[rows])
+        return plain.mean((2, 3)) if plain.ndim == 4 else plain
     classifier.eval()
     after = inputs.after if isinstance(inputs, CachedInputs) else None
     parts: list[torch.Tensor] = []
@@ -73,7 +74,7 @@ def predict_features(
             hidden = (
                 classifier.forward_between(batch, after, stage) if after else classifier.forward_until(batch, stage)
             )
-            return pool_features(hidden, classifier.pooling).float().cpu()
+            return as_vectors(pool_features(hidden, classifier.pooling)).float().cpu()
 
     for batch_rows in _batches(rows):
         if should_stop():

@@ -6,12 +6,13 @@ from typing import Any
 from lib.data.subset import take_part
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.heads import HEADS, check_output, iterative_heads
 from lib.training.config import TrainConfig
 from lib.training.pinning import resolve_pinned
 from lib.training.strategies import STRATEGIES, StrategySpec
 
-# A head that is fitted by scikit-learn cannot be iterated, and the other way round.
-_ITERATIVE_HEADS = ("linear", "mlp")
+# As a feature stage: the last vector before the network's own classes, whatever it is called in this backbone.
+LAST_VECTOR = "last_vector"
 
 
 def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
@@ -23,16 +24,20 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         UserError: unknown names, settings that do not fit together, or a data set too small to be split.
     """
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
-    feature_stage = spec.stage(config.feature_stage or spec.feature_stage).name
     subset = take_part(dataset, config)
+    head = _head(config, strategy)
+    feature_stage = _feature_stage(config.feature_stage, spec, head)
+    if strategy.is_iterative:
+        check_output(config.output, subset.spec.num_classes)
     resolved = dataclasses.replace(
         config,
         dataset=dataset.name,
         dataset_version=config.dataset_version or dataset.version,
         weights=config.weights if strategy.uses_pretrained else "random",
-        head=_head(config, strategy),
+        head=head,
+        output=config.output if strategy.is_iterative else "softmax",
         feature_stage=feature_stage,
-        pooling=_pooling(config.pooling, spec, feature_stage),
+        pooling=_pooling(config.pooling, spec, feature_stage, head),
         unfreeze_from=_first_trained_stage(config, strategy, spec, feature_stage),
         epochs=(config.epochs or strategy.default_epochs) if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
@@ -44,20 +49,33 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
 
 
 def _head(config: TrainConfig, strategy: StrategySpec) -> str:
-    allowed = _ITERATIVE_HEADS if strategy.is_iterative else (strategy.default_head,)
+    # A head that is fitted by scikit-learn cannot be iterated, and the other way round.
+    allowed = iterative_heads() if strategy.is_iterative else (strategy.default_head,)
     head = config.head or strategy.default_head
     if head not in allowed:
         raise UserError(f"The head of {strategy.name} must be one of: {', '.join(allowed)}; received {head!r}.")
     return head
 
 
-def _pooling(asked: str | None, spec: BackboneSpec, feature_stage: str) -> str:
-    is_map = spec.stage(feature_stage).output == "map"
-    allowed = ("average", "flatten") if is_map else ("none", "flatten")
-    default = spec.pooling if feature_stage == spec.feature_stage else allowed[0]
+def _feature_stage(asked: str | None, spec: BackboneSpec, head: str) -> str:
+    if asked == LAST_VECTOR:
+        return spec.last_vector_stage
+    reads_map = HEADS.get(head).reads == "map"
+    return spec.stage(asked or (spec.last_map_stage if reads_map else spec.feature_stage)).name
+
+
+def _pooling(asked: str | None, spec: BackboneSpec, feature_stage: str, head: str) -> str:
+    is_map, reads_map = spec.stage(feature_stage).output == "map", HEADS.get(head).reads == "map"
+    if reads_map and not is_map:
+        raise UserError(
+            f"The head {head} reads a map, the stage {feature_stage!r} gives a vector; choose an earlier "
+            f"feature_stage, such as {spec.last_map_stage}."
+        )
+    allowed = ("none",) if reads_map else ("average", "flatten") if is_map else ("none", "flatten")
+    default = spec.pooling if feature_stage == spec.feature_stage and spec.pooling in allowed else allowed[0]
     pooling = asked or default
     if pooling not in allowed:
-        kind = "a map" if is_map else "a vector"
+        kind = f"a map, which the head {head} reads as it is" if reads_map else "a map" if is_map else "a vector"
         raise UserError(
             f"The stage {feature_stage!r} gives {kind}: pooling must be {' or '.join(allowed)}, received {pooling!r}."
         )

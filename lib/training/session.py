@@ -10,6 +10,7 @@ from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
 from lib.errors import Stopped
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features
 from lib.models.backbones import BACKBONES
+from lib.models.heads import HEADS
 from lib.progress import Progress
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
@@ -135,6 +136,7 @@ class TrainingSession:
             pooling=config.pooling,
             seed=config.seed,
             input_size_px=config.input_size_px,
+            output=config.output,
             **options,
         )
         apply_freezing(
@@ -162,12 +164,15 @@ class TrainingSession:
     def _inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""
         views = self._views() if self.strategy.is_iterative else ()
+        reads_map = HEADS.get(classifier.head_options["name"]).reads == "map"
         if views is not None and self.strategy.trains_backbone == "none":
-            return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, views=views)
-        if views is not None and self._first_trained_stage is not None:
+            if not reads_map:
+                return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, views=views)
+            if self._fits_cache(classifier, classifier.feature_stage, views):
+                return self._cached_inputs(classifier.feature_stage, UNPOOLED, after=None, views=views)
+        elif views is not None and self._first_trained_stage is not None:
             cut = self._stage_below(self._first_trained_stage)
-            num_copies = len({AS_IT_IS, *views})
-            if cut is not None and self._activation_bytes(classifier, cut) * num_copies <= MAX_ACTIVATION_BYTES:
+            if cut is not None and self._fits_cache(classifier, cut, views):
                 return self._cached_inputs(cut, UNPOOLED, after=cut, views=views)
         preprocessing = Preprocessing(
             self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
@@ -217,6 +222,9 @@ class TrainingSession:
         names = self.spec.stage_names
         index = names.index(stage)
         return names[index - 1] if index else None
+
+    def _fits_cache(self, classifier: "Classifier", stage: str, views: tuple[View, ...]) -> bool:
+        return self._activation_bytes(classifier, stage) * len({AS_IT_IS, *views}) <= MAX_ACTIVATION_BYTES
 
     def _activation_bytes(self, classifier: "Classifier", stage: str) -> int:
         import torch

@@ -1,7 +1,7 @@
 """The form fields of a training plan, drawn with the limits and defaults of `TrainConfig`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -9,15 +9,14 @@ import streamlit as st
 from lib.data.augmentation import POLICIES
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
-from lib.training.config import TrainConfig
 from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS
 from lib.training.schedules import SCHEDULES
 from lib.training.strategies import StrategySpec
-from pages.common.text import readable
+from pages.common import train_network_settings
+from pages.common.train_choice import DEFAULTS, choose
 
 MAX_SEED = 2**31 - 1
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ BATCHNORM_HELP = (
     "with fewer, the pretrained statistics are better than new ones: freeze them."
 )
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
-HEADS = {"linear": "Linear layer", "mlp": "Small network (MLP)"}
 
 
 def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | None = None) -> float | None:
@@ -143,56 +141,42 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
     for position, setting in enumerate(applying):
         with (left, right)[position % 2]:
             values[setting.name] = draw_number(setting, strategy)
+    values |= train_network_settings.draw_network_settings(backbone, strategy, (left, right))
     with left:
-        values["class_weights"] = _choice("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
+        values["class_weights"] = choose("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
         if strategy.is_iterative:
-            values["optimizer"] = _choice("optimizer", "Optimizer", OPTIMIZER_TITLES)
-            values["loss"] = _choice("loss", "Loss", LOSS_TITLES)
+            values["optimizer"] = choose("optimizer", "Optimizer", OPTIMIZER_TITLES)
+            values["loss"] = choose("loss", "Loss", LOSS_TITLES)
         if _trains_backbone(strategy):
-            values["batchnorm"] = _choice("batchnorm", "BatchNorm", BATCHNORM, help=BATCHNORM_HELP)
+            values["batchnorm"] = choose("batchnorm", "BatchNorm", BATCHNORM, help=BATCHNORM_HELP)
         if strategy.trains_backbone == "partial":
             values["unfreeze_from"] = _unfreeze_from(backbone)
     with right:
         if strategy.is_iterative:
-            values["augmentation"] = _choice("augmentation", "Augmentation", AUGMENTATIONS)
-            values["head"] = _choice("head", "Head", HEADS, strategy.default_head, suffix=strategy.name)
-            values["schedule"] = _choice("schedule", "Learning rate over time", SCHEDULE_TITLES)
+            values["augmentation"] = choose("augmentation", "Augmentation", AUGMENTATIONS)
+            values["schedule"] = choose("schedule", "Learning rate over time", SCHEDULE_TITLES)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def chosen_unfreeze_from(backbone: str) -> str | None:
     """The first trained stage as chosen in "More settings"; None for the backbone's own."""
     chosen = st.session_state.get(f"train_unfreeze_from_{backbone}")
-    return chosen if chosen in BACKBONES.get(backbone).stage_names else None
+    return chosen if chosen in _read_stages(backbone) else None
 
 
 def _unfreeze_from(backbone: str) -> str | None:
+    spec, names = BACKBONES.get(backbone), _read_stages(backbone)
+    titles = {name: f"{spec.stage(name).title} ({name})" for name in names}
+    # A head that reads an earlier stage than the usual one leaves no later one to train.
+    default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+    return choose("unfreeze_from", "Train from this stage on", titles, default, suffix=backbone)
+
+
+def _read_stages(backbone: str) -> list[str]:
+    """The stages up to the one that the head reads."""
     spec = BACKBONES.get(backbone)
-    titles = {stage.name: f"{stage.title} ({stage.name})" for stage in spec.stages_until(spec.feature_stage)}
-    return _choice("unfreeze_from", "Train from this stage on", titles, spec.unfreeze_from, suffix=backbone)
-
-
-def _choice(
-    name: str,
-    label: str,
-    titles: dict[str, str],
-    default: str | None = None,
-    *,
-    suffix: str = "",
-    help: str | None = None,
-) -> str | None:
-    default = default or DEFAULTS[name]
-    options = list(titles)
-    chosen = st.selectbox(
-        label,
-        options,
-        index=options.index(default) if default in options else 0,
-        format_func=lambda option: readable(titles[option]),
-        help=help,
-        key=f"train_{name}_{suffix}" if suffix else f"train_{name}",
-        persist_state="session",
-    )
-    return None if chosen == default else chosen
+    last = train_network_settings.chosen_feature_stage(backbone) or spec.feature_stage
+    return [stage.name for stage in spec.stages_until(last)]
 
 
 def _default(name: str, strategy: StrategySpec) -> float | None:

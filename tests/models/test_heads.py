@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from lib.errors import UserError
-from lib.models.heads import HEADS, NearestNeighborsHead, build_head, linear_from_logistic_regression
+from lib.models.folding import linear_from_logistic_regression
+from lib.models.head_layers import NearestNeighborsHead
+from lib.models.heads import HEADS, build_head
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])
@@ -82,10 +86,80 @@ def test_mlp_takes_a_last_batch_of_one_in_training():
 
 
 def test_wrong_requests_are_refused():
-    assert HEADS.names == ("linear", "mlp", "nearest_neighbors")
     with pytest.raises(UserError, match="Unknown head 'svm'"):
         build_head("svm", 4, 2)
     with pytest.raises(UserError, match="at least two classes, received 1"):
         build_head("linear", 4, 1)
     with pytest.raises(UserError, match="'linear' has no option 'dropout'; it knows: none"):
         build_head("linear", 4, 2, dropout=0.1)
+
+
+def hidden_layers(head: torch.nn.Sequential) -> list[tuple]:
+    return [
+        (type(layer).__name__, getattr(layer, "out_features", getattr(layer, "p", None)))
+        for layer in head
+        if type(layer).__name__ in ("Linear", "Dropout", "FeatureBatchNorm")
+    ]
+
+
+def test_the_heads_of_the_studies_have_their_layers():
+    assert hidden_layers(build_head("mlp_two_layers", 6, 3)) == [
+        ("Linear", 256), ("Dropout", 0.5), ("Linear", 128), ("Dropout", 0.5), ("Linear", 3),
+    ]  # fmt: skip
+    assert hidden_layers(build_head("mlp_4096_1072", 6, 3)) == [
+        ("Linear", 4096), ("Linear", 1072), ("Dropout", 0.2), ("Linear", 3),
+    ]  # fmt: skip
+    assert hidden_layers(build_head("mlp_plain", 6, 3)) == [("Linear", 256), ("Dropout", 0.5), ("Linear", 3)]
+
+
+@pytest.mark.parametrize("name", [head.name for head in HEADS if head.is_iterative])
+def test_every_trained_head_starts_from_its_seed_and_passes_gradients(name):
+    shape = (4, 6, 3, 3) if HEADS.get(name).reads == "map" else (4, 6)
+    features = torch.randn(shape, requires_grad=True)
+    head = build_head(name, 6, 3, seed=2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(head.parameters(), build_head(name, 6, 3, seed=2).parameters(), strict=True)
+    )
+    logits = head(features)
+    assert logits.shape == (4, 3)
+    logits.square().sum().backward()
+    assert features.grad.abs().sum() > 0
+
+
+def test_fully_convolutional_head_is_the_mean_of_its_scores_at_any_size():
+    head = build_head("fully_convolutional", 6, 3).eval()
+    feature_map = torch.randn(2, 6, 5, 4)
+    with torch.no_grad():
+        scores = head[3](head[1](head[0](feature_map)))
+        torch.testing.assert_close(head(feature_map), scores.flatten(2).mean(2))
+        assert head(torch.randn(2, 6, 1, 9)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", [head.name for head in HEADS if head.is_iterative])
+def test_sigmoid_unit_gives_binary_cross_entropy_and_its_gradient(name):
+    torch.manual_seed(0)
+    features = torch.randn((8, 6, 2, 2) if HEADS.get(name).reads == "map" else (8, 6))
+    targets = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])
+    head = build_head(name, 6, 2, output="sigmoid").eval()
+    assert list(head.parameters())[-1].shape == (1,)  # one unit
+    log_odds = head[0](features)[:, 0]
+    logits = head(features)
+    torch.testing.assert_close(logits.softmax(1)[:, 1], log_odds.sigmoid())
+    binary = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, targets.float())
+    two_way = torch.nn.functional.cross_entropy(logits, targets)
+    torch.testing.assert_close(two_way, binary)
+    expected = torch.autograd.grad(binary, list(head.parameters()), retain_graph=True)
+    for found, wanted in zip(torch.autograd.grad(two_way, list(head.parameters())), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_sigmoid_for_more_classes_is_refused():
+    with pytest.raises(UserError, match="this data set has 3; use output=softmax"):
+        build_head("linear", 4, 3, output="sigmoid")
+    with pytest.raises(UserError, match="Unknown output 'tanh'"):
+        build_head("linear", 4, 2, output="tanh")
+
+
+def test_table_of_heads_needs_no_torch():
+    code = "import sys\nimport lib.models.heads\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -40,6 +40,7 @@ def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() ->
             {"pooling": "none", "feature_stage": "block5"},
             "gives a map: pooling must be average or flatten, received 'none'",
         ),
+        ({"strategy": "full_finetuning", "head": "fully_convolutional", "feature_stage": "pool"}, "such as block5"),
         ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: block1"),
         ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
         ({"num_folds": 20}, "has 12 images; at least 20 are needed"),
@@ -62,3 +63,21 @@ def test_pages_resolve_without_torch() -> None:
         "assert 'torch' not in sys.modules and 'mlflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_last_vector_is_resolved_for_every_backbone() -> None:
+    found = {
+        spec.name: resolve_config(
+            TrainConfig(dataset="tiny", backbone=spec.name, feature_stage="last_vector"), TinyDataset()
+        ).feature_stage
+        for spec in BACKBONES
+    }
+    assert (found["vgg16"], found["mobilenet_v2"], found["bundled_vgg"]) == ("fc2", "pool", "projection")
+
+
+def test_sigmoid_needs_two_classes_and_is_dropped_where_nothing_is_iterated() -> None:
+    config = TrainConfig(dataset="tiny", strategy="full_finetuning", output="sigmoid")
+    assert resolve_config(config, TinyDataset()).output == "sigmoid"
+    assert resolve_config(replace(config, strategy="linear_probe"), TinyDataset()).output == "softmax"
+    with pytest.raises(UserError, match="this data set has 3"):
+        resolve_config(config, TinyDataset(num_classes=3))

@@ -150,3 +150,29 @@ def test_progress_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
     report(20, 100, "")
     assert (events[0].done, events[0].seconds_left) == (0, None)
     assert (events[1].done, events[1].images_per_second, events[1].seconds_left) == (20, 10.0, 8.0)
+
+
+def test_fully_convolutional_head_reads_cached_maps_as_it_reads_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = []
+    for max_bytes in (sessions.MAX_ACTIVATION_BYTES, 0):
+        monkeypatch.setattr(sessions, "MAX_ACTIVATION_BYTES", max_bytes)
+        session = make_session("feature_extraction", head="fully_convolutional", input_size_px=64)
+        assert (session.config.feature_stage, session.config.pooling) == ("head_conv", "none")
+        fitted = session.fit(session.dataset.split(0))
+        assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
+        assert session.features(fitted, np.arange(3)).shape == (3, 576)
+        histories.append([epoch["train_loss"] for epoch in fitted.history])
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+    with torch.no_grad():  # images of any size
+        assert fitted.classifier.eval()(torch.randn(2, 3, 96, 32)).shape == (2, 2)
+
+
+def test_network_cut_at_its_last_vector_learns_only_a_new_sigmoid_unit() -> None:
+    session = make_session("feature_extraction", head="linear", feature_stage="last_vector", output="sigmoid")
+    assert (session.config.feature_stage, session.config.pooling) == ("fc1", "none")
+    before = state_of(session._new_classifier().stages)
+    fitted = session.fit(session.dataset.split(0))
+    after = state_of(fitted.classifier.stages)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert [parameter.shape for parameter in fitted.classifier.head.parameters()] == [(1, 1024), (1,)]
+    assert session.probabilities(fitted, np.arange(5)).sum(1) == pytest.approx(1.0)

@@ -1,0 +1,140 @@
+"""The layers that heads are made of, and how the table's heads are put together from them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Sharpness of the similarity weights and the method: https://arxiv.org/abs/1805.01978, section 3.4.
+_TEMPERATURE = 0.07
+# Share of the probability given to all classes alike: a class without a neighbour keeps a finite log-probability.
+_SMOOTHING = 0.01
+_BLOCK_ROWS = 1024
+
+
+class FeatureBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over features (N, D) that normalises a single sample by its running statistics instead of failing."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, D) in and out."""
+        if self.training and len(features) == 1:
+            return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(features)
+
+
+class NearestNeighborsHead(nn.Module):
+    """Keeps training features and lets the most similar ones vote, weighted by cosine similarity.
+
+    The output is log-probabilities, so that a softmax gives the probabilities back.
+    Source: weighted k-nearest neighbours of Wu et al. 2018, https://arxiv.org/abs/1805.01978.
+    """
+
+    features: Tensor
+    targets: Tensor
+
+    def __init__(self, feature_dim: int, num_classes: int, *, num_neighbors: int = 5, num_samples: int = 0) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_neighbors = num_neighbors
+        self.register_buffer("features", torch.zeros(num_samples, feature_dim))
+        self.register_buffer("targets", torch.zeros(num_samples, dtype=torch.long))
+
+    def fit(self, features: Tensor | np.ndarray[Any, Any], targets: Tensor | np.ndarray[Any, Any]) -> None:
+        """Keep training features (M, D) and their targets (M,)."""
+        features, targets = torch.as_tensor(features).float(), torch.as_tensor(targets).long()
+        if len(features) != len(targets) or len(features) == 0:
+            raise ValueError(f"Need as many features as targets, at least one; got {len(features)} and {len(targets)}.")
+        self.features = F.normalize(features, dim=1).to(self.features.device)
+        self.targets = targets.to(self.features.device)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, D) to log-probabilities (N, num_classes)."""
+        if len(self.features) == 0:
+            raise RuntimeError("The nearest-neighbours head keeps no training features yet; call fit() first.")
+        # In blocks: 35,000 queries against 35,000 kept features would be a matrix of 4.9 GB.
+        return torch.cat([self._vote(block) for block in features.split(_BLOCK_ROWS)])
+
+    def _vote(self, features: Tensor) -> Tensor:
+        similarity = F.normalize(features.float(), dim=1) @ self.features.T
+        nearest = similarity.topk(min(self.num_neighbors, len(self.features)), dim=1)
+        weights = torch.softmax(nearest.values / _TEMPERATURE, dim=1)
+        votes = weights.new_zeros(len(features), self.num_classes)
+        votes = votes.scatter_add(1, self.targets[nearest.indices], weights)
+        return torch.log((1 - _SMOOTHING) * votes + _SMOOTHING / self.num_classes)
+
+
+class BinaryLogits(nn.Module):
+    """One sigmoid unit as two classes: the log-odds z of class 1 become the logits -z/2 and z/2.
+
+    Their softmax is (1 - sigmoid(z), sigmoid(z)), so that cross-entropy is binary cross-entropy with the same gradient,
+    and both classes have a gradient for heat maps, which a constant logit 0 would not give.
+    """
+
+    def forward(self, log_odds: Tensor) -> Tensor:
+        """(N, 1) to (N, 2)."""
+        return torch.cat([-log_odds, log_odds], dim=1) / 2
+
+
+class SpatialAverage(nn.Module):
+    """The mean over all positions of a map, whatever its size."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """(N, K, H, W) to (N, K)."""
+        return scores.mean((2, 3))
+
+
+def build_linear(feature_dim: int, num_outputs: int) -> nn.Module:
+    """One linear layer."""
+    return nn.Linear(feature_dim, num_outputs)
+
+
+def build_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
+    """Linear, BatchNorm, ReLU, dropout, linear (study 1's one-layer MLP)."""
+    hidden = he_uniform(feature_dim, hidden_dim)
+    return nn.Sequential(
+        hidden, FeatureBatchNorm(hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
+    )
+
+
+def build_plain_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
+    """The same without BatchNorm (study 1's head for fine-tuning)."""
+    hidden = he_uniform(feature_dim, hidden_dim)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs))
+
+
+def build_two_layers(
+    feature_dim: int,
+    num_outputs: int,
+    *,
+    first_dim: int = 256,
+    second_dim: int = 128,
+    first_dropout: float = 0.5,
+    dropout: float = 0.5,
+) -> nn.Module:
+    """Two hidden layers with ReLU; dropout behind the first where `first_dropout` is not 0, and behind the second."""
+    layers = [he_uniform(feature_dim, first_dim), nn.ReLU()]
+    if first_dropout:
+        layers.append(nn.Dropout(first_dropout))
+    layers += [he_uniform(first_dim, second_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(second_dim, num_outputs)]
+    return nn.Sequential(*layers)
+
+
+def build_fully_convolutional(
+    num_channels: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5
+) -> nn.Module:
+    """1x1 convolutions that score each position of a map (N, C, H, W), and the mean of the scores."""
+    hidden = nn.Conv2d(num_channels, hidden_dim, 1)
+    nn.init.kaiming_uniform_(hidden.weight, nonlinearity="relu")
+    nn.init.zeros_(hidden.bias)  # type: ignore[arg-type]
+    scores = nn.Conv2d(hidden_dim, num_outputs, 1)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), scores, SpatialAverage())
+
+
+def he_uniform(num_inputs: int, num_outputs: int) -> nn.Linear:
+    """A linear layer before a ReLU, initialised like the head of the retinopathy study that this repeats."""
+    linear = nn.Linear(num_inputs, num_outputs)
+    nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+    nn.init.zeros_(linear.bias)
+    return linear
