@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib import jobs, tracking
+from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.jobs import tickets
 from lib.models.backbone_spec import STARTING_WEIGHTS
@@ -223,7 +224,7 @@ def test_every_config_field_has_a_place_on_the_page():
     chosen |= {"optimizer", "schedule", "loss", "batchnorm"}
     chosen |= {"output", "feature_stage"}  # pages/common/train_network_settings.py
     for_experts = {"momentum", "pinned_images", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
-    technical = {"dataset_version", "format_version"}
+    technical = {"dataset_version", "format_version", "recipe", *(f.name for f in dataclasses.fields(DataProtocol))}
     assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical
 
 
