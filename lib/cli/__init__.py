@@ -19,6 +19,7 @@ COMMANDS = {
     "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, delete and restore data sets."),
     "weights": ("lib.cli.weights", "weights", "List and download pretrained weights."),
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),
+    "race": ("lib.cli.race", "race", "Race the ladder: from nothing trained to from scratch, on one split and seed."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.analysis", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),

@@ -1,0 +1,114 @@
+"""`race`: the ladder in this process, in the background, stopped or taken up again."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lib.cli import INTERRUPTED_STATUS
+from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+from lib.errors import UserError
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+
+if TYPE_CHECKING:
+    from lib.race import RacePlan
+    from lib.series import SeriesState
+
+
+@click.command()
+@click.option("--dataset", help=f"A data set of the library (default: {DEFAULT_DATASET}).")
+@click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE}).")
+@click.option("--rungs", metavar="A,B,...", help="Which strategies race, joined by commas (default: all rungs).")
+@click.option("--epochs", type=int, help="Passes over the training images of each rung that trains the network.")
+@click.option("--batch-size", type=int, help="Images a step.")
+@click.option("--input-size", "input_size_px", type=int, help="Side in pixels of the images that the networks see.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the trainings.")
+@click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split.")
+@click.option("--pin", "pinned_images", metavar="ID,ID,...", help="Images to watch (default: auto, one of each class).")
+@click.option("--detach", is_flag=True, help="Start in the background and return at once.")
+@click.option("--resume", metavar="RACE", help='Go on with a race that was broken off ("latest": the newest).')
+@click.option("--stop", metavar="RACE", help="Stop a race that runs in the background.")
+@click.option("--worker", metavar="RACE", hidden=True, help="What the train page starts: quietly and politely.")
+@json_option
+def race(
+    *, resume: str | None, stop: str | None, worker: str | None, detach: bool, as_json: bool, **settings: Any
+) -> int:
+    """Race the ladder: every strategy from nearest neighbours to from scratch, on one split and seed.
+
+    Ctrl-C stops it; `--resume latest` goes on from there.
+    """
+    from lib import race as races
+
+    if worker:
+        return _work(worker)
+    if stop:
+        plan = races.read_plan(stop)
+        return _report(plan, races.stop_and_wait(plan), as_json=as_json)
+    plan = races.read_plan(resume) if resume else _plan(**settings)
+    if detach:
+        return _report(plan, races.start(plan), as_json=as_json)
+    return _race_here(plan, as_json=as_json)
+
+
+def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **settings: Any) -> "RacePlan":
+    from lib.data.library import ensure_default_dataset
+    from lib.race import make_plan
+
+    if not dataset or dataset == DEFAULT_DATASET:
+        with ProgressLine() as progress:
+            dataset = ensure_default_dataset(progress).name
+    names = tuple(name.strip() for name in (rungs or "").split(",") if name.strip())
+    return make_plan(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, rungs=names, **settings)
+
+
+def _race_here(plan: "RacePlan", *, as_json: bool) -> int:
+    from lib.race.control import refuse_second
+    from lib.race.plan import write_plan
+    from lib.race.work import run_race
+
+    refuse_second(plan)
+    write_plan(plan)
+    note(f"Race {plan.race_id}: {plan.title}, {', '.join(plan.rungs)}")
+    with ProgressLine() as progress:
+        state = run_race(plan, progress=progress)
+    return _report(plan, state, as_json=as_json)
+
+
+def _work(race_id: str) -> int:
+    """The whole life of a detached worker."""
+    from lib.jobs.worker import NICENESS
+    from lib.race import read_plan
+    from lib.race.work import run_race
+
+    with suppress(OSError):
+        os.nice(NICENESS)
+    status = 0
+    try:
+        run_race(read_plan(race_id))
+    except UserError as error:
+        note(str(error))
+        status = 1
+    # All is written by now; to unload torch and MLflow would take a second or two in which the race still seems to run.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _report(plan: "RacePlan", state: "SeriesState", *, as_json: bool) -> int:
+    from lib.race.standing import as_row, read_standings
+
+    rows = [as_row(standing) for standing in read_standings(plan, state)]
+    if as_json:
+        facts = {"race_id": plan.race_id, "state": state.state, "dataset": plan.dataset, "backbone": plan.backbone}
+        print_json({**facts, "seconds_total": state.seconds_total, "rungs": rows})
+    else:
+        shown = ("strategy", "state", "test_accuracy", "test_quadratic_weighted_kappa", "seconds_total",
+                 "num_trained_parameters")  # fmt: skip
+        print_table(
+            [[row[key] for key in shown] for row in rows],
+            ["strategy", "state", "accuracy", "kappa", "seconds", "trained parameters"],
+        )
+        note(state.message or f"Race {plan.race_id}: {state.state} ({state.seconds_total:.0f} s).")
+    return INTERRUPTED_STATUS if state.state == "stopped" else 0

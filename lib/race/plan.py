@@ -1,0 +1,209 @@
+"""What a race is, kept as JSON beside the runs: data set, backbone, rungs and settings. Imports no torch, no MLflow."""
+
+import dataclasses
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.atomic import read_json, write_json
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.race.rungs import RUNGS, RungSpec, check_rungs
+from lib.series import SeriesFiles, SeriesState, read_series
+from lib.settings import DEFAULT_BACKBONE, runs_dir
+from lib.training.config import TrainConfig
+from lib.training.pinning import AUTO
+from lib.training.strategies import STRATEGIES
+
+FORMAT_VERSION = 1
+RACE_TAG = "race_id"
+# Each rung that trains the network sees every image equally often, so that only the start differs.
+DEFAULT_EPOCHS = 3
+DEFAULT_BATCH_SIZE = 16
+# A microaneurysm is 1.1 px wide at 192 px and drowns at 128; the bundled backbone takes any size.
+_BUNDLED_INPUT_PX = 192
+_KEPT_MESSAGE = "The rungs that are done are kept; going on starts where it was."
+_ENDED_MESSAGE = "The race ended without a word (its process is gone)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RacePlan:
+    """Everything that is the same for all rungs, and which rungs run."""
+
+    race_id: str
+    dataset: str
+    backbone: str = DEFAULT_BACKBONE
+    rungs: tuple[str, ...] = ()
+    epochs: int = DEFAULT_EPOCHS
+    batch_size: int = DEFAULT_BATCH_SIZE
+    input_size_px: int | None = None
+    seed: int = 0
+    split_seed: int = 0
+    pinned_images: str | None = AUTO
+    num_images: int = 0
+    created_s: float = 0.0
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def files(self) -> SeriesFiles:
+        """Where its state is kept."""
+        return SeriesFiles(_folder() / f"{self.race_id}.json", kept=_KEPT_MESSAGE, ended=_ENDED_MESSAGE)
+
+    @property
+    def entries(self) -> tuple["RaceEntry", ...]:
+        """The runs, in order."""
+        return tuple(RaceEntry(self, RUNGS.get(name)) for name in self.rungs)
+
+    @property
+    def title(self) -> str:
+        """A name to show."""
+        return f"{BACKBONES.get(self.backbone).title} · {self.dataset}"
+
+    @property
+    def size_px(self) -> int:
+        """The side of the images that the networks see."""
+        return self.input_size_px or BACKBONES.get(self.backbone).input_size_px
+
+    @property
+    def expected_s(self) -> float:
+        """About how long it takes on two cores, rung by rung."""
+        return sum(entry.cost_s for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class RaceEntry:
+    """One rung of a race as an entry of a series."""
+
+    plan: RacePlan
+    rung: RungSpec
+
+    @property
+    def key(self) -> str:
+        """The strategy."""
+        return self.rung.name
+
+    @property
+    def title(self) -> str:
+        """The strategy's title."""
+        return self.rung.title
+
+    @property
+    def name(self) -> str:
+        """The name of the run, as it stands in every list."""
+        return f"{self.title} · {self.plan.title} · race {self.plan.race_id[:4]}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Which race the run belongs to."""
+        return {RACE_TAG: self.plan.race_id}
+
+    @property
+    def cost_s(self) -> float:
+        """About how long it takes on two cores; the work grows with images and pixels."""
+        plan = self.plan
+        share = (plan.num_images or 1000) / 1000 * (plan.size_px / _BUNDLED_INPUT_PX) ** 2
+        return max(1.0, (self.rung.fixed_s + self.rung.epoch_s * plan.epochs) * share)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The training; all rungs share everything but the strategy."""
+        plan = self.plan
+        is_iterative = STRATEGIES.get(self.key).is_iterative
+        settings: dict[str, Any] = {"epochs": plan.epochs, "batch_size": plan.batch_size} if is_iterative else {}
+        return TrainConfig(
+            dataset=plan.dataset,
+            backbone=plan.backbone,
+            strategy=self.key,
+            input_size_px=plan.input_size_px,
+            seed=plan.seed,
+            split_seed=plan.split_seed,
+            pinned_images=plan.pinned_images,
+            **{**settings, **self.rung.settings},
+        )
+
+
+def make_plan(
+    *, dataset: str, backbone: str = DEFAULT_BACKBONE, rungs: tuple[str, ...] = (), **settings: Any
+) -> RacePlan:
+    """A checked plan with an id of its own; nothing is written yet.
+
+    Args:
+        dataset: a name in the library.
+        backbone: a name in `BACKBONES`.
+        rungs: names in `RUNGS`; by default all of them.
+        settings: further fields of `RacePlan`; those that are None keep their default.
+
+    Raises:
+        UserError: unknown names, images that cannot be pinned, or weights that are not at hand.
+    """
+    from lib.data.library import open_dataset
+    from lib.models.weights import require_weights
+    from lib.training.resolution import resolve_config
+
+    spec, opened = BACKBONES.get(backbone), open_dataset(dataset)
+    require_weights(spec.name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    given.setdefault("input_size_px", _BUNDLED_INPUT_PX if backbone == DEFAULT_BACKBONE else None)
+    plan = RacePlan(
+        race_id=secrets.token_hex(6),
+        dataset=opened.name,
+        backbone=spec.name,
+        rungs=check_rungs(tuple(rungs) or tuple(rung.name for rung in RUNGS)),
+        num_images=len(opened.table),
+        created_s=time.time(),
+        **given,
+    )
+    resolved = [resolve_config(entry.config, opened) for entry in plan.entries]
+    return dataclasses.replace(plan, pinned_images=resolved[0].pinned_images)
+
+
+def write_plan(plan: RacePlan) -> None:
+    """Keep a plan."""
+    write_json(_plan_file(plan.race_id), dataclasses.asdict(plan))
+
+
+def read_plan(race_id: str) -> RacePlan:
+    """The plan of a race by its id or the beginning of it, or "latest"; raises UserError if there is none."""
+    plans = list_plans()
+    if race_id == "latest" and plans:
+        return plans[0]
+    found = [plan for plan in plans if re.fullmatch("[0-9a-f]+", race_id) and plan.race_id.startswith(race_id)]
+    if len(found) != 1:
+        known = ", ".join(plan.race_id for plan in plans[:5]) or "none so far"
+        raise UserError(f"There is no race {race_id!r}; the races here: {known}.")
+    return found[0]
+
+
+def list_plans() -> list[RacePlan]:
+    """All races, newest first; those that this version cannot read are passed over."""
+    plans = []
+    for path in _folder().glob("*.plan.json"):
+        try:
+            content = {**read_json(path), "rungs": tuple(read_json(path)["rungs"])}
+            plan = RacePlan(**content)
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if plan.backbone in BACKBONES and all(name in RUNGS for name in plan.rungs):
+            plans.append(plan)
+    return sorted(plans, key=lambda plan: -plan.created_s)
+
+
+def read_race(plan: RacePlan) -> SeriesState:
+    """How far a race is."""
+    return read_series(plan.files)
+
+
+def active_race() -> RacePlan | None:
+    """The race that a process is working on, if any."""
+    return next((plan for plan in list_plans() if read_race(plan).is_active), None)
+
+
+def _plan_file(race_id: str) -> Path:
+    return _folder() / f"{race_id}.plan.json"
+
+
+def _folder() -> Path:
+    return runs_dir() / "races"
