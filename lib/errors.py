@@ -2,7 +2,12 @@
 
 
 class UserError(ValueError):
-    """Bad input or a missing prerequisite; the message is shown to the person as it is."""
+    """Bad input or a missing prerequisite; the message is shown to the person as it is.
+
+    `ending` is how a run ends that meets it (lib/tracking/endings.py).
+    """
+
+    ending = "refused"
 
 
 class BadImage(UserError):

@@ -60,10 +60,10 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
     try:
         summary = run_experiment(resolved, run, should_stop=lambda: False, listener=_as_listener(progress))
     except (Stopped, KeyboardInterrupt):
-        run.finish("stopped", "Stopped on request.")
+        run.finish("stopped", "Stopped on request.", "stopped")
         raise
     except Exception as error:
-        run.finish("failed", str(error))
+        run.finish("failed", str(error), getattr(error, "ending", "unexpected"))
         raise
     run.finish("finished")
     return RunSummary.from_dict(summary)

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from lib import jobs, tracking
 from lib.errors import Stopped, UserError
 from lib.jobs import control, processes, settlement, tickets
+from lib.jobs.reserve import RESERVE_FILE
 from lib.tracking.state import LOG_FILE, STOP_FILE, update_state
 from tests.run_store import make_run_store
 
@@ -147,7 +149,9 @@ def test_a_killed_worker_is_noticed_and_leaves_nothing_behind():
 
     os.kill(state.pid, signal.SIGKILL)
 
-    message = wait_for(run_id, "killed").message
+    killed = wait_for(run_id, "killed")
+    message = killed.message
+    assert (killed.ending, killed.title) == ("memory_kill", "Killed, probably memory")
     assert "killed from outside, most often because memory ran out" in message
     assert "Resume" in message
     assert processes.wait_until_gone(child, None, 5)
@@ -177,18 +181,20 @@ def test_five_quick_starts_run_in_order_and_can_be_cancelled():
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "sentence", "ending"),
     [
-        (UserError("The class 'cat' has 1 image; add more."), "The class 'cat' has 1 image; add more."),
-        (KeyError("no such thing"), "unexpected error (KeyError: 'no such thing')"),
+        (UserError("The class 'cat' has 1 image; add more."), "The class 'cat' has 1 image; add more.", "refused"),
+        (KeyError("no such thing"), "unexpected error (KeyError: 'no such thing')", "unexpected"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB"),
             "Memory ran out. Choose a smaller",
+            "out_of_memory",
         ),
-        (OSError(28, "No space left on device"), "The disk is full"),
+        (OSError(28, "No space left on device"), "The disk is full. Free some space, then resume", "disk_full"),
+        (sqlite3.OperationalError("database or disk is full"), "The disk is full", "disk_full"),
     ],
 )
-def test_a_failure_is_one_sentence_and_the_log_has_the_rest(error, sentence):
+def test_a_failure_is_one_sentence_and_the_log_has_the_rest(error, sentence, ending):
     run = tracking.create_run(CONFIG)
     tickets.draw(run.run_id)
 
@@ -199,7 +205,10 @@ def test_a_failure_is_one_sentence_and_the_log_has_the_rest(error, sentence):
         jobs.work(run, experiment=experiment, listener=print, on_wait=print)
 
     assert sentence in tracking.get_run(run.run_id).message
-    assert tracking.read_state(run.run_id).state == "failed"
+    state = tracking.read_state(run.run_id)
+    assert (state.state, state.ending, state.is_resumable) == ("failed", ending, True)
+    assert tracking.get_run(run.run_id).ending == ending
+    assert not (run.folder / RESERVE_FILE).exists()
     assert ("Traceback" in jobs.tail_log(run.run_id)) == (type(error) is not UserError)
     assert tickets.queue() == []
 
@@ -247,6 +256,70 @@ def test_a_worker_killed_after_its_last_word_is_finished_everywhere():
     update_state(run.run_id, state="finished", message="", pid=gone.pid)  # the folder comes first, then MLflow
     assert not settlement.settle(run.run_id, -signal.SIGKILL)
     assert tracking.store.client().get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_training_that_diverged_is_not_resumed():
+    run = tracking.create_run(CONFIG)
+    tickets.draw(run.run_id)
+    error = UserError("The loss became nan at step 3; lower the learning rate.")
+    error.ending = "diverged"
+
+    def experiment(run, should_stop, listener):
+        raise error
+
+    with pytest.raises(UserError, match="loss became nan"):
+        jobs.work(run, experiment=experiment, listener=print, on_wait=print)
+    assert tracking.read_state(run.run_id).title == "Loss not a number"
+    with pytest.raises(UserError, match=r"end the same way again .loss not a number.; start a new run"):
+        jobs.resume(run.run_id)
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "ending"), [(-signal.SIGSEGV, "crashed"), (-signal.SIGKILL, "memory_kill"), (1, "unexpected")]
+)
+def test_the_way_a_process_died_names_the_ending(exit_status, ending):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    run = tracking.create_run(CONFIG, state="running")
+    update_state(run.run_id, pid=gone.pid, started_s=time.time())
+    assert settlement.settle(run.run_id, exit_status)
+    assert tracking.read_state(run.run_id).ending == ending
+
+
+def test_a_full_disk_is_said_with_the_room_that_was_kept(monkeypatch):
+    """Every write fails until the run gives its reserve back, as on a disk without a free block."""
+    run = tracking.create_run(CONFIG)
+    tickets.draw(run.run_id)
+    open_file = Path.open
+
+    def is_full() -> bool:
+        return (run.folder / RESERVE_FILE).exists()
+
+    def open_or_fail(path, mode="r", *arguments, **options):
+        if is_full() and mode[0] in "wa" and path.parent == run.folder and "lock" not in path.name:
+            raise OSError(28, "No space left on device")
+        return open_file(path, mode, *arguments, **options)
+
+    def experiment(run, should_stop, listener):
+        monkeypatch.setattr(Path, "open", open_or_fail)
+        run.heartbeat(phase="Training")
+        raise AssertionError("the heartbeat was written")
+
+    with pytest.raises(UserError, match="The disk is full"):
+        jobs.work(run, experiment=experiment, listener=print, on_wait=print)
+    assert tracking.read_state(run.run_id).ending == "disk_full"
+
+
+def test_a_store_that_is_away_does_not_keep_a_run_from_ending(monkeypatch):
+    run = tracking.create_run(CONFIG, state="running")
+
+    def away(*arguments, **options):
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(tracking.writer, "client", away)
+    run.finish("failed", "The disk is full.", "disk_full")
+    assert tracking.read_state(run.run_id).ending == "disk_full"
+    assert tracking.get_run(run.run_id).state == "failed"
 
 
 def test_a_reused_pid_is_not_the_worker():

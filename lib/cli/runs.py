@@ -31,7 +31,7 @@ def list_all(include_deleted: bool, as_json: bool) -> None:
         print_json({"runs": [_facts(run) for run in found]})
         return
     rows = [
-        (run.short_id, "deleted" if run.is_deleted else run.state, run.metrics.get("test_accuracy"), run.label,
+        (run.short_id, "deleted" if run.is_deleted else run.title.lower(), run.metrics.get("test_accuracy"), run.label,
          describe_time(run.created_s))
         for run in found
     ]  # fmt: skip
@@ -147,6 +147,7 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
         "run_id": run.run_id,
         "name": run.label,
         "state": run.state,
+        "ending": run.ending,
         "message": run.message,
         "dataset": run.config.get("dataset"),
         "backbone": run.config.get("backbone"),

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -192,11 +193,22 @@ def _write(path: Path, batches: Iterator[np.ndarray], num_images: int, progress:
             if target is None:
                 shape = (num_images, *batch.shape[1:])
                 target = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+                _take_room(temporary)
             target[done : done + len(batch)] = batch
             done += len(batch)
             progress(done, num_images, _WHAT)
         if target is not None:
             target.flush()
+
+
+def _take_room(path: Path) -> None:
+    """Have the disk set all blocks of a file aside; raises OSError (ENOSPC) if there are too few.
+
+    Without it a full disk shows when a page of the mapped file is written, as a signal (SIGBUS) that ends the process.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("rb+") as opened:
+            os.posix_fallocate(opened.fileno(), 0, path.stat().st_size)
 
 
 def _read(path: Path, num_images: int, *, is_mapped: bool) -> np.ndarray | None:

@@ -103,13 +103,21 @@ def prepare_resume(run_id: str) -> RunWriter:
     with job_lock(run_id):
         state = read_state(run_id)
         if not state.is_resumable:
-            what = "start a new run instead" if state.state == "finished" else "stop it first"
-            raise UserError(f"The run {run_id[:8]} is {state.state}; {what}.")
+            raise UserError(f"The run {run_id[:8]} {_why_not(state)}.")
         tickets.draw(run_id)
         (run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
         run = RunWriter(run_id)
         run.set_state("queued", pid=None, pid_started_s=None, is_detached=False, started_s=0.0, progress={})
     return run
+
+
+def _why_not(state: RunState) -> str:
+    if state.state == "finished":
+        return "is finished; start a new run instead"
+    if state.is_active:
+        return f"is {state.state}; stop it first"
+    # The last checkpoint is good, but the way from there is known.
+    return f"would end the same way again ({state.title.lower()}); start a new run with other settings"
 
 
 def request_stop(run_id: str) -> RunState:
@@ -164,7 +172,7 @@ def launch(run: RunWriter) -> None:
         process = processes.spawn_detached(worker_command(run.run_id), log, marks)
     except UserError as error:
         tickets.hand_back(run.run_id)
-        run.finish("failed", str(error))
+        run.finish("failed", str(error), "never_started")
         raise
     started_s = processes.start_time_s(process.pid)
     tickets.hold(run.run_id, process.pid)

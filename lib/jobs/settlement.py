@@ -1,5 +1,8 @@
 """Noticing runs whose process is gone, and giving them a final state and a sentence."""
 
+import logging
+import signal
+import sqlite3
 import time
 from contextlib import suppress
 
@@ -8,6 +11,7 @@ from filelock import FileLock
 from lib.errors import UserError
 from lib.jobs import processes, tickets
 from lib.jobs.narration import tail_log
+from lib.jobs.reserve import release_reserve
 from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE
 from lib.settings import HEARTBEAT_STALE_S, home
 from lib.tracking.state import RunState, host_name, read_state, run_folder, stored_states
@@ -15,6 +19,7 @@ from lib.tracking.writer import RunWriter
 
 _LOOK_S = 10.0  # between two looks at all run folders
 _RESUME_HINT = "Resume goes on from the last checkpoint."
+_logger = logging.getLogger(__name__)
 _last_look: dict[str, float] = {}
 
 
@@ -44,20 +49,29 @@ def reconcile() -> list[str]:
 
 def settle(run_id: str, exit_status: int | None = None) -> bool:
     """Write the final state of a run whose process is gone; True if this call did it."""
-    with suppress(UserError), job_lock(run_id):
-        state = read_state(run_id)
-        if state.is_active and (state.host not in ("", host_name()) or _may_live(state)):
-            return False
-        tickets.hand_back(run_id)
-        processes.kill_leftovers(run_id)
-        if state.is_active:
-            RunWriter(run_id).finish(*_verdict(state, exit_status))
-        elif exit_status is not None and exit_status < 0:
-            # Killed between its last word in the folder and the same word in MLflow.
-            RunWriter(run_id).set_state(state.state, state.message)
-        return state.is_active
-    tickets.hand_back(run_id)  # its folder is gone or damaged
+    try:
+        with job_lock(run_id):
+            return _settle_locked(run_id, exit_status)
+    except UserError:
+        tickets.hand_back(run_id)  # its folder is gone or damaged
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk: whoever looks next tries again
+        _logger.warning("The run %s could not be settled: %s", run_id, error)
     return False
+
+
+def _settle_locked(run_id: str, exit_status: int | None) -> bool:
+    state = read_state(run_id)
+    if state.is_active and (state.host not in ("", host_name()) or _may_live(state)):
+        return False
+    release_reserve(state.folder)
+    tickets.hand_back(run_id)
+    processes.kill_leftovers(run_id)
+    if state.is_active:
+        RunWriter(run_id).finish(*_verdict(state, exit_status))
+    elif exit_status is not None and exit_status < 0:
+        # Killed between its last word in the folder and the same word in MLflow.
+        RunWriter(run_id).set_state(state.state, state.message, ending=state.ending)
+    return state.is_active
 
 
 def _may_live(state: RunState) -> bool:
@@ -66,18 +80,33 @@ def _may_live(state: RunState) -> bool:
     return processes.is_alive(state.pid, state.pid_started_s)
 
 
-def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str]:
+def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
+    """State, message and ending of a run whose process is gone."""
     if state.state == "stopping":
-        return "stopped", STOPPED_MESSAGE if state.started_s else CANCELLED_MESSAGE
+        return (
+            ("stopped", STOPPED_MESSAGE, "stopped") if state.started_s else ("stopped", CANCELLED_MESSAGE, "cancelled")
+        )
     if state.pid is None:
-        return "killed", "Its process never started. Resume tries again."
+        return "killed", "Its process never started. Resume tries again.", "never_started"
     if state.heartbeat_s < processes.boot_time_s():
-        return "killed", f"The machine was restarted while this ran. {_RESUME_HINT}"
+        return "killed", f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
     if exit_status is not None and exit_status > 0:
         last = tail_log(state.run_id, 1)
-        return "failed", f"The worker ended with exit status {exit_status} ({last or 'its log is empty'})."
+        sentence = f"The worker ended with exit status {exit_status} ({last or 'its log is empty'})."
+        return "failed", sentence, "unexpected"
+    if exit_status not in (None, 0, -signal.SIGKILL):
+        return "killed", f"The process crashed ({_signal_name(exit_status)}). {_RESUME_HINT}", "crashed"
+    # Our own kills follow a stop request, so this one came from outside.
     reason = "The process was killed from outside, most often because memory ran out"
-    return "killed", f"{reason}: choose a smaller batch size or image size if it happens again. {_RESUME_HINT}"
+    advice = "choose a smaller batch size or image size if it happens again"
+    return "killed", f"{reason}: {advice}. {_RESUME_HINT}", "memory_kill"
+
+
+def _signal_name(exit_status: int) -> str:
+    try:
+        return signal.Signals(-exit_status).name
+    except ValueError:
+        return f"signal {-exit_status}"
 
 
 def job_lock(run_id: str) -> FileLock:

@@ -11,8 +11,10 @@ from filelock import FileLock, Timeout
 
 from lib.errors import Stopped, UserError
 from lib.jobs import tickets
+from lib.jobs.failures import describe_failure
 from lib.jobs.narration import write_event_to_log
 from lib.jobs.processes import RUN_ID_VARIABLE, is_alive, start_time_s
+from lib.jobs.reserve import keep_reserve, release_reserve
 from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE, Watchdog
 from lib.settings import runs_dir
 from lib.tracking.state import LOG_FILE, host_name, read_state, update_state
@@ -20,7 +22,6 @@ from lib.tracking.writer import RunWriter
 
 NICENESS = 10
 _POLL_S = 0.2
-_SHORT_OF_MEMORY = "Memory ran out. Choose a smaller batch size or image size, or a smaller backbone, then resume."
 
 Listener = Callable[[Any], None]
 # Called as experiment(run, should_stop, listener), in the process that trains; returns the summary.
@@ -60,7 +61,7 @@ def work(
     try:
         return _work(run, experiment, listener, on_wait)
     except Stopped:
-        run.finish("stopped", CANCELLED_MESSAGE)
+        run.finish("stopped", CANCELLED_MESSAGE, "cancelled")
         return None
     finally:
         tickets.hand_back(run.run_id)
@@ -89,24 +90,27 @@ def _work_leased(
         write_event_to_log(event, run.folder / LOG_FILE)
         listener(event)
 
+    keep_reserve(run.folder)
     try:
         run.set_state("running", started_s=time.time())
         if should_stop():
             raise Stopped
         summary = experiment(run, should_stop, listen)
     except (Stopped, KeyboardInterrupt):
-        _finish(run, "stopped", STOPPED_MESSAGE)
+        _finish(run, "stopped", STOPPED_MESSAGE, "stopped")
         return None
-    except UserError as error:
-        _finish(run, "failed", str(error))
-        raise
     except Exception as error:
-        with (run.folder / LOG_FILE).open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-        _finish(run, "failed", _describe(error))
-        raise UserError(_describe(error)) from error
+        ending, sentence = describe_failure(error)
+        release_reserve(run.folder)  # a full disk must not keep the run from saying so
+        if not isinstance(error, UserError):
+            with suppress(OSError), (run.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+        _finish(run, "failed", sentence, ending)
+        if isinstance(error, UserError):
+            raise
+        raise UserError(sentence) from error
     is_stopped = summary.get("state") == "stopped"
-    _finish(run, "stopped" if is_stopped else "finished", STOPPED_MESSAGE if is_stopped else "")
+    _finish(run, *(("stopped", STOPPED_MESSAGE, "stopped") if is_stopped else ("finished", "", "")))
     return None if is_stopped else summary
 
 
@@ -132,18 +136,8 @@ def _device_lease(run_id: str, should_stop: Callable[[], bool], on_wait: Callabl
         lease.release()
 
 
-def _finish(run: RunWriter, state: str, message: str) -> None:
+def _finish(run: RunWriter, state: str, message: str, ending: str) -> None:
+    release_reserve(run.folder)
     # The experiment may have entered a final state itself.
     if read_state(run.run_id).is_active:
-        run.finish(state, message)
-
-
-def _describe(error: Exception) -> str:
-    text = str(error).strip()
-    words = text.lower()
-    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
-        return _SHORT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno == 28:
-        return "The disk is full. Free some space, then resume."
-    first_line = text.splitlines()[0] if text else type(error).__name__
-    return f"The training broke off with an unexpected error ({type(error).__name__}: {first_line}); its log has more."
+        run.finish(state, message, ending)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib.errors import UserError
 from lib.settings import trash_dir
 from lib.tracking import state as states
+from lib.tracking.endings import can_resume, ending_title
 from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow
 from lib.tracking.writer import default_name
 
@@ -29,6 +30,7 @@ class RunRecord:
     name: str
     state: str
     message: str
+    ending: str
     created_s: float
     ended_s: float | None
     config: dict[str, Any]
@@ -56,7 +58,12 @@ class RunRecord:
     @property
     def is_resumable(self) -> bool:
         """Whether `jobs.resume` takes it up again."""
-        return self.state in states.RESUMABLE_STATES
+        return self.state in states.RESUMABLE_STATES and can_resume(self.ending)
+
+    @property
+    def title(self) -> str:
+        """The state, or how it ended where that tells more."""
+        return ending_title(self.ending, self.state)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -177,9 +184,10 @@ def _record(run: Any) -> RunRecord:
     tags = dict(run.data.tags)
     run_id = run.info.run_id
     state, message, name = tags.get("state", "finished"), tags.get("message", ""), run.info.run_name or ""
+    ending = tags.get("ending", "")
     try:
         live = states.read_state(run_id)  # a stop request or a killed process shows here first
-        state, message, name = live.state, live.message, live.name or name
+        state, message, name, ending = live.state, live.message, live.name or name, live.ending
     except UserError:
         pass  # a run of another machine, or a deleted one: the tags are all there is
     return RunRecord(
@@ -187,6 +195,7 @@ def _record(run: Any) -> RunRecord:
         name=name,
         state=state,
         message=message,
+        ending=ending,
         created_s=run.info.start_time / 1000,
         # A resumed run still has the end of its first part.
         ended_s=run.info.end_time / 1000 if run.info.end_time and state not in states.ACTIVE_STATES else None,

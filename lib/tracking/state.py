@@ -14,6 +14,7 @@ from typing import Any
 
 from lib.errors import UserError
 from lib.settings import runs_dir
+from lib.tracking.endings import can_resume, ending_title
 
 STATES = ("queued", "running", "stopping", "stopped", "finished", "failed", "killed")
 ACTIVE_STATES = frozenset({"queued", "running", "stopping"})
@@ -39,6 +40,7 @@ class RunState:
     run_id: str
     state: str = "queued"
     message: str = ""
+    ending: str = ""  # why it ended, a name of the table in endings.py
     name: str = ""
     pid: int | None = None
     pid_started_s: float | None = None
@@ -58,7 +60,12 @@ class RunState:
     @property
     def is_resumable(self) -> bool:
         """Whether `jobs.resume` takes it up again."""
-        return self.state in RESUMABLE_STATES
+        return self.state in RESUMABLE_STATES and can_resume(self.ending)
+
+    @property
+    def title(self) -> str:
+        """The state as a badge says it, or how it ended where that tells more."""
+        return ending_title(self.ending, self.state)
 
     @property
     def heartbeat_age_s(self) -> float:
@@ -103,13 +110,17 @@ def update_state(run_id: str, **changes: Any) -> None:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
         content.update(changes)
         temporary = path.with_name(f".{STATE_FILE}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as opened:
-            opened.write(json.dumps(content, ensure_ascii=False, default=str))
-            # A heartbeat is written each second and worth nothing after a power cut; a state is.
-            if "state" in changes:
-                opened.flush()
-                os.fsync(opened.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("w", encoding="utf-8") as opened:
+                opened.write(json.dumps(content, ensure_ascii=False, default=str))
+                # A heartbeat is written each second and worth nothing after a power cut; a state is.
+                if "state" in changes:
+                    opened.flush()
+                    os.fsync(opened.fileno())
+            temporary.replace(path)
+        except OSError:  # a full disk: what was there before stays
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def stored_states() -> list[RunState]:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,19 @@ class RunWriter:
 
         client().log_batch(self.run_id, tags=[RunTag(key, str(value)[:4000]) for key, value in tags.items()])
 
-    def set_state(self, state: str, message: str = "", **details: Any) -> None:
-        """Enter a state; `details` are further keys of state.json, such as pid. The file first, then MLflow."""
-        if state not in states.STATES:
-            raise ValueError(f"Unknown state {state!r}; choose one of {', '.join(states.STATES)}.")
+    def set_state(self, state: str, message: str = "", *, ending: str = "", **details: Any) -> None:
+        """Enter a state; `details` are further keys of state.json, such as pid. The file first, then MLflow.
+
+        `ending` says how it came to a state that is none of success (endings.py).
+        """
+        _check_state(state)
         if state == "running":
             details = {**_this_process(), **details}
+        details = {"ending": ending, **details}
         states.update_state(self.run_id, state=state, message=message, heartbeat_s=time.time(), **details)
+        self._tell_mlflow(state, message, details)
+
+    def _tell_mlflow(self, state: str, message: str, details: Mapping[str, Any]) -> None:
         self.set_tags({"state": state, "message": message, **details})
         if state in states.ACTIVE_STATES:
             client().update_run(self.run_id, status=_MLFLOW_STATUS[state])
@@ -178,16 +185,27 @@ class RunWriter:
         write_json(self.folder / states.SUMMARY_FILE, dict(summary))
         self.log_metrics({key: value for key, value in summary.items() if isinstance(value, int | float)})
 
-    def finish(self, state: str, message: str = "") -> None:
-        """End the run: upload what belongs to it, then enter the final state."""
+    def finish(self, state: str, message: str = "", ending: str = "") -> None:
+        """End the run: upload what belongs to it, then enter the final state.
+
+        A store that cannot be written (a full disk, a server that is away) does not stop that: the run's folder counts.
+
+        Raises:
+            OSError: not even the state in the folder could be written.
+        """
+        _check_state(state)
         try:
             self._upload()
         except Exception:  # a full disk or a server that went away must not leave the run "running"
             logging.getLogger(__name__).exception("The artifacts of run %s could not be uploaded.", self.run_id)
-        with self._lock:
+        with self._lock, suppress(OSError):
             if self._progress:
                 states.update_state(self.run_id, progress=self._progress)
-        self.set_state(state, message)
+        states.update_state(self.run_id, state=state, message=message, ending=ending, heartbeat_s=time.time())
+        try:
+            self._tell_mlflow(state, message, {"ending": ending})
+        except Exception:
+            logging.getLogger(__name__).exception("MLflow does not know yet that run %s is %s.", self.run_id, state)
 
     def _upload(self) -> None:
         artifact_uri = client().get_run(self.run_id).info.artifact_uri
@@ -202,6 +220,11 @@ class RunWriter:
                 client().log_artifacts(self.run_id, str(source), name)
             else:
                 client().log_artifact(self.run_id, str(source))
+
+
+def _check_state(state: str) -> None:
+    if state not in states.STATES:
+        raise ValueError(f"Unknown state {state!r}; choose one of {', '.join(states.STATES)}.")
 
 
 def _this_process() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checkpoints of an unfinished training: whole or absent, checksummed, the last two kept."""
 
+import errno
 import hashlib
 import time
 import zipfile
@@ -58,7 +59,11 @@ class CheckpointStore:
         path = self.folder / f"checkpoint-{number:06d}.pt"
         with atomic_path(path) as temporary, temporary.open("wb") as opened:
             hashed = _HashedFile(opened)
-            torch.save(dict(content), hashed)  # type: ignore[arg-type]  # it calls write and flush only
+            try:
+                torch.save(dict(content), hashed)  # type: ignore[arg-type]  # it calls write and flush only
+            except RuntimeError:
+                # The archive's own complaint about a position hides what the disk said.
+                raise hashed.error or OSError(errno.EIO, "The checkpoint could not be written") from None
         entries = [*entries, {"number": number, "file": path.name, "sha256": hashed.hexdigest()}][-NUM_KEPT:]
         write_json(self._index, entries)
         self._remove_all_but({str(entry["file"]) for entry in entries})
@@ -113,10 +118,15 @@ class _HashedFile:
 
     def __init__(self, opened: IO[bytes]) -> None:
         self._opened, self._digest = opened, hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         self._digest.update(content)
-        return self._opened.write(content)
+        try:
+            return self._opened.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
     def flush(self) -> None:
         self._opened.flush()

@@ -44,6 +44,8 @@ HEAD_RATE_FACTOR = 10.0
 class TrainingDiverged(UserError):
     """The loss is no longer a number."""
 
+    ending = "diverged"
+
 
 @dataclass(frozen=True)
 class FitResult:

@@ -19,6 +19,8 @@ Answer = TypeVar("Answer")
 class ShortOfMemory(UserError):
     """Memory ran out, however small the micro-batches."""
 
+    ending = "out_of_memory"
+
 
 def micro_batches(num_images: int, num_halvings: int) -> list[slice]:
     """Cut a batch into 2 ** num_halvings parts of nearly equal size (one image at least)."""

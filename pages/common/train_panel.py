@@ -60,7 +60,7 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     is_iterative = config.get("strategy") not in STRATEGIES or STRATEGIES.get(config["strategy"]).is_iterative
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.markdown(f"**{plain(run.name)}**", width="stretch")
-        st.badge(run.state, color=train_live.STATE_COLORS[run.state])
+        st.badge(run.title.lower(), color=train_live.STATE_COLORS[run.state])
     ahead = queue.index(run.run_id) if run.run_id in queue else 0
     st.progress(train_live.progress_fraction(run), train_live.progress_words(run, ahead))
     summary = train_live.run_summary(run) if run.state == "finished" else {}
@@ -69,6 +69,8 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
         _draw_actions(run)
     _show_kept_error()
+    for note in run.notes:
+        st.info(plain_message(note), icon=":material/info:")
     if run.message and run.state in ("failed", "killed"):
         st.error(plain_message(run.message), icon=":material/error:")
     curves = st.container(height=train_live.CURVES_HEIGHT_PX + 16 if is_iterative else "content", border=False)

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,15 @@ def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch
 def test_unknown_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="Unknown backbone"):
         extract(TinyDataset(), backbone_name="resnet19")
+
+
+def test_a_full_disk_is_an_error_before_the_work_and_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing to a mapped file without room would end the process (SIGBUS)."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        extract(TinyDataset())
+    assert not [path for path in cache.cache_dir().rglob("*") if path.suffix in (".npy", ".part")]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.jobs.failures import is_disk_full
 from lib.training import checkpoints
 from lib.training.checkpoints import CheckpointStore
 
@@ -68,8 +69,6 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch: pyte
     store.save({"step": 1})
 
     def full(*arguments: object) -> None:
-        if step == "torch.save":
-            arguments[1].write(b"half of it")  # type: ignore[attr-defined]
         raise OSError(errno.ENOSPC, "No space left on device")
 
     places = {"torch.save": (torch, "save"), "write_json": (checkpoints, "write_json"), "fsync": (os, "fsync")}
@@ -81,6 +80,38 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch: pyte
     assert content is not None
     assert content["step"] == 1
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_torch_does_not_hide_what_the_disk_said(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers a failed write with "unexpected pos 704 vs 598"."""
+    store = CheckpointStore(tmp_path)
+    store.save({"step": 1})
+    monkeypatch.setattr(checkpoints, "_HashedFile", FullFile)
+    with pytest.raises(OSError, match="No space left") as caught:
+        store.save({"step": 2, "tensor": torch.zeros(10_000)})
+    assert is_disk_full(caught.value)
+    assert store.load() == {"step": 1}
+
+
+class FullFile(checkpoints._HashedFile):
+    """A file on a disk with room for 500 bytes."""
+
+    def __init__(self, opened) -> None:
+        super().__init__(opened)
+        self._opened = _Room(opened)
+
+
+class _Room:
+    def __init__(self, opened) -> None:
+        self.opened = opened
+
+    def write(self, content: bytes) -> int:
+        if self.opened.tell() + len(content) > 500:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.opened.write(content)
+
+    def flush(self) -> None:
+        self.opened.flush()
 
 
 def test_what_a_killed_process_half_wrote_goes_with_the_next_checkpoint(tmp_path) -> None:
