@@ -217,3 +217,25 @@ def test_three_lines_of_python_on_a_folder_of_images(tmp_path: Path) -> None:
     assert record.state == "finished"
     assert record.metrics["test_accuracy"] == 1.0
     assert (record.folder / "bundle" / "manifest.json").is_file()
+
+
+def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+
+    found = TinyDataset(num_images=30, num_classes=5)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    run = Run(tmp_path / "run")
+    config = tiny_config(strategy="feature_extraction", target_map="referable", output="sigmoid", epochs=1)
+    run_experiment(config, run, should_stop=lambda: False)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    assert set(table["target"]) == {0, 1}
+    assert table[["probability_0", "probability_1"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert "probability_2" not in table
+    loaded = load_bundle(run.folder / "bundle")
+    assert loaded.manifest["classes"] == ["Not referable", "Referable"]
+    assert loaded.manifest["config"]["target_map"] == "referable"
+    with torch.no_grad():
+        logits = loaded.classifier(torch.randn(3, 3, 32, 32))
+    assert torch.allclose(logits.sum(1), torch.zeros(3), atol=1e-5)  # minus and plus half of the log-odds

@@ -125,7 +125,7 @@ def _evaluate(run_id: str, dataset: "Dataset", progress: "Progress") -> dict[str
     from lib.grading.grader import Grader
 
     grader = Grader.open(run_id)
-    dataset = _as_trained(dataset, grader.manifest)
+    dataset = _as_trained(dataset, grader.manifest, grader.class_names)
     targets = _targets(dataset, grader.class_names)
     rows = _rows_to_evaluate(dataset, grader.manifest)
     probabilities = _predict(grader, dataset, rows, progress)
@@ -158,14 +158,19 @@ def _targets(dataset: "Dataset", class_names: tuple[str, ...]) -> "np.ndarray":
     return numbers[dataset.table["target"].to_numpy()]
 
 
-def _as_trained(dataset: "Dataset", manifest: dict[str, Any]) -> Any:
-    """The subset that the classifier's own training took of its data set; any other data set whole."""
+def _as_trained(dataset: "Dataset", manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:
+    """The subset that the classifier's own training took of its data set; any other data set whole.
+
+    Classes are merged as in the training, in another data set unless it has the merged classes already.
+    """
     from types import SimpleNamespace
 
     from lib.data.subset import take_part
+    from lib.data.target_map import map_targets
 
     if _version_trained_on(manifest) != dataset.version:
-        return dataset
+        has_them = set(dataset.class_names) <= set(class_names)
+        return dataset if has_them else map_targets(dataset, (manifest.get("config") or {}).get("target_map"))
     return take_part(dataset, SimpleNamespace(**{"split_seed": 0, "num_folds": None, **(manifest.get("config") or {})}))
 
 
@@ -208,6 +213,12 @@ def _predict(grader: Any, dataset: "Dataset", rows: "np.ndarray", progress: "Pro
 def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
     names = {"run_a": first.run_id, "run_b": second.run_id}
     compared = _compare_paired(first, second)
+    if compared is None and first.config.get("target_map") != second.config.get("target_map"):
+        sentence = (
+            f"Not compared: {first.short_id} and {second.short_id} tell different classes apart "
+            f"(target_map {first.config.get('target_map')} and {second.config.get('target_map')})."
+        )
+        return {**names, "n": 0, "sentence": sentence}
     if compared is None:
         sentence = f"Not compared: {first.short_id} and {second.short_id} share no test images (use one --split-seed)."
         return {**names, "n": 0, "sentence": sentence}
@@ -225,7 +236,8 @@ def _compare_paired(first: "RunRecord", second: "RunRecord") -> "PairedCompariso
         tables.append(table[table["split"] == "test"].drop_duplicates("image_id").set_index("image_id"))
     shared = tables[0].index.intersection(tables[1].index)
     a, b = (table.loc[shared] for table in tables)
-    is_same = first.config.get("dataset") == second.config.get("dataset") and (a["target"] == b["target"]).all()
+    is_same = all(first.config.get(key) == second.config.get(key) for key in ("dataset", "target_map"))
+    is_same = is_same and bool((a["target"] == b["target"]).all())
     if not len(shared) or not is_same:
         return None
     columns = [[name for name in table.columns if name.startswith("probability_")] for table in (a, b)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.data.protocol import DataProtocol, check_protocol, choose_rows
 from lib.data.splits import TEST, TRAIN, assign_splits
+from lib.data.target_map import map_targets
 from lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,16 +136,18 @@ class DatasetSubset:
 
 
 def take_part(dataset: Any, config: Any) -> Any:
-    """The images of a data set that a training config takes: the data set itself where it takes all.
+    """The images of a data set that a training config takes, with the classes that it merges.
+
+    The data set itself where the config takes it as it is.
 
     Args:
         dataset: a data set of the library, or anything with `table`, `pixels`, `spec`, `name` and `version`.
-        config: has the fields of `DataProtocol`, `split_seed` and `num_folds`.
+        config: has the fields of `DataProtocol`, `split_seed`, `num_folds` and perhaps `target_map`.
 
     Raises:
-        UserError: nothing is left, or fewer than two classes.
+        UserError: nothing is left, fewer than two classes, or a map for another number of classes.
     """
     protocol = DataProtocol.of(config)
-    if protocol.is_whole:
-        return dataset
-    return DatasetSubset(dataset, protocol, split_seed=config.split_seed, num_folds=config.num_folds)
+    if not protocol.is_whole:
+        dataset = DatasetSubset(dataset, protocol, split_seed=config.split_seed, num_folds=config.num_folds)
+    return map_targets(dataset, getattr(config, "target_map", None))

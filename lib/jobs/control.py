@@ -42,7 +42,8 @@ def run_name(config: "TrainConfig") -> str:
     from lib.models.backbones import BACKBONES
     from lib.training.strategies import STRATEGIES
 
-    return f"{STRATEGIES.get(config.strategy).title} · {BACKBONES.get(config.backbone).title} · {config.dataset}"
+    name = f"{STRATEGIES.get(config.strategy).title} · {BACKBONES.get(config.backbone).title} · {config.dataset}"
+    return f"{name} · {config.target_map}" if config.target_map else name
 
 
 def start(config: "TrainConfig", *, parent: str | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.data.augmentation import POLICIES
+from lib.data.target_map import check_target_map
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
@@ -71,6 +72,7 @@ class TrainConfig:
     max_test_per_class: int | None = None
     test_fraction: float | None = None
     val_fraction: float | None = None
+    target_map: str | None = None  # classes merged into fewer: a name or "0,1,1,1,1" (lib/data/target_map.py)
     recipe: str = ""  # the published experiment that this training repeats, a name of the table in lib/recipes
     device: str = "auto"
     dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
@@ -104,6 +106,7 @@ class TrainConfig:
         _check_range("val_fraction", self.val_fraction, 0.01, 0.9)
         object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
+        check_target_map(self.target_map)
         _check_choice("output", self.output, OUTPUTS)
         _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))

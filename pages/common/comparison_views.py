@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from lib.data.target_map import mapped_class_names
 from lib.errors import UserError
 from lib.evaluation.comparison import compare_paired
 from lib.evaluation.metrics import confusion_matrix, per_class_report
@@ -129,6 +130,8 @@ def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) 
     targets_b, probabilities_b, ids_b = _test_predictions(other)
     if best.config.get("dataset_version") != other.config.get("dataset_version"):
         return f"{plain(names[0])} and {plain(names[1])} were tested on different data sets: no paired comparison."
+    if best.config.get("target_map") != other.config.get("target_map"):
+        return f"{plain(names[0])} and {plain(names[1])} tell different classes apart: no paired comparison."
     common, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
     if len(common) == 0 or not np.array_equal(targets_a[rows_a], targets_b[rows_b]):
         return f"{plain(names[0])} and {plain(names[1])} share no test images: no paired comparison."
@@ -169,7 +172,10 @@ def _class_names(run: RunRecord, num_classes: int) -> list[str]:
     """The data set's class names, or plain numbers if the data set is gone."""
     summary = resources.find_summary(str(run.config.get("dataset", "")))
     if summary is not None:
-        names = resources.cached_dataset(summary.name, summary.version).class_names
+        spec = resources.cached_dataset(summary.name, summary.version).spec
+        names = spec.class_names
+        if run.config.get("target_map"):
+            names = mapped_class_names(names, str(run.config["target_map"]), is_ordinal=spec.is_ordinal)
         if len(names) == num_classes:
             return list(names)
     return [f"class {index}" for index in range(num_classes)]

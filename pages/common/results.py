@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib.data.target_map import TARGET_MAPS
 from lib.models.backbones import BACKBONES
 from lib.tracking import RunRecord, read_state
 from lib.training.strategies import STRATEGIES
@@ -81,12 +82,16 @@ def distinct_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 def short_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     """run_id -> what differs between the runs: the strategy, and backbone or data set where they are not the same."""
-    keys = ["strategy"] + [key for key in ("backbone", "dataset") if len({run.config.get(key) for run in runs}) > 1]
+    keys = ["strategy"] + [
+        key for key in ("backbone", "dataset", "target_map") if len({run.config.get(key) for run in runs}) > 1
+    ]
     texts = {run.run_id: " · ".join(_title(key, str(run.config.get(key, ""))) for key in keys) for run in runs}
     duplicated = {text for text in texts.values() if list(texts.values()).count(text) > 1}
     return {run_id: f"{text} ({run_id[:6]})" if text in duplicated else text for run_id, text in texts.items()}
 
 
 def _title(key: str, name: str) -> str:
-    table: Any = {"strategy": STRATEGIES, "backbone": BACKBONES}.get(key, ())
+    if key == "target_map" and name in ("None", ""):
+        return "all classes"
+    table: Any = {"strategy": STRATEGIES, "backbone": BACKBONES, "target_map": TARGET_MAPS}.get(key, ())
     return str(table.get(name).title) if name in table else name

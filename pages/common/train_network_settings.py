@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from lib.data.target_map import TARGET_MAPS
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.resolution import LAST_VECTOR
@@ -13,7 +14,9 @@ from pages.common.train_choice import choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
+MAP_TITLES = {"": "As they are", **{mapping.name: mapping.title for mapping in TARGET_MAPS}}
 
+_MAP_HELP = "Merges five grades into fewer classes. " + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
 _HEAD_HELP = "What turns features into class scores."
 _OUTPUT_HELP = "A single sigmoid unit with binary cross-entropy is for data sets of two classes only."
 _STAGE_HELP = (
@@ -30,6 +33,8 @@ def draw_network_settings(
         values["feature_stage"] = choose(
             "feature_stage", "The head reads", _stage_titles(backbone), suffix=backbone, help=_STAGE_HELP
         )
+    with columns[1]:
+        values["target_map"] = choose("target_map", "Classes", MAP_TITLES, help=_MAP_HELP)
     if strategy.is_iterative:
         with columns[1]:
             values["head"] = choose(

@@ -1,9 +1,12 @@
 import json
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from lib import tracking
+from lib.cli import analysis
 from tests.cli.conftest import write_images
 
 
@@ -64,3 +67,24 @@ def test_explain_says_what_it_needs(arguments, expected, command):
     answer = command("explain", *arguments)
     assert answer.status == 2
     assert expected in answer.err
+
+
+def test_runs_on_other_classes_are_not_paired():
+    runs = [
+        SimpleNamespace(
+            run_id=letter * 8, short_id=letter, label=letter, config={"dataset": "a", "target_map": mapping}
+        )
+        for letter, mapping in (("x", None), ("y", "any_dr"))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "predictions", lambda run_id: _two_predictions())
+        pair = analysis._pair(*runs)
+        runs[1].config["target_map"] = None
+        assert analysis._pair(*runs)["n"] == 2
+    assert pair["n"] == 0
+    assert pair["sentence"] == "Not compared: x and y tell different classes apart (target_map None and any_dr)."
+
+
+def _two_predictions():
+    columns = {"image_id": ["a", "b"], "split": "test", "target": [0, 1], "probability_0": [0.9, 0.2]}
+    return pd.DataFrame(columns | {"probability_1": [0.1, 0.8]})
