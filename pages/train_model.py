@@ -57,7 +57,7 @@ def _config(**values: Any) -> tuple[TrainConfig | None, str]:
 
 def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
     spec = BACKBONES.get(backbone)
-    if is_at_hand:
+    if is_at_hand or not spec.has_weights:
         st.info("Random weights have learned nothing: this is a control, not transfer.", icon=":material/casino:")
         return
     st.warning(

@@ -6,11 +6,14 @@ from lib.models.backbone_spec import BackboneSpec
 
 
 def pretrained_class_names(spec: BackboneSpec) -> tuple[str, ...]:
-    """In the order of the logits: the 1,000 classes of ImageNet, or the generated ones of bundled weights.
+    """In the order of the logits: the 1,000 classes of ImageNet, or the generated ones of bundled weights; numbers
+    for a network that has none.
 
     Two names of ImageNet occur twice (crane: the bird and the machine; maillot), so a class number says more than a
     name. Without the bundled file the generated classes have numbers only.
     """
+    if not spec.has_weights:
+        return tuple(f"class {number}" for number in range(spec.stages[-1].num_channels))
     if not spec.is_bundled:
         return imagenet_class_names()
     from lib.models.bundled_weights import read_bundled_metadata

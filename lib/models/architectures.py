@@ -28,6 +28,7 @@ from torchvision.models.inception import (
 from lib.models.backbone_spec import BackboneSpec
 from lib.models.backbones import BACKBONES
 from lib.models.bundled_vgg import BundledVGG
+from lib.models.cnn_food import CNNFood
 
 
 class InputRescaling(nn.Module):
@@ -64,6 +65,8 @@ def build_network(name: str) -> nn.Module:
     """Build the network, randomly initialised; torchvision's without auxiliary heads and in-place operations."""
     if name == "bundled_vgg":
         network: Any = BundledVGG(BACKBONES.get(name).stage("logits").num_channels)
+    elif name == "cnn_food":
+        network = CNNFood(BACKBONES.get(name).stage("logits").num_channels)
     elif name == "googlenet":
         network = GoogLeNet(
             aux_logits=False,
@@ -103,6 +106,10 @@ def split_into_stages(spec: BackboneSpec, network: nn.Module) -> nn.ModuleDict:
 def _split_bundled_vgg(network: Any) -> dict[str, nn.Module]:
     names = ("block1", "block2", "block3", "block4", "block5", "pool", "projection", "logits")
     return {name: network.get_submodule(name) for name in names}
+
+
+def _split_cnn_food(network: Any) -> dict[str, nn.Module]:
+    return dict(network.named_children())
 
 
 def _split_vgg(network: Any) -> dict[str, nn.Sequential]:
@@ -188,6 +195,7 @@ def _split_mobilenet_v3_small(network: Any) -> dict[str, nn.Sequential]:
 
 _SPLITTERS: dict[str, Callable[[Any], Mapping[str, nn.Module]]] = {
     "bundled_vgg": _split_bundled_vgg,
+    "cnn_food": _split_cnn_food,
     "vgg16": _split_vgg,
     "googlenet": _split_googlenet,
     "inception_v3": _split_inception_v3,

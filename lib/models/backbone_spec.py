@@ -59,9 +59,14 @@ class BackboneSpec:
     is_bundled: bool = False
 
     @property
+    def has_weights(self) -> bool:
+        """Whether there are pretrained weights anywhere; False for a network that is only trained from scratch."""
+        return bool(self.weights_file)
+
+    @property
     def weights_url(self) -> str:
-        """Where torchvision publishes the weights; empty if they are bundled."""
-        return "" if self.is_bundled else _URL + self.weights_file
+        """Where torchvision publishes the weights; empty if they are bundled or there are none."""
+        return "" if self.is_bundled or not self.has_weights else _URL + self.weights_file
 
     @property
     def weights_title(self) -> str:

@@ -247,3 +247,34 @@ BACKBONES.add(
         paper_url="https://arxiv.org/abs/1905.02244",
     )
 )
+
+# The tutorial's network of study 5, for training from scratch beside VGG16: pixels on a 0..1 scale, as published.
+BACKBONES.add(
+    BackboneSpec(
+        name="cnn_food",
+        title="CNN of the food tutorial",
+        weights_file="",
+        weights_mib=0.0,
+        num_parameters=10_588_458,
+        stages=(
+            _map("block1", "Block 1", 32),
+            _map("block2", "Block 2", 64),
+            _map("block3", "Block 3", 128),
+            _map("block4", "Block 4, filters of 5 x 5", 512),
+            _vector("fc1", "Fully connected layer", 1024),
+            _vector("logits", "Ten classes of food", 10),
+        ),
+        feature_stage="fc1",
+        feature_dim=1024,
+        cam_stage="block3",  # the last map has four positions only
+        unfreeze_from="block4",
+        pooling="none",
+        input_size_px=128,
+        min_input_px=78,  # leaves block 4 one position
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        pretrained_on="no images",
+        year=2022,
+        paper_url="https://www.learndatasci.com/tutorials/hands-on-transfer-learning-keras/",
+    )
+)

@@ -50,14 +50,14 @@ def weights_status(name: str) -> WeightsStatus:
     spec = BACKBONES.get(name)
     folder = settings.ASSETS_DIR if spec.is_bundled else settings.torch_hub_dir() / "checkpoints"
     path = folder / spec.weights_file
-    is_cached = path.is_file()
+    is_cached = spec.has_weights and path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
     return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1), spec.is_bundled)
 
 
 def all_weights_status() -> list[WeightsStatus]:
-    """The status of every backbone in the table, in its order."""
-    return [weights_status(name) for name in BACKBONES.names]
+    """The status of every backbone that has pretrained weights, in the order of the table."""
+    return [weights_status(spec.name) for spec in BACKBONES if spec.has_weights]
 
 
 def require_weights(name: str) -> Path:
@@ -65,6 +65,11 @@ def require_weights(name: str) -> Path:
     status = weights_status(name)
     if status.is_cached:
         return status.path
+    if not BACKBONES.get(name).has_weights:
+        raise WeightsUnavailable(
+            f"There are no pretrained weights of {BACKBONES.get(name).title}; train it from scratch, or choose random "
+            "weights."
+        )
     if status.is_bundled:
         raise WeightsUnavailable(
             f"The file {status.path} is missing: the weights of {BACKBONES.get(name).title} come with the program. Get "
@@ -88,7 +93,7 @@ def download_weights(name: str, progress: Progress = ignore_progress) -> Path:
     """
     spec = BACKBONES.get(name)
     status = weights_status(name)
-    if status.is_cached or status.is_bundled:
+    if status.is_cached or status.is_bundled or not spec.has_weights:
         return require_weights(name)
     try:
         status.folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from lib.models.backbones import BACKBONES
+from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 from pages.common import machine, resources, state, weights_panel
 from pages.common.controls import link_to
@@ -44,17 +44,24 @@ def _choose_backbone() -> None:
         wanted = DEFAULT_BACKBONE
     state.remember("backbone", wanted)
     at_hand = resources.weights_at_hand()
-    titles = {
-        spec.name: spec.title if at_hand.get(spec.name) else f"{spec.title} (weights not at hand)" for spec in BACKBONES
-    }
+    titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in BACKBONES}
     _select("Backbone", titles, "backbone", wanted)
     if not at_hand.get(wanted):
         spec = BACKBONES.get(wanted)
+        if not spec.has_weights:
+            st.caption(f"{spec.title} has no pretrained weights: it is there to be trained from scratch.")
+            return
         st.caption(
             f":material/warning: The pretrained weights of {spec.title} are not on this machine; until they are, only "
             "random weights work."
         )
         weights_panel.offer_download(spec, key="sidebar_download")
+
+
+def _backbone_title(spec: BackboneSpec, *, is_at_hand: bool) -> str:
+    if is_at_hand:
+        return spec.title
+    return f"{spec.title} (weights not at hand)" if spec.has_weights else f"{spec.title} (random weights only)"
 
 
 def _select(label: str, titles: dict[str, str], view_key: str, value: str) -> None:

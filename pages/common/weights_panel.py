@@ -9,7 +9,7 @@ from pages.common import background
 
 def offer_download(spec: BackboneSpec, *, key: str) -> None:
     """A button that fetches the weights of a backbone; the sidebar of every page then shows how far it is."""
-    if spec.is_bundled:
+    if spec.is_bundled or not spec.has_weights:
         return
     task = background.find(_task(spec.name))
     st.button(

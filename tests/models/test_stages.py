@@ -6,6 +6,7 @@ from torchvision import models
 from lib.errors import UserError, WeightsUnavailable
 from lib.models.backbones import BACKBONES
 from lib.models.bundled_vgg import BundledVGG
+from lib.models.cnn_food import CNNFood
 from lib.models.stages import backbone_from_state, build_backbone, set_batchnorm_statistics
 from lib.models.weights import weights_status
 
@@ -24,6 +25,9 @@ def reference_network(spec):
     if spec.is_bundled:
         torch.manual_seed(0)
         return BundledVGG(spec.stages[-1].num_channels)
+    if spec.name == "cnn_food":
+        torch.manual_seed(0)
+        return CNNFood(spec.stages[-1].num_channels)
     options = {"transform_input": True, "aux_logits": True, "init_weights": True} if spec.transform_input else {}
     torch.manual_seed(0)
     return models.get_model(spec.name, weights=None, **options)

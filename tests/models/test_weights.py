@@ -48,7 +48,7 @@ def test_status_names_file_and_folder():
     status.path.write_bytes(b"x" * 2**20)
     assert weights_status("vgg16").is_cached
     assert weights_status("vgg16").size_mib == 1.0
-    assert [status.backbone for status in all_weights_status()] == list(BACKBONES.names)
+    assert [status.backbone for status in all_weights_status()] == [spec.name for spec in BACKBONES if spec.has_weights]
 
 
 def test_missing_weights_say_what_to_do():
