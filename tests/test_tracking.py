@@ -247,3 +247,17 @@ def test_pages_that_open_while_mlflow_is_being_imported_wait_for_it():
     command = [sys.executable, "-c", FIRST_USE_FROM_ALL_SIDES]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_confusions_come_back_by_epoch_the_last_of_each_counts(home):
+    make_run_store()
+    run = tracking.create_run({"dataset": "d"})
+    assert tracking.validation_confusions(run.run_id) == {}
+    for epoch, cell in ((2, 1), (1, 2), (2, 3)):
+        run.log_confusion({"prefix": "", "epoch": epoch, "matrix": [[cell, 0], [0, 1]]})
+    run.log_confusion({"prefix": "fold_1_", "epoch": 5, "matrix": [[9, 0], [0, 1]]})
+    with (run.folder / "validation_confusion.jsonl").open("a") as opened:
+        opened.write('{"prefix": "", "epoch": 3, "mat')  # killed while writing
+    found = tracking.validation_confusions(run.run_id)
+    assert {epoch: matrix[0, 0] for epoch, matrix in found.items()} == {1: 2, 2: 3}
+    assert list(tracking.validation_confusions(run.run_id, "fold_1_")) == [5]

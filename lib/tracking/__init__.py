@@ -1,5 +1,6 @@
 """Runs: a narrow face over MLflow, and a folder per run. Importing this costs nothing; MLflow comes with first use."""
 
+from lib.tracking.confusions import validation_confusions
 from lib.tracking.records import (
     RunRecord,
     delete_run,
@@ -30,4 +31,5 @@ __all__ = [
     "rename_run",
     "restore_run",
     "run_folder",
+    "validation_confusions",
 ]

@@ -26,6 +26,7 @@ SUMMARY_FILE = "summary.json"
 LOG_FILE = "log.txt"
 STOP_FILE = "stop"
 PREDICTIONS_FILE = "predictions.parquet"
+CONFUSION_FILE = "validation_confusion.jsonl"
 BUNDLE_FOLDER = "bundle"
 CHECKPOINTS_FOLDER = "checkpoints"
 

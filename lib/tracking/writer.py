@@ -27,7 +27,10 @@ _MLFLOW_STATUS = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-_UPLOADED = (states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.BUNDLE_FOLDER)
+_UPLOADED = (
+    states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.CONFUSION_FILE,
+    states.BUNDLE_FOLDER,
+)  # fmt: skip
 _MAX_NOTES = 10
 _METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
 
@@ -132,6 +135,11 @@ class RunWriter:
         ]
         for start in range(0, len(entries), _METRICS_PER_CALL):
             client().log_batch(self.run_id, metrics=entries[start : start + _METRICS_PER_CALL])
+
+    def log_confusion(self, entry: Mapping[str, Any]) -> None:
+        """Append an epoch's confusion matrix of the validation images: prefix, epoch and matrix (K, K)."""
+        with (self.folder / states.CONFUSION_FILE).open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(dict(entry)) + "\n")
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set text tags on the MLflow entry."""
