@@ -1,0 +1,100 @@
+"""Overfitting and underfitting in plain words, from the curves alone.
+
+Two rules on the losses of the finished epochs, so that a person can follow them on the picture:
+
+* Overfitting: the validation loss has been above its lowest value for `RISING_EPOCHS` epochs, the last of them by at
+  least `MIN_RISE`, while the training loss went on falling (Prechelt 1998, "Early stopping, but when?": generalisation
+  loss).
+* Underfitting: after `SLOW_EPOCHS` epochs both losses fall by less than `MIN_FALL` over the last `SLOW_EPOCHS` epochs
+  while the training images themselves are not learned: training accuracy below `LEARNED_ACCURACY`, and not better than
+  on the validation images by more than `SMALL_GAP`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+RISING_EPOCHS = 3
+MIN_RISE = 0.02  # of the lowest validation loss
+SLOW_EPOCHS = 5
+MIN_FALL = 0.01  # of the loss, over SLOW_EPOCHS epochs
+LEARNED_ACCURACY = 0.9
+SMALL_GAP = 0.05
+
+Epoch = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`kind` is "overfitting", "underfitting", "fine" or "early" (too few epochs to tell); `text` says it."""
+
+    kind: str
+    text: str
+    best_epoch: int = 0
+
+
+def generalisation_gap(epoch: Epoch) -> float:
+    """Training minus validation accuracy; NaN where one of them is missing. Above 0: training images are better."""
+    return float(epoch.get("train_accuracy", math.nan)) - float(epoch.get("val_accuracy", math.nan))
+
+
+def diagnose(history: Sequence[Epoch]) -> Diagnosis:
+    """Judge the epochs so far, the first one first.
+
+    Args:
+        history: train_loss, val_loss, train_accuracy and val_accuracy (fractions) of each finished epoch.
+    """
+    val_losses = [float(epoch.get("val_loss", math.nan)) for epoch in history]
+    train_losses = [float(epoch.get("train_loss", math.nan)) for epoch in history]
+    if len(history) < 2 or not all(map(math.isfinite, [*val_losses, *train_losses])):
+        return Diagnosis("early", "Too early to tell: trends need a few epochs.")
+    best = val_losses.index(min(val_losses))
+    since = len(history) - 1 - best
+    if _is_overfitting(val_losses, train_losses, best):
+        rise = 100 * (val_losses[-1] / val_losses[best] - 1)
+        return Diagnosis(
+            "overfitting",
+            f"Overfitting: for {since} epochs the validation loss has been above its lowest value (epoch {best + 1}; "
+            f"now {rise:.0f}\u00a0% higher) while the training loss still falls. The network memorises its training "
+            f"images; the weights of epoch {best + 1} are kept. More images, augmentation, a stronger weight decay or "
+            "more frozen stages help.",
+            best + 1,
+        )
+    if _is_underfitting(history, val_losses, train_losses):
+        return Diagnosis(
+            "underfitting",
+            f"Underfitting: for {SLOW_EPOCHS} epochs neither loss has fallen noticeably, and even the training images "
+            f"are not learned (accuracy {100 * history[-1]['train_accuracy']:.0f}\u00a0%). A higher learning rate, "
+            "more trained stages or less regularisation help.",
+            best + 1,
+        )
+    if len(history) <= RISING_EPOCHS:
+        return Diagnosis("early", "Too early to tell: trends need a few epochs.", best + 1)
+    return Diagnosis("fine", f"No sign of overfitting: {_state(since, best)}.", best + 1)
+
+
+def _state(since: int, best: int) -> str:
+    if since == 0:
+        return "the validation loss is at its lowest"
+    return f"the validation loss was lowest {since} epoch{'s' if since > 1 else ''} ago (epoch {best + 1})"
+
+
+def _is_overfitting(val_losses: Sequence[float], train_losses: Sequence[float], best: int) -> bool:
+    if len(val_losses) - 1 - best < RISING_EPOCHS:
+        return False
+    has_risen = val_losses[-1] >= val_losses[best] * (1 + MIN_RISE)
+    return has_risen and train_losses[-1] < train_losses[best]
+
+
+def _is_underfitting(history: Sequence[Epoch], val_losses: Sequence[float], train_losses: Sequence[float]) -> bool:
+    if len(history) <= SLOW_EPOCHS:
+        return False
+    falls = [
+        1 - losses[-1] / losses[-1 - SLOW_EPOCHS] for losses in (val_losses, train_losses) if losses[-1 - SLOW_EPOCHS]
+    ]
+    reached = float(history[-1].get("train_accuracy", math.nan))
+    return (
+        all(fall < MIN_FALL for fall in falls)
+        and reached < LEARNED_ACCURACY
+        and (generalisation_gap(history[-1]) <= SMALL_GAP)
+    )
