@@ -1,5 +1,6 @@
 """What a training tells while it runs; nobody needs to listen."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,20 +33,25 @@ class Progressed:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """One optimiser step; `step` counts from 1 over all epochs."""
+    """One optimiser step; `step` counts from 1 over all epochs, `gradient_norm` is the length of its gradient."""
 
     step: int
     loss: float
     learning_rate: float
+    gradient_norm: float = math.nan
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One pass over the training images and one over the validation images; `epoch` counts from 1."""
+    """One pass over the training images and one over the validation images; `epoch` counts from 1.
+
+    `confusion` counts the validation images: row = true class, column = predicted, K by K.
+    """
 
     epoch: int
     epochs: int
     metrics: dict[str, float] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.errors import Stopped, UserError
-from lib.evaluation.metrics import evaluate_predictions
+from lib.evaluation.metrics import confusion_matrix, evaluate_predictions
 from lib.runtime import autocast, derived_seed
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
@@ -25,7 +25,7 @@ from lib.training.events import (
 from lib.training.inputs import FitData
 from lib.training.losses import soft_targets, weighted_loss
 from lib.training.micro_batches import freeze_batchnorm_statistics, micro_batches, with_halvings
-from lib.training.optimization import build_optimizer, class_weights, set_learning_rate
+from lib.training.optimization import build_optimizer, class_weights, gradient_norm, set_learning_rate
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.prediction import predict_logits
 from lib.training.schedules import learning_rate_at
@@ -139,6 +139,7 @@ class _Training:
         self.state = FitState()
         self.best: dict[str, torch.Tensor] = {}
         self.pace = Pace(self.epochs * self._epoch_cost)
+        self.confusion: tuple[tuple[int, ...], ...] = ()
 
     def resume(self) -> None:
         """Go to where the newest checkpoint stands."""
@@ -207,7 +208,9 @@ class _Training:
         loss = float(weighted_loss(logits, hard, loss=self.config.loss, class_weights=weights)[0])
         if not math.isfinite(loss):
             raise self._diverged("validation loss", loss)
-        measured = evaluate_predictions(targets, logits.softmax(1).numpy(), is_ordinal=self.data.is_ordinal)
+        probabilities = logits.softmax(1).numpy()
+        self.confusion = tuple(tuple(row) for row in confusion_matrix(targets, probabilities).tolist())
+        measured = evaluate_predictions(targets, probabilities, is_ordinal=self.data.is_ordinal)
         shown = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa")
         return {"val_loss": loss, **{f"val_{key}": measured[key] for key in shown}}
 
@@ -215,10 +218,11 @@ class _Training:
         """Keep the weights if they are the best, tell the epoch's numbers, save if it is time."""
         epoch = self.state.epoch
         metrics = {f"train_{key}": value for key, value in self.state.sums.metrics.items()} | validation
+        metrics |= {"gradient_norm": self.state.sums.mean_gradient_norm}
         metrics |= {"learning_rate": self._rate(self.state.step - 1), "images_per_second": self.pace.images_per_second}
         if self.state.end_epoch(metrics):
             self.best = copied(tuned_tensors(self.classifier))
-        self.listener(EpochEnded(epoch, self.epochs, metrics))
+        self.listener(EpochEnded(epoch, self.epochs, metrics, self.confusion))
         if self.checkpoints and self.checkpoints.is_due():
             self.save()
 
@@ -240,15 +244,15 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
 
         try:
-            loss = self._step(rows, take_back)
+            loss, norm = self._step(rows, take_back)
         except Stopped:
             take_back()
             raise
         self.state.step += 1
         self.state.batches_done += 1
-        self.listener(StepEnded(self.state.step, loss, self._rate(self.state.step - 1)))
+        self.listener(StepEnded(self.state.step, loss, self._rate(self.state.step - 1), norm))
 
-    def _step(self, rows: np.ndarray, take_back: Callable[[], None]) -> float:
+    def _step(self, rows: np.ndarray, take_back: Callable[[], None]) -> tuple[float, float]:
         set_learning_rate(self.optimizer, self._rate(self.state.step))
         sums, self.state.num_halvings = with_halvings(
             lambda num_halvings: self._gradients(rows, num_halvings),
@@ -257,10 +261,11 @@ class _Training:
             num_halvings=self.state.num_halvings,
             listener=self.listener,
         )
+        norm = gradient_norm(self.classifier)
         self.optimizer.step()
         loss, weight, num_correct = sums
-        self.state.sums.add(loss, weight, num_correct, len(rows))
-        return loss
+        self.state.sums.add(loss, weight, num_correct, len(rows), gradient_norm=norm)
+        return loss, norm
 
     def _gradients(self, rows: np.ndarray, num_halvings: int) -> tuple[float, float, int]:
         """Leave a batch's gradients in the parameters; returns mean loss, weight of the batch and number of hits."""

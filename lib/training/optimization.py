@@ -127,6 +127,14 @@ def set_learning_rate(optimizer: "torch.optim.Optimizer", learning_rate: float) 
         group["lr"] = learning_rate * group.get("rate_factor", 1.0)
 
 
+def gradient_norm(network: Any) -> float:
+    """The Euclidean length of the gradient over all trained parameters; 0.0 before there is one."""
+    from torch.nn.utils import get_total_norm
+
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    return float(get_total_norm(gradients)) if gradients else 0.0
+
+
 def class_weights(targets: Iterable[int], num_classes: int, policy: str) -> np.ndarray | None:
     """Weights (K,) that make all classes count the same, or None where `policy` and the counts call for none.
 

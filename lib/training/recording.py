@@ -31,6 +31,10 @@ class RunSink(Protocol):
         """Say how far the work is."""
         ...
 
+    def log_confusion(self, entry: Mapping[str, Any]) -> None:
+        """Keep the confusion matrix of an epoch."""
+        ...
+
     def note(self, text: str) -> None:
         """Keep a sentence for the person."""
         ...
@@ -73,11 +77,19 @@ class Recorder:
         now = time.monotonic()
         if now - self._last_step_s >= STEP_INTERVAL_S and self._num_steps < MAX_STEP_POINTS:
             self._last_step_s, self._num_steps = now, self._num_steps + 1
-            self._run.log_metrics({f"{self.prefix}train_step_loss": event.loss}, step=event.step)
+            numbers = {
+                "train_step_loss": event.loss,
+                "step_gradient_norm": event.gradient_norm,
+                "step_learning_rate": event.learning_rate,
+            }
+            self._run.log_metrics({f"{self.prefix}{key}": value for key, value in numbers.items()}, step=event.step)
 
     def _record_epoch(self, event: EpochEnded) -> None:
         metrics = {f"{self.prefix}{key}": value for key, value in event.metrics.items()}
         self._run.log_metrics(metrics, step=event.epoch)
+        if event.confusion:
+            matrix = [list(row) for row in event.confusion]
+            self._run.log_confusion({"prefix": self.prefix, "epoch": event.epoch, "matrix": matrix})
         self._run.heartbeat(epoch=event.epoch, epochs=event.epochs)
 
     def _named(self, phase: str) -> str:

@@ -20,9 +20,13 @@ class EpochSums:
     weight: float = 0.0
     num_correct: int = 0
     num_images: int = 0
+    gradient_norm: float = 0.0
+    num_steps: int = 0
 
-    def add(self, loss: float, weight: float, num_correct: int, num_images: int) -> None:
+    def add(self, loss: float, weight: float, num_correct: int, num_images: int, *, gradient_norm: float = 0.0) -> None:
         """Add a batch whose mean loss was taken over `weight` (the sum of its class weights)."""
+        self.gradient_norm += gradient_norm
+        self.num_steps += 1
         self.loss += loss * weight
         self.weight += weight
         self.num_correct += num_correct
@@ -32,6 +36,11 @@ class EpochSums:
     def metrics(self) -> dict[str, float]:
         """Loss and accuracy so far."""
         return {"loss": self.loss / max(self.weight, 1e-12), "accuracy": self.num_correct / max(self.num_images, 1)}
+
+    @property
+    def mean_gradient_norm(self) -> float:
+        """The mean length of a step's gradient so far."""
+        return self.gradient_norm / max(self.num_steps, 1)
 
 
 @dataclass

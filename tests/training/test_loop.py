@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -152,7 +153,7 @@ def test_events_tell_every_batch_and_epoch() -> None:
     assert progress[-1].images_per_second > 0
     expected = {
         "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy",
-        "val_quadratic_weighted_kappa", "learning_rate", "images_per_second",
+        "val_quadratic_weighted_kappa", "learning_rate", "images_per_second", "gradient_norm",
     }  # fmt: skip
     assert set(epochs[0].metrics) == expected
 
@@ -203,3 +204,24 @@ def test_bfloat16_training_keeps_float32_weights_and_learns() -> None:
     result = fit(network, tiny_data(8), tiny_config(epochs=30), dtype="bfloat16")
     assert result.history[-1]["val_accuracy"] == 1.0
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+
+def test_epochs_tell_confusion_and_gradient_norm_also_after_a_resume(tmp_path) -> None:
+    def epochs_of(**options: object) -> list[EpochEnded]:
+        heard: list[EpochEnded] = []
+        options |= {"listener": lambda event: heard.append(event) if isinstance(event, EpochEnded) else None}
+        with contextlib.suppress(Stopped):
+            fit(TinyNetwork(), tiny_data(), tiny_config(epochs=3), checkpoints=CheckpointStore(tmp_path), **options)
+        return heard
+
+    first = epochs_of(should_stop=stop_after(17))
+    rest = epochs_of()
+    CheckpointStore(tmp_path).clear()
+    unbroken = epochs_of()
+    for epoch in unbroken:
+        assert np.sum(epoch.confusion) == 8
+        assert np.trace(np.array(epoch.confusion)) / 8 == epoch.metrics["val_accuracy"]
+        assert epoch.metrics["gradient_norm"] > 0
+    assert len(first) + len(rest) == len(unbroken)
+    told = [(epoch.metrics["gradient_norm"], epoch.confusion) for epoch in [*first, *rest]]
+    assert told == [(epoch.metrics["gradient_norm"], epoch.confusion) for epoch in unbroken]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.training.optimization import OPTIMIZERS, build_optimizer, class_weights, set_learning_rate
+from lib.training.optimization import OPTIMIZERS, build_optimizer, class_weights, gradient_norm, set_learning_rate
 from tests.training.tiny import TinyNetwork
 
 
@@ -81,3 +81,10 @@ def test_class_weights_by_hand() -> None:
 
 def test_class_that_nobody_has_weighs_nothing() -> None:
     assert class_weights([0] * 4 + [2], 3, "auto") == pytest.approx(np.array([5 / 8, 0.0, 2.5]))
+
+
+def test_gradient_norm_by_hand() -> None:
+    network = torch.nn.Linear(2, 1)
+    assert gradient_norm(network) == 0.0
+    network.weight.grad, network.bias.grad = torch.tensor([[2.0, 1.0]]), torch.tensor([2.0])
+    assert gradient_norm(network) == pytest.approx(3.0)

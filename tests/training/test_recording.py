@@ -13,12 +13,16 @@ class Sink:
         self.metrics: list[tuple[dict[str, float], int | None]] = []
         self.beats: list[dict[str, Any]] = []
         self.notes: list[str] = []
+        self.confusions: list[dict[str, Any]] = []
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.metrics.append((dict(metrics), step))
 
     def heartbeat(self, **progress: Any) -> None:
         self.beats.append(progress)
+
+    def log_confusion(self, entry: Mapping[str, Any]) -> None:
+        self.confusions.append(dict(entry))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -57,3 +61,16 @@ def test_phases_progress_and_epochs_reach_the_run_and_the_listener() -> None:
         "phase": "Fold 2: Training", "done": 1, "total": 4, "images_per_second": 20.0, "seconds_left": 3.5,
     }  # fmt: skip
     assert sink.beats[2] == {"epoch": 1, "epochs": 2}
+
+
+def test_steps_and_epochs_carry_gradient_rate_and_confusion() -> None:
+    sink = Sink()
+    recorder = Recorder(sink)
+    recorder.prefix = "fold_1_"
+    recorder(StepEnded(1, 0.5, 0.1, 2.0))
+    recorder(EpochEnded(3, 4, {"val_loss": 0.5}, ((4, 1), (0, 5))))
+    recorder(EpochEnded(4, 4, {"val_loss": 0.5}))
+    assert sink.metrics[0] == (
+        {"fold_1_train_step_loss": 0.5, "fold_1_step_gradient_norm": 2.0, "fold_1_step_learning_rate": 0.1}, 1
+    )  # fmt: skip
+    assert sink.confusions == [{"prefix": "fold_1_", "epoch": 3, "matrix": [[4, 1], [0, 5]]}]
