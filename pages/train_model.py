@@ -17,7 +17,7 @@ from lib.models.freezing import stage_plan  # noqa: E402
 from lib.tracking import store  # noqa: E402
 from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
-from pages.common import controls, resources, state, train_network_settings, train_settings, weights_panel  # noqa: E402
+from pages.common import controls, race_panel, resources, state, train_network_settings, train_settings, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import count, plain_message  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
@@ -122,6 +122,11 @@ controls.page_header("Train model", "How much of a pretrained network should lea
 dataset_name = state.current_dataset()
 if dataset_name is None:
     controls.empty_state("There is no data set yet.", button="Go to start", page="start")
+    st.stop()
+if race_panel.choose_mode() == "race":
+    with show_errors("show the race"):
+        race_panel.draw(dataset_name, state.current_backbone())
+    warm_up()
     st.stop()
 chosen_strategy = current_strategy()
 with show_errors("show the settings"):

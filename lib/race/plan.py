@@ -146,7 +146,7 @@ def make_plan(
     spec, opened = BACKBONES.get(backbone), open_dataset(dataset)
     require_weights(spec.name)
     given = {key: value for key, value in settings.items() if value is not None}
-    given.setdefault("input_size_px", _BUNDLED_INPUT_PX if backbone == DEFAULT_BACKBONE else None)
+    given.setdefault("input_size_px", default_input_size(spec.name))
     plan = RacePlan(
         race_id=secrets.token_hex(6),
         dataset=opened.name,
@@ -158,6 +158,11 @@ def make_plan(
     )
     resolved = [resolve_config(entry.config, opened) for entry in plan.entries]
     return dataclasses.replace(plan, pinned_images=resolved[0].pinned_images)
+
+
+def default_input_size(backbone: str) -> int | None:
+    """The side of the images in a race where none is asked for; None for the backbone's own."""
+    return _BUNDLED_INPUT_PX if backbone == DEFAULT_BACKBONE else None
 
 
 def write_plan(plan: RacePlan) -> None:

@@ -1,0 +1,126 @@
+"""A race as it stands: the picture, the table of rungs, and the pinned images; all of it read from the runs."""
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from lib.data.dataset import Dataset
+from lib.figures.race_charts import RaceLine, race_figure, race_text
+from lib.figures.style import strategy_style
+from lib.race import RacePlan, RungStanding, leader, read_standings
+from lib.series import SeriesState
+from lib.training.strategies import STRATEGIES
+from pages.common import controls, race_pictures
+from pages.common.text import readable
+
+POLL_S = 1.0
+METRICS = {"quadratic_weighted_kappa": "Weighted kappa", "accuracy": "Accuracy"}
+_STATES = {"waiting": "waits for its turn", "queued": "starting", "running": "running", "stopping": "stopping",
+           "stopped": "stopped", "failed": "failed", "killed": "killed"}  # fmt: skip
+
+
+def choose_metric(*, is_ordinal: bool) -> str:
+    """Kappa or accuracy; kappa weighs how far off a grade is, which means nothing for classes without an order."""
+    if not is_ordinal:
+        return "accuracy"
+    chosen = st.segmented_control(
+        "Metric", list(METRICS), format_func=METRICS.__getitem__, default="quadratic_weighted_kappa", required=True,
+        key="race_metric", label_visibility="collapsed", persist_state="session",
+    )  # fmt: skip
+    return chosen or "quadratic_weighted_kappa"
+
+
+def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str) -> None:
+    """Picture, table and pinned images."""
+    standings = read_standings(plan, now)
+    lines = race_lines(standings, metric)
+    moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
+    figure, alt = _figure(plan, metric, moment, lines, is_dark=controls.is_dark())
+    controls.show_figure(figure, alt=alt, key="race_figure")
+    st.html(table_html(standings, metric))
+    st.caption(
+        "The picture is of validation images, after each epoch; the table of test images, looked at once, with 95 % "
+        "intervals. Seconds are those of the rung, with its evaluation; what nearest neighbours takes is mostly the "
+        "features of the frozen network, which the linear probe then finds at hand."
+    )
+    if dataset is not None and plan.pinned_images:
+        race_pictures.draw(plan, standings, dataset)
+
+
+def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]:
+    """The rungs that have a value to show."""
+    lines = []
+    for standing in standings:
+        points = [point for point in standing.curve.points if f"val_{metric}" in point.values]
+        values = [float(point.values[f"val_{metric}"]) for point in points]
+        seconds, epochs = [point.seconds for point in points], [point.epoch for point in points]
+        if not values and standing.is_finished and metric in standing.validation:
+            values, seconds = [standing.validation[metric]], [float(standing.summary.get("seconds_total") or 0.0)]
+        if values and all(math.isfinite(value) for value in values):
+            lines.append(RaceLine(standing.key, standing.title, values, seconds, epochs, standing.curve.num_trained))
+    return lines
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _figure(
+    plan: RacePlan, metric: str, moment: tuple[Any, ...], _lines: list[RaceLine], *, is_dark: bool
+) -> tuple[go.Figure, str]:
+    """The picture and its text, drawn once a `moment` for everybody who watches; never change them."""
+    longest = max((entry.cost_s for entry in plan.entries), default=10.0)
+    figure = race_figure(_lines, metric, epochs=plan.epochs, seconds=longest, is_dark=is_dark)
+    return figure, race_text(_lines, metric)
+
+
+def table_html(standings: Sequence[RungStanding], metric: str) -> str:
+    """The rungs in the ladder's order, the leader marked; always as many rows, so that nothing jumps."""
+    first = leader(list(standings), metric)
+    heads = ("Rung", "Weighted kappa", "Accuracy", "Seconds", "Trained parameters")
+    body = "".join(_row(standing, is_leader=first is not None and first.key == standing.key) for standing in standings)
+    head = "".join(f"<th>{head}</th>" for head in heads)
+    return f'{_STYLE}<table class="rl"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _row(standing: RungStanding, *, is_leader: bool) -> str:
+    light, dark = (strategy_style(standing.key, is_dark).color for is_dark in (False, True))
+    swatch = f'<span class="rl-swatch" style="background:light-dark({light},{dark})"></span>'
+    name = html.escape(readable(standing.title)) + ('<span class="rl-first">leads</span>' if is_leader else "")
+    trained = standing.curve.num_trained
+    cells = ["", "", "", "" if trained is None else f"{trained:,}"]
+    if standing.is_finished:
+        seconds = float(standing.summary.get("seconds_total") or 0.0)
+        cells[:3] = [_value(*standing.test("quadratic_weighted_kappa")), _value(*standing.test("accuracy")),
+                     f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"]  # fmt: skip
+    else:
+        cells[0] = f'<span class="rl-quiet">{html.escape(_words(standing))}</span>'
+    return f"<tr><td>{swatch}{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _words(standing: RungStanding) -> str:
+    words = _STATES.get(standing.state, standing.state)
+    epochs = len(standing.curve.points)
+    if standing.state == "running" and standing.key in STRATEGIES and STRATEGIES.get(standing.key).is_iterative:
+        return f"{words}, {epochs} epochs done" if epochs != 1 else f"{words}, 1 epoch done"
+    return words
+
+
+def _value(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "not defined"
+    interval = "" if math.isnan(low) else f' <span class="rl-quiet">{low:.2f} to {high:.2f}</span>'
+    return f"{value:.2f}{interval}"
+
+
+_STYLE = """<style>
+.rl { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.rl th { text-align: left; font-weight: 600; font-size: 14px; opacity: .75; padding: 4px 12px 4px 0; }
+.rl td { border-top: 1px solid color-mix(in srgb, currentColor 14%, transparent); padding: 7px 12px 7px 0;
+  white-space: nowrap; height: 38px; box-sizing: border-box; }
+.rl-swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
+.rl-quiet { opacity: .7; font-size: 14px; }
+.rl-first { margin-left: 8px; padding: 1px 8px; border-radius: 8px; font-size: 14px;
+  border: 1px solid var(--st-primary-color, #0F766E); }
+</style>"""

@@ -1,0 +1,224 @@
+"""The race on the training page: choose rungs and images, start, stop, go on; the picture is drawn by race_live."""
+
+import dataclasses
+import time
+
+import streamlit as st
+
+from lib import race
+from lib.data.dataset import Dataset
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.race import RUNGS, RacePlan
+from lib.race.plan import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, default_input_size
+from lib.series import SeriesState
+from lib.training.pinning import MAX_PINNED
+from pages.common import race_live, resources, state, weights_panel
+from pages.common.controls import empty_state
+from pages.common.errors import show_errors
+from pages.common.text import count, duration, plain, plain_message, readable
+
+MODES = {"one": "One training", "race": "Race the ladder"}
+MAX_CHOICES = 300  # images to pin that are offered by name
+_MODE = "train_mode"
+
+
+def choose_mode() -> str:
+    """One training, or the race; a link to a race opens it."""
+    st.session_state.setdefault(_MODE, "race" if state.current("race") else "one")
+    chosen = st.segmented_control(
+        "What to start", list(MODES), format_func=MODES.__getitem__, key=_MODE, label_visibility="collapsed"
+    )
+    return chosen or "one"
+
+
+def draw(dataset: str, backbone: str) -> None:
+    """The whole race view."""
+    summary = resources.find_summary(dataset)
+    if summary is None:
+        empty_state("This data set is not in the library any more.", button="Go to start", page="start")
+        return
+    opened = resources.cached_dataset(dataset, summary.version)
+    st.markdown(
+        "Every rung learns on the same split and seed, one after the other: from nothing trained to everything trained "
+        "from random weights. How much does each step up cost, and what does it bring?"
+    )
+    with show_errors("show the settings"):
+        _draw_controls(opened, backbone)
+    plan = _watched(dataset)
+    if plan is None:
+        st.caption("No race has been run on this data set yet.")
+        return
+    with show_errors("show the race"):
+        _draw_race(plan, opened)
+
+
+def _draw_controls(dataset: Dataset, backbone: str) -> None:
+    spec, active = BACKBONES.get(backbone), race.active_race()
+    if not resources.weights_at_hand().get(backbone, False):
+        st.warning(
+            f"The pretrained weights of {spec.title} are not on this machine, so there is nothing to transfer.",
+            icon=":material/casino:",
+        )
+        weights_panel.offer_download(spec, key="race_download")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", key="race_controls"):
+        is_off, arguments = active is not None, (dataset.name, backbone)
+        st.button("Race the ladder", type="primary", key="race_start", disabled=is_off, on_click=_start, args=arguments)
+        with st.popover("Settings", icon=":material/tune:"):
+            _draw_settings(dataset)
+        st.markdown(_sizes(dataset, backbone))
+    if message := st.session_state.pop("race_error", None):
+        st.error(message, icon=":material/error:")
+
+
+def _draw_settings(dataset: Dataset) -> None:
+    titles = {rung.name: rung.title for rung in RUNGS}
+    st.multiselect("Rungs", list(titles), list(titles), format_func=titles.__getitem__, key="race_rungs",
+                   persist_state="session")  # fmt: skip
+    left, middle, right = st.columns(3)
+    help_text = "Passes over the training images, the same number for every rung that trains the network."
+    left.number_input("Epochs", 1, 1000, DEFAULT_EPOCHS, key="race_epochs", help=help_text, persist_state="session")
+    middle.number_input("Batch size", 1, 4096, DEFAULT_BATCH_SIZE, key="race_batch", persist_state="session")
+    right.number_input("Seed", 0, 2**31 - 1, 0, key="race_seed", persist_state="session")
+    names = _pinnable(dataset.name, dataset.version)
+    st.multiselect(
+        "Pinned images",
+        list(names),
+        format_func=lambda image_id: readable(names[image_id], 60),
+        max_selections=MAX_PINNED,
+        placeholder="one validation image of each class",
+        help="Watched after every epoch: what each rung says of them, and where it looks.",
+        key=f"race_pins_{dataset.name}",
+        persist_state="session",
+    )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _pinnable(name: str, version: str) -> dict[str, str]:
+    """Validation and test images that can be pinned by name: id -> class, file and part."""
+    dataset = resources.cached_dataset(name, version)
+    split = dataset.split(0)
+    table = dataset.table.assign(part=split)[split != "train"].head(MAX_CHOICES)
+    parts = {"val": "validation", "test": "test"}
+    return {
+        row.image_id: f"{dataset.class_names[row.target]}, {row.path} ({parts[str(row.part)]})"
+        for row in table.itertuples()
+    }
+
+
+def _chosen(dataset: str) -> dict[str, object]:
+    """The settings as chosen; what was never drawn has its default."""
+    chosen = st.session_state
+    pins = chosen.get(f"race_pins_{dataset}") or []
+    return {
+        "rungs": tuple(chosen.get("race_rungs") or RUNGS.names),
+        "epochs": chosen.get("race_epochs"),
+        "batch_size": chosen.get("race_batch"),
+        "seed": chosen.get("race_seed"),
+        "pinned_images": ",".join(pins) or None,
+    }
+
+
+def _sizes(dataset: Dataset, backbone: str) -> str:
+    """What will be raced, and about how long it takes."""
+    chosen = _chosen(dataset.name)
+    epochs = chosen["epochs"] or DEFAULT_EPOCHS
+    draft = RacePlan(race_id="draft", dataset=dataset.name, backbone=backbone, num_images=dataset.num_images,
+                     rungs=tuple(chosen["rungs"]), epochs=int(str(epochs)))  # fmt: skip
+    size = default_input_size(backbone)
+    draft = dataclasses.replace(draft, input_size_px=size)
+    return (
+        f"{count(len(draft.rungs), 'rung')} · {count(draft.num_images, 'image')} of {draft.size_px} px · "
+        f"{count(draft.epochs, 'epoch')} where the network is trained · about {duration(draft.expected_s)} "
+        "on two free cores"
+    )
+
+
+def _start(dataset: str, backbone: str) -> None:
+    try:
+        plan = race.make_plan(dataset=dataset, backbone=backbone, **_chosen(dataset))
+        race.start(plan)
+        state.remember("race", plan.race_id)
+    except UserError as error:
+        st.session_state["race_error"] = plain_message(error)
+
+
+def _watched(dataset: str) -> RacePlan | None:
+    """The race of the link, else the one at work, else the newest on this data set."""
+    if asked := state.current("race"):
+        try:
+            return race.read_plan(asked)
+        except UserError as error:
+            st.warning(plain_message(error))
+    plan = race.active_race() or next((plan for plan in race.list_plans() if plan.dataset == dataset), None)
+    if plan is not None:
+        state.remember("race", plan.race_id)
+    return plan
+
+
+def _draw_race(plan: RacePlan, dataset: Dataset) -> None:
+    is_active = race.read_race(plan).is_active
+    if plan.dataset != dataset.name:
+        summary = resources.find_summary(plan.dataset)
+        dataset = resources.cached_dataset(plan.dataset, summary.version) if summary else None
+    with st.container(horizontal=True, vertical_alignment="bottom", key="race_view"):
+        _draw_choice(plan)
+        metric = race_live.choose_metric(is_ordinal=dataset is None or dataset.spec.is_ordinal)
+    # Polling ends with the race: nothing moves on a page that has nothing new to say.
+    st.fragment(_live, run_every=race_live.POLL_S if is_active else None)(plan, dataset, metric, is_active=is_active)
+
+
+def _live(plan: RacePlan, dataset: Dataset | None, metric: str, *, is_active: bool) -> None:
+    with show_errors("show the race"):
+        now = race.read_race(plan)
+        _draw_progress(plan, now)
+        race_live.draw(plan, now, dataset, metric)
+        if now.is_active != is_active:
+            resources.forget_results()
+            st.rerun()  # the whole page once: it starts or ends the polling
+
+
+def _draw_choice(plan: RacePlan) -> None:
+    """Older races, where there are any."""
+    plans = {one.race_id: one for one in race.list_plans()[:20]}
+    if len(plans) < 2:
+        return
+    plans.setdefault(plan.race_id, plan)
+    st.session_state["race_choice"] = plan.race_id
+    st.selectbox(
+        "Race",
+        list(plans),
+        format_func=lambda race_id: f"{_moment(plans[race_id].created_s)} · {readable(plans[race_id].title)}",
+        key="race_choice",
+        on_change=lambda: state.remember("race", st.session_state["race_choice"]),
+        width=420,
+    )
+
+
+def _draw_progress(plan: RacePlan, now: SeriesState) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="race_progress"):
+        if now.is_active:
+            left = f" · about {duration(now.seconds_left)} left" if now.seconds_left else ""
+            what = f", {plain(now.what)}" if now.what else ""
+            is_stopping = now.state == "stopping"
+            st.progress(min(1.0, now.share), "Stopping …" if is_stopping else f"{plain(now.step)}{what}{left}")
+            label, icon = ("Stopping …" if is_stopping else "Stop"), ":material/stop_circle:"
+            st.button(label, icon=icon, key="race_stop", disabled=is_stopping, on_click=race.stop, args=(plan,))
+            return
+        if now.state == "finished":
+            st.markdown(f"Finished in {duration(now.seconds_total)}.")
+            return
+        st.markdown(plain_message(now.message) or "Not started.")
+        st.button("Go on", icon=":material/resume:", key="race_resume", on_click=_resume, args=(plan,))
+
+
+def _resume(plan: RacePlan) -> None:
+    try:
+        race.start(plan)
+    except UserError as error:
+        st.session_state["race_error"] = plain_message(error)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(seconds))

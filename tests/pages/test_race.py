@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from lib import race
+from lib.data.library import open_dataset
+from lib.pinned import PinnedFrame, write_frame
+from lib.race import control
+from lib.race.work import run_race
+from lib.series import SeriesState, write_series
+from pages.common import race_live, race_pictures
+from tests.pages.scene import link, open_page
+from tests.race.conftest import Runner, plan, runner  # noqa: F401
+
+
+@pytest.fixture
+def raced(plan: race.RacePlan, runner: Runner) -> race.RacePlan:  # noqa: F811
+    """A race with frames of two epochs of fine-tuning."""
+    run_race(plan, work=runner)
+    ids = plan.pinned_images.split(",")
+    folder = race.read_standings(plan)[-2].folder
+    for epoch, first in ((0, 0.5), (1, 0.9), (2, 0.2)):
+        probabilities = np.array([[first, 1 - first]] * 2)
+        write_frame(folder, PinnedFrame(epoch, ids, probabilities, np.ones((2, 3, 3)), "block5", 0.1))
+    return plan
+
+
+def html_of(at) -> str:
+    return "\n".join(str(element.proto.body) for element in at.get("html"))
+
+
+def test_the_race_is_drawn_from_its_runs_alone(raced):
+    at = open_page("train_model", race=raced.race_id)
+    assert not at.exception
+    assert not at.error
+    shown = html_of(at)
+    table = race_live.table_html(race.read_standings(raced), "accuracy")
+    assert table in shown.replace("\\n", "\n") or "rl-first" in shown
+    for entry in raced.entries:
+        assert entry.title in shown
+    assert "epoch 2" in shown
+    assert "80" in shown  # 1 - 0.2 for the predicted class
+    at.slider(key=f"race_epoch_{raced.race_id}").set_value(1).run()
+    assert "epoch 1" in html_of(at)
+    assert not at.button(key="race_start").disabled
+
+
+def test_a_click_starts_one_race_and_a_running_one_can_be_stopped(runner, monkeypatch):  # noqa: F811
+    started = []
+
+    def start(made):
+        control.refuse_second(made)
+        started.append(made)
+        race.write_plan(made)
+        write_series(made.files, SeriesState(state="running", step="Linear probe", what="Training", host="elsewhere"))
+
+    monkeypatch.setattr(race, "start", start)
+    at = open_page("train_model", dataset="tiny")
+    at.segmented_control(key="train_mode").set_value("race").run()
+    at.button(key="race_start").click().run()
+    assert not at.exception
+    assert [made.dataset for made in started] == ["tiny"]
+    assert started[0].rungs == race.RUNGS.names
+    assert link(at, "race") == started[0].race_id
+    assert at.button(key="race_start").disabled  # one race at a time
+    at.button(key="race_stop").click().run()
+    assert race.read_race(started[0]).state == "stopping"
+
+
+def test_an_unknown_race_is_said(runner):  # noqa: F811
+    at = open_page("train_model", race="beef")
+    assert any("no race" in warning.value.replace("\\", "") for warning in at.warning)
+
+
+def test_a_rung_behind_shows_its_newest_frame_and_a_waiting_one_none(raced):
+    standings, dataset = race.read_standings(raced), open_dataset("tiny")
+    frames = [race_pictures._frame(standing, 1) for standing in standings]
+    assert [frame.epoch if frame else None for frame in frames[-2:]] == [1, None]
+    rows = race_pictures.pinned_rows(raced.pinned_images, dataset)
+    grid = race_pictures.grid_html(rows, standings, frames, dataset)
+    assert grid.count("<figure") == 2 + 2  # two images as they are, and under one rung's maps
+    assert grid.count("rp-empty") == 1 + 2 * (len(standings) - 1)  # the first is the style
+    assert "&lt;b&gt;red" in grid  # class names are shown literally
