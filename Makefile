@@ -43,6 +43,9 @@ format: $(VENV)/.development  ## Write the format and the fixable lint
 bench: $(VENV)/.development  ## Measure: ratios in one run on this machine
 	@$(BIN)/python -m tests.benchmarks
 
+recipes: $(VENV)/.runtime  ## Run every published experiment in small beside its published figures (AGAIN=1 repeats finished ones)
+	@$(BIN)/python -m lib recipes run all --budget small $(if $(AGAIN),--again)
+
 clean:  ## Remove the virtual environment and tool caches (data stays)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 

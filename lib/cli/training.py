@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--weights", default="pretrained", show_default=True, metavar="[pretrained|random]",
               help="Where the network starts.")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's).")
+@click.option("--recipe", help="A published experiment (`recipes list`); other options given here come on top of it.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split.")
 @click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds.")
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 @click.option("--detach", is_flag=True, help="Start in the background and return at once.")
 @click.option("--run", "run_id", hidden=True, help="Work on this queued run: what a worker process is told.")
 @json_option
-def train(run_id: str | None, detach: bool, as_json: bool, **options: Any) -> int:
+@click.pass_context
+def train(
+    ctx: click.Context, run_id: str | None, recipe: str | None, detach: bool, as_json: bool, **options: Any
+) -> int:
     """Train a classifier on a data set, and evaluate it on the test images.
 
     Ctrl-C stops it; `runs resume` goes on from the last checkpoint.
@@ -48,7 +52,7 @@ def train(run_id: str | None, detach: bool, as_json: bool, **options: Any) -> in
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    config = _config(**options)
+    config = _recipe_config(recipe, **_given(ctx, options)) if recipe else _config(**options)
     if detach:
         from lib import jobs
 
@@ -60,6 +64,20 @@ def train(run_id: str | None, detach: bool, as_json: bool, **options: Any) -> in
 
 def work_here(run: "RunWriter", *, as_json: bool) -> int:
     """Do a prepared run in this process, with progress on standard error; returns the exit status."""
+    summary = watched_work(run)
+    if summary is None:
+        if as_json:
+            print_json({"run_id": run.run_id, "state": "stopped"})
+        return INTERRUPTED_STATUS
+    if as_json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+    return 0
+
+
+def watched_work(run: "RunWriter") -> dict[str, Any] | None:
+    """Do a prepared run in this process, with progress on standard error; its summary, None if it was stopped."""
     from lib.jobs import work
 
     short = run.run_id[:8]
@@ -72,14 +90,7 @@ def work_here(run: "RunWriter", *, as_json: bool) -> int:
         )
     if summary is None:
         note(f"Stopped. Resume with: python -m lib runs resume {short}")
-        if as_json:
-            print_json({"run_id": run.run_id, "state": "stopped"})
-        return INTERRUPTED_STATUS
-    if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
-    return 0
+    return summary
 
 
 def _report_detached(run_id: str, *, as_json: bool) -> int:
@@ -89,6 +100,34 @@ def _report_detached(run_id: str, *, as_json: bool) -> int:
     else:
         click.echo(f"Started {run_id}. Watch it with: python -m lib runs show {short}; stop it with: runs stop {short}")
     return 0
+
+
+def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were typed, not those that only have a default."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in options.items() if ctx.get_parameter_source(name) == typed}
+
+
+def _recipe_config(
+    recipe: str,
+    *,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    settings: tuple[str, ...] = (),
+    **given: Any,
+) -> "TrainConfig":
+    """The training of a recipe with what was typed on top."""
+    from lib.recipes import RECIPES, plan_recipe
+
+    RECIPES.get(recipe)
+    if dataset:
+        _check_source(dataset)
+    with ProgressLine() as progress:
+        name = _open(dataset or DEFAULT_DATASET, progress).name
+    plan = plan_recipe(recipe, dataset=name if dataset else None, backbone=backbone, changes=given)
+    for sentence in plan.notes:
+        note(sentence)
+    return plan.config.with_settings(settings)
 
 
 def _config(*, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any) -> "TrainConfig":

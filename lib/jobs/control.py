@@ -40,8 +40,11 @@ def worker_command(run_id: str) -> list[str]:
 def run_name(config: "TrainConfig") -> str:
     """The name of a run as it is shown, such as "Linear probe · MobileNetV2 · cats_dogs"."""
     from lib.models.backbones import BACKBONES
+    from lib.recipes import RECIPES, recipe_run_name
     from lib.training.strategies import STRATEGIES
 
+    if config.recipe in RECIPES:
+        return recipe_run_name(config)
     name = f"{STRATEGIES.get(config.strategy).title} · {BACKBONES.get(config.backbone).title} · {config.dataset}"
     return f"{name} · {config.target_map}" if config.target_map else name
 

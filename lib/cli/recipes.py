@@ -1,0 +1,229 @@
+"""`recipes list | show | run`: the published experiments."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lib.cli import INTERRUPTED_STATUS
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.errors import UserError
+
+if TYPE_CHECKING:
+    from lib.recipe_runs import RecipeResult
+    from lib.recipes import RecipePlan, RecipeSpec
+
+ALL = "all"
+
+
+@click.group()
+def recipes() -> None:
+    """List, show and run the published experiments."""
+
+
+@recipes.command("list")
+@click.option("--write-published", is_flag=True, hidden=True, help="Write assets/published_results.json afresh.")
+@json_option
+def list_recipes(write_published: bool, as_json: bool) -> None:
+    """List the recipes with their published figures."""
+    from lib.recipes import RECIPES, published_results
+    from lib.recipes import write_published as write
+
+    if write_published:
+        write()
+    if as_json:
+        print_json({"recipes": published_results()["results"]})
+        return
+    rows = []
+    for recipe in RECIPES:
+        accuracy, kappa = _published(recipe)
+        rows.append((recipe.name, recipe.title, accuracy, kappa, recipe.study.line))
+    print_table(rows, ("recipe", "what it is", "accuracy", "kappa", "published in"))
+
+
+@recipes.command()
+@click.argument("name")
+@click.option("--dataset", help="A data set of the library (default: one that shows what the study shows).")
+@click.option("--budget", default="full", show_default=True, help="full, small or tiny.")
+@json_option
+def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
+    """Show protocol, settings, published figures and deviations of a recipe."""
+    from lib.recipes import RECIPES, plan_recipe
+
+    recipe = RECIPES.get(name)
+    try:
+        plan = plan_recipe(name, dataset=dataset, budget=budget)
+    except UserError:
+        if dataset:
+            raise
+        plan = None  # no data set in the library yet: the recipe itself can be shown
+    if as_json:
+        print_json(_described(recipe, plan))
+        return
+    accuracy, kappa = _published(recipe)
+    print_facts(
+        {
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "study": f"{recipe.study.title} ({recipe.study.line}; {recipe.study.framework})",
+            "protocol": recipe.protocol,
+            "published accuracy": accuracy,
+            "published kappa": kappa,
+            "leaderboard place": recipe.published.leaderboard_places if recipe.published else None,
+            "goes on from": recipe.follows or None,
+        }
+    )
+    click.echo("settings")
+    for key, value in recipe.settings.items():
+        click.echo(f"  {key} = {value}")
+    _print_lines("not as published", recipe.deviations)
+    if plan is not None:
+        _print_lines("on this machine", plan.notes)
+        click.echo(plan.config.to_command())
+
+
+@recipes.command("run")
+@click.argument("name", metavar="NAME|all")
+@click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class.")
+@click.option("--budget", default="full", show_default=True, help="full, small (two minutes on two cores) or tiny.")
+@click.option("--backbone", help="Another network than the published one.")
+@click.option("--seed", type=int, help="Seed of the training.")
+@click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--again", is_flag=True, help="Also what is finished already.")
+@json_option
+def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **options: Any) -> int:
+    """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
+    from lib.cli.training import watched_work
+    from lib.recipe_runs import ensure_data, run_plans
+    from lib.recipes import RECIPES
+
+    if name != ALL:
+        RECIPES.get(name)
+    dataset = _open(dataset)
+    with ProgressLine() as progress:
+        ensure_data(dataset, progress)
+    names = RECIPES.names if name == ALL else (name,)
+    makers = [lambda name=name: _plan(name, dataset=dataset, **options) for name in names]  # type: ignore[misc]
+    results: list[RecipeResult] = []
+    failures: list[str] = []
+    for result in run_plans(makers, watched_work, is_again=again):
+        if isinstance(result, UserError):
+            failures.append(str(result))
+            note(f"Not run: {result}")
+            continue
+        results.append(result)
+        if result.problem:
+            failures.append(f"{result.plan.recipe.name}: {result.problem}")
+            note(f"Failed: {result.problem}")
+        elif result.was_finished:
+            note(f"Finished before: {result.plan.name}")
+    if len(names) == 1 and failures:
+        raise UserError(failures[0].removeprefix(f"{name}: "))
+    _report(results, as_json=as_json)
+    is_stopped = any(result.summary is None and not result.problem for result in results)
+    return INTERRUPTED_STATUS if is_stopped else int(bool(failures))
+
+
+def _open(dataset: str | None) -> str | None:
+    """The name of a data set, importing a folder first."""
+    if dataset is None:
+        return None
+    from lib.data.library import ensure_default_dataset, resolve_dataset
+    from lib.settings import DEFAULT_DATASET
+
+    with ProgressLine() as progress:
+        found = (
+            ensure_default_dataset(progress)
+            if dataset == DEFAULT_DATASET
+            else resolve_dataset(dataset, progress=progress)
+        )
+    return found.name
+
+
+def _plan(
+    name: str, *, settings: tuple[str, ...], seed: int | None, num_folds: int | None, **options: Any
+) -> "RecipePlan":
+    import dataclasses
+
+    from lib.recipes import plan_recipe
+
+    changes = {key: value for key, value in (("seed", seed), ("num_folds", num_folds)) if value is not None}
+    plan = plan_recipe(name, changes=changes, **options)
+    plan = dataclasses.replace(plan, config=plan.config.with_settings(settings))
+    note(f"\n{plan.name}")
+    for sentence in plan.notes:
+        note(f"  {sentence}")
+    return plan
+
+
+def _report(results: "list[RecipeResult]", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"recipes": [_result(result) for result in results]})
+        return
+    rows = []
+    for result in results:
+        found = _result(result)
+        accuracy, kappa = _published(result.plan.recipe)
+        rows.append(
+            (
+                found["recipe"],
+                found["backbone"],
+                found.get("test_accuracy"),
+                accuracy,
+                found.get("test_quadratic_weighted_kappa"),
+                kappa,
+                found.get("seconds_total"),
+                found["problem"] or found["state"],
+            )
+        )
+    print_table(rows, ("recipe", "backbone", "accuracy", "published", "kappa", "published", "seconds", "state"))
+    notes = list(dict.fromkeys(sentence for result in results for sentence in result.plan.notes))
+    _print_lines("The published figures were measured on other data where a line here says so:", notes)
+
+
+def _result(result: "RecipeResult") -> dict[str, Any]:
+    plan, summary = result.plan, result.summary or {}
+    state = "failed" if result.problem else str(summary.get("state", "stopped"))
+    published = plan.recipe.published
+    kept = ("run_id", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
+            "num_train", "num_test", "seconds_total")  # fmt: skip
+    return {
+        "recipe": plan.recipe.name,
+        "name": plan.name,
+        "budget": plan.budget,
+        "dataset": plan.config.dataset,
+        "backbone": plan.config.backbone,
+        "state": "finished before" if result.was_finished else state,
+        "problem": result.problem,
+        "published_accuracy": published.accuracy if published else None,
+        "published_quadratic_weighted_kappa": published.quadratic_weighted_kappa if published else None,
+        "notes": list(plan.notes),
+        **{key: summary.get(key) for key in kept},
+    }
+
+
+def _published(recipe: "RecipeSpec") -> tuple[float | None, float | None]:
+    published = recipe.published
+    return (published.accuracy, published.quadratic_weighted_kappa) if published else (None, None)
+
+
+def _described(recipe: "RecipeSpec", plan: "RecipePlan | None") -> dict[str, Any]:
+    from lib.recipes import published_results
+
+    entry = next(entry for entry in published_results()["results"] if entry["recipe"] == recipe.name)
+    return {
+        **entry,
+        "protocol": recipe.protocol,
+        "settings": dict(recipe.settings),
+        "deviations": list(recipe.deviations),
+        "follows": recipe.follows,
+        "notes": list(plan.notes) if plan else [],
+        "config": plan.config.to_dict() if plan else None,
+    }
+
+
+def _print_lines(heading: str, lines: "tuple[str, ...] | list[str]") -> None:
+    if lines:
+        click.echo(heading)
+        for line in lines:
+            click.echo(f"  {line}")

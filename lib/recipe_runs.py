@@ -1,0 +1,80 @@
+"""Runs recipes in this process, one after the other; what is finished already is not done again."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lib import jobs
+from lib.data.library import ensure_default_dataset, open_dataset
+from lib.errors import UserError
+from lib.experiment import resolve_config
+from lib.progress import Progress, ignore_progress
+from lib.recipes import RecipePlan
+from lib.settings import DEFAULT_DATASET
+from lib.tracking import list_runs
+
+if TYPE_CHECKING:
+    from lib.tracking import RunRecord
+    from lib.tracking.writer import RunWriter
+
+BUDGET_TAG = "recipe_budget"
+NOTES_TAG = "recipe_notes"
+# Does one prepared run in this process and returns its summary; None if it was stopped.
+Work = Callable[["RunWriter"], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What came of a recipe: the summary of its run, or the sentence that says why there is none."""
+
+    plan: RecipePlan
+    summary: dict[str, Any] | None
+    was_finished: bool = False
+    problem: str = ""
+
+
+def prepare_recipe(plan: RecipePlan) -> "RunWriter":
+    """Put the run of a planned recipe into the queue, with its budget and notes as tags."""
+    return jobs.prepare(plan.config, name=plan.name, tags={BUDGET_TAG: plan.budget, NOTES_TAG: " ".join(plan.notes)})
+
+
+def finished_run(plan: RecipePlan) -> "RunRecord | None":
+    """The newest finished run of exactly this training on this version of the data set."""
+    wanted = resolve_config(plan.config, open_dataset(plan.config.dataset)).to_dict()
+    return next((run for run in list_runs() if run.state == "finished" and run.config == wanted), None)
+
+
+def run_plan(plan: RecipePlan, work: Work, *, is_again: bool = False) -> RecipeResult:
+    """Run one recipe, or take over the finished run of it; raises UserError if it fails."""
+    found = None if is_again else finished_run(plan)
+    if found is not None:
+        return RecipeResult(plan, {"run_id": found.run_id, **found.summary}, was_finished=True)
+    return RecipeResult(plan, work(prepare_recipe(plan)))
+
+
+def run_plans(
+    plans: Iterable[Callable[[], RecipePlan]], work: Work, *, is_again: bool = False
+) -> Iterable[RecipeResult | UserError]:
+    """Run one recipe after the other; one that fails does not keep the others back. Ends where one was stopped.
+
+    Plans are made when their turn comes, since a recipe may go on from the run of an earlier one.
+    """
+    for make in plans:
+        try:
+            plan = make()
+        except UserError as error:
+            yield error
+            continue
+        try:
+            result = run_plan(plan, work, is_again=is_again)
+        except UserError as error:
+            result = RecipeResult(plan, None, problem=str(error))
+        yield result
+        if result.summary is None and not result.problem:
+            return
+
+
+def ensure_data(dataset: str | None, progress: Progress = ignore_progress) -> None:
+    """Make the generated data set where it is absent and no other was asked for."""
+    if dataset in (None, DEFAULT_DATASET):
+        ensure_default_dataset(progress)

@@ -1,0 +1,26 @@
+"""Published experiments as named trainings: data protocol, settings, figures, and what cannot be repeated exactly.
+
+The table is made of one file a study. `plan_recipe` turns an entry into a training config for the data sets and weights
+at hand; lib/recipe_runs.py runs it. Imports no torch: pages read it too.
+"""
+
+from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, plan_recipe, recipe_run_name
+from lib.recipes.published import published_line, published_results, read_published, write_published
+from lib.recipes.spec import Published, RecipeSpec, Study
+from lib.recipes.table import RECIPES
+
+__all__ = [
+    "BUDGETS",
+    "RECIPES",
+    "Published",
+    "RecipePlan",
+    "RecipeSpec",
+    "Study",
+    "changed_settings",
+    "plan_recipe",
+    "published_line",
+    "published_results",
+    "read_published",
+    "recipe_run_name",
+    "write_published",
+]

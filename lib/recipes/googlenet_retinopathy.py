@@ -1,0 +1,63 @@
+"""Study 2: GoogLeNet fine-tuned on fundus photographs, and the explicit features that it is held against."""
+
+from typing import Any
+
+from lib.recipes.spec import RecipeSpec, Study
+from lib.recipes.subjects import AS_IN_KERAS, FUNDUS
+
+STUDY = Study("googlenet-dr", "GoogLeNet on diabetic retinopathy", "blog series, part 2, 2016", 2016, "Theano, Lasagne")
+
+_EXTRAS: dict[str, Any] = {
+    "study": STUDY,
+    "subject": FUNDUS,
+    "protocol": "About 30,000 photographs with four labels, trained to tell two classes apart; no split is published, "
+    "so the usual fifths to test and to validate.",
+}
+_SETTINGS: dict[str, Any] = {
+    **AS_IN_KERAS,
+    "backbone": "googlenet",
+    "strategy": "partial_finetuning",
+    "unfreeze_from": "inception3a",
+    "head": "linear",
+    "augmentation": "rotations",
+    "optimizer": "sgd",
+    "learning_rate": 1e-4,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "epochs": 30,
+    "patience": 10,
+}
+_DEVIATIONS = (
+    "Rate 1e-4, L2 5e-4, momentum, schedule and epochs are ours: the source says very small rate and decay.",
+    "The first two layers are read as both convolutions before the first inception module.",
+    "This GoogLeNet has BatchNorm, which the original has not.",
+)
+_ELSEWHERE = {"unfreeze_from": None}
+_SMALL = {"max_per_class": 60, "input_size_px": 128, "epochs": 8}
+
+RECIPES = (
+    RecipeSpec(
+        name="googlenet-dr-ft",
+        title="GoogLeNet fine-tuned, two classes",
+        settings={**_SETTINGS, "target_map": "any_dr"},
+        elsewhere=_ELSEWHERE,
+        on_bundled={"unfreeze_from": "block3"},
+        small=_SMALL,
+        deviations=("Two classes are no retinopathy and any: the source does not say where it cuts.", *_DEVIATIONS),
+        **_EXTRAS,
+    ),
+    RecipeSpec(
+        name="googlenet-dr-ft-four",
+        title="GoogLeNet fine-tuned, four classes",
+        settings={**_SETTINGS, "target_map": "four_classes"},
+        elsewhere=_ELSEWHERE,
+        on_bundled={"unfreeze_from": "block3"},
+        small=_SMALL,
+        deviations=(
+            "Four classes join severe and proliferative: the source does not name its four labels.",
+            *_DEVIATIONS,
+        ),
+        **_EXTRAS,
+    ),
+)

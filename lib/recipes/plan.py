@@ -1,0 +1,164 @@
+"""From a recipe to a training: for the data sets and weights at hand, and for the time there is."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib.data.catalog import descriptions, open_dataset
+from lib.data.specs import DatasetSpec
+from lib.data.target_map import parse_target_map
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.models.weights import weights_status
+from lib.recipes.spec import RecipeSpec, Subject
+from lib.recipes.table import RECIPES
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from lib.training.config import TrainConfig
+from lib.training.strategies import STRATEGIES
+
+BUDGETS = {
+    "full": "as published",
+    "small": "at most two minutes on two cores",
+    "tiny": "eight images a class, one epoch: does it run?",
+}
+_TINY_PER_CLASS = 8
+_TINY_VIEWS = 2
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """A recipe made ready: its training, the run's name, and what is not as published, in a sentence each."""
+
+    recipe: RecipeSpec
+    config: TrainConfig
+    budget: str
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the run, which says what stands in for what."""
+        suffix = "" if self.budget == "full" else f" · {self.budget}"
+        return f"{recipe_run_name(self.config)}{suffix}"
+
+
+def plan_recipe(
+    name: str,
+    *,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    budget: str = "full",
+    changes: Mapping[str, Any] | None = None,
+) -> RecipePlan:
+    """Turn a recipe into a training that can be started.
+
+    Args:
+        name: a name in `RECIPES`.
+        dataset: a data set of the library; by default one that shows what the study shows, else the generated one.
+        backbone: by default the published one, or the bundled one where its pretrained weights are not at hand.
+        budget: a name in `BUDGETS`.
+        changes: fields of TrainConfig to set on top.
+
+    Raises:
+        UserError: an unknown recipe, budget, backbone or data set, or settings that do not fit together.
+    """
+    recipe = RECIPES.get(name)
+    if budget not in BUDGETS:
+        raise UserError(f"Unknown budget {budget!r}. Choose one of: {', '.join(BUDGETS)}.")
+    notes: list[str] = []
+    dataset_name = dataset or _choose_dataset(recipe.subject)
+    spec = open_dataset(dataset_name).spec
+    chosen = backbone or _choose_backbone(recipe, notes)
+    settings = {**recipe.settings, "backbone": chosen, "recipe": recipe.name, "dataset": dataset_name}
+    if chosen != recipe.backbone:
+        settings |= recipe.elsewhere
+    if chosen == DEFAULT_BACKBONE and recipe.backbone != DEFAULT_BACKBONE:
+        settings |= recipe.on_bundled
+    _fit_classes(settings, recipe.subject, spec, notes)
+    settings |= _budget_settings(recipe, chosen, budget)
+    settings |= dict(changes or {})
+    return RecipePlan(recipe, TrainConfig(**settings), budget, tuple(notes))
+
+
+def recipe_run_name(config: TrainConfig) -> str:
+    """The name of a run of a recipe, such as "VGG16 vectors ... · Bundled VGG instead of VGG16 · synthetic-fundus"."""
+    recipe = RECIPES.get(config.recipe)
+    backbone = BACKBONES.get(config.backbone).title
+    if config.backbone != recipe.backbone:
+        backbone = f"{backbone} instead of {BACKBONES.get(recipe.backbone).title}"
+    return f"{recipe.name} · {backbone} · {config.dataset}"
+
+
+def fits_subject(subject: Subject, spec: DatasetSpec) -> bool:
+    """Whether a data set shows what a study shows, by its name or its classes."""
+    if any(word in spec.name.lower() for word in subject.words):
+        return True
+    classes = sorted(name.lower().strip().rstrip("s") for name in spec.class_names)
+    return bool(subject.class_words) and classes == sorted(subject.class_words)
+
+
+def _choose_dataset(subject: Subject) -> str:
+    for description in descriptions():
+        spec = DatasetSpec.from_dict(description["spec"])
+        if fits_subject(subject, spec):
+            return spec.name
+    return DEFAULT_DATASET
+
+
+def _choose_backbone(recipe: RecipeSpec, notes: list[str]) -> str:
+    published = BACKBONES.get(recipe.backbone)
+    needs_weights = STRATEGIES.get(str(recipe.settings["strategy"])).uses_pretrained
+    if not needs_weights or weights_status(published.name).is_cached:
+        return published.name
+    bundled = BACKBONES.get(DEFAULT_BACKBONE).title
+    notes.append(f"{bundled} instead of {published.title}, whose {published.weights_title} weights are not at hand.")
+    return DEFAULT_BACKBONE
+
+
+def _fit_classes(settings: dict[str, Any], subject: Subject, spec: DatasetSpec, notes: list[str]) -> None:
+    """Say which data stand in, and merge or take classes where the data set has others than the study."""
+    if not fits_subject(subject, spec):
+        title = spec.title or spec.name
+        is_stand_in = spec.name == DEFAULT_DATASET and bool(subject.stand_in_words)
+        how = f", {subject.stand_in_words}" if is_stand_in else ""
+        notes.append(f"Data: {title}{how}, instead of {subject.published_data}.")
+        if is_stand_in:
+            settings |= subject.stand_in
+    target_map = settings.get("target_map")
+    if target_map and len(set(parse_target_map(target_map).targets)) == spec.num_classes:
+        settings["target_map"] = None  # the data set has the merged classes already
+    if settings.get("max_classes") and settings["max_classes"] >= spec.num_classes:
+        settings["max_classes"] = None
+
+
+def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str, Any]:
+    if budget == "small":
+        return {**recipe.small, **_capped_patience(recipe)}
+    if budget == "full":
+        return {}
+    tiny: dict[str, Any] = {
+        "max_per_class": _TINY_PER_CLASS,
+        "max_train_per_class": None,
+        "max_test_per_class": None,
+        "epochs": 1,
+        "batch_size": 8,
+        "input_size_px": max(32, BACKBONES.get(backbone).min_input_px),
+    }
+    if {**recipe.settings, **recipe.small}.get("num_views"):
+        tiny["num_views"] = _TINY_VIEWS
+    return tiny
+
+
+def _capped_patience(recipe: RecipeSpec) -> dict[str, Any]:
+    epochs, patience = recipe.small.get("epochs"), recipe.settings.get("patience")
+    return {"patience": min(int(patience), int(epochs))} if epochs and patience else {}
+
+
+def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Setting -> (as planned, as it is) where a training differs from its recipe's plan; seeds and data aside."""
+    apart = ("dataset", "dataset_version", "seed", "device", "dtype", "pinned_images", "num_folds")
+    return {
+        field.name: (getattr(plan.config, field.name), getattr(config, field.name))
+        for field in dataclasses.fields(TrainConfig)
+        if field.name not in apart and getattr(plan.config, field.name) != getattr(config, field.name)
+    }

@@ -1,0 +1,77 @@
+"""What an entry of the recipe table says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where an experiment was published; `line` is what stands at the end of its line in a picture."""
+
+    name: str
+    title: str
+    line: str
+    year: int
+    framework: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a study found: fractions, kappa with quadratic weights; None where it gives no such figure.
+
+    `leaderboard_places` are those of this kappa on the public leaderboard of the competition, as of 9 November 2016.
+    `confusion` has a row for each true and a column for each predicted class.
+    """
+
+    accuracy: float
+    measured_on: str
+    quadratic_weighted_kappa: float | None = None
+    leaderboard_places: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the images of a study show, and how to know a data set of them in the library.
+
+    A data set fits if its name holds one of `words`, or its classes are exactly `class_words` in some spelling.
+    `stand_in` are settings that turn the five grades of the generated set into as many classes as the study has.
+    """
+
+    name: str
+    title: str
+    published_data: str
+    words: tuple[str, ...]
+    class_words: tuple[str, ...] = ()
+    stand_in: Mapping[str, Any] = field(default_factory=dict)
+    stand_in_words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeSpec:
+    """One published experiment.
+
+    `settings` are fields of TrainConfig. On another backbone than the published one the settings that name stages give
+    way to `elsewhere`, on the bundled backbone also to `on_bundled`. `small` are the settings of a run of at most two
+    minutes on two cores. `follows` names the recipe whose trained head this one starts from. `deviations` say in a line
+    each what cannot be repeated to the letter.
+    """
+
+    name: str
+    title: str
+    study: Study
+    subject: Subject
+    protocol: str
+    settings: Mapping[str, Any]
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
+    on_bundled: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)
+    published: Published | None = None
+    deviations: tuple[str, ...] = ()
+    follows: str = ""
+
+    @property
+    def backbone(self) -> str:
+        """The published backbone."""
+        return str(self.settings["backbone"])
