@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": ("lib.cli.analysis", "explain", "Draw what a network looks at in one image."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
+    "caches": ("lib.cli.caches", "caches", "List, limit and clear what is kept to save time."),
     "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),
 }
 BAD_INPUT_STATUS = 2

@@ -3,23 +3,20 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.atomic import atomic_path
-from lib.data.augmentation import AS_IT_IS, IDENTITY, View
+from lib.data.augmentation import AS_IT_IS, IDENTITY, POLICIES, View
+from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import Stopped
 from lib.memory import compute_in_parts
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 from lib.runtime import autocast
-from lib.settings import cache_dir
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +58,7 @@ def extract_features(
     dtype: str = "float32",
     view: View = AS_IT_IS,
     device: str = "cpu",
+    copies_left: int = 1,
     progress: Progress = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FeatureSet:
@@ -77,11 +75,13 @@ def extract_features(
         dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
         view: how every image is laid or drawn first (lib/data/augmentation.py).
         device: where to compute.
+        copies_left: how many sets of this size are still to be kept, this one included: the disk must hold them all.
         progress: called after each batch.
         should_stop: asked before each batch.
 
     Raises:
         Stopped: `should_stop()` turned true; nothing is left behind.
+        UserError: the disk has not enough room.
         WeightsUnavailable: pretrained weights are needed and not at hand.
     """
     spec = BACKBONES.get(backbone_name)
@@ -89,10 +89,10 @@ def extract_features(
     size_px = input_size_px or spec.input_size_px
     started = time.perf_counter()
     content = getattr(dataset, "content_version", dataset.version)  # a subset has fewer rows of the same version
-    key = feature_key(content, backbone_name, weights, seed, stage, pooling, size_px, dtype, view.key)
-    path = cache_dir() / "features" / f"{key}.npy"
+    key = feature_key(content, backbone_name, weights, seed, stage, pooling, size_px, dtype, _view_key(view))
+    path = entry_path("features", key)
     num_images = len(dataset.pixels)
-    features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
+    features = read_entry(path, num_images, is_mapped=pooling == UNPOOLED)
     if features is not None:
         progress(num_images, num_images, _WHAT)
         return FeatureSet(features, time.perf_counter() - started, was_cached=True, key=key, images_per_second=0.0)
@@ -100,9 +100,11 @@ def extract_features(
 
     backbone = frozen_backbone(backbone_name, weights=weights, seed=seed).to(device)
     run = _Extraction(backbone, stage, pooling, size_px, dtype, view, device)
-    _write(path, run.batches(dataset, should_stop), num_images, progress)
+    progress(0, num_images, _WHAT)
+    for done in write_entry(path, run.batches(dataset, should_stop), num_images, copies_left=copies_left):
+        progress(done, num_images, _WHAT)
     seconds = time.perf_counter() - started
-    features = _read(path, num_images, is_mapped=pooling == UNPOOLED)
+    features = read_entry(path, num_images, is_mapped=pooling == UNPOOLED)
     if features is None:
         raise RuntimeError(f"The features just written to {path} cannot be read back.")
     return FeatureSet(features, seconds, was_cached=False, key=key, images_per_second=num_images / max(seconds, 1e-9))
@@ -122,6 +124,11 @@ def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: in
         "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _view_key(view: View) -> str:
+    """What the view adds to a key: its draw, and the ranges that it is drawn from."""
+    return f"{view.key}/{POLICIES.get(view.policy).warp}" if view.policy else view.key
 
 
 @dataclass(frozen=True)
@@ -182,39 +189,3 @@ class _Extraction:
         if self.view.element == IDENTITY:
             return batch
         return turned(batch, [self.view.element] * len(batch)).contiguous(memory_format=torch.channels_last)
-
-
-def _write(path: Path, batches: Iterator[np.ndarray], num_images: int, progress: Progress) -> None:
-    """Fill an npy file batch by batch; it appears under its name only when it is whole."""
-    progress(0, num_images, _WHAT)
-    with atomic_path(path) as temporary:
-        target, done = None, 0
-        for batch in batches:
-            if target is None:
-                shape = (num_images, *batch.shape[1:])
-                target = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-                _take_room(temporary)
-            target[done : done + len(batch)] = batch
-            done += len(batch)
-            progress(done, num_images, _WHAT)
-        if target is not None:
-            target.flush()
-
-
-def _take_room(path: Path) -> None:
-    """Have the disk set all blocks of a file aside; raises OSError (ENOSPC) if there are too few.
-
-    Without it a full disk shows when a page of the mapped file is written, as a signal (SIGBUS) that ends the process.
-    """
-    if hasattr(os, "posix_fallocate"):  # not on macOS
-        with path.open("rb+") as opened:
-            os.posix_fallocate(opened.fileno(), 0, path.stat().st_size)
-
-
-def _read(path: Path, num_images: int, *, is_mapped: bool) -> np.ndarray | None:
-    """Features of the right number of images, or None if there are none or the file is damaged."""
-    try:
-        features: np.ndarray = np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError, OSError):
-        return None
-    return features if len(features) == num_images else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
+from lib.disk_cache import cache_limit_bytes
 from lib.errors import Stopped
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features
 from lib.models.backbones import BACKBONES
@@ -190,11 +191,15 @@ class TrainingSession:
         return () if views == (AS_IT_IS,) else views
 
     def _cached_inputs(self, stage: str, pooling: str, *, after: str | None, views: tuple[View, ...]) -> CachedInputs:
-        plain = self._feature_set(stage, pooling, AS_IT_IS).features
-        shown = tuple(self._feature_set(stage, pooling, view).features for view in views)
+        kept = tuple(dict.fromkeys((AS_IT_IS, *views)))
+        sets = {
+            view: self._feature_set(stage, pooling, view, copies_left=len(kept) - position).features
+            for position, view in enumerate(kept)
+        }
+        plain, shown = sets[AS_IT_IS], tuple(sets[view] for view in views)
         return CachedInputs(plain, shown, self.image_ids, self.config.seed, after, self.compute.device)
 
-    def _feature_set(self, stage: str, pooling: str, view: View) -> FeatureSet:
+    def _feature_set(self, stage: str, pooling: str, view: View, *, copies_left: int = 1) -> FeatureSet:
         key = (stage, pooling, view)
         if key not in self._sets:
             phase = "Extracting features" + (f" ({view.title})" if view.title else "")
@@ -210,6 +215,7 @@ class TrainingSession:
                 dtype=self.compute.dtype,
                 view=view,
                 device=self.compute.device,
+                copies_left=copies_left,
                 progress=paced_progress(phase, self.listener),
                 should_stop=self.should_stop,
             )
@@ -224,7 +230,9 @@ class TrainingSession:
         return names[index - 1] if index else None
 
     def _fits_cache(self, classifier: "Classifier", stage: str, views: tuple[View, ...]) -> bool:
-        return self._activation_bytes(classifier, stage) * len({AS_IT_IS, *views}) <= MAX_ACTIVATION_BYTES
+        return self._activation_bytes(classifier, stage) * len({AS_IT_IS, *views}) <= min(
+            MAX_ACTIVATION_BYTES, cache_limit_bytes()
+        )
 
     def _activation_bytes(self, classifier: "Classifier", stage: str) -> int:
         import torch

@@ -1,9 +1,12 @@
 import errno
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lib.data.augmentation import MIRRORED, View
+from lib.data.augmentation import MIRRORED, POLICIES, View
+from lib.data.warps import Warp
 from lib.errors import Stopped, UserError
 from lib.features import cache
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features, feature_key
@@ -110,6 +113,13 @@ def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch
     assert sizes == [8, 4, 2, 2, 4, 8, 12]
 
 
+def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, policy = View(policy="modern", number=0, seed=0), POLICIES.get("modern")
+    before = cache._view_key(view)
+    monkeypatch.setitem(POLICIES._specs, "modern", replace(policy, warp=Warp(rotation_deg=3)))
+    assert cache._view_key(view) != before
+
+
 def test_unknown_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="Unknown backbone"):
         extract(TinyDataset(), backbone_name="resnet19")
@@ -121,7 +131,7 @@ def test_a_full_disk_is_an_error_before_the_work_and_no_signal(monkeypatch: pyte
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(OSError, match="No space left"):
         extract(TinyDataset())
-    assert not [path for path in cache.cache_dir().rglob("*") if path.suffix in (".npy", ".part")]
+    assert not [path for path in cache_dir().rglob("*") if path.suffix in (".npy", ".part")]

@@ -1,0 +1,67 @@
+"""`caches list | clear | limit`."""
+
+import click
+
+from lib.cli.output import describe_time, json_option, print_json, print_table
+
+
+@click.group()
+def caches() -> None:
+    """Show and clear what is kept to save time: features, activations, preprocessed images."""
+
+
+@caches.command("list")
+@json_option
+def list_caches(as_json: bool) -> None:
+    """Show every entry, most recently used first, and how full the cache is."""
+    from lib import disk_cache
+
+    entries, found = disk_cache.list_entries(), disk_cache.usage()
+    rows = [
+        (entry.key[:12], disk_cache.KINDS[entry.kind], disk_cache.size_words(entry.num_bytes),
+         describe_time(entry.used_s), disk_cache.is_in_use(entry))
+        for entry in entries
+    ]  # fmt: skip
+    if as_json:
+        listed = [
+            {
+                "key": entry.key,
+                "kind": entry.kind,
+                "num_bytes": entry.num_bytes,
+                "used_s": entry.used_s,
+                "in_use": row[4],
+            }
+            for entry, row in zip(entries, rows, strict=True)
+        ]
+        print_json({"entries": listed, "used_bytes": found.used_bytes, "limit_bytes": found.limit_bytes})
+        return
+    print_table(rows, ("entry", "holds", "size", "last used", "in use"))
+    words = disk_cache.size_words
+    click.echo(
+        f"{words(found.used_bytes)} of {words(found.limit_bytes)} used; the disk has {words(found.free_bytes)} free."
+    )
+
+
+@caches.command("clear")
+@json_option
+def clear_caches(as_json: bool) -> None:
+    """Delete every entry that no training is using; everything in it can be computed again."""
+    from lib import disk_cache
+
+    num_bytes, num_kept = disk_cache.clear()
+    if as_json:
+        print_json({"freed_bytes": num_bytes, "num_in_use": num_kept})
+        return
+    kept = f"; {num_kept} in use stayed" if num_kept else ""
+    click.echo(f"Cleared {disk_cache.size_words(num_bytes)}{kept}.")
+
+
+@caches.command("limit")
+@click.argument("gib", type=float)
+def limit_caches(gib: float) -> None:
+    """Keep at most GIB gibibytes; what was used least recently goes first."""
+    from lib import disk_cache
+
+    removed = disk_cache.set_cache_limit(gib)
+    freed = disk_cache.size_words(sum(entry.num_bytes for entry in removed))
+    click.echo(f"The cache holds at most {gib:g} GiB; {freed} removed.")
