@@ -113,8 +113,8 @@ def check_disk(num_bytes: int) -> None:
     if num_bytes > free - _SPARE_BYTES:
         raise UserError(
             f"The cache needs {size_words(num_bytes)} and the disk has {size_words(free)} free, of which "
-            f"{size_words(_SPARE_BYTES)} stay free; clear caches (python -m lib caches clear) or choose an augmentation "
-            "with fewer cached views."
+            f"{size_words(_SPARE_BYTES)} stay free; clear caches (python -m lib caches clear) or choose an "
+            "augmentation with fewer cached views."
         )
 
 
