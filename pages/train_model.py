@@ -10,7 +10,6 @@ from pages.common.frame import ensure_frame
 
 ensure_frame(__file__)
 
-from lib import jobs  # noqa: E402
 from lib.errors import UserError  # noqa: E402
 from lib.models.backbones import BACKBONES  # noqa: E402
 from lib.models.freezing import stage_plan  # noqa: E402
@@ -19,9 +18,10 @@ from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
 from pages.common import controls, race_panel, resources, state, train_network_settings, train_settings, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
-from pages.common.text import count, plain_message  # noqa: E402
+from pages.common.text import plain_message  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
 from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
+from pages.common.train_start import draw_button, follow_starts  # noqa: E402
 
 
 def draw_controls(dataset: str, backbone: str, strategy: StrategySpec) -> tuple[TrainConfig | None, DeltaGenerator]:
@@ -37,8 +37,7 @@ def draw_controls(dataset: str, backbone: str, strategy: StrategySpec) -> tuple[
             values |= train_settings.draw_more(backbone, strategy)
         given = {name: value for name, value in values.items() if value is not None}
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
-        is_off = config is None
-        st.button("Start training", type="primary", key="train_start", disabled=is_off, on_click=_ask, args=(config,))
+        draw_button(config)
         beside = st.empty()
     if problem:
         st.error(problem, icon=":material/error:")
@@ -87,31 +86,6 @@ def offer_command(config: TrainConfig) -> None:
         st.code(config.to_python(), language="python", wrap_lines=True)
 
 
-def _ask(config: TrainConfig) -> None:
-    st.session_state.setdefault("train_pending", []).append(config)
-
-
-def start_pending(beside: DeltaGenerator) -> None:
-    """Queue the trainings that were asked for; the page is drawn by now, so that nothing greys out meanwhile."""
-    pending = st.session_state.get("train_pending", [])
-    while pending:
-        with beside, st.spinner("Starting …"):
-            watched = state.current_run()
-            # A further click ends this run of the script at the next element, so none is drawn from here to `remember`.
-            config = pending.pop(0)
-            waiting = jobs.active_runs()
-            same = jobs.find_active(config)
-            run_id = same or jobs.start(config)
-            is_watching = any(run.run_id == watched for run in waiting)
-            if not is_watching:
-                state.remember("run", run_id)
-        if same:
-            st.toast("Exactly this training is running or queued already.", icon=":material/info:")
-        elif is_watching:
-            # A training at work is being watched: stay with it, the new one shows in the queue.
-            st.toast(f"Queued behind {count(len(waiting), 'training')}.", icon=":material/schedule:")
-
-
 @st.cache_resource
 def warm_up() -> None:
     """Import MLflow and open its database in the background, once a server: seconds that the first start would take."""
@@ -138,7 +112,7 @@ with plan_column, show_errors("show the strategies"):
     if chosen_config is not None:
         offer_command(chosen_config)
 with notices, show_errors("start the training"):
-    start_pending(beside_start)
+    follow_starts(beside_start)
 with live_column, show_errors("show the training"):
     draw_live_panel()
 warm_up()

@@ -2,7 +2,6 @@
 
 from lib.jobs.control import (
     enforce_stop,
-    find_active,
     launch,
     prepare,
     prepare_resume,
@@ -19,7 +18,6 @@ from lib.jobs.worker import run_worker, work
 __all__ = [
     "active_runs",
     "enforce_stop",
-    "find_active",
     "launch",
     "prepare",
     "prepare_resume",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lib.errors import UserError
 from lib.jobs import processes, tickets
-from lib.jobs.settlement import active_runs, job_lock, reconcile, settle
+from lib.jobs.settlement import job_lock, reconcile, settle
 from lib.tracking.state import (
     LOG_FILE,
     STOP_FILE,
@@ -76,18 +76,6 @@ def prepare(
         run.set_tags(tags)
     tickets.draw(run.run_id)
     return run
-
-
-def find_active(config: "TrainConfig") -> str | None:
-    """The id of a run of exactly this training that is running or queued (a second click); None if there is none."""
-    active = [run.run_id for run in active_runs() if run.state != "stopping"]
-    if not active:
-        return None
-    from lib.data.library import open_dataset
-    from lib.experiment import resolve_config
-
-    wanted = resolve_config(config, open_dataset(config.dataset)).to_dict()
-    return next((run_id for run_id in active if RunWriter(run_id).config == wanted), None)
 
 
 def resume(run_id: str) -> str:

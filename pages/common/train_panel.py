@@ -14,6 +14,7 @@ from lib.training.strategies import STRATEGIES
 from pages.common import controls, state, train_live
 from pages.common.errors import show_errors
 from pages.common.text import plain, plain_message
+from pages.common.train_queue import draw_queue
 
 POLL_S = 1.0
 HISTORY_AGE_S = 10  # curves are read from the database this often, and after each epoch
@@ -50,7 +51,7 @@ def _panel(run_id: str, *, is_live: bool) -> None:
         active = jobs.active_runs()
         run = tracking.read_state(run_id)
         _draw_run(run, [other.run_id for other in active])
-        _draw_queue([other for other in active if other.run_id != run_id])
+        draw_queue(active, run_id, _stop)
         if is_live != (bool(active) or run.is_active):
             st.rerun()  # the whole page once: it starts or ends the polling
 
@@ -112,20 +113,6 @@ def _draw_actions(run: RunState) -> None:
     else:
         controls.link_to("compare_runs", "Compare", icon=":material/leaderboard:", runs=run.run_id, run=run.run_id)
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=run.run_id)
-
-
-def _draw_queue(others: list[RunState]) -> None:
-    """The runs besides the one that is shown: look at them, or end them."""
-    for run in others:
-        name, watch, end = st.columns([8, 2, 2], vertical_alignment="center", gap="small")
-        name.markdown(f"{run.state.capitalize()}: {plain(run.name)}")
-        if watch.button("Watch", type="tertiary", key=f"train_watch_{run.run_id}"):
-            state.remember("run", run.run_id)
-            st.rerun()
-        label = "Cancel" if run.state == "queued" else "Stop"
-        is_off = run.state == "stopping"
-        key = f"train_stop_{run.run_id}"
-        end.button(label, type="tertiary", key=key, disabled=is_off, on_click=_stop, args=(run.run_id,))
 
 
 def _stop(run_id: str) -> None:

@@ -37,7 +37,11 @@ class ForkedWorkers:
 
     def __exit__(self, *_: object) -> None:
         self._stdin.close()
-        self._process.wait(20)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def launch(self, run_id: str) -> int:
         """As `jobs.launch`, of a prepared run; returns the pid of its worker."""
@@ -102,6 +106,7 @@ def _serve() -> None:
             _work(line.strip())
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    os._exit(0)  # to unload all of that takes seconds
 
 
 def _work(run_id: str) -> None:

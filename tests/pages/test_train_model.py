@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import pandas as pd
@@ -16,9 +17,10 @@ from lib.jobs import tickets
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
 from lib.tracking import RunState
+from lib.tracking.endings import ENDINGS
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
-from pages.common import train_live, train_plan, train_settings
+from pages.common import train_live, train_plan, train_settings, train_start
 from tests.pages.scene import link, make_dataset, open_page, words
 from tests.run_store import make_run_store
 
@@ -90,32 +92,82 @@ def test_second_start_waits_in_the_queue(started):
     assert tracking.read_state(first.run_id).state == "queued"
 
 
-def test_a_second_click_starts_no_second_training(started):
+def test_five_clicks_are_one_run_and_four_that_wait_each_with_a_cancel(started):
     at = open_train()
-    at.button(key="train_start").click().run()
-    at.button(key="train_start").click().run()
+    for _ in range(5):
+        at.button(key="train_start").click().run()
     assert_calm(at)
-    assert len(started) == 1
-    assert [toast.value for toast in at.toast] == ["Exactly this training is running or queued already."]
-    jobs.request_stop(link(at, "run"))
+    first, *waiting = jobs.active_runs()
+    assert len(started) == 5
+    assert len(waiting) == 4
+    assert link(at, "run") == first.run_id
+    assert "Queued behind 4 trainings." in [toast.value for toast in at.toast]
+    rows = [line for line in words(at).splitlines() if "Queued: " in line]
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [run.run_id[:8] in row for run, row in zip([first, *waiting], rows, strict=True)] == [True] * 5
+
+    at.button(key=f"train_stop_{waiting[1].run_id}").click().run()
+    assert tracking.read_state(waiting[1].run_id).state in {"stopping", "stopped"}
+    assert tracking.read_state(waiting[2].run_id).state == "queued"
+    at.button(key="train_cancel_all").click().run()
+    assert {tracking.read_state(run.run_id).state for run in waiting} <= {"stopping", "stopped"}
+
+
+def test_clicks_that_streamlit_took_for_one_are_counted_in_the_browser(started):
+    def reported(total, recent, page="0.1"):
+        return {"page": page, "total": total, "recent": recent}
+
+    at = open_train()
+    at.button(key="train_start").click().run()  # of five quick clicks one arrived
+    at.session_state["train_reports"] = [reported(3, 3), reported(5, 2)]
+    at.run()
+    assert len(started) == len(jobs.active_runs()) == 5
+    at.session_state["train_reports"] = [reported(5, 0)]
+    at.run()
     at.button(key="train_start").click().run()
-    assert len(started) == 2
+    at.session_state["train_reports"] = [reported(6, 1)]  # the report of a click that was heard
+    at.run()
+    assert len(started) == 6
+    at.session_state["train_reports"] = [reported(40, 1, page="0.2")]  # the server was restarted under an old page
+    at.run()
+    assert len(started) == 7
 
 
 def test_a_click_that_ends_the_script_loses_no_start(started, monkeypatch):
-    spinner, interrupted = st.spinner, []
+    show, interrupted, gate = train_start._show_waiting, [], threading.Event()
+    prepare = jobs.start
 
-    def interrupt_once(text):
+    def start(config):
+        gate.wait(10)
+        return prepare(config)
+
+    def interrupt_once(beside, number):
         if not interrupted:
-            interrupted.append(text)
+            interrupted.append(number)
+            gate.set()
             st.rerun()
-        return spinner(text)
+        return show(beside, number)
 
     at = open_train()
-    monkeypatch.setattr(st, "spinner", interrupt_once)
+    monkeypatch.setattr(jobs, "start", start)
+    monkeypatch.setattr(train_start, "_show_waiting", interrupt_once)
     at.button(key="train_start").click().run()
-    assert interrupted == ["Starting …"]
+    assert interrupted == [1]
     assert len(started) == 1
+    assert link(at, "run") == jobs.active_runs()[0].run_id
+
+
+def test_an_ending_has_its_name_and_a_resume_only_where_it_makes_sense():
+    for ending, has_resume in (("diverged", False), ("disk_full", True)):
+        run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
+        tickets.hand_back(run.run_id)
+        run.note("Memory ran out: batches of 32 are computed 16 images at a time.")
+        run.finish("failed", "One sentence.", ending)
+        at = open_train(run=run.run_id)
+        assert [error.value for error in at.error] == ["One sentence\\."]
+        assert any("16 images at a time" in info.value for info in at.info)
+        assert ("train_resume" in [button.key for button in at.button]) is has_resume
+        assert ENDINGS.get(ending).title.lower() in words(at)
 
 
 def test_refused_start_says_why_in_one_sentence(monkeypatch):
