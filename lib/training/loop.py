@@ -91,7 +91,7 @@ def fit(
         TrainingDiverged: the loss became infinite or undefined.
         ShortOfMemory: memory ran out even with a sixteenth of the batch at a time.
     """
-    training = _Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype)
+    training = Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype)
     training.resume()
     try:
         while not training.state.is_complete(epochs=training.epochs, patience=config.patience):
@@ -107,7 +107,7 @@ def fit(
 
 
 @dataclass
-class _Training:
+class Training:
     """The parts that the loop moves: network, optimiser, state, best weights."""
 
     classifier: Any

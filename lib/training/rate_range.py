@@ -1,0 +1,163 @@
+"""The learning-rate range test: about a hundred steps at ever larger rates, and where the loss falls fastest.
+
+Smith 2015, "Cyclical Learning Rates for Training Neural Networks" (arXiv 1506.01186), with the exponential rise and the
+reading of fastai's learner.lr_find: smooth the losses, cut what diverged, suggest the rate of the steepest descent.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.progress import Progress, ignore_progress
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.events import Event, ShouldStop, StepEnded, never_stop
+from lib.training.inputs import FitData
+from lib.training.loop import Training, TrainingDiverged
+from lib.training.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+
+NUM_STEPS = 100
+LOWEST_RATE, HIGHEST_RATE = 1e-7, 10.0
+SMOOTHING = 0.95  # weight of the past in the mean of losses
+DIVERGED_FACTOR = 4.0  # above this many times the lowest loss, nothing is learned any more
+_SKIPPED_SHARE = 0.1  # of the steps, at the start: their mean is of few losses
+
+
+@dataclass(frozen=True)
+class RateRange:
+    """What a range test found, step by step; `suggested_rate` is None where the loss fell nowhere."""
+
+    learning_rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    suggested_rate: float | None
+    has_diverged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "RateRange":
+        """Rebuild from `to_dict`, whatever else is in it."""
+        return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
+
+
+def find_rate(
+    classifier: "Classifier",
+    data: FitData,
+    config: TrainConfig,
+    compute: Compute,
+    *,
+    num_steps: int = NUM_STEPS,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> RateRange:
+    """Train `classifier` for `num_steps` at exponentially rising rates; it is spoiled after that, so give a new one.
+
+    The rate is the config's `learning_rate`: heads and earlier stages get their usual share of it.
+
+    Args:
+        classifier: as it stands before training.
+        data: inputs, targets and rows; only training images are used.
+        config: resolved.
+        compute: device and number format.
+        num_steps: mini-batches; over as many epochs as they need.
+        progress: hears each step.
+        should_stop: asked within each step.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
+    rates, losses = rising_rates(num_steps), []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StepEnded):
+            losses.append(event.loss)
+            progress(len(losses), num_steps, "Trying learning rates")
+
+    config = dataclasses.replace(config, epochs=num_steps)  # an epoch has one step at least
+    training = _RangeTest(classifier, data, config, listen, should_stop, None, compute.device, compute.training_dtype)
+    training.rates = rates
+    has_diverged = False
+    try:
+        while len(losses) < num_steps and not has_diverged:
+            if should_stop():
+                raise Stopped("Stopped while trying learning rates.")
+            training.try_step()
+            has_diverged = is_diverged(losses)
+    except TrainingDiverged:
+        has_diverged = True
+    smoothed = smooth(losses)
+    return RateRange(
+        [float(rate) for rate in rates[: len(losses)]], losses, smoothed,
+        suggest_rate(rates[: len(losses)], smoothed), has_diverged,
+    )  # fmt: skip
+
+
+class _RangeTest(Training):
+    """The training loop with rates of its own."""
+
+    rates: Sequence[float] = ()
+
+    def try_step(self) -> None:
+        """One step, in the next epoch where this one is over."""
+        batches = self._batches(self.state.epoch)
+        if self.state.batches_done == len(batches):
+            self.state.epoch, self.state.batches_done = self.state.epoch + 1, 0
+            batches = self._batches(self.state.epoch)
+        self._train_batch(batches[self.state.batches_done])
+
+    def _rate(self, step: int) -> float:
+        return float(self.rates[min(step, len(self.rates) - 1)])
+
+
+def rising_rates(num_steps: int, *, lowest: float = LOWEST_RATE, highest: float = HIGHEST_RATE) -> np.ndarray:
+    """Rates (num_steps,) from `lowest` to `highest`, each the same factor above the one before."""
+    return np.geomspace(lowest, highest, num_steps)
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """The exponential mean of the losses so far, corrected for its start (as Adam's moments are)."""
+    mean, found = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        found.append(mean / (1 - SMOOTHING**step))
+    return found
+
+
+def is_diverged(losses: Sequence[float]) -> bool:
+    """Whether the smoothed loss has left its lowest value far behind."""
+    smoothed = smooth(losses)
+    return bool(smoothed) and smoothed[-1] > DIVERGED_FACTOR * min(smoothed)
+
+
+def suggest_rate(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
+    """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest value.
+
+    What comes after the lowest value has begun to diverge, and is cut; so are the first steps.
+    """
+    first, last = round(len(smoothed) * _SKIPPED_SHARE), int(np.argmin(smoothed)) + 1 if len(smoothed) else 0
+    if last - first < 3:
+        return None
+    slopes = np.gradient(np.asarray(smoothed[first:last]), np.log(np.asarray(rates[first:last], dtype=float)))
+    steepest = int(np.argmin(slopes))
+    return float(rates[first + steepest]) if slopes[steepest] < 0 else None
+
+
+def rounded(rate: float) -> float:
+    """A rate with two digits, as one writes it."""
+    return float(f"{rate:.1e}") if math.isfinite(rate) and rate > 0 else rate
+
+
+def applies(strategy: str) -> bool:
+    """Whether a strategy has a learning rate to look for."""
+    return STRATEGIES.get(strategy).is_iterative
