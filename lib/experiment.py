@@ -22,6 +22,7 @@ from lib.evaluation.metrics import accuracy
 from lib.pinned import watch_pinned
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
+from lib.tracking.state import read_state
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import Event, Listener, PhaseStarted, Progressed
@@ -94,11 +95,18 @@ def run_experiment(
     recorder(PhaseStarted("Starting"))
     from lib.training.compute import choose_compute
     from lib.training.session import TrainingSession
+    from lib.training.time_budget import TimeBudget
 
     compute = choose_compute(config, run.folder / "compute.json")
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
     watch = watch_pinned(config, dataset, run.folder, compute.device)
-    session = TrainingSession(config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch)
+    budget = TimeBudget(
+        config, compute, run.folder, len(dataset.table), _began_s(run), recorder, should_stop
+    )  # fmt: skip
+    session = TrainingSession(
+        config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch,
+        choose_epochs=budget.choose if config.time_budget_s else None,
+    )  # fmt: skip
     fit_and_predict = _run_folds if config.num_folds else _run_split
     outcome = fit_and_predict(session, run, recorder)
     recorder(PhaseStarted("Saving"))
@@ -108,6 +116,11 @@ def run_experiment(
     run.log_summary(summary)
     CheckpointStore(run.folder / "checkpoints").clear()
     return summary
+
+
+def _began_s(run: "RunWriter") -> float:
+    """When the work on a run began: when it left the queue, so that the imports count."""
+    return read_state(run.run_id).started_s or time.time()
 
 
 @dataclass(frozen=True)

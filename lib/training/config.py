@@ -41,6 +41,7 @@ class TrainConfig:
     pooling: str | None = None  # "average", "flatten" or "none"
     unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
     epochs: int | None = None
+    time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (training/time_budget.py)
     batch_size: int = 32
     learning_rate: float | None = None
     optimizer: str = "adamw"  # a name of the table in lib/training/optimization.py
@@ -80,6 +81,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_range("epochs", self.epochs, 1, 10_000)
+        _check_range("time_budget_s", self.time_budget_s, 1.0, 604_800.0)
         _check_range("batch_size", self.batch_size, 1, 4096)
         _check_range("learning_rate", self.learning_rate, 1e-9, 100.0)
         _check_range("weight_decay", self.weight_decay, 0.0, 10.0)
@@ -149,6 +151,7 @@ class TrainConfig:
         flags = {
             "dataset": "--dataset", "backbone": "--backbone", "strategy": "--strategy", "weights": "--weights",
             "epochs": "--epochs", "seed": "--seed", "split_seed": "--split-seed", "num_folds": "--folds",
+            "time_budget_s": "--time-budget",
         }  # fmt: skip
         words = ["python", "-m", "lib", "train"]
         for key, value in self._changed().items():

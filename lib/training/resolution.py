@@ -14,6 +14,9 @@ from lib.training.strategies import STRATEGIES, StrategySpec
 # As a feature stage: the last vector before the network's own classes, whatever it is called in this backbone.
 LAST_VECTOR = "last_vector"
 
+# A time budget is filled with at most this many times the strategy's own epochs, unless a number is given.
+BUDGET_EPOCHS_FACTOR = 10
+
 
 def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     """Return the config with every None replaced by the strategy's, backbone's or data set's own value.
@@ -39,13 +42,19 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         feature_stage=feature_stage,
         pooling=_pooling(config.pooling, spec, feature_stage, head),
         unfreeze_from=_first_trained_stage(config, strategy, spec, feature_stage),
-        epochs=(config.epochs or strategy.default_epochs) if strategy.is_iterative else None,
+        epochs=(config.epochs or _default_epochs(config, strategy)) if strategy.is_iterative else None,
+        time_budget_s=config.time_budget_s if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
         input_size_px=_input_size(config, spec),
         pinned_images=resolve_pinned(config.pinned_images, subset, config.split_seed),
     )
     subset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
     return resolved
+
+
+def _default_epochs(config: TrainConfig, strategy: StrategySpec) -> int:
+    """The strategy's own; with a time budget, the most that it may fill with them."""
+    return strategy.default_epochs * (BUDGET_EPOCHS_FACTOR if config.time_budget_s else 1)
 
 
 def _head(config: TrainConfig, strategy: StrategySpec) -> str:

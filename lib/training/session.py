@@ -1,5 +1,6 @@
 """One data set, one config: fit a classifier on a split by the config's strategy, and ask it for predictions."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,24 @@ class FittedClassifier:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CachedPart:
+    """Outputs of `stage`, pooled by `pooling`, that enter the classifier after `after`; `views` are shown in training.
+
+    Every image is computed as it is and once more for every other view.
+    """
+
+    stage: str
+    pooling: str
+    after: str | None
+    views: tuple[View, ...]
+
+    @property
+    def all_views(self) -> tuple[View, ...]:
+        """The views that are kept, the image as it is first."""
+        return (AS_IT_IS, *(view for view in self.views if view != AS_IT_IS))
+
+
 class TrainingSession:
     """Shares backbone, features and activations between the fits of one run (folds)."""
 
@@ -56,8 +75,14 @@ class TrainingSession:
         listener: Listener,
         should_stop: ShouldStop,
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
+        choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
     ) -> None:
-        """`on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any."""
+        """Set up, without any work yet.
+
+        `on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any;
+        `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config.
+        """
+        self.choose_epochs = choose_epochs
         self.config, self.dataset, self.compute = config, dataset, compute
         self.listener, self.should_stop, self.on_epoch = listener, should_stop, on_epoch
         self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
@@ -72,26 +97,22 @@ class TrainingSession:
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
-        classifier = self._new_classifier()
+        classifier = self.new_classifier()
         self.listener(_built(classifier))
-        inputs = self._inputs(classifier)
+        inputs = self.inputs(classifier)
         if self.should_stop():
             raise Stopped("Stopped before training.")
         self.listener(PhaseStarted("Training"))
         if not self.strategy.is_iterative:
             return self._fit_head(classifier, inputs, split)
-        data = FitData(
-            inputs=inputs,
-            targets=self.targets,
-            train_rows=np.flatnonzero(split == "train"),
-            val_rows=np.flatnonzero(split == "val"),
-            num_classes=self.dataset.spec.num_classes,
-            is_ordinal=self.dataset.spec.is_ordinal,
-        )
+        data = self.data(inputs, split)
+        config = self.config
+        if self.choose_epochs is not None:
+            config = dataclasses.replace(config, epochs=self.choose_epochs(classifier, data))
         result: FitResult = fit(
             classifier,
             data,
-            self.config,
+            config,
             listener=self._watched(classifier),
             should_stop=self.should_stop,
             checkpoints=checkpoints,
@@ -123,7 +144,19 @@ class TrainingSession:
         """The number format of most of the work."""
         return self.compute.dtype if self.strategy.trains_backbone == "none" else self.compute.training_dtype
 
-    def _new_classifier(self) -> "Classifier":
+    def data(self, inputs: Inputs, split: np.ndarray) -> FitData:
+        """What a fit on a split (N,) reads."""
+        return FitData(
+            inputs=inputs,
+            targets=self.targets,
+            train_rows=np.flatnonzero(split == "train"),
+            val_rows=np.flatnonzero(split == "val"),
+            num_classes=self.dataset.spec.num_classes,
+            is_ordinal=self.dataset.spec.is_ordinal,
+        )
+
+    def new_classifier(self) -> "Classifier":
+        """The network as it stands before training, its stages frozen as the strategy says."""
         from lib.models.classifier import build_classifier
         from lib.models.freezing import apply_freezing
 
@@ -162,25 +195,32 @@ class TrainingSession:
             return None
         return self.config.unfreeze_from or self.spec.unfreeze_from
 
-    def _inputs(self, classifier: "Classifier") -> Inputs:
+    def inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""
-        views = self._views() if self.strategy.is_iterative else ()
-        reads_map = HEADS.get(classifier.head_options["name"]).reads == "map"
-        if views is not None and self.strategy.trains_backbone == "none":
-            if not reads_map:
-                return self._cached_inputs(classifier.feature_stage, classifier.pooling, after=None, views=views)
-            if self._fits_cache(classifier, classifier.feature_stage, views):
-                return self._cached_inputs(classifier.feature_stage, UNPOOLED, after=None, views=views)
-        elif views is not None and self._first_trained_stage is not None:
-            cut = self._stage_below(self._first_trained_stage)
-            if cut is not None and self._fits_cache(classifier, cut, views):
-                return self._cached_inputs(cut, UNPOOLED, after=cut, views=views)
+        part = self.cached_part(classifier)
+        if part is not None:
+            return self._cached_inputs(part)
         preprocessing = Preprocessing(
             self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
         )
         return ImageInputs(
             self.dataset.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
         )
+
+    def cached_part(self, classifier: "Classifier") -> CachedPart | None:
+        """Which outputs of frozen stages are computed once and kept; None where every epoch starts from images."""
+        views = self._views() if self.strategy.is_iterative else ()
+        reads_map = HEADS.get(classifier.head_options["name"]).reads == "map"
+        if views is not None and self.strategy.trains_backbone == "none":
+            if not reads_map:
+                return CachedPart(classifier.feature_stage, classifier.pooling, None, views)
+            if self._fits_cache(classifier, classifier.feature_stage, views):
+                return CachedPart(classifier.feature_stage, UNPOOLED, None, views)
+        elif views is not None and self._first_trained_stage is not None:
+            cut = self._stage_below(self._first_trained_stage)
+            if cut is not None and self._fits_cache(classifier, cut, views):
+                return CachedPart(cut, UNPOOLED, cut, views)
+        return None
 
     def _views(self) -> tuple[View, ...] | None:
         """The views that training shows, if a cache can hold them all; None if every epoch draws new ones."""
@@ -190,14 +230,13 @@ class TrainingSession:
         views = finite_views(policy, num_views=num_views or 0, seed=self.config.seed)
         return () if views == (AS_IT_IS,) else views
 
-    def _cached_inputs(self, stage: str, pooling: str, *, after: str | None, views: tuple[View, ...]) -> CachedInputs:
-        kept = tuple(dict.fromkeys((AS_IT_IS, *views)))
+    def _cached_inputs(self, part: CachedPart) -> CachedInputs:
         sets = {
-            view: self._feature_set(stage, pooling, view, copies_left=len(kept) - position).features
-            for position, view in enumerate(kept)
+            view: self._feature_set(part.stage, part.pooling, view, copies_left=len(part.all_views) - position).features
+            for position, view in enumerate(part.all_views)
         }
-        plain, shown = sets[AS_IT_IS], tuple(sets[view] for view in views)
-        return CachedInputs(plain, shown, self.image_ids, self.config.seed, after, self.compute.device)
+        plain, shown = sets[AS_IT_IS], tuple(sets[view] for view in part.views)
+        return CachedInputs(plain, shown, self.image_ids, self.config.seed, part.after, self.compute.device)
 
     def _feature_set(self, stage: str, pooling: str, view: View, *, copies_left: int = 1) -> FeatureSet:
         key = (stage, pooling, view)

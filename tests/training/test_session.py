@@ -53,14 +53,14 @@ def test_every_strategy_fits_predicts_and_repeats(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", ["nearest_neighbors", "linear_probe", "feature_extraction"])
 def test_frozen_strategies_leave_the_backbone_untouched(strategy: str) -> None:
     session = make_session(strategy)
-    before = state_of(session._new_classifier().stages)
+    before = state_of(session.new_classifier().stages)
     after = state_of(session.fit(session.dataset.split(0)).classifier.stages)
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_partial_finetuning_trains_from_the_named_stage_up_and_caches_below() -> None:
     session = make_session("partial_finetuning", unfreeze_from="block5")
-    before = state_of(session._new_classifier().stages)
+    before = state_of(session.new_classifier().stages)
     fitted = session.fit(session.dataset.split(0))
     after = state_of(fitted.classifier.stages)
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
@@ -170,7 +170,7 @@ def test_fully_convolutional_head_reads_cached_maps_as_it_reads_images(monkeypat
 def test_network_cut_at_its_last_vector_learns_only_a_new_sigmoid_unit() -> None:
     session = make_session("feature_extraction", head="linear", feature_stage="last_vector", output="sigmoid")
     assert (session.config.feature_stage, session.config.pooling) == ("fc1", "none")
-    before = state_of(session._new_classifier().stages)
+    before = state_of(session.new_classifier().stages)
     fitted = session.fit(session.dataset.split(0))
     after = state_of(fitted.classifier.stages)
     assert all(torch.equal(before[key], after[key]) for key in before)

@@ -1,0 +1,106 @@
+"""A few real steps on a copy of the network, timed: what an epoch will take. Leaves no trace in the training."""
+
+import contextlib
+import copy
+import dataclasses
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.errors import Stopped
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.events import Event, ShouldStop, StepEnded, never_stop
+from lib.training.inputs import FitData
+from lib.training.loop import fit
+from lib.training.prediction import EVALUATION_BATCH, predict_logits
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+
+NUM_STEPS = 3
+_WARM_UP_STEPS = 1  # the first step also sets up memory and kernels
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Seconds of one optimiser step of a whole batch, and of one image in evaluation; medians of real ones."""
+
+    step_s: float
+    evaluation_image_s: float
+    num_steps: int
+
+    def epoch_s(self, *, num_train: int, num_val: int, batch_size: int) -> float:
+        """Seconds of an epoch: its steps, and one look at the validation images."""
+        # Batches of an epoch are of nearly equal size (training/state.py), so images count, not batches.
+        return num_train / batch_size * self.step_s + num_val * self.evaluation_image_s
+
+
+def rehearse(
+    classifier: "Classifier",
+    data: FitData,
+    config: TrainConfig,
+    compute: Compute,
+    *,
+    should_stop: ShouldStop = never_stop,
+) -> Rehearsal:
+    """Run one step to warm up and `NUM_STEPS` that count, by the training loop itself, on a copy of the network.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
+    clock = _StepClock()
+
+    def is_enough() -> bool:
+        return should_stop() or len(clock.steps_s) >= _WARM_UP_STEPS + NUM_STEPS
+
+    rehearsed = copy.deepcopy(classifier)
+    # As many epochs as the steps need, without early stopping; the rates of a long schedule's start.
+    config = dataclasses.replace(config, epochs=1000, patience=1000, learning_rate=config.learning_rate or 1e-4)
+    with contextlib.suppress(Stopped):
+        fit(
+            rehearsed, data, config,
+            listener=clock, should_stop=is_enough, device=compute.device, dtype=compute.training_dtype,
+        )  # fmt: skip
+    if should_stop():
+        raise Stopped("Stopped while measuring.")
+    steps = clock.steps_s[_WARM_UP_STEPS:]
+    return Rehearsal(
+        step_s=statistics.median(steps) * config.batch_size / _mean_batch(data, config.batch_size),
+        evaluation_image_s=_evaluation_image_s(rehearsed, data, compute, should_stop),
+        num_steps=len(steps),
+    )
+
+
+class _StepClock:
+    """Hears a training and keeps how long its steps took; validation in between is not counted."""
+
+    def __init__(self) -> None:
+        self.steps_s: list[float] = []
+        self._last_s = time.perf_counter()
+
+    def __call__(self, event: Event) -> None:
+        now = time.perf_counter()
+        if isinstance(event, StepEnded):
+            self.steps_s.append(now - self._last_s)
+        self._last_s = now
+
+
+def _mean_batch(data: FitData, batch_size: int) -> float:
+    num_batches = -(-len(data.train_rows) // batch_size)
+    return len(data.train_rows) / max(num_batches, 1)
+
+
+def _evaluation_image_s(classifier: "Classifier", data: FitData, compute: Compute, should_stop: ShouldStop) -> float:
+    rows = np.resize(data.val_rows, EVALUATION_BATCH)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        predict_logits(
+            classifier, data.inputs, rows, device=compute.device, dtype=compute.training_dtype, should_stop=should_stop
+        )
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / len(rows)

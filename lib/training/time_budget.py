@@ -1,0 +1,124 @@
+"""As many epochs as fit into a time: chosen from measured steps before training, kept, and the same after a resume."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.atomic import read_json, write_json
+from lib.models.gate import MAX_REFERENCE_ROWS
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.events import Listener, Noticed, ShouldStop, never_stop
+from lib.training.inputs import FitData
+from lib.training.rehearsal import Rehearsal, rehearse
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+
+BUDGET_FILE = "time_budget.json"
+# Steps are not all equally quick, and other programs come and go: this share of the time left stays unplanned.
+RESERVE_SHARE = 0.08
+# Writing the classifier, the predictions and the summary.
+SAVING_S = 1.5
+_PINNED_COST = 6  # forward passes of one image that a watched image costs an epoch: its Grad-CAM and picture
+
+
+@dataclass(frozen=True)
+class BudgetDecision:
+    """What was decided, in seconds: `spent_s` before training, `after_s` for evaluation and saving, `epoch_s` each."""
+
+    epochs: int
+    max_epochs: int
+    budget_s: float
+    spent_s: float
+    after_s: float
+    epoch_s: float
+
+    @property
+    def expected_s(self) -> float:
+        """What the whole training should take."""
+        return self.spent_s + self.epochs * self.epoch_s + self.after_s
+
+    @property
+    def text(self) -> str:
+        """The sentence for the person."""
+        epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+        if self.epochs == 1 and self.expected_s > self.budget_s:
+            return (
+                f"One epoch takes about {self.epoch_s:.0f} s here: the whole does not fit into {self.budget_s:g} s and "
+                f"takes about {self.expected_s:.0f} s with a single epoch."
+            )
+        limit = ", the most that was asked for" if self.epochs == self.max_epochs else ""
+        return (
+            f"To fit into {self.budget_s:g} s: {epochs} of about {self.epoch_s:.2g} s{limit}; "
+            f"the whole should take about {self.expected_s:.0f} s."
+        )
+
+
+def epochs_within(seconds: float, epoch_s: float, *, most: int) -> int:
+    """How many epochs of `epoch_s` fit into `seconds`, one at least and `most` at most."""
+    return max(1, min(most, math.floor(seconds * (1 - RESERVE_SHARE) / max(epoch_s, 1e-9))))
+
+
+@dataclass
+class TimeBudget:
+    """Decides on the epochs of one run, once; give its `choose` to a TrainingSession.
+
+    Args:
+        config: resolved, with `time_budget_s`; its `epochs` are the most that may be chosen.
+        compute: device and number format.
+        folder: the run's; the decision is kept there before training, so that a resumed run goes on with it.
+        num_images: of the whole data set, of which some are evaluated at the end.
+        began_s: when the work on this run began, by time.time().
+        listener: hears the decision as a notice.
+    """
+
+    config: TrainConfig
+    compute: Compute
+    folder: Path
+    num_images: int
+    began_s: float
+    listener: Listener
+    should_stop: ShouldStop = never_stop
+    clock: Callable[[], float] = time.time
+
+    def choose(self, classifier: "Classifier", data: FitData) -> int:
+        """The number of epochs: what was decided before, else what the measured steps allow."""
+        decision = read_decision(self.folder)
+        if decision is None:
+            decision = self._decide(
+                rehearse(classifier, data, self.config, self.compute, should_stop=self.should_stop), data
+            )
+            write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
+            self.listener(Noticed(decision.text))
+        return decision.epochs
+
+    def _decide(self, measured: Rehearsal, data: FitData) -> BudgetDecision:
+        config = self.config
+        assert config.time_budget_s is not None  # noqa: S101 (nobody asks otherwise)
+        assert config.epochs is not None  # noqa: S101 (resolved)
+        image_s, num_train, num_val = measured.evaluation_image_s, len(data.train_rows), len(data.val_rows)
+        epoch_s = measured.epoch_s(num_train=num_train, num_val=num_val, batch_size=config.batch_size)
+        epoch_s += len((config.pinned_images or "").split(",")) * _PINNED_COST * image_s if config.pinned_images else 0
+        # The validation images are looked at for predictions and for the gate, training images for the gate.
+        num_test = self.num_images - num_train - num_val
+        after_s = SAVING_S + image_s * (num_test + 2 * num_val + min(num_train, MAX_REFERENCE_ROWS))
+        num_fits = 1.0
+        if config.num_folds:  # one fit a fold, and a last one with the test part of a fold among its images
+            num_fits = config.num_folds + config.num_folds / (config.num_folds - 1)
+        spent_s = self.clock() - self.began_s
+        epochs = epochs_within(config.time_budget_s - spent_s - after_s, epoch_s * num_fits, most=config.epochs)
+        return BudgetDecision(epochs, config.epochs, config.time_budget_s, spent_s, after_s, epoch_s * num_fits)
+
+
+def read_decision(folder: Path) -> BudgetDecision | None:
+    """What was decided for the run of this folder; None where nothing was."""
+    try:
+        content: dict[str, Any] = read_json(folder / BUDGET_FILE)
+        return BudgetDecision(**content)
+    except (OSError, ValueError, TypeError):
+        return None
