@@ -21,6 +21,8 @@ COMMANDS = {
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),
     "race": ("lib.cli.race", "race", "Race the ladder: from nothing trained to from scratch, on one split and seed."),
     "recipes": ("lib.cli.recipes", "recipes", "List, show and run the published experiments."),
+    "estimate": ("lib.cli.rehearsal", "estimate", "Say what a training would take, before it starts."),
+    "lr-range": ("lib.cli.rehearsal", "lr_range", "Find a learning rate by a range test, with a picture."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.analysis", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),

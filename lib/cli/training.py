@@ -3,8 +3,9 @@
 import dataclasses
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +14,8 @@ from lib.cli.output import ProgressLine, json_option, note, print_facts, print_j
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.progress import Progress
@@ -20,24 +23,55 @@ if TYPE_CHECKING:
     from lib.training.config import TrainConfig
 
 
+_TRAINING_OPTIONS = (
+    click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class."),
+    click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE})."),
+    click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns."),
+    click.option(
+        "--weights",
+        default="pretrained",
+        show_default=True,
+        metavar="[pretrained|random]",
+        help="Where the network starts.",
+    ),
+    click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's)."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training."),
+    click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split."),
+    click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated."),
+    click.option(
+        "--time-budget",
+        "time_budget_s",
+        type=float,
+        metavar="SECONDS",
+        help="As many epochs as fit into that time, from measured steps; --epochs is then the most.",
+    ),
+)
+
+
+def training_options(function: Function) -> Function:
+    """The options that describe a training, for every command that takes one."""
+    for option in reversed(_TRAINING_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command()
-@click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class.")
-@click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE}).")
-@click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns.")
-@click.option("--weights", default="pretrained", show_default=True, metavar="[pretrained|random]",
-              help="Where the network starts.")  # fmt: skip
-@click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's).")
+@training_options
 @click.option("--recipe", help="A published experiment (`recipes list`); other options given here come on top of it.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
-@click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split.")
-@click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Train nothing: say what it would take, from a few measured steps.")
 @click.option("--detach", is_flag=True, help="Start in the background and return at once.")
 @click.option("--run", "run_id", hidden=True, help="Work on this queued run: what a worker process is told.")
 @json_option
 @click.pass_context
 def train(
-    ctx: click.Context, run_id: str | None, recipe: str | None, detach: bool, as_json: bool, **options: Any
+    ctx: click.Context,
+    run_id: str | None,
+    recipe: str | None,
+    dry_run: bool,
+    detach: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Train a classifier on a data set, and evaluate it on the test images.
 
@@ -52,7 +86,11 @@ def train(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    config = _recipe_config(recipe, **_given(ctx, options)) if recipe else _config(**options)
+    config = _recipe_config(recipe, **_given(ctx, options)) if recipe else config_from(**options)
+    if dry_run:
+        from lib.cli.rehearsal import report_estimate
+
+        return report_estimate(config, as_json=as_json)
     if detach:
         from lib import jobs
 
@@ -130,7 +168,9 @@ def _recipe_config(
     return plan.config.with_settings(settings)
 
 
-def _config(*, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any) -> "TrainConfig":
+def config_from(
+    *, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any
+) -> "TrainConfig":
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,18 @@ def extract_features(
     if features is None:
         raise RuntimeError(f"The features just written to {path} cannot be read back.")
     return FeatureSet(features, seconds, was_cached=False, key=key, images_per_second=num_images / max(seconds, 1e-9))
+
+
+def cached_views(dataset: Any, config: Any, stage: str, pooling: str, *, dtype: str, views: Sequence[View]) -> int:
+    """How many of these views of a data set are in the cache already, for the network of a resolved config."""
+    content, spec = getattr(dataset, "content_version", dataset.version), BACKBONES.get(config.backbone)
+    size_px = config.input_size_px or spec.input_size_px
+    found = 0
+    for view in views:
+        start = (content, config.backbone, config.weights, config.seed)
+        key = feature_key(*start, stage, pooling, size_px, dtype, _view_key(view))
+        found += entry_path("features", key).is_file()
+    return found
 
 
 def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: int, *parts: object) -> str:
