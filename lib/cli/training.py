@@ -66,6 +66,7 @@ def training_options(function: Function) -> Function:
 @click.pass_context
 def train(
     ctx: click.Context,
+    *,
     run_id: str | None,
     recipe: str | None,
     dry_run: bool,
