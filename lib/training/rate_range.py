@@ -106,7 +106,7 @@ def find_rate(
 class _RangeTest(Training):
     """The training loop with rates of its own."""
 
-    rates: Sequence[float] = ()
+    rates: "Sequence[float] | np.ndarray" = ()
 
     def try_step(self) -> None:
         """One step, in the next epoch where this one is over."""
@@ -140,7 +140,7 @@ def is_diverged(losses: Sequence[float]) -> bool:
     return bool(smoothed) and smoothed[-1] > DIVERGED_FACTOR * min(smoothed)
 
 
-def suggest_rate(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
+def suggest_rate(rates: Sequence[float] | np.ndarray, smoothed: Sequence[float]) -> float | None:
     """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest value.
 
     What comes after the lowest value has begun to diverge, and is cut; so are the first steps.
