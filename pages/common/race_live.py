@@ -9,13 +9,15 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.figures.race_charts import RaceLine, race_figure, race_text
+from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
 from lib.race import RacePlan, RungStanding, leader, read_standings
+from lib.race.published import published_lines
+from lib.recipes import RECIPES
 from lib.series import SeriesState
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, race_pictures
-from pages.common.text import readable
+from pages.common.text import plain, readable
 
 POLL_S = 1.0
 METRICS = {"quadratic_weighted_kappa": "Weighted kappa", "accuracy": "Accuracy"}
@@ -38,8 +40,10 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
     """Picture, table and pinned images."""
     standings = read_standings(plan, now)
     lines = race_lines(standings, metric)
+    published = published_lines(plan, dataset.spec, metric) if dataset is not None else {}
     moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
-    figure, alt = _figure(plan, metric, moment, lines, is_dark=controls.is_dark())
+    references = tuple(PublishedLine(line.value, line.source) for line in published.values())
+    figure, alt = _figure(plan, metric, moment, references, lines, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="race_figure")
     st.html(table_html(standings, metric))
     st.caption(
@@ -47,6 +51,8 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
         "intervals. Seconds are those of the rung, with its evaluation; what nearest neighbours takes is mostly the "
         "features of the frozen network, which the linear probe then finds at hand."
     )
+    for key, line in published.items():
+        st.caption(published_words(key, line.recipe, line.measured_on))
     if dataset is not None and plan.pinned_images:
         race_pictures.draw(plan, standings, dataset)
 
@@ -67,12 +73,28 @@ def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _figure(
-    plan: RacePlan, metric: str, moment: tuple[Any, ...], _lines: list[RaceLine], *, is_dark: bool
+    plan: RacePlan,
+    metric: str,
+    moment: tuple[Any, ...],
+    published: tuple[PublishedLine, ...],
+    _lines: list[RaceLine],
+    *,
+    is_dark: bool,
 ) -> tuple[go.Figure, str]:
     """The picture and its text, drawn once a `moment` for everybody who watches; never change them."""
     longest = max((entry.cost_s for entry in plan.entries), default=10.0)
-    figure = race_figure(_lines, metric, epochs=plan.epochs, seconds=longest, is_dark=is_dark)
+    figure = race_figure(_lines, metric, epochs=plan.epochs, seconds=longest, is_dark=is_dark, published=published)
     return figure, race_text(_lines, metric)
+
+
+def published_words(key: str, recipe: str, measured_on: str) -> str:
+    """What a dashed line is, and why it is not to be reached here."""
+    entry, rung = RECIPES.get(recipe), STRATEGIES.get(key).title
+    return plain(
+        f"Dashed: published for {rung.lower()} ({entry.title}; {entry.study.line}), on {measured_on}. "
+        "Other images and another network: a landmark, not a target.",
+        600,
+    )
 
 
 def table_html(standings: Sequence[RungStanding], metric: str) -> str:
