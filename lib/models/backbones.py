@@ -47,7 +47,7 @@ BACKBONES.add(
             _map("block5", "Block 5, with the maps of blocks 3 and 4", 256 + 160 + 96),
             _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
             _vector("projection", "Projection", 512),
-            _vector("logits", "Generated classes", 640),
+            _vector("logits", "Generated classes", 832),
         ),
         feature_stage="pool",
         feature_dim=2 * (256 + 160 + 96),

@@ -164,8 +164,7 @@ def ground(rng: np.random.Generator, side: int) -> np.ndarray:
     """What a thing stands before: mostly quiet, sometimes a busy texture of another family."""
     if rng.random() < 0.72:
         return textures.backdrop(rng, side)
-    draw = (textures.noise, textures.cells, textures.grating, textures.dots)[int(rng.integers(4))]
-    return draw(np.random.default_rng(int(rng.integers(1 << 31))), rng, side)
+    return textures.any_texture(rng, side)
 
 
 def _filling(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -173,8 +172,7 @@ def _filling(rng: np.random.Generator, side: int) -> np.ndarray:
         return np.broadcast_to(palette(rng, 1)[0], (side, side, 3))
     if rng.random() < 0.5:
         return colourise(spectral_noise(side, rng, slope=rng.uniform(0.6, 1.6)), palette(rng, 3))
-    draw = (textures.noise, textures.cells, textures.grating, textures.dots)[int(rng.integers(4))]
-    return draw(np.random.default_rng(int(rng.integers(1 << 31))), rng, side)
+    return textures.any_texture(rng, side)
 
 
 def _placed(image: np.ndarray, fill: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.pretraining import bodies, programs, textures
+from lib.pretraining import bodies, insects, plants, programs, textures
 from lib.pretraining.canvas import photographed
 from lib.registry import Registry
 
@@ -36,8 +36,15 @@ for _family in (
     Family("fractals", "Fractals", 88, bodies.fractal),
     Family("coordinate_programs", "Coordinate programs", 112, programs.coordinate_program),
     Family("filter_cascades", "Filter cascades", 64, programs.filter_cascade),
+    Family("insects", "Insects", 72, insects.insect),
+    Family("flowers", "Flowers", 48, plants.flower),
+    Family("foliage", "Foliage", 32, plants.foliage),
+    Family("coloured_scenes", "Scenes by their colours", 40, plants.coloured_scene),
 ):
     FAMILIES.add(_family)
+
+# The families above the living ones: their classes differ in form alone, the colours are drawn for each image.
+NUM_FAMILIES_OF_FORM = 12
 
 
 def class_table(share: float = 1.0) -> list[tuple[str, int]]:

@@ -172,3 +172,9 @@ def backdrop(rng: np.random.Generator, side: int) -> np.ndarray:
                              angle=rng.uniform(0, math.pi))  # fmt: skip
     softened = colours if form == 2 else colours[:1] + (colours - colours[:1]) * 0.35
     return colourise(texture, softened)
+
+
+def any_texture(rng: np.random.Generator, side: int, choices: tuple = (noise, cells, grating, dots)) -> np.ndarray:
+    """An image of a class drawn at random, from one of the families given."""
+    draw = choices[int(rng.integers(len(choices)))]
+    return draw(np.random.default_rng(int(rng.integers(1 << 31))), rng, side)

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.bundled_vgg import PROJECTION_DIM, BundledVGG
+from lib.pretraining.families import FAMILIES
 from lib.pretraining.store import ImageStore
 from lib.pretraining.views import ColourChange, random_views
 from lib.runtime import autocast
@@ -41,6 +42,7 @@ class PretrainConfig:
     contrast_weight: float = 0.5
     temperature: float = 0.2
     colour: ColourChange = field(default_factory=ColourChange)
+    num_families: int | None = None  # only the classes of the first families are seen; all by default
     num_val_per_class: int = 6
     seed: int = 0
     dtype: str = "float32"
@@ -100,7 +102,9 @@ class _Pretraining:
         self.step, self.seconds, self.started = 0, 0.0, time.perf_counter()
         self.recent: list[tuple[float, float, float]] = []
         is_val = np.arange(len(store.targets)) % store.spec.per_class < config.num_val_per_class
-        self.train_rows, self.val_rows = np.flatnonzero(~is_val), np.flatnonzero(is_val)
+        seen = FAMILIES.names[: config.num_families]
+        is_seen = np.array([family in seen for family, _ in store.spec.classes])[store.targets]
+        self.train_rows, self.val_rows = np.flatnonzero(is_seen & ~is_val), np.flatnonzero(is_seen & is_val)
 
     def resume(self) -> None:
         """Go to where the newest checkpoint stands."""
@@ -180,7 +184,7 @@ class _Pretraining:
     def _rows(self) -> np.ndarray:
         """The images of a step: the epoch's order follows from the seed, so that a resume sees the same."""
         per_step = self.config.images_per_step
-        steps = len(self.train_rows) // per_step
+        steps = max(1, len(self.train_rows) // per_step)
         epoch, position = divmod(self.step, steps)
         order = np.random.default_rng([self.config.seed, epoch]).permutation(self.train_rows)
         return np.sort(order[position * per_step : (position + 1) * per_step])
@@ -208,8 +212,3 @@ def contrastive_loss(embedded: Tensor, *, temperature: float) -> Tensor:
 def _normalised(views: Tensor) -> Tensor:
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
     return (views - mean) / std
-
-
-def describe(config: PretrainConfig, store: ImageStore) -> dict[str, Any]:
-    """What the model card and the weights file say of a pre-training."""
-    return {**asdict(config), "store": asdict(store.spec), "num_classes": len(store.spec.classes)}
