@@ -13,7 +13,7 @@ from lib.cli.output import ProgressLine, json_option, note, print_json, print_ta
 @click.option("--folder", type=click.Path(path_type=Path), help="Where rendered images, checkpoints and log are kept.")
 @click.option("--out", type=click.Path(path_type=Path), help="The weights file to write, by default in that folder.")
 @click.option("--per-class", type=click.IntRange(8, 10_000), default=160, show_default=True, help="Images per class.")
-@click.option("--steps", type=click.IntRange(1, 10_000_000), default=7900, show_default=True, help="Training steps.")
+@click.option("--steps", type=click.IntRange(1, 10_000_000), default=6500, show_default=True, help="Training steps.")
 @click.option("--class-share", type=click.FloatRange(0.01, 1.0), default=1.0, show_default=True,
               help="Share of each family's classes.")  # fmt: skip
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,

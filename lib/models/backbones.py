@@ -37,8 +37,8 @@ BACKBONES.add(
         name="bundled_vgg",
         title="Bundled VGG",
         weights_file="bundled_vgg.safetensors",
-        weights_mib=4.9,
-        num_parameters=2_567_904,
+        weights_mib=5.1,
+        num_parameters=2_666_400,
         stages=(
             _map("block1", "Block 1: edges and colours", 32),
             _map("block2", "Block 2", 48),

@@ -35,6 +35,7 @@ class PretrainConfig:
     images_per_step: int = 64  # of each, two views
     phases: tuple[tuple[float, int], ...] = ((0.8, 64), (0.2, 96))
     learning_rate: float = 0.2
+    schedule: str = "cosine"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warmup_fraction: float = 0.03
@@ -196,6 +197,7 @@ class _Pretraining:
             num_steps=config.num_steps,
             peak=config.learning_rate,
             warmup_fraction=config.warmup_fraction,
+            schedule=config.schedule,
         )
 
 
