@@ -6,7 +6,7 @@ import streamlit as st
 
 from lib.demo import demo_run_ids
 from lib.tracking import delete_run, restore_run
-from pages.common import comparison_views, controls, resources, state
+from pages.common import comparison_views, controls, published_lines, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import distinct_labels, results_table
@@ -43,6 +43,7 @@ if not chosen and "runs" not in st.session_state.get("view_seen_in_url", {}):
     # The demo is one story, so all of it is opened; otherwise the newest runs.
     chosen = [run_id for run_id in demo_run_ids() if run_id in finished] or finished[:3]
 table = results_table(runs)
+has_published = bool(table["recipe"].astype(bool).any())
 event = st.dataframe(
     table,
     key=f"compare_table_{hashlib.sha256(','.join(run_ids).encode()).hexdigest()[:12]}",
@@ -53,11 +54,15 @@ event = st.dataframe(
     placeholder="–",
     alt="Runs with test accuracy and kappa, their intervals, training time and state",
     column_order=(
-        "strategy_title", "backbone_title", *(["dataset"] if scope == "all" else []),
-        "test_accuracy", "test_accuracy_interval",
-        "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval", "seconds_total", "state", "created",
+        *(["recipe"] if has_published else []), "strategy_title", "backbone_title",
+        *(["dataset"] if scope == "all" else []),
+        "test_accuracy", "test_accuracy_interval", *(["published_accuracy"] if has_published else []),
+        "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval",
+        *(["published_kappa"] if has_published else []), "seconds_total", "state", "created",
     ),
     column_config={
+        **published_lines.style_columns(),
+        "recipe": st.column_config.TextColumn("Recipe", help="The published experiment that the run repeats."),
         "strategy_title": "Strategy",
         "backbone_title": "Backbone",
         "dataset": "Data set",

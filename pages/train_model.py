@@ -13,10 +13,20 @@ ensure_frame(__file__)
 from lib.errors import UserError  # noqa: E402
 from lib.models.backbones import BACKBONES  # noqa: E402
 from lib.models.freezing import stage_plan  # noqa: E402
+from lib.recipes import RecipePlan  # noqa: E402
 from lib.tracking import store  # noqa: E402
 from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
-from pages.common import controls, race_panel, resources, state, train_network_settings, train_settings, weights_panel  # noqa: E402
+from pages.common import (  # noqa: E402
+    controls,
+    race_panel,
+    recipe_picker,
+    resources,
+    state,
+    train_network_settings,
+    train_settings,
+    weights_panel,
+)
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import plain_message  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
@@ -24,7 +34,9 @@ from pages.common.train_plan import StagePlan, current_strategy, strategy_cards 
 from pages.common.train_start import draw_button, follow_starts  # noqa: E402
 
 
-def draw_controls(dataset: str, backbone: str, strategy: StrategySpec) -> tuple[TrainConfig | None, DeltaGenerator]:
+def draw_controls(
+    dataset: str, backbone: str, strategy: StrategySpec, plan: RecipePlan | None
+) -> tuple[TrainConfig | None, DeltaGenerator]:
     """The row of settings that matter; returns the training they describe, and the place right of the button."""
     is_at_hand = resources.weights_at_hand().get(backbone, False)
     with st.container(horizontal=True, vertical_alignment="bottom", key="train_controls"):
@@ -36,9 +48,11 @@ def draw_controls(dataset: str, backbone: str, strategy: StrategySpec) -> tuple[
         with st.popover("More settings", icon=":material/tune:", width="content"):
             values |= train_settings.draw_more(backbone, strategy)
         given = {name: value for name, value in values.items() if value is not None}
+        given = recipe_picker.with_recipe(plan, given)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
         draw_button(config)
         beside = st.empty()
+    recipe_picker.say_changes(plan, config)
     if problem:
         st.error(problem, icon=":material/error:")
     if weights == "random" and strategy.uses_pretrained:
@@ -104,7 +118,8 @@ if race_panel.choose_mode() == "race":
     st.stop()
 chosen_strategy = current_strategy()
 with show_errors("show the settings"):
-    chosen_config, beside_start = draw_controls(dataset_name, state.current_backbone(), chosen_strategy)
+    chosen_plan = recipe_picker.draw_recipe(dataset_name, state.current_backbone(), chosen_strategy)
+    chosen_config, beside_start = draw_controls(dataset_name, state.current_backbone(), chosen_strategy, chosen_plan)
 notices = st.container()
 plan_column, live_column = st.columns([5, 6], gap="medium")
 with plan_column, show_errors("show the strategies"):

@@ -1,7 +1,8 @@
 """Figures of results: intervals, confusion matrices, probabilities."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     """One row a run: the value as a dot, its 95 % interval as a line.
 
     Args:
-        results: columns label, strategy, value, low, high (NaN where there is no interval), in the order to show.
+        results: columns label, strategy, value, low, high (NaN where there is no interval), in the order to show;
+            perhaps published (NaN where there is no such figure) with published_source, its words.
         title: what the value is, of what.
         is_dark: theme.
         chance: the value that guessing reaches, drawn as a dashed line.
@@ -41,6 +43,7 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
         # The name stands above its line, so that the axis keeps the whole width.
         _write(figure, literal(result["label"], 64), x=lowest, y=row - 0.36, color=colors.ink)
         _write(figure, words, x=1.0, y=row - 0.36, color=colors.muted, anchor="right")
+        _mark_published(figure, result, row, colors.muted)
     figure.update_yaxes(range=[len(results) - 0.5, -0.7], visible=False)
     figure.update_xaxes(range=[lowest - 0.01, 1.01])
     figure.update_layout(title={"text": literal(title, 90)}, showlegend=False, margin={"t": 32})
@@ -48,6 +51,19 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
         line = {"color": colors.muted, "dash": "dash", "width": 1.5}
         figure.add_vline(x=chance, line=line, annotation_text="guessing", annotation_position="bottom right")
     return figure
+
+
+def _mark_published(figure: go.Figure, result: Mapping[Any, Any], row: int, color: str) -> None:
+    """A dashed grey line across the row at the published value, its source at the line's end."""
+    value = float(result.get("published", np.nan))
+    if not np.isfinite(value):
+        return
+    source = str(result["published_source"])
+    figure.add_scatter(
+        x=[value, value], y=[row - 0.2, row + 0.26], mode="lines", line={"color": color, "width": 2, "dash": "dash"},
+        hovertemplate=f"{literal(source)}<extra></extra>",
+    )  # fmt: skip
+    _write(figure, literal(source, 90), x=value, y=row + 0.36, color=color, anchor="left" if value < 0.5 else "right")
 
 
 def _write(figure: go.Figure, text: str, *, x: float, y: float, color: str, anchor: str = "left") -> None:

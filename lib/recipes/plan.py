@@ -68,7 +68,9 @@ def plan_recipe(
     notes: list[str] = []
     dataset_name = dataset or _choose_dataset(recipe.subject)
     spec = open_dataset(dataset_name).spec
-    chosen = backbone or _choose_backbone(recipe, notes)
+    chosen = backbone or (recipe.backbone if _is_at_hand(recipe) else DEFAULT_BACKBONE)
+    if chosen != recipe.backbone:
+        notes.append(_instead(recipe, chosen))
     settings = {**recipe.settings, "backbone": chosen, "recipe": recipe.name, "dataset": dataset_name}
     if chosen != recipe.backbone:
         settings |= recipe.elsewhere
@@ -105,14 +107,17 @@ def _choose_dataset(subject: Subject) -> str:
     return DEFAULT_DATASET
 
 
-def _choose_backbone(recipe: RecipeSpec, notes: list[str]) -> str:
-    published = BACKBONES.get(recipe.backbone)
+def _is_at_hand(recipe: RecipeSpec) -> bool:
+    """Whether the published backbone can start as published: from random weights, or from a file that is here."""
     needs_weights = STRATEGIES.get(str(recipe.settings["strategy"])).uses_pretrained
-    if not needs_weights or weights_status(published.name).is_cached:
-        return published.name
-    bundled = BACKBONES.get(DEFAULT_BACKBONE).title
-    notes.append(f"{bundled} instead of {published.title}, whose {published.weights_title} weights are not at hand.")
-    return DEFAULT_BACKBONE
+    return not needs_weights or weights_status(recipe.backbone).is_cached
+
+
+def _instead(recipe: RecipeSpec, chosen: str) -> str:
+    published, title = BACKBONES.get(recipe.backbone), BACKBONES.get(chosen).title
+    if chosen == DEFAULT_BACKBONE and not _is_at_hand(recipe):
+        return f"{title} instead of {published.title}, whose {published.weights_title} weights are not at hand."
+    return f"{title} instead of {published.title}."
 
 
 def _fit_classes(settings: dict[str, Any], subject: Subject, spec: DatasetSpec, notes: list[str]) -> None:
@@ -157,8 +162,22 @@ def _capped_patience(recipe: RecipeSpec) -> dict[str, Any]:
 def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Setting -> (as planned, as it is) where a training differs from its recipe's plan; seeds and data aside."""
     apart = ("dataset", "dataset_version", "seed", "device", "dtype", "pinned_images", "num_folds")
-    return {
-        field.name: (getattr(plan.config, field.name), getattr(config, field.name))
+    pairs = {
+        field.name: (_in_effect(plan.config, field.name), _in_effect(config, field.name))
         for field in dataclasses.fields(TrainConfig)
-        if field.name not in apart and getattr(plan.config, field.name) != getattr(config, field.name)
+        if field.name not in apart
     }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _in_effect(config: TrainConfig, name: str) -> Any:
+    """A setting with the strategy's own value where it says nothing."""
+    strategy = STRATEGIES.get(config.strategy)
+    own = {
+        "head": strategy.default_head,
+        "epochs": strategy.default_epochs or None,
+        "learning_rate": strategy.default_learning_rate or None,
+        "unfreeze_from": BACKBONES.get(config.backbone).unfreeze_from,
+    }
+    value = getattr(config, name)
+    return own.get(name) if value is None else value

@@ -13,7 +13,7 @@ from lib.evaluation.comparison import compare_paired
 from lib.evaluation.metrics import confusion_matrix, per_class_report
 from lib.figures import RunCurves, confusion_figure, has_curves, interval_figure, learning_curves_figure
 from lib.tracking import RunRecord
-from pages.common import controls, resources
+from pages.common import controls, published_lines, resources
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, results_table, short_labels
 from pages.common.text import plain, readable
@@ -32,7 +32,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
         "Metric", list(titles), default="test_accuracy" if "test_accuracy" in titles else next(iter(titles)),
         format_func=titles.get, required=True, key="compare_metric",
     )  # fmt: skip
-    table = results_table(runs).dropna(subset=[metric])
+    table = published_lines.mark_published(results_table(runs).dropna(subset=[metric]), runs, str(metric))
     labels = short_labels(runs)
     shown = pd.DataFrame(
         {
@@ -41,6 +41,8 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
             "value": table[metric].tolist(),
             "low": table[f"{metric}_low"].tolist(),
             "high": table[f"{metric}_high"].tolist(),
+            "published": table["published"].tolist(),
+            "published_source": table["published_source"].tolist(),
         }
     ).sort_values("value", ascending=False, kind="stable")
     images = sorted({int(number) for number in table["num_test"].dropna()})
@@ -48,6 +50,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
     title = f"{titles[metric]}{on_images}, 95 % intervals"
     figure = interval_figure(shown, title=title, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)
+    published_lines.explain_published(runs, str(metric))
 
 
 def show_curves(runs: Sequence[RunRecord]) -> None:

@@ -10,6 +10,7 @@ from lib.data.target_map import TARGET_MAPS
 from lib.models.backbones import BACKBONES
 from lib.tracking import RunRecord, read_state
 from lib.training.strategies import STRATEGIES
+from pages.common.published_lines import published_values, recipe_of
 from pages.common.text import readable
 
 METRICS = {"test_accuracy": "Test accuracy", "test_quadratic_weighted_kappa": "Quadratic weighted kappa"}
@@ -28,6 +29,7 @@ def _row(run: RunRecord) -> dict[str, Any]:
         "label": run.label,
         "strategy": strategy,
         "strategy_title": STRATEGIES.get(strategy).title if strategy in STRATEGIES else strategy,
+        "recipe": recipe_of(run),
         "backbone_title": BACKBONES.get(backbone).title if backbone in BACKBONES else backbone,
         "dataset": str(run.config.get("dataset", "")),
     }
@@ -35,6 +37,7 @@ def _row(run: RunRecord) -> dict[str, Any]:
         row[key] = number(figures.get(key))
         row[f"{key}_low"], row[f"{key}_high"] = number(figures.get(f"{key}_low")), number(figures.get(f"{key}_high"))
         row[f"{key}_interval"] = interval_text(row[f"{key}_low"], row[f"{key}_high"])
+    row |= published_values(run)
     row["seconds_total"] = number(figures.get("seconds_total"))
     row["num_test"] = number(figures.get("num_test"))
     row["state"] = state_text(run)
@@ -81,11 +84,14 @@ def distinct_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def short_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """run_id -> what differs between the runs: the strategy, and backbone or data set where they are not the same."""
+    """run_id -> what differs between the runs: strategy or recipe, and backbone or data set where not the same."""
     keys = ["strategy"] + [
         key for key in ("backbone", "dataset", "target_map") if len({run.config.get(key) for run in runs}) > 1
     ]
-    texts = {run.run_id: " · ".join(_title(key, str(run.config.get(key, ""))) for key in keys) for run in runs}
+    texts = {}
+    for run in runs:
+        first = recipe_of(run) or _title("strategy", str(run.config.get("strategy", "")))
+        texts[run.run_id] = " · ".join([first, *(_title(key, str(run.config.get(key, ""))) for key in keys[1:])])
     duplicated = {text for text in texts.values() if list(texts.values()).count(text) > 1}
     return {run_id: f"{text} ({run_id[:6]})" if text in duplicated else text for run_id, text in texts.items()}
 

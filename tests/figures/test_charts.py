@@ -105,3 +105,15 @@ def test_names_with_markup_stay_literal(is_dark):
         learning_curves_figure([curves(name)], "loss", is_dark=is_dark),
     ):
         assert "<b>" not in figure.to_json().replace("\\u003c", "<")
+
+
+def test_a_published_figure_is_a_dashed_line_with_its_source():
+    results = pd.DataFrame(
+        {"label": ["a", "b"], "strategy": ["linear_probe"] * 2, "value": [0.9, 0.5], "low": [np.nan] * 2,
+         "high": [np.nan] * 2, "published": [0.7, np.nan], "published_source": ["published 0.700: talk", ""]}
+    )  # fmt: skip
+    figure = interval_figure(results, title="Accuracy", is_dark=True)
+    dashed = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [list(trace.x) for trace in dashed] == [[0.7, 0.7]]
+    assert dashed[0].line.dash == "dash"
+    assert "published 0.700: talk" in annotations(figure)
