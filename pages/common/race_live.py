@@ -16,7 +16,8 @@ from lib.race.published import published_lines
 from lib.recipes import RECIPES
 from lib.series import SeriesState
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, race_pictures
+from pages.common import controls, pinned_pictures
+from pages.common.pinned_pictures import WatchedRun
 from pages.common.text import plain, readable
 
 POLL_S = 1.0
@@ -54,7 +55,8 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
     for key, line in published.items():
         st.caption(published_words(key, line.recipe, line.measured_on))
     if dataset is not None and plan.pinned_images:
-        race_pictures.draw(plan, standings, dataset)
+        watched = [WatchedRun(standing.title, standing.run_id, standing.folder) for standing in standings]
+        pinned_pictures.draw(plan.pinned_images, watched, dataset, epochs=plan.epochs, key=plan.race_id)
 
 
 def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -11,8 +12,9 @@ from lib import jobs, tracking
 from lib.errors import UserError
 from lib.tracking import RunState
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, state, train_live
+from pages.common import controls, pinned_pictures, resources, state, train_live
 from pages.common.errors import show_errors
+from pages.common.pinned_pictures import WatchedRun
 from pages.common.text import plain, plain_message
 from pages.common.train_queue import draw_queue
 
@@ -81,6 +83,18 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
             _draw_curves(run, str(config.get("strategy")), int(config.get("epochs") or 1))
         else:
             st.caption("No epochs, so no curves: this strategy is fitted in one go on features of the frozen network.")
+    _draw_pinned(run, config)
+
+
+def _draw_pinned(run: RunState, config: dict[str, Any]) -> None:
+    """What the run says of its pinned images, where it has any."""
+    summary = resources.find_summary(config.get("dataset"))
+    if not config.get("pinned_images") or summary is None:
+        return
+    dataset = resources.cached_dataset(summary.name, summary.version)
+    watched = WatchedRun("Network", run.run_id, run.folder)
+    epochs = int(config.get("epochs") or 0)
+    pinned_pictures.draw(config["pinned_images"], [watched], dataset, epochs=epochs, key=run.run_id)
 
 
 def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:

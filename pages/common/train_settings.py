@@ -11,6 +11,7 @@ from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
 from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS
+from lib.training.pinning import AUTO
 from lib.training.schedules import SCHEDULES
 from lib.training.strategies import StrategySpec
 from pages.common import train_network_settings
@@ -61,6 +62,7 @@ _WEIGHTS_HELP = {
     "ImageNet": "ImageNet: learned on 1.2 million photographs.",
     "generated images": "Generated images: learned to tell textures, shapes and patterns apart that programs drew.",
 }
+_PINNED_HELP = "Watch one validation image of each class: prediction and Grad-CAM after every epoch."
 _FOLDS_HELP = "Train this many times so that each image is tested once; for small data sets. Empty: one split."
 
 EPOCHS = NumberSetting("epochs", "Epochs", 1, 10_000, 1, _EPOCHS_HELP, _is_iterative)
@@ -155,6 +157,8 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         if strategy.is_iterative:
             values["augmentation"] = choose("augmentation", "Augmentation", AUGMENTATIONS)
             values["schedule"] = choose("schedule", "Learning rate over time", SCHEDULE_TITLES)
+        is_pinned = st.toggle("Pin images", help=_PINNED_HELP, key="train_pinned", persist_state="session")
+        values["pinned_images"] = AUTO if is_pinned else None
     return {name: value for name, value in values.items() if value is not None}
 
 

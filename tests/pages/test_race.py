@@ -7,7 +7,8 @@ from lib.pinned import PinnedFrame, write_frame
 from lib.race import control
 from lib.race.work import run_race
 from lib.series import SeriesState, write_series
-from pages.common import race_live, race_pictures
+from lib.training.pinning import pinned_rows
+from pages.common import pinned_pictures, race_live
 from tests.pages.scene import link, open_page
 from tests.race.conftest import Runner, plan, runner  # noqa: F401
 
@@ -39,7 +40,7 @@ def test_the_race_is_drawn_from_its_runs_alone(raced):
         assert entry.title in shown
     assert "epoch 2" in shown
     assert "80" in shown  # 1 - 0.2 for the predicted class
-    at.slider(key=f"race_epoch_{raced.race_id}").set_value(1).run()
+    at.slider(key=f"pinned_epoch_{raced.race_id}").set_value(1).run()
     assert "epoch 1" in html_of(at)
     assert not at.button(key="race_start").disabled
 
@@ -73,10 +74,20 @@ def test_an_unknown_race_is_said(runner):  # noqa: F811
 
 def test_a_rung_behind_shows_its_newest_frame_and_a_waiting_one_none(raced):
     standings, dataset = race.read_standings(raced), open_dataset("tiny")
-    frames = [race_pictures._frame(standing, 1) for standing in standings]
+    runs = [pinned_pictures.WatchedRun(one.title, one.run_id, one.folder) for one in standings]
+    frames = [pinned_pictures._frame(run, 1) for run in runs]
     assert [frame.epoch if frame else None for frame in frames[-2:]] == [1, None]
-    rows = race_pictures.pinned_rows(raced.pinned_images, dataset)
-    grid = race_pictures.grid_html(rows, standings, frames, dataset)
+    rows = pinned_rows(raced.pinned_images, dataset)
+    grid = pinned_pictures.grid_html(rows, runs, frames, dataset)
     assert grid.count("<figure") == 2 + 2  # two images as they are, and under one rung's maps
     assert grid.count("rp-empty") == 1 + 2 * (len(standings) - 1)  # the first is the style
     assert "&lt;b&gt;red" in grid  # class names are shown literally
+
+
+def test_a_single_training_with_pinned_images_shows_them(raced):
+    tuned = race.read_standings(raced)[-2]
+    at = open_page("train_model", run=tuned.run_id)
+    assert not at.exception
+    shown = html_of(at)
+    assert shown.count("<figure") == 2 + 2  # two images as they are, and under this run's maps
+    assert "epoch 2" in shown

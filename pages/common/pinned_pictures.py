@@ -1,8 +1,10 @@
-"""The pinned images of a race, rung beside rung: what each says of them and where it looks, epoch by epoch."""
+"""The pinned images of one or several runs side by side: what each says of them and where it looks, by epoch."""
 
 import base64
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -10,7 +12,6 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.explain.overlays import overlay, to_jpeg
 from lib.pinned import PinnedFrame, frame_epochs, read_frame
-from lib.race import RacePlan, RungStanding
 from lib.training.pinning import pinned_rows
 from pages.common import resources
 from pages.common.text import percent, readable
@@ -18,49 +19,67 @@ from pages.common.text import percent, readable
 TILE_PX = 192
 
 
-def draw(plan: RacePlan, standings: Sequence[RungStanding], dataset: Dataset) -> None:
-    """A slider through the epochs, and a row of pictures for each pinned image."""
+@dataclass(frozen=True)
+class WatchedRun:
+    """A run that writes frames of pinned images: its title and folder; None where it has not begun."""
+
+    title: str
+    run_id: str | None
+    folder: Path | None
+
+
+def draw(pinned: str, runs: Sequence[WatchedRun], dataset: Dataset, *, epochs: int, key: str) -> None:
+    """A slider through the epochs, and a row of pictures for each pinned image.
+
+    Args:
+        pinned: image ids joined by commas, as a config keeps them.
+        runs: a column each.
+        dataset: of the runs.
+        epochs: planned ones: the end of the slider; there, it follows the newest.
+        key: tells sliders apart.
+    """
     try:
-        rows = pinned_rows(str(plan.pinned_images), dataset)
+        rows = pinned_rows(pinned, dataset)
     except KeyError:
         st.caption("The pinned images are not in the data set any more.")
         return
     st.subheader("Pinned images", anchor=False)
-    epoch = st.slider(
-        "After epoch", 0, plan.epochs, plan.epochs, key=f"race_epoch_{plan.race_id}",
-        help="0: before the first epoch. Rungs without epochs show the one fit that they have.",
-    )  # fmt: skip
-    frames = [_frame(standing, epoch) for standing in standings]
-    st.html(grid_html(rows, standings, frames, dataset))
+    epoch = epochs
+    if epochs:
+        help_text = "0: before the first epoch. A fit in one go has no epochs and stays as it is."
+        epoch = st.slider("After epoch", 0, epochs, epochs, key=f"pinned_epoch_{key}", help=help_text)
+    st.html(grid_html(rows, runs, [_frame(run, epoch) for run in runs], dataset))
     st.caption(
-        "Grad-CAM of the class that the rung predicts: bright yellow speaks for it most. A rung that is not so far yet "
+        "Grad-CAM of the class that the network predicts: bright yellow speaks for it most. What is not so far yet "
         "shows its newest epoch; nearest neighbours have no gradient, so no map."
     )
 
 
 def grid_html(
-    rows: np.ndarray, standings: Sequence[RungStanding], frames: Sequence[PinnedFrame | None], dataset: Dataset
+    rows: np.ndarray, runs: Sequence[WatchedRun], frames: Sequence[PinnedFrame | None], dataset: Dataset
 ) -> str:
-    """One row an image, first as it is, then as each rung sees it."""
-    heads = ["Image", *(standing.title for standing in standings)]
-    cells = [f'<div class="rp-head">{html.escape(readable(head))}{_when(frame)}</div>'
-             for head, frame in zip(heads, [None, *frames], strict=True)]  # fmt: skip
+    """One row an image, first as it is, then as each run sees it."""
+    heads = ["Image", *(run.title for run in runs)]
+    cells = [
+        f'<div class="rp-head">{html.escape(readable(head))}{_when(frame)}</div>'
+        for head, frame in zip(heads, [None, *frames], strict=True)
+    ]
     for place, row in enumerate(rows):
-        target = int(dataset.table["target"].iloc[int(row)])
-        truth = readable(dataset.class_names[target], 40)
+        truth = readable(dataset.class_names[int(dataset.table["target"].iloc[int(row)])], 40)
         cells.append(_tile(_plain_picture(dataset.name, dataset.version, int(row)), truth, "its class", alt=truth))
-        for standing, frame in zip(standings, frames, strict=True):
-            cells.append(_cell(standing, frame, place, dataset=dataset, row=int(row)))
-    columns = f"repeat({len(heads)}, minmax(0, 1fr))"
+        for run, frame in zip(runs, frames, strict=True):
+            cells.append(_cell(run, frame, place, dataset=dataset, row=int(row)))
+    # A single run would make two huge columns.
+    columns = f"repeat({len(heads)}, minmax(0, {'1fr' if len(heads) > 3 else '180px'}))"
     return f'{_STYLE}<div class="rp" style="grid-template-columns:{columns}">{"".join(cells)}</div>'
 
 
-def _frame(standing: RungStanding, epoch: int) -> PinnedFrame | None:
-    """The newest frame of a rung up to an epoch."""
-    if standing.folder is None or standing.run_id is None:
+def _frame(run: WatchedRun, epoch: int) -> PinnedFrame | None:
+    """The newest frame of a run up to an epoch."""
+    if run.folder is None or run.run_id is None:
         return None
-    found = [one for one in frame_epochs(standing.folder) if one <= epoch]
-    return _cached_frame(standing.run_id, found[-1], standing.folder) if found else None
+    found = [one for one in frame_epochs(run.folder) if one <= epoch]
+    return _cached_frame(run.run_id, found[-1], run.folder) if found else None
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
@@ -72,7 +91,7 @@ def _when(frame: PinnedFrame | None) -> str:
     return f"<br><span>epoch {frame.epoch}</span>" if frame is not None and frame.epoch else "<br><span>&nbsp;</span>"
 
 
-def _cell(standing: RungStanding, frame: PinnedFrame | None, place: int, *, dataset: Dataset, row: int) -> str:
+def _cell(run: WatchedRun, frame: PinnedFrame | None, place: int, *, dataset: Dataset, row: int) -> str:
     if frame is None:
         return '<div class="rp-empty"></div>'
     probabilities = frame.probabilities[place]
@@ -80,9 +99,9 @@ def _cell(standing: RungStanding, frame: PinnedFrame | None, place: int, *, data
     name = readable(dataset.class_names[predicted], 40)
     says = f"{percent(float(probabilities[predicted]), 0)}, {'right' if predicted == target else 'wrong'}"
     # The run comes first in the key: its epoch and place name the map, the data set's version and row the photograph.
-    key = (str(standing.run_id), frame.epoch, place)
+    key = (str(run.run_id), frame.epoch, place)
     content = _map_picture(key, dataset.name, dataset.version, row, _maps=frame.maps)
-    return _tile(content, name, says, alt=f"{standing.title} says {name}, {says}", is_right=predicted == target)
+    return _tile(content, name, says, alt=f"{run.title} says {name}, {says}", is_right=predicted == target)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
