@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def run_experiment(
     )  # fmt: skip
     session = TrainingSession(
         config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch,
-        choose_epochs=budget.choose if config.time_budget_s else None,
+        choose_epochs=budget.choose if config.time_budget_s else None, head_bundle=_learned_head(config),
     )  # fmt: skip
     fit_and_predict = _run_folds if config.num_folds else _run_split
     outcome = fit_and_predict(session, run, recorder)
@@ -121,6 +122,27 @@ def run_experiment(
 def _began_s(run: "RunWriter") -> float:
     """When the work on a run began: when it left the queue, so that the imports count."""
     return read_state(run.run_id).started_s or time.time()
+
+
+def _learned_head(config: TrainConfig) -> Path | None:
+    """The bundle of the run whose head the training starts from."""
+    if config.head_from is None:
+        return None
+    from lib.tracking import get_run
+
+    source = get_run(config.head_from)
+    bundle = source.folder / "bundle"
+    if not bundle.is_dir():
+        raise UserError(
+            f"The run {source.short_id} is {source.state} and has no head yet; head_from needs a finished run."
+        )
+    for key in ("dataset", "dataset_version", "target_map", "split_seed"):
+        if source.config.get(key) != getattr(config, key):
+            raise UserError(
+                f"The head of run {source.short_id} was learned with {key}={source.config.get(key)}, here it is "
+                f"{getattr(config, key)}: it may have seen images that are tested here. Use the same {key}."
+            )
+    return bundle
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,29 @@ class BinaryLogits(nn.Module):
         return torch.cat([-log_odds, log_odds], dim=1) / 2
 
 
+class SupportVectorHead(nn.Module):
+    """One linear machine a class against the rest (for two classes a single one), with Platt's scale of its margins.
+
+    The probability of a class is sigmoid(scale * margin + offset), divided by the sum over all classes; the output is
+    its logarithm, so that a softmax gives it back.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        num_machines = 1 if num_classes == 2 else num_classes
+        self.weight = nn.Parameter(torch.zeros(num_machines, feature_dim))
+        self.bias = nn.Parameter(torch.zeros(num_machines))
+        self.scale = nn.Parameter(torch.ones(num_machines))
+        self.offset = nn.Parameter(torch.zeros(num_machines))
+        self.to_logits = BinaryLogits() if num_machines == 1 else nn.LogSigmoid()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, D) to logits (N, num_classes)."""
+        margins = F.linear(features, self.weight, self.bias)
+        logits: Tensor = self.to_logits(self.scale * margins + self.offset)
+        return logits
+
+
 class SpatialAverage(nn.Module):
     """The mean over all positions of a map, whatever its size."""
 
@@ -91,7 +114,7 @@ def build_linear(feature_dim: int, num_outputs: int) -> nn.Module:
 
 
 def build_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
-    """Linear, BatchNorm, ReLU, dropout, linear (study 1's one-layer MLP)."""
+    """Linear, BatchNorm, ReLU, dropout, linear."""
     hidden = he_uniform(feature_dim, hidden_dim)
     return nn.Sequential(
         hidden, FeatureBatchNorm(hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
@@ -102,6 +125,16 @@ def build_plain_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256
     """The same without BatchNorm (study 1's head for fine-tuning)."""
     hidden = he_uniform(feature_dim, hidden_dim)
     return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs))
+
+
+def build_mlp_normalised_last(
+    feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5
+) -> nn.Module:
+    """Linear, ReLU, BatchNorm, dropout, linear: the order of study 1's one-layer MLP."""
+    hidden = he_uniform(feature_dim, hidden_dim)
+    return nn.Sequential(
+        hidden, nn.ReLU(), FeatureBatchNorm(hidden_dim), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
+    )
 
 
 def build_two_layers(

@@ -50,6 +50,13 @@ for _head in (
         options=(("hidden_dim", 256), ("dropout", 0.5)),
     ),
     HeadSpec(
+        "mlp_relu_batchnorm",
+        "256 units, BatchNorm last",
+        "The same with BatchNorm behind the ReLU, the order of the 2016 retinopathy study.",
+        "build_mlp_normalised_last",
+        options=(("hidden_dim", 256), ("dropout", 0.5)),
+    ),
+    HeadSpec(
         "mlp_plain",
         "256 units",
         "A layer of 256 units with ReLU and dropout, then one of classes: no BatchNorm, as in fine-tuning.",
@@ -77,6 +84,13 @@ for _head in (
         "build_fully_convolutional",
         options=(("hidden_dim", 256), ("dropout", 0.5)),
         reads="map",
+    ),
+    HeadSpec(
+        "linear_svm",
+        "Linear SVM",
+        "One linear machine a class against the rest, its margins scaled to probabilities.",
+        "SupportVectorHead",
+        is_iterative=False,
     ),
     HeadSpec(
         "nearest_neighbors",

@@ -20,6 +20,7 @@ from lib.training.optimization import OPTIMIZERS
 from lib.training.schedules import SCHEDULES
 
 FORMAT_VERSION = 1
+SAMPLINGS = ("natural", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,9 @@ class TrainConfig:
         None  # cache that many seeded views of a policy with endlessly many; None: new ones each epoch
     )
     class_weights: str = "auto"  # balanced if the largest class has over 3 times the smallest; or "balanced", "none"
+    sampling: str = "natural"  # or "balanced": each epoch draws every class equally often
+    unfreeze_every: int = 1  # gradual_unfreezing: epochs until one more stage is trained
+    head_from: str | None = None  # a finished run whose head fine-tuning starts from
     num_neighbors: int = 5
     input_size_px: int | None = None
     seed: int = 0
@@ -109,6 +113,12 @@ class TrainConfig:
         object.__setattr__(self, "weights", starting_weights(self.weights))
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
         check_target_map(self.target_map)
+        _check_range("unfreeze_every", self.unfreeze_every, 1, 1000)
+        _check_choice("sampling", self.sampling, SAMPLINGS)
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise UserError(
+                "sampling=balanced and class_weights=balanced would count rare classes twice; choose one of the two."
+            )
         _check_choice("output", self.output, OUTPUTS)
         _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))

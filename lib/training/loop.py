@@ -30,8 +30,9 @@ from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.prediction import predict_logits
 from lib.training.schedules import learning_rate_at
 from lib.training.snapshot import are_finite, restore_snapshot, take_snapshot
-from lib.training.state import FitState, copied, epoch_batches, put_back, tuned_tensors
+from lib.training.state import FitState, balanced_rows, copied, epoch_batches, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
+from lib.training.unfreezing import GradualUnfreezing
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +125,9 @@ class Training:
             raise ValueError("fit needs a resolved config: epochs and learning_rate must be set.")
         self.epochs, self.peak_rate = self.config.epochs, self.config.learning_rate
         self.num_steps = self.epochs * len(self._batches(1))
-        is_tuning = STRATEGIES.get(self.config.strategy).family in ("partly_tuned", "fully_tuned")
+        strategy = STRATEGIES.get(self.config.strategy)
+        is_tuning = strategy.family in ("partly_tuned", "fully_tuned")
+        has_new_head = not strategy.starts_from_probe and self.config.head_from is None
         self.optimizer = build_optimizer(
             self.classifier,
             learning_rate=self.peak_rate,
@@ -133,9 +136,16 @@ class Training:
             momentum=self.config.momentum,
             stage_rate_decay=self.config.stage_rate_decay,
             head=self.classifier.head,
-            head_rate_factor=HEAD_RATE_FACTOR if is_tuning else 1.0,
+            head_rate_factor=HEAD_RATE_FACTOR if is_tuning and has_new_head else 1.0,
         )
-        self.class_weights = self._class_weights()
+        self.unfreezing: GradualUnfreezing | None = None
+        if strategy.unfreezes_gradually:
+            self.unfreezing = GradualUnfreezing(self.classifier, self.config.unfreeze_every)
+        self.class_weights = self._class_weights(self.config.class_weights)
+        # Classes that are drawn equally often count equally in the validation loss, too.
+        self.val_weights = self.class_weights
+        if self.config.sampling == "balanced":
+            self.class_weights, self.val_weights = None, self._class_weights("balanced")
         self.state = FitState()
         self.best: dict[str, torch.Tensor] = {}
         self.pace = Pace(self.epochs * self._epoch_cost)
@@ -184,6 +194,8 @@ class Training:
 
     def train_epoch(self) -> None:
         """Train on the batches of the epoch that are not done yet."""
+        if self.unfreezing:
+            self.unfreezing.apply(self.state.epoch)
         batches = self._batches(self.state.epoch)
         for index in range(self.state.batches_done, len(batches)):
             self._train_batch(batches[index])
@@ -203,7 +215,7 @@ class Training:
             should_stop=self.should_stop,
             on_batch=lambda num_images: self._tell(num_images, EVALUATION_COST),
         )
-        weights = None if self.class_weights is None else self.class_weights.cpu()
+        weights = None if self.val_weights is None else self.val_weights.cpu()
         hard = soft_targets(self._target_tensor(rows).cpu(), self.data.num_classes)
         loss = float(weighted_loss(logits, hard, loss=self.config.loss, class_weights=weights)[0])
         if not math.isfinite(loss):
@@ -320,17 +332,21 @@ class Training:
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
         seed = derived_seed(self.config.seed, "order", epoch)
-        return epoch_batches(self.data.train_rows, batch_size=self.config.batch_size, seed=seed)
+        rows = self.data.train_rows
+        if self.config.sampling == "balanced":
+            draw = derived_seed(self.config.seed, "sampling", epoch)
+            rows = balanced_rows(rows, self.data.targets[rows], seed=draw)
+        return epoch_batches(rows, batch_size=self.config.batch_size, seed=seed)
 
     @property
     def _epoch_cost(self) -> int:
         return len(self.data.train_rows) * TRAINING_COST + len(self.data.val_rows) * EVALUATION_COST
 
-    def _class_weights(self) -> "torch.Tensor | None":
+    def _class_weights(self, policy: str) -> "torch.Tensor | None":
         import torch
 
         train_targets = self.data.targets[self.data.train_rows]
-        weights = class_weights(train_targets, self.data.num_classes, self.config.class_weights)
+        weights = class_weights(train_targets, self.data.num_classes, policy)
         return None if weights is None else torch.tensor(weights, dtype=torch.float32, device=self.device)
 
     def _target_tensor(self, rows: np.ndarray) -> "torch.Tensor":

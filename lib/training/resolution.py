@@ -38,6 +38,8 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         dataset_version=config.dataset_version or dataset.version,
         weights=config.weights if strategy.uses_pretrained else "random",
         head=head,
+        sampling=config.sampling if strategy.is_iterative else "natural",
+        head_from=_head_source(config, strategy),
         output=config.output if strategy.is_iterative else "softmax",
         feature_stage=feature_stage,
         pooling=_pooling(config.pooling, spec, feature_stage, head),
@@ -60,10 +62,25 @@ def _default_epochs(config: TrainConfig, strategy: StrategySpec) -> int:
 def _head(config: TrainConfig, strategy: StrategySpec) -> str:
     # A head that is fitted by scikit-learn cannot be iterated, and the other way round.
     allowed = iterative_heads() if strategy.is_iterative else (strategy.default_head,)
+    if strategy.starts_from_probe:
+        allowed = ("linear",)
     head = config.head or strategy.default_head
     if head not in allowed:
         raise UserError(f"The head of {strategy.name} must be one of: {', '.join(allowed)}; received {head!r}.")
     return head
+
+
+def _head_source(config: TrainConfig, strategy: StrategySpec) -> str | None:
+    if config.head_from and (not strategy.is_iterative or strategy.starts_from_probe):
+        raise UserError(
+            f"{strategy.title} fits its head anew, so head_from={config.head_from} has no use; leave it out, or choose "
+            "a fine-tuning strategy."
+        )
+    if config.head_from and config.num_folds:
+        raise UserError(
+            "A head that was learned before has seen images that other folds test; leave out head_from or num_folds."
+        )
+    return config.head_from or None
 
 
 def _feature_stage(asked: str | None, spec: BackboneSpec, head: str) -> str:
@@ -94,7 +111,7 @@ def _pooling(asked: str | None, spec: BackboneSpec, feature_stage: str, head: st
 def _first_trained_stage(
     config: TrainConfig, strategy: StrategySpec, spec: BackboneSpec, feature_stage: str
 ) -> str | None:
-    if strategy.trains_backbone != "partial":
+    if strategy.trains_backbone != "partial" and not (strategy.unfreezes_gradually and config.unfreeze_from):
         return None
     names = [stage.name for stage in spec.stages_until(feature_stage)]
     first = config.unfreeze_from or (spec.unfreeze_from if spec.unfreeze_from in names else names[-1])

@@ -24,8 +24,11 @@ from lib.training.loop import FitResult, fit
 from lib.training.pace import Pace
 from lib.training.prediction import predict_features, predict_logits
 from lib.training.strategies import STRATEGIES, StrategySpec
+from lib.training.svm import fit_linear_svm
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lib.models.classifier import Classifier
     from lib.models.stages import Backbone
 
@@ -76,13 +79,15 @@ class TrainingSession:
         should_stop: ShouldStop,
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
         choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
+        head_bundle: "Path | None" = None,
     ) -> None:
         """Set up, without any work yet.
 
         `on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any;
-        `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config.
+        `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config;
+        `head_bundle` is a saved classifier whose head the training starts from.
         """
-        self.choose_epochs = choose_epochs
+        self.choose_epochs, self.head_bundle = choose_epochs, head_bundle
         self.config, self.dataset, self.compute = config, dataset, compute
         self.listener, self.should_stop, self.on_epoch = listener, should_stop, on_epoch
         self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
@@ -102,6 +107,13 @@ class TrainingSession:
         inputs = self.inputs(classifier)
         if self.should_stop():
             raise Stopped("Stopped before training.")
+        if self.head_bundle is not None:
+            from lib.models.learned_head import take_learned_head
+
+            take_learned_head(classifier, self.head_bundle)
+        if self.strategy.starts_from_probe:
+            self.listener(PhaseStarted("Fitting the linear probe"))
+            self._start_from_probe(classifier, split)
         self.listener(PhaseStarted("Training"))
         if not self.strategy.is_iterative:
             return self._fit_head(classifier, inputs, split)
@@ -175,7 +187,7 @@ class TrainingSession:
         )
         apply_freezing(
             classifier,
-            trains_backbone=self.strategy.trains_backbone,
+            trains_backbone=self._trained_part,
             unfreeze_from=self._first_trained_stage,
             batchnorm=config.batchnorm,
         )
@@ -186,12 +198,21 @@ class TrainingSession:
         from lib.models.stages import build_backbone
 
         weights, seed = self.config.weights, self.config.seed
-        build: Callable[..., Backbone] = build_backbone if self.strategy.trains_backbone == "all" else frozen_backbone
+        # Where a head first reads the frozen network, random weights need fitting BatchNorm statistics.
+        is_read_frozen = self.strategy.starts_from_probe or self.strategy.unfreezes_gradually
+        is_trained = self.strategy.trains_backbone == "all" and not is_read_frozen
+        build: Callable[..., Backbone] = build_backbone if is_trained else frozen_backbone
         return build(self.config.backbone, weights=weights, seed=seed)
 
     @property
+    def _trained_part(self) -> str:
+        """What is trained at some time: gradual unfreezing may end at a stage as partial fine-tuning begins at one."""
+        is_partial = self.strategy.unfreezes_gradually and self.config.unfreeze_from is not None
+        return "partial" if is_partial else self.strategy.trains_backbone
+
+    @property
     def _first_trained_stage(self) -> str | None:
-        if self.strategy.trains_backbone != "partial":
+        if self._trained_part != "partial":
             return None
         return self.config.unfreeze_from or self.spec.unfreeze_from
 
@@ -291,21 +312,43 @@ class TrainingSession:
         if classifier.head_options["name"] == "nearest_neighbors":
             fit_nearest_neighbors(classifier.head, features, self.targets, train_rows=train_rows)  # type: ignore[arg-type]
         else:
-            probe = fit_linear_probe(
-                features,
-                self.targets,
-                train_rows=train_rows,
-                val_rows=val_rows,
-                num_classes=self.dataset.spec.num_classes,
-                weighting=self.config.class_weights,
-                on_fit=lambda done, total: self.listener(Progressed("Training", done, total)),
-                should_stop=self.should_stop,
-            )
+            is_svm = classifier.head_options["name"] == "linear_svm"
+            probe = self._fit_probe(fit_linear_svm if is_svm else fit_linear_probe, features, train_rows, val_rows)
             classifier.head = probe.head.to(self.compute.device)
             facts = {"penalty": probe.penalty}
         self.training_seconds += pace.seconds
         self._watched(classifier)
         return FittedClassifier(classifier, inputs, pace.seconds, facts=facts)
+
+    def _fit_probe(
+        self, fit_probe: Callable[..., Any], features: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray
+    ) -> Any:
+        return fit_probe(
+            features,
+            self.targets,
+            train_rows=train_rows,
+            val_rows=val_rows,
+            num_classes=self.dataset.spec.num_classes,
+            weighting=self.config.class_weights,
+            on_fit=lambda done, total: self.listener(Progressed("Training", done, total)),
+            should_stop=self.should_stop,
+        )
+
+    def _start_from_probe(self, classifier: "Classifier", split: np.ndarray) -> None:
+        """Give the head the weights of the linear probe (Kumar et al. 2022, arXiv 2202.10054).
+
+        From a random head, the first steps would bend good features towards it.
+        """
+        from lib.models.folding import as_sigmoid_unit
+
+        features = self._feature_set(classifier.feature_stage, classifier.pooling, AS_IT_IS).features
+        probe = self._fit_probe(
+            fit_linear_probe, features, np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
+        )
+        is_sigmoid = self.config.output == "sigmoid"
+        linear = as_sigmoid_unit(probe.head) if is_sigmoid else probe.head
+        target: Any = classifier.head[0] if is_sigmoid else classifier.head  # type: ignore[index]
+        target.load_state_dict(linear.state_dict())
 
     def _watched(self, classifier: "Classifier") -> Listener:
         """The listener, after a first look at the network as it is; with it, more looks as epochs end."""

@@ -85,7 +85,12 @@ def tuned_tensors(network: "nn.Module") -> dict[str, "torch.Tensor"]:
 
     Buffers (BatchNorm statistics) are few numbers, so those of frozen stages are simply kept as well.
     """
-    tensors = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
+    names = getattr(network, "tuned_names", None)  # where parts are frozen only for the time being (unfreezing.py)
+    tensors = {
+        name: p.detach()
+        for name, p in network.named_parameters()
+        if (p.requires_grad if names is None else name in names)
+    }
     tensors.update(network.named_buffers())
     return tensors
 
@@ -111,3 +116,25 @@ def epoch_batches(rows: np.ndarray, *, batch_size: int, seed: int) -> list[np.nd
     """
     order = np.random.default_rng(seed).permutation(rows)
     return np.array_split(order, max(1, math.ceil(len(order) / batch_size)))
+
+
+def balanced_rows(rows: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
+    """As many rows as there are, every class equally often: rare classes repeat, large ones show a part of theirs.
+
+    Within a class no image comes a second time before all others came once. A row more goes to classes in a drawn
+    order where the number does not divide.
+
+    Args:
+        rows: the training rows (N,).
+        targets: their classes (N,).
+        seed: of this epoch's draw.
+    """
+    rng = np.random.default_rng(seed)
+    classes = rng.permutation(np.unique(targets))
+    drawn = []
+    for position, target in enumerate(classes):
+        own = rows[targets == target]
+        count = len(rows) // len(classes) + (position < len(rows) % len(classes))
+        rounds = [rng.permutation(own) for _ in range(math.ceil(count / len(own)))]
+        drawn.append(np.concatenate([np.empty(0, rows.dtype), *rounds])[:count])
+    return np.concatenate(drawn)

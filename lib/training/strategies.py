@@ -11,7 +11,8 @@ class StrategySpec:
 
     `family` decides the colour (no_network, frozen, partly_tuned, fully_tuned, from_scratch); `trains_backbone` is
     "none", "partial" (from `unfreeze_from` up) or "all"; `is_iterative` tells whether there are epochs and curves;
-    `is_differentiable` tells whether the head passes gradients, which Grad-CAM needs.
+    `is_differentiable` tells whether the head passes gradients, which Grad-CAM needs; `starts_from_probe` that the head
+    begins as the linear probe on the frozen features, `unfreezes_gradually` that stages join from the last one down.
     """
 
     name: str
@@ -26,6 +27,8 @@ class StrategySpec:
     default_epochs: int = 0
     default_learning_rate: float = 0.0
     line_dash: str = "solid"
+    starts_from_probe: bool = False
+    unfreezes_gradually: bool = False
 
 
 STRATEGIES: Registry[StrategySpec] = Registry("strategy")
@@ -57,6 +60,19 @@ STRATEGIES.add(
 )
 STRATEGIES.add(
     StrategySpec(
+        name="linear_svm",
+        title="Linear SVM",
+        summary="Transfer with a frozen backbone: a linear support vector machine on its features, with probabilities.",
+        family="frozen",
+        trains_backbone="none",
+        default_head="linear_svm",
+        is_iterative=False,
+        is_differentiable=True,
+        line_dash="dash",
+    )
+)
+STRATEGIES.add(
+    StrategySpec(
         name="feature_extraction",
         title="Frozen features + MLP head",
         summary="Transfer with a frozen backbone: a small neural network learns on its features.",
@@ -82,6 +98,38 @@ STRATEGIES.add(
         is_differentiable=True,
         default_epochs=10,
         default_learning_rate=3e-4,
+    )
+)
+STRATEGIES.add(
+    StrategySpec(
+        name="gradual_unfreezing",
+        title="Gradual unfreezing",
+        summary="The head learns first; then one more stage joins every few epochs, from the last one down.",
+        family="partly_tuned",
+        trains_backbone="all",
+        default_head="linear",
+        is_iterative=True,
+        is_differentiable=True,
+        default_epochs=10,
+        default_learning_rate=3e-4,
+        line_dash="dash",
+        unfreezes_gradually=True,
+    )
+)
+STRATEGIES.add(
+    StrategySpec(
+        name="probe_then_finetune",
+        title="Probe, then fine-tune",
+        summary="The linear probe is fitted first; then every stage adapts from there (LP-FT).",
+        family="fully_tuned",
+        trains_backbone="all",
+        default_head="linear",
+        is_iterative=True,
+        is_differentiable=True,
+        default_epochs=8,
+        default_learning_rate=2e-4,
+        line_dash="dash",
+        starts_from_probe=True,
     )
 )
 STRATEGIES.add(

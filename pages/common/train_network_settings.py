@@ -14,11 +14,16 @@ from pages.common.train_choice import choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
+SAMPLING_TITLES = {"natural": "Each image once", "balanced": "Every class equally often"}
 MAP_TITLES = {"": "As they are", **{mapping.name: mapping.title for mapping in TARGET_MAPS}}
 
 _MAP_HELP = "Merges five grades into fewer classes. " + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
 _HEAD_HELP = "What turns features into class scores."
 _OUTPUT_HELP = "A single sigmoid unit with binary cross-entropy is for data sets of two classes only."
+_SAMPLING_HELP = "Equally often: images of rare classes repeat, large classes show another part of theirs each epoch."
+_HEAD_FROM_HELP = (
+    "The id of a finished run on the same network, data and split. Its BatchNorm is folded in where needed."
+)
 _STAGE_HELP = (
     "The part of the network whose output the head reads. Last vector: only the network's own classes are cut."
 )
@@ -42,7 +47,23 @@ def draw_network_settings(
             )
         with columns[0]:
             values["output"] = choose("output", "Output", OUTPUT_TITLES, help=_OUTPUT_HELP)
+            values["sampling"] = choose("sampling", "Images of an epoch", SAMPLING_TITLES, help=_SAMPLING_HELP)
+        if not strategy.starts_from_probe:
+            with columns[1]:
+                values["head_from"] = _head_from()
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _head_from() -> str | None:
+    """The id of a run whose head is taken; a beginning of it will do, the training itself checks it."""
+    text = st.text_input(
+        "Start from the head of run",
+        placeholder="a new head",
+        help=_HEAD_FROM_HELP,
+        key="train_head_from",
+        max_chars=40,
+    )
+    return text.strip() or None
 
 
 def chosen_feature_stage(backbone: str) -> str | None:

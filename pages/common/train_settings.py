@@ -42,6 +42,10 @@ def _trains_backbone(strategy: StrategySpec) -> bool:
     return strategy.trains_backbone != "none"
 
 
+def _unfreezes_gradually(strategy: StrategySpec) -> bool:
+    return strategy.unfreezes_gradually
+
+
 def _has_neighbors(strategy: StrategySpec) -> bool:
     return strategy.default_head == "nearest_neighbors"
 
@@ -55,6 +59,7 @@ _STAGE_HELP = "How fast a stage learns, as a share of the next one: below 1, gen
 _SMOOTHING_HELP = "The share of each target that is spread over all classes, against overconfidence."
 _MIXUP_HELP = "Blends pairs of images and their targets; larger blends more. 0: off."
 _VIEWS_HELP = "Keep that many fixed views of each image in the cache. Empty: new ones each epoch, without a cache."
+_PACE_HELP = "Epochs until one more stage joins the training, from the last one down; the head alone learns first."
 _PATIENCE_HELP = "Epochs without a better validation loss before the training stops."
 _NEIGHBORS_HELP = "How many of the most similar training images vote."
 _SPLIT_HELP = "Which images are for training, validation and test. Runs compare fairly only within one split seed."
@@ -76,6 +81,7 @@ MORE_NUMBERS = (
     NumberSetting("label_smoothing", "Label smoothing", 0.0, 0.9, 0.05, _SMOOTHING_HELP, _is_iterative, "%g"),
     NumberSetting("mixup", "Mixup", 0.0, 10.0, 0.1, _MIXUP_HELP, _is_iterative, "%g"),
     NumberSetting("num_views", "Cached views", 1, 64, 1, _VIEWS_HELP, _is_iterative),
+    NumberSetting("unfreeze_every", "Epochs per stage", 1, 1000, 1, _PACE_HELP, _unfreezes_gradually),
     NumberSetting("num_neighbors", "Neighbours", 1, 1000, 1, _NEIGHBORS_HELP, _has_neighbors),
     NumberSetting("num_folds", "Folds", 2, 20, 1, _FOLDS_HELP),
     NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP),

@@ -274,7 +274,13 @@ def test_every_config_field_has_a_place_on_the_page():
     numbers = {setting.name for setting in (train_settings.EPOCHS, train_settings.SEED, *train_settings.MORE_NUMBERS)}
     chosen = {"dataset", "backbone", "strategy", "weights", "augmentation", "class_weights", "head", "unfreeze_from"}
     chosen |= {"optimizer", "schedule", "loss", "batchnorm"}
-    chosen |= {"output", "feature_stage", "target_map"}  # pages/common/train_network_settings.py
+    chosen |= {
+        "output",
+        "feature_stage",
+        "target_map",
+        "sampling",
+        "head_from",
+    }  # pages/common/train_network_settings.py
     for_experts = {"momentum", "pinned_images", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
     technical = {"dataset_version", "format_version", "recipe", *(f.name for f in dataclasses.fields(DataProtocol))}
     assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical

@@ -8,10 +8,12 @@ import torch
 
 from lib.data.augmentation import POLICIES, turned
 from lib.errors import Stopped
+from lib.runtime import derived_seed
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import EpochEnded, Progressed, StepEnded
 from lib.training.inputs import CachedInputs
 from lib.training.loop import TrainingDiverged, fit
+from lib.training.state import balanced_rows, epoch_batches
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
 
@@ -225,3 +227,69 @@ def test_epochs_tell_confusion_and_gradient_norm_also_after_a_resume(tmp_path) -
     assert len(first) + len(rest) == len(unbroken)
     told = [(epoch.metrics["gradient_norm"], epoch.confusion) for epoch in [*first, *rest]]
     assert told == [(epoch.metrics["gradient_norm"], epoch.confusion) for epoch in unbroken]
+
+
+def test_balanced_sampling_shows_every_class_equally_often_and_repeats() -> None:
+    targets, rows = np.array([0] * 20 + [1] * 4 + [2] * 6), np.arange(30)
+    drawn = balanced_rows(rows, targets, seed=1)
+    assert np.bincount(targets[drawn]).tolist() == [10, 10, 10]
+    assert np.bincount(drawn, minlength=30)[20:24].min() >= 2  # no image a third time before all came twice
+    assert len(set(drawn[targets[drawn] == 0])) == 10
+    assert np.array_equal(drawn, balanced_rows(rows, targets, seed=1))
+    assert not np.array_equal(np.sort(drawn), np.sort(balanced_rows(rows, targets, seed=2)))
+    assert len(balanced_rows(np.arange(7), np.array([0, 0, 0, 1, 1, 2, 2]), seed=0)) == 7
+
+
+def test_balanced_sampling_resumes_to_the_same_weights(tmp_path) -> None:
+    data = replace(tiny_data(8), targets=np.array([0, 0, 0, 0, 0, 0, 1, 1]))
+    config = tiny_config(epochs=3, sampling="balanced")
+    unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
+    fit(unbroken, data, config)
+    with pytest.raises(Stopped):
+        fit(stopped, data, config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(14))
+    fit(resumed, data, config, checkpoints=CheckpointStore(tmp_path))
+    assert torch.equal(weights_of(resumed), weights_of(unbroken))
+    natural = TinyNetwork()
+    fit(natural, data, tiny_config(epochs=3))
+    assert not torch.equal(weights_of(natural), weights_of(unbroken))
+
+
+def test_mixup_blends_images_and_targets_by_the_draw_of_the_step() -> None:
+    data, seen = tiny_data(4, flips=False), []
+
+    class Spy:
+        for_training, for_evaluation = data.inputs.for_training, data.inputs.for_evaluation
+
+        def logits(self, network, inputs, should_stop):
+            if network.training:
+                seen.append(inputs.clone())
+            return data.inputs.logits(network, inputs, should_stop)
+
+    network = TinyNetwork(dropout=0.0)
+    config = tiny_config(epochs=1, batch_size=4, mixup=0.4, learning_rate=1e-9, batchnorm="frozen")
+    losses: list[float] = []
+    fit(
+        network, replace(data, inputs=Spy()), config,
+        listener=lambda event: losses.append(event.loss) if isinstance(event, StepEnded) else None,
+    )  # fmt: skip
+    rows = epoch_batches(np.arange(4), batch_size=4, seed=derived_seed(config.seed, "order", 1))[0]
+    rng = np.random.default_rng([config.seed, 0])
+    share, order = rng.beta(0.4, 0.4), rng.permutation(4)
+    images, targets = data.inputs.for_evaluation(rows), torch.tensor(data.targets[rows])
+    assert torch.allclose(seen[0], share * images + (1 - share) * images[order], atol=1e-6)
+    network.eval()
+    with torch.no_grad():
+        logits = network(seen[0])
+    entropy = torch.nn.functional.cross_entropy
+    expected = share * entropy(logits, targets) + (1 - share) * entropy(logits, targets[order])
+    assert losses[0] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_mixup_resumes_to_the_same_weights(tmp_path) -> None:
+    config = tiny_config(epochs=3, mixup=0.4)
+    unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
+    fit(unbroken, tiny_data(), config)
+    with pytest.raises(Stopped):
+        fit(stopped, tiny_data(), config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(17))
+    fit(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path))
+    assert torch.equal(weights_of(resumed), weights_of(unbroken))

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.augmentation import drawn_views, turned, view_parameters
 from lib.errors import Stopped
+from lib.models.backbones import BACKBONES
 from lib.training import session as sessions
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.events import Progressed
-from lib.training.inputs import CachedInputs, ImageInputs
+from lib.training.events import Progressed, StepEnded
+from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession, paced_progress
 from lib.training.strategies import STRATEGIES
@@ -50,7 +52,7 @@ def test_every_strategy_fits_predicts_and_repeats(strategy: str) -> None:
     assert np.array_equal(make_session(strategy).probabilities(again, rows), probabilities)
 
 
-@pytest.mark.parametrize("strategy", ["nearest_neighbors", "linear_probe", "feature_extraction"])
+@pytest.mark.parametrize("strategy", ["nearest_neighbors", "linear_probe", "linear_svm", "feature_extraction"])
 def test_frozen_strategies_leave_the_backbone_untouched(strategy: str) -> None:
     session = make_session(strategy)
     before = state_of(session.new_classifier().stages)
@@ -89,7 +91,9 @@ def test_folds_share_the_features() -> None:
     assert session.feature_seconds == seconds
 
 
-@pytest.mark.parametrize("strategy", ["feature_extraction", "partial_finetuning"])
+@pytest.mark.parametrize(
+    "strategy", ["feature_extraction", "partial_finetuning", "gradual_unfreezing", "probe_then_finetune"]
+)
 def test_stopped_and_resumed_in_a_new_session_equals_unbroken(tmp_path, strategy: str) -> None:
     split = TinyDataset().split(0)
     expected = make_session(strategy).fit(split)
@@ -176,3 +180,100 @@ def test_network_cut_at_its_last_vector_learns_only_a_new_sigmoid_unit() -> None
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert [parameter.shape for parameter in fitted.classifier.head.parameters()] == [(1, 1024), (1,)]
     assert session.probabilities(fitted, np.arange(5)).sum(1) == pytest.approx(1.0)
+
+
+def test_fine_tuning_starts_where_the_cached_probe_ended() -> None:
+    steps: list[float] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, StepEnded):
+            steps.append(event.loss)
+
+    split = TinyDataset().split(0)
+    frozen = {"augmentation": "none", "batch_size": 64, "batchnorm": "frozen", "seed": 5}
+    probe_session = make_session("linear_probe", seed=5)
+    probe = probe_session.fit(split)
+    rows = np.flatnonzero(split == "train")
+    found = probe_session.probabilities(probe, rows)
+    expected = -np.log(found[np.arange(len(rows)), probe_session.targets[rows]]).mean()
+    for output in ("softmax", "sigmoid"):
+        steps.clear()
+        session = make_session("probe_then_finetune", listener=listen, epochs=1, output=output, **frozen)
+        fitted = session.fit(split)
+        # Dropout aside (this network has none before the head), the first step sees the probe's own loss.
+        assert steps[0] == pytest.approx(expected, rel=1e-3)
+        before = state_of(probe.classifier.stages)
+        assert any(not torch.equal(before[key], value) for key, value in state_of(fitted.classifier.stages).items())
+
+
+def test_gradual_unfreezing_adds_a_stage_at_a_time_from_the_last_one_down() -> None:
+    trained: list[set[str]] = []
+    session = make_session("gradual_unfreezing", epochs=4, unfreeze_every=1, patience=100)
+    session.on_epoch = lambda classifier, epoch: trained.append(
+        {name for name, stage in classifier.stages.items() if any(p.requires_grad for p in stage.parameters())}
+    )
+    session.fit(session.dataset.split(0))
+    assert trained[1:] == [set(), {"head_conv"}, {"head_conv", "block5"}, {"head_conv", "block5", "block4"}]
+
+
+def test_gradual_unfreezing_ends_at_a_named_stage_and_reads_the_cache_below_it() -> None:
+    session = make_session("gradual_unfreezing", epochs=4, unfreeze_from="block5")
+    before = state_of(session.new_classifier().stages)
+    fitted = session.fit(session.dataset.split(0))
+    assert isinstance(fitted.inputs, CachedInputs)
+    assert fitted.inputs.after == "block4"
+    after = state_of(fitted.classifier.stages)
+    assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} <= {"block5", "head_conv"}
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in BACKBONES.get("mobilenet_v3_small").map_stages])
+def test_training_may_start_at_any_stage(stage: str) -> None:
+    classifier = make_session("partial_finetuning", unfreeze_from=stage).new_classifier()
+    names = list(classifier.stages)
+    trained = [name for name in names if any(p.requires_grad for p in classifier.stages[name].parameters())]
+    assert trained == names[names.index(stage) :]
+
+
+@pytest.mark.parametrize("policy", ["flip", "modern"])
+def test_cached_views_train_a_frozen_network_step_by_step_as_images_do(policy: str) -> None:
+    """The same draws, the same losses; a policy with endlessly many views as two seeded ones."""
+    losses = []
+    for is_cached in (True, False):
+        steps: list[float] = []
+        session = make_session(
+            "feature_extraction", augmentation=policy, num_views=2 if policy == "modern" else None,
+            listener=lambda event, steps=steps: steps.append(event.loss) if isinstance(event, StepEnded) else None,
+        )  # fmt: skip
+        if not is_cached:
+            session.inputs = lambda classifier, session=session: ViewsOfImages(session, session._views())
+        session.fit(session.dataset.split(0))
+        losses.append(steps)
+    assert len(losses[0]) == 4
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+class ViewsOfImages:
+    """Draws as `CachedInputs` does, but computes the frozen network on the drawn images in every step."""
+
+    def __init__(self, session: TrainingSession, views: tuple) -> None:
+        self.session, self.views = session, views
+        self.preprocessing = Preprocessing(32, session.spec.mean, session.spec.std)
+
+    def for_training(self, rows: np.ndarray, epoch: int) -> torch.Tensor:
+        ids = [self.session.image_ids[row] for row in rows]
+        drawn = drawn_views(ids, len(self.views), seed=self.session.config.seed, epoch=epoch)
+        images = []
+        for row, view in zip(rows, [self.views[index] for index in drawn], strict=True):
+            pixels = self.session.dataset.pixels[[row]]
+            if view.policy:
+                parameters = view_parameters(view, [self.session.image_ids[row]])
+                images.append(self.preprocessing.warped(pixels, parameters))
+            else:
+                images.append(turned(self.preprocessing(pixels), [view.element]))
+        return torch.cat(images)
+
+    def for_evaluation(self, rows: np.ndarray) -> torch.Tensor:
+        return self.preprocessing(self.session.dataset.pixels[rows])
+
+    def logits(self, classifier: torch.nn.Module, inputs: torch.Tensor, should_stop: Callable) -> torch.Tensor:
+        return run_stages(classifier, inputs, should_stop)
