@@ -29,6 +29,7 @@ from pages.common import (  # noqa: E402
 )
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import plain_message  # noqa: E402
+from pages.common.train_before import draw_before  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
 from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
 from pages.common.train_start import draw_button, follow_starts  # noqa: E402
@@ -125,6 +126,7 @@ plan_column, live_column = st.columns([5, 6], gap="medium")
 with plan_column, show_errors("show the strategies"):
     strategy_cards(stage_plans(state.current_backbone()), chosen_strategy)
     if chosen_config is not None:
+        draw_before(chosen_config)
         offer_command(chosen_config)
 with notices, show_errors("start the training"):
     follow_starts(beside_start)

@@ -54,10 +54,9 @@ def diagnose(history: Sequence[Epoch]) -> Diagnosis:
         rise = 100 * (val_losses[-1] / val_losses[best] - 1)
         return Diagnosis(
             "overfitting",
-            f"Overfitting: for {since} epochs the validation loss has been above its lowest value (epoch {best + 1}; "
-            f"now {rise:.0f}\u00a0% higher) while the training loss still falls. The network memorises its training "
-            f"images; the weights of epoch {best + 1} are kept. More images, augmentation, a stronger weight decay or "
-            "more frozen stages help.",
+            f"Overfitting: the validation loss was lowest {since} epochs ago (epoch {best + 1}; now {rise:.0f}\u00a0% "
+            f"higher) while the training loss still falls. The weights of epoch {best + 1} are kept; more images, "
+            "augmentation, weight decay or frozen stages help.",
             best + 1,
         )
     if _is_underfitting(history, val_losses, train_losses):

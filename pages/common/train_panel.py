@@ -16,6 +16,7 @@ from pages.common import controls, pinned_pictures, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
 from pages.common.text import plain, plain_message
+from pages.common.train_details import draw_details
 from pages.common.train_queue import draw_queue
 
 POLL_S = 1.0
@@ -78,11 +79,20 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
         st.error(plain_message(run.message), icon=":material/error:")
     curves = st.container(height=train_live.CURVES_HEIGHT_PX + 16 if is_iterative else "content", border=False)
     st.code(jobs.tail_log(run.run_id, LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
+    details = st.container() if is_iterative else None
     with curves:  # last: the first look at the curves waits for MLflow, which takes seconds to import
         if is_iterative:
-            _draw_curves(run, str(config.get("strategy")), int(config.get("epochs") or 1))
+            # With a time budget the config has the most epochs, the progress those that were chosen.
+            epochs = int(run.progress.get("epochs") or config.get("epochs") or 1)
+            _draw_curves(run, str(config.get("strategy")), epochs)
         else:
             st.caption("No epochs, so no curves: this strategy is fitted in one go on features of the frozen network.")
+    if details is not None:
+        with details:
+            draw_details(
+                run, prefix=train_live.curve_prefix(run), strategy=str(config.get("strategy")), moment=_moment(run)
+            )
+
     _draw_pinned(run, config)
 
 
@@ -97,9 +107,14 @@ def _draw_pinned(run: RunState, config: dict[str, Any]) -> None:
     pinned_pictures.draw(config["pinned_images"], [watched], dataset, epochs=epochs, key=run.run_id)
 
 
-def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:
+def _moment(run: RunState) -> tuple[object, ...]:
+    """What changes when there is something new to draw."""
     # The epoch is written after its numbers, so a new epoch shows at once; the age is for whatever was missed.
-    moment = (run.state, run.progress.get("epoch"), int(run.heartbeat_s / HISTORY_AGE_S))
+    return (run.state, run.progress.get("epoch"), int(run.heartbeat_s / HISTORY_AGE_S))
+
+
+def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:
+    moment = _moment(run)
     prefix = train_live.curve_prefix(run)
     figure, alt = _curves(run.run_id, prefix, moment, strategy, epochs, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="train_curves")

@@ -53,6 +53,10 @@ def _has_neighbors(strategy: StrategySpec) -> bool:
 _EPOCHS_HELP = "How often each training image is seen; early stopping may end sooner."
 _SEED_HELP = "Fixes every random draw of the training, so that it can be repeated exactly."
 _BATCH_HELP = "Images per step; fewer need less memory."
+_BUDGET_HELP = (
+    "As many epochs as fit into that time, by a measurement of real steps before the training; Epochs, where changed, "
+    "is then the most. The learning rate runs its whole course over them."
+)
 _RATE_HELP = "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW."
 _DECAY_HELP = "How strongly weights are pulled towards zero: directly by AdamW, through the gradient by others (L2)."
 _STAGE_HELP = "How fast a stage learns, as a share of the next one: below 1, generic early stages change less."
@@ -74,6 +78,7 @@ EPOCHS = NumberSetting("epochs", "Epochs", 1, 10_000, 1, _EPOCHS_HELP, _is_itera
 SEED = NumberSetting("seed", "Seed", 0, MAX_SEED, 1, _SEED_HELP)
 MORE_NUMBERS = (
     NumberSetting("batch_size", "Batch size", 1, 4096, 1, _BATCH_HELP, _is_iterative),
+    NumberSetting("time_budget_s", "Time budget, seconds", 1.0, 604_800.0, 30.0, _BUDGET_HELP, _is_iterative, "%g"),
     NumberSetting("learning_rate", "Learning rate", 1e-9, 100.0, 1e-4, _RATE_HELP, _is_iterative, "%g"),
     NumberSetting("weight_decay", "Weight decay", 0.0, 10.0, 1e-4, _DECAY_HELP, _is_iterative, "%g"),
     NumberSetting("patience", "Patience", 1, 10_000, 1, _PATIENCE_HELP, _is_iterative),
@@ -87,7 +92,7 @@ MORE_NUMBERS = (
     NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP),
 )
 AUGMENTATIONS = {policy.name: policy.title for policy in POLICIES}
-_PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch"}
+_PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch", "time_budget_s": "no limit"}
 OPTIMIZER_TITLES = {optimizer.name: optimizer.title for optimizer in OPTIMIZERS}
 SCHEDULE_TITLES = {schedule.name: schedule.title for schedule in SCHEDULES}
 LOSS_TITLES = {loss.name: loss.title for loss in LOSSES}

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib import jobs, tracking
+from lib.atomic import write_json
+from lib.data.library import open_dataset
 from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.jobs import tickets
@@ -19,10 +22,19 @@ from lib.models.freezing import stage_plan
 from lib.tracking import RunState
 from lib.tracking.endings import ENDINGS
 from lib.training.config import TrainConfig
+from lib.training.estimate import Estimate, kept_estimate
+from lib.training.rate_range import RateRange
+from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 from pages.common import train_live, train_plan, train_settings, train_start
 from tests.pages.scene import link, make_dataset, open_page, words
 from tests.run_store import make_run_store
+
+ESTIMATE = Estimate(
+    stages=[("head", "Head", 5, True)], epochs=10, num_steps_measured=3, step_s=0.5, epoch_s=2.0, seconds_start=5.0,
+    seconds_features=3.0, seconds_training=20.0, seconds_evaluation=3.0, peak_rss_mib=512.0, device_mib=0.0,
+    device="cpu", num_images=20,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -339,3 +351,67 @@ def test_curves_span_all_planned_epochs():
 def test_curve_prefix_follows_the_fold_at_work():
     assert train_live.curve_prefix(RunState("r", progress={"phase": "Fold 2: training"})) == "fold_2_"
     assert train_live.curve_prefix(RunState("r", progress={"phase": "training"})) == ""
+
+
+def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(monkeypatch):
+    from pages.common import train_before
+
+    asked = []
+
+    def measure(arguments, progress):
+        asked.append(arguments)
+        resolved = resolve_config(TrainConfig(dataset="tiny", strategy="partial_finetuning"), open_dataset("tiny"))
+        write_json(kept_estimate(resolved), ESTIMATE.to_dict())
+        return ESTIMATE.to_dict()
+
+    monkeypatch.setattr(train_before, "run_child_command", measure)
+    at = choose(open_train(), "partial_finetuning")
+    config = TrainConfig(dataset="tiny", strategy="partial_finetuning")
+    at.session_state["train_before"] = True
+    at.run()
+    assert_calm(at)
+    assert "of 1,716,322 parameters are trained" in words(at)
+    at.button(key="train_measure").click().run()
+    deadline = time.monotonic() + 10
+    while "About" not in words(at) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        at.run()
+    assert asked == [["estimate", *shlex.split(config.to_command())[4:]]]
+    assert "**About 31 s and 0.5 GiB of memory**" in words(at)
+
+
+def test_the_suggested_rate_is_taken_over_with_one_click(monkeypatch):
+    from pages.common import train_before
+
+    found = RateRange([1e-4, 1e-3, 1e-2], [1.0, 0.5, 0.4], [1.0, 0.6, 0.5], 1.04e-3, False)
+    monkeypatch.setattr(train_before, "run_child_command", lambda arguments, progress: found.to_dict())
+    at = choose(open_train(), "full_finetuning")
+    at.session_state["train_before"] = True
+    at.run()
+    at.button(key="train_range").click().run()
+    deadline = time.monotonic() + 10
+    while not [button for button in at.button if button.key == "train_take_rate"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+        at.run()
+    at.button(key="train_take_rate").click().run()
+    assert_calm(at)
+    assert at.number_input(key="train_learning_rate_full_finetuning").value == 0.001
+    assert "fell fastest at 0.001" in words(at)
+
+
+def test_live_details_show_reading_and_confusion_matrix_back_through_time():
+    run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random", epochs=6))
+    run.set_state("running")
+    for epoch, val_loss in enumerate((1.0, 0.5, 0.6, 0.7, 0.9), start=1):
+        losses = {"train_loss": 1 / epoch, "val_loss": val_loss, "train_accuracy": 0.9, "val_accuracy": 0.5}
+        run.log_metrics(losses, step=epoch)
+        run.log_confusion({"prefix": "", "epoch": epoch, "matrix": [[epoch, 1], [0, 2]]})
+    at = open_train(run=run.run_id)
+    assert_calm(at)
+    assert "Overfitting" in at.warning[0].value
+    at.session_state["train_details"] = "Confusion matrix"
+    at.run()
+    assert_calm(at)
+    assert "epoch 5" in words(at)
+    at.select_slider(key=f"train_epoch_{run.run_id}").set_value(2).run()
+    assert "epoch 2: 4 of 5 images" in words(at).replace("\\", "")

@@ -20,7 +20,7 @@ def test_gap_by_hand() -> None:
 def test_validation_loss_rising_for_three_epochs_while_training_loss_falls_is_overfitting() -> None:
     found = diagnose(history([1.0, 0.8, 0.6, 0.4, 0.2], [1.0, 0.5, 0.55, 0.6, 0.75]))
     assert (found.kind, found.best_epoch) == ("overfitting", 2)
-    assert "for 3 epochs" in found.text
+    assert "3 epochs ago" in found.text
     assert "50\u00a0% higher" in found.text
 
 
