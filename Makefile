@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser kills help clean
+.PHONY: run test check format bench browser kills orphans help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
@@ -29,6 +29,9 @@ browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIU
 
 kills: $(VENV)/.development  ## Kill and resume trainings at random moments (COUNT=100)
 	@$(BIN)/python -m tests.checks.kills --count $(COUNT)
+
+orphans: $(VENV)/.development  ## Start, stop and kill trainings and servers, and look for what is left
+	@$(BIN)/python -m tests.checks.orphans
 
 check: $(VENV)/.development  ## Format, lint, floors of the library, types
 	@$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lib.models.backbones import BACKBONES
+from lib.tracking.endings import ENDINGS
 from lib.training.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
@@ -33,3 +34,9 @@ def test_readme_pictures_exist():
 def test_gitignore_keeps_the_library():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert not any(line.strip("/") == "lib" for line in ignored)
+
+
+def test_readme_names_every_ending():
+    for ending in ENDINGS:
+        resume = "yes" if ending.can_resume else "no"
+        assert f"| {ending.title} | {ending.summary} | {resume} |" in README

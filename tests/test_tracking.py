@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 
 import pandas as pd
@@ -261,3 +262,15 @@ def test_confusions_come_back_by_epoch_the_last_of_each_counts(home):
     found = tracking.validation_confusions(run.run_id)
     assert {epoch: matrix[0, 0] for epoch, matrix in found.items()} == {1: 2, 2: 3}
     assert list(tracking.validation_confusions(run.run_id, "fold_1_")) == [5]
+
+
+def test_a_run_whose_maker_was_killed_before_it_had_a_folder_is_readable_and_deletable():
+    client, experiment = tracking.store.client(), tracking.store.experiment_id()
+    tags = {"state": "queued", "host": tracking.state.host_name(), "config": "{}"}
+    old = client.create_run(experiment, start_time=int((time.time() - 60) * 1000), tags=tags).info.run_id
+    fresh = client.create_run(experiment, tags=tags).info.run_id
+    far = client.create_run(experiment, start_time=0, tags={**tags, "host": "another"}).info.run_id
+    assert {run.run_id: run.state for run in tracking.list_runs()} == {old: "killed", fresh: "queued", far: "queued"}
+    assert tracking.get_run(old).ending == "never_started"
+    tracking.delete_run(old)
+    assert old not in [run.run_id for run in tracking.list_runs()]

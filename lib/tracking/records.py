@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from lib.settings import trash_dir
+from lib.settings import HEARTBEAT_STALE_S, trash_dir
 from lib.tracking import state as states
 from lib.tracking.endings import can_resume, ending_title
 from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow
@@ -189,7 +190,9 @@ def _record(run: Any) -> RunRecord:
         live = states.read_state(run_id)  # a stop request or a killed process shows here first
         state, message, name, ending = live.state, live.message, live.name or name, live.ending
     except UserError:
-        pass  # a run of another machine, or a deleted one: the tags are all there is
+        # A run of another machine, a deleted one, or one whose maker was killed before it had a folder.
+        if state in states.ACTIVE_STATES and _was_never_made(tags, run.info.start_time / 1000):
+            state, message, ending = "killed", "It was killed while it was being made; delete it.", "never_started"
     return RunRecord(
         run_id=run_id,
         name=name,
@@ -206,6 +209,10 @@ def _record(run: Any) -> RunRecord:
         parent=tags.get("mlflow.parentRunId"),
         is_deleted=run.info.lifecycle_stage == "deleted",
     )
+
+
+def _was_never_made(tags: dict[str, str], created_s: float) -> bool:
+    return tags.get("host") == states.host_name() and time.time() - created_s > HEARTBEAT_STALE_S
 
 
 def _config(tags: dict[str, str], params: dict[str, str]) -> dict[str, Any]:

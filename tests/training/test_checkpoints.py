@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,28 @@ def test_torch_does_not_hide_what_the_disk_said(tmp_path, monkeypatch: pytest.Mo
         store.save({"step": 2, "tensor": torch.zeros(10_000)})
     assert is_disk_full(caught.value)
     assert store.load() == {"step": 1}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 KiB, where this process may mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_the_last_good_checkpoint(small_disk) -> None:
+    store = CheckpointStore(small_disk / "checkpoints")
+    store.save({"step": 1})
+    with pytest.raises(OSError, match="No space left") as caught:
+        store.save({"step": 2, "tensor": torch.zeros(100_000)})
+    assert is_disk_full(caught.value)
+    assert store.load() == {"step": 1}
+    store.save({"step": 3})
 
 
 class FullFile(checkpoints._HashedFile):
