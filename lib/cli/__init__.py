@@ -23,6 +23,7 @@ COMMANDS = {
     "recipes": ("lib.cli.recipes", "recipes", "List, show and run the published experiments."),
     "estimate": ("lib.cli.rehearsal", "estimate", "Say what a training would take, before it starts."),
     "lr-range": ("lib.cli.rehearsal", "lr_range", "Find a learning rate by a range test, with a picture."),
+    "seeds": ("lib.cli.repeats", "seeds", "List, show, stop and resume trainings repeated with several seeds."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.analysis", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),

@@ -59,6 +59,7 @@ def training_options(function: Function) -> Function:
 @click.command()
 @training_options
 @click.option("--recipe", help="A published experiment (`recipes list`); other options given here come on top of it.")
+@click.option("--seeds", "num_seeds", type=int, help="Train so many times, with the seeds 0, 1, ...; the split stays.")
 @click.option("--dry-run", is_flag=True, help="Train nothing: say what it would take, from a few measured steps.")
 @click.option("--detach", is_flag=True, help="Start in the background and return at once.")
 @click.option("--run", "run_id", hidden=True, help="Work on this queued run: what a worker process is told.")
@@ -69,6 +70,7 @@ def train(
     *,
     run_id: str | None,
     recipe: str | None,
+    num_seeds: int | None,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -92,6 +94,10 @@ def train(
         from lib.cli.rehearsal import report_estimate
 
         return report_estimate(config, as_json=as_json)
+    if num_seeds is not None:
+        from lib.cli.repeats import start_repeats
+
+        return start_repeats(config, num_seeds, is_detached=detach, as_json=as_json)
     if detach:
         from lib import jobs
 

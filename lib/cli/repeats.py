@@ -1,0 +1,116 @@
+"""`seeds list | show | stop | resume`: groups of runs that differ by their seed alone; `train --seeds` makes them."""
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from lib.cli import INTERRUPTED_STATUS
+from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from lib.repeats import RepeatPlan
+    from lib.series import SeriesState
+    from lib.training.config import TrainConfig
+
+
+@click.group()
+def seeds() -> None:
+    """Trainings that were repeated with several seeds. GROUP is an id, the start of one, or "latest"."""
+
+
+@seeds.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List groups, newest first."""
+    from lib import repeats
+
+    rows = [(plan, repeats.read_group(plan)) for plan in repeats.list_plans()]
+    if as_json:
+        print_json({"groups": [{"group_id": plan.group_id, "state": state.state} for plan, state in rows]})
+        return
+    table = [(plan.group_id, state.state, plan.num_seeds, plan.config.get("strategy"), plan.config.get("dataset"))
+             for plan, state in rows]  # fmt: skip
+    print_table(table, ("group", "state", "seeds", "strategy", "data set"))
+
+
+@seeds.command()
+@click.argument("group")
+@json_option
+def show(group: str, as_json: bool) -> int:
+    """Show a group: mean and standard deviation over its seeds, and each of them."""
+    from lib import repeats
+
+    plan = repeats.read_plan(group)
+    return report(plan, repeats.read_group(plan), as_json=as_json)
+
+
+@seeds.command()
+@click.argument("group")
+@json_option
+def stop(group: str, as_json: bool) -> int:
+    """Stop a group that runs in the background."""
+    from lib import repeats
+
+    plan = repeats.read_plan(group)
+    return report(plan, repeats.stop_and_wait(plan), as_json=as_json)
+
+
+@seeds.command()
+@click.argument("group")
+@click.option("--detach", is_flag=True, help="Go on in the background and return at once.")
+@json_option
+def resume(group: str, detach: bool, as_json: bool) -> int:
+    """Go on with a group that was broken off."""
+    from lib import repeats
+
+    return _go(repeats.read_plan(group), is_detached=detach, as_json=as_json)
+
+
+@seeds.command(hidden=True)
+@click.argument("group")
+def work(group: str) -> int:
+    """The whole life of a detached worker."""
+    from lib import repeats
+    from lib.jobs.worker import NICENESS
+
+    with suppress(OSError):
+        os.nice(NICENESS)
+    return 0 if repeats.run_group(repeats.read_plan(group)).state == "finished" else INTERRUPTED_STATUS
+
+
+def start_repeats(config: "TrainConfig", num_seeds: int, *, is_detached: bool, as_json: bool) -> int:
+    """Train with the seeds 0 ... num_seeds - 1, here or in the background; returns the exit status."""
+    from lib import repeats
+
+    plan = repeats.make_plan(config, num_seeds)
+    note(f"Group {plan.group_id}: {num_seeds} seeds")
+    return _go(plan, is_detached=is_detached, as_json=as_json)
+
+
+def _go(plan: "RepeatPlan", *, is_detached: bool, as_json: bool) -> int:
+    from lib import repeats
+
+    if is_detached:
+        return report(plan, repeats.start(plan), as_json=as_json)
+    with ProgressLine() as progress:
+        state = repeats.run_group(plan, progress=progress)
+    return report(plan, state, as_json=as_json)
+
+
+def report(plan: "RepeatPlan", state: "SeriesState", *, as_json: bool) -> int:
+    """Print a group with what its seeds reached; returns the exit status."""
+    from lib import repeats
+
+    found = repeats.spreads(plan)
+    if as_json:
+        metrics = {one.metric: {"mean": one.mean, "sd": one.deviation, "values": list(one.values)} for one in found}
+        print_json({"group_id": plan.group_id, "state": state.state, "runs": list(state.runs.values()), **metrics})
+    else:
+        rows = [
+            (one.metric, one.mean, one.deviation, " ".join(f"{value:.3f}" for value in one.values)) for one in found
+        ]
+        print_table(rows, ("metric", "mean", "sd", "each seed"))
+        note(f"Group {plan.group_id} is {state.state}. {state.message}".strip())
+    return INTERRUPTED_STATUS if state.state == "stopped" else 0
