@@ -100,7 +100,11 @@ def run_experiment(
 
     compute = choose_compute(config, run.folder / "compute.json")
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
-    watch = watch_pinned(config, dataset, run.folder, compute.device)
+
+    def prepare(pixels: np.ndarray) -> np.ndarray:
+        return session.enhancement(pixels)
+
+    watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
     budget = TimeBudget(
         config, compute, run.folder, len(dataset.table), _began_s(run), recorder, should_stop
     )  # fmt: skip
@@ -220,7 +224,12 @@ def _save(session: "TrainingSession", run: "RunWriter", outcome: _Outcome) -> No
     gate = fit_gate(session.features(fitted, chosen), session.features(fitted, outcome.rows("val")), seed=config.seed)
     save_gate(bundle / GATE_FILE, gate)
     manifest = bundle_manifest(
-        config, session.dataset, outcome.metrics, run_id=run.run_id, frozen_dtype=session.compute.dtype
+        config,
+        session.dataset,
+        outcome.metrics,
+        run_id=run.run_id,
+        frozen_dtype=session.compute.dtype,
+        enhancement=session.enhancement.to_dict() if session.enhancement.names else None,
     )
     digest = weights_digest(config.backbone, config.weights, config.seed)
     save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)

@@ -39,7 +39,12 @@ class PinnedFrame:
 
 
 def watch_pinned(
-    config: "TrainConfig", dataset: Any, folder: Path, device: str
+    config: "TrainConfig",
+    dataset: Any,
+    folder: Path,
+    device: str,
+    *,
+    prepare: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
 ) -> "Callable[[Classifier, int], None] | None":
     """What a training session calls with its classifier and the epoch; None where the config pins nothing.
 
@@ -51,7 +56,7 @@ def watch_pinned(
 
     def watch(classifier: "Classifier", epoch: int) -> None:
         started = time.perf_counter()
-        probabilities, maps, stage = _look(classifier, dataset.pixels[rows], config.input_size_px, device)
+        probabilities, maps, stage = _look(classifier, prepare(dataset.pixels[rows]), config.input_size_px, device)
         seconds = time.perf_counter() - started
         write_frame(folder, PinnedFrame(epoch, image_ids, probabilities, maps, stage, seconds))
 

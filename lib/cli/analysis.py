@@ -199,7 +199,7 @@ def _predict(grader: Any, dataset: "Dataset", rows: "np.ndarray", progress: "Pro
     for start in range(0, len(rows), _BATCH_SIZE):
         progress(start, len(rows), "Evaluating")
         batch = to_batch(
-            dataset.pixels[rows[start : start + _BATCH_SIZE]],
+            grader.enhancement(dataset.pixels[rows[start : start + _BATCH_SIZE]]),
             size_px=int(grader.preprocessing["input_size_px"]),
             mean=grader.preprocessing["mean"],
             std=grader.preprocessing["std"],

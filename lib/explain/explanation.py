@@ -11,7 +11,7 @@ import numpy as np
 from lib.errors import UserError
 from lib.explain.activations import FloatArray
 from lib.explain.attribution import CamResult, NoGradient, trace_image
-from lib.explain.inputs import make_batch
+from lib.explain.inputs import InputFormat, make_batch
 from lib.explain.network import check_map_stage
 from lib.explain.overlays import PixelArray, magnitude_picture, overlay
 from lib.explain.pictures import TILE_PX, Tile, save_strip_png
@@ -109,7 +109,8 @@ def explain(
         cams = trace.cams(index)
     except NoGradient as error:
         notice = str(error)
-    return Explanation(pixels, tuple(class_names), probabilities, index, trace.activations(), cams, notice)
+    shown = InputFormat.of(preprocessing).enhancement.framed(pixels[None])[0]  # what the maps lie on
+    return Explanation(shown, tuple(class_names), probabilities, index, trace.activations(), cams, notice)
 
 
 def map_tiles(

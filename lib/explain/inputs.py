@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.data.enhancement import NO_ENHANCEMENT, EnhancementChain, chain_of
 from lib.errors import UserError
 from lib.models.stages import StagedNetwork
 
@@ -19,6 +20,7 @@ class InputFormat:
     size_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    enhancement: EnhancementChain = NO_ENHANCEMENT
 
     @classmethod
     def of(cls, source: Any) -> "InputFormat":
@@ -32,7 +34,8 @@ class InputFormat:
         content: Mapping[str, Any] = source if isinstance(source, Mapping) else _Attributes(source)
         try:
             size_px = next(content[key] for key in ("input_size_px", "size_px", "size") if key in content)
-            return cls(int(size_px), cast(Any, tuple(content["mean"])), cast(Any, tuple(content["std"])))
+            mean, std = (cast(Any, tuple(content[key])) for key in ("mean", "std"))
+            return cls(int(size_px), mean, std, chain_of(content))
         except (KeyError, StopIteration, TypeError, ValueError):
             raise UserError(
                 f"The preprocessing {source!r} lacks an input size, mean or std; save the run again with this version."
@@ -65,7 +68,7 @@ def make_batch(pixels: np.ndarray[Any, np.dtype[np.uint8]], network: StagedNetwo
     wanted = InputFormat.of(preprocessing)
     parameter = next(cast(nn.Module, network).parameters(), torch.empty(0))
     batch: Tensor = to_batch(
-        np.ascontiguousarray(pixels)[None],
+        wanted.enhancement(np.ascontiguousarray(pixels)[None]),
         size_px=wanted.size_px,
         mean=wanted.mean,
         std=wanted.std,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.decoder_pool import DecoderPool
+from lib.data.enhancement import chain_of
 from lib.data.images import DecodedImage
 from lib.errors import UserError
 from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade, ReportHeader, skipped_grades
@@ -48,6 +49,7 @@ class Grader:
         self.device = device
         self.class_names = _class_names(manifest, classifier.num_classes)
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
+        self.enhancement = chain_of(self.preprocessing)
         num_features = classifier.head_options["feature_dim"]
         if gate is not None and gate.reference.shape[1] != num_features:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
@@ -153,7 +155,7 @@ class Grader:
         from lib.data.preprocessing import to_batch
 
         return to_batch(
-            np.stack([image.pixels for image in images]),
+            self.enhancement(np.stack([image.pixels for image in images])),
             size_px=int(self.preprocessing["input_size_px"]),
             mean=self.preprocessing["mean"],
             std=self.preprocessing["std"],
@@ -169,7 +171,7 @@ class Grader:
             threshold=self.gate.threshold if self.gate else None,
             reason=reason,
             notices=image.notices if self.gate else (*image.notices, NOT_CHECKED),
-            pixels=image.pixels,
+            pixels=self.enhancement.framed(image.pixels[None])[0],
         )
         if status != GRADED:
             return seen

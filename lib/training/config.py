@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.data.augmentation import POLICIES
+from lib.data.enhancement import EnhancementChain, parse_chain
 from lib.data.target_map import check_target_map
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
@@ -56,6 +57,7 @@ class TrainConfig:
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0 is off
     warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)
     patience: int = 5  # epochs without a better validation loss before training stops
+    preprocessing: str = "none"  # steps of the table in lib/data/enhancement.py, such as "brightness+clahe"
     augmentation: str = "flip"  # a name of the table in lib/data/augmentation.py
     num_views: int | None = (
         None  # cache that many seeded views of a policy with endlessly many; None: new ones each epoch
@@ -111,6 +113,7 @@ class TrainConfig:
         _check_range("test_fraction", self.test_fraction, 0.01, 0.9)
         _check_range("val_fraction", self.val_fraction, 0.01, 0.9)
         object.__setattr__(self, "weights", starting_weights(self.weights))
+        object.__setattr__(self, "preprocessing", EnhancementChain(parse_chain(self.preprocessing)).text)
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
         check_target_map(self.target_map)
         _check_range("unfreeze_every", self.unfreeze_every, 1, 1000)

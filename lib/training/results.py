@@ -126,7 +126,13 @@ def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.D
 
 
 def bundle_manifest(
-    config: TrainConfig, dataset: Any, metrics: dict[str, float], *, run_id: str, frozen_dtype: str
+    config: TrainConfig,
+    dataset: Any,
+    metrics: dict[str, float],
+    *,
+    run_id: str,
+    frozen_dtype: str,
+    enhancement: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What must be known to use the classifier later: classes, preprocessing, origin and what it reached."""
     spec, data = BACKBONES.get(config.backbone), dataset.spec
@@ -141,6 +147,7 @@ def bundle_manifest(
             "crop_policy": data.crop_policy,
             "store_side_px": data.store_side_px,
             "dtype": frozen_dtype,
+            "enhancement": enhancement,
         },
         "dataset": {
             "name": data.name,

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
+from lib.data.enhanced_pixels import PHASE as PREPROCESSING
+from lib.data.enhanced_pixels import fitted_images
+from lib.data.enhancement import NO_ENHANCEMENT
+from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
 from lib.errors import Stopped
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features
@@ -97,11 +101,14 @@ class TrainingSession:
         self.feature_seconds = 0.0
         self.feature_images_per_second = 0.0
         self.training_seconds = 0.0
+        self.images: Any = dataset  # from the first fit on: with the config's preprocessing
+        self.enhancement = NO_ENHANCEMENT
         self.resumed_seconds = 0.0  # the part of them that was spent before an interruption
-        self._sets: dict[tuple[str, str, View], FeatureSet] = {}
+        self._sets: dict[tuple[str, str, str, View], FeatureSet] = {}
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
+        self._preprocess(split)
         classifier = self.new_classifier()
         self.listener(_built(classifier))
         inputs = self.inputs(classifier)
@@ -216,6 +223,22 @@ class TrainingSession:
             return None
         return self.config.unfreeze_from or self.spec.unfreeze_from
 
+    def _preprocess(self, split: np.ndarray) -> None:
+        """Take the images after the config's preprocessing, whose mean colour is that of the training part."""
+        if self.config.preprocessing == NO_PREPROCESSING:
+            return
+        pace, progress = Pace(1), paced_progress(PREPROCESSING, self.listener)
+        self.listener(PhaseStarted(PREPROCESSING))
+        self.images = fitted_images(
+            self.dataset,
+            self.config.preprocessing,
+            np.flatnonzero(split == "train"),
+            progress=progress,
+            should_stop=self.should_stop,
+        )
+        self.enhancement = self.images.chain
+        self.feature_seconds += pace.seconds
+
     def inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""
         part = self.cached_part(classifier)
@@ -225,7 +248,7 @@ class TrainingSession:
             self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
         )
         return ImageInputs(
-            self.dataset.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
+            self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
         )
 
     def cached_part(self, classifier: "Classifier") -> CachedPart | None:
@@ -260,12 +283,12 @@ class TrainingSession:
         return CachedInputs(plain, shown, self.image_ids, self.config.seed, part.after, self.compute.device)
 
     def _feature_set(self, stage: str, pooling: str, view: View, *, copies_left: int = 1) -> FeatureSet:
-        key = (stage, pooling, view)
+        key = (self.enhancement.key, stage, pooling, view)
         if key not in self._sets:
             phase = "Extracting features" + (f" ({view.title})" if view.title else "")
             self.listener(PhaseStarted(phase))
             found = extract_features(
-                self.dataset,
+                self.images,
                 backbone_name=self.config.backbone,
                 weights=self.config.weights,
                 seed=self.config.seed,

@@ -132,3 +132,14 @@ def test_what_does_not_fit_together_is_refused(trained):
 def test_skipped_files_become_rows():
     (row,) = skipped_grades([Skipped("a/.hidden", "Hidden file.")])
     assert (row.name, row.status, row.reason) == ("a/.hidden", "refused", "Hidden file.")
+
+
+def test_preprocessing_of_the_manifest_is_applied_before_the_network(trained):
+    classifier, manifest, _gate = trained
+    steps = {"steps": "brightness", "mean_rgb": [90, 90, 90], "version": 1}
+    changed = {**manifest, "preprocessing": {**manifest["preprocessing"], "enhancement": steps}}
+    grader = Grader(classifier, changed)
+    grade = next(iter(grader.grade([("a.png", png("red", 1))])))
+    plain = next(iter(Grader(classifier, manifest).grade([("a.png", png("red", 1))])))
+    assert grade.confidence < plain.confidence  # the colour that told the classes apart is gone
+    assert np.array_equal(grade.pixels, plain.pixels)  # brightness moves no pixel: shown as it came

@@ -277,3 +277,17 @@ class ViewsOfImages:
 
     def logits(self, classifier: torch.nn.Module, inputs: torch.Tensor, should_stop: Callable) -> torch.Tensor:
         return run_stages(classifier, inputs, should_stop)
+
+
+def test_preprocessing_is_applied_to_images_and_to_cached_features_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = []
+    for max_bytes in (sessions.MAX_ACTIVATION_BYTES, 0):
+        monkeypatch.setattr(sessions, "MAX_ACTIVATION_BYTES", max_bytes)
+        session = make_session("partial_finetuning", unfreeze_from="block5", preprocessing="brightness", epochs=1)
+        fitted = session.fit(session.dataset.split(0))
+        assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
+        histories.append(fitted.history[0]["train_loss"])
+    assert session.enhancement.mean_rgb is not None
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+    plain = make_session("partial_finetuning", unfreeze_from="block5", epochs=1)
+    assert plain.fit(plain.dataset.split(0)).history[0]["train_loss"] != pytest.approx(histories[0], rel=1e-4)

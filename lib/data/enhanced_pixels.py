@@ -1,0 +1,76 @@
+"""Preprocessed pixels of a whole data set: made once for a version and a chain of steps, then mapped like the store."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.disk_cache import entry_path, read_entry, write_entry
+from lib.errors import Stopped
+from lib.progress import Progress, ignore_progress
+
+PHASE = "Preprocessing images"
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class EnhancedImages:
+    """What reads images sees this in place of the data set: `pixels` (N, S, S, 3), `version` and `table`."""
+
+    pixels: np.ndarray
+    version: str
+    table: Any
+    chain: EnhancementChain
+
+
+def enhanced_images(
+    dataset: Any,
+    chain: EnhancementChain,
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EnhancedImages:
+    """The images of a data set after a chain of steps; its own pixels where the chain is empty.
+
+    Raises:
+        Stopped: `should_stop()` turned true; nothing is left behind.
+        UserError: the disk has not enough room.
+    """
+    version = str(getattr(dataset, "content_version", dataset.version))  # a subset has fewer rows of the same version
+    if not chain.names:
+        return EnhancedImages(dataset.pixels, version, dataset.table, chain)
+    version = f"{version}/{chain.key}"
+    num_images = len(dataset.pixels)
+    path = entry_path("enhanced", hashlib.sha256(version.encode()).hexdigest()[:32])
+    pixels = read_entry(path, num_images, is_mapped=True)
+    if pixels is None:
+        progress(0, num_images, PHASE)
+        for done in write_entry(path, _batches(dataset.pixels, chain, should_stop), num_images):
+            progress(done, num_images, PHASE)
+        pixels = read_entry(path, num_images, is_mapped=True)
+    if pixels is None:
+        raise RuntimeError(f"The images just written to {path} cannot be read back.")
+    return EnhancedImages(pixels, version, dataset.table, chain)
+
+
+def fitted_images(
+    dataset: Any,
+    steps: str,
+    train_rows: np.ndarray,
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EnhancedImages:
+    """The images after the steps of a config, whose mean colour is that of the training images `train_rows` alone."""
+    chain = fit_chain(steps, dataset.pixels, train_rows)
+    return enhanced_images(dataset, chain, progress=progress, should_stop=should_stop)
+
+
+def _batches(pixels: np.ndarray, chain: EnhancementChain, should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:
+    for start in range(0, len(pixels), _BATCH):
+        if should_stop():
+            raise Stopped("Stopped while preprocessing images.")
+        yield chain(pixels[start : start + _BATCH])
