@@ -1,15 +1,17 @@
 """Runs recipes in this process, one after the other; what is finished already is not done again."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib import jobs
 from lib.data.library import ensure_default_dataset, open_dataset
+from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.experiment import resolve_config
 from lib.progress import Progress, ignore_progress
-from lib.recipes import RecipePlan
+from lib.recipes import RecipePlan, plan_recipe
 from lib.settings import DEFAULT_DATASET
 from lib.tracking import list_runs
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 BUDGET_TAG = "recipe_budget"
 NOTES_TAG = "recipe_notes"
+# A head fits only what reads the same features, and may not have seen what is tested later.
+_SHARED = ("input_size_px", "split_seed", "seed", "target_map")
 # Does one prepared run in this process and returns its summary; None if it was stopped.
 Work = Callable[["RunWriter"], dict[str, Any] | None]
 
@@ -33,19 +37,46 @@ class RecipeResult:
     problem: str = ""
 
 
+def parent_plan(plan: RecipePlan) -> RecipePlan | None:
+    """The training whose head a recipe starts from, on the same images and split; None where it starts by itself."""
+    if not plan.recipe.follows:
+        return None
+    config = plan.config
+    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(DataProtocol)}
+    shared |= {name: getattr(config, name) for name in _SHARED}
+    return plan_recipe(
+        plan.recipe.follows, dataset=config.dataset, backbone=config.backbone, budget=plan.budget, changes=shared
+    )
+
+
+def from_head(plan: RecipePlan, run_id: str) -> RecipePlan:
+    """The plan of a recipe that starts from the head of a finished run."""
+    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, head_from=run_id))
+
+
 def prepare_recipe(plan: RecipePlan) -> "RunWriter":
     """Put the run of a planned recipe into the queue, with its budget and notes as tags."""
     return jobs.prepare(plan.config, name=plan.name, tags={BUDGET_TAG: plan.budget, NOTES_TAG: " ".join(plan.notes)})
 
 
-def finished_run(plan: RecipePlan) -> "RunRecord | None":
-    """The newest finished run of exactly this training on this version of the data set."""
+def finished_run(plan: RecipePlan, runs: "Iterable[RunRecord] | None" = None) -> "RunRecord | None":
+    """The newest finished run of exactly this training on this version of the data set; among all runs by default."""
     wanted = resolve_config(plan.config, open_dataset(plan.config.dataset)).to_dict()
-    return next((run for run in list_runs() if run.state == "finished" and run.config == wanted), None)
+    known = list_runs() if runs is None else runs
+    return next((run for run in known if run.state == "finished" and run.config == wanted), None)
 
 
 def run_plan(plan: RecipePlan, work: Work, *, is_again: bool = False) -> RecipeResult:
-    """Run one recipe, or take over the finished run of it; raises UserError if it fails."""
+    """Run one recipe, or take over the finished run of it; raises UserError if it fails.
+
+    Where it starts from the head of another recipe, that one is run first, unless it is finished.
+    """
+    parent = parent_plan(plan)
+    if parent is not None:
+        before = run_plan(parent, work)
+        if before.summary is None:
+            return RecipeResult(plan, None)
+        plan = from_head(plan, str(before.summary["run_id"]))
     found = None if is_again else finished_run(plan)
     if found is not None:
         return RecipeResult(plan, {"run_id": found.run_id, **found.summary}, was_finished=True)

@@ -51,7 +51,7 @@ def draw_controls(
         given = {name: value for name, value in values.items() if value is not None}
         given = recipe_picker.with_recipe(plan, given)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
-        draw_button(config)
+        draw_button(None if recipe_picker.lacks_head(plan) else config)
         beside = st.empty()
     recipe_picker.say_changes(plan, config)
     if problem:

@@ -19,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.progress import Progress
+    from lib.recipes import RecipePlan
     from lib.tracking.writer import RunWriter
     from lib.training.config import TrainConfig
 
@@ -172,7 +173,23 @@ def _recipe_config(
     plan = plan_recipe(recipe, dataset=name if dataset else None, backbone=backbone, changes=given)
     for sentence in plan.notes:
         note(sentence)
-    return plan.config.with_settings(settings)
+    return _with_head(plan).config.with_settings(settings)
+
+
+def _with_head(plan: "RecipePlan") -> "RecipePlan":
+    """The plan with the head of the recipe that it goes on from; raises UserError if that one has not been run."""
+    from lib.recipe_runs import finished_run, from_head, parent_plan
+
+    parent = parent_plan(plan)
+    if parent is None:
+        return plan
+    found = finished_run(parent)
+    if found is None:
+        raise UserError(
+            f"The recipe {plan.recipe.name} starts from the head of {parent.recipe.name}, which has not been run on "
+            f"{plan.config.dataset!r}; `python -m lib recipes run {plan.recipe.name}` runs both."
+        )
+    return from_head(plan, found.run_id)
 
 
 def config_from(

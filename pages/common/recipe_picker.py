@@ -6,11 +6,14 @@ from typing import Any
 
 import streamlit as st
 
+from lib import jobs
 from lib.errors import UserError
+from lib.recipe_runs import finished_run, from_head, parent_plan
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, changed_settings, plan_recipe
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES, StrategySpec
-from pages.common import state
+from pages.common import resources, state
+from pages.common.errors import show_errors
 from pages.common.text import plain, plain_message
 from pages.common.train_choice import DEFAULTS
 
@@ -58,7 +61,32 @@ def draw_recipe(dataset: str, backbone: str, strategy: StrategySpec) -> RecipePl
     except UserError as error:
         st.error(plain_message(error), icon=":material/error:")
         return None
+    plan = _with_head(plan)
     _say(plan)
+    return plan
+
+
+def lacks_head(plan: RecipePlan | None) -> bool:
+    """Whether the recipe starts from a head that nothing has learned yet."""
+    return plan is not None and bool(plan.recipe.follows) and plan.config.head_from is None
+
+
+def _with_head(plan: RecipePlan) -> RecipePlan:
+    """The plan with the head of the recipe that it goes on from; offers to run that one where there is none."""
+    try:
+        parent = parent_plan(plan)
+        found = finished_run(parent, resources.run_records()) if parent else None
+    except UserError:
+        return plan  # the settings do not fit the data; the form says so
+    if found is not None:
+        return from_head(plan, found.run_id)
+    if parent is not None:
+        name = parent.recipe.name
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key="train_recipe_parent"):
+            st.markdown(f"This recipe starts from the head that {name} learns on the same images.", width="content")
+            if st.button(f"Run {name} first", key="train_recipe_first"):
+                with show_errors("start the training"):
+                    state.remember("run", jobs.find_active(parent.config) or jobs.start(parent.config))
     return plan
 
 
