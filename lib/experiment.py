@@ -10,7 +10,7 @@ The three lines of Python:
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from lib.training.results import (
     evaluate_folds,
     evaluate_split,
     prediction_table,
+    thresholds_of,
 )
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ class _Outcome:
     split: np.ndarray
     predictions: list[SplitPredictions]
     metrics: dict[str, float]
+    thresholds: list[float] = field(default_factory=list)
+    kappa_by_thresholds: float = float("nan")
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of one part of the kept classifier's split."""
@@ -178,7 +181,8 @@ def _run_split(session: "TrainingSession", run: "RunWriter", recorder: Recorder)
         groups=dataset.table["group_id"].to_numpy()[rows],
         seed=config.seed,
     )
-    return _Outcome(fitted, split, predictions, metrics)
+    limits, kappa = thresholds_of(session.targets, predictions, is_ordinal=dataset.spec.is_ordinal)
+    return _Outcome(fitted, split, predictions, metrics, limits, kappa)
 
 
 def _run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) -> _Outcome:
@@ -231,6 +235,8 @@ def _save(session: "TrainingSession", run: "RunWriter", outcome: _Outcome) -> No
         frozen_dtype=session.compute.dtype,
         enhancement=session.enhancement.to_dict() if session.enhancement.names else None,
     )
+    if outcome.thresholds:
+        manifest["thresholds"] = outcome.thresholds
     digest = weights_digest(config.backbone, config.weights, config.seed)
     save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)
 
@@ -270,7 +276,8 @@ def _summarise(session: "TrainingSession", run_id: str, outcome: _Outcome, *, se
         num_threads=session.compute.num_threads,
         num_folds=config.num_folds or 0,
         fold_test_accuracies=[accuracies[part, fold] for part, fold in sorted(accuracies) if config.num_folds],
-        facts=outcome.fitted.facts,
+        facts=outcome.fitted.facts | ({"thresholds": outcome.thresholds} if outcome.thresholds else {}),
+        test_quadratic_weighted_kappa_by_thresholds=outcome.kappa_by_thresholds,
     )
 
 

@@ -239,3 +239,36 @@ def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
     with torch.no_grad():
         logits = loaded.classifier(torch.randn(3, 3, 32, 32))
     assert torch.allclose(logits.sum(1), torch.zeros(3), atol=1e-5)  # minus and plus half of the log-odds
+
+
+def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    from lib.evaluation.thresholds import fit_thresholds, grades_by_thresholds, kappa_by_thresholds
+    from lib.grading.grader import Grader
+
+    found = TinyDataset(num_images=45, num_classes=3)
+    found.spec = dataclasses.replace(found.spec, is_ordinal=True)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    run = Run(tmp_path / "run")
+    summary = run_experiment(tiny_config(strategy="linear_svm"), run, should_stop=lambda: False)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    columns = ["probability_0", "probability_1", "probability_2"]
+    val, test = (table[table["split"] == part] for part in ("val", "test"))
+    limits = fit_thresholds(val["target"].to_numpy(), val[columns].to_numpy())
+    assert summary["facts"]["thresholds"] == pytest.approx(limits.tolist())
+    kappa = kappa_by_thresholds(test["target"].to_numpy(), test[columns].to_numpy(), limits)
+    assert summary["test_quadratic_weighted_kappa_by_thresholds"] == pytest.approx(kappa)
+
+    grader = Grader.open(run.folder / "bundle", device="cpu", by_thresholds=True)
+    assert grader.thresholds == pytest.approx(limits.tolist())
+    grader.thresholds = [-2.0, -1.0]  # every expected grade has reached both
+    image = tmp_path / "image.png"
+    Image.fromarray(found.pixels[0]).save(image)
+    grade = next(iter(grader.grade([("image", image)])))
+    assert grade.status != "graded" or grade.target == 2
+    assert grades_by_thresholds(test[columns].to_numpy(), [-2.0, -1.0]).tolist() == [2] * len(test)
+    with pytest.raises(UserError, match="has no limits of the expected grade"):
+        Grader(grader.classifier, {**grader.manifest, "thresholds": [2.0, 1.0]}, by_thresholds=True)

@@ -14,8 +14,9 @@ _FORMATS = (".csv", ".json", ".html")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH ...")
 @click.option("--run", "run_id", required=True, metavar="ID|BUNDLE.zip", help="The classifier: a run or a bundle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write a report: FILE.csv, FILE.json or FILE.html.")
+@click.option("--by-thresholds", is_flag=True, help="Grade by the expected grade and limits fitted in validation.")
 @json_option
-def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, as_json: bool) -> None:
+def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bool, by_thresholds: bool) -> None:
     """Grade images: files, folders and zip archives, one row a file.
 
     A file that cannot be read is refused with the reason, an image unlike the training images is marked and not
@@ -27,7 +28,7 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, as_json: bool)
     from lib.grading.uploads import expand_paths
 
     expansion = expand_paths(paths)
-    grader = Grader.open(run_id)
+    grader = Grader.open(run_id, by_thresholds=by_thresholds)
     with ProgressLine() as progress:
         with_cam = out is not None and out.suffix.lower() == ".html"
         grades = [*grader.grade(expansion.items, with_cam=with_cam, progress=progress)]

@@ -12,6 +12,7 @@ from lib.data.decoder_pool import DecoderPool
 from lib.data.enhancement import chain_of
 from lib.data.images import DecodedImage
 from lib.errors import UserError
+from lib.evaluation.thresholds import grades_by_thresholds
 from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.progress import Progress, ignore_progress
@@ -41,6 +42,7 @@ class Grader:
         gate: Gate | None = None,
         run: str = "",
         device: str = "cpu",
+        by_thresholds: bool = False,
     ) -> None:
         self.classifier = classifier.to(device).eval()
         self.manifest = manifest
@@ -48,6 +50,7 @@ class Grader:
         self.run = run
         self.device = device
         self.class_names = _class_names(manifest, classifier.num_classes)
+        self.thresholds = _thresholds(manifest, classifier.num_classes) if by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
         self.enhancement = chain_of(self.preprocessing)
         num_features = classifier.head_options["feature_dim"]
@@ -55,8 +58,11 @@ class Grader:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
 
     @classmethod
-    def open(cls, run_or_bundle: str | Path, *, device: str = "auto") -> "Grader":
+    def open(cls, run_or_bundle: str | Path, *, device: str = "auto", by_thresholds: bool = False) -> "Grader":
         """Load the classifier of a run (id or its beginning) or of a bundle (folder or zip).
+
+        With `by_thresholds` an image gets the grade that its expected grade reaches, by limits that were fitted on the
+        validation images, instead of the most probable one.
 
         Raises:
             UserError: no such run or bundle, a run that has no classifier yet, or a damaged bundle.
@@ -69,7 +75,8 @@ class Grader:
         with unpacked_bundle(path) as folder:
             loaded = load_bundle(folder)
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
-        return cls(loaded.classifier, loaded.manifest, gate=gate, run=run, device=pick_device(device))
+        where = pick_device(device)
+        return cls(loaded.classifier, loaded.manifest, gate=gate, run=run, device=where, by_thresholds=by_thresholds)
 
     @property
     def header(self) -> ReportHeader:
@@ -178,6 +185,8 @@ class Grader:
         if not np.isfinite(probabilities).all():
             return replace(seen, status=REFUSED, reason="The network answers with no number; train the run again.")
         target = int(probabilities.argmax())
+        if self.thresholds is not None:
+            target = int(grades_by_thresholds(probabilities[None], self.thresholds)[0])
         return replace(
             seen,
             class_name=self.class_names[target],
@@ -232,3 +241,15 @@ def _class_names(manifest: dict[str, Any], num_classes: int) -> tuple[str, ...]:
     if len(names) != num_classes or not isinstance(manifest.get("preprocessing"), dict):
         raise UserError("The bundle's manifest lacks its classes or preprocessing; export it again from its run.")
     return names
+
+
+def _thresholds(manifest: dict[str, Any], num_classes: int) -> list[float]:
+    """The limits of the expected grade; raises UserError where the classifier has none that fit."""
+    found = manifest.get("thresholds")
+    is_numbers = isinstance(found, list) and all(isinstance(limit, int | float) for limit in found)
+    if not is_numbers or len(found) != num_classes - 1 or sorted(found) != found:  # type: ignore[arg-type]
+        raise UserError(
+            "This classifier has no limits of the expected grade: they are fitted for ordered classes in a training "
+            "without folds. Grade without them."
+        )
+    return [float(limit) for limit in found]  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ import numpy as np
 
 from lib.evaluation.intervals import bootstrap_interval, fold_interval, wilson_interval
 from lib.evaluation.metrics import evaluate_predictions, quadratic_weighted_kappa
+from lib.evaluation.thresholds import fit_thresholds, kappa_by_thresholds
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 
@@ -61,6 +62,8 @@ class RunSummary:
     num_folds: int = 0
     fold_test_accuracies: list[float] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    # Of grades: the expected grade, cut at limits that were fitted on the validation images alone.
+    test_quadratic_weighted_kappa_by_thresholds: float = float("nan")
 
     def to_dict(self) -> dict[str, Any]:
         """Values that JSON can hold: an undefined metric is None."""
@@ -105,6 +108,21 @@ def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ord
         if key in ("accuracy", "quadratic_weighted_kappa"):
             metrics |= {f"{key}_low": low, f"{key}_high": high}
     return metrics
+
+
+def thresholds_of(
+    targets: np.ndarray, predictions: list[SplitPredictions], *, is_ordinal: bool
+) -> tuple[list[float], float]:
+    """Limits of the expected grade, fitted on the validation images, and the test images' kappa with them.
+
+    Nothing and NaN where classes have no order, and for folds, which keep no validation predictions of each fold.
+    """
+    parts = {part.part: part for part in predictions}
+    if not is_ordinal or "val" not in parts or parts["val"].probabilities.shape[1] < 3:
+        return [], float("nan")
+    val, test = parts["val"], parts["test"]
+    limits = fit_thresholds(targets[val.rows], val.probabilities)
+    return limits.tolist(), kappa_by_thresholds(targets[test.rows], test.probabilities, limits)
 
 
 def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.DataFrame":
