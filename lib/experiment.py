@@ -106,8 +106,9 @@ def run_experiment(
         return session.enhancement(pixels)
 
     watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
+    began_s = _began_s(run) if config.time_budget_s else time.time()
     budget = TimeBudget(
-        config, compute, run.folder, len(dataset.table), _began_s(run), recorder, should_stop
+        config, compute, run.folder, len(dataset.table), began_s, recorder, should_stop
     )  # fmt: skip
     session = TrainingSession(
         config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch,

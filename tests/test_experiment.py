@@ -44,6 +44,9 @@ class Run:
     def heartbeat(self, **progress: Any) -> None:
         pass
 
+    def log_confusion(self, entry: Mapping[str, Any]) -> None:
+        pass
+
     def log_summary(self, summary: Mapping[str, Any]) -> None:
         self.summary = dict(summary)
 
