@@ -6,24 +6,10 @@ left out.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.models.googlenet import GoogLeNet, Inception
-from torchvision.models.googlenet import InceptionAux as GoogLeNetAux
-from torchvision.models.inception import (
-    BasicConv2d,
-    Inception3,
-    InceptionA,
-    InceptionAux,
-    InceptionB,
-    InceptionC,
-    InceptionD,
-    InceptionE,
-)
 
 from lib.models.backbone_spec import BackboneSpec
 from lib.models.backbones import BACKBONES
@@ -49,43 +35,17 @@ class InputRescaling(nn.Module):
         return x * self.scale + self.shift
 
 
-class ConvolutionBlock(BasicConv2d):
-    """Convolution, BatchNorm and ReLU like torchvision's, whose ReLU works in place."""
-
-    def __init__(self, in_channels: int, out_channels: int, **options: int | tuple[int, int]) -> None:
-        super().__init__(in_channels, out_channels, **options)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in, (N, K, h, w) out."""
-        return self.relu(self.bn(self.conv(x)))
-
-
 def build_network(name: str) -> nn.Module:
     """Build the network, randomly initialised; torchvision's without auxiliary heads and in-place operations."""
     if name == "bundled_vgg":
         network: Any = BundledVGG(BACKBONES.get(name).stage("logits").num_channels)
     elif name == "cnn_food":
         network = CNNFood(BACKBONES.get(name).stage("logits").num_channels)
-    elif name == "googlenet":
-        network = GoogLeNet(
-            aux_logits=False,
-            init_weights=True,
-            blocks=[
-                ConvolutionBlock,
-                partial(Inception, conv_block=ConvolutionBlock),
-                GoogLeNetAux,
-            ],
-        )
-    elif name == "inception_v3":
-        kinds = (InceptionA, InceptionB, InceptionC, InceptionD, InceptionE, InceptionAux)
-        network = Inception3(
-            aux_logits=False,
-            init_weights=True,
-            inception_blocks=[ConvolutionBlock, *(partial(kind, conv_block=ConvolutionBlock) for kind in kinds)],
-        )
     else:
-        network = models.get_model(name, weights=None)
+        # torchvision takes a second to import, which the bundled networks can do without.
+        from lib.models.torchvision_networks import build_torchvision
+
+        network = build_torchvision(name)
     for module in network.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
