@@ -48,11 +48,12 @@ def progress_figure(history: pd.DataFrame, *, strategy: str, is_dark: bool) -> g
         )  # fmt: skip
         left = position * (1 - width) / 2
         frame = {"gridcolor": colors.grid, "zeroline": key == "gap", "zerolinecolor": colors.muted}
-        ticks = {"tickfont": {"size": 14, "color": colors.muted}, "nticks": 4}
+        ticks = {"tickfont": {"size": 14, "color": colors.muted}, "nticks": 4, "tickangle": 0}
+        vertical = {"dtick": 1, "exponentformat": "power"} if is_log else {"exponentformat": "e", "nticks": 3}
         figure.update_layout({
             f"xaxis{number}": {**frame, **ticks, "domain": [left, left + width], "anchor": f"y{number}",
-                               "showgrid": False, "zeroline": False, "tickformat": "d"},
-            f"yaxis{number}": {**frame, **ticks, "anchor": f"x{number}", "automargin": False, "exponentformat": "power",
+                               "showgrid": False, "zeroline": False, "tickformat": "~s", "nticks": 3},
+            f"yaxis{number}": {**frame, **ticks, "anchor": f"x{number}", "automargin": False, **vertical,
                                "type": "log" if is_log else "linear"},
         })  # fmt: skip
         figure.add_annotation(

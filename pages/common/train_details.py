@@ -49,7 +49,8 @@ def _numbers(
     keys = dict.fromkeys((*train_live.CURVE_KEYS, *KEYS))
     history = tracking.metric_history(run_id, [prefix + key for key in keys])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
-    epochs = history[history["key"].isin(train_live.CURVE_KEYS)]
+    # Epochs count from 1: what a finished run reached as a whole is kept at step 0 under some of the same names.
+    epochs = history[history["key"].isin(train_live.CURVE_KEYS) & (history["step"] > 0)]
     by_epoch: list[dict[str, Any]] = [
         dict(zip(rows["key"], rows["value"], strict=True)) for _, rows in epochs.groupby("step", sort=True)
     ]

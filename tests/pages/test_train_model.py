@@ -406,6 +406,7 @@ def test_live_details_show_reading_and_confusion_matrix_back_through_time():
         losses = {"train_loss": 1 / epoch, "val_loss": val_loss, "train_accuracy": 0.9, "val_accuracy": 0.5}
         run.log_metrics(losses, step=epoch)
         run.log_confusion({"prefix": "", "epoch": epoch, "matrix": [[epoch, 1], [0, 2]]})
+    run.log_metrics({"val_accuracy": 0.5})  # as the summary of a finished run does
     at = open_train(run=run.run_id)
     assert_calm(at)
     assert "Overfitting" in at.warning[0].value
