@@ -62,7 +62,7 @@ event = st.dataframe(
     ),
     column_config={
         **published_lines.style_columns(),
-        "recipe": st.column_config.TextColumn("Recipe", help="The published experiment that the run repeats."),
+        "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
         "strategy_title": "Strategy",
         "backbone_title": "Backbone",
         "dataset": "Data set",

@@ -60,7 +60,7 @@ def _mark_published(figure: go.Figure, result: Mapping[Any, Any], row: int, colo
         return
     source = str(result["published_source"])
     figure.add_scatter(
-        x=[value, value], y=[row - 0.2, row + 0.26], mode="lines", line={"color": color, "width": 2, "dash": "dash"},
+        x=[value, value], y=[row - 0.2, row + 0.26], mode="lines", line={"color": color, "width": 2, "dash": "5px,3px"},
         hovertemplate=f"{literal(source)}<extra></extra>",
     )  # fmt: skip
     _write(figure, literal(source, 90), x=value, y=row + 0.36, color=color, anchor="left" if value < 0.5 else "right")

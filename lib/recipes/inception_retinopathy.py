@@ -35,7 +35,7 @@ RECIPES = (
         name="inceptionv3-dr-scratch",
         title="InceptionV3 end to end",
         settings={**_COMMON, "strategy": "from_scratch", "epochs": 100, "patience": 100},
-        small={"max_per_class": 60, "input_size_px": 96, "epochs": 6},
+        small={"max_per_class": 30, "input_size_px": 75, "epochs": 5},
         published=Published(accuracy=0.40, measured_on=_MEASURED_ON),
         deviations=_DEVIATIONS,
         **_EXTRAS,

@@ -115,5 +115,5 @@ def test_a_published_figure_is_a_dashed_line_with_its_source():
     figure = interval_figure(results, title="Accuracy", is_dark=True)
     dashed = [trace for trace in figure.data if trace.mode == "lines"]
     assert [list(trace.x) for trace in dashed] == [[0.7, 0.7]]
-    assert dashed[0].line.dash == "dash"
+    assert dashed[0].line.dash == "5px,3px"
     assert "published 0.700: talk" in annotations(figure)
