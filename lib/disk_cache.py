@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from lib.atomic import atomic_path, read_json, write_json
-from lib.errors import UserError
+from lib.errors import DiskFull, UserError
 from lib.settings import cache_dir
 
 KINDS = {"features": "features and activations", "enhanced": "preprocessed images"}
@@ -88,7 +88,7 @@ def write_entry(path: Path, batches: Iterable[np.ndarray], num_rows: int, *, cop
     same size that are to follow, this one included.
 
     Raises:
-        UserError: the disk has not enough room.
+        DiskFull: the disk has not enough room.
     """
     with atomic_path(path) as temporary:
         target, done = None, 0
@@ -108,10 +108,10 @@ def write_entry(path: Path, batches: Iterable[np.ndarray], num_rows: int, *, cop
 
 
 def check_disk(num_bytes: int) -> None:
-    """Raise UserError, in one sentence, if the disk of the cache has no room for so many bytes."""
+    """Raise DiskFull, in one sentence, if the disk of the cache has no room for so many bytes."""
     free = shutil.disk_usage(cache_dir()).free
     if num_bytes > free - _SPARE_BYTES:
-        raise UserError(
+        raise DiskFull(
             f"The cache needs {size_words(num_bytes)} and the disk has {size_words(free)} free, of which "
             f"{size_words(_SPARE_BYTES)} stay free; clear caches (python -m lib caches clear) or choose an "
             "augmentation with fewer cached views."

@@ -18,5 +18,11 @@ class WeightsUnavailable(UserError):
     """Pretrained weights that are not at hand; the message names file, folder and the command that fetches them."""
 
 
+class DiskFull(UserError):
+    """What is to be written does not fit on the disk; the message says how much is missing."""
+
+    ending = "disk_full"
+
+
 class Stopped(RuntimeError):
     """Raised inside long work after somebody asked it to stop; not an error for the person."""

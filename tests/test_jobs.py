@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from lib import jobs, tracking
-from lib.errors import Stopped, UserError
+from lib.errors import DiskFull, Stopped, UserError
 from lib.jobs import control, processes, settlement, tickets
 from lib.jobs.reserve import RESERVE_FILE
 from lib.tracking.state import LOG_FILE, STOP_FILE, update_state
@@ -184,6 +184,7 @@ def test_five_quick_starts_run_in_order_and_can_be_cancelled():
     ("error", "sentence", "ending"),
     [
         (UserError("The class 'cat' has 1 image; add more."), "The class 'cat' has 1 image; add more.", "refused"),
+        (DiskFull("The cache needs 2 GiB."), "The cache needs 2 GiB.", "disk_full"),
         (KeyError("no such thing"), "unexpected error (KeyError: 'no such thing')", "unexpected"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB"),
@@ -209,7 +210,7 @@ def test_a_failure_is_one_sentence_and_the_log_has_the_rest(error, sentence, end
     assert (state.state, state.ending, state.is_resumable) == ("failed", ending, True)
     assert tracking.get_run(run.run_id).ending == ending
     assert not (run.folder / RESERVE_FILE).exists()
-    assert ("Traceback" in jobs.tail_log(run.run_id)) == (type(error) is not UserError)
+    assert ("Traceback" in jobs.tail_log(run.run_id)) == (not isinstance(error, UserError))
     assert tickets.queue() == []
 
 
