@@ -18,6 +18,7 @@ import numpy as np
 
 from lib.atomic import atomic_path
 from lib.data.subset import take_part
+from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
 from lib.evaluation.metrics import accuracy
 from lib.pinned import watch_pinned
@@ -73,11 +74,17 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
 
 
 def run_experiment(
-    config: TrainConfig, run: "RunWriter", *, should_stop: Callable[[], bool], listener: Listener | None = None
+    config: TrainConfig,
+    run: "RunWriter",
+    *,
+    should_stop: Callable[[], bool],
+    listener: Listener | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Do the work of a run in this process and write its predictions, bundle and summary into its folder.
 
-    Goes on from checkpoints and finished folds where they are. States are the caller's affair.
+    Goes on from checkpoints and finished folds where they are. States are the caller's affair. Of several `ranks` the
+    first one calls this; the others `follow` it (lib/training/following.py).
 
     Raises:
         Stopped: `should_stop()` turned true; what was done so far is kept.
@@ -99,7 +106,10 @@ def run_experiment(
     from lib.training.session import TrainingSession
     from lib.training.time_budget import TimeBudget
 
-    compute = choose_compute(config, run.folder / "compute.json")
+    compute = choose_compute(config, run.folder / "compute.json", ranks)
+    learned_head = _learned_head(config)
+    plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
+    ranks.announce({**plan, "head_bundle": str(learned_head or "")})
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
 
     def prepare(pixels: np.ndarray) -> np.ndarray:
@@ -111,8 +121,8 @@ def run_experiment(
         config, compute, run.folder, len(dataset.table), began_s, recorder, should_stop
     )  # fmt: skip
     session = TrainingSession(
-        config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch,
-        choose_epochs=budget.choose if config.time_budget_s else None, head_bundle=_learned_head(config),
+        config, dataset, compute, listener=recorder, should_stop=should_stop, on_epoch=watch, ranks=ranks,
+        choose_epochs=budget.choose if config.time_budget_s else None, head_bundle=learned_head,
     )  # fmt: skip
     fit_and_predict = _run_folds if config.num_folds else _run_split
     outcome = fit_and_predict(session, run, recorder)

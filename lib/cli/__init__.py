@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": ("lib.cli.analysis", "compare", "Compare runs: intervals and paired tests."),
     "explain": ("lib.cli.analysis", "explain", "Draw what a network looks at in one image."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
+    "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
     "caches": ("lib.cli.caches", "caches", "List, limit and clear what is kept to save time."),
     "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_table
+from lib.distributed import is_launched
 from lib.tracking.state import find_local_run
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ def resume(run_id: str, detach: bool, as_json: bool) -> int:
     from lib.cli.training import work_here
 
     run = _find(run_id)
+    if is_launched():
+        from lib.cli.ranks import resume_launched
+
+        return resume_launched(run.run_id, as_json=as_json)
     if not detach:
         return work_here(jobs.prepare_resume(run.run_id), as_json=as_json)
     jobs.resume(run.run_id)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.distributed import is_launched
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
@@ -79,7 +81,7 @@ def train(
 ) -> int:
     """Train a classifier on a data set, and evaluate it on the test images.
 
-    Ctrl-C stops it; `runs resume` goes on from the last checkpoint.
+    Ctrl-C stops it; `runs resume` goes on from the last checkpoint. Under torchrun all its processes train together.
     """
     if run_id:
         from lib.jobs import run_worker
@@ -90,7 +92,14 @@ def train(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    config = _recipe_config(recipe, **_given(ctx, options)) if recipe else config_from(**options)
+    make_config = partial(_recipe_config, recipe, **_given(ctx, options)) if recipe else partial(config_from, **options)
+    if is_launched():
+        if detach:
+            raise UserError("--detach and torchrun exclude each other; leave one of them out.")
+        from lib.cli.ranks import train_launched
+
+        return train_launched(make_config, as_json=as_json)
+    config = make_config()
     if dry_run:
         from lib.cli.rehearsal import report_estimate
 
@@ -111,15 +120,8 @@ def train(
 def work_here(run: "RunWriter", *, as_json: bool) -> int:
     """Do a prepared run in this process, with progress on standard error; returns the exit status."""
     summary = watched_work(run)
-    if summary is None:
-        if as_json:
-            print_json({"run_id": run.run_id, "state": "stopped"})
-        return INTERRUPTED_STATUS
-    if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
-    return 0
+    report_outcome(run.run_id, summary, as_json=as_json)
+    return INTERRUPTED_STATUS if summary is None else 0
 
 
 def watched_work(run: "RunWriter") -> dict[str, Any] | None:
@@ -137,6 +139,14 @@ def watched_work(run: "RunWriter") -> dict[str, Any] | None:
     if summary is None:
         note(f"Stopped. Resume with: python -m lib runs resume {short}")
     return summary
+
+
+def report_outcome(run_id: str, summary: dict[str, Any] | None, *, as_json: bool) -> None:
+    """Print how a run in this process ended: its summary, None if it was stopped."""
+    if summary is not None and not as_json:
+        _print_summary(summary)
+    elif as_json:
+        print_json(summary or {"run_id": run_id, "state": "stopped"})
 
 
 def _report_detached(run_id: str, *, as_json: bool) -> int:

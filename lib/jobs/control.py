@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 4.0
+STOPPING_MESSAGE = "Stopping ..."
 
 
 def worker_command(run_id: str) -> list[str]:
@@ -119,7 +120,7 @@ def request_stop(run_id: str) -> RunState:
         return state
     (run_folder(run_id) / STOP_FILE).touch()
     with suppress(OSError):
-        update_state(run_id, message="Stopping ...")
+        update_state(run_id, message=STOPPING_MESSAGE)
     return read_state(run_id)
 
 

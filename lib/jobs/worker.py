@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
 from lib.jobs import tickets
 from lib.jobs.failures import describe_failure
@@ -28,12 +29,15 @@ Listener = Callable[[Any], None]
 Experiment = Callable[[RunWriter, Callable[[], bool], Listener], dict[str, Any]]
 
 
-def train_run(run: RunWriter, should_stop: Callable[[], bool], listener: Listener) -> dict[str, Any]:
+def train_run(
+    run: RunWriter, should_stop: Callable[[], bool], listener: Listener, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """The real experiment. Torch is imported here: after the turn and the device lease are ours."""
     from lib.experiment import run_experiment
     from lib.training.config import TrainConfig
 
-    return run_experiment(TrainConfig.from_dict(run.config), run, should_stop=should_stop, listener=listener)
+    config = TrainConfig.from_dict(run.config)
+    return run_experiment(config, run, should_stop=should_stop, listener=listener, ranks=ranks)
 
 
 def run_worker(run_id: str, *, experiment: Experiment = train_run) -> None:

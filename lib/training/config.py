@@ -81,6 +81,7 @@ class TrainConfig:
     val_fraction: float | None = None
     target_map: str | None = None  # classes merged into fewer: a name or "0,1,1,1,1" (lib/data/target_map.py)
     recipe: str = ""  # the published experiment that this training repeats, a name of the table in lib/recipes
+    compile: bool = False  # torch.compile: minutes at first, then faster steps on a GPU
     device: str = "auto"
     dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
     format_version: int = FORMAT_VERSION
@@ -192,12 +193,19 @@ class TrainConfig:
 _FIELD_TYPES: dict[str, Any] = typing.get_type_hints(TrainConfig)
 
 
+_SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
 def _parse(key: str, text: str) -> Any:
     kind = _FIELD_TYPES[key]
     choices = [part for part in typing.get_args(kind) if part is not type(None)] or [kind]
     is_optional = isinstance(kind, types.UnionType)
     if is_optional and text.lower() in {"none", ""}:
         return None
+    if choices[0] is bool:
+        if text.lower() not in _SWITCHES:
+            raise UserError(f"The setting {key} must be true or false, received {text!r}.")
+        return _SWITCHES[text.lower()]
     try:
         return choices[0](text)
     except ValueError:

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
 from lib.evaluation.metrics import confusion_matrix, evaluate_predictions
 from lib.runtime import autocast, derived_seed
@@ -27,6 +29,7 @@ from lib.training.losses import soft_targets, weighted_loss
 from lib.training.micro_batches import freeze_batchnorm_statistics, micro_batches, with_halvings
 from lib.training.optimization import build_optimizer, class_weights, gradient_norm, set_learning_rate
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
+from lib.training.parallel import StepNetwork, positions_of, share_buffers, spare_batchnorm, stage_stop
 from lib.training.prediction import predict_logits
 from lib.training.schedules import learning_rate_at
 from lib.training.snapshot import are_finite, restore_snapshot, take_snapshot
@@ -72,6 +75,7 @@ def fit(
     checkpoints: CheckpointStore | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train what is trainable in `classifier` and leave the weights of the best epoch in it.
 
@@ -86,13 +90,16 @@ def fit(
         checkpoints: written by time, after epochs once due, and on a stop; None writes none.
         device: where the classifier and the inputs are.
         dtype: "bfloat16" computes forward passes under autocast; weights and moments stay float32.
+        ranks: who trains together; each calls this alike, the first alone with `checkpoints`. Each batch is cut over
+            the ranks and steps as one process would on all of it, but for BatchNorm statistics that are trained (each
+            rank has those of its part; those of the first are kept).
 
     Raises:
         Stopped: after `should_stop()`; the checkpoint holds all finished batches.
         TrainingDiverged: the loss became infinite or undefined.
         ShortOfMemory: memory ran out even with a sixteenth of the batch at a time.
     """
-    training = Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype)
+    training = Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype, ranks)
     training.resume()
     try:
         while not training.state.is_complete(epochs=training.epochs, patience=config.patience):
@@ -119,6 +126,7 @@ class Training:
     checkpoints: CheckpointStore | None
     device: str
     dtype: str
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if self.config.epochs is None or self.config.learning_rate is None:
@@ -146,6 +154,14 @@ class Training:
         self.val_weights = self.class_weights
         if self.config.sampling == "balanced":
             self.class_weights, self.val_weights = None, self._class_weights("balanced")
+        self.network = StepNetwork(
+            self.classifier,
+            self.data.inputs,
+            ranks=self.ranks,
+            is_compiled=self.config.compile,
+            should_stop=self.should_stop,
+            listener=self.listener,
+        )
         self.state = FitState()
         self.best: dict[str, torch.Tensor] = {}
         self.pace = Pace(self.epochs * self._epoch_cost)
@@ -153,13 +169,14 @@ class Training:
 
     def resume(self) -> None:
         """Go to where the newest checkpoint stands."""
-        content = self.checkpoints.load() if self.checkpoints else None
+        content = self.ranks.from_first(self.checkpoints.load() if self.checkpoints else None)
         if self.checkpoints and self.checkpoints.notice:
             self.listener(Noticed(self.checkpoints.notice))
-        if self.checkpoints is None or content is None:
+        if content is None:
             return
+        folder = self.checkpoints.folder if self.checkpoints else Path()
         self.state, self.best = restore_snapshot(
-            content, self.classifier, self.optimizer, config=self.config, folder=self.checkpoints.folder
+            content, self.classifier, self.optimizer, config=self.config, folder=folder
         )
         done = (self.state.epoch - 1) * self._epoch_cost + self.state.sums.num_images * TRAINING_COST
         self.pace = Pace(self.pace.total, done=done)
@@ -198,23 +215,33 @@ class Training:
             self.unfreezing.apply(self.state.epoch)
         batches = self._batches(self.state.epoch)
         for index in range(self.state.batches_done, len(batches)):
+            self._stop_together()
             self._train_batch(batches[index])
             self._tell(len(batches[index]), TRAINING_COST)
             if self.checkpoints and self.checkpoints.is_due():
                 self.save()
+        self._stop_together()
+        share_buffers(self.classifier, self.ranks)
+
+    def _stop_together(self) -> None:
+        """Raise Stopped on all ranks at the same point, if one of them is to stop; alone, each stage asks."""
+        if not self.ranks.is_alone and self.ranks.total(self.should_stop())[0]:
+            raise Stopped("Stopped between two batches.")
 
     def validate(self) -> dict[str, float]:
-        """Mean loss and metrics of the validation images."""
+        """Mean loss and metrics of the validation images, cut over the ranks and gathered; the first rank's count."""
         rows, targets = self.data.val_rows, self.data.targets[self.data.val_rows]
+        own_rows = self.ranks.share(rows)
         logits = predict_logits(
             self.classifier,
             self.data.inputs,
-            rows,
+            own_rows if len(own_rows) else rows[:1],
             device=self.device,
             dtype=self.dtype,
-            should_stop=self.should_stop,
-            on_batch=lambda num_images: self._tell(num_images, EVALUATION_COST),
+            should_stop=stage_stop(self.should_stop, self.ranks),
+            on_batch=lambda num_images: self._tell(num_images * self.ranks.size, EVALUATION_COST),
         )
+        logits = self.ranks.gathered(logits if len(own_rows) else None)
         weights = None if self.val_weights is None else self.val_weights.cpu()
         hard = soft_targets(self._target_tensor(rows).cpu(), self.data.num_classes)
         loss = float(weighted_loss(logits, hard, loss=self.config.loss, class_weights=weights)[0])
@@ -224,7 +251,7 @@ class Training:
         self.confusion = tuple(tuple(row) for row in confusion_matrix(targets, probabilities).tolist())
         measured = evaluate_predictions(targets, probabilities, is_ordinal=self.data.is_ordinal)
         shown = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa")
-        return {"val_loss": loss, **{f"val_{key}": measured[key] for key in shown}}
+        return self.ranks.from_first({"val_loss": loss, **{f"val_{key}": measured[key] for key in shown}})
 
     def end_epoch(self, validation: dict[str, float]) -> None:
         """Keep the weights if they are the best, tell the epoch's numbers, save if it is time."""
@@ -272,6 +299,7 @@ class Training:
             num_images=len(rows),
             num_halvings=self.state.num_halvings,
             listener=self.listener,
+            is_alone=self.ranks.is_alone,
         )
         norm = gradient_norm(self.classifier)
         self.optimizer.step()
@@ -284,36 +312,52 @@ class Training:
         import torch
 
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
-        torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step))
+        torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step) + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
         if num_halvings:
             freeze_batchnorm_statistics(self.classifier)
-        targets = self._target_tensor(rows)
-        inputs, soft = self._mixed(self.data.inputs.for_training(rows, self.state.epoch), targets)
-        batch_weight = float(len(rows) if self.class_weights is None else (soft @ self.class_weights).sum())
+        positions, counts = positions_of(self.ranks, len(rows))
+        spare_batchnorm(self.classifier, len(positions), self.ranks)
+        targets = self._target_tensor(rows[positions])
+        inputs, soft = self._mixed(rows, positions, targets)
+        own_weight = float(len(positions) if self.class_weights is None else (soft @ self.class_weights).sum())
+        batch_weight = self.ranks.total(counts * own_weight)[0]
         mean_loss, num_correct = 0.0, 0
-        for part in micro_batches(len(rows), num_halvings):
+        for part in micro_batches(len(positions), num_halvings):
             with autocast(self.device, self.dtype):
-                logits = self.data.inputs.logits(self.classifier, inputs[part], self.should_stop)
+                logits = self.network(inputs[part])
             loss, weight = weighted_loss(
                 logits.float(), soft[part], loss=self.config.loss, class_weights=self.class_weights
             )
-            loss = loss * (weight / batch_weight)
-            mean_loss += float(loss.detach())
+            loss = loss * (counts * weight / batch_weight)
+            mean_loss += self.ranks.total(float(loss.detach()))[0]
             if not math.isfinite(mean_loss):
                 raise self._diverged("loss", mean_loss)
-            loss.backward()
-            num_correct += int((logits.argmax(1) == targets[part]).sum())
-        return mean_loss, batch_weight, num_correct
+            (loss * self.ranks.size).backward()  # gradients are averaged over ranks, and are to be summed
+            num_correct += int(counts * (logits.argmax(1) == targets[part]).sum())
+        return mean_loss, batch_weight, int(self.ranks.total(num_correct)[0])
 
-    def _mixed(self, inputs: "torch.Tensor", targets: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Smoothed targets (n, K); with mixup, inputs and targets blended with those of another image of the batch."""
+    def _mixed(
+        self, rows: np.ndarray, positions: np.ndarray, targets: "torch.Tensor"
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Inputs and smoothed targets (n, K) of this rank's positions in a batch.
+
+        With mixup both are blended with those of another image of the batch, which may be one of another rank's.
+        """
+        inputs = self.data.inputs.for_training(rows[positions], self.state.epoch)
         soft = soft_targets(targets, self.data.num_classes, smoothing=self.config.label_smoothing)
         if not self.config.mixup:
             return inputs, soft
         rng = np.random.default_rng([self.config.seed, self.state.step])
-        share, order = float(rng.beta(self.config.mixup, self.config.mixup)), rng.permutation(len(targets))
-        return share * inputs + (1 - share) * inputs[order], share * soft + (1 - share) * soft[order]
+        share, order = float(rng.beta(self.config.mixup, self.config.mixup)), rng.permutation(len(rows))
+        if self.ranks.is_alone:
+            others, soft_others = inputs[order], soft[order]
+        else:
+            partners = rows[order[positions]]
+            others = self.data.inputs.for_training(partners, self.state.epoch)
+            smoothing = self.config.label_smoothing
+            soft_others = soft_targets(self._target_tensor(partners), self.data.num_classes, smoothing=smoothing)
+        return share * inputs + (1 - share) * others, share * soft + (1 - share) * soft_others
 
     def _tell(self, num_images: int, cost: int) -> None:
         self.pace.add(num_images, cost)

@@ -48,6 +48,7 @@ def with_halvings(
     num_images: int,
     num_halvings: int,
     listener: Listener,
+    is_alone: bool = True,
 ) -> tuple[Answer, int]:
     """Call `attempt(num_halvings)` until memory suffices; returns its answer and the number that did.
 
@@ -57,6 +58,7 @@ def with_halvings(
         num_images: in this batch.
         num_halvings: to begin with: what an earlier step needed.
         listener: hears a notice for each halving.
+        is_alone: whether no other process takes part in the step; one of several cannot repeat it.
 
     Raises:
         ShortOfMemory: four halvings were not enough, or a single image is too large.
@@ -70,6 +72,11 @@ def with_halvings(
         # Outside of the handler: the exception holds the frames, and with them the tensors, of what failed.
         before_retry()
         free_memory()
+        if not is_alone:
+            raise ShortOfMemory(
+                f"Memory ran out with {num_images} images a step over all processes, which cannot repeat a step apart. "
+                "Start a new run with a smaller batch (--set batch_size=...)."
+            )
         size = _largest(num_images, num_halvings)
         if num_halvings == MAX_HALVINGS or size == 1:
             raise ShortOfMemory(

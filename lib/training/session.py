@@ -13,6 +13,7 @@ from lib.data.enhanced_pixels import fitted_images
 from lib.data.enhancement import NO_ENHANCEMENT
 from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
+from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features
 from lib.models.backbones import BACKBONES
@@ -84,16 +85,18 @@ class TrainingSession:
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
         choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
         head_bundle: "Path | None" = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Set up, without any work yet.
 
         `on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any;
         `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config;
-        `head_bundle` is a saved classifier whose head the training starts from.
+        `head_bundle` is a saved classifier whose head the training starts from; `ranks` train
+        together: the others follow what the first one fits (following.py).
         """
         self.choose_epochs, self.head_bundle = choose_epochs, head_bundle
         self.config, self.dataset, self.compute = config, dataset, compute
-        self.listener, self.should_stop, self.on_epoch = listener, should_stop, on_epoch
+        self.listener, self.should_stop, self.on_epoch, self.ranks = listener, should_stop, on_epoch, ranks
         self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
         self.spec = BACKBONES.get(config.backbone)
         self.targets: np.ndarray = dataset.table["target"].to_numpy().astype(np.int64)
@@ -108,7 +111,8 @@ class TrainingSession:
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
-        self._preprocess(split)
+        self._preprocess(split)  # the first rank writes the cache that the others read
+        self.ranks.announce(split.tolist())
         classifier = self.new_classifier()
         self.listener(_built(classifier))
         inputs = self.inputs(classifier)
@@ -122,12 +126,15 @@ class TrainingSession:
             self.listener(PhaseStarted("Fitting the linear probe"))
             self._start_from_probe(classifier, split)
         self.listener(PhaseStarted("Training"))
+        if not self.strategy.is_iterative and not self.ranks.is_first:
+            return FittedClassifier(classifier, inputs, 0.0)  # a head that is not iterated is fitted once
         if not self.strategy.is_iterative:
             return self._fit_head(classifier, inputs, split)
         data = self.data(inputs, split)
         config = self.config
-        if self.choose_epochs is not None:
-            config = dataclasses.replace(config, epochs=self.choose_epochs(classifier, data))
+        epochs = self.ranks.from_first(self.choose_epochs(classifier, data) if self.choose_epochs else None)
+        if epochs is not None:
+            config = dataclasses.replace(config, epochs=epochs)
         result: FitResult = fit(
             classifier,
             data,
@@ -137,6 +144,7 @@ class TrainingSession:
             checkpoints=checkpoints,
             device=self.compute.device,
             dtype=self.compute.training_dtype,
+            ranks=self.ranks,
         )
         self.training_seconds += result.seconds
         self.resumed_seconds += result.resumed_seconds
@@ -299,6 +307,7 @@ class TrainingSession:
                 view=view,
                 device=self.compute.device,
                 copies_left=copies_left,
+                ranks=self.ranks,
                 progress=paced_progress(phase, self.listener),
                 should_stop=self.should_stop,
             )

@@ -8,7 +8,7 @@ import pytest
 from lib.data.augmentation import MIRRORED, POLICIES, View
 from lib.data.warps import Warp
 from lib.errors import Stopped, UserError
-from lib.features import cache
+from lib.features import extraction, request
 from lib.features.cache import UNPOOLED, FeatureSet, extract_features, feature_key
 from lib.settings import cache_dir
 from tests.features.tiny_dataset import TinyDataset
@@ -77,8 +77,8 @@ def test_mirrored_and_unpooled_views() -> None:
 
 
 def test_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_LARGEST_BATCH", 4)
-    monkeypatch.setattr(cache, "_FIRST_BATCH", 4)
+    monkeypatch.setattr(extraction, "_LARGEST_BATCH", 4)
+    monkeypatch.setattr(extraction, "_FIRST_BATCH", 4)
     told: list[int] = []
     with pytest.raises(Stopped):
         extract(
@@ -107,17 +107,17 @@ def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch
         now[0] += 0.5 * len(pixels) if len(sizes) < 4 else 0.01
         return np.zeros((len(pixels), 1), dtype=np.float32)
 
-    monkeypatch.setattr(cache._Extraction, "_run", run)
-    monkeypatch.setattr(cache.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(extraction.Extraction, "_run", run)
+    monkeypatch.setattr(extraction.time, "perf_counter", lambda: now[0])
     extract(TinyDataset(num_images=40))
     assert sizes == [8, 4, 2, 2, 4, 8, 12]
 
 
 def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     view, policy = View(policy="modern", number=0, seed=0), POLICIES.get("modern")
-    before = cache._view_key(view)
+    before = request.view_key(view)
     monkeypatch.setitem(POLICIES._specs, "modern", replace(policy, warp=Warp(rotation_deg=3)))
-    assert cache._view_key(view) != before
+    assert request.view_key(view) != before
 
 
 def test_unknown_backbone_is_refused() -> None:

@@ -1,0 +1,170 @@
+"""Features of very many images, computed in parts by several processes or machines that share a folder.
+
+Part i of n is a file of its own beside its checksum. Whoever finds all parts there puts them together into the file
+that a training reads; the files are the only thing that the processes need to agree on.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from lib.atomic import read_json, sha256_of_file, write_json
+from lib.disk_cache import read_entry
+from lib.distributed import Ranks
+from lib.errors import Stopped, UserError
+from lib.features.request import FeatureRequest, write_features
+from lib.progress import Progress, ignore_progress
+
+MAX_SHARDS = 10_000
+_ROWS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`, counted from 1; shards of a data set differ by one image at most."""
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count <= MAX_SHARDS:
+            raise UserError(
+                f"A shard is i/n with i from 1 to n, and n at most {MAX_SHARDS}, such as 2/8; "
+                f"received {self.index}/{self.count}."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read "2/8"; raises UserError."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        if not found:
+            raise UserError(f"A shard is i/n with i from 1 to n, such as 2/8; received {text!r}.")
+        return cls(int(found[1]), int(found[2]))
+
+    def rows(self, num_images: int) -> range:
+        """The images of this shard; none where there are more shards than images."""
+        start, end = (num_images * part // self.count for part in (self.index - 1, self.index))
+        return range(start, end)
+
+
+def fill_shard(
+    request: FeatureRequest,
+    shard: Shard,
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Compute one shard unless it is there and whole; returns whether it was computed.
+
+    Raises:
+        Stopped: `should_stop()` turned true; nothing of this shard is left behind.
+    """
+    path, rows = _shard_path(request, shard), shard.rows(request.num_images)
+    if is_whole(request, shard):
+        progress(len(rows), len(rows), f"shard {shard.index}/{shard.count}")
+        return False
+
+    def tell(done: int, total: int, what: str) -> None:
+        progress(done, total, f"{what}, shard {shard.index}/{shard.count}" if shard.count > 1 else what)
+
+    if rows:
+        write_features(path, request.extraction().batches(request.dataset, should_stop, rows), len(rows), tell)
+    write_json(_seal(path), {"sha256": sha256_of_file(path) if rows else "", "num_images": len(rows)})
+    return True
+
+
+def is_whole(request: FeatureRequest, shard: Shard) -> bool:
+    """Whether a shard is there with its right checksum."""
+    path, num_images = _shard_path(request, shard), len(shard.rows(request.num_images))
+    try:
+        seal = read_json(_seal(path))
+        return seal["num_images"] == num_images and (not num_images or seal["sha256"] == sha256_of_file(path))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def missing_shards(request: FeatureRequest, count: int) -> list[int]:
+    """The shards of `count` that nobody has finished yet, by a look at the folder."""
+    shards = (Shard(index, count) for index in range(1, count + 1))
+    return [shard.index for shard in shards if not _seal(_shard_path(request, shard)).is_file()]
+
+
+def combine(
+    request: FeatureRequest,
+    count: int,
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Put the shards together into the cache's file, if all are there; returns whether that file is there now.
+
+    A shard that was damaged since it was written is computed again. Of several processes one combines, the others wait.
+    """
+    folder = _folder(request, count)
+    if request.read() is not None:
+        return True
+    if missing_shards(request, count):
+        return False
+    with FileLock(folder.with_suffix(".lock")):
+        if request.read() is not None:
+            return True
+        shards = [Shard(index, count) for index in range(1, count + 1)]
+        for shard in shards:
+            fill_shard(request, shard, progress=progress, should_stop=should_stop)
+        write_features(request.path, _blocks(request, shards), request.num_images, ignore_progress)
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+    return True
+
+
+def fill_together(
+    request: FeatureRequest, ranks: Ranks, *, progress: Progress, should_stop: Callable[[], bool]
+) -> None:
+    """Each rank computes its shard, the first one combines; returns when the file is there for all.
+
+    Raises:
+        Stopped: of all ranks, if it was stopped meanwhile.
+    """
+    fill_shard(request, Shard(ranks.rank + 1, ranks.size), progress=progress, should_stop=should_stop)
+    if not ranks.is_first:
+        ranks.wait_until(lambda: request.path.is_file() and request.read() is not None)
+        return
+    while not combine(request, ranks.size, progress=progress, should_stop=should_stop):
+        wait_for_others(should_stop)
+
+
+def wait_for_others(should_stop: Callable[[], bool], pause_s: float = 0.1) -> None:
+    """Sleep for a moment; raises Stopped if asked to."""
+    if should_stop():
+        raise Stopped("Stopped while waiting for features of the other processes.")
+    time.sleep(pause_s)
+
+
+def _blocks(request: FeatureRequest, shards: list[Shard]) -> Iterator[np.ndarray]:
+    for shard in shards:
+        rows = shard.rows(request.num_images)
+        if not rows:
+            continue
+        features = read_entry(_shard_path(request, shard), len(rows), is_mapped=True)
+        if features is None:
+            raise RuntimeError(f"The shard {shard.index}/{shard.count} of {request.key} cannot be read.")
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            yield features[start : start + _ROWS_AT_A_TIME]
+
+
+def _folder(request: FeatureRequest, count: int) -> Path:
+    return request.path.with_name(f"{request.key}.{count}-shards")
+
+
+def _shard_path(request: FeatureRequest, shard: Shard) -> Path:
+    return _folder(request, shard.count) / f"{shard.index:05d}.npy"
+
+
+def _seal(path: Path) -> Path:
+    return path.with_suffix(".json")

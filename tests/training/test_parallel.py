@@ -1,0 +1,83 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.distributed import Ranks
+from lib.training.events import Noticed, never_stop
+from lib.training.loop import fit
+from lib.training.parallel import StepNetwork, positions_of
+from tests.training import two_ranks
+from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What two gloo ranks computed, by rank; started by torchrun's own module."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "tests.training.two_ranks"]
+    environment = {**os.environ, "TRANSFERSCOPE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run([*command, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_two_ranks_equal_one_process(both: list[dict]) -> None:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = two_ranks.everything(Ranks())
+    finally:
+        torch.set_num_threads(num_threads)
+    for name, expected in alone.items():
+        for found in both:
+            assert len(found[name]) == len(expected), name
+            for ours, theirs in zip(found[name], expected, strict=True):
+                assert ours == pytest.approx(theirs, abs=1e-5), name
+    assert 1 < len(alone["early stop"]) < 12
+    assert len(alone["thawed"]) > 2 * 4
+
+
+def test_ranks_stop_in_the_same_batch(both: list[dict]) -> None:
+    assert both[0]["stop"] == both[1]["stop"] == 4
+
+
+def test_a_rank_without_images_stands_in_at_weight_0() -> None:
+    shares = [positions_of(Ranks(rank, 3), 2) for rank in range(3)]
+    assert [(positions.tolist(), counts) for positions, counts in shares] == [([0], 1.0), ([1], 1.0), ([0], 0.0)]
+
+
+def test_compiled_training_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    # Dynamo itself takes ten seconds to start, and is not what is tested.
+    monkeypatch.setattr(torch, "compile", lambda network: calls.append(1) or network)
+    plain, fast = (
+        fit(TinyNetwork(), tiny_data(), tiny_config(epochs=2, compile=is_compiled)).history
+        for is_compiled in (False, True)
+    )
+    assert calls
+    assert [epoch["train_loss"] for epoch in fast] == pytest.approx([epoch["train_loss"] for epoch in plain], abs=1e-6)
+
+
+def test_where_nothing_compiles_training_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(network: object) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    notices: list[Noticed] = []
+    data, network = tiny_data(4), TinyNetwork()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    step = StepNetwork(
+        network, data.inputs, ranks=Ranks(), is_compiled=True, should_stop=never_stop, listener=notices.append
+    )
+    batch = data.inputs.for_evaluation(data.train_rows)
+    network.eval()
+    assert torch.equal(step(batch), network(batch))
+    assert "no compiler" in notices[0].text
+    assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())
