@@ -34,7 +34,7 @@ class Runner:
                 run.finish("failed", "Memory ran out.")
                 raise UserError("Memory ran out.")
             self.done.append(strategy)
-            _write_results(run, config, num_wrong=len(self.done))
+            _write_results(run, config, num_wrong=len(self.done) - 1)
             run.finish("finished")
             return {"run_id": run.run_id}
         finally:
