@@ -6,7 +6,7 @@ import streamlit as st
 
 from lib.demo import demo_run_ids
 from lib.tracking import delete_run, restore_run
-from pages.common import comparison_views, controls, published_lines, resources, state
+from pages.common import comparison_views, controls, published_lines, resources, seeds_panel, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import distinct_labels, results_table
@@ -116,6 +116,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
             controls.offer_undo("runs", name, bring_back)
             st.rerun()
 
+with show_errors("show the seeds"):
+    seeds_panel.show_selected_groups(selected)
 with show_errors("show the intervals"):
     picture, reading = st.columns([2, 1], gap="large")
     with picture:

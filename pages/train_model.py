@@ -28,6 +28,7 @@ from pages.common import (  # noqa: E402
     weights_panel,
 )
 from pages.common.errors import show_errors  # noqa: E402
+from pages.common.seeds_panel import draw_seeds  # noqa: E402
 from pages.common.text import plain_message  # noqa: E402
 from pages.common.train_before import draw_before  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
@@ -127,6 +128,7 @@ with plan_column, show_errors("show the strategies"):
     strategy_cards(stage_plans(state.current_backbone()), chosen_strategy)
     if chosen_config is not None:
         draw_before(chosen_config)
+        draw_seeds(chosen_config)
         offer_command(chosen_config)
 with notices, show_errors("start the training"):
     follow_starts(beside_start)

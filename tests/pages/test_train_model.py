@@ -416,3 +416,21 @@ def test_live_details_show_reading_and_confusion_matrix_back_through_time():
     assert "epoch 5" in words(at)
     at.select_slider(key=f"train_epoch_{run.run_id}").set_value(2).run()
     assert "epoch 2: 4 of 5 images" in words(at).replace("\\", "")
+
+
+def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch):
+    from lib import repeats
+    from pages.common.seeds_panel import spread_words
+
+    started = []
+    monkeypatch.setattr(repeats, "start", started.append)
+    at = open_train()
+    at.session_state["train_seeds"] = True
+    at.run()
+    at.number_input(key="train_num_seeds").set_value(4).run()
+    at.button(key="train_seeds_start").click().run()
+    assert_calm(at)
+    assert [(plan.num_seeds, plan.config["dataset"]) for plan in started] == [(4, "tiny")]
+    assert "0 runs of 4" in words(at)
+    spread = repeats.Spread("test_accuracy", 0.7, 0.1, (0.6, 0.8))
+    assert spread_words(spread) == "Test accuracy 0.700 ± 0.100 (2 seeds: 0.600, 0.800)"
