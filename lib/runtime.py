@@ -188,12 +188,20 @@ def _read_known(store: Path) -> dict[str, list[str]]:
 def _measure_choice(device: str, purpose: Purpose) -> DtypeChoice:
     if device == "mps":
         return DtypeChoice("float32", "bfloat16 is not used on Apple GPUs")
+    if device.startswith("cuda") and not _has_bfloat16():
+        return DtypeChoice("float32", "this GPU has no bfloat16 units")
     seconds = _benchmark(device, purpose)
     gain = seconds["float32"] / seconds["bfloat16"]
     measured = f"bfloat16 takes {1 / gain:.2f} of float32's time for {purpose} here"
     if gain > MIN_BFLOAT16_GAIN:
         return DtypeChoice("bfloat16", measured)
     return DtypeChoice("float32", f"{measured}, which does not pay for its rounding")
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _benchmark(device: str, purpose: Purpose) -> dict[str, float]:
@@ -241,7 +249,9 @@ def _benchmark_work(device: str, *, is_training: bool) -> Callable[[str], None]:
             nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 96, 1),
             nn.BatchNorm2d(96), nn.ReLU(), nn.Conv2d(96, 64, 3, stride=2, padding=1), nn.ReLU(),
         )  # fmt: skip
-        batch = torch.randn(_BENCHMARK_IMAGES, 3, _BENCHMARK_SIDE_PX, _BENCHMARK_SIDE_PX)
+        # Eight small images keep a GPU waiting for its next kernel, whatever the number format.
+        num_images = _BENCHMARK_IMAGES * (16 if device.startswith("cuda") else 1)
+        batch = torch.randn(num_images, 3, _BENCHMARK_SIDE_PX, _BENCHMARK_SIDE_PX)
     network = network.to(device).to(memory_format=torch.channels_last).train(is_training)
     batch = batch.to(device, memory_format=torch.channels_last)
 

@@ -35,6 +35,20 @@ def test_bfloat16_must_win_clearly_and_is_measured_once(
     assert calls == ["inference", "training"]
 
 
+def test_a_gpu_without_bfloat16_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_benchmark", lambda device, purpose: pytest.fail("measured"))
+    monkeypatch.setattr(runtime, "_has_bfloat16", lambda: False)
+    assert runtime._measure_choice("cuda", "training").name == "float32"
+    assert "no bfloat16" in runtime._measure_choice("cuda:1", "training").reason
+
+
+def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_cuda, has_mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_cuda=has_cuda: has_cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda has_mps=has_mps: has_mps)
+        assert runtime.pick_device() == expected
+
+
 def test_damaged_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     (cache_dir() / "dtype.json").write_text("{")
     monkeypatch.setattr(runtime, "_benchmark", lambda device, purpose: {"float32": 1.0, "bfloat16": 1.0})
