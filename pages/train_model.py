@@ -24,6 +24,7 @@ from pages.common import (  # noqa: E402
     resources,
     state,
     train_network_settings,
+    train_previews,
     train_settings,
     weights_panel,
 )
@@ -130,6 +131,7 @@ with plan_column, show_errors("show the strategies"):
         draw_before(chosen_config)
         draw_seeds(chosen_config)
         offer_command(chosen_config)
+        train_previews.draw_previews(chosen_config)
 with notices, show_errors("start the training"):
     follow_starts(beside_start)
 with live_column, show_errors("show the training"):

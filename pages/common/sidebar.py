@@ -4,7 +4,7 @@ import streamlit as st
 
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
-from pages.common import machine, resources, state, weights_panel
+from pages.common import cache_panel, machine, resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.page_table import PAGES
 from pages.common.text import plain, readable
@@ -21,6 +21,7 @@ def draw() -> None:
     _choose_backbone()
     _status()
     weights_panel.draw_sidebar()
+    cache_panel.draw()
 
 
 def _choose_dataset() -> None:

@@ -14,7 +14,7 @@ from lib.training.optimization import OPTIMIZERS
 from lib.training.pinning import AUTO
 from lib.training.schedules import SCHEDULES
 from lib.training.strategies import StrategySpec
-from pages.common import train_network_settings
+from pages.common import train_network_settings, train_previews
 from pages.common.train_choice import DEFAULTS, choose
 
 MAX_SEED = 2**31 - 1
@@ -165,6 +165,7 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         if strategy.trains_backbone == "partial":
             values["unfreeze_from"] = _unfreeze_from(backbone)
     with right:
+        values["preprocessing"] = train_previews.choose_preprocessing()
         if strategy.is_iterative:
             values["augmentation"] = choose("augmentation", "Augmentation", AUGMENTATIONS)
             values["schedule"] = choose("schedule", "Learning rate over time", SCHEDULE_TITLES)

@@ -434,3 +434,10 @@ def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch)
     assert "0 runs of 4" in words(at)
     spread = repeats.Spread("test_accuracy", 0.7, 0.1, (0.6, 0.8))
     assert spread_words(spread) == "Test accuracy 0.700 ± 0.100 (2 seeds: 0.600, 0.800)"
+
+
+def test_preprocessing_is_part_of_the_training(started):
+    at = open_train()
+    at.multiselect(key="train_preprocessing").set_value(["clahe", "brightness"]).run()
+    assert_calm(at)
+    assert any("preprocessing=brightness+clahe" in block.value for block in at.code)
