@@ -62,6 +62,7 @@ def _head_from() -> str | None:
         help=_HEAD_FROM_HELP,
         key="train_head_from",
         max_chars=40,
+        persist_state="session",
     )
     return text.strip() or None
 

@@ -293,7 +293,17 @@ def test_every_config_field_has_a_place_on_the_page():
         "sampling",
         "head_from",
     }  # pages/common/train_network_settings.py
-    for_experts = {"momentum", "pinned_images", "pooling", "warmup_fraction", "input_size_px", "device", "dtype"}
+    for_experts = {
+        "momentum",
+        "compile",
+        "preprocessing",
+        "pinned_images",
+        "pooling",
+        "warmup_fraction",
+        "input_size_px",
+        "device",
+        "dtype",
+    }
     technical = {"dataset_version", "format_version", "recipe", *(f.name for f in dataclasses.fields(DataProtocol))}
     assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical
 
