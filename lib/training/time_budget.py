@@ -49,8 +49,8 @@ class BudgetDecision:
         epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
         if self.epochs == 1 and self.expected_s > self.budget_s:
             return (
-                f"The whole does not fit into {self.budget_s:g} s: {self.spent_s:.0f} s went by before training, an epoch "
-                f"takes about {self.epoch_s:.2g} s. A single epoch is trained, about {self.expected_s:.0f} s in all."
+                f"The whole does not fit into {self.budget_s:g} s: {self.spent_s:.0f} s went by before training, an "
+                f"epoch takes about {self.epoch_s:.2g} s. One is trained, about {self.expected_s:.0f} s in all."
             )
         limit = ", the most that was asked for" if self.epochs == self.max_epochs else ""
         return (
