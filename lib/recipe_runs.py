@@ -14,6 +14,7 @@ from lib.progress import Progress, ignore_progress
 from lib.recipes import RecipePlan, plan_recipe
 from lib.settings import DEFAULT_DATASET
 from lib.tracking import list_runs
+from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lib.tracking import RunRecord
@@ -61,9 +62,19 @@ def prepare_recipe(plan: RecipePlan) -> "RunWriter":
 
 def finished_run(plan: RecipePlan, runs: "Iterable[RunRecord] | None" = None) -> "RunRecord | None":
     """The newest finished run of exactly this training on this version of the data set; among all runs by default."""
-    wanted = resolve_config(plan.config, open_dataset(plan.config.dataset)).to_dict()
+    wanted = resolve_config(plan.config, open_dataset(plan.config.dataset))
     known = list_runs() if runs is None else runs
-    return next((run for run in known if run.state == "finished" and run.config == wanted), None)
+    return next((run for run in known if run.state == "finished" and _is_of(run, wanted)), None)
+
+
+def _is_of(run: "RunRecord", wanted: TrainConfig) -> bool:
+    """Whether a run is of that training; settings that are younger than the run have their defaults."""
+    if run.config.get("recipe") != wanted.recipe:
+        return False
+    try:
+        return TrainConfig.from_dict(run.config) == wanted
+    except (TypeError, UserError):  # a run of a newer program, or of settings that are not allowed any more
+        return False
 
 
 def run_plan(plan: RecipePlan, work: Work, *, is_again: bool = False) -> RecipeResult:
