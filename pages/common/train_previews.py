@@ -50,7 +50,9 @@ def draw_previews(config: TrainConfig) -> None:
             st.markdown("**Preprocessing**, before and after")
             names = [ENHANCEMENTS.get(name) for name in parse_chain(chain_text)]
             st.caption(" ".join(f"{step.title}: {step.summary} ({step.source})" for step in names))
-            draw_tiles(_before_and_after(summary.name, summary.version, chain_text, config.split_seed), columns=4)
+            draw_tiles(
+                _before_and_after(summary.name, summary.version, chain_text, config.split_seed), columns=4, least_px=40
+            )
         if not STRATEGIES.get(config.strategy).is_iterative:
             return  # fitted in one go on the images as they are
         st.markdown(f"**Augmentation: {policy.title}**, the first {NUM_VIEWS} epochs of {NUM_IMAGES} training images")
@@ -64,7 +66,7 @@ def draw_previews(config: TrainConfig) -> None:
             seed=config.seed,
             split_seed=config.split_seed,
         )
-        draw_tiles(tiles, columns=NUM_VIEWS)
+        draw_tiles(tiles, columns=NUM_VIEWS, least_px=40)
 
 
 def _train_rows(name: str, version: str, split_seed: int) -> np.ndarray:
