@@ -174,7 +174,8 @@ def joined() -> Iterator[Ranks]:
         store, rank, size = next(distributed.rendezvous("env://"))
         distributed.init_process_group(
             backend_name(has_cuda=torch.cuda.is_available()),
-            store=distributed.PrefixStore("group", store),
+            # torchrun keeps one store over its restarts, with the addresses of processes that are gone.
+            store=distributed.PrefixStore(f"group/{restart_count()}", store),
             rank=rank,
             world_size=size,
             timeout=COLLECTIVE_TIMEOUT,
