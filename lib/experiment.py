@@ -113,7 +113,7 @@ def run_experiment(
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
 
     def prepare(pixels: np.ndarray) -> np.ndarray:
-        return session.enhancement(pixels)
+        return session.preparation.enhancement(pixels)
 
     watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
     began_s = _began_s(run) if config.time_budget_s else time.time()
@@ -244,7 +244,7 @@ def _save(session: "TrainingSession", run: "RunWriter", outcome: _Outcome) -> No
         outcome.metrics,
         run_id=run.run_id,
         frozen_dtype=session.compute.dtype,
-        enhancement=session.enhancement.to_dict() if session.enhancement.names else None,
+        enhancement=session.preparation.enhancement.to_dict() if session.preparation.enhancement.names else None,
     )
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
@@ -279,9 +279,9 @@ def _summarise(session: "TrainingSession", run_id: str, outcome: _Outcome, *, se
         num_val=len(outcome.rows("val")),
         num_test=sum(len(part.rows) for part in outcome.predictions if part.part == "test"),
         seconds_total=round(seconds_total, 3),
-        seconds_features=round(session.feature_seconds, 3),
+        seconds_features=round(session.preparation.seconds, 3),
         seconds_training=round(session.training_seconds, 3),
-        images_per_second=round(outcome.fitted.images_per_second or session.feature_images_per_second, 2),
+        images_per_second=round(outcome.fitted.images_per_second or session.preparation.images_per_second, 2),
         peak_rss_mib=peak_rss_mib(),
         dtype=session.used_dtype,
         num_threads=session.compute.num_threads,
@@ -295,7 +295,7 @@ def _summarise(session: "TrainingSession", run_id: str, outcome: _Outcome, *, se
 def _open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[[], bool]) -> "Dataset":
     """Open the data set, importing its folder first where needed; raises Stopped during an import."""
     from lib.data.library import resolve_dataset
-    from lib.training.session import paced_progress
+    from lib.training.pace import paced_progress
 
     tell = paced_progress("Importing images", listener)
 

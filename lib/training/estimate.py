@@ -23,8 +23,9 @@ from lib.training.config import TrainConfig
 from lib.training.events import ShouldStop, ignore_events, never_stop
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
+from lib.training.preparation import CachedPart
 from lib.training.rehearsal import NUM_STEPS, Rehearsal, rehearse
-from lib.training.session import CachedPart, TrainingSession
+from lib.training.session import TrainingSession
 from lib.training.time_budget import SAVING_S, epochs_within
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class _Measurement:
         self.progress(0, 3, "building the network")
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
-        self.part = self.session.cached_part(self.classifier)
+        self.part = self.session.preparation.cached_part(self.classifier)
         seconds_start += time.perf_counter() - started
         self.progress(1, 3, "measuring features")
         features = self._seconds_of_features()

@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+from lib.progress import Progress
+from lib.training.events import Listener, Progressed
+
 # One training image costs a forward and a backward pass (about two forward passes), one validation image a forward.
 TRAINING_COST = 3
 EVALUATION_COST = 1
@@ -39,3 +42,17 @@ class Pace:
         """Time for what is left at the speed so far; None before anything was done."""
         worked = self.done - self._already_done
         return self.seconds * max(self.total - self.done, 0) / worked if worked > 0 else None
+
+
+def paced_progress(phase: str, listener: Listener) -> Progress:
+    """A progress function that tells a listener position, images per second and time left."""
+    pace: list[Pace] = []
+
+    def report(done: int, total: int, what: str) -> None:
+        if not pace:
+            pace.append(Pace(total, done=done))
+        pace[0].add(max(done - pace[0].done, 0))
+        speed = pace[0].images_per_second if pace[0].num_images else 0.0
+        listener(Progressed(phase, done, total, speed, pace[0].seconds_left))
+
+    return report

@@ -8,14 +8,15 @@ import torch
 from lib.data.augmentation import drawn_views, turned, view_parameters
 from lib.errors import Stopped
 from lib.models.backbones import BACKBONES
-from lib.training import session as sessions
+from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Progressed, StepEnded
 from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
+from lib.training.pace import paced_progress
 from lib.training.resolution import resolve_config
-from lib.training.session import TrainingSession, paced_progress
+from lib.training.session import TrainingSession
 from lib.training.strategies import STRATEGIES
 from tests.features.tiny_dataset import TinyDataset
 
@@ -73,8 +74,8 @@ def test_partial_finetuning_trains_from_the_named_stage_up_and_caches_below() ->
 
 def test_partial_finetuning_with_and_without_cache_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = []
-    for max_bytes in (sessions.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(sessions, "MAX_ACTIVATION_BYTES", max_bytes)
+    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
+        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
         session = make_session("partial_finetuning", unfreeze_from="block5")
         fitted = session.fit(session.dataset.split(0))
         assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
@@ -86,9 +87,9 @@ def test_folds_share_the_features() -> None:
     session = make_session("linear_probe")
     for fold in range(2):
         session.fit(session.dataset.split(0, num_folds=2, fold=fold))
-    seconds = session.feature_seconds
+    seconds = session.preparation.seconds
     session.fit(session.dataset.split(1))
-    assert session.feature_seconds == seconds
+    assert session.preparation.seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -158,8 +159,8 @@ def test_progress_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_fully_convolutional_head_reads_cached_maps_as_it_reads_images(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = []
-    for max_bytes in (sessions.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(sessions, "MAX_ACTIVATION_BYTES", max_bytes)
+    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
+        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
         session = make_session("feature_extraction", head="fully_convolutional", input_size_px=64)
         assert (session.config.feature_stage, session.config.pooling) == ("head_conv", "none")
         fitted = session.fit(session.dataset.split(0))
@@ -245,7 +246,7 @@ def test_cached_views_train_a_frozen_network_step_by_step_as_images_do(policy: s
             listener=lambda event, steps=steps: steps.append(event.loss) if isinstance(event, StepEnded) else None,
         )  # fmt: skip
         if not is_cached:
-            session.inputs = lambda classifier, session=session: ViewsOfImages(session, session._views())
+            session.inputs = lambda classifier, session=session: ViewsOfImages(session, session.preparation.views())
         session.fit(session.dataset.split(0))
         losses.append(steps)
     assert len(losses[0]) == 4
@@ -281,13 +282,13 @@ class ViewsOfImages:
 
 def test_preprocessing_is_applied_to_images_and_to_cached_features_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = []
-    for max_bytes in (sessions.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(sessions, "MAX_ACTIVATION_BYTES", max_bytes)
+    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
+        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
         session = make_session("partial_finetuning", unfreeze_from="block5", preprocessing="brightness", epochs=1)
         fitted = session.fit(session.dataset.split(0))
         assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
         histories.append(fitted.history[0]["train_loss"])
-    assert session.enhancement.mean_rgb is not None
+    assert session.preparation.enhancement.mean_rgb is not None
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
     plain = make_session("partial_finetuning", unfreeze_from="block5", epochs=1)
     assert plain.fit(plain.dataset.split(0)).history[0]["train_loss"] != pytest.approx(histories[0], rel=1e-4)

@@ -1,0 +1,71 @@
+"""The network of a config as it stands before training, and which part of it is trained."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lib.models.backbones import BACKBONES
+from lib.training.config import TrainConfig
+from lib.training.events import NetworkBuilt
+from lib.training.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+    from lib.models.stages import Backbone
+
+
+def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifier":
+    """The network before training, on the CPU, its stages frozen as the strategy says."""
+    from lib.models.classifier import build_classifier
+    from lib.models.freezing import apply_freezing
+
+    options = {"num_neighbors": config.num_neighbors} if config.head == "nearest_neighbors" else {}
+    classifier = build_classifier(
+        _new_backbone(config),
+        head=config.head or STRATEGIES.get(config.strategy).default_head,
+        num_classes=num_classes,
+        feature_stage=config.feature_stage,
+        pooling=config.pooling,
+        seed=config.seed,
+        input_size_px=config.input_size_px,
+        output=config.output,
+        **options,
+    )
+    apply_freezing(
+        classifier,
+        trains_backbone=trained_part(config),
+        unfreeze_from=first_trained_stage(config),
+        batchnorm=config.batchnorm,
+    )
+    return classifier
+
+
+def trained_part(config: TrainConfig) -> str:
+    """What is trained at some time: gradual unfreezing may end at a stage as partial fine-tuning begins at one."""
+    strategy = STRATEGIES.get(config.strategy)
+    is_partial = strategy.unfreezes_gradually and config.unfreeze_from is not None
+    return "partial" if is_partial else strategy.trains_backbone
+
+
+def first_trained_stage(config: TrainConfig) -> str | None:
+    """The lowest stage that is trained at some time, where it is neither none nor all of them."""
+    if trained_part(config) != "partial":
+        return None
+    return config.unfreeze_from or BACKBONES.get(config.backbone).unfreeze_from
+
+
+def network_built(classifier: "Classifier") -> NetworkBuilt:
+    """The event that tells a network's number of parameters."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
+    return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), sum(count for count, _ in counts))
+
+
+def _new_backbone(config: TrainConfig) -> "Backbone":
+    from lib.features.backbone import frozen_backbone
+    from lib.models.stages import build_backbone
+
+    strategy = STRATEGIES.get(config.strategy)
+    # Where a head first reads the frozen network, random weights need fitting BatchNorm statistics.
+    is_read_frozen = strategy.starts_from_probe or strategy.unfreezes_gradually
+    is_trained = strategy.trains_backbone == "all" and not is_read_frozen
+    build: Callable[..., Backbone] = build_backbone if is_trained else frozen_backbone
+    return build(config.backbone, weights=config.weights, seed=config.seed)

@@ -1,0 +1,187 @@
+"""What the fits of a run read: preprocessed images, or outputs of frozen stages that are computed once and kept."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
+from lib.data.enhanced_pixels import PHASE as PREPROCESSING
+from lib.data.enhanced_pixels import fitted_images
+from lib.data.enhancement import NO_ENHANCEMENT
+from lib.data.enhancement import NONE as NO_PREPROCESSING
+from lib.disk_cache import cache_limit_bytes
+from lib.distributed import ALONE, Ranks
+from lib.features.cache import UNPOOLED, FeatureSet, extract_features
+from lib.models.backbones import BACKBONES
+from lib.models.heads import HEADS
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.events import Listener, PhaseStarted, ShouldStop
+from lib.training.inputs import CachedInputs, ImageInputs, Inputs, Preprocessing
+from lib.training.network import first_trained_stage
+from lib.training.pace import Pace, paced_progress
+from lib.training.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from lib.models.classifier import Classifier
+
+# Activations below the trained stages are kept on disk up to this size; beyond it they are computed in each epoch.
+MAX_ACTIVATION_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class CachedPart:
+    """Outputs of `stage`, pooled by `pooling`, that enter the classifier after `after`; `views` are shown in training.
+
+    Every image is computed as it is and once more for every other view.
+    """
+
+    stage: str
+    pooling: str
+    after: str | None
+    views: tuple[View, ...]
+
+    @property
+    def all_views(self) -> tuple[View, ...]:
+        """The views that are kept, the image as it is first."""
+        return (AS_IT_IS, *(view for view in self.views if view != AS_IT_IS))
+
+
+class Preparation:
+    """Images, features and activations of one run, shared by its fits (folds).
+
+    `images` is the data set, from the first `preprocess` on with the config's preprocessing, whose chain `enhancement`
+    is; `seconds` is what all of the preparation took so far, at `images_per_second` at best.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Any,
+        compute: Compute,
+        *,
+        listener: Listener,
+        should_stop: ShouldStop,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Set up, without any work yet."""
+        self.config, self.dataset, self.compute = config, dataset, compute
+        self.listener, self.should_stop, self.ranks = listener, should_stop, ranks
+        self.strategy, self.spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
+        self.image_ids: list[str] = dataset.table["image_id"].tolist()
+        self.images: Any = dataset
+        self.enhancement = NO_ENHANCEMENT
+        self.seconds = 0.0
+        self.images_per_second = 0.0
+        self._sets: dict[tuple[str, str, str, View], FeatureSet] = {}
+
+    def preprocess(self, split: np.ndarray) -> None:
+        """Take the images after the config's preprocessing, whose mean colour is that of the split's training part."""
+        if self.config.preprocessing == NO_PREPROCESSING:
+            return
+        pace, progress = Pace(1), paced_progress(PREPROCESSING, self.listener)
+        self.listener(PhaseStarted(PREPROCESSING))
+        self.images = fitted_images(
+            self.dataset,
+            self.config.preprocessing,
+            np.flatnonzero(split == "train"),
+            progress=progress,
+            should_stop=self.should_stop,
+        )
+        self.enhancement = self.images.chain
+        self.seconds += pace.seconds
+
+    def inputs(self, classifier: "Classifier") -> Inputs:
+        """What the trained part reads: cached features or activations where stages are frozen, else images."""
+        part = self.cached_part(classifier)
+        if part is not None:
+            return self._cached_inputs(part)
+        preprocessing = Preprocessing(
+            self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
+        )
+        return ImageInputs(
+            self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
+        )
+
+    def plain_features(self, classifier: "Classifier") -> np.ndarray:
+        """Pooled features (N, D) of all images as they are, as the classifier's head reads them."""
+        return self._feature_set(classifier.feature_stage, classifier.pooling, AS_IT_IS).features
+
+    def cached_part(self, classifier: "Classifier") -> CachedPart | None:
+        """Which outputs of frozen stages are computed once and kept; None where every epoch starts from images."""
+        views = self.views() if self.strategy.is_iterative else ()
+        reads_map = HEADS.get(classifier.head_options["name"]).reads == "map"
+        first_trained = first_trained_stage(self.config)
+        if views is not None and self.strategy.trains_backbone == "none":
+            if not reads_map:
+                return CachedPart(classifier.feature_stage, classifier.pooling, None, views)
+            if self._fits_cache(classifier, classifier.feature_stage, views):
+                return CachedPart(classifier.feature_stage, UNPOOLED, None, views)
+        elif views is not None and first_trained is not None:
+            cut = self._stage_below(first_trained)
+            if cut is not None and self._fits_cache(classifier, cut, views):
+                return CachedPart(cut, UNPOOLED, cut, views)
+        return None
+
+    def views(self) -> tuple[View, ...] | None:
+        """The views that training shows, if a cache can hold them all; None if every epoch draws new ones."""
+        policy, num_views = POLICIES.get(self.config.augmentation), self.config.num_views
+        if not policy.is_finite and not num_views:
+            return None
+        views = finite_views(policy, num_views=num_views or 0, seed=self.config.seed)
+        return () if views == (AS_IT_IS,) else views
+
+    def _cached_inputs(self, part: CachedPart) -> CachedInputs:
+        sets = {
+            view: self._feature_set(part.stage, part.pooling, view, copies_left=len(part.all_views) - position).features
+            for position, view in enumerate(part.all_views)
+        }
+        plain, shown = sets[AS_IT_IS], tuple(sets[view] for view in part.views)
+        return CachedInputs(plain, shown, self.image_ids, self.config.seed, part.after, self.compute.device)
+
+    def _feature_set(self, stage: str, pooling: str, view: View, *, copies_left: int = 1) -> FeatureSet:
+        key = (self.enhancement.key, stage, pooling, view)
+        if key not in self._sets:
+            phase = "Extracting features" + (f" ({view.title})" if view.title else "")
+            self.listener(PhaseStarted(phase))
+            found = extract_features(
+                self.images,
+                backbone_name=self.config.backbone,
+                weights=self.config.weights,
+                seed=self.config.seed,
+                feature_stage=stage,
+                pooling=pooling,
+                input_size_px=self.config.input_size_px,
+                dtype=self.compute.dtype,
+                view=view,
+                device=self.compute.device,
+                copies_left=copies_left,
+                ranks=self.ranks,
+                progress=paced_progress(phase, self.listener),
+                should_stop=self.should_stop,
+            )
+            self.seconds += found.seconds
+            self.images_per_second = max(self.images_per_second, found.images_per_second)
+            self._sets[key] = found
+        return self._sets[key]
+
+    def _stage_below(self, stage: str) -> str | None:
+        names = self.spec.stage_names
+        index = names.index(stage)
+        return names[index - 1] if index else None
+
+    def _fits_cache(self, classifier: "Classifier", stage: str, views: tuple[View, ...]) -> bool:
+        return self._activation_bytes(classifier, stage) * len({AS_IT_IS, *views}) <= min(
+            MAX_ACTIVATION_BYTES, cache_limit_bytes()
+        )
+
+    def _activation_bytes(self, classifier: "Classifier", stage: str) -> int:
+        import torch
+
+        size_px = self.config.input_size_px or self.spec.input_size_px
+        with torch.no_grad():
+            one = classifier.eval().forward_until(
+                torch.zeros(1, 3, size_px, size_px, device=self.compute.device), stage
+            )
+        return one.numel() * 4 * len(self.image_ids)
