@@ -64,8 +64,8 @@ event = st.dataframe(
         **published_lines.style_columns(),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
         "strategy_title": "Strategy",
-        "backbone_title": "Backbone",
-        "dataset": "Data set",
+        "backbone_title": st.column_config.TextColumn("Backbone", width=110),
+        "dataset": st.column_config.TextColumn("Data set", width=110),
         "test_accuracy": st.column_config.NumberColumn(
             "Accuracy", format="%.3f", help="Share of test images put into the right class."
         ),
@@ -77,8 +77,8 @@ event = st.dataframe(
         ),
         "test_quadratic_weighted_kappa_interval": st.column_config.TextColumn("95 % interval", help="By bootstrap."),
         "seconds_total": st.column_config.NumberColumn("Seconds", format="%.1f", help="From start to result."),
-        "state": "State",
-        "created": st.column_config.DatetimeColumn("Started", format="MMM D, HH:mm"),
+        "state": st.column_config.TextColumn("State", width=70),
+        "created": st.column_config.DatetimeColumn("Started", format="MMM D, HH:mm", width=110),
     },
 )  # fmt: skip
 selected = [runs[row] for row in event.selection.rows if row < len(runs)]

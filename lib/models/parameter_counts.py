@@ -18,7 +18,7 @@ _STAGES: dict[str, dict[str, int]] = {
         "block5": 1_180_672,
         "pool": 0,
         "projection": 525_312,
-        "logits": 328_320,
+        "logits": 426_816,
     },
     "vgg16": {
         "conv1_1": 1_792,
@@ -132,13 +132,15 @@ def stage_counts(backbone_name: str) -> dict[str, int]:
 def head_count(name: str, feature_dim: int, num_classes: int, *, output: str = "softmax") -> int:
     """Parameters of a head of the table with its own options; a sigmoid output has one unit."""
     spec = HEADS.get(name)
+    if name == "linear_svm":  # one machine decides between two classes; each has Platt's scale and offset
+        return (1 if num_classes == 2 else num_classes) * (feature_dim + 3)
     if not spec.is_iterative:
         return 0
     options = dict(spec.options)
     hidden = [int(options[key]) for key in ("hidden_dim", "first_dim", "second_dim") if key in options]
     widths = [feature_dim, *hidden, 1 if output == "sigmoid" else num_classes]
     layers = sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
-    return layers + (2 * hidden[0] if name == "mlp" else 0)  # BatchNorm's scale and shift
+    return layers + (2 * hidden[0] if name in ("mlp", "mlp_relu_batchnorm") else 0)  # BatchNorm's scale and shift
 
 
 def counted_plan(

@@ -50,6 +50,7 @@ def produce(
     class_share: float = 1.0,
     dtype: str = "auto",
     seed: int = 0,
+    num_processes: int | None = None,
     progress: Progress = ignore_progress,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def produce(
     Returns:
         What was made: file, size, classes, accuracy on images never trained on, configuration.
     """
-    store = render_store(folder / "images", StoreSpec(per_class, seed=seed, class_share=class_share), progress=progress)
+    spec = StoreSpec(per_class, seed=seed, class_share=class_share)
+    store = render_store(folder / "images", spec, num_processes=num_processes, progress=progress)
     chosen = choose_dtype("cpu", "training")[0] if dtype == "auto" else dtype
     form, everything = stages(steps, seed=seed, dtype=chosen)
     start = pretrain(store, form, _stage_folder(folder, 1), tell=tell)

@@ -16,10 +16,10 @@ def test_the_stages_share_the_steps_and_the_first_sees_form_alone() -> None:
 
 
 def test_a_weights_file_comes_out_and_a_second_call_trains_nothing_again(tmp_path: Path) -> None:
-    made = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32")
+    made = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32", num_processes=1)
     metadata = read_bundled_metadata(Path(made["file"]))
     assert len(metadata.classes) == made["num_classes"] == 2 * len(FAMILIES.names)
     assert len(metadata.pretraining["stages"]) == 2
-    again = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32")
+    again = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32", num_processes=1)
     first, second = (read_bundled_weights(Path(path)) for path in (made["file"], again["file"]))
     assert all((first[key] == second[key]).all() for key in first)
