@@ -147,6 +147,12 @@ class FitData:
     num_classes: int
     is_ordinal: bool = False
 
+    def target_tensor(self, rows: np.ndarray, device: str) -> "torch.Tensor":
+        """Classes (n,) of rows, int64, where the classifier is."""
+        import torch
+
+        return torch.as_tensor(self.targets[rows].astype(np.int64), device=device)
+
 
 def run_stages(
     classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop, *, after: str | None = None

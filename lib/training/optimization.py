@@ -149,3 +149,25 @@ def class_weights(targets: Iterable[int], num_classes: int, policy: str) -> np.n
     weights = np.zeros(num_classes)
     weights[counts > 0] = counts.sum() / (len(present) * present)
     return weights
+
+
+def loss_weights(
+    targets: np.ndarray, num_classes: int, *, policy: str, sampling: str, device: str
+) -> tuple["torch.Tensor | None", "torch.Tensor | None"]:
+    """Class weights (K,) of the training loss and of the validation loss; None where all images weigh the same.
+
+    Classes that are drawn equally often weigh the same in training, and count equally in the validation loss, too.
+
+    Args:
+        targets: classes of the training images (N,).
+        num_classes: K.
+        policy: "auto", "balanced" or "none" (`class_weights`).
+        sampling: "balanced" where classes are drawn equally often.
+        device: where the logits are.
+    """
+    import torch
+
+    is_drawn = sampling == "balanced"
+    weights = class_weights(targets, num_classes, "balanced" if is_drawn else policy)
+    tensor = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+    return None if is_drawn else tensor, tensor

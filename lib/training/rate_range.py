@@ -16,9 +16,10 @@ from lib.errors import Stopped
 from lib.progress import Progress, ignore_progress
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.divergence import TrainingDiverged
+from lib.training.epochs import Training
 from lib.training.events import Event, ShouldStop, StepEnded, never_stop
 from lib.training.inputs import FitData
-from lib.training.loop import Training, TrainingDiverged
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from lib.data.augmentation import POLICIES, turned
 from lib.errors import Stopped
 from lib.runtime import derived_seed
 from lib.training.checkpoints import CheckpointStore
+from lib.training.divergence import TrainingDiverged
 from lib.training.events import EpochEnded, Progressed, StepEnded
 from lib.training.inputs import CachedInputs
-from lib.training.loop import TrainingDiverged, fit
+from lib.training.loop import fit
 from lib.training.state import balanced_rows, epoch_batches
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lib.training.checkpoints import CheckpointStore
+from lib.training.divergence import TrainingDiverged
 from lib.training.events import EpochEnded, Noticed, Progressed, StepEnded
-from lib.training.loop import TrainingDiverged, fit
+from lib.training.loop import fit
 from lib.training.strategies import STRATEGIES
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_session import make_session
