@@ -22,6 +22,7 @@ COMMANDS = {
     "race": ("lib.cli.race", "race", "Race the ladder: from nothing trained to from scratch, on one split and seed."),
     "recipes": ("lib.cli.recipes", "recipes", "List, show and run the published experiments."),
     "estimate": ("lib.cli.rehearsal", "estimate", "Say what a training would take, before it starts."),
+    "advise": ("lib.cli.advice", "advise", "Suggest a strategy from the images' number and likeness to the source."),
     "lr-range": ("lib.cli.rehearsal", "lr_range", "Find a learning rate by a range test, with a picture."),
     "seeds": ("lib.cli.repeats", "seeds", "List, show, stop and resume trainings repeated with several seeds."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),

@@ -1,0 +1,149 @@
+"""Which strategy for which data: the guide of four scenarios, small or large by similar or different, made measurable.
+
+The guide is the one of study 2 and of the Stanford course CS231n (https://cs231n.github.io/transfer-learning/).
+Small and similar: a linear classifier on the features; large and similar: fine-tune the whole network; small and
+different: a linear classifier on earlier activations; large and different: start from the pretrained weights and
+fine-tune all of it.
+Where "small" ends and "different" begins, the guide does not say: the thresholds below are this program's own.
+
+That of the distance lies between anchors measured with 128 images each (median over stages; noise 32 images):
+
+    network       its own images   cats and dogs   generated images   synthetic fundus   uniform noise
+    Bundled VGG             0.29            0.27      (its own) 0.29               0.54            0.81
+    MobileNetV2                -            0.13               0.35               0.50            0.96
+
+"Its own images" are generated ones that the bundled network never saw; MobileNetV2 learned from photographs, of which
+cats and dogs are some. At 0.42, half-way between 0.35 and 0.50, photographs and generated images count as similar to
+either network, fundus images and noise as different.
+"""
+
+import statistics
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SMALL_PER_CLASS = 100  # training images of the rarest class: below, "small"
+TINY_PER_CLASS = 10  # below, nothing but a linear probe can be fitted soundly
+DIFFERENT_DISTANCE = 0.42  # in deviations of the source's own features, median over stages
+SIMILAR_SKILL = 0.5  # of the nearest centroid above chance, where no distance can be had
+SOURCE = "four scenarios by size and similarity (study 2; CS231n, Transfer Learning)"
+
+
+@dataclass(frozen=True)
+class StageReading:
+    """What was measured at one stage; None where it could not be: distance to the source domain, and LogME."""
+
+    stage: str
+    distance: float | None
+    logme: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """All that was measured of a data set and a network.
+
+    `nearest_centroid` is a cross-validated balanced accuracy and `logme` the log evidence per image, both of the
+    features that heads usually read, over `num_scored` training images of `num_classes` classes; `was_cached` says
+    whether those features were at hand. `stages` come in order and rest on `num_sampled` images.
+    """
+
+    least_per_class: int
+    num_classes: int
+    stages: tuple[StageReading, ...]
+    nearest_centroid: float | None = None
+    logme: float | None = None
+    num_train: int = 0
+    num_sampled: int = 0
+    num_scored: int = 0
+    was_cached: bool = False
+    seconds: float = 0.0
+
+    @property
+    def distance(self) -> float | None:
+        """The median over stages; None in a network without BatchNorm."""
+        known = [reading.distance for reading in self.stages if reading.distance is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def skill(self) -> float | None:
+        """The nearest centroid's accuracy above chance: 0 guesses, 1 is perfect."""
+        if self.nearest_centroid is None or self.num_classes < 2:
+            return None
+        chance = 1 / self.num_classes
+        return (self.nearest_centroid - chance) / (1 - chance)
+
+    @property
+    def is_similar(self) -> bool:
+        """By the distance; without one, by how well the features tell the classes apart; else nothing is promised."""
+        if self.distance is not None:
+            return self.distance < DIFFERENT_DISTANCE
+        return self.skill is not None and self.skill >= SIMILAR_SKILL
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A recommended strategy with the settings that go with it, its reason, and the readings that it rests on."""
+
+    strategy: str
+    feature_stage: str | None
+    epochs: int | None
+    scenario: str
+    reason: str
+    source: str
+    readings: Readings
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold, with what follows from the readings."""
+        follows = {name: getattr(self.readings, name) for name in ("distance", "skill", "is_similar")}
+        return {**asdict(self), **follows}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Advice":
+        """Rebuild from `to_dict`; raises TypeError or KeyError for another format."""
+        known = {item.name: content[item.name] for item in fields(cls)}
+        readings = dict(known["readings"])
+        readings["stages"] = tuple(StageReading(**stage) for stage in readings["stages"])
+        return cls(**{**known, "readings": Readings(**readings)})
+
+
+def recommend(readings: Readings) -> Advice:
+    """Apply the guide to what was measured."""
+    stages, least, is_similar = readings.stages, readings.least_per_class, readings.is_similar
+    facts = f"{least} training images in the rarest class, {_how_far(readings)}"
+    strategy, stage, epochs = "full_finetuning", None, None
+    if least < TINY_PER_CLASS:
+        strategy, scenario = "linear_probe", "very small"
+        reason = f"{facts}: too few to train more than a linear classifier on frozen features."
+    elif least < SMALL_PER_CLASS and is_similar:
+        strategy, scenario = "linear_probe", "small and similar"
+        reason = f"{facts}: the frozen features should hold, and fine-tuning would overfit."
+    elif least < SMALL_PER_CLASS:
+        strategy, scenario, stage = "linear_probe", "small and different", _earlier_stage(stages)
+        where = f"features of the earlier stage {stage}" if stage else "frozen features"
+        reason = f"{facts}: late features are specific to the source, so a linear classifier on {where}."
+    elif is_similar:
+        scenario, epochs = "large and similar", 8
+        reason = f"{facts}: enough images to fine-tune the whole network without overfitting."
+    else:
+        scenario, epochs = "large and different", 15
+        reason = f"{facts}: every stage has to adapt, and the pretrained weights are still the better start."
+    return Advice(strategy, stage, epochs, scenario, reason, SOURCE, readings)
+
+
+def _how_far(readings: Readings) -> str:
+    if readings.distance is not None:
+        return f"features at a distance of {readings.distance:.2f} from the source domain"
+    if readings.nearest_centroid is None:
+        return "features of unknown distance from the source domain"
+    return (
+        "features of unknown distance from the source domain (the network has no BatchNorm statistics), whose "
+        f"nearest centroid finds {100 * readings.nearest_centroid:.0f} % of the classes"
+    )
+
+
+def _earlier_stage(stages: tuple[StageReading, ...]) -> str | None:
+    """The stage before the last with the highest LogME; the middle one where none was measured."""
+    earlier = stages[:-1]
+    scored = [reading for reading in earlier if reading.logme is not None]
+    if scored:
+        return max(scored, key=lambda reading: reading.logme or 0.0).stage
+    return earlier[len(earlier) // 2].stage if earlier else None
