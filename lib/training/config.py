@@ -28,8 +28,8 @@ SAMPLINGS = ("natural", "balanced")
 class TrainConfig:
     """A complete, JSON-serialisable training description.
 
-    None means "the strategy's or backbone's own default"; `resolve_config` in lib/experiment.py fills those in before a
-    run is stored, so that a stored config never depends on later defaults.
+    None means "the strategy's or backbone's own default"; `resolve_config` (resolution.py) fills those in before a run
+    is stored, so that a stored config never depends on later defaults.
     """
 
     dataset: str  # name in the data library

@@ -1,0 +1,83 @@
+"""What a run keeps of its outcome: predictions, the classifier with its gate, and the summary."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.atomic import atomic_path
+from lib.evaluation.metrics import accuracy
+from lib.experiment.outcome import Outcome
+from lib.runtime import peak_rss_mib
+from lib.training.results import RunSummary, bundle_manifest, prediction_table
+
+if TYPE_CHECKING:
+    from lib.tracking.writer import RunWriter
+    from lib.training.session import TrainingSession
+
+
+def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome) -> None:
+    """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
+    from lib.models.bundles import save_bundle
+    from lib.models.gate import GATE_FILE, MAX_REFERENCE_ROWS, fit_gate, save_gate
+    from lib.models.weights import weights_digest
+
+    config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
+    with atomic_path(run.folder / "predictions.parquet") as temporary:
+        prediction_table(session.dataset, outcome.predictions).to_parquet(temporary, index=False)
+    # Drawn here, before features are computed: a fine-tuned network has none in a cache.
+    chosen = np.random.default_rng(config.seed).permutation(outcome.rows("train"))[:MAX_REFERENCE_ROWS]
+    gate = fit_gate(session.features(fitted, chosen), session.features(fitted, outcome.rows("val")), seed=config.seed)
+    save_gate(bundle / GATE_FILE, gate)
+    manifest = bundle_manifest(
+        config,
+        session.dataset,
+        outcome.metrics,
+        run_id=run.run_id,
+        frozen_dtype=session.compute.dtype,
+        enhancement=session.preparation.enhancement.to_dict() if session.preparation.enhancement.names else None,
+    )
+    if outcome.thresholds:
+        manifest["thresholds"] = outcome.thresholds
+    digest = weights_digest(config.backbone, config.weights, config.seed)
+    save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)
+
+
+def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seconds_total: float) -> RunSummary:
+    """The figures of a finished run, which took `seconds_total` with all that was done before an interruption."""
+    config, targets, metrics = session.config, session.targets, outcome.metrics
+    accuracies = {
+        (part.part, part.fold): accuracy(targets[part.rows], part.probabilities) for part in outcome.predictions
+    }
+    return RunSummary(
+        run_id=run_id,
+        state="finished",
+        dataset=config.dataset,
+        dataset_version=config.dataset_version,
+        backbone=config.backbone,
+        weights=config.weights,
+        strategy=config.strategy,
+        test_accuracy=metrics["accuracy"],
+        test_accuracy_low=metrics["accuracy_low"],
+        test_accuracy_high=metrics["accuracy_high"],
+        test_balanced_accuracy=metrics["balanced_accuracy"],
+        test_quadratic_weighted_kappa=metrics["quadratic_weighted_kappa"],
+        test_quadratic_weighted_kappa_low=metrics["quadratic_weighted_kappa_low"],
+        test_quadratic_weighted_kappa_high=metrics["quadratic_weighted_kappa_high"],
+        test_auroc=metrics["auroc"],
+        test_log_loss=metrics["log_loss"],
+        val_accuracy=accuracies.get(("val", 0), float("nan")),
+        num_train=len(outcome.rows("train")),
+        num_val=len(outcome.rows("val")),
+        num_test=sum(len(part.rows) for part in outcome.predictions if part.part == "test"),
+        seconds_total=round(seconds_total, 3),
+        seconds_features=round(session.preparation.seconds, 3),
+        seconds_training=round(session.training_seconds, 3),
+        images_per_second=round(outcome.fitted.images_per_second or session.preparation.images_per_second, 2),
+        peak_rss_mib=peak_rss_mib(),
+        dtype=session.used_dtype,
+        num_threads=session.compute.num_threads,
+        num_folds=config.num_folds or 0,
+        fold_test_accuracies=[accuracies[part, fold] for part, fold in sorted(accuracies) if config.num_folds],
+        facts=outcome.fitted.facts | ({"thresholds": outcome.thresholds} if outcome.thresholds else {}),
+        test_quadratic_weighted_kappa_by_thresholds=outcome.kappa_by_thresholds,
+    )

@@ -1,0 +1,112 @@
+"""What a run starts from: its data set, the head of an earlier run, and the session that trains."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.distributed import Ranks
+from lib.errors import Stopped, UserError
+from lib.pinned import watch_pinned
+from lib.tracking.state import read_state
+from lib.training.config import TrainConfig
+from lib.training.events import Listener
+from lib.training.pace import paced_progress
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
+    from lib.tracking.writer import RunWriter
+    from lib.training.session import TrainingSession
+
+
+def open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[[], bool]) -> "Dataset":
+    """Open the data set, importing its folder first where needed; raises Stopped during an import."""
+    from lib.data.library import resolve_dataset
+
+    tell = paced_progress("Importing images", listener)
+
+    def progress(done: int, total: int, what: str) -> None:
+        if should_stop():
+            raise Stopped("Stopped while importing.")
+        tell(done, total, what)
+
+    dataset = resolve_dataset(config.dataset, progress=progress)
+    if config.dataset_version and config.dataset_version != dataset.version:
+        raise UserError(
+            f"The data set {dataset.name!r} has changed since this run was set up (version {config.dataset_version}, "
+            f"now {dataset.version}); start a new run."
+        )
+    return dataset
+
+
+def open_session(
+    config: TrainConfig,
+    dataset: "Dataset",
+    run: "RunWriter",
+    *,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+    ranks: Ranks,
+) -> "TrainingSession":
+    """The session that does the work of a run; its plan is told to the other ranks and kept as the run's parameters.
+
+    Args:
+        config: resolved.
+        dataset: the part of it that the run reads.
+        run: whose folder keeps the choice of the device and of the number of epochs.
+        listener: hears the training.
+        should_stop: asked between stages.
+        ranks: who trains together.
+    """
+    from lib.training.compute import choose_compute
+    from lib.training.session import TrainingSession
+    from lib.training.time_budget import TimeBudget
+
+    compute = choose_compute(config, run.folder / "compute.json", ranks)
+    learned_head = _learned_head(config)
+    plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
+    ranks.announce({**plan, "head_bundle": str(learned_head or "")})
+    run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
+
+    def prepare(pixels: np.ndarray) -> np.ndarray:
+        return session.preparation.enhancement(pixels)
+
+    watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
+    began_s = _began_s(run) if config.time_budget_s else time.time()
+    budget = TimeBudget(
+        config, compute, run.folder, len(dataset.table), began_s, listener, should_stop
+    )  # fmt: skip
+    session = TrainingSession(
+        config, dataset, compute, listener=listener, should_stop=should_stop, on_epoch=watch, ranks=ranks,
+        choose_epochs=budget.choose if config.time_budget_s else None, head_bundle=learned_head,
+    )  # fmt: skip
+    return session
+
+
+def _began_s(run: "RunWriter") -> float:
+    """When the work on a run began: when it left the queue, so that the imports count."""
+    return read_state(run.run_id).started_s or time.time()
+
+
+def _learned_head(config: TrainConfig) -> Path | None:
+    """The bundle of the run whose head the training starts from."""
+    if config.head_from is None:
+        return None
+    from lib.tracking import get_run
+
+    source = get_run(config.head_from)
+    bundle = source.folder / "bundle"
+    if not bundle.is_dir():
+        raise UserError(
+            f"The run {source.short_id} is {source.state} and has no head yet; head_from needs a finished run."
+        )
+    for key in ("dataset", "dataset_version", "target_map", "split_seed"):
+        if source.config.get(key) != getattr(config, key):
+            raise UserError(
+                f"The head of run {source.short_id} was learned with {key}={source.config.get(key)}, here it is "
+                f"{getattr(config, key)}: it may have seen images that are tested here. Use the same {key}."
+            )
+    return bundle
