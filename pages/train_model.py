@@ -28,6 +28,7 @@ from pages.common import (  # noqa: E402
     train_settings,
     weights_panel,
 )
+from pages.common.advisor_panel import draw_advisor  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.seeds_panel import draw_seeds  # noqa: E402
 from pages.common.text import plain_message  # noqa: E402
@@ -128,6 +129,7 @@ plan_column, live_column = st.columns([5, 6], gap="medium")
 with plan_column, show_errors("show the strategies"):
     strategy_cards(stage_plans(state.current_backbone()), chosen_strategy)
     if chosen_config is not None:
+        draw_advisor(chosen_config)
         draw_before(chosen_config)
         draw_seeds(chosen_config)
         offer_command(chosen_config)

@@ -1,0 +1,41 @@
+import time
+
+from lib.advisor.guide import Readings, StageReading, recommend
+from lib.advisor.measurement import kept_advice
+from lib.atomic import write_json
+from lib.data.library import open_dataset
+from tests.pages.scene import make_dataset
+from tests.pages.test_train_model import assert_calm, open_train, words
+
+STAGES = (StageReading("block3", 0.9, 0.4), StageReading("block4", 0.9, 0.2), StageReading("pool", None, 0.9))
+ADVICE = recommend(Readings(least_per_class=40, num_classes=2, stages=STAGES, nearest_centroid=0.8, num_scored=80))
+
+
+def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypatch):
+    from pages.common import advisor_panel
+
+    make_dataset()
+    asked = []
+
+    def measure(arguments, progress):
+        asked.append(arguments)
+        write_json(kept_advice(open_dataset("tiny").version, "bundled_vgg", 0), ADVICE.to_dict())
+        return ADVICE.to_dict()
+
+    monkeypatch.setattr(advisor_panel, "run_child_command", measure)
+    at = open_train()
+    at.session_state["train_strategy"] = "full_finetuning"
+    at.session_state["train_advisor"] = True
+    at.run()
+    assert_calm(at)
+    at.button(key="train_advise").click().run()
+    deadline = time.monotonic() + 10
+    while ADVICE.reason not in words(at) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        at.run()
+    assert asked == [["advise", "--dataset", "tiny", "--backbone", "bundled_vgg", "--split-seed", "0"]]
+    assert "rule of thumb" in words(at)
+    at.button(key="train_take_advice").click().run()
+    assert_calm(at)
+    assert at.session_state["train_strategy"] == "linear_probe"
+    assert at.selectbox(key="train_feature_stage_bundled_vgg").value == "block3"
