@@ -67,7 +67,8 @@ def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
     import psutil
 
     from lib.atomic import write_json
-    from lib.training.estimate import estimate_training, kept_estimate
+    from lib.training.estimate import kept_estimate
+    from lib.training.measurement import estimate_training
 
     resolved, dataset, compute = _opened(config)
     started_s = time.time() - psutil.Process().create_time()

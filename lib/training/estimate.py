@@ -1,42 +1,17 @@
-"""What a training will take, before it starts: seconds and memory, from a few real steps on a few images."""
+"""What a training will take, before it starts: seconds, memory and parameters, and where that is kept."""
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from lib.features.cache import UNPOOLED, cached_views
-from lib.models.freezing import parameter_summary
-from lib.models.gate import MAX_REFERENCE_ROWS
-from lib.progress import Progress, ignore_progress
-from lib.runtime import autocast, peak_rss_mib
 from lib.settings import cache_dir
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.events import ShouldStop, ignore_events, never_stop
-from lib.training.fitting import fit_linear_probe
-from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
-from lib.training.preparation import CachedPart
-from lib.training.rehearsal import NUM_STEPS, Rehearsal, rehearse
-from lib.training.session import TrainingSession
-from lib.training.time_budget import SAVING_S, epochs_within
-
-if TYPE_CHECKING:
-    from lib.models.classifier import Classifier
-
-__all__ = ["Estimate", "estimate_training", "kept_estimate"]
 
 FORMAT_VERSION = 1
-_EXTRACTION_BATCH = 32
-_MAX_PROBE_ROWS = 2000
-_STEPS = NUM_STEPS + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,181 +66,6 @@ class Estimate:
         return cls(**{**known, "stages": [tuple(stage) for stage in known["stages"]]})
 
 
-def estimate_training(
-    config: TrainConfig,
-    dataset: Any,
-    compute: Compute,
-    *,
-    seconds_start: float = 0.0,
-    progress: Progress = ignore_progress,
-    should_stop: ShouldStop = never_stop,
-) -> Estimate:
-    """Measure a few real steps and work out the rest.
-
-    Args:
-        config: resolved.
-        dataset: what the training would read; only some of its images are looked at.
-        compute: device, number formats and threads.
-        seconds_start: what it took to come here, which the training's process will need as well.
-        progress: hears the steps of the measurement.
-        should_stop: asked now and then.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
-    """
-    return _Measurement(config, dataset, compute, progress, should_stop).estimate(seconds_start)
-
-
-class _Measurement:
-    """One measurement: a session that is never trained, and a few images of the split's parts."""
-
-    def __init__(
-        self, config: TrainConfig, dataset: Any, compute: Compute, progress: Progress, should_stop: ShouldStop
-    ) -> None:
-        self.config, self.dataset, self.compute = config, dataset, compute
-        self.progress, self.should_stop = progress, should_stop
-        self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
-        split = dataset.split(config.split_seed, num_folds=config.num_folds, fold=0 if config.num_folds else None)
-        self.rows = {part: np.flatnonzero(split == part) for part in ("train", "val", "test")}
-
-    def estimate(self, seconds_start: float) -> Estimate:
-        self.progress(0, 3, "building the network")
-        started = time.perf_counter()
-        self.classifier: Classifier = self.session.new_classifier()
-        self.part = self.session.preparation.cached_part(self.classifier)
-        seconds_start += time.perf_counter() - started
-        self.progress(1, 3, "measuring features")
-        features = self._seconds_of_features()
-        self.progress(2, 3, f"measuring {NUM_STEPS} steps")
-        counts = {part: len(rows) for part, rows in self.rows.items()}
-        measured = self._rehearse() if self.session.strategy.is_iterative else None
-        evaluation_s = measured.evaluation_image_s if measured else 0.0
-        looked_at = counts["test"] + 2 * counts["val"] + min(counts["train"], MAX_REFERENCE_ROWS)
-        after_s = SAVING_S + evaluation_s * looked_at
-        epochs, epoch_s, training_s = 0, 0.0, 0.0
-        if measured:
-            epoch_s = measured.epoch_s(
-                num_train=counts["train"], num_val=counts["val"], batch_size=self.config.batch_size
-            )
-            epochs = self._epochs(seconds_start + features + after_s, epoch_s)
-            training_s = epochs * epoch_s
-        else:
-            training_s = self._seconds_of_fit()
-        num_fits = self.config.num_folds + 1 if self.config.num_folds else 1
-        self.progress(3, 3, "done")
-        return Estimate(
-            stages=[
-                (part.stage, part.title, part.num_parameters, part.is_trainable)
-                for part in parameter_summary(self.classifier)
-            ],
-            epochs=epochs,
-            num_steps_measured=measured.num_steps if measured else 0,
-            step_s=measured.step_s if measured else 0.0,
-            epoch_s=epoch_s,
-            seconds_start=seconds_start,
-            seconds_features=features,
-            seconds_training=training_s * num_fits,
-            seconds_evaluation=after_s,
-            peak_rss_mib=peak_rss_mib() + self._kept_mib(),
-            device_mib=_device_mib(self.compute.device),
-            device=self.compute.device,
-            num_images=len(self.dataset.table),
-        )
-
-    def _epochs(self, other_s: float, epoch_s: float) -> int:
-        most = self.config.epochs or 1
-        if not self.config.time_budget_s:
-            return most
-        return epochs_within(self.config.time_budget_s - other_s, epoch_s, most=most)
-
-    def _seconds_of_features(self) -> float:
-        """Seconds for all frozen outputs that are not in the cache."""
-        part = self.part
-        if part is None:
-            return 0.0
-        missing = len(part.all_views) - cached_views(
-            self.dataset, self.config, part.stage, part.pooling, dtype=self.compute.dtype, views=part.all_views
-        )
-        self._sample(part)
-        return missing * len(self.dataset.table) * self._image_s
-
-    def _sample(self, part: CachedPart) -> None:
-        """Compute the frozen outputs (n, ...) of the images that the steps need, and how long one image takes."""
-        train = np.resize(self.rows["train"], _STEPS * self.config.batch_size)[: max(4 * _EXTRACTION_BATCH, 1)]
-        rows = np.concatenate([train[: _STEPS * self.config.batch_size], np.resize(self.rows["val"], 8)])
-        outputs, seconds = [], []
-        for start in range(0, len(rows), _EXTRACTION_BATCH):
-            started = time.perf_counter()
-            outputs.append(self._frozen_outputs(rows[start : start + _EXTRACTION_BATCH], part))
-            seconds.append((time.perf_counter() - started) / len(outputs[-1]))
-        self._image_s = statistics.median(seconds[1:] or seconds)
-        self._sampled_rows, self._outputs = rows, np.concatenate(outputs)
-
-    def _frozen_outputs(self, rows: np.ndarray, part: CachedPart) -> np.ndarray:
-        import torch
-
-        from lib.models.classifier import pool_features
-
-        with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
-            hidden = self.classifier.eval().forward_until(self._preprocessing()(self.dataset.pixels[rows]), part.stage)
-        hidden = hidden.float()
-        pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling)
-        found: np.ndarray = pooled.cpu().numpy()
-        return found
-
-    def _rehearse(self) -> Rehearsal:
-        targets = self.session.targets
-        if self.part is None:
-            inputs: Inputs = ImageInputs(
-                self.dataset.pixels, self.session.image_ids, self._preprocessing(), self.config.seed,
-                self.config.augmentation,
-            )  # fmt: skip
-            train, val = self.rows["train"], self.rows["val"]
-        else:
-            ids = [self.session.image_ids[row] for row in self._sampled_rows]
-            views = tuple(self._outputs for _ in self.part.views)
-            inputs = CachedInputs(self._outputs, views, ids, self.config.seed, self.part.after, self.compute.device)
-            targets = targets[self._sampled_rows]
-            order = np.arange(len(ids))
-            train, val = order[:-8], order[-8:]
-        spec = self.dataset.spec
-        data = FitData(inputs, targets, train, val, spec.num_classes, spec.is_ordinal)
-        return rehearse(self.classifier, data, self.config, self.compute, should_stop=self.should_stop)
-
-    def _seconds_of_fit(self) -> float:
-        """Seconds to fit a head that has no epochs, on made-up features of the true number, a few thousand at most."""
-        if self.classifier.head_options["name"] == "nearest_neighbors" or self.part is None:
-            return 0.1
-        num_train = min(len(self.rows["train"]), _MAX_PROBE_ROWS)
-        num_val = min(len(self.rows["val"]), _MAX_PROBE_ROWS)
-        generator, num_classes = np.random.default_rng(0), self.dataset.spec.num_classes
-        spread, mean = self._outputs.std(0), self._outputs.mean(0)
-        shape = (num_train + num_val, *self._outputs.shape[1:])
-        features = (mean + spread * generator.standard_normal(shape)).astype(np.float32).reshape(shape[0], -1)
-        started = time.perf_counter()
-        fit_linear_probe(
-            features,
-            np.arange(shape[0]) % num_classes,
-            train_rows=np.arange(num_train),
-            val_rows=np.arange(num_train, shape[0]),
-            num_classes=num_classes,
-            should_stop=self.should_stop,
-        )
-        return (time.perf_counter() - started) * len(self.rows["train"]) / max(num_train, 1)
-
-    def _preprocessing(self) -> Preprocessing:
-        spec = self.session.spec
-        size_px = self.config.input_size_px or spec.input_size_px
-        return Preprocessing(size_px, spec.mean, spec.std, self.compute.device)
-
-    def _kept_mib(self) -> float:
-        """What features in memory take; activations at a cut are read from disk as they are needed."""
-        if self.part is None or self.part.pooling == UNPOOLED:
-            return 0.0
-        per_image = self._outputs[0].size * 4
-        return per_image * len(self.dataset.table) * len(self.part.all_views) / 2**20
-
-
 def kept_estimate(config: TrainConfig) -> Path:
     """Where the estimate of a resolved config is kept: a name that changes with everything that it depends on."""
     described = {
@@ -275,9 +75,3 @@ def kept_estimate(config: TrainConfig) -> Path:
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
     return cache_dir() / "estimates" / f"{digest}.json"
-
-
-def _device_mib(device: str) -> float:
-    import torch
-
-    return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.startswith("cuda") else 0.0

@@ -1,8 +1,9 @@
 import pytest
 
-from lib.training import estimate as estimates
+from lib.training import measurement
 from lib.training.compute import Compute
-from lib.training.estimate import Estimate, estimate_training, kept_estimate
+from lib.training.estimate import Estimate, kept_estimate
+from lib.training.measurement import estimate_training
 from tests.training.test_session import make_session
 
 
@@ -37,7 +38,7 @@ def test_features_in_the_cache_cost_nothing_any_more_and_a_fitted_head_has_no_ep
 
 def test_a_time_budget_says_how_many_epochs_it_becomes(monkeypatch) -> None:
     monkeypatch.setattr(
-        estimates, "rehearse", lambda *a, **o: estimates.Rehearsal(step_s=1.0, evaluation_image_s=0.0, num_steps=3)
+        measurement, "rehearse", lambda *a, **o: measurement.Rehearsal(step_s=1.0, evaluation_image_s=0.0, num_steps=3)
     )
     # 24 images, 14 or so of them train in batches of 8: an epoch is below 2 s; 60 s hold more than 10 and at most 50.
     found, session = measure("full_finetuning", epochs=50, time_budget_s=60.0)
