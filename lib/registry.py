@@ -25,32 +25,38 @@ class Registry(Generic[Spec]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._specs: dict[str, Spec] = {}
+        self._unlisted: dict[str, Spec] = {}
 
-    def add(self, spec: Spec) -> Spec:
-        """Enter a specification; raises ValueError if the name is taken."""
-        if spec.name in self._specs:
+    def add(self, spec: Spec, *, is_listed: bool = True) -> Spec:
+        """Enter a specification; one that is not listed can be asked for by name and is offered nowhere.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if spec.name in self:
             raise ValueError(f"The {self.kind} {spec.name!r} is in the table already; choose another name.")
-        self._specs[spec.name] = spec
+        (self._specs if is_listed else self._unlisted)[spec.name] = spec
         return spec
 
     def get(self, name: str) -> Spec:
         """Return the specification of that name; raises UserError with the nearest and all known names."""
-        if name in self._specs:
-            return self._specs[name]
+        for specs in (self._specs, self._unlisted):
+            if name in specs:
+                return specs[name]
         near = difflib.get_close_matches(name, self._specs, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(f"Unknown {self.kind} {name!r}.{hint} Choose one of: {', '.join(self._specs)}.")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names in the order of entry."""
+        """All listed names in the order of entry."""
         return tuple(self._specs)
 
     def __iter__(self) -> Iterator[Spec]:
         return iter(self._specs.values())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._specs
+        return name in self._specs or name in self._unlisted
 
     def __len__(self) -> int:
         return len(self._specs)

@@ -34,3 +34,13 @@ def test_get_unknown_name_says_what_was_meant():
 def test_add_duplicate_name_raises():
     with pytest.raises(ValueError, match="'apple' is in the table already"):
         _fruits().add(Fruit("apple"))
+
+
+def test_a_specification_that_is_not_listed_is_found_by_name_alone():
+    fruits = _fruits()
+    fruits.add(Fruit("tomato"), is_listed=False)
+    assert fruits.get("tomato") == Fruit("tomato")
+    assert "tomato" in fruits
+    assert fruits.names == ("apple", "banana")
+    with pytest.raises(ValueError, match="'tomato' is in the table already"):
+        fruits.add(Fruit("tomato"))

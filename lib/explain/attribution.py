@@ -113,6 +113,8 @@ def trace_image(network: StagedNetwork, batch: Tensor) -> ImageTrace:
     check_one_image(batch)
     with evaluation_view(network) as view:
         stages = map_stage_names(view)
+        if not stages:
+            raise UserError("This classifier has no network to look into: its features are made by hand-made filters.")
         with torch.no_grad():
             h = view.forward_until(_normal_tensor(batch), stages[0])
         outputs = {stages[0]: h.detach().requires_grad_()}

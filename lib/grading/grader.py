@@ -97,10 +97,11 @@ class Grader:
 
     @property
     def has_cam(self) -> bool:
-        """Whether the head passes gradients, which Grad-CAM needs."""
+        """Whether there are maps and a head that passes gradients, which Grad-CAM needs."""
         from lib.models.heads import HEADS
 
-        return HEADS.get(self.classifier.head_options["name"]).is_differentiable
+        has_maps = bool(self.classifier.spec.map_stages)
+        return has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
 
     def grade(
         self,

@@ -15,6 +15,7 @@ from lib.models.backbone_spec import BackboneSpec
 from lib.models.backbones import BACKBONES
 from lib.models.bundled_vgg import BundledVGG
 from lib.models.cnn_food import CNNFood
+from lib.models.handcrafted import HandcraftedNetwork
 
 
 class InputRescaling(nn.Module):
@@ -41,6 +42,8 @@ def build_network(name: str) -> nn.Module:
         network: Any = BundledVGG(BACKBONES.get(name).stage("logits").num_channels)
     elif name == "cnn_food":
         network = CNNFood(BACKBONES.get(name).stage("logits").num_channels)
+    elif name == "handcrafted":
+        network = HandcraftedNetwork()
     else:
         # torchvision takes a second to import, which the bundled networks can do without.
         from lib.models.torchvision_networks import build_torchvision
@@ -68,7 +71,7 @@ def _split_bundled_vgg(network: Any) -> dict[str, nn.Module]:
     return {name: network.get_submodule(name) for name in names}
 
 
-def _split_cnn_food(network: Any) -> dict[str, nn.Module]:
+def _split_by_children(network: Any) -> dict[str, nn.Module]:
     return dict(network.named_children())
 
 
@@ -155,7 +158,8 @@ def _split_mobilenet_v3_small(network: Any) -> dict[str, nn.Sequential]:
 
 _SPLITTERS: dict[str, Callable[[Any], Mapping[str, nn.Module]]] = {
     "bundled_vgg": _split_bundled_vgg,
-    "cnn_food": _split_cnn_food,
+    "cnn_food": _split_by_children,
+    "handcrafted": _split_by_children,
     "vgg16": _split_vgg,
     "googlenet": _split_googlenet,
     "inception_v3": _split_inception_v3,

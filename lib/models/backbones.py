@@ -278,3 +278,29 @@ BACKBONES.add(
         paper_url="https://www.learndatasci.com/tutorials/hands-on-transfer-learning-keras/",
     )
 )
+
+# No network: measures by hand-made filters in the place of features. Taken by the strategy handcrafted_features alone,
+# so it is in no list of networks.
+BACKBONES.add(
+    BackboneSpec(
+        name="handcrafted",
+        title="Hand-made measures",
+        weights_file="",
+        weights_mib=0.0,
+        num_parameters=0,
+        stages=(_vector("measures", "Vessels, red and bright lesions, colour", 42), _vector("logits", "None", 42)),
+        feature_stage="measures",
+        feature_dim=42,
+        cam_stage="",
+        unfreeze_from="",
+        pooling="none",
+        input_size_px=320,
+        min_input_px=64,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        pretrained_on="nothing",
+        year=2016,
+        paper_url="https://blog.insightdatascience.com",
+    ),
+    is_listed=False,
+)

@@ -113,6 +113,7 @@ _STAGES: dict[str, dict[str, int]] = {
         "fc1": 590_848,
         "logits": 1_025_000,
     },
+    "handcrafted": {"measures": 0, "logits": 0},
     "cnn_food": {
         "block1": 10_144,
         "block2": 55_424,

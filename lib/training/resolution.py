@@ -26,7 +26,9 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     Raises:
         UserError: unknown names, settings that do not fit together, or a data set too small to be split.
     """
-    strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
+    strategy = STRATEGIES.get(config.strategy)
+    config = _with_own_backbone(config, strategy)
+    spec = BACKBONES.get(config.backbone)
     subset = take_part(dataset, config)
     head = _head(config, strategy)
     feature_stage = _feature_stage(config.feature_stage, spec, head)
@@ -52,6 +54,18 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     )
     subset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
     return resolved
+
+
+def _with_own_backbone(config: TrainConfig, strategy: StrategySpec) -> TrainConfig:
+    """A strategy that makes its features without a network puts its own source in the backbone's place."""
+    if strategy.backbone and config.backbone != strategy.backbone:
+        return dataclasses.replace(config, backbone=strategy.backbone, feature_stage=None, pooling=None)
+    if config.backbone not in (*BACKBONES.names, strategy.backbone) and config.backbone in BACKBONES:
+        raise UserError(
+            f"{BACKBONES.get(config.backbone).title} are no network, so {strategy.title} has nothing to work on; "
+            f"choose a backbone: {', '.join(BACKBONES.names)}."
+        )
+    return config
 
 
 def _default_epochs(config: TrainConfig, strategy: StrategySpec) -> int:

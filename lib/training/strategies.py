@@ -12,7 +12,8 @@ class StrategySpec:
     `family` decides the colour (no_network, frozen, partly_tuned, fully_tuned, from_scratch); `trains_backbone` is
     "none", "partial" (from `unfreeze_from` up) or "all"; `is_iterative` tells whether there are epochs and curves;
     `is_differentiable` tells whether the head passes gradients, which Grad-CAM needs; `starts_from_probe` that the head
-    begins as the linear probe on the frozen features, `unfreezes_gradually` that stages join from the last one down.
+    begins as the linear probe on the frozen features, `unfreezes_gradually` that stages join from the last one down;
+    `backbone` names the only source of features that the strategy takes, whatever backbone is chosen.
     """
 
     name: str
@@ -29,10 +30,26 @@ class StrategySpec:
     line_dash: str = "solid"
     starts_from_probe: bool = False
     unfreezes_gradually: bool = False
+    backbone: str = ""
 
 
 STRATEGIES: Registry[StrategySpec] = Registry("strategy")
 
+STRATEGIES.add(
+    StrategySpec(
+        name="handcrafted_features",
+        title="Hand-made features + SVM",
+        summary="No network: filters made for fundus photographs count vessels and lesions; a linear SVM decides.",
+        family="no_network",
+        trains_backbone="none",
+        default_head="linear_svm",
+        is_iterative=False,
+        is_differentiable=False,
+        uses_pretrained=False,
+        line_dash="dash",
+        backbone="handcrafted",
+    )
+)
 STRATEGIES.add(
     StrategySpec(
         name="nearest_neighbors",

@@ -41,10 +41,14 @@ class InsideNetwork:
 
 @st.cache_data(ttl=5, max_entries=1, show_spinner=False)
 def finished_runs() -> dict[str, str]:
-    """Run id -> label of every finished run, newest first."""
+    """Run id -> label of every finished run with a network, newest first."""
     from lib.tracking import list_runs
 
-    return {run.run_id: f"{run.label} ({run.short_id})" for run in list_runs() if run.state == "finished"}
+    return {
+        run.run_id: f"{run.label} ({run.short_id})"
+        for run in list_runs()
+        if run.state == "finished" and run.config.get("backbone") in BACKBONES.names
+    }
 
 
 def choose_network() -> InsideNetwork:

@@ -23,6 +23,7 @@ PUBLISHED = {
     "vgg16-dr-mlp1-augmented": None,
     "googlenet-dr-ft": None,
     "googlenet-dr-ft-four": None,
+    "handcrafted-dr-svm": None,
     "inceptionv3-dr-scratch": (0.40, None, ""),
     "inceptionv3-dr-transfer": (0.48, None, ""),
     "inceptionv3-dr-transfer-finetune": (0.52, None, ""),
