@@ -50,6 +50,8 @@ def progress_figure(history: pd.DataFrame, *, strategy: str, is_dark: bool) -> g
         frame = {"gridcolor": colors.grid, "zeroline": key == "gap", "zerolinecolor": colors.muted}
         ticks = {"tickfont": {"size": 14, "color": colors.muted}, "nticks": 4, "tickangle": 0}
         vertical = {"dtick": 1, "exponentformat": "power"} if is_log else {"exponentformat": "e", "nticks": 3}
+        if key == "step_learning_rate":  # a rate that keeps still would otherwise stand between -1 and 1
+            vertical["rangemode"] = "tozero"
         figure.update_layout({
             f"xaxis{number}": {**frame, **ticks, "domain": [left, left + width], "anchor": f"y{number}",
                                "showgrid": False, "zeroline": False, "tickformat": "~s", "nticks": 3},
