@@ -99,7 +99,9 @@ def _facts(found: Any) -> dict[str, Any]:
     memory = f"{found.peak_rss_mib:,.0f} MiB" + (
         f", {found.device_mib:,.0f} MiB on the GPU" if found.device_mib else ""
     )
-    return {"epochs": epochs, **{key: describe_duration(value) for key, value in seconds.items()}, "memory": memory}
+    cache = f"{found.cache_mib:,.1f} MiB to write: {found.cache_why}" if found.cache_mib else found.cache_why
+    times = {key: describe_duration(value) for key, value in seconds.items()}
+    return {"epochs": epochs, **times, "memory": memory, "cache": cache}
 
 
 def _opened(config: "TrainConfig") -> "tuple[TrainConfig, Any, Compute]":

@@ -11,7 +11,7 @@ from typing import Any
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Estimate:
     `stages` has one (stage, title, parameters, is_trained) each, the head last. `seconds_start` was this process's own
     way to the first step; `seconds_features` is 0.0 where all features are in the cache. `peak_rss_mib` is what the
     measuring process held at its most, with the features that a training keeps in memory; `device_mib` the same of a
-    GPU, 0.0 without one. `epochs` is 0 for a head that is fitted in one go.
+    GPU, 0.0 without one. `cache_mib` is what the cache of frozen features still has to write, and `cache_why` says of
+    what, or why there is none. `epochs` is 0 for a head that is fitted in one go.
     """
 
     stages: list[tuple[str, str, int, bool]]
@@ -37,6 +38,8 @@ class Estimate:
     device_mib: float
     device: str
     num_images: int
+    cache_mib: float = 0.0
+    cache_why: str = ""
     format_version: int = FORMAT_VERSION
 
     @property

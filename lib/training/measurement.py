@@ -11,6 +11,7 @@ from lib.models.freezing import parameter_summary
 from lib.models.gate import MAX_REFERENCE_ROWS
 from lib.progress import Progress, ignore_progress
 from lib.runtime import autocast, peak_rss_mib
+from lib.training.cache_need import CacheNeed, cache_need
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.estimate import Estimate
@@ -99,6 +100,8 @@ class _Measurement:
             device_mib=_device_mib(self.compute.device),
             device=self.compute.device,
             num_images=len(self.dataset.table),
+            cache_mib=self.need.mib,
+            cache_why=self.need.why,
         )
 
     def _seconds_after(self, measured: Rehearsal | None) -> float:
@@ -123,11 +126,14 @@ class _Measurement:
         """Seconds for all frozen outputs that are not in the cache."""
         part = self.part
         if part is None:
+            self.need: CacheNeed = cache_need(self.session.preparation, None, num_values=0, num_missing=0)
             return 0.0
         missing = len(part.all_views) - cached_views(
             self.dataset, self.config, part.stage, part.pooling, dtype=self.compute.dtype, views=part.all_views
         )
         self._sample(part)
+        num_values = self._outputs[0].size
+        self.need = cache_need(self.session.preparation, part, num_values=num_values, num_missing=missing)
         return missing * len(self.dataset.table) * self._image_s
 
     def _sample(self, part: CachedPart) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from lib.atomic import read_json
 from lib.data.library import open_dataset
+from lib.disk_cache import size_words
 from lib.errors import UserError
 from lib.figures.rate_range_charts import rate_range_figure, rate_range_text
 from lib.figures.style import strategy_style
@@ -26,7 +27,7 @@ from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls
 from pages.common.errors import show_errors
-from pages.common.text import count, duration, plain_message
+from pages.common.text import count, duration, plain, plain_message
 
 _RANGE_KEY = "train_rate_range"
 
@@ -138,6 +139,10 @@ def estimate_words(found: Estimate, config: TrainConfig) -> str:
     words += f"From {count(found.num_steps_measured, 'measured step')}." if found.num_steps_measured else "Measured."
     if config.time_budget_s:
         words += f" The budget of {config.time_budget_s:g}\u00a0s becomes {count(found.epochs, 'epoch')}."
+    if found.cache_mib:
+        words += f" **The cache takes {size_words(found.cache_mib * 2**20)} more**: {plain(found.cache_why, 200)}."
+    elif found.cache_why:
+        words += f" The cache takes nothing more: {plain(found.cache_why, 200)}."
     return words
 
 

@@ -1,6 +1,8 @@
 import pytest
 
+from lib import disk_cache
 from lib.training import measurement
+from lib.training.cache_need import cache_need
 from lib.training.compute import Compute
 from lib.training.estimate import Estimate, kept_estimate
 from lib.training.measurement import estimate_training
@@ -45,3 +47,25 @@ def test_a_time_budget_says_how_many_epochs_it_becomes(monkeypatch) -> None:
     assert 10 < found.epochs <= 50
     assert found.seconds_total < 60
     assert kept_estimate(session.config) != kept_estimate(make_session("full_finetuning", epochs=50).config)
+
+
+def test_the_cache_that_is_announced_is_the_cache_that_is_written() -> None:
+    found, session = measure("partial_finetuning", augmentation="flip")
+    assert "activations" in found.cache_why
+    before = disk_cache.usage().used_bytes
+    session.preparation.inputs(session.new_classifier())
+    written = disk_cache.usage().used_bytes - before
+    assert found.cache_mib * 2**20 == pytest.approx(written, rel=0.01)
+    again = estimate_training(session.config, session.dataset, Compute())
+    assert (again.cache_mib, "are in the cache" in again.cache_why) == (0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "augmentation", "why"),
+    [("full_finetuning", "flip", "every stage is trained"), ("feature_extraction", "modern", "new images each epoch")],
+)
+def test_no_cache_has_a_reason(strategy: str, augmentation: str, why: str) -> None:
+    preparation = make_session(strategy, augmentation=augmentation).preparation
+    need = cache_need(preparation, None, num_values=0, num_missing=0)
+    assert need.mib == 0.0
+    assert why in need.why

@@ -1,0 +1,52 @@
+"""What the cache of frozen features will take on the disk, and why a training uses one or not. Imports no torch."""
+
+from dataclasses import dataclass
+
+from lib.data.augmentation import POLICIES
+from lib.features.extraction import UNPOOLED
+from lib.models.backbones import BACKBONES
+from lib.training.preparation import CachedPart, Preparation
+
+
+@dataclass(frozen=True)
+class CacheNeed:
+    """`mib` that are still to be written, 0.0 where all is there or nothing is kept; `why` is a phrase."""
+
+    mib: float
+    why: str
+
+
+def cache_need(preparation: Preparation, part: CachedPart | None, *, num_values: int, num_missing: int) -> CacheNeed:
+    """Size and reason.
+
+    Args:
+        preparation: of the training.
+        part: what it keeps; None if every epoch starts from images.
+        num_values: float32 numbers of an image in one view.
+        num_missing: views of `part` that are not in the cache.
+    """
+    if part is None:
+        return CacheNeed(0.0, _why_uncached(preparation))
+    what = "activations" if part.pooling == UNPOOLED else "features"
+    num_views = len(part.all_views)
+    views = "" if num_views == 1 else f" in {num_views} views"
+    if not num_missing:
+        return CacheNeed(0.0, f"all {what} of {part.stage}{views} are in the cache")
+    there = f", {num_views - num_missing} of them there already" if 0 < num_missing < num_views else ""
+    mib = num_missing * len(preparation.dataset.table) * num_values * 4 / 2**20
+    return CacheNeed(mib, f"{what} of the frozen stages up to {part.stage}{views}{there}")
+
+
+def _why_uncached(preparation: Preparation) -> str:
+    config, strategy = preparation.config, preparation.strategy
+    if strategy.starts_from_probe:
+        return "fine-tuning starts from images, as every stage is trained; only the features of its probe are kept"
+    if strategy.trains_backbone == "all":
+        return "every stage is trained, so each epoch starts from images"
+    if preparation.views() is None:
+        title = POLICIES.get(config.augmentation).title.lower()
+        return f"the augmentation ({title}) draws new images each epoch; num_views keeps a fixed number of them"
+    first = BACKBONES.get(config.backbone).stage_names[0]
+    if config.unfreeze_from == first:
+        return "no stage below the first trained one is frozen"
+    return "activations at the cut would exceed the limit"
