@@ -126,7 +126,7 @@ def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
         st.pagination(num_pages, key="grade_page")
 
 
-def look_closer(rows: list[tuple[Grade, bytes | None]]) -> None:
+def look_closer(rows: list[tuple[Grade, bytes | None]], grader: Grader) -> None:
     """One image large: picture, where the network looked, and its probabilities."""
     pictures = [(grade, jpeg) for grade, jpeg in rows if jpeg is not None]
     pictures.sort(key=lambda row: row[0].status != GRADED)
@@ -143,7 +143,8 @@ def look_closer(rows: list[tuple[Grade, bytes | None]]) -> None:
         middle.markdown(f"No class is given. {plain(grade.reason, 400)}")
         return
     if grade.cam is None:
-        middle.markdown("This head passes no gradient to the image, so there is no Grad-CAM map.")
+        why = "This head passes no gradient to the image" if grader.has_maps else "This run has no network"
+        middle.markdown(f"{why}, so there is no Grad-CAM map.")
     else:
         caption = f"Grad-CAM: yellow speaks most for {plain(grade.class_name)}"
         alt = readable(f"Grad-CAM map of {grade.name} for {grade.class_name}")
@@ -214,5 +215,5 @@ with show_errors("grade the images"):
     rows = sitting.rows(run_id)
     show_summary([grade for grade, _ in rows], grader.header)
     show_passports(rows)
-    look_closer(rows)
+    look_closer(rows, grader)
     show_table(sitting, run_id, grader.header)

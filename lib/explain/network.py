@@ -23,6 +23,8 @@ def check_map_stage(network: StagedNetwork, stage: str) -> str:
     names = map_stage_names(network)
     if stage in names:
         return stage
+    if not names:
+        raise UserError("This classifier has no network, so there are no maps to show; choose a run with a network.")
     known = {spec.name for spec in network.stage_specs}
     problem = "has no map (its output is a vector)" if stage in known else "is not a stage of this network"
     raise UserError(f"The stage {stage!r} {problem}. Choose one of: {', '.join(names)}.")

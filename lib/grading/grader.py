@@ -96,12 +96,16 @@ class Grader:
         )
 
     @property
+    def has_maps(self) -> bool:
+        """Whether there is a network with maps; hand-made measures have none."""
+        return bool(self.classifier.spec.map_stages)
+
+    @property
     def has_cam(self) -> bool:
         """Whether there are maps and a head that passes gradients, which Grad-CAM needs."""
         from lib.models.heads import HEADS
 
-        has_maps = bool(self.classifier.spec.map_stages)
-        return has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
+        return self.has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
 
     def grade(
         self,

@@ -40,7 +40,7 @@ def _choose_dataset() -> None:
 
 def _choose_backbone() -> None:
     wanted = state.current_backbone()
-    if wanted not in BACKBONES:
+    if wanted not in BACKBONES.names:
         st.warning(f"There is no backbone {plain(wanted)}; showing {DEFAULT_BACKBONE}.")
         wanted = DEFAULT_BACKBONE
     state.remember("backbone", wanted)

@@ -38,3 +38,10 @@ def test_the_strategy_takes_it_and_networks_are_not_trained_on_it() -> None:
     wrong = SimpleNamespace(backbone="handcrafted")
     with pytest.raises(UserError, match="are no network, so Linear probe has nothing to work on"):
         _with_own_backbone(wrong, STRATEGIES.get("linear_probe"))
+
+
+def test_a_map_is_refused_in_words() -> None:
+    from lib.explain.network import check_map_stage
+
+    with pytest.raises(UserError, match="no network"):
+        check_map_stage(build_backbone("handcrafted", weights="random"), "features")
