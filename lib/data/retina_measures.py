@@ -1,188 +1,214 @@
-"""What a fundus photograph shows, measured by hand-made filters: vessels, red and bright lesions, colour and contrast.
+"""Explicit measures of a fundus photograph: vessels, dark and bright spots, colour. Imports scikit-image late.
 
-The explicit way to grade retinopathy, before features were learned: contrast enhancement, a vessel filter, morphology
-for red and bright lesions, a classifier on the counts (review: Walter et al. 2002, doi 10.1109/TMI.2002.806290, for
-bright lesions; Spencer et al. 1996, doi 10.1006/cbmr.1996.0021, for microaneurysms by top-hat). Filters and sizes are
-ours. Sizes are shares of the image's side, so that they mean the same at any resolution.
+The chain is the classical one: even out the illumination of the green channel, enhance its contrast (CLAHE, Zuiderveld
+1994), find vessels by a ridge filter (Sato 1998), and take what is left of a top-hat transform as candidates of lesions
+(Walter et al. 2007, https://doi.org/10.1016/j.media.2007.05.001). Radii are in pixels of an image of 256 px and grow
+with it. Candidates are dark or bright relative to the retina around them, so numbers compare between exposures.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-# Radii of the structuring elements and areas that separate dots from blots, for an image of 320 px.
-_SIDE_PX = 320
-_RED_RADII = (2, 5)
-_BRIGHT_RADII = (3, 7)
-_AREAS = (3, 12, 40, 120, 600)  # px: below the first is noise, above the last is anatomy
-_VESSEL_LEVEL = 0.06
-# A finding is darker (lighter) than its surroundings by this much of the green channel's local average, and stands out
-# of the image's own grain by this many deviations.
-_LEAST_CONTRAST, _DEVIATIONS = 0.03, 6.0
-_QUADRANTS = ("upper_left", "upper_right", "lower_left", "lower_right")
+_REFERENCE_PX = 256
+_RADII = (("small", 2), ("medium", 5), ("large", 10))
+_AREAS = (("dots", 12), ("blots", 80), ("patches", 10**9))  # up to so many pixels of an image of 256 px
+_QUANTILES = (1, 10, 90, 99)
+_RED_DEPTH, _BRIGHT_HEIGHT = 0.08, 0.10  # of the brightness around
+_RIDGE_HEIGHT = 0.03
+_VESSEL_LENGTH = 48  # shorter ridges may be lesions
+_DISC_RADIUS = 0.11  # of the side: the optic disc and its rim
+_MIN_RETINA = 0.05  # of the image; below, the whole image counts
 
 
-def retina_measures(image: np.ndarray) -> dict[str, float]:
-    """Named measures of one photograph, always the same names in the same order.
+def _spot_names(kind: str) -> tuple[str, ...]:
+    by_radius = [
+        f"{kind}_{size}_{what}" for size, _ in _RADII for what in ("mean", "p99", "count", "area", "total")
+    ]  # fmt: skip
+    by_area = [f"{kind}_{name}_{what}" for name, _ in _AREAS for what in ("count", "area")]
+    return (*by_radius, *by_area, f"{kind}_quadrants", f"{kind}_fullest_quadrant", f"{kind}_emptiest_quadrant")
+
+
+FEATURE_NAMES: tuple[str, ...] = (
+    *("vessel_mean", "vessel_p90", "vessel_p99", "vessel_area", "vessel_long_share", "vessel_pieces", "vessel_densest"),
+    *_spot_names("red"),
+    *_spot_names("bright"),
+    *(f"{colour}_{what}" for colour in ("red", "green", "blue") for what in ("level", "spread")),
+    *("saturation", "enhanced_spread", "sharpness", "retina_area"),
+    *(f"green_p{quantile}" for quantile in _QUANTILES),
+)
+
+
+@dataclass(frozen=True)
+class _Retina:
+    """One photograph prepared: everything (H, W), `scale` its size against 256 px."""
+
+    rgb: np.ndarray
+    mask: np.ndarray
+    relative: np.ndarray
+    enhanced: np.ndarray
+    scale: float
+
+
+def measure_fundus(rgb: np.ndarray) -> np.ndarray:
+    """The numbers named in `FEATURE_NAMES`, in that order, as float32.
+
+    Counts and totals enter as log(1 + x), areas as per mille of the retina.
 
     Args:
-        image: float (S, S, 3), red, green, blue from 0 to 1.
+        rgb: one image (H, W, 3) in 0..1, at least 32 px a side.
     """
-    from scipy.ndimage import gaussian_filter
+    retina = _prepare(rgb.astype(np.float32))
+    vessels, vessel_numbers = _vessels(retina)
+    red = _spots("red", retina, -retina.relative, ~vessels, _RED_DEPTH)
+    bright = _spots("bright", retina, retina.relative, ~_optic_disc(retina), _BRIGHT_HEIGHT)
+    found = {**vessel_numbers, **red, **bright, **_colours(retina)}
+    return np.nan_to_num(np.array([found[name] for name in FEATURE_NAMES], dtype=np.float32))
+
+
+def _prepare(rgb: np.ndarray) -> _Retina:
+    from scipy import ndimage
     from skimage.exposure import equalize_adapthist
 
-    retina = retina_mask(image)
-    green = _even_light(image[..., 1], retina)
-    enhanced = equalize_adapthist(green, kernel_size=max(8, len(image) // 8), clip_limit=0.01).astype(np.float32)
-    vesselness = vessel_filter(enhanced, retina)
-    vessels = vesselness > _VESSEL_LEVEL
-    measures = {"retina_share": float(retina.mean())}
-    measures |= _vessel_measures(vesselness, vessels, retina)
-    smooth = gaussian_filter(green, 1.0)
-    measures |= _lesion_measures("red", _red_candidates(smooth, retina, vessels), retina)
-    bright = _bright_candidates(smooth, image, retina)
-    measures |= _lesion_measures("bright", bright, retina)
-    return measures | _colour_measures(image, enhanced, bright > 0, retina)
+    side = min(rgb.shape[:2])
+    scale = side / _REFERENCE_PX
+    mask = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]) > 0.08
+    if mask.mean() < _MIN_RETINA:
+        mask = np.ones_like(mask)
+    rim = max(1, round(5 * scale))
+    inner = ndimage.minimum_filter(mask, 2 * rim + 1, mode="constant", cval=0)
+    inner = inner if inner.mean() >= _MIN_RETINA else mask
+    green, weight = rgb[..., 1], mask.astype(np.float32)
+    sigma = 0.07 * side
+    share = _blurred(weight, sigma)
+    around = _blurred(green * weight, sigma) / np.maximum(share, 1e-3)
+    relative = np.where(mask, (green - around) / np.maximum(around, 0.05), 0).astype(np.float32)
+    enhanced = equalize_adapthist(
+        np.clip(0.5 + relative / 2, 0, 1), kernel_size=max(4, side // 8), clip_limit=0.01, nbins=128
+    )
+    return _Retina(rgb, inner, relative, enhanced.astype(np.float32), scale)
 
 
-def retina_mask(image: np.ndarray) -> np.ndarray:
-    """Where the retina is, bool (S, S): what is lighter than the dark frame, without a rim; everything if nothing is."""
-    from scipy.ndimage import binary_erosion, gaussian_filter
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Three running means, which together come close to a Gaussian and cost the same at every width."""
+    from scipy import ndimage
 
-    light = gaussian_filter(image.max(axis=2), len(image) / 100)
-    mask = binary_erosion(light > 0.08, iterations=max(1, len(image) // 40), border_value=0)
-    return mask if mask.mean() > 0.05 else np.ones_like(mask)
+    for _ in range(3):
+        image = ndimage.uniform_filter(image, max(1, round(2 * sigma)))
+    return image
 
 
-def vessel_filter(enhanced: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """Strength of dark ridges, (S, S) from 0: the ridge filter of Sato et al. 1998 at three widths, at half the size."""
+def _vessels(retina: _Retina) -> tuple[np.ndarray, dict[str, float]]:
+    """What counts as a vessel (long connected ridges), and the numbers."""
+    from scipy import ndimage
     from skimage.filters import sato
-    from skimage.transform import resize
 
-    side = len(enhanced)
-    half = resize(enhanced, (side // 2, side // 2), order=1, anti_aliasing=True)
-    ridges = sato(half, sigmas=(1.0, 2.0, 3.0), black_ridges=True, mode="reflect")
-    return resize(ridges, (side, side), order=1).astype(np.float32) * retina
-
-
-def _even_light(channel: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """A channel over its local average, from 0 to 1 about 0.5; outside the retina it is 0.5."""
-    from scipy.ndimage import gaussian_filter
-
-    sigma = len(channel) / 16
-    weight = gaussian_filter(retina.astype(np.float32), sigma) + 1e-3
-    average = gaussian_filter(channel * retina, sigma) / weight
-    even = 0.5 * channel / np.maximum(average, 0.02)
-    return np.where(retina, np.clip(even, 0, 1), 0.5).astype(np.float32)
-
-
-def _red_candidates(green: np.ndarray, retina: np.ndarray, vessels: np.ndarray) -> np.ndarray:
-    """How much darker small things are than what surrounds them (black top-hat); 0 where they are none, or vessel."""
-    from scipy.ndimage import grey_closing
-
-    found = np.zeros_like(green)
-    for radius in _RED_RADII:
-        found = np.maximum(found, grey_closing(green, footprint=_disk(radius, len(green))) - green)
-    return np.where(_stands_out(found, retina) & ~_elongated(vessels), found, 0)
+    half = ndimage.uniform_filter(retina.enhanced, 2)[::2, ::2]
+    ridges = sato(half, sigmas=[max(0.6, sigma * retina.scale) for sigma in (1.0, 2.0)], black_ridges=True)
+    inside = retina.mask[::2, ::2]
+    strength = ridges[inside]
+    labels, number = ndimage.label((ridges > _RIDGE_HEIGHT) & inside, np.ones((3, 3)))
+    long_enough = _lengths(labels, number) > _VESSEL_LENGTH / 2 * retina.scale
+    is_long = np.concatenate([[False], long_enough])[labels]
+    density = _blurred(is_long.astype(np.float32), 8 * retina.scale)[inside]
+    vessels = ndimage.maximum_filter(is_long, 3).repeat(2, 0).repeat(2, 1)
+    numbers = {
+        "vessel_mean": float(strength.mean()) * 100,
+        "vessel_p90": float(np.percentile(strength, 90)) * 100,
+        "vessel_p99": float(np.percentile(strength, 99)) * 100,
+        "vessel_area": float(is_long[inside].mean()) * 1000,
+        "vessel_long_share": float(is_long.sum() / max(1, (labels > 0).sum())),
+        "vessel_pieces": float(np.log1p(number)),
+        "vessel_densest": float(density.max()),
+    }
+    return vessels[: retina.mask.shape[0], : retina.mask.shape[1]], numbers
 
 
-def _bright_candidates(green: np.ndarray, image: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """How much lighter small things are than what surrounds them (white top-hat), without the optic disc."""
-    from scipy.ndimage import gaussian_filter, grey_opening
+def _lengths(labels: np.ndarray, number: int) -> np.ndarray:
+    """The diagonal of the box round each labelled piece, in pixels (number,)."""
+    from scipy import ndimage
 
-    side, found = len(green), np.zeros_like(green)
-    for radius in _BRIGHT_RADII:
-        found = np.maximum(found, green - grey_opening(green, footprint=_disk(radius, side)))
-    blurred = np.where(retina, gaussian_filter(image[..., 0] + image[..., 1], side / 24), 0)
-    row, column = np.unravel_index(int(blurred.argmax()), blurred.shape)
-    rows, columns = np.ogrid[:side, :side]
-    disc = (rows - row) ** 2 + (columns - column) ** 2 < (0.11 * side) ** 2
-    return np.where(_stands_out(found, retina) & ~disc, found, 0)
+    boxes = ndimage.find_objects(labels, number)
+    return np.array([np.hypot(*(part.stop - part.start for part in box)) for box in boxes]).reshape(number)
 
 
-def _stands_out(found: np.ndarray, retina: np.ndarray) -> np.ndarray:
-    """Where a top-hat exceeds the grain of its image: the median and the median deviation, which lesions hardly move."""
-    inside = found[retina]
-    middle = float(np.median(inside))
-    deviation = 1.4826 * float(np.median(np.abs(inside - middle)))
-    return (found > max(_LEAST_CONTRAST, middle + _DEVIATIONS * deviation)) & retina
+def _optic_disc(retina: _Retina) -> np.ndarray:
+    """Where the optic disc probably lies: round the brightest neighbourhood of the retina."""
+    height, width = retina.mask.shape
+    side = min(height, width)
+    light = _blurred(retina.rgb[..., 0] + retina.rgb[..., 1], 0.04 * side)
+    row, column = np.unravel_index(np.argmax(np.where(retina.mask, light, -1)), light.shape)
+    rows, columns = np.ogrid[:height, :width]
+    return np.hypot(rows - row, columns - column) < _DISC_RADIUS * side
 
 
-def _elongated(mask: np.ndarray) -> np.ndarray:
-    """The connected parts of a mask that are longer than a lesion is: a tenth of the side."""
-    from skimage.measure import label, regionprops_table
+def _spots(kind: str, retina: _Retina, height: np.ndarray, allowed: np.ndarray, least: float) -> dict[str, float]:
+    """White top-hats of `height` at each radius, and what stands out by `least` where it is allowed."""
+    from scipy import ndimage
 
-    labels = label(mask, connectivity=2)
-    if not labels.any():
-        return mask
-    table = regionprops_table(labels, properties=("label", "bbox"))
-    longest = np.maximum(table["bbox-2"] - table["bbox-0"], table["bbox-3"] - table["bbox-1"])
-    is_long = np.zeros(labels.max() + 1, dtype=bool)
-    is_long[table["label"]] = longest > 0.1 * len(mask)
-    return is_long[labels]
-
-
-def _lesion_measures(kind: str, strength: np.ndarray, retina: np.ndarray) -> dict[str, float]:
-    """Counts by area, covered share, total contrast, and how the findings spread over the quadrants."""
-    from skimage.measure import label, regionprops_table
-
-    side, labels = len(strength), label(strength > 0, connectivity=2)
-    areas, rows, columns = np.zeros(0), np.zeros(0), np.zeros(0)
-    if labels.any():
-        table = regionprops_table(labels, properties=("area", "centroid"))
-        areas, rows, columns = table["area"] * (_SIDE_PX / side) ** 2, table["centroid-0"], table["centroid-1"]
-    found = {}
-    for low, high in zip(_AREAS, [*_AREAS[1:], np.inf], strict=True):
-        found[f"{kind}_count_{low}"] = float(np.log1p(((areas >= low) & (areas < high)).sum()))
-    covered = strength > 0
-    found[f"{kind}_share"] = float(np.sqrt(covered.sum() / retina.sum()))
-    found[f"{kind}_contrast"] = float(strength[covered].mean()) if covered.any() else 0.0
-    found[f"{kind}_strongest"] = float(np.quantile(strength[retina], 0.999))
-    is_lesion = (areas >= _AREAS[0]) & (areas < _AREAS[-1])
-    quadrant = 2 * (rows >= side / 2) + (columns >= side / 2)
-    counts = [float(((quadrant == number) & is_lesion).sum()) for number in range(4)]
-    found |= {f"{kind}_{name}": float(np.log1p(value)) for name, value in zip(_QUADRANTS, counts, strict=True)}
-    found[f"{kind}_quadrants"] = float(sum(value >= 2 for value in counts))
-    found[f"{kind}_least_quadrant"] = float(np.log1p(min(counts)))
-    return found
+    where, area = retina.mask & allowed, max(1, int(retina.mask.sum()))
+    smooth = ndimage.gaussian_filter(height, 0.6 * retina.scale)
+    numbers: dict[str, float] = {}
+    candidates = np.zeros_like(where)
+    for name, radius in _RADII:
+        hat = smooth - _opening(smooth, max(1, round(radius * retina.scale)))
+        inside = hat[retina.mask]
+        is_spot = (hat > least) & where
+        candidates |= is_spot
+        numbers[f"{kind}_{name}_mean"] = float(inside.mean()) * 100
+        numbers[f"{kind}_{name}_p99"] = float(np.percentile(inside, 99)) * 100
+        numbers[f"{kind}_{name}_count"] = float(np.log1p(ndimage.label(is_spot)[1]))
+        numbers[f"{kind}_{name}_area"] = float(np.log1p(is_spot.sum() / area * 1000))
+        numbers[f"{kind}_{name}_total"] = float(np.log1p(hat[is_spot].sum() / area * 1000))
+    return numbers | _sizes(kind, retina, candidates, area) | _quadrants(kind, candidates)
 
 
-def _vessel_measures(vesselness: np.ndarray, vessels: np.ndarray, retina: np.ndarray) -> dict[str, float]:
-    inside = vesselness[retina]
-    found = {"vessel_share": float(vessels.sum() / retina.sum()), "vessel_mean": float(inside.mean()),
-             "vessel_deviation": float(inside.std())}  # fmt: skip
-    return found | {f"vessel_quantile_{round(100 * q)}": float(np.quantile(inside, q)) for q in (0.75, 0.9, 0.98)}
+def _opening(image: np.ndarray, radius: int) -> np.ndarray:
+    """Opening by a square of side 2 r + 1, which filters row by row and so costs the same at every radius."""
+    from scipy import ndimage
+
+    size = 2 * radius + 1
+    return ndimage.maximum_filter(ndimage.minimum_filter(image, size), size)
 
 
-def _colour_measures(
-    image: np.ndarray, enhanced: np.ndarray, bright: np.ndarray, retina: np.ndarray
-) -> dict[str, float]:
-    inside = image[retina]
-    found = {f"{name}_mean": float(inside[:, channel].mean()) for channel, name in enumerate(("red", "green", "blue"))}
-    found["green_deviation"] = float(inside[:, 1].std())
-    found["contrast"] = float(enhanced[retina].std())
-    down, across = np.gradient(enhanced)
-    found["sharpness"] = float(np.hypot(down, across)[retina].mean())
-    yellow = image[..., 0] + image[..., 1] - 2 * image[..., 2]
-    found["bright_yellowness"] = float(yellow[bright].mean() - yellow[retina].mean()) if bright.any() else 0.0
-    return found
+def _sizes(kind: str, retina: _Retina, candidates: np.ndarray, area: int) -> dict[str, float]:
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(candidates)
+    areas = np.bincount(labels.ravel())[1:]
+    numbers, below = {}, 1.0  # a single pixel is noise
+    for name, limit in _AREAS:
+        taken = areas[(areas > below) & (areas <= limit * retina.scale**2)]
+        numbers[f"{kind}_{name}_count"] = float(np.log1p(len(taken)))
+        numbers[f"{kind}_{name}_area"] = float(np.log1p(taken.sum() / area * 1000))
+        below = max(1.0, limit * retina.scale**2)
+    return numbers
 
 
-def _disk(radius: int, side: int) -> np.ndarray:
-    from skimage.morphology import disk
+def _quadrants(kind: str, candidates: np.ndarray) -> dict[str, float]:
+    height, width = candidates.shape
+    halves = (slice(None, height // 2), slice(height // 2, None)), (slice(None, width // 2), slice(width // 2, None))
+    shares = [1000 * float(candidates[rows, columns].mean()) for rows in halves[0] for columns in halves[1]]
+    return {
+        f"{kind}_quadrants": float(sum(share > 1.0 for share in shares)),
+        f"{kind}_fullest_quadrant": float(np.log1p(max(shares))),
+        f"{kind}_emptiest_quadrant": float(np.log1p(min(shares))),
+    }
 
-    return disk(max(1, round(radius * side / _SIDE_PX)))
 
+def _colours(retina: _Retina) -> dict[str, float]:
+    from scipy import ndimage
 
-MEASURE_NAMES: tuple[str, ...] = (
-    "retina_share",
-    "vessel_share", "vessel_mean", "vessel_deviation",
-    "vessel_quantile_75", "vessel_quantile_90", "vessel_quantile_98",
-    *(
-        f"{kind}_{what}"
-        for kind in ("red", "bright")
-        for what in (
-            *(f"count_{area}" for area in _AREAS), "share", "contrast", "strongest", *_QUADRANTS, "quadrants",
-            "least_quadrant",
-        )
-    ),
-    "red_mean", "green_mean", "blue_mean", "green_deviation", "contrast", "sharpness", "bright_yellowness",
-)  # fmt: skip
+    red, green, blue = (retina.rgb[..., channel][retina.mask] for channel in range(3))
+    most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    relative = retina.relative[retina.mask]
+    numbers = {
+        "saturation": float(((most - least) / np.maximum(most, 1e-3)).mean()),
+        "enhanced_spread": float(retina.enhanced[retina.mask].std()),
+        "sharpness": float(ndimage.laplace(retina.relative)[retina.mask].std()),
+        "retina_area": float(retina.mask.mean()),
+    }
+    for colour, values in (("red", red), ("green", green), ("blue", blue)):
+        numbers[f"{colour}_level"], numbers[f"{colour}_spread"] = float(values.mean()), float(values.std())
+    quantiles = np.percentile(relative, _QUANTILES)
+    return numbers | {f"green_p{q}": float(value) for q, value in zip(_QUANTILES, quantiles, strict=True)}

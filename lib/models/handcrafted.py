@@ -8,18 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.data.retina_measures import MEASURE_NAMES, retina_measures
+from lib.data.retina_measures import measure_fundus
 
 
 class RetinaMeasures(nn.Module):
-    """Images (N, 3, S, S) from 0 to 1 to measures (N, D) in the order of `MEASURE_NAMES`; passes no gradients."""
+    """Images (N, 3, S, S) from 0 to 1 to measures (N, D) in the order of `FEATURE_NAMES`; passes no gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) to (N, D), float32, on the device of the images."""
         images = x.detach().float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        rows = [list(retina_measures(np.ascontiguousarray(image)).values()) for image in images]
-        measures = torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(MEASURE_NAMES))
-        return measures.to(x.device)
+        rows = [measure_fundus(np.ascontiguousarray(image)) for image in images]
+        return torch.from_numpy(np.stack(rows)).to(x.device)
 
 
 class HandcraftedNetwork(nn.Module):

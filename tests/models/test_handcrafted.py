@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lib.data.retina_measures import MEASURE_NAMES
+from lib.data.retina_measures import FEATURE_NAMES
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.stages import build_backbone
@@ -18,7 +18,7 @@ def test_it_is_found_by_name_and_in_no_list() -> None:
     spec = BACKBONES.get("handcrafted")
     assert "handcrafted" not in BACKBONES.names
     assert spec not in list(BACKBONES)
-    assert spec.feature_dim == len(MEASURE_NAMES) == spec.stage("measures").num_channels
+    assert spec.feature_dim == len(FEATURE_NAMES) == spec.stage("measures").num_channels
     assert not spec.map_stages
 
 
@@ -26,7 +26,7 @@ def test_a_batch_is_measured_like_its_images_one_by_one() -> None:
     backbone = build_backbone("handcrafted", weights="random")
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     together = backbone.forward_until(images, "measures")
-    assert together.shape == (3, len(MEASURE_NAMES))
+    assert together.shape == (3, len(FEATURE_NAMES))
     for index in range(3):
         assert torch.equal(backbone.forward_until(images[index : index + 1], "measures")[0], together[index])
 
