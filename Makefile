@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser kills orphans help clean
+.PHONY: run test check format bench browser kills orphans recipes help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
