@@ -295,7 +295,6 @@ BACKBONES.add(
         unfreeze_from="",
         pooling="none",
         input_size_px=256,
-        min_input_px=64,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         pretrained_on="nothing",
