@@ -1,9 +1,9 @@
 """Heads that are fitted, not iterated: logistic regression on frozen features, and nearest neighbours."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lib.evaluation.metrics import log_loss
 from lib.training.optimization import class_weights
 
 if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
     from torch import nn
 
     from lib.models.head_layers import NearestNeighborsHead
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # small; the ends are there for tiny and for large data sets.
 PENALTY_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _MAX_ITERATIONS = 500
+Fitted = TypeVar("Fitted")
 _MIN_SHARED_SIZE = 8_000_000  # values in the matrix of features from which on several threads help
 
 
@@ -67,18 +69,47 @@ def fit_linear_probe(
     scaler = StandardScaler().fit(features[train_rows])
     scaled_train, scaled_val = scaler.transform(features[train_rows]), scaler.transform(features[val_rows])
     weights = class_weights(targets[train_rows], num_classes, weighting)
+
+    def fit(penalty: float) -> "tuple[float, LogisticRegression]":
+        model = _fit_logistic_regression(scaled_train, targets[train_rows], penalty, weights)
+        return log_loss(targets[val_rows], model.predict_proba(scaled_val)), model
+
+    penalty, model, losses = best_penalty(PENALTY_GRID, fit, on_fit=on_fit, should_stop=should_stop)
+    return LinearProbe(linear_from_logistic_regression(scaler, model), penalty, losses)
+
+
+def best_penalty(
+    grid: Sequence[float],
+    fit: Callable[[float], tuple[float, Fitted]],
+    *,
+    on_fit: Callable[[int, int], None],
+    should_stop: Callable[[], bool],
+) -> tuple[float, Fitted, dict[float, float]]:
+    """Fit once for each penalty; the lowest validation loss wins, of equals the later.
+
+    Args:
+        grid: penalties to try, at least one.
+        fit: penalty to (validation loss, what was fitted).
+        on_fit: called after each fit with (done, total).
+        should_stop: asked before each fit.
+
+    Returns:
+        The penalty, what was fitted with it, and the loss of each penalty.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
     losses: dict[float, float] = {}
-    best = None
-    for index, penalty in enumerate(PENALTY_GRID):
+    best: tuple[float, Fitted] | None = None
+    for index, penalty in enumerate(grid):
         if should_stop():
             raise Stopped("Stopped while fitting.")
-        model = _fit_logistic_regression(scaled_train, targets[train_rows], penalty, weights)
-        losses[penalty] = log_loss(targets[val_rows], model.predict_proba(scaled_val))
+        losses[penalty], fitted = fit(penalty)
         if losses[penalty] <= min(losses.values()):
-            best = (penalty, model)
-        on_fit(index + 1, len(PENALTY_GRID))
+            best = (penalty, fitted)
+        on_fit(index + 1, len(grid))
     assert best is not None  # noqa: S101 (the grid is not empty)
-    return LinearProbe(linear_from_logistic_regression(scaler, best[1]), best[0], losses)
+    return *best, losses
 
 
 def fit_nearest_neighbors(

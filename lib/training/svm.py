@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.errors import Stopped
 from lib.evaluation.metrics import log_loss
+from lib.training.fitting import best_penalty
 from lib.training.optimization import class_weights
 
 if TYPE_CHECKING:
@@ -68,22 +68,17 @@ def fit_linear_svm(
     scaler = StandardScaler().fit(features[train_rows])
     scaled_train, scaled_val = scaler.transform(features[train_rows]), scaler.transform(features[val_rows])
     weights = class_weights(targets[train_rows], num_classes, weighting)
-    losses: dict[float, float] = {}
-    best: SupportVectorHead | None = None
-    for index, penalty in enumerate(PENALTY_GRID):
-        if should_stop():
-            raise Stopped("Stopped while fitting.")
+
+    def fit(penalty: float) -> "tuple[float, SupportVectorHead]":
         with threadpool_limits(1):  # products this small only wait for a second thread
             machine = _fit(scaled_train, targets[train_rows], penalty, weights)
             margins = machine.decision_function(scaled_val).reshape(len(val_rows), -1)
             scale, offset = platt_scale(margins, targets[val_rows])
         head = support_vector_head(scaler, machine, scale, offset)
-        losses[penalty] = log_loss(targets[val_rows], _probabilities(head, features[val_rows]))
-        if losses[penalty] <= min(losses.values()):
-            best = head
-        on_fit(index + 1, len(PENALTY_GRID))
-    assert best is not None  # noqa: S101 (the grid is not empty)
-    return SupportVectorProbe(best, min(losses, key=lambda penalty: losses[penalty]), losses)
+        return log_loss(targets[val_rows], _probabilities(head, features[val_rows])), head
+
+    penalty, head, losses = best_penalty(PENALTY_GRID, fit, on_fit=on_fit, should_stop=should_stop)
+    return SupportVectorProbe(head, penalty, losses)
 
 
 def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
