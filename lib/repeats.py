@@ -19,7 +19,6 @@ from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
     from lib.series.work import Work
 
 GROUP_TAG = "group_id"
@@ -141,14 +140,12 @@ def read_group(plan: RepeatPlan) -> SeriesState:
 
 def run_group(plan: RepeatPlan, *, progress: Progress = ignore_progress, work: "Work | None" = None) -> SeriesState:
     """Do the seeds that are missing, in this process; raises UserError if one failed (the others are done)."""
-    from lib.series.work import Series
+    from lib.series.work import Series, named_dataset
 
     return Series(
         plan.files,
         plan.entries,
-        dataset_title="Opening the data set",
-        dataset_cost_s=1.0,
-        open_dataset=lambda _: _open(plan),
+        open_dataset=named_dataset(str(plan.config["dataset"])),
         progress=progress,
         work=work,
         busy_message=f"The seeds of the group {plan.group_id} are being trained already.",
@@ -187,12 +184,6 @@ def _summary(run_id: str) -> dict[str, Any]:
         return dict(read_json(run_folder(run_id) / SUMMARY_FILE))
     except (OSError, ValueError):
         return {}
-
-
-def _open(plan: RepeatPlan) -> "Dataset":
-    from lib.data.library import open_dataset
-
-    return open_dataset(str(plan.config["dataset"]))
 
 
 def _folder() -> Path:

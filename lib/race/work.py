@@ -7,10 +7,9 @@ from lib.progress import Progress, ignore_progress
 from lib.race.curve import CurveWriter
 from lib.race.plan import RacePlan
 from lib.series import SeriesState
-from lib.series.work import Series, Work
+from lib.series.work import Series, Work, named_dataset
 
 if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
     from lib.tracking.writer import RunWriter
 
 
@@ -33,9 +32,7 @@ class _Race(Series):
         super().__init__(
             plan.files,
             plan.entries,
-            dataset_title="Opening the data set",
-            dataset_cost_s=1.0,
-            open_dataset=lambda progress: _open(plan),
+            open_dataset=named_dataset(plan.dataset),
             progress=progress,
             work=work,
             busy_message=f"The race {plan.race_id} is running already; the train page shows how far it is.",
@@ -50,9 +47,3 @@ class _Race(Series):
             self._listen(event)
 
         return listen
-
-
-def _open(plan: RacePlan) -> "Dataset":
-    from lib.data.library import open_dataset
-
-    return open_dataset(plan.dataset)

@@ -45,6 +45,17 @@ class SeriesEntry(Protocol):
     def config(self) -> "TrainConfig": ...  # noqa: D102
 
 
+def named_dataset(name: str) -> "Callable[[Progress], Dataset]":
+    """Opens a data set that is in the library already, as the first step of a series."""
+
+    def opened(_: Progress) -> "Dataset":
+        from lib.data.library import open_dataset
+
+        return open_dataset(name)
+
+    return opened
+
+
 class Series:
     """The work of one process on a series, from the data set to the last run.
 
@@ -64,12 +75,12 @@ class Series:
         files: SeriesFiles,
         entries: Sequence[SeriesEntry],
         *,
-        dataset_title: str,
-        dataset_cost_s: float,
         open_dataset: Callable[[Progress], "Dataset"],
         progress: Progress,
         work: Work | None,
         busy_message: str,
+        dataset_title: str = "Opening the data set",
+        dataset_cost_s: float = 1.0,
     ) -> None:
         self.files, self.entries = files, entries
         self.dataset_title, self.open_dataset = dataset_title, open_dataset
