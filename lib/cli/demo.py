@@ -1,8 +1,5 @@
 """`demo prepare | status | stop`."""
 
-import os
-from contextlib import suppress
-
 import click
 
 from lib.cli import INTERRUPTED_STATUS
@@ -23,12 +20,11 @@ def prepare(worker: bool, as_json: bool) -> int:
     Ctrl-C stops it; a second call goes on from there.
     """
     from lib.demo.preparation import prepare as prepare_demo
-    from lib.jobs.worker import NICENESS
+    from lib.jobs.processes import give_way
     from lib.series import as_dict
 
     if worker:
-        with suppress(OSError):
-            os.nice(NICENESS)
+        give_way()
     with ProgressLine() as progress:
         state = prepare_demo(progress=progress)
     if as_json:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,12 +77,11 @@ def _race_here(plan: "RacePlan", *, as_json: bool) -> int:
 
 def _work(race_id: str) -> int:
     """The whole life of a detached worker."""
-    from lib.jobs.worker import NICENESS
+    from lib.jobs.processes import give_way
     from lib.race import read_plan
     from lib.race.work import run_race
 
-    with suppress(OSError):
-        os.nice(NICENESS)
+    give_way()
     status = 0
     try:
         run_race(read_plan(race_id))

@@ -1,7 +1,5 @@
 """`seeds list | show | stop | resume`: groups of runs that differ by their seed alone; `train --seeds` makes them."""
 
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -73,10 +71,9 @@ def resume(group: str, detach: bool, as_json: bool) -> int:
 def work(group: str) -> int:
     """The whole life of a detached worker."""
     from lib import repeats
-    from lib.jobs.worker import NICENESS
+    from lib.jobs.processes import give_way
 
-    with suppress(OSError):
-        os.nice(NICENESS)
+    give_way()
     return 0 if repeats.run_group(repeats.read_plan(group)).state == "finished" else INTERRUPTED_STATUS
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import psutil
 
 from lib.errors import UserError
-from lib.jobs.worker import NICENESS
+from lib.jobs.processes import NICENESS
 from lib.progress import Progress
 from lib.settings import PROJECT_ROOT
 

@@ -14,6 +14,8 @@ from lib.errors import UserError
 from lib.settings import PROJECT_ROOT, home, torch_hub_dir
 
 RUN_ID_VARIABLE = "TRANSFERSCOPE_RUN_ID"  # in the environment of a worker and of all its children
+NICENESS = 10
+_AUTOGROUP = Path("/proc/self/autogroup")
 # psutil works the start time out from the boot time, which moves a little when the clock is corrected.
 _START_TOLERANCE_S = 3.0
 
@@ -46,6 +48,20 @@ def spawn_detached(
         raise UserError(
             f"The worker process could not be started ({error}); free some memory and try again."
         ) from error
+
+
+def give_way() -> None:
+    """Let pages and other programs go first: for a detached worker, at its beginning.
+
+    On Linux desktops niceness counts only among processes of one session, and a worker has its own: there, the session
+    as a whole is made nicer too (sched(7), autogroups). Clicks during a race on two cores took 0.44 s (p95) without
+    that, 0.26 s with it.
+    """
+    with suppress(OSError):
+        os.nice(NICENESS)
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            _AUTOGROUP.write_text(str(NICENESS))
 
 
 def start_time_s(pid: int) -> float | None:

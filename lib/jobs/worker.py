@@ -14,14 +14,13 @@ from lib.errors import Stopped, UserError
 from lib.jobs import tickets
 from lib.jobs.failures import describe_failure
 from lib.jobs.narration import write_event_to_log
-from lib.jobs.processes import RUN_ID_VARIABLE, is_alive, start_time_s
+from lib.jobs.processes import RUN_ID_VARIABLE, give_way, is_alive, start_time_s
 from lib.jobs.reserve import keep_reserve, release_reserve
 from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE, Watchdog
 from lib.settings import runs_dir
 from lib.tracking.state import LOG_FILE, host_name, read_state, update_state
 from lib.tracking.writer import RunWriter
 
-NICENESS = 10
 _POLL_S = 0.2
 
 Listener = Callable[[Any], None]
@@ -42,8 +41,7 @@ def train_run(
 
 def run_worker(run_id: str, *, experiment: Experiment = train_run) -> None:
     """The whole life of a detached worker (`python -m lib train --run RUN_ID`)."""
-    with suppress(OSError):
-        os.nice(NICENESS)
+    give_way()
     state = read_state(run_id)
     if not state.is_active or (state.pid != os.getpid() and is_alive(state.pid, state.pid_started_s)):
         raise UserError(

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,12 @@ def read_standings(plan: RacePlan, state: SeriesState | None = None) -> list[Run
     return [_standing(entry.key, entry.title, runs.get(entry.key)) for entry in plan.entries]
 
 
+@lru_cache(maxsize=64)
 def validation_metrics(folder: Path) -> dict[str, float]:
-    """Accuracy and kappa of a finished run on its validation images; empty if it has none."""
+    """Accuracy and kappa of a finished run on its validation images; empty if it has none.
+
+    Kept, since the predictions of a finished run never change and the page asks every second.
+    """
     import pandas as pd
 
     from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
