@@ -68,7 +68,7 @@ def race_figure(
     _lay_out(figure, lines, metric, epochs=epochs, seconds=seconds, is_dark=is_dark)
     low, high = _span(lines, published)
     figure.update_layout(yaxis={"range": [low, high]})
-    _label(figure, lines, published, height=high - low, is_dark=is_dark)
+    _label(figure, lines, published, span=(low, high), is_dark=is_dark)
     return figure
 
 
@@ -161,14 +161,15 @@ def _label(
     lines: Sequence[RaceLine],
     published: Sequence[PublishedLine],
     *,
-    height: float,
+    span: tuple[float, float],
     is_dark: bool,
 ) -> None:
     """Write each rung's name right of the last panel, level with its last value and apart from the others."""
     texts = [(line.values[-1], line.label, strategy_style(line.strategy, is_dark).color) for line in lines]
     texts += [(reference.value, reference.source, palette(is_dark=is_dark).muted) for reference in published]
     texts = [entry for entry in texts if math.isfinite(entry[0])]
-    places = spread([value for value, _, _ in texts], gap=_LABEL_GAP * height)
+    gap = _LABEL_GAP * (span[1] - span[0])
+    places = spread([value for value, _, _ in texts], gap=gap, highest=span[1] - gap / 4)
     for (_, label, color), place in zip(texts, places, strict=True):
         figure.add_annotation(
             x=1.01, xref="paper", xanchor="left", y=place, yref="y", text=literal(label, _LABEL_CHARACTERS),

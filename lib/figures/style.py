@@ -1,6 +1,7 @@
 """One look for every figure: colours, template, line styles per strategy. Contrast is at least 3:1 in both themes."""
 
 import html
+import math
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -106,8 +107,11 @@ def new_figure(*, is_dark: bool, height: int) -> go.Figure:
     return figure
 
 
-def spread(positions: list[float], gap: float) -> list[float]:
-    """Move label positions apart until neighbours are `gap` away, keeping their order and their common middle."""
+def spread(positions: list[float], gap: float, *, highest: float = math.inf) -> list[float]:
+    """Move label positions apart until neighbours are `gap` away, keeping their order and their common middle.
+
+    None comes to lie above `highest`, where a figure would not draw it; those below it make room.
+    """
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     clusters: list[list[int]] = []  # runs of labels that touch; each is laid out around its mean
     for index in order:
@@ -119,6 +123,9 @@ def spread(positions: list[float], gap: float) -> list[float]:
         bottom = _bottom(cluster, positions, gap)
         for rank, index in enumerate(cluster):
             placed[index] = bottom + rank * gap
+    for index in reversed(order):
+        placed[index] = min(placed[index], highest)
+        highest = placed[index] - gap
     return placed
 
 

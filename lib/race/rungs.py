@@ -36,9 +36,9 @@ _SCRATCH = ("inceptionv3-dr-scratch", "cnn-food-scratch")
 _LADDER = (
     RungSpec(name="nearest_neighbors", fixed_s=9.0),
     RungSpec(name="linear_probe", fixed_s=2.0, recipes=_PROBED),
-    RungSpec(name="probe_then_finetune", fixed_s=7.0, epoch_s=17.0, recipes=_TUNED),
-    RungSpec(name="full_finetuning", fixed_s=5.0, epoch_s=17.0),
-    RungSpec(name="from_scratch", fixed_s=5.0, epoch_s=17.0, recipes=_SCRATCH),
+    RungSpec(name="probe_then_finetune", fixed_s=19.0, epoch_s=17.0, recipes=_TUNED),
+    RungSpec(name="full_finetuning", fixed_s=18.0, epoch_s=17.0),
+    RungSpec(name="from_scratch", fixed_s=18.0, epoch_s=17.0, recipes=_SCRATCH),
 )
 RUNGS: Registry[RungSpec] = Registry("rung")
 for _rung in _LADDER:

@@ -60,6 +60,10 @@ def test_spread_keeps_order_and_gaps_when_clusters_merge():
     assert all(after - before >= 0.1 - 1e-9 for before, after in pairwise(placed))
 
 
+def test_spread_pushes_labels_down_that_would_lie_above_the_figure():
+    assert spread([0.9, 0.88, 0.1], 0.1, highest=0.9) == pytest.approx([0.9, 0.8, 0.1])
+
+
 def test_a_new_figure_has_no_background_and_readable_text():
     figure = new_figure(is_dark=False, height=200)
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
