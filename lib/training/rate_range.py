@@ -29,6 +29,7 @@ NUM_STEPS = 100
 LOWEST_RATE, HIGHEST_RATE = 1e-7, 10.0
 SMOOTHING = 0.95  # weight of the past in the mean of losses
 DIVERGED_FACTOR = 4.0  # above this many times the lowest loss, nothing is learned any more
+_LEAST_FALL = 0.02  # of the loss, by its lowest value
 _SKIPPED_SHARE = 0.1  # of the steps, at the start: their mean is of few losses
 
 
@@ -144,10 +145,12 @@ def is_diverged(losses: Sequence[float]) -> bool:
 def suggest_rate(rates: Sequence[float] | np.ndarray, smoothed: Sequence[float]) -> float | None:
     """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest value.
 
-    What comes after the lowest value has begun to diverge, and is cut; so are the first steps.
+    What comes after the lowest value has begun to diverge, and is cut; so are the first steps. None where the loss
+    falls by less than a fiftieth, which may as well be chance.
     """
-    first, last = round(len(smoothed) * _SKIPPED_SHARE), int(np.argmin(smoothed)) + 1 if len(smoothed) else 0
-    if last - first < 3:
+    first = round(len(smoothed) * _SKIPPED_SHARE)
+    last = first + int(np.argmin(smoothed[first:])) + 1 if len(smoothed) > first else 0
+    if last - first < 3 or smoothed[last - 1] > (1 - _LEAST_FALL) * max(smoothed[first:last]):
         return None
     slopes = np.gradient(np.asarray(smoothed[first:last]), np.log(np.asarray(rates[first:last], dtype=float)))
     steepest = int(np.argmin(slopes))

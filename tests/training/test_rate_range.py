@@ -42,6 +42,8 @@ def test_the_steepest_descent_is_suggested_and_the_diverged_part_is_cut() -> Non
     smoothed[75:] = 9.0
     assert suggest_rate(rates, smoothed.tolist()) == pytest.approx(rates[40])
     assert suggest_rate(rates, [1.0 + 0.01 * step for step in range(81)]) is None  # it only rises
+    assert suggest_rate(rates, [1.0 + 0.01 * math.cos(step) for step in range(81)]) is None  # up and down by chance
+    assert suggest_rate(rates, [0.1, *smoothed.tolist()[1:]]) == pytest.approx(rates[40])  # a first batch by luck
     assert suggest_rate([], []) is None
 
 
