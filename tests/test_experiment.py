@@ -244,6 +244,30 @@ def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
     assert torch.allclose(logits.sum(1), torch.zeros(3), atol=1e-5)  # minus and plus half of the log-odds
 
 
+def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    from lib.evaluation import thresholds
+
+    found = TinyDataset(num_images=45, num_classes=3)
+    found.spec = dataclasses.replace(found.spec, is_ordinal=True)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    fitted_on: list[tuple[int, ...]] = []
+    fit = thresholds.fit_thresholds
+    monkeypatch.setattr(
+        "lib.training.results.fit_thresholds",
+        lambda targets, probabilities: fitted_on.append(probabilities.shape) or fit(targets, probabilities),
+    )
+    run = Run(tmp_path / "run")
+    summary = run_experiment(tiny_config(strategy="linear_svm", num_folds=3), run, should_stop=lambda: False)
+    splits = [found.split(0, num_folds=3, fold=fold) for fold in (0, 1, 2, 0)]
+    assert fitted_on == [(int((split == "val").sum()), 3) for split in splits]  # never on test images
+    assert -1 <= summary["test_quadratic_weighted_kappa_by_thresholds"] <= 1
+    assert len(summary["facts"]["thresholds"]) == 2
+
+
 def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """What a run finds out: a fit and its predictions on a split, or on each of several folds."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from lib.atomic import atomic_path
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import PhaseStarted
 from lib.training.recording import Recorder
-from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split, thresholds_of
+from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split, limits_of, thresholds_of
 
 if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
@@ -55,24 +56,38 @@ def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
     """K fits that test every image once, then one more on all images but the validation part of fold 0, to keep."""
     config, dataset, num_folds = session.config, session.dataset, session.config.num_folds or 0
     folder = run.folder / "checkpoints"
-    predictions = []
+    predictions, kappas = [], []
     for fold in range(num_folds):
         split = dataset.split(config.split_seed, num_folds=num_folds, fold=fold)
-        result_path, rows = folder / f"fold_{fold}.npy", np.flatnonzero(split == "test")
-        if not result_path.is_file():
+        if not _kept(folder, "test", fold).is_file():
             recorder.prefix = f"fold_{fold + 1}_"
             fitted = session.fit(split, CheckpointStore(folder / f"fold_{fold}"))
-            with atomic_path(result_path) as temporary, temporary.open("wb") as opened:
-                np.save(opened, session.probabilities(fitted, rows))
+            for part in ("val", "test"):  # the test part comes last: once it is there, the fold is done
+                with atomic_path(_kept(folder, part, fold)) as temporary, temporary.open("wb") as opened:
+                    np.save(opened, session.probabilities(fitted, np.flatnonzero(split == part)))
             CheckpointStore(folder / f"fold_{fold}").clear()
-        predictions.append(SplitPredictions("test", rows, np.load(result_path, allow_pickle=False), fold))
+        both = [_read(folder, split, part, fold) for part in ("val", "test")]
+        kappas.append(thresholds_of(session.targets, both, is_ordinal=dataset.spec.is_ordinal)[1])
+        predictions.append(both[1])
     recorder.prefix = ""
     split = dataset.split(config.split_seed, num_folds=num_folds, fold=0)
     split[split == "test"] = "train"
     fitted = session.fit(split, CheckpointStore(folder))
     recorder(PhaseStarted("Evaluating"))
     metrics = evaluate_folds(session.targets, predictions, is_ordinal=dataset.spec.is_ordinal)
-    return Outcome(fitted, split, predictions, metrics)
+    limits: list[float] = []
+    if dataset.spec.is_ordinal:
+        limits = limits_of(session.targets, _predict(session, fitted, split, "val"))
+    return Outcome(fitted, split, predictions, metrics, limits, float(np.mean(kappas)))
+
+
+def _kept(folder: Path, part: str, fold: int) -> Path:
+    return folder / f"fold_{fold}_{part}.npy"
+
+
+def _read(folder: Path, split: np.ndarray, part: str, fold: int) -> SplitPredictions:
+    probabilities = np.load(_kept(folder, part, fold), allow_pickle=False)
+    return SplitPredictions(part, np.flatnonzero(split == part), probabilities, fold)
 
 
 def _predict(session: "TrainingSession", fitted: "FittedClassifier", split: np.ndarray, part: str) -> SplitPredictions:

@@ -115,14 +115,21 @@ def thresholds_of(
 ) -> tuple[list[float], float]:
     """Limits of the expected grade, fitted on the validation images, and the test images' kappa with them.
 
-    Nothing and NaN where classes have no order, and for folds, which keep no validation predictions of each fold.
+    Nothing and NaN where classes have no order, or are only two.
     """
     parts = {part.part: part for part in predictions}
-    if not is_ordinal or "val" not in parts or parts["val"].probabilities.shape[1] < 3:
+    limits = limits_of(targets, parts["val"]) if is_ordinal and "val" in parts else []
+    if not limits:
         return [], float("nan")
-    val, test = parts["val"], parts["test"]
-    limits = fit_thresholds(targets[val.rows], val.probabilities)
-    return limits.tolist(), kappa_by_thresholds(targets[test.rows], test.probabilities, limits)
+    test = parts["test"]
+    return limits, kappa_by_thresholds(targets[test.rows], test.probabilities, limits)
+
+
+def limits_of(targets: np.ndarray, validation: SplitPredictions) -> list[float]:
+    """Limits of the expected grade (K - 1), fitted on validation images; none for two classes."""
+    if validation.probabilities.shape[1] < 3:
+        return []
+    return [float(limit) for limit in fit_thresholds(targets[validation.rows], validation.probabilities)]
 
 
 def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.DataFrame":
