@@ -86,13 +86,14 @@ def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
 
 
 def stage_plans(backbone: str) -> dict[str, StagePlan]:
-    """What each strategy freezes and trains."""
-    unfreeze_from = train_settings.chosen_unfreeze_from(backbone)
+    """What each strategy freezes and trains, in the end."""
     last = train_network_settings.chosen_feature_stage(backbone)
-    return {
-        strategy.name: stage_plan(backbone, strategy.trains_backbone, unfreeze_from, feature_stage=last)
-        for strategy in STRATEGIES
-    }
+    plans = {}
+    for strategy in STRATEGIES:
+        first = train_settings.chosen_unfreeze_from(backbone, strategy)
+        trained = "partial" if strategy.unfreezes_gradually and first else strategy.trains_backbone
+        plans[strategy.name] = stage_plan(backbone, trained, first, feature_stage=last)
+    return plans
 
 
 def offer_command(config: TrainConfig) -> None:

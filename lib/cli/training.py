@@ -218,6 +218,8 @@ def config_from(
         )
     config = TrainConfig(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, **options).with_settings(settings)
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
+    if backbone and strategy.backbone not in ("", spec.name):
+        note(f"{strategy.title}: no network is used, so --backbone {spec.name} changes nothing.")
     _check_source(config.dataset)
     start = config.weights if strategy.uses_pretrained else "random"
     if start == "pretrained":

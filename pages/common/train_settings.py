@@ -96,10 +96,13 @@ _PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch", "time_
 OPTIMIZER_TITLES = {optimizer.name: optimizer.title for optimizer in OPTIMIZERS}
 SCHEDULE_TITLES = {schedule.name: schedule.title for schedule in SCHEDULES}
 LOSS_TITLES = {loss.name: loss.title for loss in LOSSES}
-BATCHNORM = {"trained": "Trained", "statistics_frozen": "Statistics frozen", "frozen": "All frozen"}
-BATCHNORM_HELP = (
-    "In trained stages. By default all of it is trained, right from about a hundred images and batches of 16; "
-    "with fewer, the pretrained statistics are better than new ones: freeze them."
+BATCHNORM = {
+    "trained": "All trained", "statistics_frozen": "Statistics frozen", "frozen": "Statistics and scale frozen"
+}  # fmt: skip
+BATCHNORM_REASON = (
+    "Of the stages that are trained. All of it is trained by default: with a hundred images and batches of 16, the new "
+    "domain's own statistics fit better than those of the old one. With fewer, the old ones are less noisy: freeze "
+    "them. Frozen stages keep theirs in any case."
 )
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
 
@@ -160,10 +163,8 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         if strategy.is_iterative:
             values["optimizer"] = choose("optimizer", "Optimizer", OPTIMIZER_TITLES)
             values["loss"] = choose("loss", "Loss", LOSS_TITLES)
-        if _trains_backbone(strategy):
-            values["batchnorm"] = choose("batchnorm", "BatchNorm", BATCHNORM, help=BATCHNORM_HELP)
-        if strategy.trains_backbone == "partial":
-            values["unfreeze_from"] = _unfreeze_from(backbone)
+        if strategy.trains_backbone == "partial" or strategy.unfreezes_gradually:
+            values["unfreeze_from"] = _unfreeze_from(backbone, strategy)
     with right:
         values["preprocessing"] = train_previews.choose_preprocessing()
         if strategy.is_iterative:
@@ -171,21 +172,40 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
             values["schedule"] = choose("schedule", "Learning rate over time", SCHEDULE_TITLES)
         is_pinned = st.toggle("Pin images", help=_PINNED_HELP, key="train_pinned", persist_state="session")
         values["pinned_images"] = AUTO if is_pinned else None
+    if _trains_backbone(strategy):
+        values["batchnorm"] = _draw_batchnorm()
     return {name: value for name, value in values.items() if value is not None}
 
 
-def chosen_unfreeze_from(backbone: str) -> str | None:
-    """The first trained stage as chosen in "More settings"; None for the backbone's own."""
-    chosen = st.session_state.get(f"train_unfreeze_from_{backbone}")
+def chosen_unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
+    """The first trained stage as chosen in "More settings"; None for the strategy's own."""
+    chosen = st.session_state.get(f"train_unfreeze_from_{_unfreeze_suffix(backbone, strategy)}")
     return chosen if chosen in _read_stages(backbone) else None
 
 
-def _unfreeze_from(backbone: str) -> str | None:
+def _unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
     spec, names = BACKBONES.get(backbone), _read_stages(backbone)
     titles = {name: f"{spec.stage(name).title} ({name})" for name in names}
+    suffix = _unfreeze_suffix(backbone, strategy)
+    if strategy.unfreezes_gradually:
+        return choose("unfreeze_from", "Unfreeze down to", {"": "The first stage"} | titles, "", suffix=suffix)
     # A head that reads an earlier stage than the usual one leaves no later one to train.
     default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
-    return choose("unfreeze_from", "Train from this stage on", titles, default, suffix=backbone)
+    return choose("unfreeze_from", "Train from this stage on", titles, default, suffix=suffix)
+
+
+def _unfreeze_suffix(backbone: str, strategy: StrategySpec) -> str:
+    return f"{strategy.name}_{backbone}" if strategy.unfreezes_gradually else backbone
+
+
+def _draw_batchnorm() -> str | None:
+    default = DEFAULTS["batchnorm"]
+    chosen = st.segmented_control(
+        "BatchNorm", list(BATCHNORM), format_func=BATCHNORM.__getitem__, default=default, required=True,
+        key="train_batchnorm", persist_state="session",
+    )  # fmt: skip
+    st.caption(BATCHNORM_REASON)
+    return None if chosen == default else chosen
 
 
 def _read_stages(backbone: str) -> list[str]:

@@ -91,6 +91,20 @@ def test_start_queues_what_the_form_says(started):
     assert any(wanted.to_command() == block.value for block in at.code)
 
 
+def test_batchnorm_and_the_last_unfrozen_stage_are_choices_in_sight(started):
+    at = choose(open_train(), "gradual_unfreezing")
+    at.segmented_control(key="train_batchnorm").set_value("statistics_frozen").run()
+    at.selectbox(key="train_unfreeze_from_gradual_unfreezing_bundled_vgg").set_value("block3").run()
+    assert any("All of it is trained by default" in caption.value for caption in at.caption)
+    assert any("of 6 stages are frozen, trained from Block 3" in block.proto.body for block in at.get("html"))
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    wanted = TrainConfig(
+        dataset="tiny", strategy="gradual_unfreezing", batchnorm="statistics_frozen", unfreeze_from="block3"
+    )
+    assert started == [wanted]
+
+
 def test_second_start_waits_in_the_queue(started):
     at = open_train()
     at.button(key="train_start").click().run()
