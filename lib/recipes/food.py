@@ -36,6 +36,7 @@ _TRANSFER: dict[str, Any] = {
 _ELSEWHERE = {"feature_stage": None, "pooling": None, "input_size_px": None}
 _MEANS = "RGB with ImageNet mean and deviation, where the tutorial has VGG's own preprocessing in BGR."
 _SMALL_VIEWS = {"num_views": 3, "max_per_class": 60, "input_size_px": 128, "batch_size": 32}
+_BUNDLED_VIEWS = {"num_views": 3, "max_per_class": 200, "batch_size": 32}
 
 RECIPES = (
     RecipeSpec(
@@ -63,6 +64,7 @@ RECIPES = (
         settings={**_TRANSFER, "strategy": "feature_extraction", "learning_rate": 1e-3},
         elsewhere=_ELSEWHERE,
         small={**_SMALL_VIEWS, "epochs": 20},
+        small_on_bundled={**_BUNDLED_VIEWS, "epochs": 20},
         published=Published(accuracy=0.7324, measured_on=_MEASURED_ON),
         deviations=(_MEANS,),
         **_EXTRAS,
@@ -74,6 +76,7 @@ RECIPES = (
         elsewhere={**_ELSEWHERE, "unfreeze_from": None},
         on_bundled={"unfreeze_from": "block5"},
         small={**_SMALL_VIEWS, "epochs": 8},
+        small_on_bundled={**_BUNDLED_VIEWS, "epochs": 12},
         published=Published(accuracy=0.8152, measured_on=_MEASURED_ON),
         deviations=(
             _MEANS,

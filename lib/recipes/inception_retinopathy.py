@@ -35,7 +35,7 @@ RECIPES = (
         name="inceptionv3-dr-scratch",
         title="InceptionV3 end to end",
         settings={**_COMMON, "strategy": "from_scratch", "epochs": 100, "patience": 100},
-        small={"max_per_class": 30, "input_size_px": 75, "epochs": 3},
+        small={"max_per_class": 100, "input_size_px": 75, "epochs": 15},
         published=Published(accuracy=0.40, measured_on=_MEASURED_ON),
         deviations=_DEVIATIONS,
         **_EXTRAS,
@@ -61,6 +61,7 @@ RECIPES = (
             "patience": 70,
         },
         small={"max_per_class": 60, "input_size_px": 128, "epochs": 6},
+        small_on_bundled={"max_per_class": 120, "epochs": 3},
         follows="inceptionv3-dr-transfer",
         published=Published(accuracy=0.52, measured_on=_MEASURED_ON),
         deviations=(

@@ -138,7 +138,8 @@ def _fit_classes(settings: dict[str, Any], subject: Subject, spec: DatasetSpec, 
 
 def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str, Any]:
     if budget == "small":
-        return {**recipe.small, **_capped_patience(recipe)}
+        small = recipe.small_settings(backbone)
+        return {**small, **_capped_patience(recipe, small)}
     if budget == "full":
         return {}
     tiny: dict[str, Any] = {
@@ -154,8 +155,8 @@ def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str
     return tiny
 
 
-def _capped_patience(recipe: RecipeSpec) -> dict[str, Any]:
-    epochs, patience = recipe.small.get("epochs"), recipe.settings.get("patience")
+def _capped_patience(recipe: RecipeSpec, small: Mapping[str, Any]) -> dict[str, Any]:
+    epochs, patience = small.get("epochs"), recipe.settings.get("patience")
     return {"patience": min(int(patience), int(epochs))} if epochs and patience else {}
 
 
