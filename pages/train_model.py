@@ -23,6 +23,7 @@ from pages.common import (  # noqa: E402
     recipe_picker,
     resources,
     state,
+    train_more,
     train_network_settings,
     train_previews,
     train_settings,
@@ -50,7 +51,7 @@ def draw_controls(
             "seed": train_settings.draw_number(train_settings.SEED, strategy, width=90),
         }
         with st.popover("More settings", icon=":material/tune:", width="content"):
-            values |= train_settings.draw_more(backbone, strategy)
+            values |= train_more.draw_more(backbone, strategy)
         given = {name: value for name, value in values.items() if value is not None}
         given = recipe_picker.with_recipe(plan, given)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
@@ -90,7 +91,7 @@ def stage_plans(backbone: str) -> dict[str, StagePlan]:
     last = train_network_settings.chosen_feature_stage(backbone)
     plans = {}
     for strategy in STRATEGIES:
-        first = train_settings.chosen_unfreeze_from(backbone, strategy)
+        first = train_network_settings.chosen_unfreeze_from(backbone, strategy)
         trained = "partial" if strategy.unfreezes_gradually and first else strategy.trains_backbone
         plans[strategy.name] = stage_plan(backbone, trained, first, feature_stage=last)
     return plans

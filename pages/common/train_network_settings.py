@@ -1,26 +1,31 @@
-"""The settings behind "More settings" that shape the network: its head, what the head reads, what its classes are."""
+"""The settings that shape the network: what is trained of it, its head, what the head reads."""
 
 from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from lib.data.target_map import TARGET_MAPS
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.resolution import LAST_VECTOR
 from lib.training.strategies import StrategySpec
-from pages.common.train_choice import choose
+from pages.common.setting_grid import SettingGrid
+from pages.common.train_choice import DEFAULTS, choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
-SAMPLING_TITLES = {"natural": "Each image once", "balanced": "Every class equally often"}
-MAP_TITLES = {"": "As they are", **{mapping.name: mapping.title for mapping in TARGET_MAPS}}
+BATCHNORM = {
+    "trained": "All trained",
+    "statistics_frozen": "Statistics frozen",
+    "frozen": "Statistics and scale frozen",
+}
+BATCHNORM_REASON = (
+    "Of the stages that are trained. All of it is trained by default: with a hundred images and batches of 16, the new "
+    "domain's own statistics fit better than those of the old one. With fewer, the old ones are less noisy: freeze "
+    "them. Frozen stages keep theirs in any case."
+)
 
-_MAP_HELP = "Merges five grades into fewer classes. " + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
 _HEAD_HELP = "What turns features into class scores."
 _OUTPUT_HELP = "A single sigmoid unit with binary cross-entropy is for data sets of two classes only."
-_SAMPLING_HELP = "Equally often: images of rare classes repeat, large classes show another part of theirs each epoch."
 _HEAD_FROM_HELP = (
     "The id of a finished run on the same network, data and split. Its BatchNorm is folded in where needed."
 )
@@ -29,29 +34,59 @@ _STAGE_HELP = (
 )
 
 
-def draw_network_settings(
-    backbone: str, strategy: StrategySpec, columns: tuple[DeltaGenerator, DeltaGenerator]
-) -> dict[str, Any]:
-    """Draw the settings into two columns; returns those that differ from the defaults."""
+def draw_network_settings(backbone: str, strategy: StrategySpec, grid: SettingGrid) -> dict[str, Any]:
+    """Draw the settings into the grid; a value of None means the default."""
     values: dict[str, Any] = {}
-    with columns[0]:
+    if strategy.trains_backbone == "partial" or strategy.unfreezes_gradually:
+        with grid.cell():
+            values["unfreeze_from"] = _unfreeze_from(backbone, strategy)
+    with grid.cell():
         values["feature_stage"] = choose(
             "feature_stage", "The head reads", _stage_titles(backbone), suffix=backbone, help=_STAGE_HELP
         )
-    with columns[1]:
-        values["target_map"] = choose("target_map", "Classes", MAP_TITLES, help=_MAP_HELP)
-    if strategy.is_iterative:
-        with columns[1]:
-            values["head"] = choose(
-                "head", "Head", HEAD_TITLES, strategy.default_head, suffix=strategy.name, help=_HEAD_HELP
-            )
-        with columns[0]:
-            values["output"] = choose("output", "Output", OUTPUT_TITLES, help=_OUTPUT_HELP)
-            values["sampling"] = choose("sampling", "Images of an epoch", SAMPLING_TITLES, help=_SAMPLING_HELP)
-        if not strategy.starts_from_probe:
-            with columns[1]:
-                values["head_from"] = _head_from()
-    return {name: value for name, value in values.items() if value is not None}
+    if not strategy.is_iterative:
+        return values
+    with grid.cell():
+        values["head"] = choose(
+            "head", "Head", HEAD_TITLES, strategy.default_head, suffix=strategy.name, help=_HEAD_HELP
+        )
+    with grid.cell():
+        values["output"] = choose("output", "Output", OUTPUT_TITLES, help=_OUTPUT_HELP)
+    if not strategy.starts_from_probe:
+        with grid.cell():
+            values["head_from"] = _head_from()
+    return values
+
+
+def draw_batchnorm() -> str | None:
+    """The three ways to treat BatchNorm, in sight together, with the reason for the default; None means that."""
+    default = DEFAULTS["batchnorm"]
+    chosen = st.segmented_control(
+        "BatchNorm",
+        list(BATCHNORM),
+        format_func=BATCHNORM.__getitem__,
+        default=default,
+        required=True,
+        key="train_batchnorm",
+        persist_state="session",
+    )
+    st.caption(BATCHNORM_REASON)
+    return None if chosen == default else chosen
+
+
+def chosen_feature_stage(backbone: str) -> str | None:
+    """The stage that the head reads, as chosen in "More settings"; None for the backbone's own."""
+    chosen = st.session_state.get(f"train_feature_stage_{backbone}")
+    spec = BACKBONES.get(backbone)
+    if chosen == LAST_VECTOR:
+        return spec.last_vector_stage
+    return chosen if chosen in spec.stage_names else None
+
+
+def chosen_unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
+    """The first trained stage as chosen in "More settings"; None for the strategy's own."""
+    chosen = st.session_state.get(f"train_unfreeze_from_{_unfreeze_suffix(backbone, strategy)}")
+    return chosen if chosen in _read_stages(backbone) else None
 
 
 def _head_from() -> str | None:
@@ -67,18 +102,31 @@ def _head_from() -> str | None:
     return text.strip() or None
 
 
-def chosen_feature_stage(backbone: str) -> str | None:
-    """The stage that the head reads, as chosen in "More settings"; None for the backbone's own."""
-    chosen = st.session_state.get(f"train_feature_stage_{backbone}")
-    spec = BACKBONES.get(backbone)
-    if chosen == LAST_VECTOR:
-        return spec.last_vector_stage
-    return chosen if chosen in spec.stage_names else None
-
-
 def _stage_titles(backbone: str) -> dict[str, str]:
     """Stage -> title: the backbone's own first, as "", then the last vector, then every stage but the classes."""
     spec = BACKBONES.get(backbone)
     own = f"Its usual stage: {spec.stage(spec.feature_stage).title}"
     titles = {"": own, LAST_VECTOR: f"The last vector ({spec.last_vector_stage})"}
     return titles | {stage.name: f"{stage.title} ({stage.name})" for stage in spec.stages[:-1]}
+
+
+def _unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
+    spec, names = BACKBONES.get(backbone), _read_stages(backbone)
+    titles = {name: f"{spec.stage(name).title} ({name})" for name in names}
+    suffix = _unfreeze_suffix(backbone, strategy)
+    if strategy.unfreezes_gradually:
+        return choose("unfreeze_from", "Unfreeze down to", {"": "The first stage"} | titles, "", suffix=suffix)
+    # A head that reads an earlier stage than the usual one leaves no later one to train.
+    default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+    return choose("unfreeze_from", "Train from this stage on", titles, default, suffix=suffix)
+
+
+def _unfreeze_suffix(backbone: str, strategy: StrategySpec) -> str:
+    return f"{strategy.name}_{backbone}" if strategy.unfreezes_gradually else backbone
+
+
+def _read_stages(backbone: str) -> list[str]:
+    """The stages up to the one that the head reads."""
+    spec = BACKBONES.get(backbone)
+    last = chosen_feature_stage(backbone) or spec.feature_stage
+    return [stage.name for stage in spec.stages_until(last)]

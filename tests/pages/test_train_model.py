@@ -26,7 +26,7 @@ from lib.training.estimate import Estimate, kept_estimate
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
-from pages.common import train_live, train_plan, train_settings, train_start
+from pages.common import train_live, train_network_settings, train_plan, train_settings, train_start
 from tests.pages.scene import link, make_dataset, open_page, words
 from tests.run_store import make_run_store
 
@@ -284,7 +284,7 @@ def test_form_limits_are_those_of_the_config(setting):
         ("optimizer", train_settings.OPTIMIZER_TITLES),
         ("schedule", train_settings.SCHEDULE_TITLES),
         ("loss", train_settings.LOSS_TITLES),
-        ("batchnorm", train_settings.BATCHNORM),
+        ("batchnorm", train_network_settings.BATCHNORM),
         ("weights", STARTING_WEIGHTS),
     ],
 )
@@ -306,7 +306,7 @@ def test_every_config_field_has_a_place_on_the_page():
         "target_map",
         "sampling",
         "head_from",
-    }  # pages/common/train_network_settings.py
+    }
     for_experts = {
         "momentum",
         "compile",
