@@ -26,6 +26,7 @@ from pages.common.train_settings import (
 SAMPLING_TITLES = {"natural": "Each image once", "balanced": "Every class equally often"}
 MAP_TITLES = {"": "As they are", **{mapping.name: mapping.title for mapping in TARGET_MAPS}}
 
+_WIDTH_PX = 620
 _MAP_HELP = "Merges five grades into fewer classes. " + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
 _SAMPLING_HELP = "Equally often: images of rare classes repeat, large classes show another part of theirs each epoch."
 _PINNED_HELP = "Watch one validation image of each class: prediction and Grad-CAM after every epoch."
@@ -33,15 +34,16 @@ _PINNED_HELP = "Watch one validation image of each class: prediction and Grad-CA
 
 def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
     """Draw the tabs; returns the settings that differ from the defaults."""
-    learning, network, images = st.tabs([LEARNING, NETWORK, IMAGES])
+    with st.container(width=_WIDTH_PX):  # the same on every tab, so that nothing jumps
+        learning, network, images = st.tabs([LEARNING, NETWORK, IMAGES])
     with learning:
         values = _draw_learning(strategy)
     with network:
+        if strategy.trains_backbone != "none":
+            values["batchnorm"] = train_network_settings.draw_batchnorm()
         grid = SettingGrid()
         values |= train_network_settings.draw_network_settings(backbone, strategy, grid)
         values |= _draw_numbers(NETWORK, strategy, grid)
-        if strategy.trains_backbone != "none":
-            values["batchnorm"] = train_network_settings.draw_batchnorm()
     with images:
         values |= _draw_images(strategy)
     return {name: value for name, value in values.items() if value is not None}
