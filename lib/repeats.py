@@ -2,19 +2,17 @@
 
 import dataclasses
 import math
-import re
 import secrets
 import statistics
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_json
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.series import SeriesFiles, SeriesState, control, read_series
-from lib.settings import runs_dir
+from lib.series.plans import KeptPlans
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
 
@@ -37,9 +35,14 @@ class RepeatPlan:
     created_s: float = 0.0
 
     @property
+    def plan_id(self) -> str:
+        """The group's id, as every plan has one."""
+        return self.group_id
+
+    @property
     def files(self) -> SeriesFiles:
         """Where its state is kept."""
-        return SeriesFiles(_folder() / f"{self.group_id}.json", kept=_KEPT)
+        return SeriesFiles(_PLANS.state_file(self.group_id), kept=_KEPT)
 
     @property
     def entries(self) -> tuple["SeedEntry", ...]:
@@ -104,33 +107,18 @@ def make_plan(config: TrainConfig, num_seeds: int) -> RepeatPlan:
     plan = RepeatPlan(
         group_id=secrets.token_hex(4), num_seeds=num_seeds, config=config.to_dict(), created_s=time.time()
     )
-    write_json(_folder() / f"{plan.group_id}.plan.json", dataclasses.asdict(plan))
+    _PLANS.write(plan)
     return plan
 
 
 def list_plans() -> list[RepeatPlan]:
     """All groups, newest first; those that this version cannot read are passed over."""
-    plans = []
-    for path in _folder().glob("*.plan.json"):
-        try:
-            plan = RepeatPlan(**read_json(path))
-            TrainConfig.from_dict(plan.config)
-        except (OSError, ValueError, TypeError, UserError):
-            continue
-        plans.append(plan)
-    return sorted(plans, key=lambda plan: -plan.created_s)
+    return _PLANS.newest_first()
 
 
 def read_plan(group_id: str) -> RepeatPlan:
     """The group of that id or the beginning of it, or "latest"; raises UserError if there is none."""
-    plans = list_plans()
-    if group_id == "latest" and plans:
-        return plans[0]
-    found = [plan for plan in plans if re.fullmatch("[0-9a-f]+", group_id) and plan.group_id.startswith(group_id)]
-    if len(found) != 1:
-        known = ", ".join(plan.group_id for plan in plans[:5]) or "none so far"
-        raise UserError(f"There is no group of seeds {group_id!r}; the groups here: {known}.")
-    return found[0]
+    return _PLANS.find(group_id)
 
 
 def read_group(plan: RepeatPlan) -> SeriesState:
@@ -186,5 +174,11 @@ def _summary(run_id: str) -> dict[str, Any]:
         return {}
 
 
-def _folder() -> Path:
-    return runs_dir() / "groups"
+def _parse(content: dict[str, Any]) -> RepeatPlan:
+    """A plan from what its file holds; raises UserError for a training that this version cannot read."""
+    plan = RepeatPlan(**content)
+    TrainConfig.from_dict(plan.config)
+    return plan
+
+
+_PLANS = KeptPlans("groups", _parse, noun="group of seeds", nouns="groups")

@@ -1,19 +1,16 @@
 """What a race is, kept as JSON beside the runs: data set, backbone, rungs and settings. Imports no torch, no MLflow."""
 
 import dataclasses
-import re
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lib.atomic import read_json, write_json
-from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.race.rungs import RUNGS, RungSpec, check_rungs
 from lib.series import SeriesFiles, SeriesState, read_series
-from lib.settings import DEFAULT_BACKBONE, runs_dir
+from lib.series.plans import KeptPlans
+from lib.settings import DEFAULT_BACKBONE
 from lib.training.config import TrainConfig
 from lib.training.pinning import AUTO
 from lib.training.strategies import STRATEGIES
@@ -48,9 +45,14 @@ class RacePlan:
     format_version: int = FORMAT_VERSION
 
     @property
+    def plan_id(self) -> str:
+        """The race's id, as every plan has one."""
+        return self.race_id
+
+    @property
     def files(self) -> SeriesFiles:
         """Where its state is kept."""
-        return SeriesFiles(_folder() / f"{self.race_id}.json", kept=_KEPT_MESSAGE, ended=_ENDED_MESSAGE)
+        return SeriesFiles(_PLANS.state_file(self.race_id), kept=_KEPT_MESSAGE, ended=_ENDED_MESSAGE)
 
     @property
     def entries(self) -> tuple["RaceEntry", ...]:
@@ -167,33 +169,17 @@ def default_input_size(backbone: str) -> int | None:
 
 def write_plan(plan: RacePlan) -> None:
     """Keep a plan."""
-    write_json(_plan_file(plan.race_id), dataclasses.asdict(plan))
+    _PLANS.write(plan)
 
 
 def read_plan(race_id: str) -> RacePlan:
     """The plan of a race by its id or the beginning of it, or "latest"; raises UserError if there is none."""
-    plans = list_plans()
-    if race_id == "latest" and plans:
-        return plans[0]
-    found = [plan for plan in plans if re.fullmatch("[0-9a-f]+", race_id) and plan.race_id.startswith(race_id)]
-    if len(found) != 1:
-        known = ", ".join(plan.race_id for plan in plans[:5]) or "none so far"
-        raise UserError(f"There is no race {race_id!r}; the races here: {known}.")
-    return found[0]
+    return _PLANS.find(race_id)
 
 
 def list_plans() -> list[RacePlan]:
     """All races, newest first; those that this version cannot read are passed over."""
-    plans = []
-    for path in _folder().glob("*.plan.json"):
-        try:
-            content = {**read_json(path), "rungs": tuple(read_json(path)["rungs"])}
-            plan = RacePlan(**content)
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-        if plan.backbone in BACKBONES and all(name in RUNGS for name in plan.rungs):
-            plans.append(plan)
-    return sorted(plans, key=lambda plan: -plan.created_s)
+    return _PLANS.newest_first()
 
 
 def read_race(plan: RacePlan) -> SeriesState:
@@ -206,9 +192,13 @@ def active_race() -> RacePlan | None:
     return next((plan for plan in list_plans() if read_race(plan).is_active), None)
 
 
-def _plan_file(race_id: str) -> Path:
-    return _folder() / f"{race_id}.plan.json"
+def _parse(content: dict[str, Any]) -> RacePlan:
+    """A plan from what its file holds; raises UserError for a backbone or a rung that this version does not have."""
+    plan = RacePlan(**{**content, "rungs": tuple(content["rungs"])})
+    BACKBONES.get(plan.backbone)
+    for name in plan.rungs:
+        RUNGS.get(name)
+    return plan
 
 
-def _folder() -> Path:
-    return runs_dir() / "races"
+_PLANS = KeptPlans("races", _parse, noun="race", nouns="races")
