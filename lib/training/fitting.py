@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
     from lib.models.head_layers import NearestNeighborsHead
 
+Fitted = TypeVar("Fitted")
+Head = TypeVar("Head", bound="nn.Module")
 # Inverse strength of the L2 penalty on standardised features. With hundreds of features and images the useful range is
 # small; the ends are there for tiny and for large data sets.
 PENALTY_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _MAX_ITERATIONS = 500
-Fitted = TypeVar("Fitted")
 _MIN_SHARED_SIZE = 8_000_000  # values in the matrix of features from which on several threads help
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """A linear head on raw features; `penalty` is the C that had the lowest validation loss of `val_losses`."""
+class Probe(Generic[Head]):
+    """A fitted head on raw features; `penalty` is the C that had the lowest validation loss of `val_losses`."""
 
-    head: "nn.Linear"
+    head: Head
     penalty: float
     val_losses: dict[float, float]
 
@@ -44,7 +45,7 @@ def fit_linear_probe(
     weighting: str = "auto",
     on_fit: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> LinearProbe:
+) -> "Probe[nn.Linear]":
     """Standardise and fit logistic regression (Kornblith et al. 2019, arXiv 1805.08974).
 
     Scaler and weights see training rows only, the penalty is chosen by the loss of the validation rows.
@@ -75,7 +76,7 @@ def fit_linear_probe(
         return log_loss(targets[val_rows], model.predict_proba(scaled_val)), model
 
     penalty, model, losses = best_penalty(PENALTY_GRID, fit, on_fit=on_fit, should_stop=should_stop)
-    return LinearProbe(linear_from_logistic_regression(scaler, model), penalty, losses)
+    return Probe(linear_from_logistic_regression(scaler, model), penalty, losses)
 
 
 def best_penalty(
@@ -119,19 +120,32 @@ def fit_nearest_neighbors(
     head.fit(features[train_rows], targets[train_rows].astype(np.int64))
 
 
-def _fit_logistic_regression(  # type: ignore[no-untyped-def] # noqa: ANN202
-    features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None
-):
+def fit_quietly(model: Any, features: np.ndarray, targets: np.ndarray) -> None:
+    """Fit an estimator of scikit-learn, without its warning that the last digit has not converged.
+
+    Weak penalties on separable features never get there, and the validation loss decides anyway.
+    """
     from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, targets)
+
+
+def weights_by_class(weights: np.ndarray | None) -> dict[int, float] | None:
+    """Class weights (K,) as scikit-learn takes them."""
+    return None if weights is None else dict(enumerate(weights.tolist()))
+
+
+def _fit_logistic_regression(
+    features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None
+) -> "LogisticRegression":
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    by_class = None if weights is None else dict(enumerate(weights.tolist()))
-    model = LogisticRegression(C=penalty, max_iter=_MAX_ITERATIONS, class_weight=by_class)
+    model = LogisticRegression(C=penalty, max_iter=_MAX_ITERATIONS, class_weight=weights_by_class(weights))
     # Products this small end before a second thread has woken: 0.7 s on one thread, 4 to 60 s on two that wait for
     # each other (640 images, 1,024 features, two cores, idle to busy).
-    num_threads = 1 if features.size < _MIN_SHARED_SIZE else None
-    with threadpool_limits(num_threads), warnings.catch_warnings():
-        # Large C on separable features never converges to the last digit; the validation loss decides anyway.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(features, targets)
+    with threadpool_limits(1 if features.size < _MIN_SHARED_SIZE else None):
+        fit_quietly(model, features, targets)
+    return model

@@ -1,14 +1,12 @@
 """A linear support vector machine on frozen features, with Platt's scale so that it gives probabilities."""
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.evaluation.metrics import log_loss
-from lib.training.fitting import best_penalty
+from lib.training.fitting import Probe, best_penalty, fit_quietly, weights_by_class
 from lib.training.optimization import class_weights
 
 if TYPE_CHECKING:
@@ -22,15 +20,6 @@ _MAX_ITERATIONS = 2000
 _MIN_SCALE = 1e-3  # a scale below zero would turn the machine's answer round
 
 
-@dataclass(frozen=True)
-class SupportVectorProbe:
-    """The fitted head on raw features; `penalty` is the C with the lowest validation loss of `val_losses`."""
-
-    head: "SupportVectorHead"
-    penalty: float
-    val_losses: dict[float, float]
-
-
 def fit_linear_svm(
     features: np.ndarray,
     targets: np.ndarray,
@@ -41,7 +30,7 @@ def fit_linear_svm(
     weighting: str = "auto",
     on_fit: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> SupportVectorProbe:
+) -> "Probe[SupportVectorHead]":
     """Standardise, fit one machine a class against the rest, and scale their margins on the validation images.
 
     Machines see training rows only; C and Platt's scale come from the validation rows (Platt 1999, with his smoothed
@@ -78,7 +67,7 @@ def fit_linear_svm(
         return log_loss(targets[val_rows], _probabilities(head, features[val_rows])), head
 
     penalty, head, losses = best_penalty(PENALTY_GRID, fit, on_fit=on_fit, should_stop=should_stop)
-    return SupportVectorProbe(head, penalty, losses)
+    return Probe(head, penalty, losses)
 
 
 def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,15 +92,12 @@ def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _fit(features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None) -> "LinearSVC":
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
-    by_class = None if weights is None else dict(enumerate(weights.tolist()))
+    by_class = weights_by_class(weights)
     machine = LinearSVC(C=penalty, class_weight=by_class, dual="auto", max_iter=_MAX_ITERATIONS, random_state=0)
-    with warnings.catch_warnings():
-        # As for logistic regression: the validation loss decides, not the last digit.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return machine.fit(features, targets)
+    fit_quietly(machine, features, targets)
+    return machine
 
 
 def _probabilities(head: "SupportVectorHead", features: np.ndarray) -> np.ndarray:
