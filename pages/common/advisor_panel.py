@@ -1,23 +1,17 @@
 """Which strategy suits these images: the guide of four scenarios, measured on a click, taken over with another."""
 
-from pathlib import Path
-from typing import Any
-
 import streamlit as st
 
 from lib.advisor.guide import Advice
 from lib.advisor.measurement import kept_advice
-from lib.atomic import read_json
 from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text
-from lib.jobs.child_command import run_child_command
 from lib.models.backbones import BACKBONES
-from lib.progress import Progress
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
-from pages.common import background, controls, resources
+from pages.common import background, controls, measuring, resources
 from pages.common.errors import show_errors
-from pages.common.text import plain, plain_message
+from pages.common.text import plain
 
 
 def draw_advisor(config: TrainConfig) -> None:
@@ -36,8 +30,8 @@ def draw_advisor(config: TrainConfig) -> None:
         dataset = open_dataset(config.dataset)
         path = kept_advice(dataset.version, config.backbone, config.split_seed)
         name = f"advice {path.stem}"
-        _show_failure(name)
-        found = _read(path)
+        measuring.show_failure(name)
+        found = measuring.kept(path, Advice.from_dict)
         if found is None:
             _offer(config, name)
             return
@@ -46,7 +40,6 @@ def draw_advisor(config: TrainConfig) -> None:
 
 
 def _offer(config: TrainConfig, name: str) -> None:
-    task = background.find(name)
     st.caption(
         "Looks at how many training images there are and how far their features lie from the images that the network "
         "learned from. Nothing is trained, and test images are not looked at."
@@ -54,31 +47,10 @@ def _offer(config: TrainConfig, name: str) -> None:
     arguments = ["advise", "--dataset", config.dataset, "--backbone", config.backbone]
     arguments += ["--split-seed", str(config.split_seed)]
     st.button(
-        "Measure the images", icon=":material/explore:", key="train_advise", on_click=_start, args=(name, arguments),
-        disabled=task is not None and not task.is_over,
+        "Measure the images", icon=":material/explore:", key="train_advise", on_click=measuring.start,
+        args=(name, "Measuring the images …", arguments), disabled=measuring.is_running(name),
     )  # fmt: skip
     background.watch(name)
-
-
-def _start(name: str, arguments: list[str]) -> None:
-    def work(progress: Progress) -> dict[str, Any]:
-        return run_child_command(arguments, progress)
-
-    background.start(name, "Measuring the images …", work)
-
-
-def _show_failure(name: str) -> None:
-    task = background.find(name)
-    if task is not None and task.is_over and task.error:
-        st.error(plain_message(task.error), icon=":material/error:")
-        background.forget(name)
-
-
-def _read(path: Path) -> Advice | None:
-    try:
-        return Advice.from_dict(read_json(path))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def _draw(advice: Advice, config: TrainConfig, title: str) -> None:

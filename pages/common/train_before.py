@@ -10,22 +10,19 @@ from typing import Any
 
 import streamlit as st
 
-from lib.atomic import read_json
 from lib.data.library import open_dataset
 from lib.disk_cache import size_words
 from lib.errors import UserError
 from lib.figures.rate_range_charts import rate_range_figure, rate_range_text
 from lib.figures.style import strategy_style
-from lib.jobs.child_command import run_child_command
 from lib.models.freezing import StageParameters
 from lib.models.parameter_counts import counted_plan
-from lib.progress import Progress
 from lib.training.config import TrainConfig
 from lib.training.estimate import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
-from pages.common import background, controls
+from pages.common import background, controls, measuring
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message
 
@@ -100,26 +97,19 @@ def _word(stage: StageParameters) -> str:
 def _draw_estimate(config: TrainConfig, resolved: TrainConfig) -> None:
     path = kept_estimate(resolved)
     name = f"estimate {path.stem}"
-    found = _read_estimate(path)
-    _show_failure(name)
+    found = measuring.kept(path, Estimate.from_dict)
+    measuring.show_failure(name)
     if found is not None:
         st.markdown(estimate_words(found, resolved))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Measure time and memory"
         st.button(
-            label, icon=":material/timer:", key="train_measure", on_click=_start,
-            args=(name, "Measuring three real steps …", ["estimate", *_arguments(config)]),
-            disabled=_is_running(name), help="Runs three real steps in a process of its own, and trains nothing.",
+            label, icon=":material/timer:", key="train_measure", disabled=measuring.is_running(name),
+            on_click=measuring.start, args=(name, "Measuring three real steps …", ["estimate", *_arguments(config)]),
+            help="Runs three real steps in a process of its own, and trains nothing.",
         )  # fmt: skip
     background.watch(name)
-
-
-def _read_estimate(path: Any) -> Estimate | None:
-    try:
-        return Estimate.from_dict(read_json(path))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def estimate_words(found: Estimate, config: TrainConfig) -> str:
@@ -153,12 +143,13 @@ def _draw_range(config: TrainConfig) -> None:
     if task is not None and task.is_over and task.result is not None:
         st.session_state[_RANGE_KEY] = (name, task.result)
         background.forget(name)
-    _show_failure(name)
+    measuring.show_failure(name)
     kept = st.session_state.get(_RANGE_KEY)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Find a learning rate", icon=":material/show_chart:", key="train_range", on_click=_start,
-            args=(name, "Trying learning rates …", ["lr-range", *_arguments(config)]), disabled=_is_running(name),
+            "Find a learning rate", icon=":material/show_chart:", key="train_range",
+            disabled=measuring.is_running(name), on_click=measuring.start,
+            args=(name, "Trying learning rates …", ["lr-range", *_arguments(config)]),
             help="Trains about a hundred steps on a copy at ever larger rates (Smith 2015); the copy is thrown away.",
         )  # fmt: skip
         if kept and kept[0] == name and (rate := RateRange.from_dict(kept[1]).suggested_rate) is not None:
@@ -182,24 +173,3 @@ def _take(strategy: str, rate: float) -> None:
 def _arguments(config: TrainConfig) -> list[str]:
     """The options of the command that describe this training."""
     return shlex.split(config.to_command())[4:]
-
-
-def _start(name: str, title: str, arguments: list[str]) -> None:
-    def work(progress: Progress) -> dict[str, Any]:
-        return run_child_command(arguments, progress)
-
-    background.start(name, title, work)
-
-
-def _is_running(name: str) -> bool:
-    task = background.find(name)
-    return task is not None and not task.is_over
-
-
-def _show_failure(name: str) -> None:
-    task = background.find(name)
-    if task is None or not task.is_over:
-        return
-    if task.error:
-        st.error(plain_message(task.error), icon=":material/error:")
-    background.forget(name)

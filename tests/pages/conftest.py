@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
+from lib import jobs
 from lib.data import library
+from lib.training.config import TrainConfig
 from pages.common import background
 
 
@@ -22,3 +24,16 @@ def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     st.cache_data.clear()
     st.cache_resource.clear()
     background._tasks.clear()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
+    """Configs that were started; no worker process begins, the run is written as it would be."""
+    configs = []
+
+    def start(config: TrainConfig) -> str:
+        configs.append(config)
+        return jobs.prepare(config).run_id
+
+    monkeypatch.setattr(jobs, "start", start)
+    return configs

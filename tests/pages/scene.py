@@ -1,14 +1,11 @@
 """What page tests look at: a tiny data set and finished runs with invented predictions, made in milliseconds."""
 
-import atexit
 import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -16,6 +13,7 @@ from lib.data.library import import_folder, open_dataset
 from lib.evaluation.intervals import wilson_interval
 from lib.settings import datasets_dir
 from lib.tracking import create_run
+from tests.kept_home import kept_home
 from tests.run_store import make_run_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,10 +36,7 @@ def write_images(folder: Path, per_class: int = PER_CLASS, classes: tuple[str, .
 
 @lru_cache(maxsize=1)
 def _imported() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="transferscope-scene-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRANSFERSCOPE_HOME", str(home))
+    with kept_home() as home:
         import_folder(write_images(home / "tiny"), name="tiny")
         return datasets_dir() / "tiny"
 

@@ -12,7 +12,7 @@ ADVICE = recommend(Readings(least_per_class=40, num_classes=2, stages=STAGES, ne
 
 
 def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypatch):
-    from pages.common import advisor_panel
+    from pages.common import measuring
 
     make_dataset()
     asked = []
@@ -22,7 +22,7 @@ def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypa
         write_json(kept_advice(open_dataset("tiny").version, "bundled_vgg", 0), ADVICE.to_dict())
         return ADVICE.to_dict()
 
-    monkeypatch.setattr(advisor_panel, "run_child_command", measure)
+    monkeypatch.setattr(measuring, "run_child_command", measure)
     at = open_train()
     at.session_state["train_strategy"] = "full_finetuning"
     at.session_state["train_advisor"] = True

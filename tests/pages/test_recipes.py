@@ -10,17 +10,9 @@ from tests.pages.scene import make_dataset, make_run, open_page, words
 from tests.run_store import make_run_store
 
 
-@pytest.fixture
-def started(monkeypatch):
+@pytest.fixture(autouse=True)
+def _store(home):
     make_run_store()
-    configs = []
-
-    def start(config):
-        configs.append(config)
-        return jobs.prepare(config).run_id
-
-    monkeypatch.setattr(jobs, "start", start)
-    return configs
 
 
 def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):

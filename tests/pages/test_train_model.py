@@ -43,19 +43,6 @@ def _library(home):
     make_run_store()
 
 
-@pytest.fixture
-def started(monkeypatch):
-    """Configs that were started; no worker process begins, the run is written as it would be."""
-    configs = []
-
-    def start(config):
-        configs.append(config)
-        return jobs.prepare(config).run_id
-
-    monkeypatch.setattr(jobs, "start", start)
-    return configs
-
-
 def open_train(**view: str) -> AppTest:
     return open_page("train_model", **view)
 
@@ -378,7 +365,7 @@ def test_curve_prefix_follows_the_fold_at_work():
 
 
 def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(monkeypatch):
-    from pages.common import train_before
+    from pages.common import measuring
 
     asked = []
 
@@ -388,7 +375,7 @@ def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(m
         write_json(kept_estimate(resolved), ESTIMATE.to_dict())
         return ESTIMATE.to_dict()
 
-    monkeypatch.setattr(train_before, "run_child_command", measure)
+    monkeypatch.setattr(measuring, "run_child_command", measure)
     at = choose(open_train(), "partial_finetuning")
     config = TrainConfig(dataset="tiny", strategy="partial_finetuning")
     at.session_state["train_before"] = True
@@ -405,10 +392,10 @@ def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(m
 
 
 def test_the_suggested_rate_is_taken_over_with_one_click(monkeypatch):
-    from pages.common import train_before
+    from pages.common import measuring
 
     found = RateRange([1e-4, 1e-3, 1e-2], [1.0, 0.5, 0.4], [1.0, 0.6, 0.5], 1.04e-3, False)
-    monkeypatch.setattr(train_before, "run_child_command", lambda arguments, progress: found.to_dict())
+    monkeypatch.setattr(measuring, "run_child_command", lambda arguments, progress: found.to_dict())
     at = choose(open_train(), "full_finetuning")
     at.session_state["train_before"] = True
     at.run()
