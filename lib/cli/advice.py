@@ -27,7 +27,8 @@ def advise(dataset: str, backbone: str, split_seed: int, as_json: bool) -> None:
     from lib.data.library import open_dataset
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
-    from lib.runtime import choose_dtype, pick_device, set_threads
+    from lib.number_format import choose_dtype
+    from lib.runtime import pick_device, set_threads
 
     opened = open_dataset(dataset)
     BACKBONES.get(backbone)

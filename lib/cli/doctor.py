@@ -1,6 +1,7 @@
 """`doctor`: what this machine and this installation can do."""
 
 import importlib.metadata
+import platform
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,6 @@ _PACKAGES = ("streamlit", "plotly", "captum", "scikit-learn", "mlflow", "safeten
 def diagnose() -> dict[str, Any]:
     """Measure this machine and write `doctor.json` to the cache folder, which the dashboard's sidebar reads."""
     from lib.models.weights import all_weights_status
-    from lib.runtime import describe_machine
 
     report = {
         **describe_machine(),
@@ -45,6 +45,36 @@ def doctor(as_json: bool) -> None:
     click.echo()
     rows = [(entry["backbone"], entry["is_cached"], entry["size_mib"], entry["file"]) for entry in report["weights"]]
     print_table(rows, ("backbone", "at hand", "MiB", "file"))
+
+
+def describe_machine(device_name: str = "auto") -> dict[str, Any]:
+    """Versions, device, chosen number formats and why, cores and memory."""
+    import torch
+    import torchvision
+
+    from lib.number_format import choose_dtype
+    from lib.runtime import available_cores, memory_mib, pick_device, processor_name, set_threads
+
+    device = pick_device(device_name)
+    num_threads = set_threads()
+    dtype, reason = choose_dtype(device)
+    training_dtype, training_reason = choose_dtype(device, "training")
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else processor_name(),
+        "dtype": dtype,
+        "dtype_reason": reason,
+        "training_dtype": training_dtype,
+        "training_dtype_reason": training_reason,
+        "num_cores": available_cores(),
+        "num_threads": num_threads,
+        "memory_mib": memory_mib(),
+    }
 
 
 def _version(package: str) -> str:

@@ -86,7 +86,8 @@ def _requests(
     from lib.features.request import FeatureRequest
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
-    from lib.runtime import choose_dtype, pick_device, set_threads
+    from lib.number_format import choose_dtype
+    from lib.runtime import pick_device, set_threads
     from lib.training.config import TrainConfig
     from lib.training.resolution import resolve_config
 

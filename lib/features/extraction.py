@@ -10,7 +10,7 @@ import numpy as np
 from lib.data.augmentation import IDENTITY, View
 from lib.errors import Stopped
 from lib.memory import compute_in_parts
-from lib.runtime import autocast
+from lib.number_format import autocast
 
 if TYPE_CHECKING:
     import torch

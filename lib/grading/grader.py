@@ -151,7 +151,7 @@ class Grader:
     def _features(self, batch: "Tensor") -> "Tensor":
         """What the head reads, in the precision in which head and gate of a frozen backbone met it."""
         from lib.models.classifier import pool_features
-        from lib.runtime import autocast
+        from lib.number_format import autocast
 
         dtype = str(self.preprocessing.get("dtype", "float32")) if self._is_frozen else "float32"
         with autocast(self.device, dtype):

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.models.bundled_weights import BundledMetadata, write_bundled_weights
+from lib.number_format import choose_dtype
 from lib.pretraining.families import NUM_FAMILIES_OF_FORM
 from lib.pretraining.store import StoreSpec, render_store
 from lib.pretraining.training import LOG_FILE, PretrainConfig, pretrain
 from lib.pretraining.views import ColourChange
 from lib.progress import Progress, ignore_progress
-from lib.runtime import choose_dtype
 
 WEIGHTS_FILE = "bundled_vgg.safetensors"
 DEFAULT_STEPS = 6500

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.bundled_vgg import PROJECTION_DIM, BundledVGG
+from lib.number_format import autocast
 from lib.pretraining.families import FAMILIES
 from lib.pretraining.store import ImageStore
 from lib.pretraining.views import ColourChange, random_views
-from lib.runtime import autocast
 from lib.training.checkpoints import CheckpointStore
 from lib.training.optimization import set_learning_rate
 from lib.training.schedules import learning_rate_at

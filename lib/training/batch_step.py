@@ -9,7 +9,8 @@ import numpy as np
 
 from lib.distributed import Ranks
 from lib.errors import Stopped
-from lib.runtime import autocast, derived_seed
+from lib.number_format import autocast
+from lib.runtime import derived_seed
 from lib.training.config import TrainConfig
 from lib.training.divergence import diverged
 from lib.training.events import Listener

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lib.atomic import read_json, write_json
 from lib.distributed import ALONE, Ranks
-from lib.runtime import choose_dtype, pick_device, set_seed, set_threads
+from lib.number_format import choose_dtype
+from lib.runtime import pick_device, set_seed, set_threads
 from lib.training.config import TrainConfig
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from lib.features.cache import UNPOOLED, cached_views
 from lib.models.freezing import parameter_summary
 from lib.models.gate import MAX_REFERENCE_ROWS
+from lib.number_format import autocast
 from lib.progress import Progress, ignore_progress
-from lib.runtime import autocast, peak_rss_mib
+from lib.runtime import peak_rss_mib
 from lib.training.cache_need import CacheNeed, cache_need
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig

@@ -7,7 +7,7 @@ import numpy as np
 
 from lib.errors import Stopped
 from lib.memory import compute_in_parts
-from lib.runtime import autocast
+from lib.number_format import autocast
 from lib.training.events import ShouldStop, never_stop
 from lib.training.inputs import CachedInputs, Inputs
 

@@ -24,8 +24,8 @@ def main() -> None:
     """Run all benchmarks in an empty home that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRANSFERSCOPE_HOME"] = folder
+        from lib.cli.doctor import describe_machine
         from lib.data.library import make_synthetic_fundus
-        from lib.runtime import describe_machine
 
         facts = describe_machine()
         print(

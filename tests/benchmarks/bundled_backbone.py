@@ -14,11 +14,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lib.cli.doctor import describe_machine
 from lib.data.dataset import Dataset
 from lib.data.library import ensure_default_dataset
 from lib.evaluation.metrics import quadratic_weighted_kappa
+from lib.number_format import choose_dtype
 from lib.pretraining.transfer import frozen_features
-from lib.runtime import choose_dtype, describe_machine, set_threads
+from lib.runtime import set_threads
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import ignore_events, never_stop

@@ -1,10 +1,13 @@
 import json
 
+import torch
+
+from lib.cli.doctor import describe_machine
 from lib.settings import cache_dir
 
 
 def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
-    monkeypatch.setattr("lib.runtime.choose_dtype", lambda device, purpose="inference": ("float32", "asked for"))
+    monkeypatch.setattr("lib.number_format.choose_dtype", lambda device, purpose="inference": ("float32", "asked for"))
     report = json.loads(command("doctor", "--json").out.splitlines()[-1])
     assert report["device"] in {"cpu", "cuda", "mps"}
     assert report["dtype_reason"] == "asked for"
@@ -13,3 +16,11 @@ def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     text = command("doctor").out
     assert "torchvision" in text
     assert "mobilenet_v2" in text
+
+
+def test_machine_description_fits_json():
+    described = json.loads(json.dumps(describe_machine()))
+    assert described["torch"] == torch.__version__
+    assert described["dtype"] in {"float32", "bfloat16"}
+    assert described["num_cores"] >= 1
+    assert described["memory_mib"] > 100
