@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from lib.data.enhancement_steps import (
+    crop_aspect,
+    crop_retina,
+    equalise,
+    field_mean,
+    set_brightness,
+    subtract_local_average,
+)
 from lib.errors import UserError
 from lib.registry import Registry
 
 NONE = "none"
-VERSION = 1  # of the arithmetic below: a part of every cache key
-ASPECT = 1.2
+VERSION = 1  # of the arithmetic in enhancement_steps.py: a part of every cache key
 MEAN_SAMPLE = 400  # training images that the mean colour is taken of
-_DARK_LEVEL = 12  # of 255: what is darker in all channels is the surround of a fundus photograph
-_EDGE_THRESHOLD, _EDGE_MARGIN, _EDGE_BLUR = 10.0, 0.2, 1 / 192  # blur as a share of the side
-_LOCAL_GAIN, _LOCAL_GREY, _LOCAL_RADII = 4.0, 128.0, 30.0
-_REDUCTION = 4  # a blur of many pixels is drawn at a quarter of the resolution
-_CLAHE_CLIP, _CLAHE_TILES = 0.01, 8
-
 # One square (S, S, 3) uint8 and the mean colour of the set (3,) in, one square out.
 Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -146,101 +146,9 @@ def fit_chain(text: str, pixels: np.ndarray, train_rows: np.ndarray) -> Enhancem
     if not chain.needs_mean:
         return chain
     rows = train_rows[np.linspace(0, len(train_rows) - 1, min(MEAN_SAMPLE, len(train_rows))).astype(int)]
-    means = [_field_mean(square) for row in rows for square in chain.framed(pixels[row : row + 1])]
+    means = [field_mean(square) for row in rows for square in chain.framed(pixels[row : row + 1])]
     red, green, blue = np.mean(means, axis=0).round().astype(int).tolist()
     return EnhancementChain(chain.names, (red, green, blue))
-
-
-def field_mask(square: np.ndarray) -> np.ndarray:
-    """Where a fundus photograph is not its black surround, bool (S, S); all of an ordinary photograph that is not black."""
-    return square.max(axis=2) > _DARK_LEVEL
-
-
-def retina_edges(square: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the retina: the outermost edges along the centre lines of a blurred Sobel picture.
-
-    An edge counts above `_EDGE_THRESHOLD` and within the outer fifth of a side; where there is none, nothing is cut.
-    """
-    from scipy.ndimage import gaussian_filter, sobel
-
-    grey = gaussian_filter(square.mean(axis=2, dtype=np.float32), _EDGE_BLUR * len(square))
-    side = len(grey)
-    band = slice(side // 2 - max(1, side // 64), side // 2 + max(1, side // 64))
-    horizontal = np.abs(sobel(grey[band], axis=1)).mean(axis=0)
-    vertical = np.abs(sobel(grey[:, band], axis=0)).mean(axis=1)
-    (left, right), (top, bottom) = (_outer_edges(line) for line in (horizontal, vertical))
-    return left, top, right, bottom
-
-
-def _outer_edges(line: np.ndarray) -> tuple[int, int]:
-    margin = int(len(line) * _EDGE_MARGIN)
-    first = np.flatnonzero(line[:margin] > _EDGE_THRESHOLD)
-    last = np.flatnonzero(line[len(line) - margin :] > _EDGE_THRESHOLD)
-    return int(first[0]) if len(first) else 0, int(len(line) - margin + last[-1] + 1) if len(last) else len(line)
-
-
-def _crop_retina(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    left, top, right, bottom = retina_edges(square)
-    side = max(right - left, bottom - top)  # padded to a square: the retina keeps its shape
-    x, y = (left + right - side) // 2, (top + bottom - side) // 2
-    return _resized(Image.fromarray(square).crop((x, y, x + side, y + side)), len(square))
-
-
-def _crop_aspect(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    side = len(square)
-    cut = round(side * (1 - 1 / ASPECT) / 2)
-    return _resized(Image.fromarray(square[cut : side - cut]), side)
-
-
-def _resized(image: Image.Image, side: int) -> np.ndarray:
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-
-
-def _set_brightness(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    field = field_mask(square)
-    shifted = np.clip(square + (mean - _field_mean(square)), 0, 255).round().astype(np.uint8)
-    return np.where(field[..., None], shifted, square)
-
-
-def _field_mean(square: np.ndarray) -> np.ndarray:
-    field = field_mask(square)
-    chosen = square[field] if field.any() else square.reshape(-1, 3)
-    return chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def _subtract_local_average(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    side, field = len(square), field_mask(square)
-    sigma = side / 2 / _LOCAL_RADII
-    average = _blurred(square * field[..., None], sigma) / np.maximum(_blurred(field[..., None] * 1.0, sigma), 1e-3)
-    result = _LOCAL_GAIN * (square - average) + _LOCAL_GREY
-    return np.where(field[..., None], np.clip(result, 0, 255).round(), _LOCAL_GREY).astype(np.uint8)
-
-
-def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur of (S, S, C); a wide one is drawn on a reduced picture."""
-    from scipy.ndimage import gaussian_filter, zoom
-
-    side, factor = len(values), _REDUCTION
-    if sigma < factor or side % factor:
-        return gaussian_filter(values.astype(np.float32), (sigma, sigma, 0))
-    small = values.astype(np.float32).reshape(side // factor, factor, side // factor, factor, -1).mean(axis=(1, 3))
-    blurred = gaussian_filter(small, (sigma / factor, sigma / factor, 0))
-    return zoom(blurred, (factor, factor, 1), order=1, grid_mode=True, mode="nearest")
-
-
-def _equalise(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    from skimage.exposure import equalize_adapthist
-
-    luma = (square @ np.array([0.299, 0.587, 0.114], dtype=np.float32)) / 255
-    field, kernel = field_mask(square), max(2, len(square) // _CLAHE_TILES)
-    levels = np.where(field, luma, luma[field].mean() if field.any() else 0.0)
-    # scikit-image stretches a picture to its own range first: two corners hold that range at 0 to 1.
-    levels[0, 0], levels[0, -1] = 0.0, 1.0
-    equal = equalize_adapthist(np.clip(levels, 0, 1), kernel_size=kernel, clip_limit=_CLAHE_CLIP).astype(np.float32)
-    equal[0, [0, -1]] = luma[0, [0, -1]]
-    # All channels by one factor: the hue stays, as with CLAHE on the lightness alone.
-    scaled = square * (equal / np.maximum(luma, 1 / 255))[..., None]
-    return np.where(field[..., None], np.clip(scaled, 0, 255).round(), square).astype(np.uint8)
 
 
 _STUDY_1 = "study 1, VGG16 on diabetic retinopathy (2016)"
@@ -249,27 +157,27 @@ for _step in (
     Enhancement(
         "retina_crop", "Crop to the retina",
         "Cuts the black surround away, where the edges of the retina are found along the centre lines.",
-        _STUDY_1, _crop_retina, moves=True,
+        _STUDY_1, crop_retina, moves=True,
     ),
     Enhancement(
         "aspect_crop", "Crop to 1.2 : 1",
         "Cuts top and bottom, where cameras cut the disc anyway, and stretches the rest to the network's square.",
-        _STUDY_1, _crop_aspect, moves=True,
+        _STUDY_1, crop_aspect, moves=True,
     ),
     Enhancement(
         "brightness", "Even brightness",
         "Shifts each colour of an image to the mean colour of the training images, against cameras that differ.",
-        _STUDY_1, _set_brightness, needs_mean=True,
+        _STUDY_1, set_brightness, needs_mean=True,
     ),
     Enhancement(
         "local_average", "Subtract local average",
         "Takes the blurred picture away and keeps fine detail: vessels and lesions on even grey.",
-        "B. Graham, winning entry of the Kaggle diabetic retinopathy task (2015)", _subtract_local_average,
+        "B. Graham, winning entry of the Kaggle diabetic retinopathy task (2015)", subtract_local_average,
     ),
     Enhancement(
         "clahe", "Local contrast (CLAHE)",
         "Evens out contrast in small tiles, with a limit (contrast limited adaptive histogram equalisation).",
-        "Zuiderveld, Graphics Gems IV (1994); scikit-image", _equalise,
+        "Zuiderveld, Graphics Gems IV (1994); scikit-image", equalise,
     ),
 ):  # fmt: skip
     ENHANCEMENTS.add(_step)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lib.data.enhanced_pixels import enhanced_images, fitted_images
-from lib.data.enhancement import ENHANCEMENTS, EnhancementChain, chain_of, fit_chain, parse_chain, retina_edges
+from lib.data.enhancement import ENHANCEMENTS, EnhancementChain, chain_of, fit_chain, parse_chain
+from lib.data.enhancement_steps import retina_edges
 from lib.disk_cache import list_entries
 from lib.errors import Stopped, UserError
 from tests.features.tiny_dataset import TinyDataset
