@@ -1,0 +1,27 @@
+"""`evaluate`: what a trained classifier is worth on another data set."""
+
+import click
+
+from lib.cli.output import ProgressLine, json_option, print_facts, print_json
+
+
+@click.command()
+@click.option("--run", "run_id", required=True, metavar="ID", help="The run, or a bundle's zip or folder.")
+@click.option("--dataset", "dataset_name", required=True, metavar="NAME|PATH", help="The data set to evaluate on.")
+@json_option
+def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
+    """Evaluate a run's classifier on another data set that has the same classes.
+
+    On the data set that it was trained on, only the test images count; on any other one all images do.
+    """
+    from lib.data.library import resolve_dataset
+    from lib.grading.evaluation import evaluate_on
+    from lib.grading.grader import Grader
+
+    with ProgressLine() as progress:
+        dataset = resolve_dataset(dataset_name, progress=progress)
+        result = evaluate_on(Grader.open(run_id), dataset, progress)
+    if as_json:
+        print_json(result)
+    else:
+        print_facts(result)
