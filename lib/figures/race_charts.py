@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lib.figures.style import MARKERS, literal, new_figure, palette, spread, strategy_style
+from lib.figures.style import literal, new_figure, palette, spread, strategy_style
 from lib.figures.training_charts import METRIC_TITLES
 
 RACE_HEIGHT_PX = 380
@@ -15,6 +15,15 @@ _LABEL_GAP = 0.07  # of the axis height: one line of 14 px text
 _LABEL_CHARACTERS = 26
 # The three panels, as shares of the width.
 _DOMAINS = ((0.0, 0.30), (0.35, 0.65), (0.70, 1.0))
+# Strategies of one family share a colour; on the ladder each has a sign of its own: Plotly's marker, and it as text.
+_SIGNS = {
+    "nearest_neighbors": ("circle", "●"),
+    "linear_probe": ("diamond", "◆"),
+    "probe_then_finetune": ("square", "■"),
+    "full_finetuning": ("triangle-up", "▲"),
+    "from_scratch": ("x", "✖"),
+}
+_OTHER_SIGN = ("star", "★")
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,9 @@ class RaceLine:
 
 @dataclass(frozen=True)
 class PublishedLine:
-    """A published value to compare with, and where it stands."""
+    """A published value to compare a rung's strategy with, and where it stands."""
 
+    strategy: str
     value: float
     source: str
 
@@ -60,8 +70,8 @@ def race_figure(
         published: dashed grey lines across all panels, with their source.
     """
     figure = new_figure(is_dark=is_dark, height=RACE_HEIGHT_PX)
-    for index, line in enumerate(lines):
-        _draw_line(figure, line, epochs=epochs, marker=MARKERS[index % len(MARKERS)], is_dark=is_dark)
+    for line in lines:
+        _draw_line(figure, line, epochs=epochs, is_dark=is_dark)
     for reference in published:
         for panel in range(len(_DOMAINS)):
             _draw_published(figure, reference, panel, color=palette(is_dark=is_dark).muted)
@@ -81,16 +91,21 @@ def race_text(lines: Sequence[RaceLine], metric: str) -> str:
     return f"{title} on the validation images against epochs, seconds and trained parameters: {told}."
 
 
+def rung_sign(strategy: str) -> str:
+    """The sign of a strategy in the picture, as a character for texts beside it."""
+    return _SIGNS.get(strategy, _OTHER_SIGN)[1]
+
+
 def parameter_position(count: int) -> float:
     """Where a number of trained parameters stands on the axis: its logarithm to base 10, and none at 0."""
     return math.log10(count) if count >= 1 else 0.0
 
 
-def _draw_line(figure: go.Figure, line: RaceLine, *, epochs: int, marker: str, is_dark: bool) -> None:
+def _draw_line(figure: go.Figure, line: RaceLine, *, epochs: int, is_dark: bool) -> None:
     style = strategy_style(line.strategy, is_dark)
     look: dict[str, Any] = {
         "line": {"color": style.color, "dash": style.dash, "width": 2.5},
-        "marker": {"symbol": marker, "size": 9, "color": style.color},
+        "marker": {"symbol": _SIGNS.get(line.strategy, _OTHER_SIGN)[0], "size": 9, "color": style.color},
         "name": literal(line.label),
     }
     words = f"{literal(line.label)}<br>%{{y:.3f}}"
@@ -165,8 +180,12 @@ def _label(
     is_dark: bool,
 ) -> None:
     """Write each rung's name right of the last panel, level with its last value and apart from the others."""
-    texts = [(line.values[-1], line.label, strategy_style(line.strategy, is_dark).color) for line in lines]
-    texts += [(reference.value, reference.source, palette(is_dark=is_dark).muted) for reference in published]
+    muted = palette(is_dark=is_dark).muted
+    texts = [
+        (line.values[-1], f"{rung_sign(line.strategy)} {line.label}", strategy_style(line.strategy, is_dark).color)
+        for line in lines
+    ]
+    texts += [(one.value, f"{rung_sign(one.strategy)} {one.source}", muted) for one in published]
     texts = [entry for entry in texts if math.isfinite(entry[0])]
     gap = _LABEL_GAP * (span[1] - span[0])
     places = spread([value for value, _, _ in texts], gap=gap, highest=span[1] - gap / 4)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
+from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text, rung_sign
 from lib.figures.style import strategy_style
 from lib.race import RacePlan, RungStanding, leader, read_standings
 from lib.race.published import published_lines
@@ -43,7 +43,7 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
     lines = race_lines(standings, metric)
     published = published_lines(plan, dataset.spec, metric) if dataset is not None else {}
     moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
-    references = tuple(PublishedLine(line.value, line.source) for line in published.values())
+    references = tuple(PublishedLine(key, line.value, line.source) for key, line in published.items())
     figure, alt = _figure(plan, metric, moment, references, lines, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="race_figure")
     st.html(table_html(standings, metric))
@@ -93,8 +93,8 @@ def published_words(key: str, recipe: str, measured_on: str) -> str:
     """What a dashed line is, and why it is not to be reached here."""
     entry, rung = RECIPES.get(recipe), STRATEGIES.get(key).title
     return plain(
-        f"Dashed: published for {rung.lower()} ({entry.title}; {entry.study.line}), on {measured_on}. "
-        "Other images and another network: a landmark, not a target.",
+        f"Dashed, {rung_sign(key)}: published for {rung.lower()} ({entry.title}; {entry.study.line}), "
+        f"on {measured_on}. Other images and another network: a landmark, not a target.",
         600,
     )
 
@@ -110,7 +110,7 @@ def table_html(standings: Sequence[RungStanding], metric: str) -> str:
 
 def _row(standing: RungStanding, *, is_leader: bool) -> str:
     light, dark = (strategy_style(standing.key, is_dark).color for is_dark in (False, True))
-    swatch = f'<span class="rl-swatch" style="background:light-dark({light},{dark})"></span>'
+    sign = f'<span class="rl-sign" style="color:light-dark({light},{dark})">{rung_sign(standing.key)}</span>'
     name = html.escape(readable(standing.title)) + ('<span class="rl-first">leads</span>' if is_leader else "")
     trained = standing.curve.num_trained
     cells = ["", "", "", "" if trained is None else f"{trained:,}"]
@@ -120,7 +120,7 @@ def _row(standing: RungStanding, *, is_leader: bool) -> str:
                      f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"]  # fmt: skip
     else:
         cells[0] = f'<span class="rl-quiet">{html.escape(_words(standing))}</span>'
-    return f"<tr><td>{swatch}{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr><td>{sign}{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _words(standing: RungStanding) -> str:
@@ -143,7 +143,7 @@ _STYLE = """<style>
 .rl th { text-align: left; font-weight: 600; font-size: 14px; opacity: .75; padding: 4px 12px 4px 0; }
 .rl td { border-top: 1px solid color-mix(in srgb, currentColor 14%, transparent); padding: 7px 12px 7px 0;
   white-space: nowrap; height: 38px; box-sizing: border-box; }
-.rl-swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
+.rl-sign { display: inline-block; width: 16px; margin-right: 6px; text-align: center; }
 .rl-quiet { opacity: .7; font-size: 14px; }
 .rl-first { margin-left: 8px; padding: 1px 8px; border-radius: 8px; font-size: 14px;
   border: 1px solid var(--st-primary-color, #0F766E); }

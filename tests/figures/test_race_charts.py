@@ -23,14 +23,14 @@ def test_a_rung_stands_at_one_height_in_all_three_panels(is_dark):
     assert probe["x2"] == ([3.0], [0.7])
     assert figure.layout.xaxis.range == (0, 3.3)  # the planned epochs, not those so far
     assert figure.layout.xaxis2.range[1] > 40
-    assert {note.text for note in figure.layout.annotations} == {"Linear probe", "Full fine-tuning"}
+    assert {note.text for note in figure.layout.annotations} == {"◆ Linear probe", "▲ Full fine-tuning"}
 
 
 def test_published_lines_run_through_all_panels_with_their_source():
-    line = PublishedLine(0.7456, "VGG16-MLP1 (published)")
+    line = PublishedLine("linear_probe", 0.7456, "a talk, 2016")
     figure = race_figure([PROBE], "quadratic_weighted_kappa", epochs=3, seconds=10.0, is_dark=False, published=[line])
     assert [shape.y0 for shape in figure.layout.shapes] == [0.7456] * 3
-    assert "VGG16-MLP1 (published)" in {note.text for note in figure.layout.annotations}
+    assert "◆ a talk, 2016" in {note.text for note in figure.layout.annotations}
     assert figure.layout.yaxis.range[1] > 0.7456
 
 
