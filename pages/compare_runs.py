@@ -63,22 +63,27 @@ event = st.dataframe(
     column_config={
         **published_lines.style_columns(),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
-        "strategy_title": "Strategy",
-        "backbone_title": st.column_config.TextColumn("Backbone", width=110),
+        "strategy_title": st.column_config.TextColumn("Strategy", width=142),
+        "backbone_title": st.column_config.TextColumn("Backbone", width=90),
         "dataset": st.column_config.TextColumn("Data set", width=110),
         "test_accuracy": st.column_config.NumberColumn(
-            "Accuracy", format="%.3f", help="Share of test images put into the right class."
+            "Accuracy", width=68, format="%.3f", help="Share of test images put into the right class."
         ),
         "test_accuracy_interval": st.column_config.TextColumn(
-            "95 % interval", help="Wilson's interval: where the accuracy on very many such images would lie."
+            "95 % interval", width=108, help="Wilson's interval: where the accuracy on very many such images would lie."
         ),
         "test_quadratic_weighted_kappa": st.column_config.NumberColumn(
-            "Kappa", format="%.3f", help="Quadratic weighted kappa: agreement beyond chance, far misses count more."
+            "Kappa", width=54, format="%.3f",
+            help="Quadratic weighted kappa: agreement beyond chance, far misses count more.",
         ),
-        "test_quadratic_weighted_kappa_interval": st.column_config.TextColumn("95 % interval", help="By bootstrap."),
-        "seconds_total": st.column_config.NumberColumn("Seconds", format="%.1f", help="From start to result."),
-        "state": st.column_config.TextColumn("State", width=70),
-        "created": st.column_config.DatetimeColumn("Started", format="MMM D, HH:mm", width=110),
+        "test_quadratic_weighted_kappa_interval": st.column_config.TextColumn(
+            "95 % interval", width=106, help="By bootstrap."
+        ),
+        "seconds_total": st.column_config.NumberColumn(
+            "Seconds", width=62, format="%.1f", help="From start to result."
+        ),
+        "state": st.column_config.TextColumn("State", width=60),
+        "created": st.column_config.DatetimeColumn("Started", format="MMM D, HH:mm", width=92),
     },
 )  # fmt: skip
 selected = [runs[row] for row in event.selection.rows if row < len(runs)]
