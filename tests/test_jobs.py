@@ -319,7 +319,8 @@ def test_a_store_that_is_away_does_not_keep_a_run_from_ending(monkeypatch):
     def away(*arguments, **options):
         raise ConnectionError("no answer")
 
-    monkeypatch.setattr(tracking.writer, "client", away)
+    for module in (tracking.writer, tracking.artifacts):
+        monkeypatch.setattr(module, "client", away)
     run.finish("failed", "The disk is full.", "disk_full")
     assert tracking.read_state(run.run_id).ending == "disk_full"
     assert tracking.get_run(run.run_id).state == "failed"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
-from lib.cli.training import config_from, training_options
+from lib.cli.training_config import config_from, training_options
 from lib.errors import UserError
 from lib.jobs.narration import describe_duration
 

@@ -1,62 +1,20 @@
 """`train`: in this process, or as a detached job."""
 
-import dataclasses
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import is_launched
 from lib.errors import UserError
-from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
-    from lib.progress import Progress
-    from lib.recipes import RecipePlan
     from lib.tracking.writer import RunWriter
-    from lib.training.config import TrainConfig
-
-
-_TRAINING_OPTIONS = (
-    click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class."),
-    click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE})."),
-    click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns."),
-    click.option(
-        "--weights",
-        default="pretrained",
-        show_default=True,
-        metavar="[pretrained|random]",
-        help="Where the network starts.",
-    ),
-    click.option("--epochs", type=int, help="Passes over the training images (default: the strategy's)."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training."),
-    click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the train, val, test split."),
-    click.option("--folds", "num_folds", type=int, help="Cross-validation with that many folds."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated."),
-    click.option(
-        "--time-budget",
-        "time_budget_s",
-        type=float,
-        metavar="SECONDS",
-        help="As many epochs as fit into that time, from measured steps; --epochs is then the most.",
-    ),
-)
-
-
-def training_options(function: Function) -> Function:
-    """The options that describe a training, for every command that takes one."""
-    for option in reversed(_TRAINING_OPTIONS):
-        function = option(function)
-    return function
 
 
 @click.command()
@@ -92,7 +50,9 @@ def train(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    make_config = partial(_recipe_config, recipe, **_given(ctx, options)) if recipe else partial(config_from, **options)
+    make_config = (
+        partial(recipe_config, recipe, **given_options(ctx, options)) if recipe else partial(config_from, **options)
+    )
     if is_launched():
         if detach:
             raise UserError("--detach and torchrun exclude each other; leave one of them out.")
@@ -156,93 +116,6 @@ def _report_detached(run_id: str, *, as_json: bool) -> int:
     else:
         click.echo(f"Started {run_id}. Watch it with: python -m lib runs show {short}; stop it with: runs stop {short}")
     return 0
-
-
-def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were typed, not those that only have a default."""
-    typed = click.core.ParameterSource.COMMANDLINE
-    return {name: value for name, value in options.items() if ctx.get_parameter_source(name) == typed}
-
-
-def _recipe_config(
-    recipe: str,
-    *,
-    dataset: str | None = None,
-    backbone: str | None = None,
-    settings: tuple[str, ...] = (),
-    **given: Any,
-) -> "TrainConfig":
-    """The training of a recipe with what was typed on top."""
-    from lib.recipes import RECIPES, plan_recipe
-
-    RECIPES.get(recipe)
-    if dataset:
-        _check_source(dataset)
-    with ProgressLine() as progress:
-        name = _open(dataset or DEFAULT_DATASET, progress).name
-    plan = plan_recipe(recipe, dataset=name if dataset else None, backbone=backbone, changes=given)
-    for sentence in plan.notes:
-        note(sentence)
-    return _with_head(plan).config.with_settings(settings)
-
-
-def _with_head(plan: "RecipePlan") -> "RecipePlan":
-    """The plan with the head of the recipe that it goes on from; raises UserError if that one has not been run."""
-    from lib.recipe_runs import finished_run, from_head, parent_plan
-
-    parent = parent_plan(plan)
-    if parent is None:
-        return plan
-    found = finished_run(parent)
-    if found is None:
-        raise UserError(
-            f"The recipe {plan.recipe.name} starts from the head of {parent.recipe.name}, which has not been run on "
-            f"{plan.config.dataset!r}; `python -m lib recipes run {plan.recipe.name}` runs both."
-        )
-    return from_head(plan, found.run_id)
-
-
-def config_from(
-    *, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any
-) -> "TrainConfig":
-    """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
-    from lib.models.backbones import BACKBONES
-    from lib.models.weights import require_weights
-    from lib.training.config import TrainConfig
-    from lib.training.strategies import STRATEGIES
-
-    if not dataset:
-        raise UserError(
-            "Missing --dataset: give a folder with one sub-folder of images per class, or a name from "
-            "`python -m lib datasets list`."
-        )
-    config = TrainConfig(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, **options).with_settings(settings)
-    strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
-    if backbone and strategy.backbone not in ("", spec.name):
-        note(f"{strategy.title}: no network is used, so --backbone {spec.name} changes nothing.")
-    _check_source(config.dataset)
-    start = config.weights if strategy.uses_pretrained else "random"
-    if start == "pretrained":
-        require_weights(spec.name)
-    with ProgressLine() as progress:
-        name = _open(config.dataset, progress).name
-    return dataclasses.replace(config, dataset=name, weights=start)
-
-
-def _check_source(dataset: str) -> None:
-    """Look at a folder's listing, which takes a moment where the import takes minutes."""
-    from lib.data.library import estimate_import
-
-    if os.sep in dataset or Path(dataset).is_dir():
-        estimate_import(dataset)
-
-
-def _open(dataset: str, progress: "Progress") -> "Dataset":
-    from lib.data.library import ensure_default_dataset, resolve_dataset
-
-    return (
-        ensure_default_dataset(progress) if dataset == DEFAULT_DATASET else resolve_dataset(dataset, progress=progress)
-    )
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.data.decoder_pool import DecoderPool
 from lib.data.images import DecodedImage
-from lib.data.sources.folder import SourceEntry
+from lib.data.sources.folder_walk import SourceEntry
 from lib.errors import BadImage
 from lib.progress import Progress
 

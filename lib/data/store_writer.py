@@ -18,7 +18,8 @@ from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS
 from lib.data.decoder_pool import DecoderPool
 from lib.data.images import DecodedImage, ImageHeader
 from lib.data.mask_store import write_masks
-from lib.data.sources.folder import FolderScan, LeftOut, SourceEntry
+from lib.data.sources.folder import FolderScan
+from lib.data.sources.folder_walk import LeftOut, SourceEntry
 from lib.data.sources.layout import shown
 from lib.data.specs import FORMAT_VERSION, DatasetSpec
 from lib.errors import BadImage, UserError

@@ -83,7 +83,7 @@ def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: in
 def write_features(
     path: Path, batches: Iterator[np.ndarray], num_images: int, progress: Progress, *, copies_left: int = 1
 ) -> None:
-    """Fill an entry of the cache, or a shard of one, batch by batch (lib/disk_cache.py)."""
+    """Fill an entry of the cache, or a shard of one, batch by batch (lib/disk_cache)."""
     progress(0, num_images, WHAT)
     for done in write_entry(path, batches, num_images, copies_left=copies_left):
         progress(done, num_images, WHAT)

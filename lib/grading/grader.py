@@ -13,6 +13,7 @@ from lib.data.enhancement import chain_of
 from lib.data.images import DecodedImage
 from lib.errors import UserError
 from lib.evaluation.thresholds import grades_by_thresholds
+from lib.grading.bundle import find_bundle, manifest_class_names, manifest_thresholds
 from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.progress import Progress, ignore_progress
@@ -49,8 +50,8 @@ class Grader:
         self.gate = gate
         self.run = run
         self.device = device
-        self.class_names = _class_names(manifest, classifier.num_classes)
-        self.thresholds = _thresholds(manifest, classifier.num_classes) if by_thresholds else None
+        self.class_names = manifest_class_names(manifest, classifier.num_classes)
+        self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
         self.enhancement = chain_of(self.preprocessing)
         num_features = classifier.head_options["feature_dim"]
@@ -71,7 +72,7 @@ class Grader:
         from lib.models.bundles import load_bundle
         from lib.runtime import pick_device
 
-        path, run = _find_bundle(run_or_bundle)
+        path, run = find_bundle(run_or_bundle)
         with unpacked_bundle(path) as folder:
             loaded = load_bundle(folder)
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
@@ -223,38 +224,3 @@ class Grader:
         cams = grad_cam(self.classifier, batch[rows], stage=stages[-1], target=targets)
         maps = dict(zip(rows, cams.maps, strict=True))
         return [replace(grade, cam=maps[row]) if row in maps else grade for row, grade in enumerate(grades)]
-
-
-def _find_bundle(run_or_bundle: str | Path) -> tuple[Path, str]:
-    path = Path(run_or_bundle)
-    is_bundle = isinstance(run_or_bundle, Path) or path.suffix.lower() == ".zip" or (path / "manifest.json").is_file()
-    if is_bundle:
-        return path, ""
-    from lib.tracking import get_run
-
-    record = get_run(str(run_or_bundle))
-    folder = record.folder / "bundle"
-    if not folder.is_dir():
-        raise UserError(
-            f"The run {record.run_id[:8]} is {record.state} and has no classifier yet; choose a finished run."
-        )
-    return folder, record.run_id
-
-
-def _class_names(manifest: dict[str, Any], num_classes: int) -> tuple[str, ...]:
-    names = tuple(str(name) for name in manifest.get("class_names") or manifest.get("classes") or ())
-    if len(names) != num_classes or not isinstance(manifest.get("preprocessing"), dict):
-        raise UserError("The bundle's manifest lacks its classes or preprocessing; export it again from its run.")
-    return names
-
-
-def _thresholds(manifest: dict[str, Any], num_classes: int) -> list[float]:
-    """The limits of the expected grade; raises UserError where the classifier has none that fit."""
-    found = manifest.get("thresholds")
-    is_numbers = isinstance(found, list) and all(isinstance(limit, int | float) for limit in found)
-    if not is_numbers or len(found) != num_classes - 1 or sorted(found) != found:  # type: ignore[arg-type]
-        raise UserError(
-            "This classifier has no limits of the expected grade: they are fitted for ordered classes in a training "
-            "without folds. Grade without them."
-        )
-    return [float(limit) for limit in found]  # type: ignore[union-attr]

@@ -4,18 +4,18 @@ import json
 import logging
 import math
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_json
-from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT
+from lib.settings import HEARTBEAT_INTERVAL_S
 from lib.tracking import state as states
+from lib.tracking.artifacts import upload_artifacts
+from lib.tracking.code_version import code_version
 from lib.tracking.store import client, experiment_id, load_mlflow
 
 _MLFLOW_STATUS = {
@@ -27,10 +27,6 @@ _MLFLOW_STATUS = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-_UPLOADED = (
-    states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.CONFUSION_FILE,
-    states.BUNDLE_FOLDER,
-)  # fmt: skip
 _MAX_NOTES = 10
 _METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
 
@@ -203,7 +199,7 @@ class RunWriter:
         """
         _check_state(state)
         try:
-            self._upload()
+            upload_artifacts(self.run_id, self.folder)
         except Exception:  # a full disk or a server that went away must not leave the run "running"
             logging.getLogger(__name__).exception("The artifacts of run %s could not be uploaded.", self.run_id)
         with self._lock, suppress(OSError):
@@ -215,20 +211,6 @@ class RunWriter:
         except Exception:
             logging.getLogger(__name__).exception("MLflow does not know yet that run %s is %s.", self.run_id, state)
 
-    def _upload(self) -> None:
-        artifact_uri = client().get_run(self.run_id).info.artifact_uri
-        local = artifact_uri.removeprefix("file://")
-        for name in _UPLOADED:
-            source = self.folder / name
-            if not source.exists():
-                continue
-            if local.startswith("/"):
-                _link_tree(source, Path(local) / name)
-            elif source.is_dir():
-                client().log_artifacts(self.run_id, str(source), name)
-            else:
-                client().log_artifact(self.run_id, str(source))
-
 
 def _check_state(state: str) -> None:
     if state not in states.STATES:
@@ -239,25 +221,3 @@ def _this_process() -> dict[str, Any]:
     import psutil
 
     return {"pid": os.getpid(), "pid_started_s": psutil.Process().create_time(), "host": states.host_name()}
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    """Hard-link files instead of copying: the run folder's files are replaced, never changed in place."""
-    if source.is_dir():
-        for child in source.iterdir():
-            _link_tree(child, target / child.name)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    os.link(source, target)
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """The commit this code is at ("-dirty" if changed), or "" outside a git checkout."""
-    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
