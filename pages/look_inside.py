@@ -35,9 +35,10 @@ def main() -> None:
     controls.page_header(
         "Look inside", "What does the network see in one image, from generic edges to the parts of a class?"
     )
+    notices = st.container()
     first, second, third, fourth = st.columns([3, 2, 2.2, 2.8], vertical_alignment="top")
     with first:
-        network = choose_network()
+        network = choose_network(notices)
     with second:
         image = choose_image(key="inside", crop_policy=network.crop_policy, picker=third)
     with fourth:

@@ -1,11 +1,14 @@
 """The networks that can be looked into: the pretrained backbone of the sidebar, or the one of a finished run."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES
 from pages.common import resources, state
@@ -51,14 +54,14 @@ def finished_runs() -> dict[str, str]:
     }
 
 
-def choose_network() -> InsideNetwork:
+def choose_network(notices: DeltaGenerator) -> InsideNetwork:
     """Draw the choice between the sidebar's backbone and the finished runs; kept in the view as `run`."""
     spec = BACKBONES.get(state.current_backbone())
     labels = {"": f"{spec.title}, as pretrained", **finished_runs()}
     wanted = state.current_run() or ""
     found = next((run for run in labels if run and wanted and run.startswith(wanted)), "")
     if wanted and not found:
-        st.warning(f"There is no finished run {plain(wanted)}; showing the pretrained backbone.")
+        notices.warning(f"{_why_not(wanted)}; showing the pretrained backbone.")
     state.remember("run", found or None)
     st.session_state[_WIDGET] = found
     chosen = st.selectbox(
@@ -70,6 +73,18 @@ def choose_network() -> InsideNetwork:
         help="The backbone of the sidebar with its own classes, or the network of a finished training.",
     )
     return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
+
+
+def _why_not(wanted: str) -> str:
+    """Why a run of the link cannot be looked into."""
+    from lib.tracking import get_run
+
+    with suppress(UserError):
+        run = get_run(wanted)
+        if run.state == "finished":
+            return f"The run {plain(run.label)} ({run.short_id}) uses no network"
+        return f"The run {plain(run.label)} ({run.short_id}) is {run.state}"
+    return f"There is no run {plain(wanted[:12])}"
 
 
 def _of_backbone(spec: BackboneSpec) -> InsideNetwork:

@@ -86,7 +86,7 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
             epochs = int(run.progress.get("epochs") or config.get("epochs") or 1)
             _draw_curves(run, str(config.get("strategy")), epochs)
         else:
-            st.caption("No epochs, so no curves: this strategy is fitted in one go on features of the frozen network.")
+            st.caption("No epochs, so no curves: this strategy is fitted in one go on features that stay as they are.")
     if details is not None:
         with details:
             draw_details(

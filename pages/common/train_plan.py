@@ -34,7 +34,8 @@ def strategy_cards(plans: Mapping[str, StagePlan], chosen: StrategySpec) -> None
 
 def stage_bar(strategy: StrategySpec, plan: StagePlan) -> str:
     """HTML of the bar: a piece a stage, filled if frozen, outlined if trained, and after a gap the head."""
-    pieces = [f'<span class="ts-piece{"" if is_trained else " frozen"}"></span>' for _, _, is_trained in plan[:-1]]
+    stages = () if strategy.backbone else plan[:-1]  # features of its own source: there are no stages
+    pieces = [f'<span class="ts-piece{"" if is_trained else " frozen"}"></span>' for _, _, is_trained in stages]
     pieces.append(f'<span class="ts-piece ts-head{" ts-memory" if _is_memory(strategy) else ""}"></span>')
     return (
         f'<div class="ts-bar ts-{strategy.name}" role="img" '
@@ -46,6 +47,8 @@ def bar_text(strategy: StrategySpec, plan: StagePlan) -> str:
     """What the bar shows, in words."""
     stages = plan[:-1]
     trained = [title for _, title, is_trained in stages if is_trained]
+    if strategy.backbone:
+        return "No network: only the classifier is trained."
     head = "the head remembers the training images" if _is_memory(strategy) else "the head is trained"
     if not trained:
         return f"All {len(stages)} stages are frozen; {head}."

@@ -317,6 +317,9 @@ def test_bar_fills_frozen_stages_and_says_so():
     assert bar.count('class="ts-piece frozen"') == num_frozen
     assert bar.count("ts-piece") == len(plan)
     assert f"{num_frozen} of {len(plan) - 1} stages are frozen" in train_plan.bar_text(strategy, plan)
+    by_hand = STRATEGIES.get("handcrafted_features")
+    assert train_plan.stage_bar(by_hand, plan).count("ts-piece") == 1
+    assert train_plan.bar_text(by_hand, plan).startswith("No network")
     assert "remembers" in train_plan.bar_text(STRATEGIES.get("nearest_neighbors"), stage_plan("resnet18", "none"))
 
 
