@@ -1,6 +1,7 @@
 """Grade images: which class does a trained network see in new images, and may it be trusted on them?"""
 
 from collections import Counter
+from typing import Any
 
 import streamlit as st
 
@@ -21,6 +22,10 @@ from pages.common.text import count, percent, plain, readable
 ensure_frame(__file__)
 
 ROWS_PER_PAGE = 8
+_RULE_HELP = (
+    "Off: the most probable class. On: the mean grade, weighted by the probabilities and cut at limits that were "
+    "fitted on the validation images for the best kappa."
+)
 
 
 def gradable_runs() -> dict[str, str]:
@@ -42,16 +47,28 @@ def _with_accuracy(label: str, accuracy: float | None) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def is_medical(run_id: str) -> bool:
-    """Whether a run was trained on medical images (from its manifest, without torch)."""
+def manifest_of(run_id: str) -> dict[str, Any]:
+    """What a run's classifier says of itself (without torch)."""
     folder = next(run.folder for run in resources.run_records() if run.run_id == run_id)
-    return bool(read_json(folder / "bundle" / "manifest.json").get("dataset", {}).get("is_medical"))
+    return dict(read_json(folder / "bundle" / "manifest.json"))
+
+
+def is_medical(run_id: str) -> bool:
+    """Whether a run was trained on medical images."""
+    return bool(manifest_of(run_id).get("dataset", {}).get("is_medical"))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
-def cached_grader(run_id: str) -> Grader:
+def cached_grader(run_id: str, *, by_thresholds: bool) -> Grader:
     """The grader of a run; shared by all sessions, it keeps no images."""
-    return Grader.open(run_id)
+    return Grader.open(run_id, by_thresholds=by_thresholds)
+
+
+def choose_rule(run_id: str) -> bool:
+    """Whether the expected grade decides, where the run has limits for it; else the most probable class does."""
+    if not manifest_of(run_id).get("thresholds"):
+        return False
+    return st.toggle("Decide by the expected grade", key=f"grade_rule_{run_id}", help=_RULE_HELP)
 
 
 def take_uploads(sitting: Sitting) -> None:
@@ -87,14 +104,14 @@ def offer_samples(sitting: Sitting) -> None:
             st.rerun()
 
 
-def grade_waiting(sitting: Sitting, run_id: str, grader: Grader) -> None:
+def grade_waiting(sitting: Sitting, key: str, grader: Grader) -> None:
     """Grade what this run has not seen yet; each grade is kept at once, so an interruption loses nothing."""
-    waiting = sitting.waiting(run_id)
+    waiting = sitting.waiting(key)
     if not waiting:
         return
     bar = st.progress(0.0, text=f"Grading {count(len(waiting), 'image')} …")
     for done, grade in enumerate(grader.grade(waiting, with_cam=True), start=1):
-        sitting.keep(run_id, grade.name, grade)
+        sitting.keep(key, grade.name, grade)
         bar.progress(done / len(waiting), text=f"Graded {done} of {count(len(waiting), 'image')}")
     bar.empty()
 
@@ -107,7 +124,7 @@ def show_summary(grades: list[Grade], header: ReportHeader) -> None:
     parts = [f"{statuses[status]} {words}" for status, words in STATUS_WORDS.items() if statuses[status]]
     parts[0] += f" ({by_class})" if statuses[GRADED] else ""
     st.markdown(f"**{count(len(grades), 'file')}**: {', '.join(parts)}.")
-    st.caption(plain(header.gate_sentence, 400))
+    st.caption(plain(f"{header.gate_sentence} {header.rule_sentence}", 400))
 
 
 def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
@@ -158,19 +175,19 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: Grader) -> None:
             st.caption(MEDICAL_NOTICE)
 
 
-def show_table(sitting: Sitting, run_id: str, header: ReportHeader) -> None:
+def show_table(sitting: Sitting, key: str, header: ReportHeader) -> None:
     """The table, and everything to take away."""
-    light = [grade for grade, _ in sitting.rows(run_id)]
+    light = [grade for grade, _ in sitting.rows(key)]
     table = report.to_table(light, header)
     st.subheader("Take it away", anchor=False)
     with st.container(horizontal=True):
         for label, suffix, kind, make in (
             ("Table as CSV", "csv", "text/csv", lambda: report.to_csv(light, header)),
             ("All values as JSON", "json", "application/json", lambda: report.to_json(light, header)),
-            ("Report with pictures", "html", "text/html", lambda: report.to_html(sitting.grades(run_id), header)),
+            ("Report with pictures", "html", "text/html", lambda: report.to_html(sitting.grades(key), header)),
         ):
             st.download_button(
-                label, make, file_name=f"grades_{run_id[:8]}.{suffix}", mime=kind, key=f"grade_{suffix}",
+                label, make, file_name=f"grades_{key[:8]}.{suffix}", mime=kind, key=f"grade_{suffix}",
                 icon=":material/download:", on_click="ignore",
             )  # fmt: skip
         if st.button("Clear all", icon=":material/delete_sweep:", type="tertiary", key="grade_clear"):
@@ -200,6 +217,7 @@ sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
 left, right = st.columns(2, gap="medium")
 with left:
     run_id = controls.choose_run(labels, key="grade_run", label="Graded by")
+    by_thresholds = choose_rule(run_id)
     if is_medical(run_id):
         st.warning(MEDICAL_NOTICE, icon=":material/medical_information:")
 with right:
@@ -210,10 +228,11 @@ if not len(sitting):
     st.stop()
 
 with show_errors("grade the images"):
-    grader = cached_grader(run_id)
-    grade_waiting(sitting, run_id, grader)
-    rows = sitting.rows(run_id)
+    grader = cached_grader(run_id, by_thresholds=by_thresholds)
+    graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
+    grade_waiting(sitting, graded_as, grader)
+    rows = sitting.rows(graded_as)
     show_summary([grade for grade, _ in rows], grader.header)
     show_passports(rows)
     look_closer(rows, grader)
-    show_table(sitting, run_id, grader.header)
+    show_table(sitting, graded_as, grader.header)

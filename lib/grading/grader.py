@@ -94,6 +94,7 @@ class Grader:
             false_alarm_rate=self.gate.false_alarm_rate if self.gate else None,
             num_calibration=self.gate.num_calibration if self.gate else 0,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            is_by_expected_grade=self.thresholds is not None,
         )
 
     @property

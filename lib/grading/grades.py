@@ -57,11 +57,19 @@ class ReportHeader:
     false_alarm_rate: float | None
     num_calibration: int
     created: str = ""
+    is_by_expected_grade: bool = False
 
     @property
     def notice(self) -> str:
         """The notice that every report of a medical data set carries; empty otherwise."""
         return MEDICAL_NOTICE if self.is_medical else ""
+
+    @property
+    def rule_sentence(self) -> str:
+        """How the class follows from the probabilities, where it is not simply the most probable one."""
+        if not self.is_by_expected_grade:
+            return ""
+        return "The class is the one that the expected grade reaches, by limits fitted on validation images."
 
     @property
     def gate_sentence(self) -> str:

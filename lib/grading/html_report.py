@@ -53,7 +53,7 @@ def _about(header: ReportHeader) -> str:
     parts = [f"Classifier: {header.strategy or 'saved classifier'}, {header.backbone}, trained on {header.dataset}"]
     parts += [f"run {header.run}"] if header.run else []
     parts += [f"classes {', '.join(header.class_names)}", f"graded {header.created}"]
-    return "; ".join(parts) + ". " + header.gate_sentence
+    return "; ".join(parts) + f". {header.gate_sentence} {header.rule_sentence}".rstrip()
 
 
 def _row(grade: Grade) -> str:

@@ -130,6 +130,17 @@ def final_facts(summary: Mapping[str, Any]) -> list[Fact]:
     ]
 
 
+def expected_grade_words(summary: Mapping[str, Any]) -> str:
+    """The kappa of a finished run if the expected grade decides; empty where there are no limits for it."""
+    kappa = summary.get("test_quadratic_weighted_kappa_by_thresholds")
+    if kappa is None or not np.isfinite(kappa):
+        return ""
+    return (
+        f"Weighted kappa {kappa:.2f} by the expected grade, cut at limits that were fitted on the validation images "
+        "alone."
+    )
+
+
 def facts_html(facts: Sequence[Fact]) -> str:
     """Facts side by side, always of the same height."""
     cells = "".join(

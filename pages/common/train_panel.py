@@ -70,6 +70,8 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     summary = train_live.run_summary(run) if run.state == "finished" else {}
     facts = train_live.final_facts(summary) if summary else train_live.live_facts(run, is_iterative=is_iterative)
     st.html(train_live.facts_html(facts))
+    if words := train_live.expected_grade_words(summary):
+        st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
         _draw_actions(run)
     _show_kept_error()

@@ -13,7 +13,7 @@ from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
 from lib.tracking import create_run
 from pages.common.image_choice import SAMPLES_FOLDER
-from tests.grading.squares import encode, png, train_on_squares
+from tests.grading.squares import CLASS_NAMES, encode, png, train_on_squares
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "pages/grade_images.py"
@@ -34,9 +34,11 @@ def runs(tmp_path_factory):
 
 def make_run(trained, *, is_medical):
     classifier, manifest, gate = trained
+    # Every expected grade has reached both limits of a run on medical images.
+    limits = {"thresholds": [-2.0] * (classifier.num_classes - 1)} if is_medical else {}
     config = {"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}
     run = create_run(config, name="<b>Squares</b>")
-    about = manifest | {"dataset": manifest["dataset"] | {"is_medical": is_medical}}
+    about = manifest | limits | {"dataset": manifest["dataset"] | {"is_medical": is_medical}}
     save_bundle(run.folder / "bundle", classifier, about, base_digest="")
     save_gate(run.folder / "bundle" / GATE_FILE, gate)
     run.set_state("finished")
@@ -130,6 +132,18 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
     at.button(key="grade_clear").click().run()
     assert "Add images above" in words(checked(at))
+
+
+def test_the_expected_grade_decides_on_request(run_ids):
+    at = upload(open_page(run=run_ids["medical"]), ("red.png", png("red", 1)))
+    rule = at.toggle(key=f"grade_rule_{run_ids['medical']}")
+    assert at.dataframe[0].value["class"].tolist() == ["red"]
+    rule.set_value(True).run()
+    checked(at)
+    assert at.dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
+    assert "expected grade reaches" in words(at)
+    plain = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
+    assert not plain.toggle  # no limits, no choice
 
 
 def test_many_images_come_page_by_page_and_by_status(run_ids):
