@@ -41,7 +41,9 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
     with ProgressLine() as progress:
         session = TrainingSession(config, dataset, compute, listener=progress.listen, should_stop=lambda: False)
         classifier = session.new_classifier()
-        data = session.data(session.inputs(classifier), dataset.split(config.split_seed))
+        split = dataset.split(config.split_seed)
+        session.preparation.preprocess(split)
+        data = session.data(session.inputs(classifier), split)
         found = rate_range.find_rate(classifier, data, config, compute, num_steps=num_steps, progress=progress)
     if out:
         from lib.figures.rate_range_charts import save_rate_range_png
@@ -91,12 +93,13 @@ def _facts(found: Any) -> dict[str, Any]:
     epochs = f"{found.epochs} of {found.epoch_s:.3g} s" if found.epochs else "none: fitted in one go"
     seconds = {
         "start": found.seconds_start,
+        **({"preprocessing": found.seconds_preprocessing} if found.seconds_preprocessing else {}),
         "features": found.seconds_features,
         "training": found.seconds_training,
         "evaluation and saving": found.seconds_evaluation,
         "in all": found.seconds_total,
     }
-    memory = f"{found.peak_rss_mib:,.0f} MiB" + (
+    memory = f"{found.peak_rss_mib:,.0f} MiB, {found.mapped_mib:,.0f} of them of mapped files" + (
         f", {found.device_mib:,.0f} MiB on the GPU" if found.device_mib else ""
     )
     cache = f"{found.cache_mib:,.1f} MiB to write: {found.cache_why}" if found.cache_mib else found.cache_why

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,10 @@ def enhanced_images(
         Stopped: `should_stop()` turned true; nothing is left behind.
         UserError: the disk has not enough room.
     """
-    version = str(getattr(dataset, "content_version", dataset.version))  # a subset has fewer rows of the same version
+    version = enhanced_version(dataset, chain)
     if not chain.names:
         return EnhancedImages(dataset.pixels, version, dataset.table, chain)
-    version = f"{version}/{chain.key}"
-    num_images = len(dataset.pixels)
-    path = entry_path("enhanced", hashlib.sha256(version.encode()).hexdigest()[:32])
+    num_images, path = len(dataset.pixels), _entry(version)
     pixels = read_entry(path, num_images, is_mapped=True)
     if pixels is None:
         progress(0, num_images, PHASE)
@@ -54,6 +53,18 @@ def enhanced_images(
     if pixels is None:
         raise RuntimeError(f"The images just written to {path} cannot be read back.")
     return EnhancedImages(pixels, version, dataset.table, chain)
+
+
+def enhanced_version(dataset: Any, chain: EnhancementChain) -> str:
+    """The name of a data set's images after a chain, for caches; the data set's own where the chain is empty."""
+    version = str(getattr(dataset, "content_version", dataset.version))  # a subset has fewer rows of the same version
+    return f"{version}/{chain.key}" if chain.names else version
+
+
+def is_enhanced(dataset: Any, chain: EnhancementChain) -> bool:
+    """Whether the images after a chain are in the cache, or none need be."""
+    path = _entry(enhanced_version(dataset, chain))
+    return not chain.names or read_entry(path, len(dataset.pixels), is_mapped=True) is not None
 
 
 def fitted_images(
@@ -67,6 +78,10 @@ def fitted_images(
     """The images after the steps of a config, whose mean colour is that of the training images `train_rows` alone."""
     chain = fit_chain(steps, dataset.pixels, train_rows)
     return enhanced_images(dataset, chain, progress=progress, should_stop=should_stop)
+
+
+def _entry(version: str) -> Path:
+    return entry_path("enhanced", hashlib.sha256(version.encode()).hexdigest()[:32])
 
 
 def _batches(pixels: np.ndarray, chain: EnhancementChain, should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:

@@ -98,13 +98,16 @@ def extract_features(
     )
 
 
-def cached_views(dataset: Any, config: Any, stage: str, pooling: str, *, dtype: str, views: Sequence[View]) -> int:
-    """How many of these views of a data set are in the cache already, for the network of a resolved config."""
-    content, spec = getattr(dataset, "content_version", dataset.version), BACKBONES.get(config.backbone)
-    size_px = config.input_size_px or spec.input_size_px
+def cached_views(version: str, config: Any, stage: str, pooling: str, *, dtype: str, views: Sequence[View]) -> int:
+    """How many of these views are in the cache already, for the network of a resolved config.
+
+    `version` names the images that the network reads: preprocessed ones, or those of a part of a data set, have their
+    own (`enhanced_version`).
+    """
+    size_px = config.input_size_px or BACKBONES.get(config.backbone).input_size_px
     found = 0
     for view in views:
-        start = (content, config.backbone, config.weights, config.seed)
+        start = (version, config.backbone, config.weights, config.seed)
         key = feature_key(*start, stage, pooling, size_px, dtype, view_key(view))
         found += entry_path("features", key).is_file()
     return found

@@ -16,31 +16,35 @@ class CacheNeed:
     why: str
 
 
-def cache_need(preparation: Preparation, part: CachedPart | None, *, num_values: int, num_missing: int) -> CacheNeed:
+def cache_need(
+    preparation: Preparation, part: CachedPart | None, *, num_values: int, num_missing: int, num_versions: int = 1
+) -> CacheNeed:
     """Size and reason.
 
     Args:
         preparation: of the training.
         part: what it keeps; None if every epoch starts from images.
         num_values: float32 numbers of an image in one view.
-        num_missing: views of `part` that are not in the cache.
+        num_missing: views of `part` that are not in the cache, counted for each version.
+        num_versions: of the images, which folds may preprocess in their own way.
     """
     if part is None:
         return CacheNeed(0.0, _why_uncached(preparation))
-    what = "activations" if part.pooling == UNPOOLED else "features"
-    num_views = len(part.all_views)
+    what, stages = ("activations" if part.pooling == UNPOOLED else "features"), f"the frozen stages up to {part.stage}"
+    if preparation.strategy.starts_from_probe:
+        stages = f"{part.stage} for the probe that it starts from"
+    num_views, num_copies = len(part.all_views), len(part.all_views) * num_versions
     views = "" if num_views == 1 else f" in {num_views} views"
     if not num_missing:
         return CacheNeed(0.0, f"all {what} of {part.stage}{views} are in the cache")
-    there = f", {num_views - num_missing} of them there already" if 0 < num_missing < num_views else ""
+    there = f", {num_copies - num_missing} of them there already" if 0 < num_missing < num_copies else ""
+    views += f" for {num_versions} mean colours" if num_versions > 1 else ""
     mib = num_missing * len(preparation.dataset.table) * num_values * 4 / 2**20
-    return CacheNeed(mib, f"{what} of the frozen stages up to {part.stage}{views}{there}")
+    return CacheNeed(mib, f"{what} of {stages}{views}{there}")
 
 
 def _why_uncached(preparation: Preparation) -> str:
     config, strategy = preparation.config, preparation.strategy
-    if strategy.starts_from_probe:
-        return "fine-tuning starts from images, as every stage is trained; only the features of its probe are kept"
     if strategy.trains_backbone == "all":
         return "every stage is trained, so each epoch starts from images"
     if preparation.views() is None:

@@ -11,7 +11,7 @@ from typing import Any
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +19,12 @@ class Estimate:
     """Seconds, MiB and parameters of a training that has not begun.
 
     `stages` has one (stage, title, parameters, is_trained) each, the head last. `seconds_start` was this process's own
-    way to the first step; `seconds_features` is 0.0 where all features are in the cache. `peak_rss_mib` is what the
-    measuring process held at its most, with the features that a training keeps in memory; `device_mib` the same of a
-    GPU, 0.0 without one. `cache_mib` is what the cache of frozen features still has to write, and `cache_why` says of
-    what, or why there is none. `epochs` is 0 for a head that is fitted in one go.
+    way to the first step; `seconds_preprocessing` and `seconds_features` are 0.0 where all preprocessed images and all
+    features are in the cache. `peak_rss_mib` is what the measuring process held at its most, with the features that a
+    training keeps in memory and `mapped_mib` of files that it maps: those parts give way where memory is short.
+    `device_mib` is the same of a GPU, 0.0 without one. `cache_mib` is what the cache (preprocessed images and frozen
+    features) still has to write, and `cache_why` says of what, or why there is none. `epochs` is 0 for a head that is
+    fitted in one go.
     """
 
     stages: list[tuple[str, str, int, bool]]
@@ -40,12 +42,15 @@ class Estimate:
     num_images: int
     cache_mib: float = 0.0
     cache_why: str = ""
+    seconds_preprocessing: float = 0.0
+    mapped_mib: float = 0.0
     format_version: int = FORMAT_VERSION
 
     @property
     def seconds_total(self) -> float:
         """From the click to the result."""
-        return self.seconds_start + self.seconds_features + self.seconds_training + self.seconds_evaluation
+        prepared_s = self.seconds_start + self.seconds_preprocessing + self.seconds_features
+        return prepared_s + self.seconds_training + self.seconds_evaluation
 
     @property
     def num_trained(self) -> int:

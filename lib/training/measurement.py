@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 from lib.features.cache import UNPOOLED, cached_views
 from lib.models.freezing import parameter_summary
@@ -20,6 +21,7 @@ from lib.training.events import ShouldStop, ignore_events, never_stop
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
 from lib.training.preparation import CachedPart
+from lib.training.preprocessing_need import PreprocessingNeed, store_mib
 from lib.training.rehearsal import NUM_STEPS, Rehearsal, rehearse
 from lib.training.session import TrainingSession
 from lib.training.time_budget import SAVING_S, epochs_within
@@ -66,22 +68,25 @@ class _Measurement:
         self.config, self.dataset, self.compute = config, dataset, compute
         self.progress, self.should_stop = progress, should_stop
         self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
-        split = dataset.split(config.split_seed, num_folds=config.num_folds, fold=0 if config.num_folds else None)
-        self.rows = {part: np.flatnonzero(split == part) for part in ("train", "val", "test")}
+        self.images = PreprocessingNeed(dataset, config, should_stop)
+        self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:
         self.progress(0, 3, "building the network")
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
         self.part = self.session.preparation.cached_part(self.classifier)
-        seconds_start += time.perf_counter() - started
+        seconds_start += time.perf_counter() - started + self.images.fit_s
         self.progress(1, 3, "measuring features")
+        preprocessing_s = self.images.seconds(self._sample_rows())
         features_s = self._seconds_of_features()
         self.progress(2, 3, f"measuring {NUM_STEPS} steps")
         measured = self._rehearse() if self.session.strategy.is_iterative else None
-        after_s = self._seconds_after(measured)
-        epochs, epoch_s = self._epochs(measured, other_s=seconds_start + features_s + after_s)
-        training_s = epochs * epoch_s if measured else self._seconds_of_fit()
+        after_s, before_s = self._seconds_after(measured), seconds_start + preprocessing_s + features_s
+        epochs, epoch_s = self._epochs(measured, other_s=before_s + after_s)
+        training_s = epochs * epoch_s
+        if measured is None or self.session.strategy.starts_from_probe:
+            training_s += self._seconds_of_fit()
         num_fits = self.config.num_folds + 1 if self.config.num_folds else 1
         self.progress(3, 3, "done")
         return Estimate(
@@ -94,16 +99,25 @@ class _Measurement:
             step_s=measured.step_s if measured else 0.0,
             epoch_s=epoch_s,
             seconds_start=seconds_start,
+            seconds_preprocessing=preprocessing_s,
             seconds_features=features_s,
             seconds_training=training_s * num_fits,
             seconds_evaluation=after_s,
-            peak_rss_mib=peak_rss_mib() + self._kept_mib(),
+            peak_rss_mib=peak_rss_mib() + self._kept_mib() + (mapped_mib := self._mapped_mib()),
+            mapped_mib=mapped_mib,
             device_mib=_device_mib(self.compute.device),
             device=self.compute.device,
             num_images=len(self.dataset.table),
-            cache_mib=self.need.mib,
-            cache_why=self.need.why,
+            cache_mib=self.images.mib + self.need.mib,
+            cache_why="; ".join(filter(None, (self.images.why, self.need.why))),
         )
+
+    @property
+    def kept_part(self) -> CachedPart | None:
+        """What the cache keeps: also where only the probe that training starts from reads it."""
+        if self.session.strategy.starts_from_probe:
+            return CachedPart(self.classifier.feature_stage, self.classifier.pooling, None, ())
+        return self.part
 
     def _seconds_after(self, measured: Rehearsal | None) -> float:
         """Seconds after training: predictions, the gate's reference, and writing it all."""
@@ -125,23 +139,33 @@ class _Measurement:
 
     def _seconds_of_features(self) -> float:
         """Seconds for all frozen outputs that are not in the cache."""
-        part = self.part
+        part, preparation, versions = self.kept_part, self.session.preparation, self.images.versions
+        self.num_missing = 0
         if part is None:
-            self.need: CacheNeed = cache_need(self.session.preparation, None, num_values=0, num_missing=0)
+            self.need: CacheNeed = cache_need(preparation, None, num_values=0, num_missing=0)
             return 0.0
-        missing = len(part.all_views) - cached_views(
-            self.dataset, self.config, part.stage, part.pooling, dtype=self.compute.dtype, views=part.all_views
-        )
+        all_views = part.all_views
+        there = [
+            cached_views(version, self.config, part.stage, part.pooling, dtype=self.compute.dtype, views=all_views)
+            for version in versions
+        ]
+        self.num_missing = len(all_views) * len(versions) - sum(there)
         self._sample(part)
         num_values = self._outputs[0].size
-        self.need = cache_need(self.session.preparation, part, num_values=num_values, num_missing=missing)
-        return missing * len(self.dataset.table) * self._image_s
+        self.need = cache_need(
+            preparation, part, num_values=num_values, num_missing=self.num_missing, num_versions=len(versions)
+        )
+        return self.num_missing * len(self.dataset.table) * self._image_s
+
+    def _sample_rows(self) -> np.ndarray:
+        """Rows of training images for all steps, then 8 of validation; few different ones where each is to be made."""
+        most = 4 * _EXTRACTION_BATCH if self.images.is_made else _EXTRACTION_BATCH
+        num_rows = min(_STEPS * self.config.batch_size, 4 * _EXTRACTION_BATCH)
+        return np.concatenate([np.resize(self.rows["train"][:most], num_rows), np.resize(self.rows["val"], 8)])
 
     def _sample(self, part: CachedPart) -> None:
         """Compute the frozen outputs (n, ...) of the images that the steps need, and how long one image takes."""
-        train = np.resize(self.rows["train"], _STEPS * self.config.batch_size)[: max(4 * _EXTRACTION_BATCH, 1)]
-        rows = np.concatenate([train[: _STEPS * self.config.batch_size], np.resize(self.rows["val"], 8)])
-        outputs, seconds = [], []
+        rows, outputs, seconds = self._sample_rows(), [], []
         for start in range(0, len(rows), _EXTRACTION_BATCH):
             started = time.perf_counter()
             outputs.append(self._frozen_outputs(rows[start : start + _EXTRACTION_BATCH], part))
@@ -155,7 +179,7 @@ class _Measurement:
         from lib.models.classifier import pool_features
 
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
-            hidden = self.classifier.eval().forward_until(self._preprocessing()(self.dataset.pixels[rows]), part.stage)
+            hidden = self.classifier.eval().forward_until(self._preprocessing()(self.images.pixels[rows]), part.stage)
         hidden = hidden.float()
         pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling)
         found: np.ndarray = pooled.cpu().numpy()
@@ -165,10 +189,11 @@ class _Measurement:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(
-                self.dataset.pixels, self.session.image_ids, self._preprocessing(), self.config.seed,
+                self.images.pixels, self.session.image_ids, self._preprocessing(), self.config.seed,
                 self.config.augmentation,
             )  # fmt: skip
-            train, val = self.rows["train"], self.rows["val"]
+            order = self._sample_rows()
+            train, val = (self.rows["train"], self.rows["val"]) if self.images.is_made else (order[:-8], order[-8:])
         else:
             ids = [self.session.image_ids[row] for row in self._sampled_rows]
             views = tuple(self._outputs for _ in self.part.views)
@@ -182,7 +207,7 @@ class _Measurement:
 
     def _seconds_of_fit(self) -> float:
         """Seconds to fit a head that has no epochs, on made-up features of the true number, a few thousand at most."""
-        if self.classifier.head_options["name"] == "nearest_neighbors" or self.part is None:
+        if self.classifier.head_options["name"] == "nearest_neighbors" or self.kept_part is None:
             return 0.1
         num_train = min(len(self.rows["train"]), _MAX_PROBE_ROWS)
         num_val = min(len(self.rows["val"]), _MAX_PROBE_ROWS)
@@ -208,10 +233,21 @@ class _Measurement:
 
     def _kept_mib(self) -> float:
         """What features in memory take; activations at a cut are read from disk as they are needed."""
-        if self.part is None or self.part.pooling == UNPOOLED:
-            return 0.0
-        per_image = self._outputs[0].size * 4
-        return per_image * len(self.dataset.table) * len(self.part.all_views) / 2**20
+        part = self.kept_part
+        return 0.0 if part is None or part.pooling == UNPOOLED else self._outputs_mib(part)
+
+    def _mapped_mib(self) -> float:
+        """What the files of images and activations add that the training maps and reads through, as far as it fits."""
+        part, num_files = self.part, 0
+        if part is None or self.num_missing:  # all images are read, preprocessed ones where they are made besides
+            num_files = 2 if self.images.mib else 1
+        mib = num_files * store_mib(self.dataset) * (1 - len(set(self._sample_rows())) / len(self.dataset.table))
+        mib += self._outputs_mib(part) if part is not None and part.pooling == UNPOOLED else 0.0
+        return min(mib, psutil.virtual_memory().available / 2**20)
+
+    def _outputs_mib(self, part: CachedPart) -> float:
+        num_copies = len(part.all_views) * len(self.images.versions)
+        return float(self._outputs[0].size * 4 * len(self.dataset.table) * num_copies / 2**20)
 
 
 def _device_mib(device: str) -> float:

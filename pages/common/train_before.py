@@ -115,6 +115,8 @@ def _draw_estimate(config: TrainConfig, resolved: TrainConfig) -> None:
 def estimate_words(found: Estimate, config: TrainConfig) -> str:
     """What a training will take, as Markdown."""
     parts = [f"start {duration(found.seconds_start)}"]
+    if found.seconds_preprocessing:
+        parts.append(f"preprocessing {duration(found.seconds_preprocessing)}")
     if found.seconds_features:
         parts.append(f"features {duration(found.seconds_features)}")
     epochs = f" ({count(found.epochs, 'epoch')} of {duration(found.epoch_s)})" if found.epochs else ""

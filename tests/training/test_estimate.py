@@ -1,16 +1,21 @@
+import numpy as np
 import pytest
 
 from lib import disk_cache
-from lib.training import measurement
+from lib.data.subset import take_part
+from lib.training import measurement, preprocessing_need
 from lib.training.cache_need import cache_need
 from lib.training.compute import Compute
 from lib.training.estimate import Estimate, kept_estimate
 from lib.training.measurement import estimate_training
+from lib.training.preprocessing_need import PreprocessingNeed
+from lib.training.session import TrainingSession
+from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_session import make_session
 
 
-def measure(strategy: str, **changes: object) -> tuple[Estimate, object]:
-    session = make_session(strategy, **changes)
+def measure(strategy: str, dataset: TinyDataset | None = None, **changes: object) -> tuple[Estimate, TrainingSession]:
+    session = make_session(strategy, dataset, **changes)
     return estimate_training(session.config, session.dataset, Compute()), session
 
 
@@ -69,3 +74,64 @@ def test_no_cache_has_a_reason(strategy: str, augmentation: str, why: str) -> No
     need = cache_need(preparation, None, num_values=0, num_missing=0)
     assert need.mib == 0.0
     assert why in need.why
+
+
+def test_preprocessed_images_count_until_they_are_in_the_cache() -> None:
+    plain, _ = measure("feature_extraction")
+    found, session = measure("feature_extraction", preprocessing="brightness+clahe")
+    pixels = session.dataset.pixels
+    assert found.seconds_preprocessing > 0
+    assert plain.seconds_preprocessing == 0
+    assert "preprocessed images (brightness, clahe)" in found.cache_why
+    assert found.cache_mib - plain.cache_mib == pytest.approx(pixels.nbytes / 2**20)
+    before = disk_cache.usage().used_bytes
+    session.preparation.preprocess(session.dataset.split(0))
+    session.preparation.inputs(session.new_classifier())
+    assert found.cache_mib * 2**20 == pytest.approx(disk_cache.usage().used_bytes - before, rel=0.01)
+    again = estimate_training(session.config, session.dataset, Compute())
+    assert (again.seconds_preprocessing, again.seconds_features, again.cache_mib) == (0.0, 0.0, 0.0)
+
+
+def test_plain_features_do_not_stand_in_for_those_of_preprocessed_images_or_of_a_part() -> None:
+    plain = make_session("linear_probe")
+    plain.inputs(plain.new_classifier())
+    assert measure("linear_probe")[0].seconds_features == 0.0
+    assert measure("linear_probe", preprocessing="clahe")[0].seconds_features > 0
+    config = make_session("linear_probe", max_per_class=8).config
+    part = take_part(plain.dataset, config)
+    assert estimate_training(config, part, Compute()).seconds_features > 0
+    session = make_session("linear_probe", part, max_per_class=8)
+    session.inputs(session.new_classifier())
+    assert estimate_training(config, part, Compute()).seconds_features == 0.0
+
+
+def test_steps_on_images_that_are_not_preprocessed_yet_are_measured_on_a_few(monkeypatch) -> None:
+    asked: list[np.ndarray] = []
+    made = preprocessing_need.MadePixels.__getitem__
+    monkeypatch.setattr(
+        preprocessing_need.MadePixels, "__getitem__", lambda self, rows: asked.append(rows) or made(self, rows)
+    )
+    found, _ = measure("full_finetuning", TinyDataset(num_images=200), preprocessing="clahe")
+    assert (found.num_steps_measured, found.cache_mib) == (3, pytest.approx(200 * 32 * 32 * 3 / 2**20))
+    assert len(set(np.concatenate(asked))) <= 40
+
+
+def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
+    dataset = TinyDataset()
+    config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
+    dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
+    need = PreprocessingNeed(dataset, config)
+    assert len(need.splits) == 4
+    assert 2 <= len(need.versions) <= 4
+    assert need.mib == pytest.approx(len(need.versions) * dataset.pixels.nbytes / 2**20)
+    found = estimate_training(config, dataset, Compute())
+    assert f"for {len(need.versions)} mean colours" in found.cache_why
+
+
+def test_the_probe_that_fine_tuning_starts_from_has_features_too() -> None:
+    found, session = measure("probe_then_finetune")
+    assert found.seconds_features > 0
+    assert found.cache_mib * 2**20 == pytest.approx(24 * session.spec.feature_dim * 4)
+    session.preparation.plain_features(session.new_classifier())
+    again = estimate_training(session.config, session.dataset, Compute())
+    assert (again.seconds_features, again.cache_mib) == (0.0, 0.0)

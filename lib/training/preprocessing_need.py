@@ -1,0 +1,108 @@
+"""Preprocessed images of a training before they are made: what making them takes, and a few of them to measure with."""
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+from lib.data.enhanced_pixels import enhanced_images, enhanced_version, is_enhanced
+from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.errors import Stopped
+from lib.training.config import TrainConfig
+from lib.training.events import ShouldStop, never_stop
+
+_BATCH = 8  # images at a time while they are timed
+
+
+class MadePixels:
+    """A data set's images after a chain of steps, made when they are asked for and then remembered."""
+
+    def __init__(self, dataset: Any, chain: EnhancementChain) -> None:
+        self._pixels, self._chain = dataset.pixels, chain
+        self._made: dict[int, np.ndarray] = {}
+        self._seconds: list[float] = []
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Images (n, S, S, 3) uint8 of the rows (n,)."""
+        unknown = np.array([row for row in dict.fromkeys(rows.tolist()) if row not in self._made], dtype=np.int64)
+        for start in range(0, len(unknown), _BATCH):
+            batch, started = unknown[start : start + _BATCH], time.perf_counter()
+            self._made.update(zip(batch.tolist(), self._chain(self._pixels[batch]), strict=True))
+            self._seconds.append((time.perf_counter() - started) / len(batch))
+        return np.stack([self._made[row] for row in rows.tolist()])
+
+    @property
+    def image_s(self) -> float:
+        """Seconds of one image; the first batch, which loads code, does not count where there are more."""
+        return statistics.median(self._seconds[1:] or self._seconds) if self._seconds else 0.0
+
+
+class PreprocessingNeed:
+    """The preprocessing of a config's fits, fitted as they fit it, with the images that the cache still lacks.
+
+    `pixels[rows]` are images (n, S, S, 3) as the first fit reads them: from the cache where they are kept, else made on
+    the spot; then few should be asked for. `splits` are those of all fits, and `versions` name the images of each of
+    their chains for caches, the first fit's first. `fit_s` are the seconds of looking at training images for their mean
+    colour, which every training spends.
+    """
+
+    def __init__(self, dataset: Any, config: TrainConfig, should_stop: ShouldStop = never_stop) -> None:
+        """Fit the chains; raises Stopped if `should_stop()` turned true."""
+        started, self.splits = time.perf_counter(), fit_splits(dataset, config)
+        self.chains = _fitted(dataset, config, self.splits, should_stop)
+        self.fit_s = time.perf_counter() - started if self.chains[0].needs_mean else 0.0
+        self.versions = [enhanced_version(dataset, chain) for chain in self.chains]
+        self._missing = [chain for chain in self.chains if not is_enhanced(dataset, chain)]
+        self.is_made = self.chains[0] not in self._missing
+        chain = self.chains[0]
+        self.pixels: Any = enhanced_images(dataset, chain).pixels if self.is_made else MadePixels(dataset, chain)
+        self._dataset = dataset
+
+    @property
+    def mib(self) -> float:
+        """What is still to be written; 0.0 where all is in the cache or nothing is preprocessed."""
+        return len(self._missing) * store_mib(self._dataset)
+
+    @property
+    def why(self) -> str:
+        """What is still to be written, as a phrase; empty for nothing."""
+        if not self._missing:
+            return ""
+        times = f" for {len(self._missing)} mean colours" if len(self._missing) > 1 else ""
+        return f"preprocessed images ({self.chains[0].text.replace('+', ', ')}){times}"
+
+    def seconds(self, rows: np.ndarray) -> float:
+        """Seconds to make what is missing, measured with the images of `rows` (n,); 0.0 where nothing is missing."""
+        if not self._missing:
+            return 0.0
+        made = MadePixels(self._dataset, self._missing[0]) if self.is_made else self.pixels
+        made[rows]
+        return len(self._missing) * len(self._dataset.pixels) * float(made.image_s)
+
+
+def fit_splits(dataset: Any, config: TrainConfig) -> list[np.ndarray]:
+    """The split (N,) of each fit of a resolved config: one, or with folds each fold's and that of the last fit."""
+    if not config.num_folds:
+        return [dataset.split(config.split_seed)]
+    folds = [dataset.split(config.split_seed, num_folds=config.num_folds, fold=k) for k in range(config.num_folds)]
+    return [*folds, np.where(folds[0] == "test", "train", folds[0])]
+
+
+def store_mib(dataset: Any) -> float:
+    """Size of all images of a data set as they are stored."""
+    return float(np.prod(dataset.pixels.shape)) / 2**20
+
+
+def _fitted(
+    dataset: Any, config: TrainConfig, splits: list[np.ndarray], should_stop: ShouldStop
+) -> tuple[EnhancementChain, ...]:
+    """The chains of the fits, each once."""
+    found = []
+    for split in splits:
+        if should_stop():
+            raise Stopped("Stopped while measuring.")
+        found.append(fit_chain(config.preprocessing, dataset.pixels, np.flatnonzero(split == "train")))
+        if not found[0].needs_mean:
+            break
+    return tuple(dict.fromkeys(found))
