@@ -87,7 +87,7 @@ class Series:
         self.progress, self.work, self.busy_message = progress, work or work_here, busy_message
         self.pace = StepPace([dataset_cost_s, *(entry.cost_s for entry in entries)])
         self.written_s = 0.0
-        self.failures: list[str] = []
+        self.failures: dict[str, list[str]] = {}  # reason -> titles
 
     def run(self) -> SeriesState:
         """Do everything that is missing, to a final state whatever happens.
@@ -124,7 +124,7 @@ class Series:
             self._end("failed", f"Something unexpected happened. {self.files.kept}")
             raise
         if self.failures:
-            raise UserError(self._end("failed", f"{' '.join(self.failures)} {self.files.kept}").message)
+            raise UserError(self._end("failed", f"{self._failed()} {self.files.kept}").message)
         return self._end("finished", "")
 
     def _run(self) -> None:
@@ -143,7 +143,7 @@ class Series:
         try:
             run = _prepared_run(entry, dataset, self.state.runs.get(entry.key))
         except UserError as error:
-            self.failures.append(f"{entry.title} failed: {error}")
+            self.failures.setdefault(str(error), []).append(entry.title)
             return
         order = [one.key for one in self.entries]
         runs = {**self.state.runs, entry.key: run.run_id}
@@ -153,7 +153,7 @@ class Series:
         try:
             summary = self.work(run, listener=self.listener(run), on_wait=self._wait)
         except UserError as error:
-            self.failures.append(f"{entry.title} failed: {error}")
+            self.failures.setdefault(str(error), []).append(entry.title)
             return
         if summary is None:
             raise Stopped
@@ -195,6 +195,10 @@ class Series:
             share, left = self.pace.share, self.pace.seconds_left
             self.state = dataclasses.replace(self.state, share=round(share, 4), seconds_left=round(left, 1))
             write_series(self.files, self.state)
+
+    def _failed(self) -> str:
+        """What went wrong, each reason told once."""
+        return " ".join(f"{', '.join(titles)} failed: {reason}" for reason, titles in self.failures.items())
 
     def _end(self, state: str, message: str) -> SeriesState:
         share = 1.0 if state == "finished" else self.state.share
