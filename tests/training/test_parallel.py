@@ -1,11 +1,9 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lib.distributed import Ranks
 from lib.training.events import Noticed, never_stop
@@ -14,17 +12,22 @@ from lib.training.parallel import StepNetwork, positions_of
 from tests.training import two_ranks
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """What two gloo ranks computed, by rank; started by torchrun's own module."""
+    """What two gloo ranks computed, by rank; started by torchrun's own agent.
+
+    Both are forked from one process that has imported all they need, instead of importing it each by itself.
+    """
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "tests.training.two_ranks"]
-    environment = {**os.environ, "TRANSFERSCOPE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run([*command, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr[-3000:]
+    launch = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=2, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        multiprocessing.set_forkserver_preload([two_ranks.__name__, "torch._dynamo", "sklearn.metrics"])
+        elastic_launch(launch, two_ranks.main)(folder)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 

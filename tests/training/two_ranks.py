@@ -1,7 +1,8 @@
-"""What two processes compute: `torchrun --nproc-per-node=2 tests/training/two_ranks.py FOLDER` (test_parallel.py)."""
+"""What two processes compute: `torchrun --nproc-per-node=2 -m tests.training.two_ranks FOLDER` (test_parallel.py)."""
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from lib.distributed import Ranks, is_launched, joined
 from lib.errors import Stopped
 from lib.features.cache import extract_features
+from lib.runtime import set_threads
 from lib.training.events import ignore_events, never_stop
 from lib.training.inputs import CachedInputs
 from lib.training.loop import fit
@@ -90,7 +92,9 @@ def everything(ranks: Ranks) -> dict[str, list]:
 
 
 def main(folder: Path) -> None:
-    """Write what this launch found into `folder`, one file a rank."""
+    """Write what this launch found into `folder`, one file a rank; the caches are there, too."""
+    os.environ["TRANSFERSCOPE_HOME"] = str(folder)
+    set_threads(1)
     if not is_launched():
         (folder / "one.json").write_text(json.dumps(everything(Ranks())))
         return
