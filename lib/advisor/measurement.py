@@ -3,12 +3,9 @@
 Only images of the training part are looked at, so that the test images have no say in the choice of a strategy.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +13,20 @@ import numpy as np
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
 from lib.advisor.scores import feature_distance, logme, nearest_centroid_accuracy
 from lib.data.augmentation import AS_IT_IS
+from lib.data.enhanced_pixels import EnhancedImages, enhanced_version
+from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.data.subset import RowsOfPixels
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
-from lib.settings import cache_dir
+from lib.training.config import TrainConfig
+from lib.training.preprocessing_need import fit_splits, pixels_after
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lib.models.stages import Backbone
 
-FORMAT_VERSION = 1
 NUM_SAMPLED = 128  # images that run through the network for the statistics of its stages
 NUM_SCORED = 512  # images whose features are scored, where they are in the cache already; else the sampled ones
 _MIN_PER_CLASS = 8  # where there are many classes, only so many that each has that many images in the sample
@@ -68,19 +68,18 @@ class StageStatistics:
 
 def advise(
     dataset: Any,
-    backbone_name: str,
+    config: TrainConfig,
     *,
-    split_seed: int = 0,
     device: str = "cpu",
     dtype: str = "float32",
     progress: Progress = ignore_progress,
 ) -> Advice:
-    """Measure a data set against a pretrained network and apply the guide.
+    """Measure the images and classes that a training would use against a pretrained network, and apply the guide.
 
     Args:
-        dataset: of the library; only its training part under `split_seed` is read.
-        backbone_name: a name in `BACKBONES`; its pretrained weights must be at hand.
-        split_seed: of the split.
+        dataset: what takes part (lib/data/subset.py, `take_part`); only the training part of the config's split is
+            read, with folds that of the first.
+        config: whose backbone, split and preprocessing count; the backbone's pretrained weights must be at hand.
         device: where to compute.
         dtype: that a training would compute features in, to find those in the cache.
         progress: called after each batch.
@@ -91,20 +90,21 @@ def advise(
     """
     from lib.models.stages import build_backbone
 
-    started, spec = time.perf_counter(), BACKBONES.get(backbone_name)
+    started, spec = time.perf_counter(), BACKBONES.get(config.backbone)
     targets = dataset.table["target"].to_numpy()
-    train_rows = np.flatnonzero(dataset.split(split_seed) == "train")
+    train_rows = np.flatnonzero(fit_splits(dataset, config)[0] == "train")
+    chain = fit_chain(config.preprocessing, dataset.pixels, train_rows)
     counts = np.bincount(targets[train_rows], minlength=dataset.spec.num_classes)
     order = balanced_order(train_rows, targets)
     rows = np.sort(order[:NUM_SAMPLED])
-    backbone = build_backbone(backbone_name, feature_only=True).to(device)
-    found = stage_statistics(backbone, dataset.pixels[rows], progress=progress)
+    backbone = build_backbone(config.backbone, feature_only=True).to(device)
+    found = stage_statistics(backbone, RowsOfPixels(pixels_after(dataset, chain), rows), progress=progress)
     stages = tuple(
         StageReading(name, found.distances[name], logme(values, targets[rows]) if _is_telling(targets[rows]) else None)
         for name, values in found.outputs.items()
     )
     features, scored, was_cached = found.outputs[spec.feature_stage], rows, False
-    kept = _cached_features(dataset, backbone_name, dtype)
+    kept = _cached_features(dataset, chain, config.backbone, dtype)
     if kept is not None:
         scored, was_cached = np.sort(order[:NUM_SCORED]), True
         features = kept[scored].reshape(len(scored), -1)
@@ -125,7 +125,7 @@ def advise(
 
 
 def stage_statistics(
-    backbone: "Backbone", pixels: np.ndarray, *, progress: Progress = ignore_progress
+    backbone: "Backbone", pixels: np.ndarray | RowsOfPixels, *, progress: Progress = ignore_progress
 ) -> StageStatistics:
     """Run images (N, S, S, 3) uint8 once through a network; returns outputs and distances by stage.
 
@@ -181,15 +181,6 @@ def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> n
     return np.array([row for _, _, row in sorted(turns)], dtype=np.int64)
 
 
-def kept_advice(version: str, backbone_name: str, split_seed: int) -> Path:
-    """Where the advice for a version of a data set and a network is kept."""
-    from lib.models.weights import weights_digest
-
-    described = [FORMAT_VERSION, version, backbone_name, weights_digest(backbone_name, "pretrained"), split_seed]
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
-    return cache_dir() / "advice" / f"{digest}.json"
-
-
 def _is_telling(targets: np.ndarray) -> bool:
     return len(np.unique(targets)) > 1
 
@@ -216,11 +207,13 @@ def _distance(layers: "dict[nn.Module, _Moments]") -> float | None:
     return feature_distance(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
 
 
-def _cached_features(dataset: Any, backbone_name: str, dtype: str) -> np.ndarray | None:
+def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> np.ndarray | None:
     """The features that a linear probe left in the cache, (N, D) in the order of the table."""
     spec = BACKBONES.get(backbone_name)
+    # Named after the preprocessed images, which need not be there to look features up.
+    images = EnhancedImages(dataset.pixels, enhanced_version(dataset, chain), dataset.table, chain)
     request = FeatureRequest(
-        dataset, backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling, spec.input_size_px, dtype, AS_IT_IS,
+        images, backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling, spec.input_size_px, dtype, AS_IT_IS,
         "cpu",
     )  # fmt: skip
     return request.read()

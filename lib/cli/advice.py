@@ -15,31 +15,37 @@ if TYPE_CHECKING:
 @click.option("--dataset", required=True, help="A data set of the library.")
 @click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, help="The network, with pretrained weights.")
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Only this split's training part is read.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+              help="A setting of the training that decides on its images or classes; may be repeated.")  # fmt: skip
 @json_option
-def advise(dataset: str, backbone: str, split_seed: int, as_json: bool) -> None:
+def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ...], as_json: bool) -> None:
     """Suggest a strategy by the guide of four scenarios: few or many images, similar to the source or different.
 
-    A rule of thumb: it measures, but it trains nothing. Only images of the training part are looked at.
+    A rule of thumb: it measures, but it trains nothing. Only images of the training part are looked at: those that a
+    training with the same settings would use (preprocessing, target_map, num_folds, max_per_class and the other caps
+    and shares), after their preprocessing and with their classes.
     """
     from lib.advisor.measurement import advise as measure
-    from lib.advisor.measurement import kept_advice
+    from lib.advisor.question import kept_advice
     from lib.atomic import write_json
     from lib.data.library import open_dataset
+    from lib.data.subset import take_part
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
     from lib.number_format import choose_dtype
     from lib.runtime import pick_device, set_threads
+    from lib.training.config import TrainConfig
 
-    opened = open_dataset(dataset)
-    BACKBONES.get(backbone)
-    require_weights(backbone)
+    config = TrainConfig(dataset=dataset, backbone=backbone, split_seed=split_seed).with_settings(settings)
+    opened = open_dataset(config.dataset)
+    BACKBONES.get(config.backbone)
+    require_weights(config.backbone)
+    images = take_part(opened, config)
     set_threads()
     device = pick_device("auto")
     with ProgressLine() as progress:
-        found = measure(
-            opened, backbone, split_seed=split_seed, device=device, dtype=choose_dtype(device)[0], progress=progress
-        )
-    write_json(kept_advice(opened.version, backbone, split_seed), found.to_dict())
+        found = measure(images, config, device=device, dtype=choose_dtype(device)[0], progress=progress)
+    write_json(kept_advice(opened.version, config), found.to_dict())
     if as_json:
         print_json(found.to_dict())
         return

@@ -55,8 +55,7 @@ class PreprocessingNeed:
         self.versions = [enhanced_version(dataset, chain) for chain in self.chains]
         self._missing = [chain for chain in self.chains if not is_enhanced(dataset, chain)]
         self.is_made = self.chains[0] not in self._missing
-        chain = self.chains[0]
-        self.pixels: Any = enhanced_images(dataset, chain).pixels if self.is_made else MadePixels(dataset, chain)
+        self.pixels: Any = pixels_after(dataset, self.chains[0])
         self._dataset = dataset
 
     @property
@@ -79,6 +78,11 @@ class PreprocessingNeed:
         made = MadePixels(self._dataset, self._missing[0]) if self.is_made else self.pixels
         made[rows]
         return len(self._missing) * len(self._dataset.pixels) * float(made.image_s)
+
+
+def pixels_after(dataset: Any, chain: EnhancementChain) -> Any:
+    """A data set's images after a chain, by rows: those in the cache, else `MadePixels`."""
+    return enhanced_images(dataset, chain).pixels if is_enhanced(dataset, chain) else MadePixels(dataset, chain)
 
 
 def fit_splits(dataset: Any, config: TrainConfig) -> list[np.ndarray]:

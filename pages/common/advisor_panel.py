@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.advisor.guide import Advice
-from lib.advisor.measurement import kept_advice
+from lib.advisor.question import advice_command, counted_settings, kept_advice
 from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text
 from lib.models.backbones import BACKBONES
@@ -28,7 +28,7 @@ def draw_advisor(config: TrainConfig) -> None:
             )
             return
         dataset = open_dataset(config.dataset)
-        path = kept_advice(dataset.version, config.backbone, config.split_seed)
+        path = kept_advice(dataset.version, config)
         name = f"advice {path.stem}"
         measuring.show_failure(name)
         found = measuring.kept(path, Advice.from_dict)
@@ -44,11 +44,9 @@ def _offer(config: TrainConfig, name: str) -> None:
         "Looks at how many training images there are and how far their features lie from the images that the network "
         "learned from. Nothing is trained, and test images are not looked at."
     )
-    arguments = ["advise", "--dataset", config.dataset, "--backbone", config.backbone]
-    arguments += ["--split-seed", str(config.split_seed)]
     st.button(
         "Measure the images", icon=":material/explore:", key="train_advise", on_click=measuring.start,
-        args=(name, "Measuring the images …", arguments), disabled=measuring.is_running(name),
+        args=(name, "Measuring the images …", advice_command(config)), disabled=measuring.is_running(name),
     )  # fmt: skip
     background.watch(name)
 
@@ -63,6 +61,8 @@ def _draw(advice: Advice, config: TrainConfig, title: str) -> None:
     figure = guide_figure(advice, name=title, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=guide_text(advice), key="train_guide")
     st.markdown(score_words(advice))
+    if counted := counted_settings(config):
+        st.caption(f"Measured with this form's data: {plain(', '.join(counted), 200)}.")
     st.button(
         "Take the suggestion", icon=":material/check:", key="train_take_advice", on_click=take,
         args=(advice, config.backbone),

@@ -1,12 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lib.advisor.guide import DIFFERENT_DISTANCE
 from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
+from lib.advisor.question import advice_command, kept_advice
+from lib.data.enhancement import fit_chain
+from lib.data.subset import take_part
 from lib.models.stages import Backbone, build_backbone
 from lib.pretraining.families import class_table, draw_image
+from lib.training.compute import Compute
+from lib.training.config import TrainConfig
+from lib.training.network import untrained_classifier
+from lib.training.preparation import Preparation
+from lib.training.resolution import resolve_config
 from tests.features.tiny_dataset import TinyDataset
+
+CONFIG = TrainConfig(dataset="tiny")
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +68,56 @@ def test_classes_take_turns() -> None:
 def test_advice_reads_the_training_part_alone() -> None:
     dataset = TinyDataset(num_images=40)
     is_train = dataset.split(0) == "train"
-    first = advise(dataset, "bundled_vgg")
+    first = advise(dataset, CONFIG)
     assert first.readings.num_train == first.readings.num_sampled == is_train.sum()
     assert first.readings.least_per_class == np.bincount(dataset.table["target"][is_train]).min()
     assert first.readings.nearest_centroid is not None
     dataset.pixels[~is_train] = 0
-    again = advise(dataset, "bundled_vgg")
+    again = advise(dataset, CONFIG)
     assert again.readings.stages == first.readings.stages
     dataset.pixels[is_train] = 255 - dataset.pixels[is_train]
-    assert advise(dataset, "bundled_vgg").readings.stages != first.readings.stages
+    assert advise(dataset, CONFIG).readings.stages != first.readings.stages
+
+
+def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
+    dataset = TinyDataset(num_images=50, num_classes=5)
+    config = replace(CONFIG, preprocessing="local_average", target_map="referable", max_per_class=8)
+    part = take_part(dataset, config)
+    is_train = part.split(0) == "train"
+    found = advise(part, config).readings
+    assert (found.num_train, found.num_classes) == (is_train.sum(), 2)
+    assert found.least_per_class == np.bincount(part.table["target"][is_train]).min()
+    plain = advise(part, replace(config, preprocessing="none")).readings
+    assert found.stages[0].distance != plain.stages[0].distance
+    # As if the pictures had been changed by hand.
+    changed = TinyDataset(num_images=50, num_classes=5, version="v2")
+    changed.pixels = fit_chain("local_average", changed.pixels, np.arange(1))(changed.pixels)
+    again = advise(take_part(changed, config), replace(config, preprocessing="none")).readings
+    assert found.stages == again.stages
+
+
+def test_features_at_hand_are_those_of_the_same_preprocessing() -> None:
+    dataset = TinyDataset()
+    config = resolve_config(replace(CONFIG, preprocessing="clahe"), dataset)
+    preparation = Preparation(config, dataset, Compute(), listener=lambda event: None, should_stop=lambda: False)
+    preparation.preprocess(dataset.split(0))
+    classifier = untrained_classifier(config, num_classes=2)
+    preparation.plain_features(classifier)
+    assert advise(dataset, config).readings.was_cached
+    assert not advise(dataset, CONFIG).readings.was_cached
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_folds": 3}, {"preprocessing": "clahe"}, {"target_map": "referable"}, {"max_per_class": 9},
+     {"max_classes": 3}, {"max_train_per_class": 9}, {"test_fraction": 0.3}, {"split_seed": 1}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_every_setting_that_counts_has_an_answer_of_its_own(change: dict) -> None:
+    changed = replace(CONFIG, **change)
+    assert kept_advice("v1", changed) != kept_advice("v1", CONFIG)
+    assert kept_advice("v1", replace(CONFIG, epochs=3, optimizer="sgd")) == kept_advice("v1", CONFIG)
+    words = advice_command(changed)
+    assert (
+        TrainConfig(dataset=words[2], backbone=words[4], split_seed=int(words[6])).with_settings(words[8::2]) == changed
+    )

@@ -1,9 +1,10 @@
 import time
 
 from lib.advisor.guide import Readings, StageReading, recommend
-from lib.advisor.measurement import kept_advice
+from lib.advisor.question import kept_advice
 from lib.atomic import write_json
 from lib.data.library import open_dataset
+from lib.training.config import TrainConfig
 from tests.pages.scene import make_dataset
 from tests.pages.test_train_model import assert_calm, open_train, words
 
@@ -19,7 +20,7 @@ def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypa
 
     def measure(arguments, progress):
         asked.append(arguments)
-        write_json(kept_advice(open_dataset("tiny").version, "bundled_vgg", 0), ADVICE.to_dict())
+        write_json(kept_advice(open_dataset("tiny").version, TrainConfig(dataset="tiny")), ADVICE.to_dict())
         return ADVICE.to_dict()
 
     monkeypatch.setattr(measuring, "run_child_command", measure)
@@ -35,6 +36,14 @@ def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypa
         at.run()
     assert asked == [["advise", "--dataset", "tiny", "--backbone", "bundled_vgg", "--split-seed", "0"]]
     assert "rule of thumb" in words(at)
+    at.multiselect(key="train_preprocessing").set_value(["clahe"]).run()
+    assert ADVICE.reason not in words(at)  # it was for other images
+    at.button(key="train_advise").click().run()
+    deadline = time.monotonic() + 10
+    while len(asked) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert asked[1][-2:] == ["--set", "preprocessing=clahe"]
+    at.multiselect(key="train_preprocessing").set_value([]).run()
     at.button(key="train_take_advice").click().run()
     assert_calm(at)
     assert at.session_state["train_strategy"] == "linear_probe"
