@@ -9,17 +9,11 @@ the cached features first. Screenshots go to `--shots FOLDER`. Needs Chromium (C
 import argparse
 import os
 import shutil
-import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
-from lib.settings import PROJECT_ROOT
+from tests.benchmarks.browser import report, shoot, time_click, train_page
 
-CHROMIUM = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
 NUM_RERUNS = 30
 LIMIT_S = 1200
 
@@ -35,40 +29,18 @@ def main() -> None:
     os.environ["TRANSFERSCOPE_HOME"] = str(asked.home)
     if asked.cold:
         shutil.rmtree(asked.home / "cache" / "features", ignore_errors=True)
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(asked.port)]
-    server = subprocess.Popen(
-        [*command, "--server.headless", "true"], cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        measure(f"http://127.0.0.1:{asked.port}", asked.shots)
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def measure(url: str, shots: Path | None) -> None:
-    """Drive the page through one race."""
-    from playwright.sync_api import sync_playwright
-
-    from lib.settings import DEFAULT_DATASET
-
-    _wait_for(url)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.goto(f"{url}/train_model?dataset={DEFAULT_DATASET}")
+    with train_page(asked.home, asked.port) as page:
         page.get_by_text("Race the ladder", exact=True).first.click(timeout=120_000)
         button = page.locator(".st-key-race_start button")
         button.wait_for(timeout=60_000)
         page.wait_for_timeout(3000)
-        _shoot(page, shots, "before")
+        shoot(page, asked.shots, "before")
         known = page.url
         button.click()
         clicked = time.time()
         while page.url == known or "race=" not in page.url:
             page.wait_for_timeout(20)
-        _watch(page, page.url.split("race=")[1].split("&")[0], clicked, shots)
-        browser.close()
+        _watch(page, page.url.split("race=")[1].split("&")[0], clicked, asked.shots)
 
 
 def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
@@ -102,14 +74,14 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
             reruns.append(_rerun(page, is_accuracy=is_accuracy))
             next_rerun = time.time() + 1
         if len(reruns) == 10:
-            _shoot(page, shots, "during")
+            shoot(page, shots, "during")
         page.wait_for_timeout(100)
     print(f"race: {race.read_race(plan).state} after {time.time() - clicked:.0f} s")
-    _report("lag from the worker's line to the screen", lags)
-    _report("rerun of the page, click to new picture", reruns)
+    report("lag from the worker's line to the screen", lags)
+    report("rerun of the page, click to new picture", reruns)
     _report_pinned(plan)
     page.wait_for_timeout(3000)
-    _shoot(page, shots, "after")
+    shoot(page, shots, "after")
 
 
 def _note_written(runs: dict[str, str], written: dict[tuple[str, int], float], now: float) -> None:
@@ -130,36 +102,13 @@ def _note_written(runs: dict[str, str], written: dict[tuple[str, int], float], n
 _seen: set[tuple[str, int]] = set()
 
 
-_RERUN_SCRIPT = """
-([label, title]) => new Promise((resolve, reject) => {
-  const shown = () => document.querySelector('.gtitle')?.textContent.startsWith(title);
-  const buttons = [...document.querySelectorAll('.st-key-race_metric button')];
-  const button = buttons.find(one => one.innerText.trim() === label);
-  const started = performance.now();
-  const look = () => {
-    if (shown()) resolve((performance.now() - started) / 1000);
-    else if (performance.now() - started > 60000) reject(new Error('the picture did not change'));
-    else setTimeout(look, 5);
-  };
-  button.click();
-  look();
-})
-"""
+_IS_TITLED = "title => document.querySelector('.gtitle')?.textContent.startsWith(title)"
 
 
 def _rerun(page, *, is_accuracy: bool) -> float:
-    """Choose the other metric: the whole page runs again, and the picture gets another title. Timed in the page."""
+    """Choose the other metric: the whole page runs again, and the picture gets another title."""
     label, title = ("Accuracy", "Accuracy on") if is_accuracy else ("Weighted kappa", "Quadratic weighted kappa on")
-    return page.evaluate(_RERUN_SCRIPT, [label, title])
-
-
-def _report(what: str, seconds: list[float]) -> None:
-    if len(seconds) > 1:
-        p95 = statistics.quantiles(seconds, n=20)[-1]
-        print(
-            f"{what}: median {statistics.median(seconds):.2f} s, p95 {p95:.2f} s, max {max(seconds):.2f} s, "
-            f"n = {len(seconds)}"
-        )
+    return time_click(page, ".st-key-race_metric button", label, _IS_TITLED, title)
 
 
 def _report_pinned(plan) -> None:
@@ -172,21 +121,6 @@ def _report_pinned(plan) -> None:
         seconds = sum(read_frame(standing.folder, epoch).seconds for epoch in frame_epochs(standing.folder))
         total = standing.summary["seconds_total"]
         print(f"{standing.title}: {total:.1f} s, pinned images {seconds:.2f} s ({seconds / total:.1%})")
-
-
-def _shoot(page, shots: Path | None, name: str) -> None:
-    if shots is not None:
-        shots.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=shots / f"{name}.png")
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):  # noqa: S310
-            return
-        time.sleep(0.2)
-    raise SystemExit(f"No server at {url}.")
 
 
 if __name__ == "__main__":
