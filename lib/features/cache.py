@@ -16,7 +16,7 @@ from lib.features.shards import fill_together
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 
-__all__ = ["UNPOOLED", "FeatureSet", "cached_views", "extract_features", "feature_key"]
+__all__ = ["UNPOOLED", "FeatureSet", "cached_views", "extract_features", "feature_key", "read_or_extract"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,20 @@ def extract_features(
     spec = BACKBONES.get(backbone_name)
     stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
     size_px = input_size_px or spec.input_size_px
-    started = time.perf_counter()
     request = FeatureRequest(dataset, backbone_name, weights, seed, stage, pooling, size_px, dtype, view, device)
+    return read_or_extract(request, copies_left=copies_left, ranks=ranks, progress=progress, should_stop=should_stop)
+
+
+def read_or_extract(
+    request: FeatureRequest,
+    *,
+    copies_left: int = 1,
+    ranks: Ranks = ALONE,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FeatureSet:
+    """What a request asks for, from the cache where it is there; arguments and errors as of `extract_features`."""
+    started = time.perf_counter()
     features, num_images = request.read(), request.num_images
     if features is not None:
         progress(num_images, num_images, WHAT)
@@ -86,7 +98,7 @@ def extract_features(
             features, time.perf_counter() - started, was_cached=True, key=request.key, images_per_second=0.0
         )
     if ranks.is_alone:
-        batches = request.extraction().batches(dataset, should_stop, range(num_images))
+        batches = request.extraction().batches(request.dataset, should_stop, range(num_images))
         write_features(request.path, batches, num_images, progress, copies_left=copies_left)
     else:
         fill_together(request, ranks, progress=progress, should_stop=should_stop)

@@ -76,6 +76,7 @@ class _Measurement:
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
         self.part = self.session.preparation.cached_part(self.classifier)
+        self.kept_part = self.session.preparation.kept_part(self.classifier)
         seconds_start += time.perf_counter() - started + self.images.fit_s
         self.progress(1, 3, "measuring features")
         preprocessing_s = self.images.seconds(self._sample_rows())
@@ -111,13 +112,6 @@ class _Measurement:
             cache_mib=self.images.mib + self.need.mib,
             cache_why="; ".join(filter(None, (self.images.why, self.need.why))),
         )
-
-    @property
-    def kept_part(self) -> CachedPart | None:
-        """What the cache keeps: also where only the probe that training starts from reads it."""
-        if self.session.strategy.starts_from_probe:
-            return CachedPart(self.classifier.feature_stage, self.classifier.pooling, None, ())
-        return self.part
 
     def _seconds_after(self, measured: Rehearsal | None) -> float:
         """Seconds after training: predictions, the gate's reference, and writing it all."""

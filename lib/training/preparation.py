@@ -12,7 +12,8 @@ from lib.data.enhancement import NO_ENHANCEMENT
 from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
 from lib.distributed import ALONE, Ranks
-from lib.features.cache import UNPOOLED, FeatureSet, extract_features
+from lib.features.cache import UNPOOLED, FeatureSet, read_or_extract
+from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.compute import Compute
@@ -106,7 +107,15 @@ class Preparation:
 
     def plain_features(self, classifier: "Classifier") -> np.ndarray:
         """Pooled features (N, D) of all images as they are, as the classifier's head reads them."""
-        return self._feature_set(classifier.feature_stage, classifier.pooling, AS_IT_IS).features
+        return self._feature_set(self._plain_part(classifier), AS_IT_IS).features
+
+    def kept_part(self, classifier: "Classifier") -> CachedPart | None:
+        """What the cache keeps: also where only the probe that training starts from reads it."""
+        return self._plain_part(classifier) if self.strategy.starts_from_probe else self.cached_part(classifier)
+
+    def requests(self, part: CachedPart) -> list[FeatureRequest]:
+        """All that the fits read of `part` from the cache, for the images as they are preprocessed now."""
+        return [self._request(part, view) for view in part.all_views]
 
     def cached_part(self, classifier: "Classifier") -> CachedPart | None:
         """Which outputs of frozen stages are computed once and kept; None where every epoch starts from images."""
@@ -132,30 +141,32 @@ class Preparation:
         views = finite_views(policy, num_views=num_views or 0, seed=self.config.seed)
         return () if views == (AS_IT_IS,) else views
 
+    def _plain_part(self, classifier: "Classifier") -> CachedPart:
+        return CachedPart(classifier.feature_stage, classifier.pooling, None, ())
+
     def _cached_inputs(self, part: CachedPart) -> CachedInputs:
         sets = {
-            view: self._feature_set(part.stage, part.pooling, view, copies_left=len(part.all_views) - position).features
+            view: self._feature_set(part, view, copies_left=len(part.all_views) - position).features
             for position, view in enumerate(part.all_views)
         }
         plain, shown = sets[AS_IT_IS], tuple(sets[view] for view in part.views)
         return CachedInputs(plain, shown, self.image_ids, self.config.seed, part.after, self.compute.device)
 
-    def _feature_set(self, stage: str, pooling: str, view: View, *, copies_left: int = 1) -> FeatureSet:
-        key = (self.enhancement.key, stage, pooling, view)
+    def _request(self, part: CachedPart, view: View) -> FeatureRequest:
+        """One view of a part, under the name by which bulk extraction (lib/training/feature_needs.py) keeps it too."""
+        config, size_px = self.config, self.config.input_size_px or self.spec.input_size_px
+        return FeatureRequest(
+            self.images, config.backbone, config.weights, config.seed, part.stage, part.pooling, size_px,
+            self.compute.dtype, view, self.compute.device,
+        )  # fmt: skip
+
+    def _feature_set(self, part: CachedPart, view: View, *, copies_left: int = 1) -> FeatureSet:
+        key = (self.enhancement.key, part.stage, part.pooling, view)
         if key not in self._sets:
             phase = "Extracting features" + (f" ({view.title})" if view.title else "")
             self.listener(PhaseStarted(phase))
-            found = extract_features(
-                self.images,
-                backbone_name=self.config.backbone,
-                weights=self.config.weights,
-                seed=self.config.seed,
-                feature_stage=stage,
-                pooling=pooling,
-                input_size_px=self.config.input_size_px,
-                dtype=self.compute.dtype,
-                view=view,
-                device=self.compute.device,
+            found = read_or_extract(
+                self._request(part, view),
                 copies_left=copies_left,
                 ranks=self.ranks,
                 progress=paced_progress(phase, self.listener),
