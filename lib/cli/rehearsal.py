@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
-from lib.cli.training_config import config_from, training_options
+from lib.cli.training_config import config_from, opened_training, training_options
 from lib.errors import UserError
 from lib.jobs.narration import describe_duration
 
 if TYPE_CHECKING:
-    from lib.training.compute import Compute
     from lib.training.config import TrainConfig
 
 
@@ -37,7 +36,7 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
     asked = config_from(**options)
     if not rate_range.applies(asked.strategy):
         raise UserError(f"The strategy {asked.strategy} is fitted in one go and has no learning rate to look for.")
-    config, dataset, compute = _opened(asked)
+    config, dataset, compute = opened_training(asked)
     with ProgressLine() as progress:
         session = TrainingSession(config, dataset, compute, listener=progress.listen, should_stop=lambda: False)
         classifier = session.new_classifier()
@@ -72,7 +71,7 @@ def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
     from lib.training.estimate import kept_estimate
     from lib.training.measurement import estimate_training
 
-    resolved, dataset, compute = _opened(config)
+    resolved, dataset, compute = opened_training(config)
     started_s = time.time() - psutil.Process().create_time()
     with ProgressLine() as progress:
         found = estimate_training(resolved, dataset, compute, seconds_start=started_s, progress=progress)
@@ -105,19 +104,3 @@ def _facts(found: Any) -> dict[str, Any]:
     cache = f"{found.cache_mib:,.1f} MiB to write: {found.cache_why}" if found.cache_mib else found.cache_why
     times = {key: describe_duration(value) for key, value in seconds.items()}
     return {"epochs": epochs, **times, "memory": memory, "cache": cache}
-
-
-def _opened(config: "TrainConfig") -> "tuple[TrainConfig, Any, Compute]":
-    """The resolved config, the images that take part, and where to compute."""
-    import tempfile
-
-    from lib.data.library import open_dataset
-    from lib.data.subset import take_part
-    from lib.training.compute import choose_compute
-    from lib.training.resolution import resolve_config
-
-    dataset = open_dataset(config.dataset)
-    resolved = resolve_config(config, dataset)
-    with tempfile.TemporaryDirectory() as folder:
-        compute = choose_compute(resolved, Path(folder) / "compute.json")
-    return resolved, take_part(dataset, resolved), compute

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lib.cli.output import ProgressLine, note
+from lib.distributed import ALONE, Ranks
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.progress import Progress
     from lib.recipes import RecipePlan
+    from lib.training.compute import Compute
     from lib.training.config import TrainConfig
 
 
@@ -123,6 +125,22 @@ def config_from(
     with ProgressLine() as progress:
         name = _open(config.dataset, progress).name
     return dataclasses.replace(config, dataset=name, weights=start)
+
+
+def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[TrainConfig, Any, Compute]":
+    """The resolved config, the images that take part, and where to compute."""
+    import tempfile
+
+    from lib.data.library import open_dataset
+    from lib.data.subset import take_part
+    from lib.training.compute import choose_compute
+    from lib.training.resolution import resolve_config
+
+    dataset = open_dataset(config.dataset)
+    resolved = resolve_config(config, dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        compute = choose_compute(resolved, Path(folder) / "compute.json", ranks)
+    return resolved, take_part(dataset, resolved), compute
 
 
 def _check_source(dataset: str) -> None:

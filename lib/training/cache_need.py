@@ -29,7 +29,7 @@ def cache_need(
         num_versions: of the images, which folds may preprocess in their own way.
     """
     if part is None:
-        return CacheNeed(0.0, _why_uncached(preparation))
+        return CacheNeed(0.0, why_uncached(preparation))
     what, stages = ("activations" if part.pooling == UNPOOLED else "features"), f"the frozen stages up to {part.stage}"
     if preparation.strategy.starts_from_probe:
         stages = f"{part.stage} for the probe that it starts from"
@@ -43,7 +43,8 @@ def cache_need(
     return CacheNeed(mib, f"{what} of {stages}{views}{there}")
 
 
-def _why_uncached(preparation: Preparation) -> str:
+def why_uncached(preparation: Preparation) -> str:
+    """Why a training that keeps nothing starts each epoch from images, as a phrase."""
     config, strategy = preparation.config, preparation.strategy
     if strategy.trains_backbone == "all":
         return "every stage is trained, so each epoch starts from images"
