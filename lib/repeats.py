@@ -99,11 +99,13 @@ class Spread:
 def make_plan(config: TrainConfig, num_seeds: int) -> RepeatPlan:
     """Check and keep a group. Raises UserError for a number of seeds that makes no group, or a config that fits not."""
     from lib.data.library import open_dataset
-    from lib.training.resolution import resolve_config
+    from lib.experiment import resolve_start
 
     if not 2 <= num_seeds <= MAX_SEEDS:
         raise UserError(f"Several seeds are 2 to {MAX_SEEDS}; received {num_seeds}.")
-    resolve_config(config, open_dataset(config.dataset))
+    # By its full id: a beginning may fit another run later, and "latest" would.
+    head_from = resolve_start(config, open_dataset(config.dataset)).head_from
+    config = dataclasses.replace(config, head_from=head_from)
     plan = RepeatPlan(
         group_id=secrets.token_hex(4), num_seeds=num_seeds, config=config.to_dict(), created_s=time.time()
     )

@@ -133,11 +133,11 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
 
     from lib.data.library import open_dataset
     from lib.data.subset import take_part
+    from lib.experiment import resolve_start
     from lib.training.compute import choose_compute
-    from lib.training.resolution import resolve_config
 
     dataset = open_dataset(config.dataset)
-    resolved = resolve_config(config, dataset)
+    resolved = resolve_start(config, dataset)
     with tempfile.TemporaryDirectory() as folder:
         compute = choose_compute(resolved, Path(folder) / "compute.json", ranks)
     return resolved, take_part(dataset, resolved), compute

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lib.data.subset import take_part
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
+from lib.experiment.head_source import resolve_start
 from lib.experiment.outcome import run_folds, run_split
 from lib.experiment.saving import save_outcome, summarise
 from lib.experiment.start import open_dataset, open_session
@@ -33,7 +34,7 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
     from lib.tracking.writer import create_run
 
     dataset = resolve_dataset(config.dataset, progress=progress)
-    resolved = resolve_config(dataclasses.replace(config, dataset=dataset.name), dataset)
+    resolved = resolve_start(dataclasses.replace(config, dataset=dataset.name), dataset)
     run = create_run(resolved.to_dict(), state="running")
     run.set_state("running")
     try:

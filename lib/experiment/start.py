@@ -3,13 +3,13 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.distributed import Ranks
 from lib.errors import Stopped, UserError
+from lib.experiment.head_source import head_bundle
 from lib.pinned import watch_pinned
 from lib.tracking.state import read_state
 from lib.training.config import TrainConfig
@@ -66,7 +66,7 @@ def open_session(
     from lib.training.time_budget import TimeBudget
 
     compute = choose_compute(config, run.folder / "compute.json", ranks)
-    learned_head = _learned_head(config)
+    learned_head = head_bundle(config)
     plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
     ranks.announce({**plan, "head_bundle": str(learned_head or "")})
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})
@@ -89,24 +89,3 @@ def open_session(
 def _began_s(run: "RunWriter") -> float:
     """When the work on a run began: when it left the queue, so that the imports count."""
     return read_state(run.run_id).started_s or time.time()
-
-
-def _learned_head(config: TrainConfig) -> Path | None:
-    """The bundle of the run whose head the training starts from."""
-    if config.head_from is None:
-        return None
-    from lib.tracking import get_run
-
-    source = get_run(config.head_from)
-    bundle = source.folder / "bundle"
-    if not bundle.is_dir():
-        raise UserError(
-            f"The run {source.short_id} is {source.state} and has no head yet; head_from needs a finished run."
-        )
-    for key in ("dataset", "dataset_version", "target_map", "split_seed"):
-        if source.config.get(key) != getattr(config, key):
-            raise UserError(
-                f"The head of run {source.short_id} was learned with {key}={source.config.get(key)}, here it is "
-                f"{getattr(config, key)}: it may have seen images that are tested here. Use the same {key}."
-            )
-    return bundle

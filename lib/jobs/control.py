@@ -65,9 +65,9 @@ def prepare(
     One process may prepare and `work` on several runs, one after the other; each waits for its own turn.
     """
     from lib.data.library import open_dataset
-    from lib.experiment import resolve_config
+    from lib.experiment import resolve_start
 
-    resolved = resolve_config(config, open_dataset(config.dataset))
+    resolved = resolve_start(config, open_dataset(config.dataset))
     if resolved.weights == "pretrained":
         from lib.models.weights import require_weights
 

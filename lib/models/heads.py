@@ -105,6 +105,15 @@ for _head in (
     HEADS.add(_head)
 
 
+# A head with BatchNorm, folded, fits into one without (lib/models/folding.py).
+_FOLDED = {"mlp": "mlp_plain", "mlp_relu_batchnorm": "mlp_plain"}
+
+
+def can_take_head(name: str, learned: str) -> bool:
+    """Whether a head can start from another one that was learned before, of the same features, classes and output."""
+    return learned == name or _FOLDED.get(learned) == name
+
+
 def iterative_heads() -> tuple[str, ...]:
     """The names of the heads that are trained in epochs."""
     return tuple(head.name for head in HEADS if head.is_iterative)

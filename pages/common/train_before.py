@@ -13,6 +13,7 @@ import streamlit as st
 from lib.data.library import open_dataset
 from lib.disk_cache import size_words
 from lib.errors import UserError
+from lib.experiment import resolve_start
 from lib.figures.rate_range_charts import rate_range_figure, rate_range_text
 from lib.figures.style import strategy_style
 from lib.models.freezing import StageParameters
@@ -20,7 +21,6 @@ from lib.models.parameter_counts import counted_plan
 from lib.training.config import TrainConfig
 from lib.training.estimate import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
-from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, measuring
 from pages.common.errors import show_errors
@@ -52,7 +52,7 @@ def draw_before(config: TrainConfig) -> None:
 def _resolved(config: TrainConfig) -> tuple[TrainConfig | None, Any]:
     try:
         dataset = open_dataset(config.dataset)
-        return resolve_config(config, dataset), dataset
+        return resolve_start(config, dataset), dataset
     except UserError as error:
         st.error(plain_message(error), icon=":material/error:")
         return None, None

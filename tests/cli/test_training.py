@@ -1,10 +1,12 @@
+import dataclasses
 import json
 import time
 
 import pytest
 
 from lib import cli, jobs, tracking
-from lib.jobs import processes
+from lib.jobs import processes, tickets
+from lib.training.config import TrainConfig
 from tests.cli.conftest import TRAIN, write_images
 from tests.run_store import make_run_store
 
@@ -109,3 +111,53 @@ def _wait(run_id, is_reached, timeout_s=90.0):
 
 def _epochs(run_id):
     return tracking.metric_history(run_id, ["train_loss"])["step"].tolist()
+
+
+@pytest.mark.parametrize("way", [(), ("--detach",), ("--dry-run",), ("--seeds", "2")])
+@pytest.mark.parametrize(
+    ("source", "settings", "expected"),
+    [
+        ("f" * 32, (), "There is no run"),
+        ("queued", (), "is queued and has no head yet; head_from needs a finished run"),
+        ("probe", ("--split-seed", "1"), "was learned with split_seed=0, here it is 1: it may have seen images"),
+        ("probe", ("--set", "test_fraction=0.4"), "was learned with test_fraction=None, here it is 0.4"),
+        ("probe", ("--set", "target_map=1,0"), "was learned with target_map=None, here it is 1,0"),
+        ("probe", ("--backbone", "mobilenet_v3_small"), "with backbone=resnet18, here it is mobilenet_v3_small"),
+        ("probe", ("--set", "head=mlp"), "is linear with softmax and does not fit into mlp with softmax"),
+        ("neighbours", (), "is nearest_neighbors with softmax and does not fit into linear"),
+    ],
+)
+def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(
+    source, settings, expected, way, command, trained
+):
+    runs = {run.config["strategy"]: run.run_id for run in tracking.list_runs() if run.state == "finished"}
+    ids = {"probe": runs["linear_probe"], "neighbours": runs["nearest_neighbors"]}
+    if source == "queued":
+        ids["queued"] = tracking.create_run({"dataset": "colours", "strategy": "linear_probe"}).run_id
+    before = [run.run_id for run in tracking.list_runs()]
+    options = ("--dataset", "colours", "--strategy", "partial_finetuning", "--epochs", "1")
+    try:
+        answer = command(*TRAIN, *options, *settings, "--set", f"head_from={ids.get(source, source)}", *way)
+        assert (answer.status, answer.out) == (2, "")
+        assert expected in answer.err
+        assert answer.err.count("\n") == 1
+        assert [run.run_id for run in tracking.list_runs()] == before
+        assert jobs.active_runs() == [] or source == "queued"
+    finally:
+        if source == "queued":
+            tracking.RunWriter(ids["queued"]).finish("stopped")
+            tracking.delete_run(ids["queued"])
+
+
+def test_a_head_is_taken_by_the_beginning_of_its_run(trained):
+    (probe,) = (run for run in tracking.list_runs() if run.config["strategy"] == "linear_probe")
+    config = TrainConfig(
+        dataset="colours", backbone="resnet18", weights="random", strategy="partial_finetuning", input_size_px=32
+    )
+    run = jobs.prepare(dataclasses.replace(config, head_from=probe.run_id[:10]))
+    try:
+        assert run.config["head_from"] == probe.run_id
+    finally:
+        run.finish("stopped")
+        tickets.hand_back(run.run_id)
+        tracking.delete_run(run.run_id)

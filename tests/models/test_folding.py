@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -6,7 +8,7 @@ from lib.errors import UserError
 from lib.models.bundles import save_bundle
 from lib.models.classifier import build_classifier
 from lib.models.folding import as_sigmoid_unit, fold_batchnorm
-from lib.models.heads import build_head
+from lib.models.heads import build_head, can_take_head
 from lib.models.learned_head import take_learned_head
 from lib.models.stages import build_backbone
 
@@ -74,3 +76,14 @@ def test_a_head_that_does_not_fit_is_refused(tmp_path, target: dict, message: st
     save_bundle(tmp_path / "bundle", classifier_with("mlp"), {}, base_digest="x")
     with pytest.raises(UserError, match=message):
         take_learned_head(classifier_with(**target), tmp_path / "bundle")
+
+
+def test_the_rule_that_is_asked_before_a_training_agrees_with_the_tensors(tmp_path) -> None:
+    heads = {
+        name: classifier_with(name) for name in ("linear", "mlp", "mlp_relu_batchnorm", "mlp_plain", "mlp_two_layers")
+    }
+    for learned, source in heads.items():
+        save_bundle(tmp_path / learned, source, {}, base_digest="x")
+        for name, target in heads.items():
+            with nullcontext() if can_take_head(name, learned) else pytest.raises(UserError, match="does not fit"):
+                take_learned_head(target, tmp_path / learned)

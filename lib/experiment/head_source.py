@@ -1,0 +1,94 @@
+"""The run whose head another training starts from, found and checked before anything is queued. Imports no torch."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lib.atomic import read_json
+from lib.data.protocol import DataProtocol
+from lib.errors import UserError
+from lib.models.heads import can_take_head
+from lib.tracking.state import BUNDLE_FOLDER, CONFIG_FILE, RunState, find_local_run, read_state
+from lib.training.config import TrainConfig
+from lib.training.resolution import resolve_config
+
+# Together they say which images were tested: with others of them, the head may have been trained on images tested here.
+_SAME_IMAGES = (
+    "dataset",
+    "dataset_version",
+    "target_map",
+    "split_seed",
+    "num_folds",
+    *(field.name for field in dataclasses.fields(DataProtocol)),
+)
+_SAME_FEATURES = ("backbone", "feature_stage", "pooling")
+
+
+def resolve_start(config: TrainConfig, dataset: Any) -> TrainConfig:
+    """What `resolve_config` returns, with the head that it starts from found, by its full id, and checked as well.
+
+    Raises:
+        UserError: as `resolve_config` and `head_bundle`.
+    """
+    resolved = resolve_config(config, dataset)
+    if resolved.head_from is None:
+        return resolved
+    resolved = dataclasses.replace(resolved, head_from=_find(resolved.head_from).run_id)
+    head_bundle(resolved)
+    return resolved
+
+
+def head_bundle(config: TrainConfig) -> Path | None:
+    """The bundle of the run whose head a training of a resolved config starts from; None for a new head.
+
+    Raises:
+        UserError: there is no such run, it is not finished, or its head was learned on other images or for other
+            features.
+    """
+    if config.head_from is None:
+        return None
+    source = _find(config.head_from)
+    short_id, bundle = source.run_id[:8], source.folder / BUNDLE_FOLDER
+    if source.state != "finished" or not bundle.is_dir():
+        raise UserError(f"The run {short_id} is {source.state} and has no head yet; head_from needs a finished run.")
+    learned = _config_of(source)
+    for key in _SAME_IMAGES:
+        if learned[key] != getattr(config, key):
+            raise UserError(
+                f"The head of run {short_id} was learned with {key}={learned[key]}, here it is "
+                f"{getattr(config, key)}: it may have seen images that are tested here. Use the same {key}."
+            )
+    for key in _SAME_FEATURES:
+        if learned[key] != getattr(config, key):
+            raise UserError(
+                f"The head of run {short_id} reads features with {key}={learned[key]}, here it is "
+                f"{getattr(config, key)}; use the same {key}, or leave out head_from."
+            )
+    if learned["output"] != config.output or not can_take_head(str(config.head), str(learned["head"])):
+        raise UserError(
+            f"The head of run {short_id} is {learned['head']} with {learned['output']} and does not fit into "
+            f"{config.head} with {config.output}; choose the same, or mlp_plain for one with BatchNorm folded."
+        )
+    return bundle
+
+
+def _find(asked: str) -> RunState:
+    """The one run of that id or its beginning."""
+    asked = asked.strip()
+    found = find_local_run(asked.lower())
+    if found is None:
+        from lib.tracking.records import get_run  # loads MLflow, and says why there is not one
+
+        found = get_run(asked).run_id
+    return read_state(found)
+
+
+def _config_of(source: RunState) -> dict[str, Any]:
+    """The stored settings of a run; those that are younger than it have their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    try:
+        return {**defaults, **read_json(source.folder / CONFIG_FILE)}
+    except (FileNotFoundError, ValueError, TypeError):
+        raise UserError(
+            f"The settings of run {source.run_id[:8]} cannot be read, so its head cannot be taken; choose another run."
+        ) from None
