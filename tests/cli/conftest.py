@@ -50,7 +50,7 @@ def images(tmp_path: Path) -> Path:
 TRAIN = (
     "train",
     "--backbone",
-    "resnet18",
+    "mobilenet_v3_small",
     "--weights",
     "random",
     "--set",

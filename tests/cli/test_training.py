@@ -58,7 +58,7 @@ def test_training_ends_with_one_line_of_json(command, images):
     # 24 images of two classes, a fifth of them for the test: the colours are as different as can be.
     assert (summary["num_test"], summary["test_accuracy"]) == (4, 1.0)
     run = tracking.get_run(summary["run_id"])
-    assert (run.state, run.label) == ("finished", "Linear probe · ResNet-18 · colours")
+    assert (run.state, run.label) == ("finished", "Linear probe · MobileNetV3-small · colours")
     assert jobs.active_runs() == []
     assert "Training" in jobs.tail_log(run.run_id)
 
@@ -77,7 +77,7 @@ def test_a_detached_training_stops_and_resumes_in_real_workers(command, images):
     """The whole way with nothing replaced: a worker process trains on images, is stopped, and goes on."""
     make_run_store()
     answer = command(
-        *TRAIN, "--dataset", images, "--strategy", "from_scratch", "--epochs", 40, "--set", "patience=100", "--detach",
+        *TRAIN, "--dataset", images, "--strategy", "from_scratch", "--epochs", 60, "--set", "patience=100", "--detach",
         "--json",
     )  # fmt: skip
     assert answer.status == 0, answer.err
@@ -91,13 +91,13 @@ def test_a_detached_training_stops_and_resumes_in_real_workers(command, images):
     assert processes.wait_until_gone(working.pid, working.pid_started_s, 5)
     assert _wait(run_id, lambda state: not state.is_active).state == "stopped"
     epochs_done = _epochs(run_id)[-1]
-    assert epochs_done < 40
+    assert epochs_done < 60
 
     assert command("runs", "resume", run_id[:8], "--detach").status == 0
     finished = _wait(run_id, lambda state: not state.is_active)
     assert finished.state == "finished", finished.message
-    assert _epochs(run_id) == list(range(1, 41))
-    assert f"epoch {epochs_done}/40" in (finished.folder / "log.txt").read_text()
+    assert _epochs(run_id) == list(range(1, 61))
+    assert f"epoch {epochs_done}/60" in (finished.folder / "log.txt").read_text()
 
 
 def _wait(run_id, is_reached, timeout_s=90.0):
