@@ -13,19 +13,18 @@ from lib.experiment import resolve_config
 from lib.progress import Progress, ignore_progress
 from lib.recipes import RecipePlan, plan_recipe
 from lib.settings import DEFAULT_DATASET
-from lib.tracking import list_runs
+from lib.tracking import RunWriter, list_runs
 from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lib.tracking import RunRecord
-    from lib.tracking.writer import RunWriter
 
 BUDGET_TAG = "recipe_budget"
 NOTES_TAG = "recipe_notes"
 # A head fits only what reads the same features, and may not have seen what is tested later.
 _SHARED = ("input_size_px", "split_seed", "seed", "target_map")
 # Does one prepared run in this process and returns its summary; None if it was stopped.
-Work = Callable[["RunWriter"], dict[str, Any] | None]
+Work = Callable[[RunWriter], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def from_head(plan: RecipePlan, run_id: str) -> RecipePlan:
     return dataclasses.replace(plan, config=dataclasses.replace(plan.config, head_from=run_id))
 
 
-def prepare_recipe(plan: RecipePlan) -> "RunWriter":
+def prepare_recipe(plan: RecipePlan) -> RunWriter:
     """Put the run of a planned recipe into the queue, with its budget and notes as tags."""
     return jobs.prepare(plan.config, name=plan.name, tags={BUDGET_TAG: plan.budget, NOTES_TAG: " ".join(plan.notes)})
 
@@ -64,15 +63,22 @@ def finished_run(plan: RecipePlan, runs: "Iterable[RunRecord] | None" = None) ->
     """The newest finished run of exactly this training on this version of the data set; among all runs by default."""
     wanted = resolve_config(plan.config, open_dataset(plan.config.dataset))
     known = list_runs() if runs is None else runs
-    return next((run for run in known if run.state == "finished" and _is_of(run, wanted)), None)
+    return next((run for run in known if run.state == "finished" and _is_of(run.config, wanted)), None)
 
 
-def _is_of(run: "RunRecord", wanted: TrainConfig) -> bool:
-    """Whether a run is of that training; settings that are younger than the run have their defaults."""
-    if run.config.get("recipe") != wanted.recipe:
+def active_run(plan: RecipePlan) -> str | None:
+    """The id of a run of exactly this training that is at work or queued; None if there is none."""
+    wanted = resolve_config(plan.config, open_dataset(plan.config.dataset))
+    active = [run.run_id for run in jobs.active_runs() if run.state != "stopping"]
+    return next((run_id for run_id in active if _is_of(RunWriter(run_id).config, wanted)), None)
+
+
+def _is_of(config: dict[str, Any], wanted: TrainConfig) -> bool:
+    """Whether a run's config is that training; settings that are younger than the run have their defaults."""
+    if config.get("recipe") != wanted.recipe:
         return False
     try:
-        return TrainConfig.from_dict(run.config) == wanted
+        return TrainConfig.from_dict(config) == wanted
     except (TypeError, UserError):  # a run of a newer program, or of settings that are not allowed any more
         return False
 

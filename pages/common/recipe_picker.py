@@ -8,7 +8,7 @@ import streamlit as st
 
 from lib import jobs
 from lib.errors import UserError
-from lib.recipe_runs import finished_run, from_head, parent_plan
+from lib.recipe_runs import active_run, finished_run, from_head, parent_plan
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, changed_settings, plan_recipe
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES, StrategySpec
@@ -86,7 +86,7 @@ def _with_head(plan: RecipePlan) -> RecipePlan:
             st.markdown(f"This recipe starts from the head that {name} learns on the same images.", width="content")
             if st.button(f"Run {name} first", key="train_recipe_first"):
                 with show_errors("start the training"):
-                    state.remember("run", jobs.find_active(parent.config) or jobs.start(parent.config))
+                    state.remember("run", active_run(parent) or jobs.start(parent.config))
     return plan
 
 

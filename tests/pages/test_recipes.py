@@ -46,6 +46,17 @@ def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
     assert at.selectbox(key="train_recipe").value == ""
 
 
+def test_the_recipe_whose_head_is_missing_is_started_once(started):
+    library.make_synthetic_fundus(per_class=8, size_px=64)
+    at = open_page("train_model", dataset="synthetic-fundus")
+    at.selectbox(key="train_recipe").set_value("vgg16-dr-ft-learned").run()
+    for _ in range(2):
+        at.button(key="train_recipe_first").click().run()
+        assert not at.exception
+        assert not at.error
+    assert [config.recipe for config in started] == ["vgg16-dr-mlp1"]
+
+
 def test_every_recipe_is_offered():
     make_dataset()
     at = open_page("train_model")
