@@ -12,6 +12,7 @@ from lib.cli.output import json_option, print_facts, print_json, print_table
 from lib.settings import cache_dir, home
 
 REPORT_FILE = "doctor.json"
+MPS_NOTE = "Apple's MPS is chosen where it is present; this program was not tried on it. --set device=cpu avoids it."
 _PACKAGES = ("streamlit", "plotly", "captum", "scikit-learn", "mlflow", "safetensors", "pillow")
 
 
@@ -66,6 +67,7 @@ def describe_machine(device_name: str = "auto") -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor_name(),
         "device": device,
+        **({"device_note": MPS_NOTE} if device == "mps" else {}),
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else processor_name(),
         "dtype": dtype,
         "dtype_reason": reason,

@@ -18,6 +18,16 @@ def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     assert "mobilenet_v2" in text
 
 
+def test_doctor_says_that_apple_gpus_were_not_tried(command, monkeypatch):
+    assert "MPS" not in command("doctor").out
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert json.loads(command("doctor", "--json").out.splitlines()[-1])["device"] == "mps"
+    (line,) = (line for line in command("doctor").out.splitlines() if line.startswith("device_note"))
+    assert "MPS is chosen where it is present" in line
+    assert "not tried" in line
+
+
 def test_machine_description_fits_json():
     described = json.loads(json.dumps(describe_machine()))
     assert described["torch"] == torch.__version__
