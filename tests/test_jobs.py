@@ -289,6 +289,17 @@ def test_the_way_a_process_died_names_the_ending(exit_status, ending):
     assert tracking.read_state(run.run_id).ending == ending
 
 
+@pytest.mark.parametrize(("state", "worked_s"), [("stopped", 37.0), ("killed", 30.0)])
+def test_a_resumed_run_remembers_how_long_it_has_worked(state, worked_s):
+    run = tracking.create_run(CONFIG, state="running")
+    run.finish(state, "", state)
+    # A killed process gave no sign of its end: the time until somebody noticed does not count.
+    update_state(run.run_id, started_s=1000.0, heartbeat_s=1007.0, worked_s=30.0)
+    jobs.prepare_resume(run.run_id)
+    again = tracking.read_state(run.run_id)
+    assert (again.state, again.started_s, again.worked_s) == ("queued", 0.0, worked_s)
+
+
 def test_a_full_disk_is_said_with_the_room_that_was_kept(monkeypatch):
     """Every write fails until the run gives its reserve back, as on a disk without a free block."""
     run = tracking.create_run(CONFIG)

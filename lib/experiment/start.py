@@ -19,7 +19,9 @@ from lib.training.pace import paced_progress
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.tracking.writer import RunWriter
+    from lib.training.compute import Compute
     from lib.training.session import TrainingSession
+    from lib.training.time_budget import TimeBudget
 
 
 def open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[[], bool]) -> "Dataset":
@@ -63,7 +65,6 @@ def open_session(
     """
     from lib.training.compute import choose_compute
     from lib.training.session import TrainingSession
-    from lib.training.time_budget import TimeBudget
 
     compute = choose_compute(config, run.folder / "compute.json", ranks)
     learned_head = head_bundle(config)
@@ -75,17 +76,30 @@ def open_session(
         return session.preparation.enhancement(pixels)
 
     watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
-    began_s = _began_s(run) if config.time_budget_s else time.time()
-    budget = TimeBudget(
-        config, compute, run.folder, len(dataset.table), began_s, listener, should_stop
-    )  # fmt: skip
+    budget = None
+    if config.time_budget_s:
+        budget = _time_budget(run, config, compute, dataset, listener=listener, should_stop=should_stop)
     session = TrainingSession(
         config, dataset, compute, listener=listener, should_stop=should_stop, on_epoch=watch, ranks=ranks,
-        choose_epochs=budget.choose if config.time_budget_s else None, head_bundle=learned_head,
+        choose_epochs=budget.choose if budget else None,
+        training_limit_s=budget.training_limit_s if budget else None, head_bundle=learned_head,
     )  # fmt: skip
     return session
 
 
-def _began_s(run: "RunWriter") -> float:
-    """When the work on a run began: when it left the queue, so that the imports count."""
-    return read_state(run.run_id).started_s or time.time()
+def _time_budget(
+    run: "RunWriter",
+    config: TrainConfig,
+    compute: "Compute",
+    dataset: "Dataset",
+    *,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+) -> "TimeBudget":
+    from lib.training.time_budget import TimeBudget
+
+    state = read_state(run.run_id)  # work began when the run left the queue, so that the imports count
+    return TimeBudget(
+        config, compute, run.folder, len(dataset.table), state.started_s or time.time(), listener, should_stop,
+        worked_s=state.worked_s,
+    )  # fmt: skip

@@ -100,8 +100,16 @@ def prepare_resume(run_id: str) -> RunWriter:
         tickets.draw(run_id)
         (run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
         run = RunWriter(run_id)
-        run.set_state("queued", pid=None, pid_started_s=None, is_detached=False, started_s=0.0, progress={})
+        run.set_state(
+            "queued", pid=None, pid_started_s=None, is_detached=False, started_s=0.0, progress={},
+            worked_s=state.worked_s + _worked_s(state),
+        )  # fmt: skip
     return run
+
+
+def _worked_s(state: RunState) -> float:
+    """What the last process of a run had worked; a killed one left no sign of its end to count to."""
+    return max(0.0, state.heartbeat_s - state.started_s) if state.started_s and state.state != "killed" else 0.0
 
 
 def _why_not(state: RunState) -> str:

@@ -49,6 +49,7 @@ class RunState:
     is_detached: bool = False
     created_s: float = 0.0
     started_s: float = 0.0  # when it last left the queue, 0 before
+    worked_s: float = 0.0  # seconds of work before that, of processes that ended by themselves
     heartbeat_s: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences for the person, such as a damaged checkpoint

@@ -38,6 +38,7 @@ def fit(
     device: str = "cpu",
     dtype: str = "float32",
     ranks: Ranks = ALONE,
+    limit_s: float | None = None,
 ) -> FitResult:
     """Train what is trainable in `classifier` and leave the weights of the best epoch in it.
 
@@ -56,6 +57,9 @@ def fit(
             the ranks and steps as one process would on all of it, but for BatchNorm statistics that are trained (each
             rank has those of its part; those of the first are kept).
 
+        limit_s: seconds that training may take, over all interruptions; it ends after the last epoch that fits, the
+            first one always. All ranks pass one or none does; the clock of the first counts.
+
     Raises:
         Stopped: after `should_stop()`; the checkpoint holds all finished batches.
         TrainingDiverged: the loss became infinite or undefined.
@@ -64,7 +68,7 @@ def fit(
     training = Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype, ranks)
     training.resume()
     try:
-        while not training.state.is_complete(epochs=training.epochs, patience=config.patience):
+        while not (training.is_complete() or (limit_s is not None and training.is_out_of_time(limit_s))):
             training.train_epoch()
             training.end_epoch(*training.validate())
     except Stopped:

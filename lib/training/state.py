@@ -80,6 +80,12 @@ class FitState:
         return cls(**{**content, "sums": EpochSums(**content["sums"])})
 
 
+def rest_of_epoch_s(state: FitState, seconds: float, num_batches: int) -> float:
+    """What the rest of the running epoch should take, if all that is done took `seconds`; 0.0 before anything is."""
+    done = state.batches_done / max(num_batches, 1)
+    return seconds / (state.epoch - 1 + done) * (1 - done) if state.step else 0.0
+
+
 def tuned_tensors(network: "nn.Module") -> dict[str, "torch.Tensor"]:
     """The tensors that training changes, by name, shared with the network: trainable parameters, and buffers.
 

@@ -1,4 +1,7 @@
-"""As many epochs as fit into a time: chosen from measured steps before training, kept, and the same after a resume."""
+"""As many epochs as fit into a time: chosen from measured steps before training, and kept for a resume.
+
+Where the machine turns out slower than measured, or a resume costs time, training ends after the last epoch that fits.
+"""
 
 import dataclasses
 import math
@@ -29,7 +32,10 @@ _PINNED_COST = 6  # forward passes of one image that a watched image costs an ep
 
 @dataclass(frozen=True)
 class BudgetDecision:
-    """What was decided, in seconds: `spent_s` before training, `after_s` for evaluation and saving, `epoch_s` each."""
+    """What was decided, in seconds: `spent_s` before training, `after_s` for evaluation and saving, `epoch_s` each.
+
+    `restarts_s` went by since, between the start of a resumed process and its first step.
+    """
 
     epochs: int
     max_epochs: int
@@ -37,6 +43,12 @@ class BudgetDecision:
     spent_s: float
     after_s: float
     epoch_s: float
+    restarts_s: float = 0.0
+
+    @property
+    def training_s(self) -> float:
+        """How long all steps may take together, over all interruptions."""
+        return self.budget_s - self.spent_s - self.after_s - self.restarts_s
 
     @property
     def expected_s(self) -> float:
@@ -66,14 +78,15 @@ def epochs_within(seconds: float, epoch_s: float, *, most: int) -> int:
 
 @dataclass
 class TimeBudget:
-    """Decides on the epochs of one run, once; give its `choose` to a TrainingSession.
+    """Decides on the epochs of one run, once; give its `choose` and `training_limit_s` to a TrainingSession.
 
     Args:
         config: resolved, with `time_budget_s`; its `epochs` are the most that may be chosen.
         compute: device and number format.
         folder: the run's; the decision is kept there before training, so that a resumed run goes on with it.
         num_images: of the whole data set, of which some are evaluated at the end.
-        began_s: when the work on this run began, by time.time().
+        began_s: when this process began its work on the run, by time.time().
+        worked_s: what earlier processes had worked on it when they stopped.
         listener: hears the decision as a notice.
     """
 
@@ -85,17 +98,30 @@ class TimeBudget:
     listener: Listener
     should_stop: ShouldStop = never_stop
     clock: Callable[[], float] = time.time
+    worked_s: float = 0.0
 
     def choose(self, classifier: "Classifier", data: FitData) -> int:
         """The number of epochs: what was decided before, else what the measured steps allow."""
         decision = read_decision(self.folder)
-        if decision is None:
+        if decision is not None:
+            restarts_s = decision.restarts_s + self.clock() - self.began_s
+            decision = dataclasses.replace(decision, restarts_s=restarts_s)
+            write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
+        else:
             decision = self._decide(
                 rehearse(classifier, data, self.config, self.compute, should_stop=self.should_stop), data
             )
             write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
             self.listener(Noticed(decision.text))
         return decision.epochs
+
+    def training_limit_s(self) -> float | None:
+        """How long training may take, over all interruptions, once the epochs are chosen; None with folds.
+
+        The fits of folds share one time, of which none can tell how much the others have left.
+        """
+        decision = None if self.config.num_folds else read_decision(self.folder)
+        return decision.training_s if decision else None
 
     def _decide(self, measured: Rehearsal, data: FitData) -> BudgetDecision:
         config = self.config
@@ -110,7 +136,7 @@ class TimeBudget:
         num_fits = 1.0
         if config.num_folds:  # one fit a fold, and a last one with the test part of a fold among its images
             num_fits = config.num_folds + config.num_folds / (config.num_folds - 1)
-        spent_s = self.clock() - self.began_s
+        spent_s = self.clock() - self.began_s + self.worked_s
         epochs = epochs_within(config.time_budget_s - spent_s - after_s, epoch_s * num_fits, most=config.epochs)
         return BudgetDecision(epochs, config.epochs, config.time_budget_s, spent_s, after_s, epoch_s * num_fits)
 
