@@ -117,7 +117,7 @@ class _Measurement:
         """Seconds after training: predictions, the gate's reference, and writing it all."""
         counts = {part: len(rows) for part, rows in self.rows.items()}
         looked_at = counts["test"] + 2 * counts["val"] + min(counts["train"], MAX_REFERENCE_ROWS)
-        return SAVING_S + (measured.evaluation_image_s if measured else 0.0) * looked_at
+        return SAVING_S + (measured.prediction_image_s if measured else 0.0) * looked_at
 
     def _epochs(self, measured: Rehearsal | None, *, other_s: float) -> tuple[int, float]:
         """How many epochs there will be, and the seconds of one; none where a head is fitted in one go."""

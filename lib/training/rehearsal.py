@@ -27,11 +27,20 @@ _WARM_UP_STEPS = 1  # the first step also sets up memory and kernels
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Seconds of one optimiser step of a whole batch, and of one image in evaluation; medians of real ones."""
+    """Seconds of one optimiser step of a whole batch, and of one image in evaluation; medians of real ones.
+
+    `float32_image_s` is the second where training computes in another format: final predictions are made in float32.
+    """
 
     step_s: float
     evaluation_image_s: float
     num_steps: int
+    float32_image_s: float = 0.0
+
+    @property
+    def prediction_image_s(self) -> float:
+        """Seconds of one image after training: predictions, and features for the gate."""
+        return self.float32_image_s or self.evaluation_image_s
 
     def epoch_s(self, *, num_train: int, num_val: int, batch_size: int) -> float:
         """Seconds of an epoch: its steps, and one look at the validation images."""
@@ -68,10 +77,15 @@ def rehearse(
     if should_stop():
         raise Stopped("Stopped while measuring.")
     steps = clock.steps_s[_WARM_UP_STEPS:]
+    image_s = _evaluation_image_s(rehearsed, data, compute, compute.training_dtype, should_stop)
+    is_float32 = compute.training_dtype == "float32"
     return Rehearsal(
         step_s=statistics.median(steps) * config.batch_size / _mean_batch(data, config.batch_size),
-        evaluation_image_s=_evaluation_image_s(rehearsed, data, compute, should_stop),
+        evaluation_image_s=image_s,
         num_steps=len(steps),
+        float32_image_s=image_s
+        if is_float32
+        else _evaluation_image_s(rehearsed, data, compute, "float32", should_stop),
     )
 
 
@@ -94,13 +108,13 @@ def _mean_batch(data: FitData, batch_size: int) -> float:
     return len(data.train_rows) / max(num_batches, 1)
 
 
-def _evaluation_image_s(classifier: "Classifier", data: FitData, compute: Compute, should_stop: ShouldStop) -> float:
+def _evaluation_image_s(
+    classifier: "Classifier", data: FitData, compute: Compute, dtype: str, should_stop: ShouldStop
+) -> float:
     rows = np.resize(data.val_rows, EVALUATION_BATCH)
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
-        predict_logits(
-            classifier, data.inputs, rows, device=compute.device, dtype=compute.training_dtype, should_stop=should_stop
-        )
+        predict_logits(classifier, data.inputs, rows, device=compute.device, dtype=dtype, should_stop=should_stop)
         seconds.append(time.perf_counter() - started)
     return min(seconds) / len(rows)

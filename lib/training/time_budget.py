@@ -132,7 +132,7 @@ class TimeBudget:
         epoch_s += len((config.pinned_images or "").split(",")) * _PINNED_COST * image_s if config.pinned_images else 0
         # The validation images are looked at for predictions and for the gate, training images for the gate.
         num_test = self.num_images - num_train - num_val
-        after_s = SAVING_S + image_s * (num_test + 2 * num_val + min(num_train, MAX_REFERENCE_ROWS))
+        after_s = SAVING_S + measured.prediction_image_s * (num_test + 2 * num_val + min(num_train, MAX_REFERENCE_ROWS))
         num_fits = 1.0
         if config.num_folds:  # one fit a fold, and a last one with the test part of a fold among its images
             num_fits = config.num_folds + config.num_folds / (config.num_folds - 1)

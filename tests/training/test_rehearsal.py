@@ -55,3 +55,12 @@ def test_a_batch_larger_than_the_data_is_scaled_to_the_whole(monkeypatch) -> Non
     assert measured.step_s == pytest.approx(2.0)
     assert measured.epoch_s(num_train=8, num_val=0, batch_size=16) == pytest.approx(1.0)
     assert np.isfinite(measured.evaluation_image_s)
+
+
+def test_predictions_after_training_are_timed_in_float32(monkeypatch) -> None:
+    seconds = {"bfloat16": 0.01, "float32": 0.03}
+    monkeypatch.setattr(rehearsal, "_evaluation_image_s", lambda *arguments: seconds[arguments[3]])
+    for dtype in ("bfloat16", "float32"):
+        measured = rehearse(TinyNetwork(), tiny_data(8), tiny_config(batch_size=4), Compute(training_dtype=dtype))
+        assert (measured.evaluation_image_s, measured.prediction_image_s) == (seconds[dtype], 0.03)
+    assert Rehearsal(step_s=1.0, evaluation_image_s=0.1, num_steps=3).prediction_image_s == 0.1
