@@ -82,7 +82,7 @@ def open_session(
     session = TrainingSession(
         config, dataset, compute, listener=listener, should_stop=should_stop, on_epoch=watch, ranks=ranks,
         choose_epochs=budget.choose if budget else None,
-        training_limit_s=budget.training_limit_s if budget else None, head_bundle=learned_head,
+        time_limit=budget.time_limit if budget else None, head_bundle=learned_head,
     )  # fmt: skip
     return session
 

@@ -21,7 +21,7 @@ from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
 from lib.training.parallel import StepNetwork, share_buffers
 from lib.training.schedules import learning_rate_at
 from lib.training.snapshot import are_finite, restore_snapshot, take_snapshot
-from lib.training.state import FitState, balanced_rows, copied, epoch_batches, rest_of_epoch_s, tuned_tensors
+from lib.training.state import FitState, TimeLimit, balanced_rows, copied, epoch_batches, tuned_tensors
 from lib.training.strategies import STRATEGIES
 from lib.training.unfreezing import GradualUnfreezing
 from lib.training.validation import Confusion, measure_validation
@@ -77,12 +77,10 @@ class Training:
         """Whether all epochs are done, or none of the last ones brought a better validation loss."""
         return self.state.is_complete(epochs=self.epochs, patience=self.config.patience)
 
-    def is_out_of_time(self, limit_s: float) -> bool:
-        """Whether the rest of this epoch would take training beyond `limit_s`; never in the first one."""
-        is_late = (
-            rest_of_epoch_s(self.state, self.seconds, len(self._batches(self.state.epoch))) > limit_s - self.seconds
-        )
-        is_late = bool(self.ranks.from_first(is_late and self.state.epoch > 1))
+    def is_out_of_time(self, limit: TimeLimit) -> bool:
+        """Whether the rest of this epoch would not fit into the time; the clock of the first rank counts."""
+        num_batches = len(self._batches(self.state.epoch))
+        is_late = bool(self.ranks.from_first(not limit.allows(self.state, self.seconds, num_batches)))
         if is_late:
             done = f"{self.state.epoch - 1} of {self.epochs} epochs"
             self.listener(Noticed(f"Training ends after {done}: another would not fit into the time given."))

@@ -10,7 +10,7 @@ from lib.training.config import TrainConfig
 from lib.training.epochs import Training
 from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
 from lib.training.inputs import FitData
-from lib.training.state import put_back
+from lib.training.state import TimeLimit, put_back
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def fit(
     device: str = "cpu",
     dtype: str = "float32",
     ranks: Ranks = ALONE,
-    limit_s: float | None = None,
+    limit: TimeLimit | None = None,
 ) -> FitResult:
     """Train what is trainable in `classifier` and leave the weights of the best epoch in it.
 
@@ -57,8 +57,8 @@ def fit(
             the ranks and steps as one process would on all of it, but for BatchNorm statistics that are trained (each
             rank has those of its part; those of the first are kept).
 
-        limit_s: seconds that training may take, over all interruptions; it ends after the last epoch that fits, the
-            first one always. All ranks pass one or none does; the clock of the first counts.
+        limit: of the time, over all interruptions: training ends after the last epoch that fits. All ranks pass one,
+            or none does.
 
     Raises:
         Stopped: after `should_stop()`; the checkpoint holds all finished batches.
@@ -68,7 +68,7 @@ def fit(
     training = Training(classifier, data, config, listener, should_stop, checkpoints, device, dtype, ranks)
     training.resume()
     try:
-        while not (training.is_complete() or (limit_s is not None and training.is_out_of_time(limit_s))):
+        while not (training.is_complete() or (limit is not None and training.is_out_of_time(limit))):
             training.train_epoch()
             training.end_epoch(*training.validate())
     except Stopped:

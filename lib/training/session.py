@@ -21,6 +21,7 @@ from lib.training.network import network_built, untrained_classifier
 from lib.training.pace import Pace
 from lib.training.prediction import predict_features, predict_logits
 from lib.training.preparation import Preparation
+from lib.training.state import TimeLimit
 from lib.training.strategies import STRATEGIES, StrategySpec
 from lib.training.svm import fit_linear_svm
 
@@ -55,7 +56,7 @@ class TrainingSession:
         should_stop: ShouldStop,
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
         choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
-        training_limit_s: Callable[[], float | None] | None = None,
+        time_limit: Callable[[], TimeLimit | None] | None = None,
         head_bundle: "Path | None" = None,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -63,11 +64,11 @@ class TrainingSession:
 
         `on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any;
         `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config, and
-        `training_limit_s` after it how many seconds they may take;
+        `time_limit` after it how long they may take;
         `head_bundle` is a saved classifier whose head the training starts from; `ranks` train
         together: the others follow what the first one fits (following.py).
         """
-        self.choose_epochs, self.training_limit_s, self.head_bundle = choose_epochs, training_limit_s, head_bundle
+        self.choose_epochs, self.time_limit, self.head_bundle = choose_epochs, time_limit, head_bundle
         self.config, self.dataset, self.compute = config, dataset, compute
         self.listener, self.should_stop, self.on_epoch, self.ranks = listener, should_stop, on_epoch, ranks
         self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
@@ -150,7 +151,7 @@ class TrainingSession:
     ) -> FittedClassifier:
         data, config = self.data(inputs, split), self.config
         epochs = self.ranks.from_first(self.choose_epochs(classifier, data) if self.choose_epochs else None)
-        limit_s = self.ranks.from_first(self.training_limit_s() if self.training_limit_s else None)
+        limit = self.ranks.from_first(self.time_limit() if self.time_limit else None)
         if epochs is not None:
             config = dataclasses.replace(config, epochs=epochs)
         result = fit(
@@ -163,7 +164,7 @@ class TrainingSession:
             device=self.compute.device,
             dtype=self.compute.training_dtype,
             ranks=self.ranks,
-            limit_s=limit_s,
+            limit=limit,
         )
         self.training_seconds += result.seconds
         self.resumed_seconds += result.resumed_seconds

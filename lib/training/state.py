@@ -80,10 +80,23 @@ class FitState:
         return cls(**{**content, "sums": EpochSums(**content["sums"])})
 
 
-def rest_of_epoch_s(state: FitState, seconds: float, num_batches: int) -> float:
-    """What the rest of the running epoch should take, if all that is done took `seconds`; 0.0 before anything is."""
-    done = state.batches_done / max(num_batches, 1)
-    return seconds / (state.epoch - 1 + done) * (1 - done) if state.step else 0.0
+@dataclass(frozen=True)
+class TimeLimit:
+    """`seconds` for training and for what comes after it, which takes as long as `closing_epochs` epochs.
+
+    The latter in epochs, so that on a machine slower than it was measured to be, more is left for the end.
+    """
+
+    seconds: float
+    closing_epochs: float = 0.0
+
+    def allows(self, state: FitState, spent_s: float, num_batches: int) -> bool:
+        """Whether the rest of the running epoch should fit, if all before took `spent_s`; the first always."""
+        if state.epoch == 1:
+            return True
+        done = state.batches_done / max(num_batches, 1)
+        epoch_s = spent_s / (state.epoch - 1 + done)
+        return spent_s + epoch_s * (1 - done + self.closing_epochs) <= self.seconds
 
 
 def tuned_tensors(network: "nn.Module") -> dict[str, "torch.Tensor"]:

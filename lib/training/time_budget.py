@@ -18,6 +18,7 @@ from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
 from lib.training.inputs import FitData
 from lib.training.rehearsal import Rehearsal, rehearse
+from lib.training.state import TimeLimit
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -46,9 +47,9 @@ class BudgetDecision:
     restarts_s: float = 0.0
 
     @property
-    def training_s(self) -> float:
-        """How long all steps may take together, over all interruptions."""
-        return self.budget_s - self.spent_s - self.after_s - self.restarts_s
+    def limit(self) -> TimeLimit:
+        """How long training and what comes after it may take together, over all interruptions."""
+        return TimeLimit(self.budget_s - self.spent_s - self.restarts_s, self.after_s / max(self.epoch_s, 1e-9))
 
     @property
     def expected_s(self) -> float:
@@ -78,7 +79,7 @@ def epochs_within(seconds: float, epoch_s: float, *, most: int) -> int:
 
 @dataclass
 class TimeBudget:
-    """Decides on the epochs of one run, once; give its `choose` and `training_limit_s` to a TrainingSession.
+    """Decides on the epochs of one run, once; give its `choose` and `time_limit` to a TrainingSession.
 
     Args:
         config: resolved, with `time_budget_s`; its `epochs` are the most that may be chosen.
@@ -115,13 +116,13 @@ class TimeBudget:
             self.listener(Noticed(decision.text))
         return decision.epochs
 
-    def training_limit_s(self) -> float | None:
+    def time_limit(self) -> TimeLimit | None:
         """How long training may take, over all interruptions, once the epochs are chosen; None with folds.
 
         The fits of folds share one time, of which none can tell how much the others have left.
         """
         decision = None if self.config.num_folds else read_decision(self.folder)
-        return decision.training_s if decision else None
+        return decision.limit if decision else None
 
     def _decide(self, measured: Rehearsal, data: FitData) -> BudgetDecision:
         config = self.config

@@ -11,7 +11,7 @@ from lib.training.events import Noticed
 from lib.training.loop import fit
 from lib.training.rehearsal import Rehearsal
 from lib.training.resolution import resolve_config
-from lib.training.state import FitState, rest_of_epoch_s
+from lib.training.state import FitState, TimeLimit
 from lib.training.time_budget import TimeBudget, epochs_within, read_decision
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
@@ -63,14 +63,14 @@ def test_decision_by_hand_is_kept_and_said_once(tmp_path, measured) -> None:
 
 def test_an_interruption_takes_its_time_from_the_training(tmp_path, measured) -> None:
     budget = budget_of(tmp_path)
-    assert budget.training_limit_s() is None
+    assert budget.time_limit() is None
     budget.choose(TinyNetwork(), tiny_data(8))
-    assert budget.training_limit_s() == pytest.approx(60 - 10 - 4.7)
+    assert budget.time_limit() == TimeLimit(50.0, pytest.approx(4.7 / 2.8))
     for restarts_s in (10.0, 20.0):  # each resumed process needs 10 s to its first step
         again = budget_of(tmp_path)
         again.choose(TinyNetwork(), tiny_data(8))
-        assert again.training_limit_s() == pytest.approx(60 - 10 - 4.7 - restarts_s)
-    assert budget_of(tmp_path, num_folds=4).training_limit_s() is None
+        assert again.time_limit() == TimeLimit(pytest.approx(50.0 - restarts_s), pytest.approx(4.7 / 2.8))
+    assert budget_of(tmp_path, num_folds=4).time_limit() is None
 
 
 def test_work_before_a_stop_counts_where_nothing_was_decided_yet(tmp_path, measured) -> None:
@@ -83,19 +83,23 @@ def test_training_ends_after_the_last_epoch_that_fits(tmp_path) -> None:
     heard: list[object] = []
     config = tiny_config(epochs=40, patience=40)
     store = CheckpointStore(tmp_path)
-    result = fit(TinyNetwork(), tiny_data(8), config, limit_s=0.0, listener=heard.append, checkpoints=store)
+    result = fit(TinyNetwork(), tiny_data(8), config, limit=TimeLimit(0.0), listener=heard.append, checkpoints=store)
     assert len(result.history) == 1  # the first epoch is always trained
     assert [event.text for event in heard if isinstance(event, Noticed)] == [
         "Training ends after 1 of 40 epochs: another would not fit into the time given."
     ]
-    assert len(fit(TinyNetwork(), tiny_data(8), replace(config, epochs=4), limit_s=60.0).history) == 4
+    assert len(fit(TinyNetwork(), tiny_data(8), replace(config, epochs=4), limit=TimeLimit(60.0, 1.0)).history) == 4
 
 
-def test_the_rest_of_an_epoch_by_hand() -> None:
-    assert rest_of_epoch_s(FitState(), 3.0, 4) == 0.0
-    assert rest_of_epoch_s(FitState(epoch=3, step=8), 6.0, 4) == pytest.approx(3.0)
-    # Two epochs and a half took 5 s; half of one is left.
-    assert rest_of_epoch_s(FitState(epoch=3, batches_done=2, step=10), 5.0, 4) == pytest.approx(1.0)
+def test_what_a_limit_allows_by_hand() -> None:
+    limit = TimeLimit(50.0, closing_epochs=0.5)
+    assert limit.allows(FitState(), 99.0, 4)  # the first epoch always
+    # Four epochs took 36 s, so the fifth takes 9 s and the end 4.5 s; on a slower machine 10 s and 5 s.
+    assert limit.allows(FitState(epoch=5), 36.0, 4)
+    assert not limit.allows(FitState(epoch=5), 40.0, 4)
+    # Four epochs and a half took 42 s, 9.3 s each: half a one is left, and half a one for the end.
+    assert not limit.allows(FitState(epoch=5, batches_done=2), 42.0, 4)
+    assert limit.allows(FitState(epoch=5, batches_done=2), 40.0, 4)
 
 
 def test_folds_share_the_budget(tmp_path, measured) -> None:
