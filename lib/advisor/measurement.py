@@ -13,7 +13,7 @@ import numpy as np
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
 from lib.advisor.scores import feature_distance, logme, nearest_centroid_accuracy
 from lib.data.augmentation import AS_IT_IS
-from lib.data.enhanced_pixels import EnhancedImages, enhanced_version
+from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.data.subset import RowsOfPixels
 from lib.features.request import FeatureRequest
@@ -210,10 +210,8 @@ def _distance(layers: "dict[nn.Module, _Moments]") -> float | None:
 def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> np.ndarray | None:
     """The features that a linear probe left in the cache, (N, D) in the order of the table."""
     spec = BACKBONES.get(backbone_name)
-    # Named after the preprocessed images, which need not be there to look features up.
-    images = EnhancedImages(dataset.pixels, enhanced_version(dataset, chain), dataset.table, chain)
     request = FeatureRequest(
-        images, backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling, spec.input_size_px, dtype, AS_IT_IS,
-        "cpu",
+        named_images(dataset, chain), backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling,
+        spec.input_size_px, dtype, AS_IT_IS, "cpu",
     )  # fmt: skip
     return request.read()

@@ -61,6 +61,14 @@ def enhanced_version(dataset: Any, chain: EnhancementChain) -> str:
     return f"{version}/{chain.key}" if chain.names else version
 
 
+def named_images(dataset: Any, chain: EnhancementChain) -> EnhancedImages:
+    """A data set's images under the name that they have after a chain, to look up what is kept of them.
+
+    Only their number is that of the images; pixels of a chain that is not empty are not made.
+    """
+    return EnhancedImages(dataset.pixels, enhanced_version(dataset, chain), dataset.table, chain)
+
+
 def is_enhanced(dataset: Any, chain: EnhancementChain) -> bool:
     """Whether the images after a chain are in the cache, or none need be."""
     path = _entry(enhanced_version(dataset, chain))

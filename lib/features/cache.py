@@ -1,22 +1,21 @@
 """Frozen stages run once per image: their output is kept on disk under a hash of everything that it depends on."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lib.data.augmentation import AS_IT_IS, View
-from lib.disk_cache import entry_path
 from lib.distributed import ALONE, Ranks
 from lib.features.extraction import UNPOOLED
-from lib.features.request import WHAT, FeatureRequest, feature_key, view_key, write_features
+from lib.features.request import WHAT, FeatureRequest, feature_key, write_features
 from lib.features.shards import fill_together
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 
-__all__ = ["UNPOOLED", "FeatureSet", "cached_views", "extract_features", "feature_key", "read_or_extract"]
+__all__ = ["UNPOOLED", "FeatureSet", "extract_features", "feature_key", "read_or_extract"]
 
 
 @dataclass(frozen=True)
@@ -108,18 +107,3 @@ def read_or_extract(
     return FeatureSet(
         features, seconds, was_cached=False, key=request.key, images_per_second=num_images / max(seconds, 1e-9)
     )
-
-
-def cached_views(version: str, config: Any, stage: str, pooling: str, *, dtype: str, views: Sequence[View]) -> int:
-    """How many of these views are in the cache already, for the network of a resolved config.
-
-    `version` names the images that the network reads: preprocessed ones, or those of a part of a data set, have their
-    own (`enhanced_version`).
-    """
-    size_px = config.input_size_px or BACKBONES.get(config.backbone).input_size_px
-    found = 0
-    for view in views:
-        start = (version, config.backbone, config.weights, config.seed)
-        key = feature_key(*start, stage, pooling, size_px, dtype, view_key(view))
-        found += entry_path("features", key).is_file()
-    return found

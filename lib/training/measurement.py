@@ -1,5 +1,6 @@
 """Measures what a training will take: a few real steps on a few images, and the rest worked out from them."""
 
+import dataclasses
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from lib.features.cache import UNPOOLED, cached_views
+from lib.features.cache import UNPOOLED
 from lib.models.freezing import parameter_summary
 from lib.models.gate import MAX_REFERENCE_ROWS
 from lib.number_format import autocast
@@ -133,21 +134,17 @@ class _Measurement:
 
     def _seconds_of_features(self) -> float:
         """Seconds for all frozen outputs that are not in the cache."""
-        part, preparation, versions = self.kept_part, self.session.preparation, self.images.versions
+        part, preparation, named = self.kept_part, self.session.preparation, self.images.named
         self.num_missing = 0
         if part is None:
             self.need: CacheNeed = cache_need(preparation, None, num_values=0, num_missing=0)
             return 0.0
-        all_views = part.all_views
-        there = [
-            cached_views(version, self.config, part.stage, part.pooling, dtype=self.compute.dtype, views=all_views)
-            for version in versions
-        ]
-        self.num_missing = len(all_views) * len(versions) - sum(there)
+        wanted = [dataclasses.replace(one, dataset=images) for images in named for one in preparation.requests(part)]
+        self.num_missing = sum(not request.path.is_file() for request in wanted)
         self._sample(part)
         num_values = self._outputs[0].size
         self.need = cache_need(
-            preparation, part, num_values=num_values, num_missing=self.num_missing, num_versions=len(versions)
+            preparation, part, num_values=num_values, num_missing=self.num_missing, num_versions=len(named)
         )
         return self.num_missing * len(self.dataset.table) * self._image_s
 
@@ -240,7 +237,7 @@ class _Measurement:
         return min(mib, psutil.virtual_memory().available / 2**20)
 
     def _outputs_mib(self, part: CachedPart) -> float:
-        num_copies = len(part.all_views) * len(self.images.versions)
+        num_copies = len(part.all_views) * len(self.images.named)
         return float(self._outputs[0].size * 4 * len(self.dataset.table) * num_copies / 2**20)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.enhanced_pixels import enhanced_images, enhanced_version, is_enhanced
+from lib.data.enhanced_pixels import enhanced_images, is_enhanced, named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.errors import Stopped
 from lib.training.config import TrainConfig
@@ -42,9 +42,9 @@ class PreprocessingNeed:
     """The preprocessing of a config's fits, fitted as they fit it, with the images that the cache still lacks.
 
     `pixels[rows]` are images (n, S, S, 3) as the first fit reads them: from the cache where they are kept, else made on
-    the spot; then few should be asked for. `splits` are those of all fits, and `versions` name the images of each of
-    their chains for caches, the first fit's first. `fit_s` are the seconds of looking at training images for their mean
-    colour, which every training spends.
+    the spot; then few should be asked for. `splits` are those of all fits, and `named` are the images of each of their
+    chains as caches know them, the first fit's first. `fit_s` are the seconds of looking at training images for their
+    mean colour, which every training spends.
     """
 
     def __init__(self, dataset: Any, config: TrainConfig, should_stop: ShouldStop = never_stop) -> None:
@@ -52,7 +52,7 @@ class PreprocessingNeed:
         started, self.splits = time.perf_counter(), fit_splits(dataset, config)
         self.chains = _fitted(dataset, config, self.splits, should_stop)
         self.fit_s = time.perf_counter() - started if self.chains[0].needs_mean else 0.0
-        self.versions = [enhanced_version(dataset, chain) for chain in self.chains]
+        self.named = [named_images(dataset, chain) for chain in self.chains]
         self._missing = [chain for chain in self.chains if not is_enhanced(dataset, chain)]
         self.is_made = self.chains[0] not in self._missing
         self.pixels: Any = pixels_after(dataset, self.chains[0])

@@ -122,10 +122,10 @@ def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
     dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
     need = PreprocessingNeed(dataset, config)
     assert len(need.splits) == 4
-    assert 2 <= len(need.versions) <= 4
-    assert need.mib == pytest.approx(len(need.versions) * dataset.pixels.nbytes / 2**20)
+    assert 2 <= len(need.named) <= 4
+    assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)
     found = estimate_training(config, dataset, Compute())
-    assert f"for {len(need.versions)} mean colours" in found.cache_why
+    assert f"for {len(need.named)} mean colours" in found.cache_why
 
 
 def test_the_probe_that_fine_tuning_starts_from_has_features_too() -> None:
