@@ -109,7 +109,7 @@ def combine(
     if request.read() is not None:
         return True
     if missing_shards(request, count):
-        return False
+        return request.read() is not None  # or another process has put them together in this moment
     with FileLock(folder.with_suffix(".lock")):
         if request.read() is not None:
             return True

@@ -3,6 +3,7 @@ import pytest
 
 from lib.data.augmentation import AS_IT_IS
 from lib.errors import UserError
+from lib.features import shards
 from lib.features.cache import extract_features
 from lib.features.extraction import Extraction
 from lib.features.request import FeatureRequest
@@ -56,3 +57,17 @@ def test_every_image_is_in_one_shard() -> None:
     for count in (1, 3, 7, 12):
         rows = [row for index in range(1, count + 1) for row in Shard(index, count).rows(10)]
         assert rows == list(range(10))
+
+
+def test_parts_that_another_process_puts_together_meanwhile_are_there(request_: FeatureRequest, monkeypatch) -> None:
+    for index in (1, 2):
+        fill_shard(request_, Shard(index, 2))
+    look = shards.missing_shards
+
+    def look_too_late(request: FeatureRequest, count: int) -> list[int]:
+        monkeypatch.setattr(shards, "missing_shards", look)
+        assert combine(request, count)
+        return look(request, count)
+
+    monkeypatch.setattr(shards, "missing_shards", look_too_late)
+    assert combine(request_, 2)
