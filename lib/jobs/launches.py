@@ -87,6 +87,6 @@ def _known(path: Path) -> RunState | None:
 
 def _has_config(state: RunState, config: Any) -> bool:
     from lib.data.library import open_dataset
-    from lib.experiment import resolve_config
+    from lib.experiment import resolve_start
 
-    return RunWriter(state.run_id).config == resolve_config(config, open_dataset(config.dataset)).to_dict()
+    return RunWriter(state.run_id).config == resolve_start(config, open_dataset(config.dataset)).to_dict()

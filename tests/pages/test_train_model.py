@@ -65,6 +65,16 @@ def test_page_offers_every_strategy(through_app):
     assert not at.button(key="train_start").disabled
 
 
+def test_start_refuses_a_head_of_no_run_before_anything_is_queued(started):
+    at = choose(open_train(), "partial_finetuning")
+    at.text_input(key="train_head_from").set_value("f" * 32).run()
+    at.button(key="train_start").click().run()
+    assert not at.exception
+    (sentence,) = (error.value for error in at.error)
+    assert "There is no run" in sentence
+    assert jobs.active_runs() == []
+
+
 def test_start_queues_what_the_form_says(started):
     at = choose(open_train(), "partial_finetuning")
     at.number_input(key="train_epochs_partial_finetuning").set_value(3)
