@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -244,16 +245,20 @@ def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
     assert torch.allclose(logits.sum(1), torch.zeros(3), atol=1e-5)  # minus and plus half of the log-odds
 
 
-def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import dataclasses
+@pytest.fixture
+def ordered(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
+    """Three ordered classes, of which every training reads."""
+    dataset = TinyDataset(num_images=45, num_classes=3)
+    dataset.spec = dataclasses.replace(dataset.spec, is_ordinal=True)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    return dataset
 
+
+def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
+    ordered: TinyDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from lib.evaluation import thresholds
 
-    found = TinyDataset(num_images=45, num_classes=3)
-    found.spec = dataclasses.replace(found.spec, is_ordinal=True)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
     fitted_on: list[tuple[int, ...]] = []
     fit = thresholds.fit_thresholds
     monkeypatch.setattr(
@@ -262,23 +267,18 @@ def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
     )
     run = Run(tmp_path / "run")
     summary = run_experiment(tiny_config(strategy="linear_svm", num_folds=3), run, should_stop=lambda: False)
-    splits = [found.split(0, num_folds=3, fold=fold) for fold in (0, 1, 2, 0)]
+    splits = [ordered.split(0, num_folds=3, fold=fold) for fold in (0, 1, 2, 0)]
     assert fitted_on == [(int((split == "val").sum()), 3) for split in splits]  # never on test images
     assert -1 <= summary["test_quadratic_weighted_kappa_by_thresholds"] <= 1
     assert len(summary["facts"]["thresholds"]) == 2
 
 
 def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ordered: TinyDataset, tmp_path: Path
 ) -> None:
-    import dataclasses
-
     from lib.evaluation.thresholds import fit_thresholds, grades_by_thresholds, kappa_by_thresholds
     from lib.grading.grader import Grader
 
-    found = TinyDataset(num_images=45, num_classes=3)
-    found.spec = dataclasses.replace(found.spec, is_ordinal=True)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
     run = Run(tmp_path / "run")
     summary = run_experiment(tiny_config(strategy="linear_svm"), run, should_stop=lambda: False)
     table = pd.read_parquet(run.folder / "predictions.parquet")
@@ -293,7 +293,7 @@ def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     assert grader.thresholds == pytest.approx(limits.tolist())
     grader.thresholds = [-2.0, -1.0]  # every expected grade has reached both
     image = tmp_path / "image.png"
-    Image.fromarray(found.pixels[0]).save(image)
+    Image.fromarray(ordered.pixels[0]).save(image)
     grade = next(iter(grader.grade([("image", image)])))
     assert grade.status != "graded" or grade.target == 2
     assert grades_by_thresholds(test[columns].to_numpy(), [-2.0, -1.0]).tolist() == [2] * len(test)
