@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import time
 
@@ -113,23 +112,26 @@ def _epochs(run_id):
     return tracking.metric_history(run_id, ["train_loss"])["step"].tolist()
 
 
-@pytest.mark.parametrize("way", [(), ("--detach",), ("--dry-run",), ("--seeds", "2")])
+SPLIT = ("--split-seed", "1")
+
+
 @pytest.mark.parametrize(
     ("source", "settings", "expected"),
     [
         ("f" * 32, (), "There is no run"),
         ("queued", (), "is queued and has no head yet; head_from needs a finished run"),
-        ("probe", ("--split-seed", "1"), "was learned with split_seed=0, here it is 1: it may have seen images"),
+        *(
+            ("probe", (*SPLIT, *way), "was learned with split_seed=0, here it is 1: it may have seen images")
+            for way in ((), ("--detach",), ("--dry-run",), ("--seeds", "2"))
+        ),
         ("probe", ("--set", "test_fraction=0.4"), "was learned with test_fraction=None, here it is 0.4"),
         ("probe", ("--set", "target_map=1,0"), "was learned with target_map=None, here it is 1,0"),
-        ("probe", ("--backbone", "mobilenet_v3_small"), "with backbone=resnet18, here it is mobilenet_v3_small"),
+        ("probe", ("--backbone", "resnet50"), "here it is resnet50; use the same backbone"),
         ("probe", ("--set", "head=mlp"), "is linear with softmax and does not fit into mlp with softmax"),
         ("neighbours", (), "is nearest_neighbors with softmax and does not fit into linear"),
     ],
 )
-def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(
-    source, settings, expected, way, command, trained
-):
+def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(source, settings, expected, command, trained):
     runs = {run.config["strategy"]: run.run_id for run in tracking.list_runs() if run.state == "finished"}
     ids = {"probe": runs["linear_probe"], "neighbours": runs["nearest_neighbors"]}
     if source == "queued":
@@ -137,7 +139,7 @@ def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(
     before = [run.run_id for run in tracking.list_runs()]
     options = ("--dataset", "colours", "--strategy", "partial_finetuning", "--epochs", "1")
     try:
-        answer = command(*TRAIN, *options, *settings, "--set", f"head_from={ids.get(source, source)}", *way)
+        answer = command(*TRAIN, *options, *settings, "--set", f"head_from={ids.get(source, source)}")
         assert (answer.status, answer.out) == (2, "")
         assert expected in answer.err
         assert answer.err.count("\n") == 1
@@ -151,10 +153,8 @@ def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(
 
 def test_a_head_is_taken_by_the_beginning_of_its_run(trained):
     (probe,) = (run for run in tracking.list_runs() if run.config["strategy"] == "linear_probe")
-    config = TrainConfig(
-        dataset="colours", backbone="resnet18", weights="random", strategy="partial_finetuning", input_size_px=32
-    )
-    run = jobs.prepare(dataclasses.replace(config, head_from=probe.run_id[:10]))
+    same = {key: probe.config[key] for key in ("dataset", "backbone", "weights", "input_size_px")}
+    run = jobs.prepare(TrainConfig(**same, strategy="partial_finetuning", head_from=probe.run_id[:10]))
     try:
         assert run.config["head_from"] == probe.run_id
     finally:
