@@ -5,7 +5,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from lib.data.enhancement import ENHANCEMENTS, parse_chain
 from lib.data.protocol import DataProtocol
+from lib.data.target_map import parse_target_map
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 
@@ -20,6 +22,16 @@ def counted_settings(config: TrainConfig) -> list[str]:
     """The settings that count and are not at their default, as `--set` takes them."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     return [f"{name}={value}" for name in COUNTED if (value := getattr(config, name)) != defaults[name]]
+
+
+def counted_words(config: TrainConfig) -> str:
+    """The same in words, such as "Local contrast (CLAHE), 200 images a class"; empty where nothing is."""
+    parts = [ENHANCEMENTS.get(name).title for name in parse_chain(config.preprocessing)]
+    if config.target_map:
+        parts.append(parse_target_map(config.target_map).title)
+    if config.num_folds:
+        parts.append(f"{config.num_folds} folds")
+    return ", ".join(filter(None, (*parts, DataProtocol.of(config).describe())))
 
 
 def advice_command(config: TrainConfig) -> list[str]:

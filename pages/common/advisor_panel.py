@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.advisor.guide import Advice
-from lib.advisor.question import advice_command, counted_settings, kept_advice
+from lib.advisor.question import advice_command, counted_words, kept_advice
 from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text
 from lib.models.backbones import BACKBONES
@@ -61,8 +61,8 @@ def _draw(advice: Advice, config: TrainConfig, title: str) -> None:
     figure = guide_figure(advice, name=title, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=guide_text(advice), key="train_guide")
     st.markdown(score_words(advice))
-    if counted := counted_settings(config):
-        st.caption(f"Measured with this form's data: {plain(', '.join(counted), 200)}.")
+    if counted := counted_words(config):
+        st.caption(f"Measured on the images of this form: {plain(counted, 200)}.")
     st.button(
         "Take the suggestion", icon=":material/check:", key="train_take_advice", on_click=take,
         args=(advice, config.backbone),

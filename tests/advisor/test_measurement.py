@@ -6,7 +6,7 @@ import torch
 
 from lib.advisor.guide import DIFFERENT_DISTANCE
 from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
-from lib.advisor.question import advice_command, kept_advice
+from lib.advisor.question import advice_command, counted_words, kept_advice
 from lib.data.enhancement import fit_chain
 from lib.data.subset import take_part
 from lib.models.stages import Backbone, build_backbone
@@ -121,3 +121,9 @@ def test_every_setting_that_counts_has_an_answer_of_its_own(change: dict) -> Non
     assert (
         TrainConfig(dataset=words[2], backbone=words[4], split_seed=int(words[6])).with_settings(words[8::2]) == changed
     )
+
+
+def test_what_counts_is_said_in_words() -> None:
+    assert counted_words(replace(CONFIG, epochs=3)) == ""
+    config = replace(CONFIG, preprocessing="clahe", target_map="referable", num_folds=3, max_per_class=200)
+    assert counted_words(config) == "Local contrast (CLAHE), Referable retinopathy, 3 folds, 200 images a class"
