@@ -1,5 +1,7 @@
 import json
 import multiprocessing
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -22,10 +24,12 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder = tmp_path_factory.mktemp("ranks")
     launch = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=2, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        start_method="forkserver",
+        start_method="forkserver", max_restarts=0,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
+        # The ranks would run the main module again, and AppTest leaves the script of a page there.
+        patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
         multiprocessing.set_forkserver_preload([two_ranks.__name__, "torch._dynamo", "sklearn.metrics"])
         elastic_launch(launch, two_ranks.main)(folder)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
