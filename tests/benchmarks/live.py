@@ -58,7 +58,7 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
         _note_written(state.runs, written, now)
         rows = page.evaluate("[...document.querySelectorAll('.rl tbody tr')].map(row => row.innerText)")
         for row in rows:
-            title = next((title for title in titles if row.startswith(title)), None)
+            title = next((title for title in titles if title in row.split("\t")[0]), None)
             if title is None:
                 continue
             if " to " in row and titles[title] not in shown_s:
