@@ -9,8 +9,6 @@ from lib.cli.output import json_option, print_json, print_table
 from lib.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lib.evaluation.comparison import PairedComparison
     from lib.tracking.records import RunRecord
 
@@ -62,6 +60,7 @@ def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
 
 def _compare_paired(first: "RunRecord", second: "RunRecord") -> "PairedComparison | None":
     from lib import tracking
+    from lib.data.catalog import image_groups
     from lib.evaluation.comparison import compare_paired
 
     tables = []
@@ -81,17 +80,5 @@ def _compare_paired(first: "RunRecord", second: "RunRecord") -> "PairedCompariso
         b[columns[1]].to_numpy(),
         name_a=f"{first.label} ({first.short_id})",
         name_b=f"{second.label} ({second.short_id})",
-        groups=_groups(str(first.config.get("dataset")), list(shared)),
+        groups=image_groups(str(first.config.get("dataset")), list(shared)),
     )
-
-
-def _groups(dataset_name: str, image_ids: list[str]) -> "np.ndarray | None":
-    """Which images belong to one patient; None if that is not known."""
-    from lib.data.library import open_dataset
-
-    try:
-        table = open_dataset(dataset_name).table.drop_duplicates("image_id").set_index("image_id")
-    except UserError:
-        return None
-    groups = table["group_id"].reindex(image_ids).fillna("").to_numpy()
-    return groups if any(groups) else None

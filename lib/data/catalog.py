@@ -7,11 +7,12 @@ import re
 import shutil
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
@@ -57,6 +58,20 @@ def dataset_folder(name: str) -> Path:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     at_hand = f"At hand: {', '.join(known)}." if known else "Import one: python -m lib datasets import FOLDER."
     raise UserError(f"There is no data set (and no folder) {shown(name)!r}.{hint} {at_hand}")
+
+
+def image_groups(name: str, image_ids: Sequence[str]) -> np.ndarray | None:
+    """Which images of a data set belong together, such as those of one patient.
+
+    Returns:
+        Group names (N,), "" for an image by itself; None if the data set is gone or says nothing of groups.
+    """
+    try:
+        table = open_dataset(name).table.drop_duplicates("image_id").set_index("image_id")
+    except UserError:
+        return None
+    groups = table["group_id"].reindex(list(image_ids)).fillna("").to_numpy()
+    return groups if any(groups) else None
 
 
 def delete_dataset(name: str) -> str:

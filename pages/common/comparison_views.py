@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from lib.data.catalog import image_groups
 from lib.data.target_map import mapped_class_names
 from lib.errors import UserError
 from lib.evaluation.comparison import compare_paired
@@ -138,11 +140,28 @@ def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) 
     common, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
     if len(common) == 0 or not np.array_equal(targets_a[rows_a], targets_b[rows_b]):
         return f"{plain(names[0])} and {plain(names[1])} share no test images: no paired comparison."
-    result = compare_paired(
-        targets_a[rows_a], probabilities_a[rows_a], probabilities_b[rows_b], name_a=names[0], name_b=names[1]
-    )
+    answers = probabilities_a[rows_a], probabilities_b[rows_b]
+    sentence = _compared(
+        (best.run_id, best.ended_s, other.run_id, other.ended_s), names, str(best.config.get("dataset")),
+        _targets=targets_a[rows_a], _answers=answers, _image_ids=common,
+    )  # fmt: skip
     partial = "" if len(common) == len(ids_a) == len(ids_b) else f" (on the {len(common)} test images they share)"
-    return plain(f"{result.sentence}{partial}", 600)
+    return plain(f"{sentence}{partial}", 600)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _compared(
+    key: tuple[Any, ...],
+    names: tuple[str, str],
+    dataset: str,
+    *,
+    _targets: np.ndarray,
+    _answers: tuple[np.ndarray, np.ndarray],
+    _image_ids: np.ndarray,
+) -> str:
+    """The sentence of a paired comparison, whole patients at a time where they are known; drawn once a pair."""
+    groups = image_groups(dataset, _image_ids.tolist())
+    return compare_paired(_targets, *_answers, name_a=names[0], name_b=names[1], groups=groups).sentence
 
 
 def _curves(run: RunRecord, label: str) -> RunCurves:

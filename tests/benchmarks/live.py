@@ -40,6 +40,8 @@ def main() -> None:
         clicked = time.time()
         while page.url == known or "race=" not in page.url:
             page.wait_for_timeout(20)
+        # The link changes before the picture of an earlier race has gone.
+        page.get_by_text("waits for its turn").first.wait_for(timeout=60_000)
         _watch(page, page.url.split("race=")[1].split("&")[0], clicked, asked.shots)
 
 

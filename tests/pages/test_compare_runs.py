@@ -1,5 +1,7 @@
 """Compare runs: the table, what follows the selection, deletion with undo."""
 
+import numpy as np
+
 from lib.tracking import list_runs
 from tests.pages.scene import link, make_dataset, make_run, open_page, words
 
@@ -25,6 +27,21 @@ def test_table_intervals_and_a_paired_sentence():
     assert "n = 4" in words(at).replace("\\", "")
     assert not at.error
     assert len(link(at, "runs").split(",")) == 2
+
+
+def test_images_of_one_patient_count_as_one_observation(monkeypatch):
+    asked = []
+
+    def one_patient(dataset, image_ids):
+        asked.append((dataset, len(image_ids)))
+        return np.array(["patient"] * len(image_ids))
+
+    monkeypatch.setattr("pages.common.comparison_views.image_groups", one_patient)
+    make_dataset()
+    make_run("linear_probe"), make_run("from_scratch", num_wrong=3)
+    at = open_page("compare_runs")
+    assert asked == [("tiny", 4)]
+    assert "exact p = 1.000" in words(at).replace("\\", "")  # a single patient shows nothing; four images would give 0.250
 
 
 def test_a_link_chooses_the_runs_also_of_another_data_set():
