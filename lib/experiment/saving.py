@@ -26,7 +26,10 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
         prediction_table(session.dataset, outcome.predictions).to_parquet(temporary, index=False)
     # Drawn here, before features are computed: a fine-tuned network has none in a cache.
     chosen = np.random.default_rng(config.seed).permutation(outcome.rows("train"))[:MAX_REFERENCE_ROWS]
-    gate = fit_gate(session.features(fitted, chosen), session.features(fitted, outcome.rows("val")), seed=config.seed)
+    # What is compared with may be computed as quickly as training computes: it is rounded to float16 in any case. The
+    # validation images that set the limit are taken as new images will be, so that the promised rate holds.
+    reference = session.features(fitted, chosen, dtype=session.compute.training_dtype)
+    gate = fit_gate(reference, session.features(fitted, outcome.rows("val")), seed=config.seed)
     save_gate(bundle / GATE_FILE, gate)
     manifest = bundle_manifest(
         config,

@@ -49,7 +49,13 @@ def predict_logits(
 
 
 def predict_features(
-    classifier: Any, inputs: Inputs, rows: np.ndarray, *, device: str = "cpu", should_stop: ShouldStop = never_stop
+    classifier: Any,
+    inputs: Inputs,
+    rows: np.ndarray,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    should_stop: ShouldStop = never_stop,
 ) -> np.ndarray:
     """Features (n, D) of rows, float32, as the head reads them; of a head that reads maps, their mean.
 
@@ -68,7 +74,7 @@ def predict_features(
     parts: list[torch.Tensor] = []
 
     def compute(some_rows: np.ndarray) -> "torch.Tensor":
-        with torch.no_grad(), autocast(device, "float32"):
+        with torch.no_grad(), autocast(device, dtype):
             batch = inputs.for_evaluation(some_rows)
             stage = classifier.feature_stage
             hidden = (

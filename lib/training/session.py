@@ -115,11 +115,12 @@ class TrainingSession:
         )
         return logits.double().softmax(1).numpy()
 
-    def features(self, fitted: FittedClassifier, rows: np.ndarray) -> np.ndarray:
-        """Pooled features (n, D) of rows as the classifier makes them now."""
+    def features(self, fitted: FittedClassifier, rows: np.ndarray, *, dtype: str = "float32") -> np.ndarray:
+        """Pooled features (n, D) of rows as the classifier makes them now, float32 computed in `dtype`."""
         return predict_features(
-            fitted.classifier, fitted.inputs, rows, device=self.compute.device, should_stop=self.should_stop
-        )
+            fitted.classifier, fitted.inputs, rows, device=self.compute.device, dtype=dtype,
+            should_stop=self.should_stop,
+        )  # fmt: skip
 
     @property
     def used_dtype(self) -> str:

@@ -41,7 +41,8 @@ def test_images_of_one_patient_count_as_one_observation(monkeypatch):
     make_run("linear_probe"), make_run("from_scratch", num_wrong=3)
     at = open_page("compare_runs")
     assert asked == [("tiny", 4)]
-    assert "exact p = 1.000" in words(at).replace("\\", "")  # a single patient shows nothing; four images would give 0.250
+    # A single patient shows nothing; four images by themselves would give 0.250.
+    assert "exact p = 1.000" in words(at).replace("\\", "")
 
 
 def test_a_link_chooses_the_runs_also_of_another_data_set():
