@@ -59,9 +59,9 @@ def is_medical(run_id: str) -> bool:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
-def cached_grader(run_id: str, *, by_thresholds: bool) -> Grader:
+def cached_grader(run_id: str) -> Grader:
     """The grader of a run; shared by all sessions, it keeps no images."""
-    return Grader.open(run_id, by_thresholds=by_thresholds)
+    return Grader.open(run_id)
 
 
 def choose_rule(run_id: str) -> bool:
@@ -228,7 +228,7 @@ if not len(sitting):
     st.stop()
 
 with show_errors("grade the images"):
-    grader = cached_grader(run_id, by_thresholds=by_thresholds)
+    grader = cached_grader(run_id).deciding(by_thresholds=by_thresholds)
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
     grade_waiting(sitting, graded_as, grader)
     rows = sitting.rows(graded_as)

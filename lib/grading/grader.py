@@ -1,5 +1,6 @@
 """Grades images with a finished run: readable, then like the training images, then class and probabilities."""
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -78,6 +79,12 @@ class Grader:
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
         where = pick_device(device)
         return cls(loaded.classifier, loaded.manifest, gate=gate, run=run, device=where, by_thresholds=by_thresholds)
+
+    def deciding(self, *, by_thresholds: bool) -> "Grader":
+        """The same network, gate and preprocessing with the other rule; raises UserError if there are no limits."""
+        other = copy.copy(self)
+        other.thresholds = manifest_thresholds(self.manifest, self.classifier.num_classes) if by_thresholds else None
+        return other
 
     @property
     def header(self) -> ReportHeader:
