@@ -10,7 +10,6 @@ import psutil
 
 from lib.features.cache import UNPOOLED
 from lib.models.freezing import parameter_summary
-from lib.models.gate import MAX_REFERENCE_ROWS
 from lib.number_format import autocast
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
@@ -23,9 +22,9 @@ from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
 from lib.training.preparation import CachedPart
 from lib.training.preprocessing_need import PreprocessingNeed, store_mib
-from lib.training.rehearsal import NUM_STEPS, Rehearsal, rehearse
+from lib.training.rehearsal import NUM_STEPS, SAVING_S, Rehearsal, rehearse
 from lib.training.session import TrainingSession
-from lib.training.time_budget import SAVING_S, epochs_within
+from lib.training.time_budget import epochs_within
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -84,7 +83,9 @@ class _Measurement:
         features_s = self._seconds_of_features()
         self.progress(2, 3, f"measuring {NUM_STEPS} steps")
         measured = self._rehearse() if self.session.strategy.is_iterative else None
-        after_s, before_s = self._seconds_after(measured), seconds_start + preprocessing_s + features_s
+        before_s = seconds_start + preprocessing_s + features_s
+        counts = {f"num_{part}": len(rows) for part, rows in self.rows.items()}
+        after_s = measured.after_s(**counts) if measured else SAVING_S
         epochs, epoch_s = self._epochs(measured, other_s=before_s + after_s)
         training_s = epochs * epoch_s
         if measured is None or self.session.strategy.starts_from_probe:
@@ -113,12 +114,6 @@ class _Measurement:
             cache_mib=self.images.mib + self.need.mib,
             cache_why="; ".join(filter(None, (self.images.why, self.need.why))),
         )
-
-    def _seconds_after(self, measured: Rehearsal | None) -> float:
-        """Seconds after training: predictions, the gate's reference, and writing it all."""
-        counts = {part: len(rows) for part, rows in self.rows.items()}
-        looked_at = counts["test"] + 2 * counts["val"] + min(counts["train"], MAX_REFERENCE_ROWS)
-        return SAVING_S + (measured.prediction_image_s if measured else 0.0) * looked_at
 
     def _epochs(self, measured: Rehearsal | None, *, other_s: float) -> tuple[int, float]:
         """How many epochs there will be, and the seconds of one; none where a head is fitted in one go."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.errors import Stopped
+from lib.models.gate import MAX_REFERENCE_ROWS
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Event, ShouldStop, StepEnded, never_stop
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lib.models.classifier import Classifier
 
 NUM_STEPS = 3
+# Writing the classifier, the predictions and the summary.
+SAVING_S = 1.5
 _WARM_UP_STEPS = 1  # the first step also sets up memory and kernels
 
 
@@ -37,9 +40,14 @@ class Rehearsal:
     num_steps: int
     float32_image_s: float = 0.0
 
+    def after_s(self, *, num_train: int, num_val: int, num_test: int) -> float:
+        """Seconds after training: predictions, the gate with its limit, and writing it all."""
+        reference_s = self.evaluation_image_s * min(num_train, MAX_REFERENCE_ROWS)
+        return SAVING_S + reference_s + self.prediction_image_s * (num_test + 2 * num_val)
+
     @property
     def prediction_image_s(self) -> float:
-        """Seconds of one image after training: predictions, and features for the gate."""
+        """Seconds of one image after training: predictions, and features for the gate's limit."""
         return self.float32_image_s or self.evaluation_image_s
 
     def epoch_s(self, *, num_train: int, num_val: int, batch_size: int) -> float:

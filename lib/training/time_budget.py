@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.atomic import read_json, write_json
-from lib.models.gate import MAX_REFERENCE_ROWS
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 BUDGET_FILE = "time_budget.json"
 # Steps are not all equally quick, and other programs come and go: this share of the time left stays unplanned.
 RESERVE_SHARE = 0.08
-# Writing the classifier, the predictions and the summary.
-SAVING_S = 1.5
 _PINNED_COST = 6  # forward passes of one image that a watched image costs an epoch: its Grad-CAM and picture
 
 
@@ -131,9 +128,8 @@ class TimeBudget:
         image_s, num_train, num_val = measured.evaluation_image_s, len(data.train_rows), len(data.val_rows)
         epoch_s = measured.epoch_s(num_train=num_train, num_val=num_val, batch_size=config.batch_size)
         epoch_s += len((config.pinned_images or "").split(",")) * _PINNED_COST * image_s if config.pinned_images else 0
-        # The validation images are looked at for predictions and for the gate, training images for the gate.
         num_test = self.num_images - num_train - num_val
-        after_s = SAVING_S + measured.prediction_image_s * (num_test + 2 * num_val + min(num_train, MAX_REFERENCE_ROWS))
+        after_s = measured.after_s(num_train=num_train, num_val=num_val, num_test=num_test)
         num_fits = 1.0
         if config.num_folds:  # one fit a fold, and a last one with the test part of a fold among its images
             num_fits = config.num_folds + config.num_folds / (config.num_folds - 1)
