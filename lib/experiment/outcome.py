@@ -9,6 +9,7 @@ import numpy as np
 from lib.atomic import atomic_path
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import PhaseStarted
+from lib.training.fit_splits import fit_splits
 from lib.training.recording import Recorder
 from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split, limits_of, thresholds_of
 
@@ -54,11 +55,10 @@ def run_split(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
 
 def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) -> Outcome:
     """K fits that test every image once, then one more on all images but the validation part of fold 0, to keep."""
-    config, dataset, num_folds = session.config, session.dataset, session.config.num_folds or 0
-    folder = run.folder / "checkpoints"
+    dataset, folder = session.dataset, run.folder / "checkpoints"
+    *folds, last = fit_splits(dataset, session.config)
     predictions, kappas = [], []
-    for fold in range(num_folds):
-        split = dataset.split(config.split_seed, num_folds=num_folds, fold=fold)
+    for fold, split in enumerate(folds):
         if not _kept(folder, "test", fold).is_file():
             recorder.prefix = f"fold_{fold + 1}_"
             fitted = session.fit(split, CheckpointStore(folder / f"fold_{fold}"))
@@ -70,15 +70,13 @@ def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
         kappas.append(thresholds_of(session.targets, both, is_ordinal=dataset.spec.is_ordinal)[1])
         predictions.append(both[1])
     recorder.prefix = ""
-    split = dataset.split(config.split_seed, num_folds=num_folds, fold=0)
-    split[split == "test"] = "train"
-    fitted = session.fit(split, CheckpointStore(folder))
+    fitted = session.fit(last, CheckpointStore(folder))
     recorder(PhaseStarted("Evaluating"))
     metrics = evaluate_folds(session.targets, predictions, is_ordinal=dataset.spec.is_ordinal)
     limits: list[float] = []
     if dataset.spec.is_ordinal:
-        limits = limits_of(session.targets, _predict(session, fitted, split, "val"))
-    return Outcome(fitted, split, predictions, metrics, limits, float(np.mean(kappas)))
+        limits = limits_of(session.targets, _predict(session, fitted, last, "val"))
+    return Outcome(fitted, last, predictions, metrics, limits, float(np.mean(kappas)))
 
 
 def _kept(folder: Path, part: str, fold: int) -> Path:

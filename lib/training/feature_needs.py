@@ -9,9 +9,9 @@ from lib.training.cache_need import why_uncached
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
+from lib.training.fit_splits import fit_splits
 from lib.training.network import untrained_classifier
 from lib.training.preparation import Preparation
-from lib.training.preprocessing_need import fit_splits
 
 
 def needed_features(

@@ -11,6 +11,7 @@ from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.errors import Stopped
 from lib.training.config import TrainConfig
 from lib.training.events import ShouldStop, never_stop
+from lib.training.fit_splits import fit_splits
 
 _BATCH = 8  # images at a time while they are timed
 
@@ -83,14 +84,6 @@ class PreprocessingNeed:
 def pixels_after(dataset: Any, chain: EnhancementChain) -> Any:
     """A data set's images after a chain, by rows: those in the cache, else `MadePixels`."""
     return enhanced_images(dataset, chain).pixels if is_enhanced(dataset, chain) else MadePixels(dataset, chain)
-
-
-def fit_splits(dataset: Any, config: TrainConfig) -> list[np.ndarray]:
-    """The split (N,) of each fit of a resolved config: one, or with folds each fold's and that of the last fit."""
-    if not config.num_folds:
-        return [dataset.split(config.split_seed)]
-    folds = [dataset.split(config.split_seed, num_folds=config.num_folds, fold=k) for k in range(config.num_folds)]
-    return [*folds, np.where(folds[0] == "test", "train", folds[0])]
 
 
 def store_mib(dataset: Any) -> float:

@@ -11,7 +11,7 @@ from lib.cli.training_config import config_from, opened_training
 from lib.features.extraction import Extraction
 from lib.settings import cache_dir
 from lib.training.events import ignore_events, never_stop
-from lib.training.preprocessing_need import fit_splits
+from lib.training.fit_splits import fit_splits
 from lib.training.session import TrainingSession
 from tests.cli.conftest import Answer
 
