@@ -1,0 +1,73 @@
+"""Recognises the five grades of diabetic retinopathy in class names: by name, by code, in whatever order they stand.
+
+A folder's alphabet is not its order ("Mild, Moderate, No_DR, Proliferate_DR, Severe"), and five classes are not five
+grades: whoever needs the healthiest class, or the scale, asks here instead of counting positions.
+"""
+
+import re
+from collections.abc import Sequence
+
+from lib.data.fundus.severity_scale import GRADE_NAMES
+
+NUM_GRADES = len(GRADE_NAMES)
+# One word says the grade; the words of the scale around it say nothing more.
+_WORDS = {
+    **dict.fromkeys(("no", "none", "normal", "healthy", "nodr"), 0),
+    "mild": 1,
+    "moderate": 2,
+    "severe": 3,
+    **dict.fromkeys(("proliferative", "proliferate", "pdr"), 4),
+}
+_SCALE_WORDS = frozenset(
+    (
+        "dr",
+        "npdr",
+        "nonproliferative",
+        "retinopathy",
+        "diabetic",
+        "apparent",
+        "signs",
+        "of",
+        "icdr",
+        "and",
+        "eye",
+        "eyes",
+    )
+)
+_CODE_WORDS = frozenset(("grade", "level", "stage", "class", "label", "diagnosis", "severity", "score", "r", "g"))
+_RETINOPATHY_WORDS = frozenset(("dr", "npdr", "pdr", "nodr", "retinopathy", "icdr"))
+
+
+def known_grades(class_names: Sequence[str]) -> tuple[int, ...] | None:
+    """The grade 0 to 4 of each class, in the order of the classes, if they are the five grades; else None.
+
+    Names ("No DR", "moderate NPDR", "PDR") and codes ("0", "R0", "grade_2", "0_no_dr") count, in any order; where a
+    class has both, its name counts. A code alone says that there are five grades, not of what: see `names_retinopathy`.
+    """
+    grades = tuple(grade for grade in map(grade_of, class_names) if grade is not None)
+    return grades if len(class_names) == NUM_GRADES and sorted(grades) == list(range(NUM_GRADES)) else None
+
+
+def grade_of(class_name: str) -> int | None:
+    """The grade that one name or code stands for, 0 to 4; None where it is no grade of the scale."""
+    words = words_of(class_name)
+    numbers = [int(word) for word in words if word.isdigit()]
+    named = {_WORDS[word] for word in words if word in _WORDS}
+    rest = {word for word in words if not word.isdigit() and word not in _WORDS}
+    if not rest <= _SCALE_WORDS | _CODE_WORDS or len(named) > 1 or len(numbers) > 1:
+        return None
+    grade = next(iter(named), None) if named else next(iter(numbers), None)
+    return grade if grade is not None and 0 <= grade < NUM_GRADES else None
+
+
+def names_retinopathy(text: str) -> bool:
+    """Whether a name speaks of diabetic retinopathy: "No DR", "moderate NPDR", "retinopathy"; a bare code does not."""
+    return bool(_RETINOPATHY_WORDS & set(words_of(text)))
+
+
+def words_of(text: str) -> list[str]:
+    """The words and whole numbers of a name in lower case: "0_No DR" gives "0", "no", "dr"; "R0" gives "r", "0"."""
+    parted = re.sub(r"([a-z])([A-Z])", r"\1 \2", text).casefold()  # NoDR, ProliferativeDR
+    words = re.findall(r"[^\W\d_]+|[0-9]{1,9}", parted)
+    joined = " ".join(words)
+    return re.sub(r"\bnon proliferat(?:iv)?e\b", "nonproliferative", joined).split()
