@@ -44,9 +44,9 @@ def list_datasets() -> list[DatasetSummary]:
     return [_summary(description) for description in descriptions()]
 
 
-def open_dataset(name: str) -> Dataset:
-    """Open a data set by its name; raises UserError if there is none or it is damaged."""
-    return Dataset(dataset_folder(name))
+def open_dataset(name: str, *, version: str | None = None) -> Dataset:
+    """Open a data set by its name, as it is or was at a version; raises UserError if there is none or it is damaged."""
+    return Dataset(dataset_folder(name), version)
 
 
 def dataset_folder(name: str) -> Path:

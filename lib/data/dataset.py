@@ -11,6 +11,15 @@ import numpy as np
 from lib.atomic import read_json, sha256_of_file
 from lib.data.specs import DatasetSpec
 from lib.data.splits import assign_splits
+from lib.data.versions import (
+    FORMAT_VERSION,
+    as_of,
+    content_version,
+    named_classes,
+    open_versions,
+    stored_names,
+    target_order,
+)
 from lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +39,13 @@ class Dataset:
     `table` has one row an image: image_id, path (relative to the source), target, split (the folders' own, "" if none),
     group_id, laterality, flags (what the source's table says and the decoder noticed), mask_path ("" if none), width, height (of the original, upright),
     num_bytes, crop_left, crop_top, crop_right, crop_bottom (the stored square in the original's pixels).
+
+    With `version` the classes have the order, names and kind of that earlier version (lib/data/versions.py).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str | None = None) -> None:
         self.folder = folder
-        self.description = read_description(folder)
+        self.description = as_of(read_description(folder), version)
         self.spec = DatasetSpec.from_dict(self.description["spec"])
         self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
         for name, num_bytes in self.description["num_bytes"].items():
@@ -56,8 +67,27 @@ class Dataset:
 
     @property
     def version(self) -> str:
-        """A hash of pixels, targets, fixed splits and groups."""
+        """A hash of pixels, targets, fixed splits and groups, and of the classes' names, order and kind."""
         return str(self.description["version"])
+
+    @property
+    def content_version(self) -> str:
+        """The version of pixels and rows alone, for caches: names, order and kind of the classes do not change it."""
+        return content_version(self.description)
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions that `at_version` opens, the present one first."""
+        return open_versions(read_description(self.folder))
+
+    def at_version(self, version: str) -> "Dataset":
+        """The data set as it was at a version; raises UserError if that one is not kept."""
+        return self if version == self.version else Dataset(self.folder, version)
+
+    @property
+    def class_sources(self) -> tuple[str, ...]:
+        """What the source calls each class (its folder or label), in the order of the targets."""
+        return named_classes(self.description).sources
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -72,9 +102,27 @@ class Dataset:
     @cached_property
     def table(self) -> "pd.DataFrame":
         """One row an image; see the class."""
+        table, order = self._stored_table, target_order(self.description)
+        if order == sorted(order):
+            return table
+        return table.assign(target=np.array(order, dtype=np.int64)[table["target"].to_numpy()])
+
+    @cached_property
+    def _stored_table(self) -> "pd.DataFrame":
+        """The table as the import wrote it, with the targets of that time."""
         import pandas as pd
 
-        return pd.read_parquet(self.folder / TABLE_FILE)
+        table = pd.read_parquet(self.folder / TABLE_FILE)
+        self._refuse_replaced()
+        return table
+
+    @property
+    def stored_targets(self) -> tuple[np.ndarray, list[str]]:
+        """Targets (N,) as the import counted the classes, and their names there.
+
+        A split is drawn from these, so that it stays the same whatever the classes are called and ordered later.
+        """
+        return self._stored_table["target"].to_numpy(), stored_names(self.description)
 
     @cached_property
     def left_out(self) -> "pd.DataFrame":
@@ -87,7 +135,17 @@ class Dataset:
     def pixels(self) -> np.ndarray:
         """Memory-mapped, read-only uint8 (N, S, S, 3); row i belongs to row i of the table."""
         side = self.spec.store_side_px
-        return np.memmap(self.folder / PIXELS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, 3))
+        pixels = np.memmap(self.folder / PIXELS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, 3))
+        self._refuse_replaced()
+        return pixels
+
+    def _refuse_replaced(self) -> None:
+        """After a file was opened: an import may have put another data set in place since this one was described."""
+        if content_version(read_description(self.folder)) != self.content_version:
+            raise UserError(
+                f"The images of the data set {self.name!r} were imported anew meanwhile (version {self.version} is not "
+                "kept); start again."
+            )
 
     @property
     def has_masks(self) -> bool:
@@ -103,21 +161,24 @@ class Dataset:
     @cached_property
     def _masks(self) -> np.ndarray:
         side = self.spec.store_side_px
-        return np.memmap(self.folder / MASKS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side))
+        masks = np.memmap(self.folder / MASKS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side))
+        self._refuse_replaced()
+        return masks
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """Return "train", "val" or "test" for each row; see `assign_splits`."""
         key = (split_seed, num_folds, fold)
         if key not in self._splits:
-            table = self.table
+            table = self._stored_table
+            targets, class_names = self.stored_targets
             self._splits[key] = assign_splits(
-                table["target"].to_numpy(),
+                targets,
                 table["group_id"].to_numpy(),
                 table["split"].to_numpy(),
                 split_seed=split_seed,
                 num_folds=num_folds,
                 fold=fold,
-                class_names=self.class_names,
+                class_names=class_names,
             )
         return self._splits[key].copy()
 
@@ -171,6 +232,6 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete the data set and import it again."
         ) from None
-    if version > 1:
-        raise UserError(f"{path} has format {version}, newer than 1; update the program.")
+    if version > FORMAT_VERSION:
+        raise UserError(f"{path} has format {version}, newer than {FORMAT_VERSION}; update the program.")
     return description

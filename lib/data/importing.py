@@ -1,19 +1,25 @@
 """Brings a folder of images into the library, once; again only when the folder or the choices changed."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.atomic import write_json
 from lib.data.catalog import as_name, descriptions, is_taken, library_lock, open_dataset
-from lib.data.dataset import Dataset, read_description
+from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
+from lib.data.import_options import ImportOptions
+from lib.data.kind import KindChange
 from lib.data.sources.folder import FolderScan, scan_folder
 from lib.data.sources.layout import existing_folder, has_image_suffix, shown
 from lib.data.staging import staging_folder
-from lib.data.store_writer import ImportOptions, num_decoders, write_dataset
+from lib.data.store_writer import num_decoders, write_dataset
+from lib.data.versions import changed_description, with_history
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, datasets_dir
@@ -34,15 +40,17 @@ def import_folder(
     name: str | None = None,
     group_column: str | None = None,
     store_side_px: int = DEFAULT_STORE_SIDE_PX,
-    crop_policy: str = "center_square",
+    crop_policy: str | None = None,
     spec_changes: dict[str, Any] | None = None,
+    kind: KindChange | None = None,
     check_splits: bool = True,
     progress: Progress = ignore_progress,
 ) -> Dataset:
     """Import a folder of one sub-folder per class; unchanged and with the same options, it is only opened.
 
-    `spec_changes` sets fields of the `DatasetSpec`, such as title or is_ordinal. Without `check_splits` a class may
-    have fewer images than training needs. Raises UserError if the folder or the name will not do.
+    `kind` says order, names and kind of the classes; what it and `crop_policy` leave open stays as in an earlier import of
+    the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as its title. Without `check_splits` a
+    class may have fewer images than training needs. Raises UserError if the folder, the name or the classes will not do.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -51,8 +59,14 @@ def import_folder(
         )
     if name == DEFAULT_DATASET:
         raise UserError(f"The name {name!r} is kept for the generated data set; choose another.")
-    options = ImportOptions(group_column, store_side_px, crop_policy, dict(spec_changes or {}))
     scan = scan_folder(path, group_column=group_column)
+    options = _options(
+        ImportOptions(group_column, store_side_px, crop_policy or "center_square", dict(spec_changes or {})),
+        _imported_from(str(scan.folder), name),
+        scan.class_names,
+        keeps_crop=crop_policy is None,
+        kind=kind or KindChange(),
+    )
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
 
 
@@ -70,7 +84,7 @@ def resolve_dataset(
     if isinstance(name_or_path, str) and not set(text) & {os.sep, "~"} and (is_taken(text) or not Path(text).exists()):
         return open_dataset(text)
     previous = _imported_from(str(existing_folder(text)), None)
-    options = ImportOptions(**previous["options"]) if previous else ImportOptions()
+    options = ImportOptions.of(previous) if previous else ImportOptions()
     scan = scan_folder(text, group_column=options.group_column)
     name = previous["spec"]["name"] if previous else None
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
@@ -95,11 +109,15 @@ def import_scan(
 ) -> Dataset:
     """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
     source = source or str(scan.folder)
-    listing = _listing(scan)
+    listing = listing_of(scan)
     with library_lock(source):
         previous = _imported_from(source, name)
-        if previous and previous["listing"] == listing and previous["options"] == options.to_dict():
-            dataset = open_dataset(previous["spec"]["name"])
+        if (
+            previous
+            and previous["listing"] == listing
+            and ImportOptions.of(previous).is_of_same_images(options)
+        ):
+            dataset = _saying(previous, options, scan.class_names)
             if check_splits and not previous["has_checked_splits"]:
                 dataset.split(0)
             return dataset
@@ -119,11 +137,43 @@ def import_scan(
                 progress=progress,
             )
             _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
+            if previous and previous["spec"]["name"] == name:
+                write_json(written / DESCRIPTION_FILE, with_history(read_description(written), previous))
             _publish(written, datasets_dir() / name, staging / "replaced")
     return open_dataset(name)
 
 
-def _listing(scan: FolderScan) -> str:
+def _options(
+    asked: ImportOptions,
+    previous: dict[str, Any] | None,
+    class_names: Sequence[str],
+    *,
+    keeps_crop: bool,
+    kind: KindChange,
+) -> ImportOptions:
+    """The options of an import, with what is not asked for as it was in the last one of the same folder."""
+    if previous:
+        last = ImportOptions.of(previous)
+        if keeps_crop:
+            asked = dataclasses.replace(asked, crop_policy=last.crop_policy)
+        if not asked.spec_changes and sorted(previous.get("class_sources") or class_names) == sorted(class_names):
+            asked = asked.with_kind_of(last)
+    return asked.changed(kind, class_names)
+
+
+def _saying(description: dict[str, Any], options: ImportOptions, class_names: Sequence[str]) -> Dataset:
+    """The data set of that description, with what the options say of its classes: as a new version where they differ."""
+    spec = description["spec"]
+    if not ImportOptions.of(description).is_same(options):
+        described = {"class_sources": list(class_names), **description, "options": options.to_dict()}
+        classes = options.classes(class_names)
+        said = options.spec(classes, name=spec["name"], store_side_px=spec["store_side_px"])
+        write_json(datasets_dir() / spec["name"] / DESCRIPTION_FILE, changed_description(described, classes, said))
+    return open_dataset(spec["name"])
+
+
+def listing_of(scan: FolderScan) -> str:
+    """A hash of what a scan found: paths, sizes, times, what the tables say of them."""
     facts: list[tuple[Any, ...]] = [
         (entry.relative, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
         for entry in scan.entries

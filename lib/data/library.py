@@ -10,13 +10,15 @@ from lib.data.catalog import (
     open_dataset,
     restore_dataset,
 )
+from lib.data.changing import change_dataset, rebuild_dataset, restore_version
 from lib.data.dataset import Dataset
 from lib.data.fundus.generation import generate
 from lib.data.fundus.severity_scale import GRADE_NAMES, SOURCE, SOURCE_URL, LesionKind
+from lib.data.import_options import ImportOptions
 from lib.data.importing import ImportEstimate, estimate_import, import_folder, import_scan, resolve_dataset
+from lib.data.kind import KindChange
 from lib.data.sources.folder import scan_folder
 from lib.data.staging import staging_folder
-from lib.data.store_writer import ImportOptions
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX
@@ -25,6 +27,8 @@ __all__ = [
     "Dataset",
     "DatasetSummary",
     "ImportEstimate",
+    "KindChange",
+    "change_dataset",
     "delete_dataset",
     "ensure_default_dataset",
     "estimate_import",
@@ -32,8 +36,10 @@ __all__ = [
     "list_datasets",
     "make_synthetic_fundus",
     "open_dataset",
+    "rebuild_dataset",
     "resolve_dataset",
     "restore_dataset",
+    "restore_version",
 ]
 
 _SYNTHETIC_SPEC = {

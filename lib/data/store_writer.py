@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,17 @@ import numpy as np
 from lib.atomic import sha256_of_file, write_json
 from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool
+from lib.data.import_options import MIN_STORE_SIDE_PX, ImportOptions
 from lib.data.images import DecodedImage, ImageHeader
 from lib.data.mask_store import write_masks
 from lib.data.sources.folder import FolderScan
 from lib.data.sources.folder_walk import LeftOut, SourceEntry
 from lib.data.sources.layout import shown
-from lib.data.specs import FORMAT_VERSION, DatasetSpec
+from lib.data.versions import described
 from lib.errors import BadImage, UserError
 from lib.progress import Progress, ignore_progress
-from lib.settings import DEFAULT_STORE_SIDE_PX
 
-MIN_STORE_SIDE_PX, MAX_STORE_SIDE_PX = 64, 2048
 _SPARE_DISK_BYTES = 200 * 2**20
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What a person chose for an import; a repeated import of the same source uses it again."""
-
-    group_column: str | None = None
-    store_side_px: int = DEFAULT_STORE_SIDE_PX
-    crop_policy: str = "center_square"
-    spec_changes: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not MIN_STORE_SIDE_PX <= self.store_side_px <= MAX_STORE_SIDE_PX:
-            raise UserError(
-                f"The store's side must be {MIN_STORE_SIDE_PX} to {MAX_STORE_SIDE_PX} px, not {self.store_side_px}."
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 @dataclass
@@ -93,15 +72,14 @@ def write_dataset(
         kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
         has_masks = write_masks(kept, pool, folder / MASKS_FILE, root=scan.folder, progress=progress)
     _require_classes(scan, kept, left_out)
-    spec = _spec(scan, name, side, options)
+    classes = options.classes(scan.class_names)
     seen = _write_tables(kept, left_out, folder, scan)
     files = (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES
     checksums = {file: sha256_of_file(folder / file) for file in files}
-    seen += [spec.class_names, spec.store_side_px, spec.crop_policy, checksums[PIXELS_FILE]]
+    seen += [scan.class_names, side, options.crop_policy, checksums[PIXELS_FILE]]
+    content = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
     description = {
-        "format_version": FORMAT_VERSION,
-        "spec": spec.to_dict(),
-        "version": hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16],
+        **described(content, scan.class_names, classes, options.spec(classes, name=name, store_side_px=side)),
         "num_images": len(kept),
         "num_left_out": len(left_out),
         "source": source,
@@ -200,15 +178,6 @@ def _decode(
         opened.truncate(len(rows) * side * side * 3)
         os.fsync(opened.fileno())
     return [kept[row] for row in rows]
-
-
-def _spec(scan: FolderScan, name: str, side: int, options: ImportOptions) -> DatasetSpec:
-    changes = dict(options.spec_changes)
-    class_names = tuple(changes.pop("class_names", scan.class_names))
-    if len(class_names) != len(scan.class_names):
-        raise UserError(f"{len(class_names)} class names were given for {len(scan.class_names)} class folders.")
-    fields = {"title": name, "class_names": class_names, "crop_policy": options.crop_policy, "store_side_px": side}
-    return DatasetSpec.from_dict(fields | changes | {"name": name})
 
 
 def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan: FolderScan) -> list[Any]:

@@ -71,8 +71,9 @@ class DatasetSubset:
 
     @cached_property
     def content_version(self) -> str:
-        """A hash of the data set's version and the rows that take part."""
-        return hashlib.sha256(f"{self.version}/".encode() + self.rows.astype("<i8").tobytes()).hexdigest()[:32]
+        """A hash of the data set's content and the rows that take part."""
+        content = getattr(self.whole, "content_version", self.version)
+        return hashlib.sha256(f"{content}/".encode() + self.rows.astype("<i8").tobytes()).hexdigest()[:32]
 
     @cached_property
     def spec(self) -> "DatasetSpec":
@@ -122,10 +123,11 @@ class DatasetSubset:
     def _split(self, seed: int, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """The split of the eligible rows, with the parts that are too large cut down to their caps."""
         table = self.whole.table.iloc[self._eligible]
-        targets, image_ids = table["target"].to_numpy(), table["image_id"].to_numpy()
+        image_ids = table["image_id"].to_numpy()
+        targets, class_names = self._targets_to_split()
         split = assign_splits(
             targets, table["group_id"].to_numpy(), table["split"].to_numpy(), split_seed=seed, num_folds=num_folds,
-            fold=fold, class_names=self.class_names, test_fraction=self.protocol.test_fraction,
+            fold=fold, class_names=class_names, test_fraction=self.protocol.test_fraction,
             val_fraction=self.protocol.val_fraction,
         )  # fmt: skip
         for part, cap in ((TRAIN, self.protocol.max_train_per_class), (TEST, self.protocol.max_test_per_class)):
@@ -133,6 +135,13 @@ class DatasetSubset:
             kept = inside[choose_rows(targets[inside], image_ids[inside], cap, seed=seed, what=part)]
             split[np.setdiff1d(inside, kept, assume_unique=True)] = ""
         return split
+
+    def _targets_to_split(self) -> tuple[np.ndarray, list[str]]:
+        """Classes of the eligible rows as the import counted them, which no later order changes, and their names."""
+        whole = self.whole
+        stored = getattr(whole, "stored_targets", None) or (whole.table["target"].to_numpy(), list(whole.spec.class_names))
+        present, targets = np.unique(stored[0][self._eligible], return_inverse=True)
+        return targets, [stored[1][target] for target in present]
 
 
 def take_part(dataset: Any, config: Any) -> Any:
