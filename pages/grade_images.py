@@ -124,7 +124,7 @@ def show_summary(grades: list[Grade], header: ReportHeader) -> None:
     parts = [f"{statuses[status]} {words}" for status, words in STATUS_WORDS.items() if statuses[status]]
     parts[0] += f" ({by_class})" if statuses[GRADED] else ""
     st.markdown(f"**{count(len(grades), 'file')}**: {', '.join(parts)}.")
-    st.caption(plain(f"{header.gate_sentence} {header.rule_sentence}", 400))
+    st.caption(plain(f"{header.gate_sentence} {header.rule_sentence} {header.seen_sentence}", 600))
 
 
 def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
@@ -167,6 +167,8 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: Grader) -> None:
         alt = readable(f"Grad-CAM map of {grade.name} for {grade.class_name}")
         middle.image(overlay_jpeg(jpeg, grade.cam), caption=caption, width="stretch", alt=alt)
     with right:
+        if grade.seen_sentence:
+            st.warning(grade.seen_sentence, icon=":material/school:")
         st.metric(plain(grade.class_name), percent(grade.confidence or 0.0), help="The network's own probability.")
         figure = probability_figure(list(grade.probabilities.values()), list(grade.probabilities), controls.is_dark())
         words = ", ".join(f"{name} {percent(share)}" for name, share in grade.probabilities.items())

@@ -12,7 +12,9 @@ from lib.cli.output import ProgressLine, json_option, print_facts, print_json
 def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     """Evaluate a run's classifier on another data set that has the same classes.
 
-    On the data set that it was trained on, only the test images count; on any other one all images do.
+    On the data set that it was trained on, only the test images count (of a run with folds: each image, as the fold
+    that had not seen it answered); on any other one all images do. Images that the classifier has seen in its training
+    are known by their content wherever they turn up, and never count.
     """
     from lib.data.library import resolve_dataset
     from lib.grading.evaluation import evaluate_on
@@ -24,4 +26,6 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
-        print_facts(result)
+        print_facts({key: value for key, value in result.items() if key != "note"})
+        if result["note"]:
+            click.echo(f"\n{result['note']}")

@@ -20,7 +20,8 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     """Grade images: files, folders and zip archives, one row a file.
 
     A file that cannot be read is refused with the reason, an image unlike the training images is marked and not
-    graded; neither is an error.
+    graded; neither is an error. An image that the classifier was trained on is marked: its grade says nothing about new
+    ones.
     """
     _check_out(out)
     from lib.grading import report
@@ -39,8 +40,10 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     if as_json:
         click.echo(report.to_json(grades, grader.header))
         return
-    print_table([(one.name, one.status, one.class_name, one.confidence, one.reason) for one in grades],
+    print_table([(one.name, one.status, one.class_name, one.confidence, one.explanation) for one in grades],
                 ("file", "status", "class", "confidence", "reason"))  # fmt: skip
+    if grader.header.seen_sentence:
+        note(grader.header.seen_sentence)
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
 

@@ -61,6 +61,7 @@ def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], by
         return {}, decode_mask(data, image_size=size, box=box, side_px=request["side_px"]).tobytes()
     image = decode_bytes(data, side_px=request["side_px"], crop_policy=request["crop_policy"])
     header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
+    header["sha256"] = hashlib.sha256(data).hexdigest()
     return header, image.pixels.tobytes()
 
 

@@ -60,7 +60,8 @@ class DecoderPool:
         answer, payload = self._ask(request, source)
         pixels = np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3)
         box: Any = tuple(answer["box"])
-        return DecodedImage(pixels, answer["width"], answer["height"], box, tuple(answer["notices"]))
+        notices = tuple(answer["notices"])
+        return DecodedImage(pixels, answer["width"], answer["height"], box, notices, answer["sha256"])
 
     def probe(self, source: Source) -> ImageHeader:
         """Read the header and the content's SHA-256; raises BadImage."""

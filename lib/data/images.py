@@ -59,7 +59,8 @@ class DecodedImage:
     """A square of pixels and where it lay.
 
     `pixels` is uint8 (S, S, 3); `width` and `height` are the original's after its EXIF rotation, and `box` is
-    (left, top, right, bottom) in those pixels; a retina's box may reach beyond the image.
+    (left, top, right, bottom) in those pixels; a retina's box may reach beyond the image. `sha256` is that of the
+    file's bytes, by which the image is known again.
     """
 
     pixels: np.ndarray
@@ -67,6 +68,7 @@ class DecodedImage:
     height: int
     box: Box
     notices: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage:

@@ -19,6 +19,7 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
     from lib.models.bundles import save_bundle
     from lib.models.gate import GATE_FILE, MAX_REFERENCE_ROWS, fit_gate, save_gate
+    from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
     from lib.models.weights import weights_digest
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
@@ -31,6 +32,8 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     reference = session.features(fitted, chosen, dtype=session.compute.training_dtype)
     gate = fit_gate(reference, session.features(fitted, outcome.rows("val")), seed=config.seed)
     save_gate(bundle / GATE_FILE, gate)
+    ids = np.array(session.image_ids)
+    save_seen(bundle / SEEN_FILE, SeenImages.of(ids[outcome.rows("train")], ids[outcome.rows("val")]))
     manifest = bundle_manifest(
         config,
         session.dataset,

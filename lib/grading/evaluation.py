@@ -1,7 +1,6 @@
-"""Evaluates a trained classifier on a data set: on test images of its own one, on all images of any other."""
+"""Evaluates a trained classifier on a data set: on test images of its own one, on all new images of any other."""
 
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +12,12 @@ from lib.evaluation.intervals import wilson_interval
 from lib.evaluation.metrics import evaluate_predictions
 from lib.grading.grader import Grader
 from lib.progress import Progress, ignore_progress
+from lib.tracking.records import predictions
+from lib.training.fit_splits import trained_config, trained_version
+from lib.training.results import SplitPredictions, evaluate_folds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BATCH_SIZE = 32
 
@@ -20,25 +25,97 @@ _BATCH_SIZE = 32
 def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_progress) -> dict[str, Any]:
     """Metrics of a classifier on a data set of its classes, with the 95 % interval of its accuracy.
 
+    Images that the classifier has seen in its training never count, in whatever data set they turn up: they are left
+    out, or, for a run with folds on its own data set, each is answered by the fold that had not seen it.
+
+    Returns:
+        Metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `num_seen_left_out`, and `note`, a
+        sentence that says what was left out or is not known ("" if nothing).
+
     Raises:
-        UserError: the data set has a class that the classifier does not know.
+        UserError: the data set has a class that the classifier does not know, or no image that is new to it.
     """
     dataset = _as_trained(dataset, grader.manifest, grader.class_names)
+    is_own = trained_version(grader.manifest) == dataset.version
+    about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
+    folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
+    if folds is not None:
+        return about | _fold_result(folds, is_ordinal=dataset.spec.is_ordinal)
     targets = _targets(dataset, grader.class_names)
-    rows = _rows_to_evaluate(dataset, grader.manifest)
+    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
+    is_seen = grader.seen.roles(dataset.table["image_id"].iloc[rows]) != ""
+    num_seen, num_asked, rows = int(is_seen.sum()), len(rows), rows[~is_seen]
+    if not len(rows):
+        raise UserError(_nothing_left(grader.manifest, dataset.name, num_asked))
     probabilities = _predict(grader, dataset, rows, progress)
     targets = targets[rows]
     metrics = evaluate_predictions(targets, probabilities, is_ordinal=dataset.spec.is_ordinal)
     right = int(np.sum(probabilities.argmax(1) == targets))
     low, high = wilson_interval(right, len(rows))
     return {
-        "run_id": grader.run,
-        "dataset": dataset.name,
-        "dataset_version": dataset.version,
-        "images": "all" if len(rows) == dataset.num_images else "test",
+        **about,
+        "images": "unseen" if num_seen else "test" if is_own else "all",
         **metrics,
         "accuracy_low": low,
         "accuracy_high": high,
+        "num_seen_left_out": num_seen,
+        "note": _note(num_seen, num_asked, is_complete=grader.seen.is_complete or is_own),
+    }
+
+
+def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
+    sentences = []
+    if num_seen:
+        sentences.append(
+            f"{num_seen} of {num_asked} images were left out: the classifier was trained or tuned on these very files."
+        )
+    if not is_complete:
+        sentences.append(
+            "This classifier keeps no list of its training images, and they cannot be known any more: if some of them "
+            "are among these images, the figures are too high."
+        )
+    return " ".join(sentences)
+
+
+def _nothing_left(manifest: dict[str, Any], name: str, num_asked: int) -> str:
+    folds = trained_config(manifest).num_folds
+    said = (manifest.get("metrics") or {}).get("test_accuracy")
+    known = (
+        f" (its {folds} folds reached accuracy {said:.3f} on images that they had not seen)" if folds and said else ""
+    )
+    return (
+        f"The classifier was trained or tuned on all {num_asked} images of {name!r}, so that they say nothing of new "
+        f"ones{known}; evaluate it on images that it has not seen."
+    )
+
+
+def _fold_predictions(grader: Grader) -> "pd.DataFrame | None":
+    """The test predictions of the run's folds, if the run that the classifier belongs to is here."""
+    run_id = grader.run or str(grader.manifest.get("run_id") or "")
+    try:
+        table = predictions(run_id)
+    except UserError:  # a bundle of another machine, or its run was deleted
+        return None
+    return table[table["split"] == "test"]
+
+
+def _fold_result(table: "pd.DataFrame", *, is_ordinal: bool) -> dict[str, Any]:
+    """The figures of the run itself: means over the test sets of its folds."""
+    columns = sorted((c for c in table.columns if c.startswith("probability_")), key=lambda c: int(c.split("_")[1]))
+    parts = [
+        SplitPredictions("test", np.flatnonzero(table["fold"] == fold), own[columns].to_numpy(np.float64), int(fold))
+        for fold, own in ((fold, table[table["fold"] == fold]) for fold in sorted(table["fold"].unique()))
+    ]
+    metrics = evaluate_folds(table["target"].to_numpy().astype(np.int64), parts, is_ordinal=is_ordinal)
+    return {
+        "images": "out_of_fold",
+        **metrics,
+        "num": float(len(table)),
+        "num_seen_left_out": 0,
+        "note": (
+            f"Out-of-fold result: each image was answered by the one of {len(parts)} folds that had not seen it, and "
+            "the means over the folds are given. The classifier that the run keeps was trained on these images."
+        ),
     }
 
 
@@ -59,22 +136,18 @@ def _as_trained(dataset: Dataset, manifest: dict[str, Any], class_names: tuple[s
 
     Classes are merged as in the training, in another data set unless it has the merged classes already.
     """
-    if _version_trained_on(manifest) != dataset.version:
+    if trained_version(manifest) != dataset.version:
         has_them = set(dataset.class_names) <= set(class_names)
         return dataset if has_them else map_targets(dataset, (manifest.get("config") or {}).get("target_map"))
-    return take_part(dataset, SimpleNamespace(**{"split_seed": 0, "num_folds": None, **(manifest.get("config") or {})}))
-
-
-def _version_trained_on(manifest: dict[str, Any]) -> Any:
-    about = manifest.get("dataset")
-    return about.get("version") if isinstance(about, dict) else manifest.get("dataset_version")
+    return take_part(dataset, trained_config(manifest))
 
 
 def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
-    if _version_trained_on(manifest) != dataset.version:
+    """The test images of the classifier's own data set; with folds all images, since every one is tested in turn."""
+    config = trained_config(manifest)
+    if config.num_folds:
         return np.arange(dataset.num_images)
-    config = manifest.get("config") or {}
-    return np.flatnonzero(dataset.split(int(config.get("split_seed", manifest.get("split_seed", 0)))) == "test")
+    return np.flatnonzero(dataset.split(int(config.split_seed)) == "test")
 
 
 def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:

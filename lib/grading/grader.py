@@ -17,8 +17,11 @@ from lib.evaluation.thresholds import grades_by_thresholds
 from lib.grading.bundle import find_bundle, manifest_class_names, manifest_thresholds
 from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
+from lib.models.seen_images import SeenImages, image_id_of
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_STORE_SIDE_PX
+from lib.tracking.state import PREDICTIONS_FILE
+from lib.training.fit_splits import seen_by
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class Grader:
         manifest: dict[str, Any],
         *,
         gate: Gate | None = None,
+        seen: SeenImages | None = None,
         run: str = "",
         device: str = "cpu",
         by_thresholds: bool = False,
@@ -49,6 +53,7 @@ class Grader:
         self.classifier = classifier.to(device).eval()
         self.manifest = manifest
         self.gate = gate
+        self.seen = seen or SeenImages(is_complete=False)
         self.run = run
         self.device = device
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
@@ -77,8 +82,11 @@ class Grader:
         with unpacked_bundle(path) as folder:
             loaded = load_bundle(folder)
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
-        where = pick_device(device)
-        return cls(loaded.classifier, loaded.manifest, gate=gate, run=run, device=where, by_thresholds=by_thresholds)
+            seen = seen_by(folder, loaded.manifest, path.parent / PREDICTIONS_FILE if run else None)
+        return cls(
+            loaded.classifier, loaded.manifest, gate=gate, seen=seen, run=run, device=pick_device(device),
+            by_thresholds=by_thresholds,
+        )  # fmt: skip
 
     def deciding(self, *, by_thresholds: bool) -> "Grader":
         """The same network, gate and preprocessing with the other rule; raises UserError if there are no limits."""
@@ -102,6 +110,7 @@ class Grader:
             num_calibration=self.gate.num_calibration if self.gate else 0,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             is_by_expected_grade=self.thresholds is not None,
+            knows_seen_images=self.seen.is_complete,
         )
 
     @property
@@ -193,6 +202,7 @@ class Grader:
             reason=reason,
             notices=image.notices if self.gate else (*image.notices, NOT_CHECKED),
             pixels=self.enhancement.framed(image.pixels[None])[0],
+            seen=self.seen.role(image_id_of(image.sha256)),
         )
         if status != GRADED:
             return seen

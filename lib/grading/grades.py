@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lib.grading.uploads import Skipped
+from lib.models.seen_images import FITTED, VALIDATED
 
 GRADED, UNLIKE, REFUSED = "graded", "unlike", "refused"
 STATUS_WORDS = {GRADED: "graded", UNLIKE: "unlike the training images", REFUSED: "refused"}
 MEDICAL_NOTICE = "Research and education only. Not a medical device; not for diagnosis or treatment."
+SEEN_SENTENCES = {
+    FITTED: "This image was among the training images; its grade says nothing about new ones.",
+    VALIDATED: "This image was among the validation images that tuned it; its grade says little about new ones.",
+}
 NOT_CHECKED = "not compared with the training images: this classifier keeps none"
 
 
@@ -28,6 +33,7 @@ class Grade:
         notices: what was done to the file to read it.
         pixels: the square that the network saw, uint8 (S, S, 3), before its resize.
         cam: Grad-CAM map of the class, (h, w) in 0..1, if asked for and if the head has one.
+        seen: "fitted" or "validated" where the classifier was trained on this very file or tuned by it, else "".
     """
 
     name: str
@@ -42,6 +48,17 @@ class Grade:
     notices: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
     cam: np.ndarray | None = None
+    seen: str = ""
+
+    @property
+    def seen_sentence(self) -> str:
+        """What it means that the classifier has seen this file in its training; empty for a new one."""
+        return SEEN_SENTENCES.get(self.seen, "")
+
+    @property
+    def explanation(self) -> str:
+        """The reason, and that the classifier has seen the file if it has."""
+        return f"{self.reason} {self.seen_sentence}".strip()
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,17 @@ class ReportHeader:
     num_calibration: int
     created: str = ""
     is_by_expected_grade: bool = False
+    knows_seen_images: bool = True
+
+    @property
+    def seen_sentence(self) -> str:
+        """That training images cannot be marked, where the classifier keeps no list of them; else empty."""
+        if self.knows_seen_images:
+            return ""
+        return (
+            "This classifier keeps no list of its training images, so they are not marked: a grade of one of them says "
+            "nothing about new images."
+        )
 
     @property
     def notice(self) -> str:

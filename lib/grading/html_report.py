@@ -53,13 +53,14 @@ def _about(header: ReportHeader) -> str:
     parts = [f"Classifier: {header.strategy or 'saved classifier'}, {header.backbone}, trained on {header.dataset}"]
     parts += [f"run {header.run}"] if header.run else []
     parts += [f"classes {', '.join(header.class_names)}", f"graded {header.created}"]
-    return "; ".join(parts) + f". {header.gate_sentence} {header.rule_sentence}".rstrip()
+    sentences = (header.gate_sentence, header.rule_sentence, header.seen_sentence)
+    return "; ".join(parts) + ". " + " ".join(filter(None, sentences))
 
 
 def _row(grade: Grade) -> str:
     mark, words = _MARKS[grade.status], STATUS_WORDS[grade.status]
     result = _probabilities(grade) if grade.status == GRADED else ""
-    reason = html.escape(" ".join([grade.reason, *grade.notices]).strip())
+    reason = html.escape(" ".join([grade.explanation, *grade.notices]).strip())
     return (
         f"<tr><td>{_pictures(grade)}</td><td class='file'>{html.escape(grade.name)}</td>"
         f"<td class='{grade.status}'>{mark} {words}</td><td>{result}<div class='muted'>{reason}</div></td></tr>"

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade
+from lib.models.seen_images import FITTED, VALIDATED
 
 PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
 # A sign says what the colour says, for those who cannot see it; so do the titles.
 SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}
+
+SEEN_TITLES = {FITTED: "Itself a training image", VALIDATED: "Itself a validation image"}
 
 # The two most probable classes closer than this: the network does not decide.
 CLOSE_CALL = 0.2
@@ -45,6 +48,8 @@ def _readable(grade: Grade) -> GateReading:
 def _like_training(grade: Grade) -> GateReading:
     if _is_unread(grade):
         return GateReading(NOT_REACHED, "Not compared", "There is no picture.")
+    if grade.seen and grade.status == GRADED:
+        return GateReading(CAUTION, SEEN_TITLES[grade.seen], grade.seen_sentence)
     if grade.distance is None or grade.threshold is None:
         level = STOPPED if grade.status == UNLIKE else CAUTION
         reason = grade.reason or "This classifier keeps no training images."

@@ -29,7 +29,7 @@ def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
         }  # fmt: skip
         row |= {f"probability of {name}": grade.probabilities.get(name) for name in header.class_names}
         row |= {"distance": grade.distance, "limit": grade.threshold}
-        row |= {"reason": grade.reason, "notices": "; ".join(grade.notices)}
+        row |= {"reason": grade.explanation, "notices": "; ".join(grade.notices)}
         rows.append(row)
     columns = ["file", "status", "class", "confidence", *(f"probability of {name}" for name in header.class_names)]
     table = pd.DataFrame(rows, columns=[*columns, "distance", "limit", "reason", "notices"])
@@ -60,6 +60,7 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
         "format_version": FORMAT_VERSION,
         **dataclasses.asdict(header),
         "notice": header.notice,
+        "seen_sentence": header.seen_sentence,
         "counts": {
             status: sum(grade.status == status for grade in grades) for status in ("graded", "unlike", "refused")
         },
@@ -71,6 +72,7 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
 def _image(grade: Grade) -> dict[str, Any]:
     left_out = {"pixels", "cam"}
     kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
+    kept["seen_sentence"] = grade.seen_sentence
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in kept.items()
     }

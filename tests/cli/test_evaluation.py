@@ -1,17 +1,26 @@
+import csv
+import hashlib
 import json
+import shutil
 
-from lib import tracking
-from tests.cli.conftest import write_images
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib import cli, tracking
+from lib.models.seen_images import SEEN_FILE
+from tests.cli.conftest import TRAIN, write_images
+from tests.run_store import make_run_store
 
 
 def test_evaluate_counts_test_images_of_its_own_set_and_all_of_another(command, trained, tmp_path):
     own = json.loads(command("evaluate", "--run", tracking.list_runs()[0].run_id, "--dataset", "colours", "--json").out)
-    assert (own["images"], own["num"]) == ("test", 4)
+    assert (own["images"], own["num"], own["note"]) == ("test", 4, "")
     assert own["accuracy_low"] < own["accuracy"] <= own["accuracy_high"]
 
     other = write_images(tmp_path / "other", per_class=5, seed=1)
     answer = json.loads(command("evaluate", "--run", tracking.list_runs()[0].run_id, "--dataset", other, "--json").out)
-    assert (answer["images"], answer["num"]) == ("all", 10)
+    assert (answer["images"], answer["num"], answer["num_seen_left_out"]) == ("all", 10, 0)
 
 
 def test_evaluate_refuses_other_classes(command, trained, tmp_path):
@@ -20,3 +29,139 @@ def test_evaluate_refuses_other_classes(command, trained, tmp_path):
     answer = command("evaluate", "--run", "latest", "--dataset", other)
     assert answer.status == 2
     assert "the class 'tepid', which the classifier does not know (it knows cold, warm)" in answer.err
+
+
+NOISE = ("train", *TRAIN[1:], "--strategy", "nearest_neighbors", "--set", "num_neighbors=1")
+CLASSES = ("a", "b", "c", "d")
+
+
+def noise_folder(folder, per_class=10, *, seed=0):
+    """Four classes of noise that nothing tells apart: whatever is above a quarter was learned by heart."""
+    random = np.random.default_rng(seed)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = random.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """A home with runs of one neighbour on noise: with folds, with folds on merged classes, and without folds."""
+    folder = tmp_path_factory.mktemp("noise")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+        make_run_store()
+        images, runs = noise_folder(folder / "noise"), {}
+        ways = {
+            "folds": ("--folds", "3"),
+            "merged": ("--folds", "3", "--set", "target_map=0,0,1,1"),
+            "split": (),
+        }
+        for name, way in ways.items():
+            known = {run.run_id for run in tracking.list_runs()}
+            assert cli.run([*NOISE, "--dataset", str(images), *way]) == 0
+            (runs[name],) = {run.run_id for run in tracking.list_runs()} - known
+    return folder, runs
+
+
+@pytest.fixture
+def noise_runs(noise, monkeypatch, home):
+    folder, runs = noise
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+    return folder, runs
+
+
+def evaluate(command, run, dataset):
+    answer = command("evaluate", "--run", run, "--dataset", dataset, "--json")
+    assert answer.status == 0, answer.err
+    return json.loads(answer.out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["folds", "merged"])
+def test_a_run_with_folds_never_scores_above_its_folds_on_its_own_images(command, noise_runs, name):
+    folder, runs = noise_runs
+    summary = tracking.get_run(runs[name]).summary
+    own = evaluate(command, runs[name], "noise")
+    assert (own["images"], own["num"]) == ("out_of_fold", 40)
+    for key in ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "log_loss"):
+        assert own[key] == pytest.approx(summary[f"test_{key}"] if f"test_{key}" in summary else own[key])
+    assert own["accuracy"] < 0.8
+    assert "Out-of-fold result" in own["note"]
+    assert "Out-of-fold result" in command("evaluate", "--run", runs[name], "--dataset", "noise").out
+
+    again = folder / f"again_{name}"
+    shutil.copytree(folder / "noise", again)
+    assert command("datasets", "import", again, "--name", f"other-{name}").status == 0
+    assert evaluate(command, runs[name], f"other-{name}")["accuracy"] == own["accuracy"]
+
+
+def test_copies_of_training_images_are_left_out_wherever_they_turn_up(command, noise_runs, tmp_path):
+    folder, runs = noise_runs
+    half = tmp_path / "half"
+    for class_name in CLASSES:
+        (half / class_name).mkdir(parents=True)
+        for number in range(5):  # other names and another store side, the same files
+            shutil.copy(folder / "noise" / class_name / f"{number}.png", half / class_name / f"copy_{number}.png")
+    for name in ("folds", "merged"):
+        answer = command("evaluate", "--run", runs[name], "--dataset", half)
+        assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1), answer.err
+        assert "trained or tuned on all 20 images of 'half'" in answer.err
+        assert "3 folds reached accuracy 0." in answer.err
+    # Without folds the test images are new to it: they alone are left.
+    table = tracking.predictions(runs["split"])
+    expected = tracking.get_run(runs["split"]).metrics["test_accuracy"]
+    everything = tmp_path / "everything"
+    shutil.copytree(folder / "noise", everything)
+    noise_folder(tmp_path / "new", 2, seed=5)
+    (tmp_path / "new" / "a" / "0.png").rename(everything / "a" / "new.png")
+    answer = evaluate(command, runs["split"], everything)
+    num_test = int((table["split"] == "test").sum())
+    assert (answer["images"], answer["num"]) == ("unseen", num_test + 1)
+    assert answer["num_seen_left_out"] == 40 - num_test
+    assert f"{40 - num_test} of 41 images were left out" in answer["note"]
+    assert answer["accuracy"] <= (expected * num_test + 1) / (num_test + 1)
+
+
+def test_classifiers_of_earlier_versions_have_their_split_drawn_again(command, noise_runs, tmp_path):
+    folder, runs = noise_runs
+    kept = tmp_path / "old"
+    shutil.copytree(tracking.get_run(runs["split"]).folder / "bundle", kept)
+    assert (kept / SEEN_FILE).is_file()
+    more = shutil.copytree(folder / "noise", tmp_path / "more")
+    noise_folder(tmp_path / "new", 1, seed=6)
+    (tmp_path / "new" / "a" / "0.png").rename(more / "a" / "new.png")
+    with_list = evaluate(command, kept, more)
+    (kept / SEEN_FILE).unlink()
+    assert evaluate(command, kept, more) == with_list
+    assert with_list["num_seen_left_out"] > 0
+    # Its data set is gone, and so is what could be known.
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["dataset"]["version"] = "0" * 16
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    unknown = evaluate(command, kept, "noise")
+    assert (unknown["num"], unknown["num_seen_left_out"]) == (40, 0)
+    assert "cannot be known any more" in unknown["note"]
+
+
+def test_a_training_image_is_marked_in_every_result_of_grading(command, noise_runs, tmp_path):
+    folder, runs = noise_runs
+    roles = {}
+    table = tracking.predictions(runs["split"]).set_index("image_id")["split"]
+    for path in sorted((folder / "noise").rglob("*.png")):
+        part = table.get(hashlib.sha256(path.read_bytes()).hexdigest()[:16], "train")
+        roles.setdefault(part, path)
+    files = [shutil.copy(roles[part], tmp_path / f"{part}.png") for part in ("train", "val", "test")]
+    sentence = "This image was among the training images; its grade says nothing about new ones."
+    answer = command("grade", *files, "--run", runs["split"], "--json")
+    seen = [image["seen"] for image in json.loads(answer.out.splitlines()[-1])["images"]]
+    assert seen == ["fitted", "validated", ""]
+    assert command("grade", *files, "--run", runs["split"]).out.count(sentence) == 1
+    for suffix in ("csv", "html"):
+        command("grade", *files, "--run", runs["split"], "--out", tmp_path / f"r.{suffix}")
+        assert (tmp_path / f"r.{suffix}").read_text().count(sentence) == 1
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert ["among the" in row["reason"] for row in rows] == [True, True, False]
+    with_folds = json.loads(command("grade", *files, "--run", runs["folds"], "--json").out.splitlines()[-1])["images"]
+    assert all(image["seen"] for image in with_folds)
