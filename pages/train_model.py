@@ -32,7 +32,7 @@ from pages.common import (  # noqa: E402
 from pages.common.advisor_panel import draw_advisor  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.seeds_panel import draw_seeds  # noqa: E402
-from pages.common.text import plain_message  # noqa: E402
+from pages.common.text import plain, plain_message  # noqa: E402
 from pages.common.train_before import draw_before  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
 from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
@@ -58,6 +58,8 @@ def draw_controls(
         draw_button(None if recipe_picker.lacks_head(plan) else config)
         beside = st.empty()
     recipe_picker.say_changes(plan, config)
+    if config is not None and (merged := train_more.merged_classes(config)):
+        st.caption(plain(merged, 600))
     if problem:
         st.error(problem, icon=":material/error:")
     if weights == "random" and strategy.uses_pretrained:
@@ -68,7 +70,9 @@ def draw_controls(
 def _config(**values: Any) -> tuple[TrainConfig | None, str]:
     """The training that the form describes, or the sentence that says which value is not possible."""
     try:
-        return TrainConfig(**values), ""
+        config = TrainConfig(**values)
+        train_more.merged_classes(config)  # a map for other classes is refused before the click
+        return config, ""
     except UserError as error:
         return None, plain_message(error)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.errors import Stopped, UserError
 from lib.experiment import run_experiment, train
 from lib.models.bundles import load_bundle
@@ -228,7 +229,7 @@ def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
 ) -> None:
     import torch
 
-    found = TinyDataset(num_images=30, num_classes=5)
+    found = TinyDataset(num_images=30, num_classes=5, names=GRADE_NAMES)
     monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
     run = Run(tmp_path / "run")
     config = tiny_config(strategy="feature_extraction", target_map="referable", output="sigmoid", epochs=1)

@@ -28,6 +28,7 @@ def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ..
     from lib.advisor.measurement import advise as measure
     from lib.advisor.question import kept_advice
     from lib.atomic import write_json
+    from lib.cli.training_config import note_merged_classes
     from lib.data.library import open_dataset
     from lib.data.subset import take_part
     from lib.models.backbones import BACKBONES
@@ -40,6 +41,7 @@ def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ..
     opened = open_dataset(config.dataset)
     BACKBONES.get(config.backbone)
     require_weights(config.backbone)
+    note_merged_classes(config)
     images = take_part(opened, config)
     set_threads()
     device = pick_device("auto")

@@ -55,7 +55,9 @@ def import_path(path: Path, as_json: bool, **options: Any) -> None:
 
 @datasets.command()
 @click.argument("name", type=click.Choice(["synthetic-fundus"]))
-@click.option("--per-class", type=click.IntRange(4, 100_000), default=200, show_default=True, help="Images per grade.")
+@click.option(
+    "--per-class", type=int, default=200, show_default=True, help="Images per grade, two a patient; at least 5."
+)
 @click.option("--size", "--side", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="Width of the photographs in px; stored at 384 px at most.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other eyes.")

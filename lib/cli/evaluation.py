@@ -21,7 +21,8 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     from lib.grading.grader import Grader
 
     with ProgressLine() as progress:
-        dataset = resolve_dataset(dataset_name, progress=progress)
+        # What is only evaluated on is not split, so a class may have one image, or none.
+        dataset = resolve_dataset(dataset_name, check_splits=False, progress=progress)
         result = evaluate_on(Grader.open(run_id), dataset, progress)
     if as_json:
         print_json(result)

@@ -145,6 +145,7 @@ def _plan(
 ) -> "RecipePlan":
     import dataclasses
 
+    from lib.cli.training_config import note_merged_classes
     from lib.recipes import plan_recipe
 
     changes = {key: value for key, value in (("seed", seed), ("num_folds", num_folds)) if value is not None}
@@ -153,6 +154,7 @@ def _plan(
     note(f"\n{plan.name}")
     for sentence in plan.notes:
         note(f"  {sentence}")
+    note_merged_classes(plan.config)
     return plan
 
 

@@ -81,7 +81,9 @@ def recipe_config(
     plan = plan_recipe(recipe, dataset=name if dataset else None, backbone=backbone, changes=given)
     for sentence in plan.notes:
         note(sentence)
-    return _with_head(plan).config.with_settings(settings)
+    config = _with_head(plan).config.with_settings(settings)
+    note_merged_classes(config)
+    return config
 
 
 def _with_head(plan: "RecipePlan") -> "RecipePlan":
@@ -124,7 +126,19 @@ def config_from(
         require_weights(spec.name)
     with ProgressLine() as progress:
         name = _open(config.dataset, progress).name
-    return dataclasses.replace(config, dataset=name, weights=start)
+    config = dataclasses.replace(config, dataset=name, weights=start)
+    note_merged_classes(config)
+    return config
+
+
+def note_merged_classes(config: "TrainConfig") -> None:
+    """Say which class becomes which, before anything starts; raises UserError if the map is not for these classes."""
+    from lib.data.library import open_dataset
+    from lib.data.target_map import merged_words
+
+    if config.target_map:
+        spec = open_dataset(config.dataset).spec
+        note(merged_words(spec.class_names[: config.max_classes], config.target_map, is_ordinal=spec.is_ordinal))
 
 
 def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[TrainConfig, Any, Compute]":

@@ -60,6 +60,16 @@ def grade_of(class_name: str) -> int | None:
     return grade if grade is not None and 0 <= grade < NUM_GRADES else None
 
 
+def match_classes(class_names: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """The number in `known` of each class: the same name, else the same grade where all of `known` are the five grades.
+
+    None for a class that is not among them.
+    """
+    grades = known_grades(known) or ()
+    by_grade: dict[int | None, int] = {grade: number for number, grade in enumerate(grades)}
+    return [known.index(name) if name in known else by_grade.get(grade_of(name)) for name in class_names]
+
+
 def names_retinopathy(text: str) -> bool:
     """Whether a name speaks of diabetic retinopathy: "No DR", "moderate NPDR", "retinopathy"; a bare code does not."""
     return bool(_RETINOPATHY_WORDS & set(words_of(text)))

@@ -6,10 +6,10 @@ import numpy as np
 
 from lib.data.dataset import Dataset
 from lib.data.subset import take_part
-from lib.data.target_map import map_targets
 from lib.errors import UserError
 from lib.evaluation.intervals import wilson_interval
 from lib.evaluation.metrics import evaluate_predictions
+from lib.grading.class_matching import class_targets, merged_as_trained
 from lib.grading.grader import Grader
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
@@ -41,7 +41,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
         return about | _fold_result(folds, is_ordinal=dataset.spec.is_ordinal)
-    targets = _targets(dataset, grader.class_names)
+    targets = class_targets(dataset, grader.class_names)
     rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
     is_seen = grader.seen.roles(dataset.table["image_id"].iloc[rows]) != ""
     num_seen, num_asked, rows = int(is_seen.sum()), len(rows), rows[~is_seen]
@@ -119,26 +119,13 @@ def _fold_result(table: "pd.DataFrame", *, is_ordinal: bool) -> dict[str, Any]:
     }
 
 
-def _targets(dataset: Dataset, class_names: tuple[str, ...]) -> np.ndarray:
-    """Targets as the classifier counts its classes, matched by name."""
-    unknown = [name for name in dataset.class_names if name not in class_names]
-    if unknown:
-        raise UserError(
-            f"The data set {dataset.name!r} has the class {unknown[0]!r}, which the classifier does not know "
-            f"(it knows {', '.join(class_names)}); rename the class folders to match."
-        )
-    numbers = np.array([class_names.index(name) for name in dataset.class_names])
-    return numbers[dataset.table["target"].to_numpy()]
-
-
 def _as_trained(dataset: Dataset, manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:
     """The subset that the classifier's own training took of its data set; any other data set whole.
 
     Classes are merged as in the training, in another data set unless it has the merged classes already.
     """
     if trained_version(manifest) != dataset.version:
-        has_them = set(dataset.class_names) <= set(class_names)
-        return dataset if has_them else map_targets(dataset, (manifest.get("config") or {}).get("target_map"))
+        return merged_as_trained(dataset, manifest, class_names)
     return take_part(dataset, trained_config(manifest))
 
 

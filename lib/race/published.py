@@ -1,5 +1,6 @@
 """What studies published for the rungs of a race, where a data set shows what a study shows."""
 
+from lib.data.grades import known_grades
 from lib.data.specs import DatasetSpec
 from lib.race.plan import RacePlan
 from lib.recipes import RECIPES
@@ -7,8 +8,6 @@ from lib.recipes.plan import fits_subject
 from lib.recipes.published import PublishedLine, published_line
 from lib.recipes.spec import Subject
 from lib.recipes.subjects import FUNDUS
-
-NUM_GRADES = 5  # of the severity scale of diabetic retinopathy
 
 
 def published_lines(plan: RacePlan, spec: DatasetSpec, metric: str) -> dict[str, PublishedLine]:
@@ -30,6 +29,7 @@ def published_lines(plan: RacePlan, spec: DatasetSpec, metric: str) -> dict[str,
 
 
 def _fits(subject: Subject, spec: DatasetSpec) -> bool:
-    """As recipes choose data sets; five grades of retinal photographs also fit the studies of fundus photographs."""
-    is_graded_retina = spec.crop_policy == "retina_box" and spec.is_ordinal and spec.num_classes == NUM_GRADES
+    """As recipes choose data sets; retinal photographs in the five grades also fit studies of fundus photographs."""
+    is_graded = spec.is_ordinal and known_grades(spec.class_names) is not None
+    is_graded_retina = is_graded and spec.crop_policy == "retina_box"
     return fits_subject(subject, spec) or (subject is FUNDUS and is_graded_retina)

@@ -129,9 +129,11 @@ def _fit_classes(settings: dict[str, Any], subject: Subject, spec: DatasetSpec, 
         notes.append(f"Data: {title}{how}, instead of {subject.published_data}.")
         if is_stand_in:
             settings |= subject.stand_in
-    target_map = settings.get("target_map")
-    if target_map and len(set(parse_target_map(target_map).targets)) == spec.num_classes:
-        settings["target_map"] = None  # the data set has the merged classes already
+    merged = parse_target_map(settings["target_map"]).class_names if settings.get("target_map") else ()
+    if len(merged) == spec.num_classes:
+        settings["target_map"] = None  # as many classes as the study merged: they are taken as they are
+        if [name.casefold() for name in merged] != [name.casefold() for name in spec.class_names]:
+            notes.append(f"Classes: {', '.join(spec.class_names)}, in place of {', '.join(merged)}.")
     if settings.get("max_classes") and settings["max_classes"] >= spec.num_classes:
         settings["max_classes"] = None
 

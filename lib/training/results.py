@@ -164,6 +164,7 @@ def bundle_manifest(
     return {
         "run_id": run_id,
         "classes": list(data.class_names),
+        "class_map": dataset.class_map if config.target_map else None,
         "preprocessing": {
             "backbone": spec.name,
             "input_size_px": config.input_size_px or spec.input_size_px,

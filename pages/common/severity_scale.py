@@ -3,12 +3,13 @@
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.data.fundus.severity_scale import GRADE_NAMES, RULES, SOURCE, SOURCE_URL
+from lib.data.fundus.severity_scale import RULES, SOURCE, SOURCE_URL
+from lib.data.grades import known_grades
 
 
 def is_graded_by_it(dataset: Dataset) -> bool:
-    """Whether the classes are the five grades of the scale."""
-    return dataset.class_names == GRADE_NAMES
+    """Whether the classes are the five grades of the scale, by whatever names."""
+    return dataset.spec.is_ordinal and known_grades(dataset.class_names) is not None
 
 
 def show() -> None:

@@ -4,11 +4,16 @@ from typing import Any
 
 import streamlit as st
 
-from lib.data.target_map import TARGET_MAPS
+from lib.data.grades import known_grades
+from lib.data.library import open_dataset
+from lib.data.target_map import TARGET_MAPS, merged_words
+from lib.errors import UserError
+from lib.training.config import TrainConfig
 from lib.training.pinning import AUTO
 from lib.training.strategies import StrategySpec
-from pages.common import train_network_settings, train_previews
+from pages.common import state, train_network_settings, train_previews
 from pages.common.setting_grid import SettingGrid
+from pages.common.text import readable
 from pages.common.train_choice import choose
 from pages.common.train_settings import (
     AUGMENTATIONS,
@@ -25,11 +30,24 @@ from pages.common.train_settings import (
 
 SAMPLING_TITLES = {"natural": "Each image once", "balanced": "Every class equally often"}
 MAP_TITLES = {"": "As they are", **{mapping.name: mapping.title for mapping in TARGET_MAPS}}
+_MAP_KEY = "train_target_map"
 
 _WIDTH_PX = 620
-_MAP_HELP = "Merges five grades into fewer classes. " + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
+_MAP_HELP = (
+    "Merges classes into fewer. Type class=group for each class, such as rose=red,tulip=red,lily=white, or one number "
+    "for each, such as 0,0,1. For the five grades of retinopathy: "
+    + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
+)
 _SAMPLING_HELP = "Equally often: images of rare classes repeat, large classes show another part of theirs each epoch."
 _PINNED_HELP = "Watch one validation image of each class: prediction and Grad-CAM after every epoch."
+
+
+def merged_classes(config: TrainConfig) -> str:
+    """Which class becomes which in a training; "" where none is merged. Raises UserError for a map of other classes."""
+    if not config.target_map:
+        return ""
+    spec = open_dataset(config.dataset).spec
+    return merged_words(spec.class_names[: config.max_classes], config.target_map, is_ordinal=spec.is_ordinal)
 
 
 def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
@@ -77,12 +95,31 @@ def _draw_images(strategy: StrategySpec) -> dict[str, Any]:
             values["augmentation"] = choose("augmentation", "Augmentation", AUGMENTATIONS)
     values |= _draw_numbers(IMAGES, strategy, grid)
     with grid.cell():
-        values["target_map"] = choose("target_map", "Classes", MAP_TITLES, help=_MAP_HELP)
+        values["target_map"] = _choose_map()
     with grid.cell():
         values["preprocessing"] = train_previews.choose_preprocessing()
     is_pinned = st.toggle("Pin images", help=_PINNED_HELP, key="train_pinned", persist_state="session")
     values["pinned_images"] = AUTO if is_pinned else None
     return values
+
+
+def _choose_map() -> str | None:
+    """Named maps are offered where there are the grades that they are for; any other one is typed."""
+    kept = st.session_state.get(_MAP_KEY) or ""
+    options = list(MAP_TITLES if _has_grades() else [""])
+    options += [kept] if kept not in options else []
+    chosen = st.selectbox(
+        "Classes", options, format_func=lambda text: readable(MAP_TITLES.get(text, text)), help=_MAP_HELP,
+        key=_MAP_KEY, persist_state="session", accept_new_options=True,
+    )  # fmt: skip
+    return chosen or None
+
+
+def _has_grades() -> bool:
+    try:
+        return known_grades(open_dataset(state.current_dataset() or "").spec.class_names) is not None
+    except UserError:
+        return False
 
 
 def _draw_numbers(group: str, strategy: StrategySpec, grid: SettingGrid) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from lib.advisor.guide import DIFFERENT_DISTANCE
 from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
 from lib.advisor.question import advice_command, counted_words, kept_advice
 from lib.data.enhancement import fit_chain
+from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.subset import take_part
 from lib.models.stages import Backbone, build_backbone
 from lib.pretraining.families import class_table, draw_image
@@ -80,7 +81,7 @@ def test_advice_reads_the_training_part_alone() -> None:
 
 
 def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
-    dataset = TinyDataset(num_images=50, num_classes=5)
+    dataset = TinyDataset(num_images=50, num_classes=5, names=GRADE_NAMES)
     config = replace(CONFIG, preprocessing="local_average", target_map="referable", max_per_class=8)
     part = take_part(dataset, config)
     is_train = part.split(0) == "train"
@@ -90,7 +91,7 @@ def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
     plain = advise(part, replace(config, preprocessing="none")).readings
     assert found.stages[0].distance != plain.stages[0].distance
     # As if the pictures had been changed by hand.
-    changed = TinyDataset(num_images=50, num_classes=5, version="v2")
+    changed = TinyDataset(num_images=50, num_classes=5, names=GRADE_NAMES, version="v2")
     changed.pixels = fit_chain("local_average", changed.pixels, np.arange(1))(changed.pixels)
     again = advise(take_part(changed, config), replace(config, preprocessing="none")).readings
     assert found.stages == again.stages

@@ -42,6 +42,17 @@ def write_images(folder: Path, per_class: int = 12, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_classes(folder: Path, class_names: tuple[str, ...], per_class: int = 5) -> Path:
+    """Noise of 32 px in a folder a class."""
+    random = np.random.default_rng(0)
+    for class_name in class_names:
+        (folder / class_name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / class_name / f"{number}.png")
+    return folder
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return write_images(tmp_path / "colours")

@@ -37,7 +37,8 @@ def test_advice_takes_the_settings_of_a_training_and_is_kept_for_them(images, co
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"), [("target_map=referable", "is for 5 classes"), ("preprocessing=sharp", "sharp"), ("x=1", "x")]
+    ("setting", "words"),
+    [("target_map=referable", "is for the five grades"), ("preprocessing=sharp", "sharp"), ("x=1", "x")],
 )
 def test_settings_that_do_not_fit_are_said(images, command, measured, setting, words):
     import_folder(images, name="two")

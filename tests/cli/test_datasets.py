@@ -37,7 +37,12 @@ def test_the_generated_sets_options_and_their_limits(command):
     said = command("datasets", "make", "--help").out
     for words in ("--per-class", "default: 200", "--size", "default: 512", "--seed"):
         assert words in said
-    for option in (("--size", 20), ("--per-class", 1), ("--seed", -1)):
+    for number in (-1, 1, 4, 100_001):  # one rule, and so one sentence
+        answer = command("datasets", "make", "synthetic-fundus", "--per-class", number)
+        assert (answer.status, answer.err) == (
+            2, f"Error: The images per class must be 5 to 100000 (two a patient), not {number}.\n"
+        )  # fmt: skip
+    for option in (("--size", 20), ("--per-class", "few"), ("--seed", -1)):
         assert command("datasets", "make", "synthetic-fundus", *option).status == 2
 
 

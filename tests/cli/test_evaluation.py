@@ -165,3 +165,12 @@ def test_a_training_image_is_marked_in_every_result_of_grading(command, noise_ru
     assert ["among the" in row["reason"] for row in rows] == [True, True, False]
     with_folds = json.loads(command("grade", *files, "--run", runs["folds"], "--json").out.splitlines()[-1])["images"]
     assert all(image["seen"] for image in with_folds)
+
+
+def test_a_set_that_is_only_evaluated_on_needs_no_split(command, trained, tmp_path):
+    other = write_images(tmp_path / "other", per_class=2, seed=1)
+    answer = command("evaluate", "--run", "latest", "--dataset", other, "--json")
+    assert answer.status == 0, answer.err
+    assert json.loads(answer.out)["num"] == 4
+    # The same folder cannot be trained on, which is said then.
+    assert "has 2 images; at least 3 are needed" in command("train", "--dataset", other).err

@@ -6,7 +6,7 @@ import pytest
 from lib import cli, jobs, tracking
 from lib.jobs import processes, tickets
 from lib.training.config import TrainConfig
-from tests.cli.conftest import TRAIN, write_images
+from tests.cli.conftest import TRAIN, write_classes, write_images
 from tests.run_store import make_run_store
 
 
@@ -112,6 +112,45 @@ def _epochs(run_id):
     return tracking.metric_history(run_id, ["train_loss"])["step"].tolist()
 
 
+FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+
+
+@pytest.mark.parametrize("way", [("train",), ("train", "--dry-run"), ("train", "--detach"), ("train", "--seeds", "2"),
+                                 ("estimate",), ("advise",)], ids=" ".join)  # fmt: skip
+def test_a_map_of_grades_is_refused_for_flowers_in_one_line(way, command, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.models.weights.require_weights", lambda *_: None)
+    source = write_classes(tmp_path / "flowers", FLOWERS)
+    assert command("datasets", "import", source, "--name", "flowers").status == 0
+    answer = command(*way, "--dataset", "flowers", "--set", "target_map=any_dr")
+    assert (answer.status, answer.out) == (2, "")
+    (line,) = answer.err.splitlines()
+    assert "any_dr is for the five grades of retinopathy" in line
+    assert ", ".join(FLOWERS) in line
+    assert tracking.list_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("any_dr", "Classes merged: no_dr -> No DR; mild, moderate, proliferative, severe -> Any DR."),
+        (
+            "0,1,0,1,1",
+            "mild, no_dr -> mild or no_dr; moderate, proliferative, severe -> moderate, proliferative or severe",
+        ),
+        (
+            "mild=a,moderate=a,no_dr=b,proliferative=c,severe=c",
+            "mild, moderate -> a; no_dr -> b; proliferative, severe -> c",
+        ),
+    ],
+)
+def test_class_and_merged_class_are_said_before_the_start(setting, expected, command, tmp_path, monkeypatch):
+    folder = write_classes(tmp_path / "eyes", ("mild", "moderate", "no_dr", "proliferative", "severe"))
+    monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail("started"))
+    with pytest.raises(pytest.fail.Exception, match="started"):
+        command(*TRAIN, "--dataset", folder, "--set", f"target_map={setting}")
+    assert expected in command("estimate", *TRAIN[1:], "--dataset", folder, "--set", f"target_map={setting}").err
+
+
 SPLIT = ("--split-seed", "1")
 
 
@@ -142,7 +181,8 @@ def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(source
         answer = command(*TRAIN, *options, *settings, "--set", f"head_from={ids.get(source, source)}")
         assert (answer.status, answer.out) == (2, "")
         assert expected in answer.err
-        assert answer.err.count("\n") == 1
+        said = [line for line in answer.err.splitlines() if not line.startswith("Classes merged")]
+        assert len(said) == 1
         assert [run.run_id for run in tracking.list_runs()] == before
         assert jobs.active_runs() == [] or source == "queued"
     finally:

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.grades import grade_of, known_grades, names_retinopathy
+from lib.data.grades import grade_of, known_grades, match_classes, names_retinopathy
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,11 @@ def test_a_bare_code_does_not_speak_of_retinopathy():
     assert [names_retinopathy(name) for name in ("No_DR", "PDR", "NoDR", "retinopathy", "0", "mild", "drone")] == [
         True, True, True, True, False, False, False,
     ]  # fmt: skip
+
+
+def test_classes_are_matched_by_name_and_grades_by_grade():
+    assert match_classes(("dog", "cat"), ("cat", "dog")) == [1, 0]
+    assert match_classes(("dog", "Cat"), ("cat", "dog")) == [1, None]
+    assert match_classes(("4", "0", "moderate"), GRADE_NAMES) == [4, 0, 2]
+    assert match_classes(("mild", "no_dr", "rose"), ("Severe", "PDR", "Mild", "Moderate", "No DR")) == [2, 4, None]
+    assert match_classes(("1", "2"), ("Mild", "Severe")) == [None, None]  # no five grades, so no codes either

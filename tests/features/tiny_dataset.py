@@ -19,6 +19,7 @@ class TinyDataset:
     seed: int = 0
     version: str = "v1"
     name: str = "tiny"
+    names: tuple[str, ...] = ()
     spec: DatasetSpec = field(init=False)
     table: pd.DataFrame = field(init=False)
     pixels: np.ndarray = field(init=False)
@@ -34,7 +35,7 @@ class TinyDataset:
         for row, target in enumerate(targets):
             pixels[row, :, :16, target % 3] += 100
         self.pixels = pixels.astype(np.uint8)
-        names = tuple("abcdefgh"[: self.num_classes])
+        names = self.names or tuple("abcdefgh"[: self.num_classes])
         self.spec = DatasetSpec(name=self.name, title="Tiny", class_names=names, store_side_px=32)
         image_ids = [f"{row:016x}" for row in range(self.num_images)]
         self.table = pd.DataFrame({"image_id": image_ids, "target": targets, "group_id": "", "split": ""})

@@ -1,0 +1,73 @@
+"""The classes of any data set as a classifier counts its own: by name, by grade, merged as in its training."""
+
+from typing import Any
+
+import numpy as np
+
+from lib.data.catalog import open_dataset
+from lib.data.grades import match_classes
+from lib.data.target_map import MappedDataset, MergedClasses, merge_by_name, merge_classes, parse_target_map
+from lib.errors import UserError
+
+
+def class_targets(dataset: Any, class_names: tuple[str, ...]) -> np.ndarray:
+    """Targets (N,) of a data set as a classifier with these classes counts them.
+
+    Classes are matched by name, and the five grades by their grade, whatever they are called. The data set may lack
+    classes.
+
+    Raises:
+        UserError: a class that the classifier does not know.
+    """
+    numbers = match_classes(dataset.class_names, class_names)
+    unknown = [name for name, number in zip(dataset.class_names, numbers, strict=True) if number is None]
+    if unknown:
+        raise UserError(
+            f"The data set {dataset.name!r} has the class {unknown[0]!r}, which the classifier does not know "
+            f"(it knows {', '.join(class_names)}); rename the class folders to match."
+        )
+    return np.array(numbers, dtype=np.int64)[dataset.table["target"].to_numpy()]
+
+
+def merged_as_trained(dataset: Any, manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:
+    """Another data set with its classes merged as in a classifier's training; itself where it has those classes.
+
+    Raises:
+        UserError: classes that the map of the training does not have.
+    """
+    text = (manifest.get("config") or {}).get("target_map")
+    if not text or None not in match_classes(dataset.class_names, class_names):
+        return dataset
+    return MappedDataset(dataset, _merged(dataset, str(text), manifest))
+
+
+def _merged(dataset: Any, text: str, manifest: dict[str, Any]) -> MergedClasses:
+    mapping, names = parse_target_map(text), dataset.spec.class_names
+    if mapping.is_by_grade:
+        return merge_classes(names, text, may_lack=True)
+    # Numbers count the places of the classes in the training's own data set, which say nothing of another one's.
+    groups = dict(mapping.groups) or _class_map(text, manifest)
+    known = list(groups)
+    found = match_classes(names, known)
+    by_name = {name: groups[known[number]] for name, number in zip(names, found, strict=True) if number is not None}
+    return merge_by_name(names, {**groups, **by_name}, may_lack=True)
+
+
+def _class_map(text: str, manifest: dict[str, Any]) -> dict[str, str]:
+    """Class -> merged class of the training, by name; of an old bundle, from its data set where that is still there."""
+    if manifest.get("class_map"):
+        return dict(manifest["class_map"])
+    about = manifest["dataset"] if isinstance(manifest.get("dataset"), dict) else {}
+    try:
+        trained_on = open_dataset(str(about.get("name")))
+    except UserError:
+        trained_on = None
+    if trained_on is None or trained_on.version != about.get("version"):
+        raise UserError(
+            f"The classifier merged classes by their numbers ({text}) and its data set is gone, so nothing says which "
+            "classes those were; name the class folders as the classifier does: "
+            f"{', '.join(manifest.get('classes', ()))}."
+        )
+    spec = trained_on.spec
+    merged = merge_classes(spec.class_names, text, is_ordinal=spec.is_ordinal)
+    return {name: merged.names[target] for name, target in zip(spec.class_names, merged.targets, strict=True)}
