@@ -15,6 +15,7 @@ from lib.data.catalog import as_name, descriptions, is_taken, library_lock, open
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.import_options import ImportOptions
 from lib.data.kind import KindChange
+from lib.data.kind_suggestion import KindSuggestion, suggest_for_images
 from lib.data.sources.folder import FolderScan, scan_folder
 from lib.data.sources.layout import existing_folder, has_image_suffix, shown
 from lib.data.staging import staging_folder
@@ -96,6 +97,12 @@ def estimate_import(path: str | Path, *, store_side_px: int = DEFAULT_STORE_SIDE
     # Measured on one core: 4 ms a small photograph, 40 MB of large JPEG files a second, 1 s to start.
     seconds = 1.0 + sum(0.004 + entry.num_bytes / 40e6 for entry in entries) / num_decoders(len(entries))
     return ImportEstimate(len(entries), len(entries) * store_side_px**2 * 3 / 2**20, seconds)
+
+
+def suggest_for_folder(path: str | Path, *, group_column: str | None = None) -> KindSuggestion:
+    """What names and pictures of a folder suggest of its kind; about a second."""
+    scan = scan_folder(path, group_column=group_column)
+    return suggest_for_images(scan.class_names, [entry.path for entry in scan.entries], name=scan.folder.name)
 
 
 def import_scan(

@@ -28,14 +28,31 @@ def resolve_start(config: TrainConfig, dataset: Any) -> TrainConfig:
     """What `resolve_config` returns, with the head that it starts from found, by its full id, and checked as well.
 
     Raises:
-        UserError: as `resolve_config` and `head_bundle`.
+        UserError: as `dataset_of`, `resolve_config` and `head_bundle`.
     """
-    resolved = resolve_config(config, dataset)
+    resolved = resolve_config(config, dataset_of(config, dataset))
     if resolved.head_from is None:
         return resolved
     resolved = dataclasses.replace(resolved, head_from=_find(resolved.head_from).run_id)
     head_bundle(resolved)
     return resolved
+
+
+def dataset_of(config: TrainConfig, dataset: Any) -> Any:
+    """The data set at the version that a config was set up with, whatever its classes are called and ordered now.
+
+    Raises:
+        UserError: its images were imported anew since then.
+    """
+    if config.dataset_version in ("", dataset.version):
+        return dataset
+    try:
+        return dataset.at_version(config.dataset_version)
+    except UserError:
+        raise UserError(
+            f"The data set {dataset.name!r} has changed since this run was set up (version {config.dataset_version}, "
+            f"now {dataset.version}); start a new run."
+        ) from None
 
 
 def head_bundle(config: TrainConfig) -> Path | None:
@@ -52,6 +69,11 @@ def head_bundle(config: TrainConfig) -> Path | None:
     if source.state != "finished" or not bundle.is_dir():
         raise UserError(f"The run {short_id} is {source.state} and has no head yet; head_from needs a finished run.")
     learned = _config_of(source)
+    if learned["dataset"] == config.dataset and learned["dataset_version"] != config.dataset_version:
+        raise UserError(
+            f"The head of run {short_id} was learned on version {learned['dataset_version']} of the data set, here it "
+            f"is {config.dataset_version}: its classes may have another order there. Use a run of this version."
+        )
     for key in _SAME_IMAGES:
         if learned[key] != getattr(config, key):
             raise UserError(

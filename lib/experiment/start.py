@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.distributed import Ranks
-from lib.errors import Stopped, UserError
-from lib.experiment.head_source import head_bundle
+from lib.errors import Stopped
+from lib.experiment.head_source import dataset_of, head_bundle
 from lib.pinned import watch_pinned
 from lib.tracking.state import read_state
 from lib.training.config import TrainConfig
@@ -36,12 +36,7 @@ def open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[
         tell(done, total, what)
 
     dataset = resolve_dataset(config.dataset, progress=progress)
-    if config.dataset_version and config.dataset_version != dataset.version:
-        raise UserError(
-            f"The data set {dataset.name!r} has changed since this run was set up (version {config.dataset_version}, "
-            f"now {dataset.version}); start a new run."
-        )
-    return dataset
+    return dataset_of(config, dataset)
 
 
 def open_session(

@@ -24,7 +24,8 @@ def class_targets(dataset: Any, class_names: tuple[str, ...]) -> np.ndarray:
     if unknown:
         raise UserError(
             f"The data set {dataset.name!r} has the class {unknown[0]!r}, which the classifier does not know "
-            f"(it knows {', '.join(class_names)}); rename the class folders to match."
+            f"(it knows {', '.join(class_names)}); give it those names: "
+            f"python -m lib datasets change {dataset.name} --classes OLD=NEW,..."
         )
     return np.array(numbers, dtype=np.int64)[dataset.table["target"].to_numpy()]
 

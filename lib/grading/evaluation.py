@@ -35,6 +35,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     Raises:
         UserError: the data set has a class that the classifier does not know, or no image that is new to it.
     """
+    dataset = _at_version_trained_on(dataset, grader.manifest)
     dataset = _as_trained(dataset, grader.manifest, grader.class_names)
     is_own = trained_version(grader.manifest) == dataset.version
     about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
@@ -117,6 +118,13 @@ def _fold_result(table: "pd.DataFrame", *, is_ordinal: bool) -> dict[str, Any]:
             "the means over the folds are given. The classifier that the run keeps was trained on these images."
         ),
     }
+
+
+def _at_version_trained_on(dataset: Any, manifest: dict[str, Any]) -> Any:
+    """The data set with the names and order of classes that the training read, where it is the one that it read."""
+    version = trained_version(manifest)
+    is_kept = version is not None and version in getattr(dataset, "versions", ())
+    return dataset.at_version(version) if is_kept else dataset
 
 
 def _as_trained(dataset: Dataset, manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:

@@ -247,4 +247,6 @@ def _prepared_run(entry: SeriesEntry, dataset: "Dataset", run_id: str | None) ->
         jobs.reconcile()  # one whose process was killed still reads "running"
     if run_state(run_id) in ("stopped", "failed", "killed") and _fits(entry, dataset, str(run_id)):
         return jobs.prepare_resume(str(run_id))
-    return jobs.prepare(entry.config, name=entry.name, tags=entry.tags)
+    # All runs of a series read one version, whatever is said of the classes while it is at work.
+    config = dataclasses.replace(entry.config, dataset_version=dataset.version)
+    return jobs.prepare(config, name=entry.name, tags=entry.tags)

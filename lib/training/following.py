@@ -1,6 +1,7 @@
 """What the other ranks of a training do: the same fits as the first one, without run, lease and output."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from lib.errors import Stopped, UserError
 from lib.training.compute import Compute, follow_compute
 from lib.training.config import TrainConfig
 from lib.training.events import ignore_events
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
 
 
 def follow(ranks: Ranks) -> None:
@@ -20,19 +24,13 @@ def follow(ranks: Ranks) -> None:
     Raises:
         UserError: this process sees another data set than the first one, or the training diverged.
     """
-    from lib.data.library import open_dataset
     from lib.data.subset import take_part
     from lib.training.session import TrainingSession
 
     try:
         plan = ranks.hear()
         config = TrainConfig.from_dict(plan["config"])
-        dataset = open_dataset(config.dataset)
-        if dataset.version != config.dataset_version:
-            raise UserError(
-                f"Rank {ranks.rank} finds version {dataset.version} of the data set {config.dataset!r}, the first rank "
-                f"{config.dataset_version}; all ranks must share one TRANSFERSCOPE_HOME."
-            )
+        dataset = _open(config, ranks.rank)
         dataset = take_part(dataset, config)
         compute = follow_compute(Compute(**plan["compute"]), config, ranks)
         head_bundle = Path(plan["head_bundle"]) if plan["head_bundle"] else None
@@ -44,3 +42,17 @@ def follow(ranks: Ranks) -> None:
             session.fit(np.array(ranks.hear()))
     except Stopped:
         return
+
+
+def _open(config: TrainConfig, rank: int) -> "Dataset":
+    """The data set at the version that the first rank reads."""
+    from lib.data.library import open_dataset
+
+    dataset = open_dataset(config.dataset)
+    try:
+        return dataset.at_version(config.dataset_version)
+    except UserError:
+        raise UserError(
+            f"Rank {rank} finds version {dataset.version} of the data set {config.dataset!r}, the first rank "
+            f"{config.dataset_version}; all ranks must share one TRANSFERSCOPE_HOME."
+        ) from None

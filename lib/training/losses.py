@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lib.errors import UserError
 from lib.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class LossSpec:
     title: str
     summary: str
     per_image: Callable[["Tensor", "Tensor"], "Tensor"]
-    is_ordinal: bool = False
+    is_ordinal: bool = False  # means something only where the classes are grades: `offered_losses`
 
 
 def _cross_entropy(logits: "Tensor", soft_targets: "Tensor") -> "Tensor":
@@ -41,6 +42,22 @@ LOSSES.add(
         is_ordinal=True,
     )
 )
+
+
+def offered_losses(*, is_ordinal: bool) -> list[LossSpec]:
+    """The losses that mean something for classes with or without an order."""
+    return [loss for loss in LOSSES if is_ordinal or not loss.is_ordinal]
+
+
+def check_loss(name: str, *, is_ordinal: bool) -> None:
+    """Raise UserError for a loss that counts how far grades are apart where the classes are no grades."""
+    offered = [loss.name for loss in offered_losses(is_ordinal=is_ordinal)]
+    if LOSSES.get(name).name not in offered:
+        raise UserError(
+            f"The loss {name} counts how far grades are apart, but these classes have no order; choose one of: "
+            f"{', '.join(offered)}. If they are grades, say so: "
+            "python -m lib datasets change NAME --ordinal"
+        )
 
 
 def soft_targets(targets: "Tensor", num_classes: int, *, smoothing: float = 0.0) -> "Tensor":

@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from lib.data.catalog import image_groups
-from lib.data.target_map import mapped_class_names
 from lib.errors import UserError
 from lib.evaluation.comparison import compare_paired
 from lib.evaluation.metrics import confusion_matrix, per_class_report
@@ -18,6 +17,7 @@ from lib.tracking import RunRecord
 from pages.common import controls, published_lines, resources
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, results_table, short_labels
+from pages.common.run_data import class_names_of_run, is_same_data
 from pages.common.text import plain, readable
 
 _MAX_MATRICES = 3
@@ -90,7 +90,7 @@ def show_matrices(runs: Sequence[RunRecord]) -> None:
     for column, run in zip(st.columns(len(shown)), shown, strict=True):
         with column, show_errors("show the confusion matrix"):
             targets, probabilities, _ = _test_predictions(run)
-            names = _class_names(run, probabilities.shape[1])
+            names = class_names_of_run(run.config, probabilities.shape[1])
             matrix = confusion_matrix(targets, probabilities)
             figure = confusion_figure(matrix, names, labels[run.run_id], controls.is_dark())
             alt = f"Confusion matrix of {readable(labels[run.run_id])} on {len(targets)} test images"
@@ -133,8 +133,10 @@ def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) 
     names = labels[best.run_id], labels[other.run_id]
     targets_a, probabilities_a, ids_a = _test_predictions(best)
     targets_b, probabilities_b, ids_b = _test_predictions(other)
-    if best.config.get("dataset_version") != other.config.get("dataset_version"):
-        return f"{plain(names[0])} and {plain(names[1])} were tested on different data sets: no paired comparison."
+    if not is_same_data(best.config, other.config):
+        return (
+            f"{plain(names[0])} and {plain(names[1])} were tested on {_different(best, other)}: no paired comparison."
+        )
     if best.config.get("target_map") != other.config.get("target_map"):
         return f"{plain(names[0])} and {plain(names[1])} tell different classes apart: no paired comparison."
     common, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
@@ -147,6 +149,14 @@ def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) 
     )  # fmt: skip
     partial = "" if len(common) == len(ids_a) == len(ids_b) else f" (on the {len(common)} test images they share)"
     return plain(f"{sentence}{partial}", 600)
+
+
+def _different(one: RunRecord, other: RunRecord) -> str:
+    """What keeps two runs from a comparison: another data set, or another version of it."""
+    if one.config.get("dataset") != other.config.get("dataset"):
+        return "different data sets"
+    versions = (str(run.config.get("dataset_version")) for run in (one, other))
+    return "other versions of the data set ({} and {})".format(*versions)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -188,16 +198,3 @@ def _test_predictions(run: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarra
         key=lambda name: int(name.rpartition("_")[2]),
     )
     return table["target"].to_numpy(), table[columns].to_numpy(dtype=float), table["image_id"].to_numpy(dtype=str)
-
-
-def _class_names(run: RunRecord, num_classes: int) -> list[str]:
-    """The data set's class names, or plain numbers if the data set is gone."""
-    summary = resources.find_summary(str(run.config.get("dataset", "")))
-    if summary is not None:
-        spec = resources.cached_dataset(summary.name, summary.version).spec
-        names = spec.class_names
-        if run.config.get("target_map"):
-            names = mapped_class_names(names, str(run.config["target_map"]), is_ordinal=spec.is_ordinal)
-        if len(names) == num_classes:
-            return list(names)
-    return [f"class {index}" for index in range(num_classes)]

@@ -15,9 +15,11 @@ from lib.race import RacePlan, RungStanding, leader, read_standings
 from lib.race.published import published_lines
 from lib.recipes import RECIPES
 from lib.series import SeriesState
+from lib.tracking import read_state
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, pinned_pictures
+from pages.common import controls, pinned_pictures, train_live
 from pages.common.pinned_pictures import WatchedRun
+from pages.common.run_data import dataset_of_run
 from pages.common.text import plain, readable
 
 POLL_S = 1.0
@@ -56,7 +58,15 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
         st.caption(published_words(key, line.recipe, line.measured_on))
     if dataset is not None and plan.pinned_images:
         watched = [WatchedRun(standing.title, standing.run_id, standing.folder) for standing in standings]
-        pinned_pictures.draw(plan.pinned_images, watched, dataset, epochs=plan.epochs, key=plan.race_id)
+        pinned_pictures.draw(
+            plan.pinned_images, watched, _dataset_of_runs(standings) or dataset, epochs=plan.epochs, key=plan.race_id
+        )
+
+
+def _dataset_of_runs(standings: Sequence[RungStanding]) -> Dataset | None:
+    """The data set at the version that the rungs read, which may not be the present one."""
+    begun = next((standing.run_id for standing in standings if standing.run_id and standing.folder), None)
+    return dataset_of_run(train_live.run_config(read_state(begun))) if begun else None
 
 
 def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]:

@@ -9,6 +9,7 @@ import streamlit as st
 from lib.atomic import read_json
 from lib.data.dataset import Dataset
 from lib.data.library import DatasetSummary, list_datasets, open_dataset
+from lib.errors import UserError
 from lib.tracking.state import SUMMARY_FILE, stored_states
 
 if TYPE_CHECKING:
@@ -34,14 +35,27 @@ def find_summary(name: str | None) -> DatasetSummary | None:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def cached_dataset(name: str, version: str) -> Dataset:
-    """An open data set (its pixels are memory-mapped); the version is part of the key, so a new import is seen."""
-    return open_dataset(name)
+    """An open data set (its pixels are memory-mapped); the version is part of the key, so a new import is seen.
+
+    A version that went while somebody was looking gives way to the present one; see `cached_version`.
+    """
+    try:
+        return open_dataset(name, version=version)
+    except UserError:
+        return open_dataset(name)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def cached_version(name: str, version: str) -> Dataset:
+    """A data set at exactly that version, such as a run's; raises UserError where it is not kept."""
+    return open_dataset(name, version=version)
 
 
 def forget_dataset() -> None:
     """After a deletion, an import or an undo: read the library afresh."""
     dataset_summaries.clear()
     cached_dataset.clear()
+    cached_version.clear()
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

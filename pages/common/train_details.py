@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lib import tracking
-from lib.errors import UserError
 from lib.figures import confusion_figure
 from lib.figures.live_charts import HEIGHT_PX, KEYS, progress_figure, progress_text
 from lib.tracking import RunState
 from lib.training.diagnosis import Diagnosis, diagnose
-from pages.common import controls, resources, train_live
+from pages.common import controls, train_live
+from pages.common.run_data import class_names_of_run
 from pages.common.text import count, plain
 
 _ICONS = {"overfitting": ":material/trending_up:", "underfitting": ":material/trending_flat:"}
@@ -65,7 +65,7 @@ def _draw_confusion(run: RunState, prefix: str) -> None:
         return
     epoch = _choose_epoch(run.run_id, list(matrices))
     matrix = matrices[epoch]
-    names = _class_names(run, len(matrix))
+    names = class_names_of_run(train_live.run_config(run), len(matrix))
     hits, total = int(np.trace(matrix)), int(matrix.sum())
     title = f"Validation images, epoch {epoch}"
     figure = confusion_figure(matrix, [plain_name(name) for name in names], title, controls.is_dark())
@@ -92,14 +92,3 @@ def _choose_epoch(run_id: str, epochs: list[int]) -> int:
         st.session_state[kept] = None if value == epochs[-1] else value
 
     return int(st.select_slider("Epoch", epochs, key=key, on_change=keep, help="Back through time."))
-
-
-def _class_names(run: RunState, num_classes: int) -> list[str]:
-    config = train_live.run_config(run)
-    try:
-        summary = resources.find_summary(str(config.get("dataset")))
-        names = list(resources.cached_dataset(summary.name, summary.version).spec.class_names) if summary else []
-    except UserError:
-        names = []
-    # Classes that were merged or left out have no names of their own here.
-    return names if len(names) == num_classes else [f"class {index}" for index in range(num_classes)]

@@ -12,9 +12,10 @@ from lib import jobs, tracking
 from lib.errors import UserError
 from lib.tracking import RunState
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, pinned_pictures, resources, state, train_live
+from pages.common import controls, pinned_pictures, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
+from pages.common.run_data import dataset_of_run
 from pages.common.text import plain, plain_message
 from pages.common.train_details import draw_details
 from pages.common.train_queue import draw_queue
@@ -100,10 +101,9 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
 
 def _draw_pinned(run: RunState, config: dict[str, Any]) -> None:
     """What the run says of its pinned images, where it has any."""
-    summary = resources.find_summary(config.get("dataset"))
-    if not config.get("pinned_images") or summary is None:
+    dataset = dataset_of_run(config) if config.get("pinned_images") else None
+    if dataset is None:
         return
-    dataset = resources.cached_dataset(summary.name, summary.version)
     watched = WatchedRun("Network", run.run_id, run.folder)
     epochs = int(config.get("epochs") or 0)
     pinned_pictures.draw(config["pinned_images"], [watched], dataset, epochs=epochs, key=run.run_id)

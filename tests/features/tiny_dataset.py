@@ -7,6 +7,7 @@ import pandas as pd
 
 from lib.data.specs import DatasetSpec
 from lib.data.splits import assign_splits
+from lib.errors import UserError
 
 
 @dataclass
@@ -43,6 +44,9 @@ class TinyDataset:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.spec.class_names
+
+    def at_version(self, version: str) -> "TinyDataset":
+        raise UserError(f"No version {version}.")
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         targets = self.table["target"].to_numpy()

@@ -1,0 +1,43 @@
+"""The data set of a run as it was for that run: its version, its class names, its pinned images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lib.data.dataset import Dataset
+from lib.data.target_map import mapped_class_names
+from lib.errors import UserError
+from pages.common import resources
+
+
+def dataset_of_run(config: Mapping[str, Any]) -> Dataset | None:
+    """The data set at the version that a run reads; None if it is gone, or that version is not kept."""
+    summary = resources.find_summary(str(config.get("dataset") or ""))
+    if summary is None:
+        return None
+    try:
+        return resources.cached_version(summary.name, str(config.get("dataset_version") or summary.version))
+    except UserError:
+        return None
+
+
+def class_names_of_run(config: Mapping[str, Any], num_classes: int) -> list[str]:
+    """The names of the classes that a run tells apart, as they were for it; plain numbers if its version is gone."""
+    dataset = dataset_of_run(config)
+    if dataset is not None:
+        names = dataset.class_names[: config.get("max_classes")]
+        try:
+            names = mapped_class_names(names, config.get("target_map"), is_ordinal=dataset.spec.is_ordinal)
+        except UserError:
+            names = ()
+        if len(names) == num_classes:
+            return list(names)
+    return [f"class {index}" for index in range(num_classes)]
+
+
+def is_same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs count the classes of the same images in the same order, whatever the classes are called."""
+    if one.get("dataset_version") == other.get("dataset_version"):
+        return True
+    opened = [dataset_of_run(config) for config in (one, other)]
+    kept = [(data.name, data.content_version, data.class_sources) for data in opened if data is not None]
+    return len(kept) == 2 and kept[0] == kept[1]
