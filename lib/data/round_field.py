@@ -64,5 +64,5 @@ def show_round_fields(num_round: int, num_read: int) -> bool:
 
 def spread(paths: Sequence[T], most: int) -> list[T]:
     """At most that many, at equal distances through the list, so that every class has its chance."""
-    rows = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)) if paths else []
-    return [paths[row] for row in rows]
+    rows = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
+    return [paths[row] for row in np.unique(rows)]

@@ -60,15 +60,13 @@ def _class_map(text: str, manifest: dict[str, Any]) -> dict[str, str]:
         return dict(manifest["class_map"])
     about = manifest["dataset"] if isinstance(manifest.get("dataset"), dict) else {}
     try:
-        trained_on = open_dataset(str(about.get("name")))
+        trained_on = open_dataset(str(about.get("name")), version=str(about.get("version")))
     except UserError:
-        trained_on = None
-    if trained_on is None or trained_on.version != about.get("version"):
         raise UserError(
             f"The classifier merged classes by their numbers ({text}) and its data set is gone, so nothing says which "
             "classes those were; name the class folders as the classifier does: "
             f"{', '.join(manifest.get('classes', ()))}."
-        )
+        ) from None
     spec = trained_on.spec
     merged = merge_classes(spec.class_names, text, is_ordinal=spec.is_ordinal)
     return {name: merged.names[target] for name, target in zip(spec.class_names, merged.targets, strict=True)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.data.catalog import descriptions, open_dataset
 from lib.data.subset import take_part
+from lib.data.versions import open_versions
 from lib.errors import UserError
 from lib.models.seen_images import SEEN_FILE, SeenImages, load_seen
 from lib.training.config import TrainConfig
@@ -57,9 +58,9 @@ def seen_by(bundle: Path, manifest: Mapping[str, Any], predictions: Path | None 
         return load_seen(bundle / SEEN_FILE)
     config, version = trained_config(manifest), trained_version(manifest)
     for description in descriptions():
-        if description.get("version") == version:
+        if version in open_versions(description):
             with suppress(UserError):  # damaged
-                taken = take_part(open_dataset(description["spec"]["name"]), config)
+                taken = take_part(open_dataset(description["spec"]["name"], version=version), config)
                 split, ids = fit_splits(taken, config)[-1], taken.table["image_id"].to_numpy()
                 return SeenImages.of(ids[split == "train"], ids[split == "val"])
     if predictions is None or not predictions.is_file():
