@@ -1,15 +1,15 @@
-"""Grade images: which class does a trained network see in new images, and may it be trusted on them?"""
+"""Grade images: which class does a trained network see in new images, and do they look like its training images?"""
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from lib.atomic import read_json
+from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
 from lib.grading import report
-from lib.grading.grader import Grader
-from lib.grading.grades import GRADED, MEDICAL_NOTICE, REFUSED, STATUS_WORDS, UNLIKE, Grade, ReportHeader
+from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
 from pages.common import controls, resources, state
 from pages.common.errors import show_errors
@@ -19,13 +19,12 @@ from pages.common.passports import draw_passports, overlay_jpeg
 from pages.common.results import distinct_labels
 from pages.common.text import count, percent, plain, readable
 
+if TYPE_CHECKING:
+    from lib.grading.grader import Grader
+
 ensure_frame(__file__)
 
 ROWS_PER_PAGE = 8
-_RULE_HELP = (
-    "Off: the most probable class. On: the mean grade, weighted by the probabilities and cut at limits that were "
-    "fitted on the validation images for the best kappa."
-)
 
 
 def gradable_runs() -> dict[str, str]:
@@ -58,19 +57,6 @@ def is_medical(run_id: str) -> bool:
     return bool(manifest_of(run_id).get("dataset", {}).get("is_medical"))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
-def cached_grader(run_id: str) -> Grader:
-    """The grader of a run; shared by all sessions, it keeps no images."""
-    return Grader.open(run_id)
-
-
-def choose_rule(run_id: str) -> bool:
-    """Whether the expected grade decides, where the run has limits for it; else the most probable class does."""
-    if not manifest_of(run_id).get("thresholds"):
-        return False
-    return st.toggle("Decide by the expected grade", key=f"grade_rule_{run_id}", help=_RULE_HELP)
-
-
 def take_uploads(sitting: Sitting) -> None:
     """An uploader that hands its files to the sitting and empties itself, so that it always means "add"."""
     turn = st.session_state.setdefault("grade_turn", 0)
@@ -92,8 +78,8 @@ def offer_samples(sitting: Sitting) -> None:
     samples = [path for path in sorted(SAMPLES_FOLDER.glob("*")) if path.is_file()]
     with st.container(border=True, horizontal_alignment="center"):
         st.markdown(
-            "Add images above. Each passes three gates: **readable**, **like the training images**, **graded**. "
-            "An image unlike the training images gets no class.",
+            "Add images above. Each passes three gates: **readable**, **looks like the training images**, **graded**. "
+            "An image unlike the training images gets no class; one that looks like them may still get a wrong one.",
             text_alignment="center",
         )
         if samples and st.button(
@@ -104,7 +90,7 @@ def offer_samples(sitting: Sitting) -> None:
             st.rerun()
 
 
-def grade_waiting(sitting: Sitting, key: str, grader: Grader) -> None:
+def grade_waiting(sitting: Sitting, key: str, grader: "Grader") -> None:
     """Grade what this run has not seen yet; each grade is kept at once, so an interruption loses nothing."""
     waiting = sitting.waiting(key)
     if not waiting:
@@ -143,7 +129,7 @@ def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
         st.pagination(num_pages, key="grade_page")
 
 
-def look_closer(rows: list[tuple[Grade, bytes | None]], grader: Grader) -> None:
+def look_closer(rows: list[tuple[Grade, bytes | None]], grader: "Grader") -> None:
     """One image large: picture, where the network looked, and its probabilities."""
     pictures = [(grade, jpeg) for grade, jpeg in rows if jpeg is not None]
     pictures.sort(key=lambda row: row[0].status != GRADED)
@@ -169,8 +155,13 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: Grader) -> None:
     with right:
         if grade.seen_sentence:
             st.warning(grade.seen_sentence, icon=":material/school:")
-        st.metric(plain(grade.class_name), percent(grade.confidence or 0.0), help="The network's own probability.")
-        figure = probability_figure(list(grade.probabilities.values()), list(grade.probabilities), controls.is_dark())
+        share = percent(grade.confidence or 0.0)
+        st.metric(plain(grade.class_name), share, help="The network's own probability of the class that is given.")
+        if grade.expected_grade is not None or grade.is_close_call:
+            st.markdown(plain(grade.sentence, 400))
+        figure = probability_figure(
+            list(grade.probabilities.values()), list(grade.probabilities), controls.is_dark(), given=grade.target
+        )
         words = ", ".join(f"{name} {percent(share)}" for name, share in grade.probabilities.items())
         controls.show_figure(figure, alt=readable(f"Probabilities: {words}", 400), key="grade_probabilities")
         if is_medical(run_id):
@@ -205,7 +196,7 @@ def show_table(sitting: Sitting, key: str, header: ReportHeader) -> None:
 
 
 controls.page_header(
-    "Grade images", "Which class does a trained network see in new images, and may it be trusted on them?"
+    "Grade images", "Which class does a trained network see in new images, and do they look like its training images?"
 )
 labels = gradable_runs()
 if not labels:
@@ -219,7 +210,7 @@ sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
 left, right = st.columns(2, gap="medium")
 with left:
     run_id = controls.choose_run(labels, key="grade_run", label="Graded by")
-    by_thresholds = choose_rule(run_id)
+    by_thresholds = controls.choose_rule(manifest_of(run_id).get("thresholds"), key=f"grade_rule_{run_id}")
     if is_medical(run_id):
         st.warning(MEDICAL_NOTICE, icon=":material/medical_information:")
 with right:
@@ -230,7 +221,7 @@ if not len(sitting):
     st.stop()
 
 with show_errors("grade the images"):
-    grader = cached_grader(run_id).deciding(by_thresholds=by_thresholds)
+    grader = resources.cached_grader(run_id).deciding(by_thresholds=by_thresholds)
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
     grade_waiting(sitting, graded_as, grader)
     rows = sitting.rows(graded_as)

@@ -7,8 +7,10 @@ ensure_frame(__file__)
 import dataclasses  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
+import numpy as np  # noqa: E402
 import streamlit as st  # noqa: E402
 
+from lib.grading.grades import NOT_CHECKED  # noqa: E402
 from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.image_choice import ChosenImage, choose_image  # noqa: E402
@@ -40,7 +42,7 @@ def main() -> None:
     with first:
         network = choose_network(notices)
     with second:
-        image = choose_image(key="inside", crop_policy=network.crop_policy, picker=third)
+        image = choose_image(key="inside", inputs=network.inputs, picker=third)
     with fourth:
         target = _choose_target(network)
     _say_what_it_is(network)
@@ -98,6 +100,10 @@ def _say_what_it_is(network: InsideNetwork) -> None:
 def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explanation") -> str:
     """The hero: input, stem, ..., last stage. Returns which kind of map is shown."""
     offered = [CAM, ACTIVATION] if explanation.cams else [ACTIVATION]
+    if explanation.is_refused:
+        st.warning(f"**No class is given.** {plain(explanation.notice, 500)}", icon=":material/block:")
+    elif explanation.notice:
+        st.info(plain(explanation.notice, 400), icon=":material/info:")
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         kind = st.segmented_control(
@@ -120,8 +126,6 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
             on_click="ignore",
             width="stretch",
         )
-    if explanation.notice:
-        st.info(plain(explanation.notice, 400), icon=":material/info:")
     # The stage that is looked at below, outlined so that the eye finds it again.
     spoken_of = state.current_stage() or network.spec.cam_stage
     tiles = [dataclasses.replace(tile, is_marked=tile.title == spoken_of) for tile in sheet.tiles]
@@ -147,13 +151,23 @@ def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str
 def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Explanation") -> None:
     from lib.explain.explanation import describe_probability
 
-    st.markdown("**The network's answer**")
-    draw_bars([(name, value, describe_probability(value)) for name, value in explanation.top_classes(5)])
+    bars = [(name, value, describe_probability(value)) for name, value in explanation.top_classes(5)]
+    verdict = explanation.verdict
+    if explanation.is_refused:
+        st.markdown("**Refused: no class is given.** What the network computed is grey: it does not count.")
+        draw_bars(bars if np.isfinite(explanation.probabilities).all() else [], is_grey=True)
+    elif verdict is None:
+        st.markdown("**The network's answer**")
+        draw_bars(bars)
+    else:
+        st.markdown(f"**The network's answer: {plain(verdict.class_name)}.** {plain(verdict.sentence, 400)}")
+        draw_bars(bars)
+        st.caption(plain(verdict.reason or f"{NOT_CHECKED[:1].upper()}{NOT_CHECKED[1:]}.", 400))
     lines = [f"Image: {plain(image.name)}."]
     if image.true_class:
         lines.append(f"Its label in the data set: {plain(image.true_class)}.")
     lines += [f"Note: {plain(notice)}." for notice in image.notices]
-    if not explanation.is_predicted:
+    if not explanation.is_predicted and not explanation.is_refused:
         score = describe_probability(explanation.score)
         lines.append(f"The maps explain another class: {plain(explanation.target_name)}, probability {score}.")
     st.markdown(" ".join(lines))
@@ -162,7 +176,8 @@ def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Expl
         "This page's address is a link to this view" + (", apart from the upload." if not image.is_linkable else ".")
     )
     with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
-        target = f" --target {explanation.target}" if not explanation.is_predicted else ""
+        is_asked = not explanation.is_predicted and (explanation.cams is not None or not explanation.is_refused)
+        target = f" --target {explanation.target}" if is_asked else ""
         st.code(
             f"python -m lib explain {image.quoted_path} {network.command}{target} --out strip.png",
             language="bash",

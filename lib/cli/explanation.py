@@ -7,7 +7,6 @@ import click
 
 from lib.cli.output import json_option, note, print_json
 from lib.errors import UserError
-from lib.settings import DEFAULT_STORE_SIDE_PX
 
 
 @click.command()
@@ -18,42 +17,80 @@ from lib.settings import DEFAULT_STORE_SIDE_PX
 @click.option("--method", type=click.Choice(["grad_cam"]), default="grad_cam", show_default=True)
 @click.option("--target", metavar="CLASS", help="The class to explain (default: the predicted one).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture to write, FILE.png.")
+@click.option("--by-thresholds", is_flag=True, help="Answer by the expected grade and limits fitted in validation.")
 @json_option
 def explain(
-    image: Path, *, run_id: str | None, backbone: str | None, out: Path, as_json: bool, method: str, **options: Any
+    image: Path,
+    *,
+    run_id: str | None,
+    backbone: str | None,
+    out: Path,
+    as_json: bool,
+    method: str,
+    by_thresholds: bool,
+    **options: Any,
 ) -> None:
-    """Draw where a network looks in one image, at one stage or through all of them."""
+    """Draw where a network looks in one image, at one stage or through all of them.
+
+    A run answers as in `grade`: an image unlike its training images gets no class, so that its picture shows mean
+    activations, or Grad-CAM of the class that --target names.
+    """
     if (run_id is None) == (backbone is None):
         raise UserError("Give either --run ID or --backbone NAME: what should explain the image?")
     if out.suffix.lower() != ".png":
         raise UserError(f"The picture is written as PNG: --out must end in .png, received {str(out)!r}.")
     if not image.is_file():
         raise UserError(f"There is no image file {image}.")
-    from lib.data.decoder_pool import decode_one
-    from lib.explain.explanation import explain_image
-
-    network, preprocessing, class_names, crop_policy, title = _network(run_id, backbone)
-    pixels = decode_one(image, side_px=DEFAULT_STORE_SIDE_PX, crop_policy=crop_policy).pixels
-    result = explain_image(pixels, network, preprocessing, class_names, out=out, network_title=title, **options)
+    if by_thresholds and run_id is None:
+        raise UserError("--by-thresholds goes with --run ID: limits of the expected grade belong to a trained run.")
+    result = (
+        _by_backbone(image, str(backbone), out, options)
+        if run_id is None
+        else _by_run(image, run_id, out, options, by_thresholds=by_thresholds)
+    )
     if as_json:
         print_json(result)
         return
     how = "predicted" if result["is_predicted"] else "asked for"
-    click.echo(f"{result['class_name']} ({how}, probability {result['score']:.3f}): {result['out']}")
-    if result["notice"]:
-        note(result["notice"])
+    if result["is_predicted"] and by_thresholds:
+        how = f"by the {result['rule']}"
+    named = "No class is given" if result["status"] != "graded" else ""
+    if result["class_name"] is not None:
+        asked = f"{result['class_name']} ({how}, probability {result['score']:.3f})"
+        named = f"{named}; drawn for {asked}" if named else asked
+    click.echo(f"{named}: {result['out']}")
+    if result["notice"] or result["reason"]:
+        note(result["notice"] or result["reason"])
 
 
-def _network(run_id: str | None, backbone: str | None) -> tuple[Any, Any, tuple[str, ...], str, str]:
-    """Network, preprocessing, class names, crop policy and title of a run's classifier or of a backbone."""
-    if backbone is not None:
-        from lib.explain.class_names import pretrained_class_names
-        from lib.models.stages import build_backbone
+def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """A network as published, with its own classes: nothing is known of its training images."""
+    from lib.data.network_input import InputFormat
+    from lib.explain.class_names import pretrained_class_names
+    from lib.explain.explanation import explain_image
+    from lib.models.stages import build_backbone
 
-        network = build_backbone(backbone, weights="pretrained")
-        return network, network.spec, pretrained_class_names(network.spec), "center_square", network.spec.title
+    network = build_backbone(backbone, weights="pretrained")
+    inputs, class_names = InputFormat.of(network.spec), pretrained_class_names(network.spec)
+    pixels = inputs.decode(image).pixels
+    return explain_image(pixels, network, inputs, class_names, out=out, network_title=network.spec.title, **options)
+
+
+def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool) -> dict[str, Any]:
+    """A run's or bundle's classifier, with the verdict that `grade` would give."""
+    from lib.explain.explanation import explain_image
     from lib.grading.grader import Grader
 
-    grader = Grader.open(str(run_id))
-    policy = str(grader.preprocessing.get("crop_policy") or "center_square")
-    return grader.classifier, grader.preprocessing, grader.class_names, policy, grader.classifier.spec.title
+    grader = Grader.open(run_id, by_thresholds=by_thresholds)
+    pixels = grader.inputs.decode(image).pixels
+    return explain_image(
+        pixels,
+        grader.classifier,
+        grader.inputs,
+        grader.class_names,
+        out=out,
+        network_title=grader.classifier.spec.title,
+        notes=[grader.header.notice] if grader.header.notice else [],
+        verdict=grader.answer(pixels),
+        **options,
+    )

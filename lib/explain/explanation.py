@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.network_input import InputFormat
 from lib.errors import UserError
+from lib.evaluation.verdict import GRADED, Verdict
 from lib.explain.activations import FloatArray
 from lib.explain.attribution import CamResult, NoGradient, trace_image
-from lib.explain.inputs import InputFormat, make_batch
+from lib.explain.inputs import make_batch
 from lib.explain.network import check_map_stage
 from lib.explain.overlays import PixelArray, magnitude_picture, overlay
 from lib.explain.pictures import TILE_PX, Tile, save_strip_png
@@ -25,7 +27,9 @@ ACTIVATION_NOTE = "Mean absolute activation over all channels; violet to yellow 
 class Explanation:
     """What a network sees in one image.
 
-    `cams` is None where the head passes no gradient; `notice` then says why.
+    `cams` is None where the head passes no gradient, and where no class is given and none was asked for; `notice` then
+    says why. `verdict` is what a trained classifier says of the image: its class is the answer, and one that is turned
+    away has none. A network as published has no verdict; its most probable class is the answer.
     """
 
     pixels: PixelArray  # (S, S, 3), the whole input
@@ -35,6 +39,17 @@ class Explanation:
     activations: Mapping[str, FloatArray]  # stage -> (h, w) mean absolute activation
     cams: Mapping[str, CamResult] | None
     notice: str = ""
+    verdict: Verdict | None = None
+
+    @property
+    def answer(self) -> int | None:
+        """The class that the network answers with; None where the image is turned away."""
+        return int(self.probabilities.argmax()) if self.verdict is None else self.verdict.target
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no class is given: the probabilities do not count."""
+        return self.answer is None
 
     @property
     def target_name(self) -> str:
@@ -49,7 +64,7 @@ class Explanation:
     @property
     def is_predicted(self) -> bool:
         """Whether the explained class is the network's own answer."""
-        return self.target == int(self.probabilities.argmax())
+        return self.target == self.answer
 
     def top_classes(self, n: int = 5) -> list[tuple[str, float]]:
         """The `n` most probable classes, most probable first."""
@@ -59,7 +74,10 @@ class Explanation:
     def describe_target(self) -> str:
         """The class, whether it is the prediction, and its probability, in words."""
         kind = "predicted" if self.is_predicted else "chosen"
-        return f'Class "{self.target_name}" ({kind}, probability {describe_probability(self.score)})'
+        if self.is_predicted and self.verdict is not None and self.verdict.expected_grade is not None:
+            kind = f"given by the expected grade {self.verdict.expected_grade:.2f}"
+        words = f'Class "{self.target_name}" ({kind}, probability {describe_probability(self.score)}'
+        return f"{words}, which does not count: the image is turned away)" if self.is_refused else f"{words})"
 
 
 def resolve_target(target: str | int | None, class_names: Sequence[str]) -> int | None:
@@ -92,25 +110,46 @@ def explain(
     preprocessing: Any,
     class_names: Sequence[str],
     target: str | int | None = None,
+    verdict: Verdict | None = None,
 ) -> Explanation:
-    """Explain one picture (S, S, 3) at every map stage; `target` None explains the predicted class.
+    """Explain one picture (S, S, 3) at every map stage; `target` None explains the class that is given.
 
-    `preprocessing` is a backbone's specification or a bundle's `preprocessing`, see `InputFormat.of`.
+    Args:
+        pixels: uint8, as decoded or stored.
+        network: which runs in evaluation mode.
+        preprocessing: a backbone's specification or a bundle's `preprocessing`, see `InputFormat.of`.
+        class_names: in the order of the logits.
+        target: another class to explain, by name or number.
+        verdict: what the trained classifier says of this picture (`Grader.answer`); its probabilities are shown.
     """
     wanted = resolve_target(target, class_names)
-    batch = make_batch(pixels, network, preprocessing)
-    trace = trace_image(network, batch)
-    probabilities = trace.probabilities
+    inputs = InputFormat.of(preprocessing)
+    trace = trace_image(network, make_batch(pixels, network, inputs))
+    # The verdict's probabilities are those of grading, in its number format; the maps are drawn in float32.
+    probabilities = trace.probabilities if verdict is None else np.array(verdict.scores, dtype=np.float32)
     if len(probabilities) != len(class_names):
         raise UserError(f"The network answers with {len(probabilities)} classes, but {len(class_names)} are named.")
-    index = int(probabilities.argmax()) if wanted is None else wanted
-    cams, notice = None, ""
-    try:
-        cams = trace.cams(index)
-    except NoGradient as error:
-        notice = str(error)
-    shown = InputFormat.of(preprocessing).enhancement.framed(pixels[None])[0]  # what the maps lie on
-    return Explanation(shown, tuple(class_names), probabilities, index, trace.activations(), cams, notice)
+    given = verdict.target if verdict is not None else int(probabilities.argmax())
+    cams, notice = (
+        None,
+        "" if given is not None or verdict is None else _why_no_answer(verdict, is_asked=wanted is not None),
+    )
+    index = next((one for one in (wanted, given) if one is not None), int(np.nan_to_num(probabilities).argmax()))
+    if wanted is not None or given is not None:
+        try:
+            cams = trace.cams(index)
+        except NoGradient as error:
+            notice = f"{notice} {error}".strip()
+    shown = inputs.framed(pixels)  # what the maps lie on
+    activations = trace.activations()
+    return Explanation(shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict)
+
+
+def _why_no_answer(verdict: Verdict, *, is_asked: bool) -> str:
+    """What is said where the classifier turns an image away."""
+    if is_asked:
+        return f"{verdict.reason} No class is given, and this map does not say that the class is in the image."
+    return f"{verdict.reason} No class is given, so no place speaks for one; name a class to see a map of it."
 
 
 def map_tiles(
@@ -175,18 +214,24 @@ def explain_image(
     out: Path | str,
     network_title: str = "",
     notes: Sequence[str] = (),
+    verdict: Verdict | None = None,
 ) -> dict[str, Any]:
     """Explain a picture and save it as PNG: one stage, or the strip through all map stages if `stage` is None.
 
-    Where the head passes no gradient the mean activations are saved instead and `notice` says why. `notes` are written
-    under the picture, such as "Research and education only." for a medical data set.
+    Where the head passes no gradient, or a `verdict` gives no class and none is asked for, the mean activations are
+    saved instead and `notice` says why. `notes` are written under the picture, such as "Research and education only."
+    for a medical data set.
 
     Returns:
-        JSON-ready: out, method, target, class_name, is_predicted, score, stages (name, height, width), top, notice.
+        JSON-ready: out, method, target, class_name, is_predicted, score, stages (name, height, width), top, notice,
+        status, rule, reason, distance, limit. Where no class is given and none was asked for, target, class_name and
+        score are None; where none is given, top is empty.
     """
     if stage is not None:
         check_map_stage(network, stage)
-    explanation = explain(pixels, network, preprocessing=preprocessing, class_names=class_names, target=target)
+    explanation = explain(
+        pixels, network, preprocessing=preprocessing, class_names=class_names, target=target, verdict=verdict
+    )
     is_cam = explanation.cams is not None
     method = "Grad-CAM" if is_cam else "Mean activation"
     stages = [stage] if stage else list(explanation.activations)
@@ -196,15 +241,24 @@ def explain_image(
         title=f"{method}, {network_title}" if network_title else method,
         notes=[describe_maps(explanation, is_cam=is_cam), explanation.notice, *notes],
     )
+    is_named = target is not None or not explanation.is_refused
+    said = verdict or Verdict(status=GRADED)
     shapes = {name: values.shape for name, values in explanation.activations.items()}
     return {
         "out": str(out),
         "method": method,
-        "target": explanation.target,
-        "class_name": explanation.target_name,
+        "target": explanation.target if is_named else None,
+        "class_name": explanation.target_name if is_named else None,
         "is_predicted": explanation.is_predicted,
-        "score": explanation.score,
+        "score": explanation.score if is_named else None,
         "stages": [{"stage": name, "height": shapes[name][0], "width": shapes[name][1]} for name in stages],
-        "top": [{"class_name": name, "probability": value} for name, value in explanation.top_classes()],
+        "top": []
+        if explanation.is_refused
+        else [{"class_name": name, "probability": value} for name, value in explanation.top_classes()],
         "notice": explanation.notice,
+        "status": said.status,
+        "rule": said.rule,
+        "reason": said.reason,
+        "distance": said.distance,
+        "limit": said.threshold,
     }

@@ -106,12 +106,18 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], title: str,
     return figure
 
 
-def probability_figure(probabilities: Sequence[float], class_names: Sequence[str], is_dark: bool) -> go.Figure:  # noqa: FBT001
-    """One horizontal bar a class, 0 to 1; the most probable one in the accent, the others grey."""
+def probability_figure(
+    probabilities: Sequence[float],
+    class_names: Sequence[str],
+    is_dark: bool,  # noqa: FBT001
+    *,
+    given: int | None = None,
+) -> go.Figure:
+    """One horizontal bar a class, 0 to 1; the one `given` (by default the most probable) in the accent, others grey."""
     values = np.asarray(probabilities, dtype=float)
     colors = palette(is_dark=is_dark)
     figure = new_figure(is_dark=is_dark, height=48 + 32 * len(values))
-    best = int(values.argmax())
+    best = int(values.argmax()) if given is None else given
     figure.add_bar(
         x=values, y=list(range(len(values))), orientation="h", text=[f"{value:.1%}" for value in values],
         textposition="outside", cliponaxis=False,

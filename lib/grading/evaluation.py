@@ -29,7 +29,8 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     out, or, for a run with folds on its own data set, each is answered by the fold that had not seen it.
 
     Returns:
-        Metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `num_seen_left_out`, and `note`, a
+        Metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `num_seen_left_out`, `num_unlike`
+        (images that the gate would turn away; they count all the same), and `note`, a
         sentence that says what was left out or is not known ("" if nothing).
 
     Raises:
@@ -48,7 +49,9 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     num_seen, num_asked, rows = int(is_seen.sum()), len(rows), rows[~is_seen]
     if not len(rows):
         raise UserError(_nothing_left(grader.manifest, dataset.name, num_asked))
-    probabilities = _predict(grader, dataset, rows, progress)
+    probabilities, distances = _predict(grader, dataset, rows, progress)
+    # Images of its own data set are not turned away, so they all count as they are.
+    num_unlike = 0 if is_own or grader.gate is None else int(np.sum(distances > grader.gate.threshold))
     targets = targets[rows]
     metrics = evaluate_predictions(targets, probabilities, is_ordinal=dataset.spec.is_ordinal)
     right = int(np.sum(probabilities.argmax(1) == targets))
@@ -60,7 +63,16 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
         "accuracy_low": low,
         "accuracy_high": high,
         "num_seen_left_out": num_seen,
-        "note": _note(num_seen, num_asked, is_complete=grader.seen.is_complete or is_own),
+        "num_unlike": num_unlike,
+        "note": " ".join(
+            filter(
+                None,
+                (
+                    _note(num_seen, num_asked, is_complete=grader.seen.is_complete or is_own),
+                    _note_unlike(num_unlike, len(rows)),
+                ),
+            )
+        ),
     }
 
 
@@ -76,6 +88,15 @@ def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
             "are among these images, the figures are too high."
         )
     return " ".join(sentences)
+
+
+def _note_unlike(num_unlike: int, num_images: int) -> str:
+    if not num_unlike:
+        return ""
+    return (
+        f"{num_unlike} of {num_images} images are unlike the training images: in grading they would get no class; here "
+        "they count, as the network answers."
+    )
 
 
 def _nothing_left(manifest: dict[str, Any], name: str, num_asked: int) -> str:
@@ -145,22 +166,12 @@ def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
     return np.flatnonzero(dataset.split(int(config.split_seed)) == "test")
 
 
-def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> np.ndarray:
-    """Probabilities (n, K) of rows of the pixel store."""
-    import torch
-
-    from lib.data.preprocessing import to_batch
-
-    parts = []
+def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, K) and distances (n,) of rows of the pixel store, computed as grading computes them."""
+    parts, distances = [], []
     for start in range(0, len(rows), _BATCH_SIZE):
         progress(start, len(rows), "Evaluating")
-        batch = to_batch(
-            grader.enhancement(dataset.pixels[rows[start : start + _BATCH_SIZE]]),
-            size_px=int(grader.preprocessing["input_size_px"]),
-            mean=grader.preprocessing["mean"],
-            std=grader.preprocessing["std"],
-            device=grader.device,
-        )
-        with torch.inference_mode():
-            parts.append(grader.classifier(batch).float().softmax(dim=1).cpu().numpy())
-    return np.concatenate(parts)
+        scores, some_distances = grader.scores(dataset.pixels[rows[start : start + _BATCH_SIZE]])
+        parts.append(scores)
+        distances += some_distances
+    return np.concatenate(parts), np.array(distances, dtype=np.float64)

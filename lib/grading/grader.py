@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.data.decoder_pool import DecoderPool
-from lib.data.enhancement import chain_of
 from lib.data.images import DecodedImage
+from lib.data.network_input import InputFormat
 from lib.errors import UserError
-from lib.evaluation.thresholds import grades_by_thresholds
+from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.grading.bundle import find_bundle, manifest_class_names, manifest_thresholds
-from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade, ReportHeader, skipped_grades
+from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.progress import Progress, ignore_progress
-from lib.settings import DEFAULT_STORE_SIDE_PX
 from lib.tracking.state import PREDICTIONS_FILE
 from lib.training.fit_splits import seen_by
 from lib.training.strategies import STRATEGIES
@@ -59,7 +57,7 @@ class Grader:
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
         self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
-        self.enhancement = chain_of(self.preprocessing)
+        self.inputs = InputFormat.of(self.preprocessing)
         num_features = classifier.head_options["feature_dim"]
         if gate is not None and gate.reference.shape[1] != num_features:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
@@ -134,35 +132,55 @@ class Grader:
     ) -> Iterator[Grade]:
         """Grade named files, given as paths or as bytes of unknown origin; one grade each, in the same order."""
         waiting = list(items)
-        side_px = int(self.preprocessing.get("store_side_px", DEFAULT_STORE_SIDE_PX))
-        crop_policy = str(self.preprocessing.get("crop_policy", "center_square"))
-        with DecoderPool(2, side_px=side_px, crop_policy=crop_policy) as pool:
+        with self.inputs.decoder_pool(2) as pool:
             for start in range(0, len(waiting), BATCH_SIZE):
                 names, sources = zip(*waiting[start : start + BATCH_SIZE], strict=True)
                 decoded = dict(pool.decode_many(sources))
                 images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
                 graded = dict(zip(images, self._grade_images(list(images.values()), with_cam=with_cam), strict=True))
                 for row, name in enumerate(names):
-                    yield replace(graded.get(row) or Grade(name, REFUSED, reason=str(decoded[row])), name=name)
+                    yield replace(graded.get(row) or Grade(name, status=REFUSED, reason=str(decoded[row])), name=name)
                     progress(start + row + 1, len(waiting), "Grading images")
 
-    def _grade_images(self, images: list[DecodedImage], *, with_cam: bool) -> list[Grade]:
-        """Grades without names of readable images."""
+    def answer(self, pixels: np.ndarray, *, is_own: bool = False) -> Verdict:
+        """The verdict on one stored square (S, S, 3), as `grade` gives it for the file that it came from.
+
+        `is_own` says that it belongs to the data set that the network was trained on: it is never turned away, but its
+        distance is told.
+        """
+        scores, distances = self.scores(pixels[None])
+        return self._decide(pixels, scores[0], distances[0], is_own=is_own)
+
+    def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float | None]]:
+        """Probabilities (N, K) and distances to the training images (None without a gate) of squares (N, S, S, 3)."""
+        return self._scores(self.inputs.batch(pixels, device=self.device))
+
+    def _scores(self, batch: "Tensor") -> tuple[np.ndarray, list[float | None]]:
         import torch
 
         from lib.models.classifier import as_vectors
 
-        if not images:
-            return []
-        batch = self._to_batch(images)
         with torch.inference_mode():
             features = self._features(batch)
             probabilities = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
-        vectors = as_vectors(features).cpu().numpy()
-        distances = self.gate.distance(vectors) if self.gate else [None] * len(images)
+        if self.gate is None:
+            return probabilities, [None] * len(probabilities)
+        return probabilities, [float(one) for one in self.gate.distance(as_vectors(features).cpu().numpy())]
+
+    def _grade_images(self, images: list[DecodedImage], *, with_cam: bool) -> list[Grade]:
+        """Grades without names of readable images."""
+        if not images:
+            return []
+        batch = self.inputs.batch(np.stack([image.pixels for image in images]), device=self.device)
+        probabilities, distances = self._scores(batch)
         grades = [
-            self._to_grade(image, probabilities[row], distance)
-            for row, (image, distance) in enumerate(zip(images, distances, strict=True))
+            Grade.of(
+                self._decide(image.pixels, probabilities[row], distances[row]),
+                notices=image.notices if self.gate else (*image.notices, NOT_CHECKED),
+                seen=self.seen.role(image_id_of(image.sha256)),
+                pixels=self.inputs.framed(image.pixels),
+            )
+            for row, image in enumerate(images)
         ]
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
 
@@ -181,54 +199,31 @@ class Grader:
         strategy = str(self.manifest.get("strategy"))
         return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
 
-    def _to_batch(self, images: list[DecodedImage]) -> "Tensor":
-        from lib.data.preprocessing import to_batch
-
-        return to_batch(
-            self.enhancement(np.stack([image.pixels for image in images])),
-            size_px=int(self.preprocessing["input_size_px"]),
-            mean=self.preprocessing["mean"],
-            std=self.preprocessing["std"],
-            device=self.device,
-        )
-
-    def _to_grade(self, image: DecodedImage, probabilities: np.ndarray, distance: float | None) -> Grade:
-        status, reason = self._judge(image, distance)
-        seen = Grade(
-            name="",
+    def _decide(
+        self, pixels: np.ndarray, scores: np.ndarray, distance: float | None, *, is_own: bool = False
+    ) -> Verdict:
+        status, reason = self._judge(pixels, distance, is_own=is_own)
+        seen = Verdict(
             status=status,
-            distance=float(distance) if distance is not None and np.isfinite(distance) else None,
+            distance=distance if distance is not None and np.isfinite(distance) else None,
             threshold=self.gate.threshold if self.gate else None,
             reason=reason,
-            notices=image.notices if self.gate else (*image.notices, NOT_CHECKED),
-            pixels=self.enhancement.framed(image.pixels[None])[0],
-            seen=self.seen.role(image_id_of(image.sha256)),
         )
-        if status != GRADED:
-            return seen
-        if not np.isfinite(probabilities).all():
-            return replace(seen, status=REFUSED, reason="The network answers with no number; train the run again.")
-        target = int(probabilities.argmax())
-        if self.thresholds is not None:
-            target = int(grades_by_thresholds(probabilities[None], self.thresholds)[0])
-        return replace(
-            seen,
-            class_name=self.class_names[target],
-            target=target,
-            confidence=float(probabilities[target]),
-            probabilities=dict(zip(self.class_names, map(float, probabilities), strict=True)),
-        )
+        return decide(scores, self.class_names, limits=self.thresholds, seen=seen)
 
-    def _judge(self, image: DecodedImage, distance: float | None) -> tuple[str, str]:
+    def _judge(self, pixels: np.ndarray, distance: float | None, *, is_own: bool) -> tuple[str, str]:
         """Status and reason before any class is looked at."""
-        if float(image.pixels.std(axis=(0, 1)).max()) < _BLANK_STD:
+        numbers = "" if self.gate is None else f"feature distance {distance:.3f}, limit {self.gate.threshold:.3f}"
+        if is_own:
+            known = "An image of the data set that this network was trained on"
+            return GRADED, f"{known}: {numbers}." if numbers else f"{known}."
+        if float(pixels.std(axis=(0, 1)).max()) < _BLANK_STD:
             return UNLIKE, "The image is blank: its pixels all have nearly one colour."
         if distance is None or self.gate is None:
             return GRADED, ""
-        numbers = f"feature distance {distance:.3f}, limit {self.gate.threshold:.3f}"
         if distance > self.gate.threshold:
             return UNLIKE, f"Unlike the training images: {numbers}."
-        return GRADED, f"Like the training images: {numbers}."
+        return GRADED, f"Looks like the training images: {numbers}."
 
     def _with_cams(self, grades: list[Grade], batch: "Tensor") -> list[Grade]:
         from lib.explain.attribution import grad_cam
@@ -238,7 +233,7 @@ class Grader:
         stages = map_stage_names(self.classifier)
         if not rows or not stages:
             return grades
-        targets = [grades[row].target or 0 for row in rows]
+        targets = [grades[row].target or 0 for row in rows]  # of the verdict: what card and table name
         cams = grad_cam(self.classifier, batch[rows], stage=stages[-1], target=targets)
         maps = dict(zip(rows, cams.maps, strict=True))
         return [replace(grade, cam=maps[row]) if row in maps else grade for row, grade in enumerate(grades)]

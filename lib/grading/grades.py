@@ -1,14 +1,16 @@
 """What a grading gives: one grade a file, and what is said of the classifier that gave it."""
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from lib.evaluation.verdict import EXPECTED_GRADE, GRADED, MOST_PROBABLE, REFUSED, UNLIKE, Verdict
 from lib.grading.uploads import Skipped
 from lib.models.seen_images import FITTED, VALIDATED
 
-GRADED, UNLIKE, REFUSED = "graded", "unlike", "refused"
 STATUS_WORDS = {GRADED: "graded", UNLIKE: "unlike the training images", REFUSED: "refused"}
 MEDICAL_NOTICE = "Research and education only. Not a medical device; not for diagnosis or treatment."
 SEEN_SENTENCES = {
@@ -19,32 +21,18 @@ NOT_CHECKED = "not compared with the training images: this classifier keeps none
 
 
 @dataclass(frozen=True, eq=False)
-class Grade:
-    """What became of one file.
+class Grade(Verdict):
+    """What became of one file: its verdict, with the pictures that go with it.
 
     Attributes:
         name: the file's name, as the person or an archive gave it.
-        status: "graded", "unlike" (the training images; no class is given) or "refused" (no image).
-        class_name: the most probable class, number `target`; None unless graded.
-        confidence: its probability.
-        probabilities: class name to probability, in the order of the classes; empty unless graded.
-        distance: feature distance to the training images; `threshold` is the largest that passes.
-        reason: why it is unlike or refused; for a graded image, what the check found.
         notices: what was done to the file to read it.
         pixels: the square that the network saw, uint8 (S, S, 3), before its resize.
-        cam: Grad-CAM map of the class, (h, w) in 0..1, if asked for and if the head has one.
+        cam: Grad-CAM map of the verdict's class, (h, w) in 0..1, if asked for and if the head has one.
         seen: "fitted" or "validated" where the classifier was trained on this very file or tuned by it, else "".
     """
 
     name: str
-    status: str
-    class_name: str | None = None
-    target: int | None = None
-    confidence: float | None = None
-    probabilities: dict[str, float] = field(default_factory=dict)
-    distance: float | None = None
-    threshold: float | None = None
-    reason: str = ""
     notices: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
     cam: np.ndarray | None = None
@@ -59,6 +47,12 @@ class Grade:
     def explanation(self) -> str:
         """The reason, and that the classifier has seen the file if it has."""
         return f"{self.reason} {self.seen_sentence}".strip()
+
+    @classmethod
+    def of(cls, verdict: Verdict, name: str = "", **pictures: Any) -> "Grade":
+        """A verdict with a name and pictures."""
+        said = {one.name: getattr(verdict, one.name) for one in dataclasses.fields(Verdict)}
+        return cls(name, **said, **pictures)
 
 
 @dataclass(frozen=True)
@@ -93,11 +87,26 @@ class ReportHeader:
         return MEDICAL_NOTICE if self.is_medical else ""
 
     @property
+    def rule(self) -> str:
+        """What decides: the most probable class or the expected grade."""
+        return EXPECTED_GRADE if self.is_by_expected_grade else MOST_PROBABLE
+
+    @property
     def rule_sentence(self) -> str:
         """How the class follows from the probabilities, where it is not simply the most probable one."""
         if not self.is_by_expected_grade:
             return ""
-        return "The class is the one that the expected grade reaches, by limits fitted on validation images."
+        return (
+            "The class is the one that the expected grade reaches, by limits fitted on validation images; it need not "
+            "be the most probable one."
+        )
+
+    @property
+    def confidence_sentence(self) -> str:
+        """What the column of confidence holds."""
+        return (
+            "Confidence is the network's own probability of the class that is given, not the chance that it is right."
+        )
 
     @property
     def gate_sentence(self) -> str:
@@ -106,10 +115,11 @@ class ReportHeader:
             return "The images were not compared with the training images: this classifier keeps none."
         return (
             f"The limit of likeness is set by {self.num_calibration} validation images: beyond it no class is given, "
-            f"and on average {100 * self.false_alarm_rate:.0f} % of fitting images are turned away by mistake."
+            f"and on average {100 * self.false_alarm_rate:.0f} % of images of the same source are turned away by "
+            "mistake. An image within it looks like the training images, no more: its class may still be wrong."
         )
 
 
 def skipped_grades(skipped: Iterable[Skipped]) -> list[Grade]:
     """Rows for what was left out before grading, so that a report has one for each file."""
-    return [Grade(entry.name, REFUSED, reason=entry.reason) for entry in skipped]
+    return [Grade(entry.name, status=REFUSED, reason=entry.reason) for entry in skipped]

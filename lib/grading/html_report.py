@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.grading.grades import GRADED, REFUSED, STATUS_WORDS, Grade, ReportHeader
+from lib.evaluation.verdict import REFUSED
+from lib.grading.grades import STATUS_WORDS, Grade, ReportHeader
 
 _THUMBNAIL_PX = 192
 _MARKS = {"graded": "✓", "unlike": "✕", "refused": "✕"}
@@ -53,13 +54,13 @@ def _about(header: ReportHeader) -> str:
     parts = [f"Classifier: {header.strategy or 'saved classifier'}, {header.backbone}, trained on {header.dataset}"]
     parts += [f"run {header.run}"] if header.run else []
     parts += [f"classes {', '.join(header.class_names)}", f"graded {header.created}"]
-    sentences = (header.gate_sentence, header.rule_sentence, header.seen_sentence)
-    return "; ".join(parts) + ". " + " ".join(filter(None, sentences))
+    sentences = (header.gate_sentence, header.rule_sentence, header.confidence_sentence, header.seen_sentence)
+    return " ".join(["; ".join(parts) + ".", *filter(None, sentences)])
 
 
 def _row(grade: Grade) -> str:
     mark, words = _MARKS[grade.status], STATUS_WORDS[grade.status]
-    result = _probabilities(grade) if grade.status == GRADED else ""
+    result = _probabilities(grade) if grade.is_graded else ""
     reason = html.escape(" ".join([grade.explanation, *grade.notices]).strip())
     return (
         f"<tr><td>{_pictures(grade)}</td><td class='file'>{html.escape(grade.name)}</td>"
@@ -69,7 +70,8 @@ def _row(grade: Grade) -> str:
 
 def _probabilities(grade: Grade) -> str:
     shares = ", ".join(f"{html.escape(name)} {100 * value:.1f}&nbsp;%" for name, value in grade.probabilities.items())
-    return f"<strong>{html.escape(grade.class_name or '')}</strong><div>{shares}</div>"
+    said = html.escape(grade.sentence)
+    return f"<strong>{html.escape(grade.class_name or '')}</strong><div>{said}</div><div>{shares}</div>"
 
 
 def _pictures(grade: Grade) -> str:

@@ -1,8 +1,12 @@
-"""The three gates of an image from left to right: readable, like the training images, graded."""
+"""The three gates of an image from left to right: readable, looks like the training images, graded.
+
+To pass the second says only that the image looks like them, not that its class is right.
+"""
 
 from dataclasses import dataclass
 
-from lib.grading.grades import GRADED, NOT_CHECKED, REFUSED, UNLIKE, Grade
+from lib.evaluation.verdict import REFUSED, UNLIKE
+from lib.grading.grades import NOT_CHECKED, Grade
 from lib.models.seen_images import FITTED, VALIDATED
 
 PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
@@ -11,8 +15,6 @@ SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}
 
 SEEN_TITLES = {FITTED: "Itself a training image", VALIDATED: "Itself a validation image"}
 
-# The two most probable classes closer than this: the network does not decide.
-CLOSE_CALL = 0.2
 # A distance within the last tenth below the limit.
 NEAR_LIMIT = 0.9
 
@@ -48,7 +50,7 @@ def _readable(grade: Grade) -> GateReading:
 def _like_training(grade: Grade) -> GateReading:
     if _is_unread(grade):
         return GateReading(NOT_REACHED, "Not compared", "There is no picture.")
-    if grade.seen and grade.status == GRADED:
+    if grade.seen and grade.is_graded:
         return GateReading(CAUTION, SEEN_TITLES[grade.seen], grade.seen_sentence)
     if grade.distance is None or grade.threshold is None:
         level = STOPPED if grade.status == UNLIKE else CAUTION
@@ -59,27 +61,19 @@ def _like_training(grade: Grade) -> GateReading:
         is_far = grade.distance > grade.threshold
         return GateReading(STOPPED, "Unlike the training images", numbers if is_far else grade.reason)
     if grade.distance > NEAR_LIMIT * grade.threshold:
-        return GateReading(CAUTION, "Barely like the training images", f"Close to the limit. {numbers}")
-    return GateReading(PASSED, "Like the training images", numbers)
+        return GateReading(CAUTION, "Barely looks like the training images", f"Close to the limit. {numbers}")
+    return GateReading(PASSED, "Looks like the training images", numbers)
 
 
 def _graded(grade: Grade) -> GateReading:
-    if grade.status != GRADED:
+    if not grade.is_graded:
         was_asked = grade.status == REFUSED and not _is_unread(grade)
         return GateReading(
             STOPPED if was_asked else NOT_REACHED, "Not graded", grade.reason if was_asked else "No class."
         )
-    (best, share), (second, next_share) = sorted(grade.probabilities.items(), key=lambda pair: -pair[1])[:2]
-    if share - next_share < CLOSE_CALL:
-        return GateReading(
-            CAUTION, f"Graded: {best}?", f"A close call: {100 * share:.0f} %, and {second} {100 * next_share:.0f} %."
-        )
-    return GateReading(PASSED, f"Graded: {best}", f"Probability {_percent(share)}.")
-
-
-def _percent(share: float) -> str:
-    # "100.0 %" would claim a certainty that no network has.
-    return f"{100 * share:.1f} %" if share < 0.9995 else "above 99.9 %"
+    if grade.is_close_call:
+        return GateReading(CAUTION, f"Graded: {grade.class_name}?", grade.sentence)
+    return GateReading(PASSED, f"Graded: {grade.class_name}", grade.sentence)
 
 
 def _is_unread(grade: Grade) -> bool:

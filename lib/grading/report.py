@@ -21,19 +21,26 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
-    """One row a file: file, status, class, confidence, a column a class, distance, limit, reason, notices."""
+    """One row a file: what its verdict says, a column a class, distance, limit, reason, notices.
+
+    The expected grade has a column where it decides; then `confidence` need not be the largest probability of the row.
+    """
+    expected = ["expected grade"] if header.is_by_expected_grade else []
     rows = []
     for grade in grades:
         row: dict[str, Any] = {
             "file": grade.name, "status": grade.status, "class": grade.class_name or "", "confidence": grade.confidence,
+            "expected grade": grade.expected_grade, "decided by": grade.rule if grade.is_graded else "",
+            "close call": ("yes" if grade.is_close_call else "no") if grade.is_graded else "",
         }  # fmt: skip
         row |= {f"probability of {name}": grade.probabilities.get(name) for name in header.class_names}
         row |= {"distance": grade.distance, "limit": grade.threshold}
         row |= {"reason": grade.explanation, "notices": "; ".join(grade.notices)}
         rows.append(row)
-    columns = ["file", "status", "class", "confidence", *(f"probability of {name}" for name in header.class_names)]
-    table = pd.DataFrame(rows, columns=[*columns, "distance", "limit", "reason", "notices"])
-    numeric = [*columns[3:], "distance", "limit"]
+    numeric = ["confidence", *expected, *(f"probability of {name}" for name in header.class_names)]
+    columns = ["file", "status", "class", *numeric, "distance", "limit"]
+    table = pd.DataFrame(rows, columns=[*columns, "decided by", "close call", "reason", "notices"])
+    numeric += ["distance", "limit"]
     return table.astype(dict.fromkeys(numeric, "float64"))
 
 
@@ -61,6 +68,8 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
         **dataclasses.asdict(header),
         "notice": header.notice,
         "seen_sentence": header.seen_sentence,
+        "rule": header.rule,
+        "confidence_meaning": header.confidence_sentence,
         "counts": {
             status: sum(grade.status == status for grade in grades) for status in ("graded", "unlike", "refused")
         },
@@ -70,9 +79,11 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
 
 
 def _image(grade: Grade) -> dict[str, Any]:
-    left_out = {"pixels", "cam"}
+    # What the network computed for an image that was turned away is no answer, so it is in no file.
+    left_out = {"pixels", "cam", "scores", "limits"}
     kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
     kept["seen_sentence"] = grade.seen_sentence
+    kept |= {"rule": grade.rule, "expected_grade": grade.expected_grade, "is_close_call": grade.is_close_call}
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in kept.items()
     }

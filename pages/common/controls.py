@@ -101,6 +101,28 @@ def choose_run(labels: dict[str, str], *, key: str, label: str = "Run") -> str:
     return _choose(label, labels, "run", key, "A finished training.")
 
 
+_RULE_HELP = (
+    "Off: the most probable class. On: the mean grade, weighted by the probabilities and cut at limits that were "
+    "fitted on the validation images for the best kappa. The two can differ."
+)
+
+
+def choose_rule(limits: Any, *, key: str) -> bool:
+    """Whether the expected grade decides, where a run has limits for it; else the most probable class does.
+
+    One choice for all pages, kept in the view.
+    """
+    if not limits:
+        return False
+    st.session_state[key] = state.current("rule") == "expected"
+    return st.toggle(
+        "Decide by the expected grade",
+        key=key,
+        help=_RULE_HELP,
+        on_change=lambda: state.remember("rule", "expected" if st.session_state[key] else None),
+    )
+
+
 def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str:
     """Draw a select box whose choice is kept in the view (session and URL)."""
     state.remember(view_key, st.session_state[key])

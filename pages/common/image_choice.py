@@ -12,8 +12,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
+from lib.data.network_input import InputFormat
 from lib.errors import BadImage
-from lib.settings import DEFAULT_STORE_SIDE_PX, MAX_FILE_BYTES, PROJECT_ROOT
+from lib.settings import MAX_FILE_BYTES, PROJECT_ROOT
 from pages.common import resources, state
 from pages.common.text import plain, plain_message, readable
 
@@ -33,6 +34,7 @@ class ChosenImage:
     true_class: str = ""
     notices: tuple[str, ...] = ()
     is_linkable: bool = True
+    versions: tuple[str, ...] = ()  # of the data set that it is from; none for samples and uploads
 
     @property
     def quoted_path(self) -> str:
@@ -40,9 +42,10 @@ class ChosenImage:
         return shlex.quote(self.path)
 
 
-def choose_image(*, key: str, picker: DeltaGenerator, crop_policy: str = "center_square") -> ChosenImage | None:
+def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputFormat) -> ChosenImage | None:
     """Draw where the image comes from here, and which one it is in `picker`; None while nothing is chosen.
 
+    A file is decoded as `inputs` says, that is, as the chosen network's own data set was.
     The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" (which a link
     cannot carry).
     """
@@ -64,8 +67,8 @@ def choose_image(*, key: str, picker: DeltaGenerator, crop_policy: str = "center
         if kind == "dataset" and dataset is not None:
             return _from_dataset(dataset, key)
         if kind == "sample":
-            return _from_samples(samples, key, crop_policy)
-        return _from_upload(key, crop_policy)
+            return _from_samples(samples, key, inputs)
+        return _from_upload(key, inputs)
 
 
 def _kind_of(wanted: str, offered: list[str]) -> str:
@@ -100,6 +103,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         pixels=np.array(dataset.pixels[row]),
         path=_source_path(dataset, path),
         true_class=str(dataset.class_names[int(table["target"].iloc[row])]),
+        versions=tuple(dataset.versions),
     )
 
 
@@ -109,7 +113,7 @@ def _source_path(dataset: Dataset, path: str) -> str:
     return str(source / path) if (source / path).is_file() else path
 
 
-def _from_samples(samples: list[str], key: str, crop_policy: str) -> ChosenImage:
+def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenImage:
     wanted = (state.current_image() or "").removeprefix(_SAMPLE)
     name = wanted if wanted in samples else samples[0]
     if wanted and wanted != name:
@@ -125,10 +129,10 @@ def _from_samples(samples: list[str], key: str, crop_policy: str) -> ChosenImage
         on_change=lambda: state.remember("image", f"{_SAMPLE}{st.session_state[widget]}"),
     )
     path = SAMPLES_FOLDER / name
-    return _decoded(path.read_bytes(), name, crop_policy, f"data/samples/{name}")
+    return _decoded(path.read_bytes(), name, inputs, f"data/samples/{name}")
 
 
-def _from_upload(key: str, crop_policy: str) -> ChosenImage | None:
+def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:
     state.remember("image", _UPLOAD)
     upload = st.file_uploader(
         "One image",
@@ -140,22 +144,22 @@ def _from_upload(key: str, crop_policy: str) -> ChosenImage | None:
     if upload is None:
         return None
     try:
-        image = _decoded(upload.getvalue(), upload.name, crop_policy, upload.name)
+        image = _decoded(upload.getvalue(), upload.name, inputs, upload.name)
     except BadImage as error:
         st.error(f"{plain(upload.name)}: {plain_message(error)}", icon=":material/broken_image:")
         return None
     return dataclasses.replace(image, is_linkable=False)
 
 
-def _decoded(data: bytes, name: str, crop_policy: str, path: str) -> ChosenImage:
-    digest = hashlib.sha256(data).hexdigest()
-    pixels, notices = _decode(digest, crop_policy, data)
-    return ChosenImage(f"{digest}:{crop_policy}", name, pixels, path, notices=notices)
+def _decoded(data: bytes, name: str, inputs: InputFormat, path: str) -> ChosenImage:
+    digest, how = hashlib.sha256(data).hexdigest(), inputs.decoding_key
+    pixels, notices = _decode(digest, how, data, inputs)
+    return ChosenImage(f"{digest}:{how}", name, pixels, path, notices=notices)
 
 
 @st.cache_data(max_entries=16, show_spinner="Decoding the image …")
-def _decode(digest: str, crop_policy: str, _data: bytes) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[str, ...]]:
-    from lib.data.decoder_pool import decode_one
-
-    decoded = decode_one(_data, side_px=DEFAULT_STORE_SIDE_PX, crop_policy=crop_policy)
+def _decode(
+    digest: str, how: str, _data: bytes, _inputs: InputFormat
+) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[str, ...]]:
+    decoded = _inputs.decode(_data)
     return decoded.pixels, decoded.notices

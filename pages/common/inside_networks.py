@@ -1,20 +1,23 @@
 """The networks that can be looked into: the pretrained backbone of the sidebar, or the one of a finished run."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES
-from pages.common import resources, state
+from pages.common import controls, resources, state
 from pages.common.text import plain, readable
 
 if TYPE_CHECKING:
+    from lib.evaluation.verdict import Verdict
     from lib.models.stages import StagedNetwork
 
 _WIDGET = "inside_network"
@@ -29,17 +32,29 @@ class InsideNetwork:
     command: str  # how the command line names it
     spec: BackboneSpec
     class_names: tuple[str, ...]
-    preprocessing: Any
+    inputs: InputFormat
     is_random: bool
     run_id: str | None = None
-    crop_policy: str = "center_square"
     is_medical: bool = False
+    by_thresholds: bool = False
+    trained_on: str = ""  # the version of the data set that a run was trained on
 
     def load(self) -> "StagedNetwork":
         """The network itself, shared by all sessions: read only."""
         if self.run_id:
-            return resources.cached_bundle(self.run_id)[0]
+            return resources.cached_grader(self.run_id).classifier
         return resources.cached_network(self.spec.name, "random" if self.is_random else "pretrained")
+
+    def verdict(self, pixels: np.ndarray, versions: Sequence[str]) -> "Verdict | None":
+        """What a run's classifier says of a square, as the page "Grade images" does; a network as published says none.
+
+        An image of the data set that the run was trained on, of which `versions` are known, is not turned away; any
+        other has to pass the run's gate.
+        """
+        if not self.run_id:
+            return None
+        grader = resources.cached_grader(self.run_id).deciding(by_thresholds=self.by_thresholds)
+        return grader.answer(pixels, is_own=self.trained_on in versions)
 
 
 @st.cache_data(ttl=5, max_entries=1, show_spinner=False)
@@ -97,29 +112,30 @@ def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
         command=f"--backbone {spec.name}",
         spec=spec,
         class_names=pretrained_class_names(spec),
-        preprocessing=spec,
+        inputs=InputFormat.of(spec),
         is_random=is_random,
     )
 
 
 def _of_run(run_id: str, label: str) -> InsideNetwork:
-    classifier, manifest = resources.cached_bundle(run_id)
-    preprocessing: Mapping[str, Any] = manifest["preprocessing"]
-    class_names = manifest.get("class_names") or manifest.get("classes") or ()
+    grader = resources.cached_grader(run_id)
+    classifier, manifest = grader.classifier, grader.manifest
+    by_thresholds = controls.choose_rule(manifest.get("thresholds"), key=f"inside_rule_{run_id}")
     strategy = str(manifest.get("strategy", ""))
     is_backbone_trained = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
     dataset = manifest.get("dataset")
     facts = {**manifest, **dataset} if isinstance(dataset, dict) else manifest
     return InsideNetwork(
-        key=f"run:{run_id}",
+        key=f"run:{run_id}:{by_thresholds}",
         title=label,
-        command=f"--run {run_id[:8]}",
+        command=f"--run {run_id[:8]}" + (" --by-thresholds" if by_thresholds else ""),
         spec=classifier.spec,
-        class_names=tuple(str(name) for name in class_names),
-        preprocessing=preprocessing,
+        class_names=grader.class_names,
+        inputs=grader.inputs,
         # Trained from scratch, a network starts from random weights but shows what it learned.
         is_random=classifier.weights == "random" and not is_backbone_trained,
         run_id=run_id,
-        crop_policy=str(preprocessing.get("crop_policy", "center_square")),
         is_medical=bool(facts.get("is_medical")),
+        by_thresholds=by_thresholds,
+        trained_on=str(facts.get("version") or facts.get("dataset_version") or ""),
     )

@@ -42,9 +42,10 @@ def _explanation(
     return explain(
         _image.pixels,
         _network.load(),
-        preprocessing=_network.preprocessing,
+        preprocessing=_network.inputs,
         class_names=_network.class_names,
         target=target,
+        verdict=_network.verdict(_image.pixels, _image.versions),
     )
 
 
@@ -118,7 +119,7 @@ def _channels(network_key: str, image_key: str, stage: str, _network: InsideNetw
     from lib.explain.overlays import magnitude_picture, signed_picture, to_png
 
     network = _network.load()
-    maps = stage_activations(network, make_batch(_image.pixels, network, _network.preprocessing), stage)
+    maps = stage_activations(network, make_batch(_image.pixels, network, _network.inputs), stage)
     order = top_channels(maps, NUM_CHANNELS)
     largest = float(np.abs(maps[order]).max())
     is_signed = bool((maps < 0).any())

@@ -50,8 +50,9 @@ def draw(pinned: str, runs: Sequence[WatchedRun], dataset: Dataset, *, epochs: i
         epoch = st.slider("After epoch", 0, epochs, epochs, key=f"pinned_epoch_{key}", help=help_text)
     st.html(grid_html(rows, runs, [_frame(run, epoch) for run in runs], dataset))
     st.caption(
-        "Grad-CAM of the class that the network predicts: bright yellow speaks for it most. What is not so far yet "
-        "shows its newest epoch; nearest neighbours have no gradient, so no map."
+        "Grad-CAM of the most probable class: bright yellow speaks for it most. What is not so far yet shows its "
+        "newest epoch; nearest neighbours have no gradient, so no map. These are images of the runs' own data "
+        "set, so none is turned away."
     )
 
 

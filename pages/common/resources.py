@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ from lib.tracking.state import SUMMARY_FILE, stored_states
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lib.models.classifier import Classifier
+    from lib.grading.grader import Grader
     from lib.models.stages import Backbone
     from lib.tracking import RunRecord
 
@@ -75,13 +75,11 @@ def cached_network(backbone: str, weights: str = "pretrained") -> "Backbone":
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the trained network …")
-def cached_bundle(run_id: str) -> "tuple[Classifier, dict[str, Any]]":
-    """The trained classifier of a run and its manifest; shared by all sessions, so never change it."""
-    from lib.models.bundles import load_bundle
-    from lib.tracking import get_run
+def cached_grader(run_id: str) -> "Grader":
+    """The trained classifier of a run with its gate and preprocessing; shared by all sessions, it keeps no images."""
+    from lib.grading.grader import Grader
 
-    loaded = load_bundle(get_run(run_id).folder / "bundle")
-    return loaded.classifier.eval(), loaded.manifest
+    return Grader.open(run_id)
 
 
 def weights_at_hand() -> dict[str, bool]:

@@ -11,7 +11,7 @@ import streamlit as st
 from lib.settings import DEFAULT_BACKBONE
 
 # Query parameter = key. `dataset` and `backbone` are on every page, the others where a page asks for them.
-KEYS = ("dataset", "backbone", "run", "runs", "stage", "image", "class", "race")
+KEYS = ("dataset", "backbone", "run", "runs", "stage", "image", "class", "rule", "race")
 _MAX_CHARACTERS = 500
 
 

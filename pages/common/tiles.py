@@ -33,20 +33,22 @@ def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96
     st.html(f'<div style="{style}">{"".join(_figure(tile) for tile in tiles)}</div>')
 
 
-def draw_bars(rows: Sequence[tuple[str, float, str]]) -> None:
-    """Draw a name, a bar for a fraction and its value in words a row; long names wrap."""
-    st.html("".join(_bar(name, fraction, words) for name, fraction, words in rows))
+def draw_bars(rows: Sequence[tuple[str, float, str]], *, is_grey: bool = False) -> None:
+    """Draw a name, a bar for a fraction and its value in words a row; long names wrap. Grey: they do not count."""
+    st.html("".join(_bar(name, fraction, words, is_grey=is_grey) for name, fraction, words in rows))
 
 
-def _bar(name: str, fraction: float, words: str) -> str:
+def _bar(name: str, fraction: float, words: str, *, is_grey: bool) -> str:
     width = 100 * min(max(fraction, 0.0), 1.0)
+    colour = "color-mix(in srgb,currentColor 45%,transparent)" if is_grey else "var(--st-primary-color,#0F766E)"
+    faint = "opacity:.7;" if is_grey else ""
     return (
-        '<div style="margin-bottom:12px"><div style="display:flex;justify-content:space-between;gap:12px">'
+        f'<div style="margin-bottom:12px;{faint}"><div style="display:flex;justify-content:space-between;gap:12px">'
         f'<span style="overflow-wrap:anywhere;min-width:0">{html.escape(readable(name))}</span>'
         f'<span style="white-space:nowrap;font-variant-numeric:tabular-nums">{html.escape(words)}</span></div>'
         '<div aria-hidden="true" style="margin-top:4px;height:6px;border-radius:3px;overflow:hidden;'
         'background:color-mix(in srgb,currentColor 14%,transparent)">'
-        f'<div style="width:{width:.2f}%;height:100%;background:var(--st-primary-color,#0F766E)"></div></div></div>'
+        f'<div style="width:{width:.2f}%;height:100%;background:{colour}"></div></div></div>'
     )
 
 

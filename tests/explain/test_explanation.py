@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles, resolve_target
-from lib.explain.inputs import InputFormat, make_batch
+from lib.explain.inputs import make_batch
 from lib.explain.pictures import Tile, balanced_columns, compose_sheet
 from tests.explain.tiny import LookupNetwork, TinyNetwork
 

@@ -6,8 +6,8 @@ from lib.grading.passport import CAUTION, NOT_REACHED, PASSED, SIGNS, STOPPED, r
 
 def graded(**changes):
     probabilities = changes.pop("probabilities", {"cat": 0.96, "dog": 0.04})
-    known = {"distance": 0.2, "threshold": 0.3, "class_name": "cat", "confidence": 0.96, **changes}
-    return Grade("a.jpg", "graded", probabilities=probabilities, **known)
+    known = {"distance": 0.2, "threshold": 0.3, "class_name": "cat", "target": 0, **changes}
+    return Grade("a.jpg", status="graded", confidence=probabilities["cat"], probabilities=probabilities, **known)
 
 
 def levels(grade):
@@ -17,7 +17,7 @@ def levels(grade):
 def test_a_good_image_passes_all_gates():
     readings = read_passport(graded())
     assert [reading.level for reading in readings] == [PASSED] * 3
-    assert [reading.title for reading in readings] == ["Readable", "Like the training images", "Graded: cat"]
+    assert [reading.title for reading in readings] == ["Readable", "Looks like the training images", "Graded: cat"]
     assert readings[1].reason == "Feature distance 0.200, limit 0.300."
     assert readings[2].reason == "Probability 96.0 %."
 
@@ -42,22 +42,22 @@ def test_without_a_gate_nothing_is_green_in_the_middle():
 
 
 def test_an_unlike_image_stops_at_the_second_gate():
-    grade = Grade("a.jpg", "unlike", distance=0.5, threshold=0.3, reason="Unlike ...")
+    grade = Grade("a.jpg", status="unlike", distance=0.5, threshold=0.3, reason="Unlike ...")
     assert levels(grade) == [PASSED, STOPPED, NOT_REACHED]
     assert read_passport(grade)[1].reason == "Feature distance 0.500, limit 0.300."
-    blank = Grade("a.jpg", "unlike", distance=0.1, threshold=0.3, reason="The image is blank.")
+    blank = Grade("a.jpg", status="unlike", distance=0.1, threshold=0.3, reason="The image is blank.")
     assert read_passport(blank)[1].reason == "The image is blank."
-    assert levels(Grade("a.jpg", "unlike", reason="The image is blank.")) == [PASSED, STOPPED, NOT_REACHED]
+    assert levels(Grade("a.jpg", status="unlike", reason="The image is blank.")) == [PASSED, STOPPED, NOT_REACHED]
 
 
 def test_an_unreadable_file_stops_at_the_first_gate():
-    grade = Grade("a.jpg", "refused", reason="The file is empty.")
+    grade = Grade("a.jpg", status="refused", reason="The file is empty.")
     assert levels(grade) == [STOPPED, NOT_REACHED, NOT_REACHED]
     assert read_passport(grade)[0].reason == "The file is empty."
 
 
 def test_a_diverged_network_stops_at_the_last_gate():
-    assert levels(Grade("a.jpg", "refused", distance=0.1, threshold=0.3, reason="No number.")) == [
+    assert levels(Grade("a.jpg", status="refused", distance=0.1, threshold=0.3, reason="No number.")) == [
         PASSED,
         PASSED,
         STOPPED,

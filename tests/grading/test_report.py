@@ -14,10 +14,20 @@ EVIL = '<script>alert(1)</script>"&'
 PIXELS = np.full((16, 16, 3), 90, np.uint8)
 GRADES = [
     Grade(
-        "cat.jpg", "graded", "cat", 0, 0.75, {"cat": 0.75, EVIL: 0.25}, 0.2, 0.3, "Like.", (), PIXELS, np.ones((2, 2))
+        "cat.jpg",
+        status="graded",
+        class_name="cat",
+        target=0,
+        confidence=0.75,
+        probabilities={"cat": 0.75, EVIL: 0.25},
+        distance=0.2,
+        threshold=0.3,
+        reason="Like.",
+        pixels=PIXELS,
+        cam=np.ones((2, 2)),
     ),
-    Grade("=cmd|'/c calc'!A1", "unlike", distance=0.5, threshold=0.3, reason="Unlike.", pixels=PIXELS),
-    Grade(f"{EVIL}.jpg", "refused", reason="The file is empty.", notices=("first of 3 frames",)),
+    Grade("=cmd|'/c calc'!A1", status="unlike", distance=0.5, threshold=0.3, reason="Unlike.", pixels=PIXELS),
+    Grade(f"{EVIL}.jpg", status="refused", reason="The file is empty.", notices=("first of 3 frames",)),
 ]
 
 
@@ -52,12 +62,12 @@ def test_csv_disarms_formulas_and_keeps_numbers():
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " =", "＝"])
 def test_csv_disarms_every_formula_start(start):
-    text = to_csv([Grade(f"{start}1+1", "refused", reason="no")], header())
+    text = to_csv([Grade(f"{start}1+1", status="refused", reason="no")], header())
     assert read(text)[0]["file"] == f"'{start}1+1"
 
 
 def test_csv_disarms_class_names_in_its_head():
-    graded = [Grade("a", "graded", "=x", 0, 1.0, {"=x": 1.0})]
+    graded = [Grade("a", status="graded", class_name="=x", target=0, confidence=1.0, probabilities={"=x": 1.0})]
     names = ReportHeader("r", "d", "b", "s", ("=x",), is_medical=False, false_alarm_rate=None, num_calibration=0)
     row = read(to_csv(graded, names))[0]
     assert row["class"] == "'=x"
@@ -83,7 +93,7 @@ def test_html_is_escaped_and_self_contained():
     assert "http://" not in page
     assert "https://" not in page
     assert "1 graded, 1 unlike the training images, 1 refused" in page
-    assert "on average 5 % of fitting images are turned away by mistake" in page
+    assert "on average 5 % of images of the same source are turned away by mistake" in page
 
 
 def test_every_report_of_a_medical_data_set_carries_the_notice():

@@ -15,7 +15,7 @@ def grade_all(sitting, run_id):
     waiting = sitting.waiting(run_id)
     for sha256, content in reversed(waiting):
         pixels = np.full((8, 8, 3), len(content), np.uint8)
-        sitting.keep(run_id, sha256, Grade(sha256, "graded", "cat", 0, 0.9, {"cat": 0.9, "dog": 0.1}, pixels=pixels))
+        sitting.keep(run_id, sha256, Grade(sha256, status="graded", class_name="cat", target=0, pixels=pixels))
     return len(waiting)
 
 
@@ -51,7 +51,7 @@ def test_an_interrupted_grading_goes_on_where_it_was():
     sitting = Sitting()
     sitting.add([("a.png", b"a"), ("b.png", b"b")])
     sha256, _ = sitting.waiting("run")[0]
-    sitting.keep("run", sha256, Grade(sha256, "refused", reason="no"))
+    sitting.keep("run", sha256, Grade(sha256, status="refused", reason="no"))
     assert [content for _, content in sitting.waiting("run")] == [b"b"]
     assert [(grade.name, jpeg) for grade, jpeg in sitting.rows("run")] == [("a.png", None)]
 

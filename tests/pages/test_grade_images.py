@@ -142,6 +142,12 @@ def test_the_expected_grade_decides_on_request(run_ids):
     checked(at)
     assert at.dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
     assert "expected grade reaches" in words(at)
+    # Card, map, metric and summary name the same class.
+    assert f"Graded: {CLASS_NAMES[-1]}" in passports(at)
+    assert f"Where red.png speaks for {CLASS_NAMES[-1]}" in passports(at)
+    assert at.metric[0].label == CLASS_NAMES[-1]
+    assert f"1 graded (1 {CLASS_NAMES[-1]})" in words(at)
+    assert "the most probable class is red" in passports(at)
     plain = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
     assert not plain.toggle  # no limits, no choice
 

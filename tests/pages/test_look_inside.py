@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from lib.data.library import import_folder
+from lib.data.library import import_folder, open_dataset
 from lib.models.bundles import save_bundle
 from lib.models.classifier import build_classifier
+from lib.models.gate import GATE_FILE, save_gate
 from lib.models.stages import build_backbone
 from lib.tracking import create_run
 from lib.training.config import TrainConfig
+from tests.grading.squares import encode, png, train_on_squares
 from tests.run_store import make_run_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +125,7 @@ def test_mean_activation_and_filters(dataset: str) -> None:
     assert "Channel " not in shown
 
 
-def make_run(head: str, strategy: str, *, is_medical: bool = False) -> str:
+def make_run(head: str, strategy: str, *, is_medical: bool = False, version: str = "") -> str:
     """A finished run with a random backbone."""
     make_run_store()
     backbone = build_backbone(BACKBONE, weights="random", feature_only=True)
@@ -137,7 +139,7 @@ def make_run(head: str, strategy: str, *, is_medical: bool = False) -> str:
     preprocessing = {"input_size_px": 64, "mean": list(spec.mean), "std": list(spec.std), "crop_policy": "retina_box"}
     manifest = {
         "classes": ["<b>No DR</b>", "Mild"], "preprocessing": preprocessing, "strategy": strategy,
-        "dataset": {"name": "tiny", "is_medical": is_medical},
+        "dataset": {"name": "tiny", "version": version, "is_medical": is_medical},
     }  # fmt: skip
     save_bundle(run.folder / "bundle", classifier, manifest, base_digest="none")
     return run.run_id
@@ -167,3 +169,68 @@ def test_names_are_shown_literally(dataset: str) -> None:
     at = open_page(dataset=dataset)
     texts = " ".join(element.value for element in at.markdown)
     assert "<b>" not in texts.replace("\\<b", "")
+
+
+@pytest.fixture
+def gated(dataset: str) -> str:
+    """A run on coloured squares with a gate, and limits that the expected grade always reaches: its class is blue."""
+    make_run_store()
+    classifier, manifest, gate = train_on_squares()
+    config = {"dataset": "squares", "backbone": BACKBONE, "strategy": "linear_probe"}
+    run = create_run(config, name="Squares")
+    save_bundle(run.folder / "bundle", classifier, manifest | {"thresholds": [-2.0]}, base_digest="")
+    save_gate(run.folder / "bundle" / GATE_FILE, gate)
+    run.set_state("finished")
+    return run.run_id
+
+
+def upload(at: AppTest, name: str, data: bytes) -> AppTest:
+    at.file_uploader(key="inside_upload").set_value([(name, data, "image/png")]).run()
+    assert not at.exception
+    assert not at.error
+    return at
+
+
+def texts(at: AppTest) -> str:
+    found = (*at.markdown, *at.caption, *at.warning, *at.info, *at.code)
+    return " ".join(str(element.value) for element in found).replace("\\", "")
+
+
+def test_an_upload_that_grading_refuses_is_refused_here(gated: str) -> None:
+    noise = encode(np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8))
+    at = upload(open_page(run=gated, image="upload"), "noise.png", noise)
+    (warning,) = [one.value for one in at.warning if "No class is given" in one.value]
+    assert "Unlike the training images" in warning
+    assert "Refused: no class is given." in texts(at)
+    assert "network's answer" not in texts(at)
+    shown = pictures(at)
+    assert "Grad-CAM at" not in shown
+    assert "45%,transparent" in shown  # the bars are grey
+    assert "--target" not in texts(at)
+    at.selectbox(key="inside_class").set_value(0).run()
+    assert "the image is turned away" in texts(at)
+    assert "--target 0" in texts(at)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [(None, "red"), ("expected", "blue")])
+def test_the_answer_is_that_of_grading_under_both_rules(gated: str, rule: str | None, expected: str) -> None:
+    view = {"rule": rule} if rule else {}
+    at = upload(open_page(run=gated, image="upload", **view), "red.png", png("red", 1))
+    assert f"The network's answer: {expected}." in texts(at)
+    assert f'Class "{expected}"' in texts(at)
+    assert "Looks like the training images: feature distance" in texts(at)
+    assert "Refused" not in texts(at)
+    assert ("--by-thresholds" in texts(at)) == bool(rule)
+    at.toggle(key=f"inside_rule_{gated}").set_value(not rule).run()
+    assert f"The network's answer: {'red' if rule else 'blue'}." in texts(at)
+
+
+def test_images_of_another_data_set_pass_the_gate_and_own_ones_need_not(gated: str, dataset: str) -> None:
+    own = make_run("linear", "from_scratch", version=open_dataset(dataset).version)
+    assert "Refused: no class is given." in texts(open_page(dataset=dataset, run=gated))  # noise
+    assert "An image of the data set that this network was trained on" in texts(open_page(dataset=dataset, run=own))
+
+
+def test_a_run_without_a_gate_says_so(dataset: str) -> None:
+    at = open_page(dataset=dataset, run=make_run("linear", "from_scratch"))
+    assert "Not compared with the training images: this classifier keeps none." in texts(at)

@@ -1,0 +1,160 @@
+"""The one verdict on an image: which class by which rule, or why none. Every place that names a class reads this.
+
+Two rules turn probabilities into a class: the most probable one, or, for ordered grades, the one that the expected
+grade reaches (thresholds.py). They can differ: a network that is torn between grade 1 and grade 4 may mean grade 2 or 3
+by the second rule. So a table, a card, a file and a map all take class, confidence and rule from here, never from a
+maximum of their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lib.evaluation.thresholds import expected_grade, grades_by_thresholds
+
+GRADED, UNLIKE, REFUSED = "graded", "unlike", "refused"
+MOST_PROBABLE, EXPECTED_GRADE = "most probable class", "expected grade"
+# The two most probable classes closer than this, or an expected grade closer to a limit: the network does not decide.
+CLOSE_CALL, CLOSE_GRADE = 0.2, 0.1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Verdict:
+    """What is said of one image.
+
+    Attributes:
+        status: "graded", "unlike" (the training images; no class is given) or "refused" (no image, no number).
+        class_name: the class that the rule gives, number `target`; None unless graded.
+        confidence: the network's own probability of that class; under the rule of the expected grade it need not be the
+            largest one.
+        probabilities: class name to probability, in the order of the classes; empty unless graded.
+        limits: the K - 1 limits of the expected grade, where that decides; else the most probable class does.
+        scores: what the network computed (K,), also where it does not count: to be shown in grey and nowhere else.
+        distance: feature distance to the training images; `threshold` is the largest that passes.
+        reason: why it is unlike or refused; for a graded image, what the comparison found.
+    """
+
+    status: str
+    class_name: str | None = None
+    target: int | None = None
+    confidence: float | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    limits: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+    distance: float | None = None
+    threshold: float | None = None
+    reason: str = ""
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether a class is given."""
+        return self.status == GRADED
+
+    @property
+    def rule(self) -> str:
+        """What decides: "most probable class" or "expected grade"."""
+        return EXPECTED_GRADE if self.limits else MOST_PROBABLE
+
+    @property
+    def expected_grade(self) -> float | None:
+        """The mean grade, 0 to K - 1, where it decides."""
+        if not self.limits or not self.probabilities:
+            return None
+        return float(expected_grade(np.array([list(self.probabilities.values())]))[0])
+
+    @property
+    def most_probable(self) -> str | None:
+        """The class of the largest probability, whatever the rule."""
+        return max(self.probabilities, key=self.probabilities.__getitem__, default=None)
+
+    @property
+    def runner_up(self) -> str | None:
+        """The class that nearly was given: the next in probability, or the one behind the nearest limit."""
+        if self.target is None or len(self.probabilities) < 2:
+            return None
+        names = list(self.probabilities)
+        if not self.limits:
+            ranked = sorted(self.probabilities, key=self.probabilities.__getitem__, reverse=True)
+            return next(name for name in ranked if name != self.class_name)
+        return names[self._beyond_nearest_limit()]
+
+    @property
+    def is_close_call(self) -> bool:
+        """Whether a little more or less would have given the runner-up."""
+        other = self.runner_up
+        if other is None or self.confidence is None:
+            return False
+        if not self.limits:
+            return self.confidence - self.probabilities[other] < CLOSE_CALL
+        return abs(self._nearest_limit() - (self.expected_grade or 0.0)) < CLOSE_GRADE
+
+    @property
+    def sentence(self) -> str:
+        """How the class came about, in words; empty unless graded."""
+        if self.confidence is None or self.class_name is None:
+            return ""
+        share, other = describe_share(self.confidence), self.runner_up
+        if not self.limits:
+            if self.is_close_call and other is not None:
+                shares = 100 * self.confidence, 100 * self.probabilities[other]
+                return f"A close call: {shares[0]:.0f} %, and {other} {shares[1]:.0f} %."
+            return f"Probability {share}."
+        words = f"Expected grade {self.expected_grade:.2f}"
+        if self.is_close_call:
+            words = (
+                f"A close call: expected grade {self.expected_grade:.2f}, limit to {other} {self._nearest_limit():.2f}"
+            )
+        best = self.most_probable
+        if best is None or best == self.class_name:
+            return f"{words}; probability of this class {share}."
+        largest = describe_share(self.probabilities[best])
+        return f"{words}; the most probable class is {best} ({largest}), this one has {share}."
+
+    def _nearest_limit(self) -> float:
+        """The limit beside the class that lies nearest to the expected grade."""
+        mean, target = self.expected_grade or 0.0, self.target or 0
+        beside = [self.limits[index] for index in (target - 1, target) if 0 <= index < len(self.limits)]
+        return min(beside, key=lambda limit: abs(limit - mean))
+
+    def _beyond_nearest_limit(self) -> int:
+        target, limit = self.target or 0, self._nearest_limit()
+        is_below = target > 0 and limit == self.limits[target - 1]
+        return target - 1 if is_below else target + 1
+
+
+def decide(
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    limits: Sequence[float] | None = None,
+    seen: Verdict | None = None,
+) -> Verdict:
+    """The verdict on the network's probabilities (K,).
+
+    Args:
+        scores: (K,) from 0 to 1.
+        class_names: K names in the order of the targets.
+        limits: the K - 1 limits of the expected grade, if that decides.
+        seen: what is known of the image already (distance, reason); where it is not "graded" it stays so.
+    """
+    known = replace(seen or Verdict(status=GRADED), limits=tuple(limits or ()), scores=tuple(map(float, scores)))
+    if known.status != GRADED:
+        return known
+    if not np.isfinite(scores).all():
+        return replace(known, status=REFUSED, reason="The network answers with no number; train the run again.")
+    target = int(np.argmax(scores))
+    if limits:
+        target = int(grades_by_thresholds(np.asarray(scores)[None], list(limits))[0])
+    return replace(
+        known,
+        class_name=class_names[target],
+        target=target,
+        confidence=float(scores[target]),
+        probabilities=dict(zip(class_names, known.scores, strict=True)),
+    )
+
+
+def describe_share(share: float) -> str:
+    """A probability in words: "100.0 %" would claim a certainty that no network has."""
+    return f"{100 * share:.1f} %" if share < 0.9995 else "above 99.9 %"
