@@ -36,17 +36,33 @@ def list_all(as_json: bool) -> None:
 @datasets.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", help="Name in the library; by default the folder's.")
-@click.option("--group-column", help="Column of metadata.csv that says which images belong together (a patient).")
+@click.option("--labels", multiple=True, metavar="FILE|folders",
+              help="CSV with a column of images and one of classes, also several; found by itself in the folder or "
+              "beside it. \"folders\": the sub-folders are the classes, whatever a CSV says.")  # fmt: skip
+@click.option("--class-column", help="Column of the label file that holds the classes; recognised where it is clear.")
+@click.option("--image-column", help="Column of the label file that names the images; recognised where it is clear.")
+@click.option("--group-column", help="Column of the label file or of metadata.csv that says which images belong "
+              "together (a patient).")  # fmt: skip
+@click.option("--pairs/--no-pairs", default=True, show_default=True,
+              help="Keep the images of a patient in one split: by a column such as patient, or by names such as 7_left "
+              "and 7_right.")  # fmt: skip
 @click.option("--side", "store_side_px", type=int, default=DEFAULT_STORE_SIDE_PX, show_default=True,
               help="Stored side in pixels.")  # fmt: skip
 @click.option("--crop-policy", type=click.Choice(["center_square", "retina_box"]), default="center_square",
               show_default=True, help="What is kept of an image that is not square.")  # fmt: skip
 @json_option
 def import_path(path: Path, as_json: bool, **options: Any) -> None:
-    """Import a folder with one sub-folder of images per class, below train/, val/, test/ or not."""
+    """Import a folder of images.
+
+    One sub-folder per class, below train/, val/, test/ or not; or images with a label file (a CSV such as
+    trainLabels.csv).
+    """
     from lib.data.library import estimate_import, import_folder
 
-    estimate = estimate_import(path)
+    reading = ("labels", "class_column", "image_column", "group_column", "pairs")
+    estimate = estimate_import(path, **{key: options[key] for key in reading})
+    for notice in estimate.notices:
+        note(notice)
     note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
     with ProgressLine() as progress:
         dataset = import_folder(path, progress=progress, **options)
@@ -118,12 +134,17 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0) -> None:
         "crop_policy": dataset.spec.crop_policy,
         "num_left_out": len(left_out),
     }
+    if dataset.spec.split_caveat:
+        facts["split_caveat"] = dataset.spec.split_caveat
     if as_json:
         print_json({
-            **facts, "class_names": list(dataset.class_names), "counts": counts.to_dict("records"), "left_out": left_out
+            **facts, "class_names": list(dataset.class_names), "counts": counts.to_dict("records"),
+            "notices": dataset.notices, "left_out": left_out,
         })  # fmt: skip
         return
     print_facts(facts)
+    for notice in dataset.notices:
+        click.echo(notice)
     click.echo()
     table = counts.pivot_table(index="class_name", columns="split", values="count", sort=False, aggfunc="sum")
     print_table([(name, *(int(value) for value in row)) for name, row in zip(table.index, table.values, strict=True)],

@@ -159,10 +159,10 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
 
 def _check_source(dataset: str) -> None:
     """Look at a folder's listing, which takes a moment where the import takes minutes."""
-    from lib.data.library import estimate_import
+    from lib.data.library import check_folder
 
     if os.sep in dataset or Path(dataset).is_dir():
-        estimate_import(dataset)
+        check_folder(dataset)
 
 
 def _open(dataset: str, progress: "Progress") -> "Dataset":

@@ -78,7 +78,7 @@ def _scan_originals(description: dict[str, Any], options: ImportOptions) -> Fold
             f"The originals of {name!r} are gone (they came from {shown(source)}), so its images cannot be cut anew; "
             "names, order and kind of the classes can still be changed."
         )
-    scan = scan_folder(folder, group_column=options.group_column)
+    scan = scan_folder(folder, options.source)
     if listing_of(scan) != description["listing"]:
         raise UserError(
             f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "

@@ -1,6 +1,7 @@
 """An imported data set: one table, one memory-mapped store of square images, one description."""
 
 import io
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
 class Dataset:
     """Reads one data set of the library; cheap to open, the table and the pixels are read when asked for.
 
-    `table` has one row an image: image_id, path (relative to the source), target, split (the folders' own, "" if none),
+    `table` has one row an image: image_id, path (relative to the source, for the eye), source_path (its bytes), target, split (the folders' own, "" if none),
     group_id, laterality, flags (what the source's table says and the decoder noticed), mask_path ("" if none), width, height (of the original, upright),
     num_bytes, crop_left, crop_top, crop_right, crop_bottom (the stored square in the original's pixels).
 
@@ -130,6 +131,17 @@ class Dataset:
         import pandas as pd
 
         return pd.read_parquet(self.folder / LEFT_OUT_FILE)
+
+    def source_path(self, row: int) -> Path | None:
+        """Where an image came from; None if its file is no longer there."""
+        name = self.table["source_path"].iloc[row] if "source_path" in self.table else self.table["path"].iloc[row]
+        path = Path(str(self.description.get("source") or "")) / os.fsdecode(name)
+        return path if path.is_file() else None
+
+    @property
+    def notices(self) -> list[str]:
+        """How the source was read, where that is not plain, in sentences."""
+        return list(self.description.get("notices", ()))
 
     @cached_property
     def pixels(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.data.kind import KindChange, NamedClasses
+from lib.data.sources.options import SourceOptions
 from lib.data.specs import DatasetSpec, check_crop_policy
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
@@ -27,9 +28,14 @@ class ImportOptions:
     crop_policy: str = "center_square"
     spec_changes: dict[str, Any] = field(default_factory=dict)
     class_order: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    class_column: str | None = None
+    image_column: str | None = None
+    pairs: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_order", tuple(self.class_order))  # a list, where it was read from JSON
+        object.__setattr__(self, "labels", tuple(self.labels))
         check_crop_policy(self.crop_policy)
         if not MIN_STORE_SIDE_PX <= self.store_side_px <= MAX_STORE_SIDE_PX:
             raise UserError(
@@ -40,6 +46,13 @@ class ImportOptions:
     def of(cls, description: dict[str, Any]) -> "ImportOptions":
         """The options of a data set's last import; those that are younger than it have their defaults."""
         return cls(**description["options"])
+
+    @property
+    def source(self) -> SourceOptions:
+        """How the folder is read."""
+        return SourceOptions(
+            self.labels, self.class_column, self.image_column, self.group_column, pairs=self.pairs
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -85,7 +98,8 @@ class ImportOptions:
         order = () if classes.sources == tuple(sources) else classes.sources
         return dataclasses.replace(self, spec_changes=spec_changes, class_order=order)
 
-    def spec(self, classes: NamedClasses, *, name: str, store_side_px: int) -> DatasetSpec:
+    def spec(self, classes: NamedClasses, *, name: str, store_side_px: int, split_caveat: str = "") -> DatasetSpec:
         """The description of a data set that is imported so."""
         fields = {"title": name, "crop_policy": self.crop_policy, "store_side_px": store_side_px}
+        fields["split_caveat"] = split_caveat
         return DatasetSpec.from_dict({**fields, **self.spec_changes, "class_names": classes.names, "name": name})

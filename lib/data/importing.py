@@ -5,8 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,15 @@ from lib.data.catalog import as_name, descriptions, is_taken, library_lock, open
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.import_options import ImportOptions
 from lib.data.kind import KindChange
-from lib.data.kind_suggestion import KindSuggestion, suggest_for_images
 from lib.data.sources.folder import FolderScan, scan_folder
 from lib.data.sources.layout import existing_folder, has_image_suffix, shown
+from lib.data.sources.options import label_paths
 from lib.data.staging import staging_folder
-from lib.data.store_writer import num_decoders, write_dataset
+from lib.data.store_writer import write_dataset
 from lib.data.versions import changed_description, with_history
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, datasets_dir
-
-
-@dataclass(frozen=True)
-class ImportEstimate:
-    """What an import will take: files to decode, disk (at most) and about how long."""
-
-    num_files: int
-    store_mib: float
-    seconds: float
 
 
 def import_folder(
@@ -40,18 +30,25 @@ def import_folder(
     *,
     name: str | None = None,
     group_column: str | None = None,
+    labels: str | Path | Sequence[str | Path] = (),
+    class_column: str | None = None,
+    image_column: str | None = None,
+    pairs: bool = True,
     store_side_px: int = DEFAULT_STORE_SIDE_PX,
     crop_policy: str | None = None,
     spec_changes: dict[str, Any] | None = None,
     kind: KindChange | None = None,
     check_splits: bool = True,
+    is_allowed: Callable[[Path], bool] | None = None,
     progress: Progress = ignore_progress,
 ) -> Dataset:
-    """Import a folder of one sub-folder per class; unchanged and with the same options, it is only opened.
+    """Import a folder; unchanged and with the same options, it is only opened.
 
-    `kind` says order, names and kind of the classes; what it and `crop_policy` leave open stays as in an earlier import of
-    the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as its title. Without `check_splits` a
-    class may have fewer images than training needs. Raises UserError if the folder, the name or the classes will not do.
+    Classes come from its sub-folders, or from label files: from `labels`, or those that lie in the folder or beside it
+    (lib/data/sources/folder.py). `kind` says order, names and kind of the classes; what it and `crop_policy` leave open
+    stays as in an earlier import of the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as
+    its title. Without `check_splits` a class may have fewer images than training needs. `is_allowed` limits what beside the
+    folder is looked at. Raises UserError if the folder, the name or the classes will not do.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -60,9 +57,14 @@ def import_folder(
         )
     if name == DEFAULT_DATASET:
         raise UserError(f"The name {name!r} is kept for the generated data set; choose another.")
-    scan = scan_folder(path, group_column=group_column)
+    asked = ImportOptions(
+        group_column, store_side_px, crop_policy or "center_square", dict(spec_changes or {}),
+        labels=label_paths(existing_folder(path), labels), class_column=class_column,
+        image_column=image_column, pairs=pairs,
+    )  # fmt: skip
+    scan = scan_folder(path, asked.source, is_allowed=is_allowed)
     options = _options(
-        ImportOptions(group_column, store_side_px, crop_policy or "center_square", dict(spec_changes or {})),
+        asked,
         _imported_from(str(scan.folder), name),
         scan.class_names,
         keeps_crop=crop_policy is None,
@@ -76,33 +78,29 @@ def resolve_dataset(
 ) -> Dataset:
     """Open a data set by its name, or else import the folder of that path.
 
-    A folder is imported once, and again only after its listing (paths, sizes, times) changed; then with the options of
-    its last import. Raises UserError as `open_dataset`, `scan_folder` and `import_folder` do.
+    A folder is imported once, and again only after its listing (paths, sizes, times, labels) changed; then with the
+    options of its last import. Raises UserError as `open_dataset`, `scan_folder` and `import_folder` do.
     """
     text = os.fspath(name_or_path)
     if not text.strip():
         raise UserError("No data set was given; give a name from the library or the path of a folder.")
     if isinstance(name_or_path, str) and not set(text) & {os.sep, "~"} and (is_taken(text) or not Path(text).exists()):
         return open_dataset(text)
-    previous = _imported_from(str(existing_folder(text)), None)
-    options = ImportOptions.of(previous) if previous else ImportOptions()
-    scan = scan_folder(text, group_column=options.group_column)
+    previous, options = _last_import(text)
     name = previous["spec"]["name"] if previous else None
+    scan = scan_folder(text, options.source)
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
 
 
-def estimate_import(path: str | Path, *, store_side_px: int = DEFAULT_STORE_SIDE_PX) -> ImportEstimate:
-    """Estimate disk and time of an import from the folder's listing."""
-    entries = scan_folder(path).entries
-    # Measured on one core: 4 ms a small photograph, 40 MB of large JPEG files a second, 1 s to start.
-    seconds = 1.0 + sum(0.004 + entry.num_bytes / 40e6 for entry in entries) / num_decoders(len(entries))
-    return ImportEstimate(len(entries), len(entries) * store_side_px**2 * 3 / 2**20, seconds)
+def check_folder(path: str | Path) -> None:
+    """Look at a folder's listing as `resolve_dataset` would, without importing; raises UserError as it does."""
+    scan_folder(path, _last_import(path)[1].source)
 
 
-def suggest_for_folder(path: str | Path, *, group_column: str | None = None) -> KindSuggestion:
-    """What names and pictures of a folder suggest of its kind; about a second."""
-    scan = scan_folder(path, group_column=group_column)
-    return suggest_for_images(scan.class_names, [entry.path for entry in scan.entries], name=scan.folder.name)
+def _last_import(path: str | Path) -> tuple[dict[str, Any] | None, ImportOptions]:
+    """The newest data set of a folder, if there is one, and the options to import it with."""
+    previous = _imported_from(str(existing_folder(path)), None)
+    return previous, ImportOptions.of(previous) if previous else ImportOptions()
 
 
 def import_scan(
@@ -174,7 +172,9 @@ def _saying(description: dict[str, Any], options: ImportOptions, class_names: Se
     if not ImportOptions.of(description).is_same(options):
         described = {"class_sources": list(class_names), **description, "options": options.to_dict()}
         classes = options.classes(class_names)
-        said = options.spec(classes, name=spec["name"], store_side_px=spec["store_side_px"])
+        said = options.spec(
+            classes, name=spec["name"], store_side_px=spec["store_side_px"], split_caveat=spec.get("split_caveat", "")
+        )  # fmt: skip
         write_json(datasets_dir() / spec["name"] / DESCRIPTION_FILE, changed_description(described, classes, said))
     return open_dataset(spec["name"])
 
@@ -182,11 +182,13 @@ def _saying(description: dict[str, Any], options: ImportOptions, class_names: Se
 def listing_of(scan: FolderScan) -> str:
     """A hash of what a scan found: paths, sizes, times, what the tables say of them."""
     facts: list[tuple[Any, ...]] = [
-        (entry.relative, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
+        (entry.key, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
         for entry in scan.entries
     ]
+    if scan.label_files:
+        facts += [(entry.key, entry.class_name) for entry in scan.entries]
     facts += [
-        (entry.relative, entry.flags, *_file_facts(entry.mask_path))
+        (entry.key, entry.flags, *_file_facts(entry.mask_path))
         for entry in scan.entries
         if entry.flags or entry.mask_path
     ]

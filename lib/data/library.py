@@ -14,8 +14,9 @@ from lib.data.changing import change_dataset, rebuild_dataset, restore_version
 from lib.data.dataset import Dataset
 from lib.data.fundus.generation import generate
 from lib.data.fundus.severity_scale import GRADE_NAMES, SOURCE, SOURCE_URL, LesionKind
+from lib.data.import_estimate import ImportEstimate, estimate_import
 from lib.data.import_options import ImportOptions
-from lib.data.importing import ImportEstimate, estimate_import, import_folder, import_scan, resolve_dataset
+from lib.data.importing import check_folder, import_folder, import_scan, resolve_dataset
 from lib.data.kind import KindChange
 from lib.data.sources.folder import scan_folder
 from lib.data.staging import staging_folder
@@ -29,6 +30,7 @@ __all__ = [
     "ImportEstimate",
     "KindChange",
     "change_dataset",
+    "check_folder",
     "delete_dataset",
     "ensure_default_dataset",
     "estimate_import",
@@ -94,7 +96,7 @@ def _make(*, per_class: int, size_px: int, seed: int, progress: Progress) -> Dat
     options = ImportOptions("patient", min(size_px, DEFAULT_STORE_SIDE_PX), "retina_box", _SYNTHETIC_SPEC)
     with staging_folder() as folder:
         generate(folder, per_class=per_class, size_px=size_px, seed=seed, progress=progress)
-        scan = scan_folder(folder, group_column=options.group_column)
+        scan = scan_folder(folder, options.source)
         if present:
             delete_dataset(DEFAULT_DATASET)
         return import_scan(scan, name=DEFAULT_DATASET, options=options, source=source, progress=progress)

@@ -27,6 +27,7 @@ class DatasetSpec:
     licence: str = ""
     source_url: str = ""
     description: str = ""
+    split_caveat: str = ""  # what every score of this data set must say of its split, where there is something to say
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

@@ -124,7 +124,9 @@ class _Carver:
                 good = [held for held in candidates if self._covers(pool, held, keep=keep)]
                 if good:
                     return min(good, key=lambda held: self._imbalance(pool, held, taken / parts))
-        raise UserError(f"{self._unlucky()} Add images of the rare classes, or import without the group column.")
+        raise UserError(
+            f"{self._unlucky()} Add images of the rare classes, or import without the group column or with --no-pairs."
+        )
 
     def _partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
         """Seeded ways to cut `pool` into stratified parts, no group in two of them."""
@@ -177,7 +179,7 @@ class _Carver:
             raise UserError(
                 f"{crossing} groups (patients) have images in more than one of train/, val/ and test/, which would "
                 "make the test too easy. Move each group's images into one of them, or put all images under one folder "
-                "a class."
+                "a class; names such as 7_left and 7_right count as one patient unless pairs are declined (--no-pairs)."
             )
 
     def _unlucky(self) -> str:

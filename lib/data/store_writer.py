@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 from lib.atomic import sha256_of_file, write_json
 from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool
-from lib.data.import_options import MIN_STORE_SIDE_PX, ImportOptions
 from lib.data.images import DecodedImage, ImageHeader
+from lib.data.import_options import MIN_STORE_SIDE_PX, ImportOptions
+from lib.data.kept_images import drop_copies, left_out_entry, require_classes
 from lib.data.mask_store import write_masks
 from lib.data.sources.folder import FolderScan
 from lib.data.sources.folder_walk import LeftOut, SourceEntry
@@ -63,28 +63,30 @@ def write_dataset(
     """
     left_out = list(scan.left_out)
     with DecoderPool(num_decoders(len(scan.entries)), crop_policy=options.crop_policy) as pool:
-        kept = _drop_duplicates(_read_headers(scan.entries, pool, left_out, progress), left_out)
-        _require_classes(scan, kept, left_out)
+        kept = drop_copies(_read_headers(scan.entries, pool, left_out, progress), left_out)
+        require_classes(scan.entries, kept, left_out)
         side = _store_side(kept, options.store_side_px)
         num_masks = sum(item.entry.mask_path is not None for item in kept)
         _require_disk(folder, (3 * len(kept) + num_masks) * side * side)
         pool.side_px = side
         kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
         has_masks = write_masks(kept, pool, folder / MASKS_FILE, root=scan.folder, progress=progress)
-    _require_classes(scan, kept, left_out)
+    require_classes(scan.entries, kept, left_out)
     classes = options.classes(scan.class_names)
+    spec = options.spec(classes, name=name, store_side_px=side, split_caveat=scan.split_caveat)
     seen = _write_tables(kept, left_out, folder, scan)
     files = (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES
     checksums = {file: sha256_of_file(folder / file) for file in files}
     seen += [scan.class_names, side, options.crop_policy, checksums[PIXELS_FILE]]
     content = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
     description = {
-        **described(content, scan.class_names, classes, options.spec(classes, name=name, store_side_px=side)),
+        **described(content, scan.class_names, classes, spec),
         "num_images": len(kept),
         "num_left_out": len(left_out),
         "source": source,
         "listing": listing,
         "options": options.to_dict(),
+        "notices": list(scan.notices),
         "created_s": time.time(),
         "has_checked_splits": check_splits,
         "num_bytes": {file: (folder / file).stat().st_size for file in files},
@@ -101,43 +103,11 @@ def _read_headers(
     found: list[_Kept | None] = [None] * len(entries)
     for done, (index, header) in enumerate(pool.probe_many([entry.path for entry in entries]), start=1):
         if isinstance(header, BadImage):
-            left_out.append(LeftOut(entries[index].relative, str(header)))
+            left_out.append(left_out_entry(entries[index], str(header)))
         else:
             found[index] = _Kept(entries[index], header)
         progress(done, len(entries), "reading headers")
     return [kept for kept in found if kept]
-
-
-def _drop_duplicates(kept: list[_Kept], left_out: list[LeftOut]) -> list[_Kept]:
-    """Keep one of each content; a test copy stays rather than a training copy, and contradicting labels all go."""
-    by_content: dict[str, list[_Kept]] = defaultdict(list)
-    for item in kept:
-        by_content[item.header.sha256].append(item)
-    rank = {"test": 0, "val": 1, "train": 2, "": 3}
-    stays = set()
-    for copies in by_content.values():
-        copies.sort(key=lambda item: rank[item.entry.split])  # stable: the first of a split stays first
-        first = copies[0]
-        if all(item.entry.class_name == first.entry.class_name for item in copies):
-            stays.add(id(first))
-            left_out += [LeftOut(item.entry.relative, f"same content as {first.entry.relative}") for item in copies[1:]]
-            continue
-        for item in copies:
-            other = next(twin for twin in copies if twin.entry.class_name != item.entry.class_name).entry.relative
-            left_out.append(LeftOut(item.entry.relative, f"same content as {other}, which is in another class"))
-    return [item for item in kept if id(item) in stays]
-
-
-def _require_classes(scan: FolderScan, kept: list[_Kept], left_out: list[LeftOut]) -> None:
-    missing = set(scan.class_names) - {item.entry.class_name for item in kept}
-    for class_name in scan.class_names:
-        if class_name in missing:
-            files = {entry.relative for entry in scan.entries if entry.class_name == class_name}
-            lost = next(item for item in left_out if item.path in files)
-            raise UserError(
-                f"Class {class_name!r} has no usable image (such as {lost.path}: {lost.reason.rstrip('.')}). "
-                "Repair its files or remove the folder."
-            )
 
 
 def _store_side(kept: list[_Kept], asked: int) -> int:
@@ -163,7 +133,7 @@ def _decode(
     store = np.memmap(path, dtype=np.uint8, mode="w+", shape=(len(kept), side, side, 3))
     for done, (index, image) in enumerate(pool.decode_many([item.entry.path for item in kept]), start=1):
         if isinstance(image, BadImage):
-            left_out.append(LeftOut(kept[index].entry.relative, str(image)))
+            left_out.append(left_out_entry(kept[index].entry, str(image)))
         else:
             store[index] = image.pixels
             kept[index].image = dataclasses.replace(image, pixels=np.empty(0, np.uint8))
@@ -199,6 +169,7 @@ def _row(item: _Kept, target: int, root: Path) -> dict[str, Any]:
     return {
         "image_id": item.header.sha256[:16],
         "path": item.entry.relative,
+        "source_path": os.fsencode(item.entry.key),
         "target": target,
         "split": item.entry.split,
         "group_id": item.entry.group_id,

@@ -1,7 +1,6 @@
 """From uploads or paths to single files: archives are opened in memory with limits, nothing is unpacked to disk."""
 
 import io
-import os
 import stat
 import zipfile
 import zlib
@@ -9,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from lib.data.sources.folder_walk import EMPTY_FOLDER, FolderWalk
+from lib.data.sources.layout import shown, storable
 from lib.errors import UserError
 from lib.settings import MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 
@@ -82,12 +83,14 @@ def expand_paths(paths: Iterable[str | Path]) -> Expansion:
         if path.is_dir():
             _expand_folder(path, expansion)
         elif not path.exists():
-            raise UserError(f"There is no file or folder {path}. Give images, folders of images or zip archives.")
+            raise UserError(
+                f"There is no file or folder {shown(path)}. Give images, folders of images or zip archives."
+            )
         elif _is_archive(path):
             with path.open("rb") as opened:
-                _expand_archive(path.name, opened, expansion, budget)
+                _expand_archive(storable(path.name), opened, expansion, budget)
         else:
-            expansion.take(str(path), path)
+            expansion.take(storable(str(path)), path)
     return expansion
 
 
@@ -99,19 +102,14 @@ class _Budget:
 
 
 def _expand_folder(folder: Path, expansion: Expansion) -> None:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in [name for name in folders if name.startswith(".")]:
-            folders.remove(name)
-            expansion.skip(str(Path(parent, name)), "Hidden folder.")
-        for name in sorted(names):
-            path = Path(parent, name)
-            if _is_hidden(PurePosixPath(name)):
-                expansion.skip(str(path), "Hidden file.")
-            elif not path.is_file():
-                expansion.skip(str(path), "Not a regular file.")
-            else:
-                expansion.take(str(path), path)
+    """Every file below a folder; links are followed, and what cannot be graded is left out with the reason."""
+    walk = FolderWalk(folder).run()
+    files = [*walk.images, *(file for file, _ in walk.others)]
+    for file in sorted(files, key=lambda file: (file.parts[:-1], file.parts[-1])):
+        expansion.take(storable(str(file.path)), file.path)
+    for left_out in walk.left_out:
+        if left_out.reason != EMPTY_FOLDER:
+            expansion.skip(f"{shown(folder)}/{left_out.path}", f"{left_out.reason.capitalize()}.")
 
 
 def _is_archive(path: Path) -> bool:

@@ -18,7 +18,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 def test_columns_of_the_table(dataset: Dataset):
     assert list(dataset.table.columns) == [
-        *("image_id", "path", "target", "split", "group_id", "laterality", "flags", "mask_path"),
+        *("image_id", "path", "source_path", "target", "split", "group_id", "laterality", "flags", "mask_path"),
         *("width", "height", "num_bytes", "crop_left", "crop_top", "crop_right", "crop_bottom"),
     ]
     assert dataset.table["image_id"].str.fullmatch("[0-9a-f]{16}").all()

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lib.data.images import FORMATS_TEXT
@@ -15,15 +15,29 @@ IMAGE_SUFFIXES = frozenset(
         *(".heic", ".heif", ".hif"),
     )
 )
-SPLIT_FOLDERS = {
+_SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
 }
+# "training_set", "Validation Set", "test_images", "val2017", "a. Training Set".
+_SPLIT_NAME = re.compile(
+    rf"(?:(?:[a-z]|\d+)[.)]\s*)?(?P<word>{'|'.join(_SPLIT_WORDS)})(?:[\s_.-]*(?:set|images?|imgs|data|folder|split))?"
+    r"[\s_-]*\d{0,4}",
+    re.IGNORECASE,
+)
+# Pictures that go with images but are none of a class.
+_SIDE_FOLDERS = frozenset(
+    (
+        *("mask", "masks", "annotation", "annotations", "segmentation", "segmentations", "groundtruth", "ground_truth"),
+        *("thumb", "thumbs", "thumbnail", "thumbnails"),
+    )
+)
 # What operating systems and network disks leave behind.
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found", "icon\r"}
 
@@ -35,9 +49,33 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def shown(path: str | Path) -> str:
-    """A path or name as one printable line: undecodable bytes and control characters become U+FFFD."""
-    text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", errors="replace"))
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    """A path or name as one printable line, for the eye only: undecodable bytes and control characters become U+FFFD.
+
+    Two names may look the same so; what is looked up is looked up by the true one.
+    """
+    return "".join(map(_visible, unicodedata.normalize("NFC", os.fspath(path))))
+
+
+def _visible(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if unicodedata.category(letter) == "Zs" else "\ufffd"  # the narrow space in the name of a screenshot
+
+
+def storable(name: str) -> str:
+    r"""A true name as text that any file holds: bytes that are no text become "\udce9", and no two names become one."""
+    return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def distinct_names(keys: Iterable[str]) -> dict[str, str]:
+    """A clean name for the eye for each true one; where two would look the same, the later gets a number behind it."""
+    names: dict[str, str] = {}
+    for key in sorted(set(keys), key=lambda key: (natural_key(shown(key)), key)):
+        name, number = shown(key), 2
+        while name in names.values():
+            name, number = f"{shown(key)} ({number})", number + 1
+        names[key] = name
+    return names
 
 
 def existing_folder(path: str | Path) -> Path:
@@ -57,21 +95,15 @@ def existing_folder(path: str | Path) -> Path:
     raise UserError(f"There is no folder {shown(folder)}; check the path.")
 
 
-def split_folders(base: Path) -> set[str]:
-    """Names of the train/val/test folders; empty if these names are classes (a class of trains holds images itself)."""
-    found: set[str] = set()
-    for child in children(base):
-        if child.name.lower() in SPLIT_FOLDERS and is_folder(child):
-            inside = list(children(Path(child.path)))
-            if any(is_folder(grandchild) and not is_noise(grandchild.name) for grandchild in inside):
-                found.add(child.name)
-            elif not any(is_image(grandchild) for grandchild in inside):
-                found.add(child.name)  # empty, or text only
-    has_train = any(SPLIT_FOLDERS[name.lower()] == "train" for name in found)
-    if not has_train:
-        return set()
-    # A flat test/ of unlabelled images beside a real train/ is a split folder too.
-    return {c.name for c in children(base) if c.name.lower() in SPLIT_FOLDERS and is_folder(c)}
+def split_of(name: str) -> str:
+    """The split that a folder's name says ("Training": "train", "test_set": "test"), "" for any other."""
+    found = _SPLIT_NAME.fullmatch(name.strip())
+    return _SPLIT_WORDS[found["word"].lower()] if found else ""
+
+
+def is_side_folder(name: str) -> bool:
+    """Whether a folder inside a class is named as one of masks or thumbnails."""
+    return name.lower() in _SIDE_FOLDERS
 
 
 def children(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -103,14 +135,14 @@ def is_folder(child: os.DirEntry[str]) -> bool:
 
 def is_image(child: os.DirEntry[str]) -> bool:
     """Whether this is an ordinary file, or a link to one, that is named like an image."""
-    return has_image_suffix(child.name) and not is_noise(child.name) and _is_file(child)
+    return has_image_suffix(child.name) and not is_noise(child.name) and is_regular(child)
 
 
 def why_no_image(child: os.DirEntry[str]) -> str:
     """The reason for which a file that is not `is_image` is left out."""
     if child.is_symlink() and not Path(child.path).exists():
         return "link to a file that does not exist"
-    if not _is_file(child):
+    if not is_regular(child):
         return "not an ordinary file"
     suffix = shown(Path(child.name).suffix)
     if not suffix:
@@ -118,5 +150,6 @@ def why_no_image(child: os.DirEntry[str]) -> str:
     return f"the suffix {suffix} is not one of the images that are read ({FORMATS_TEXT})"
 
 
-def _is_file(child: os.DirEntry[str]) -> bool:
+def is_regular(child: os.DirEntry[str]) -> bool:
+    """Whether this is an ordinary file or a link to one: no pipe, no device."""
     return os.path.isfile(child.path) if child.is_symlink() else child.is_file()  # noqa: PTH113

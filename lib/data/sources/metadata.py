@@ -1,106 +1,113 @@
-"""The table `metadata.csv` that may lie beside the class folders: which patient, which eye, which mask."""
+"""The table `metadata.csv` that may lie beside the images: which patient, which eye, which mask."""
 
-import csv
-import unicodedata
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from lib.data.sources.folder_walk import FolderWalk, FoundFile, LeftOut
+from lib.data.sources.image_index import ImageIndex
+from lib.data.sources.layout import shown
+from lib.data.sources.table_columns import ColumnChoice, Columns, named_image_column, recognise_columns
+from lib.data.sources.table_rows import ImageFacts, match_rows, refuse_ambiguous
+from lib.data.sources.tables import Table, read_table
 from lib.errors import UserError
 
 METADATA_FILE = "metadata.csv"
-_PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_path")
 
 
-@dataclass(frozen=True)
-class MetadataRow:
-    """What the table says of one image."""
-
-    group_id: str
-    laterality: str
-    mask_path: str = ""  # relative to the table's folder
-    flags: str = ""  # what is to be said of the image, such as "ungradable: blurred"
-
-
+@dataclass
 class Metadata:
-    """Rows by path, and by bare file name where that is enough."""
+    """What `metadata.csv` says; all empty where there is none, or none that can be read (`left_out` says why)."""
 
-    def __init__(self, by_path: dict[str, MetadataRow], by_name: dict[str, MetadataRow | None]) -> None:
-        self._by_path, self._by_name = by_path, by_name
+    table: Table | None = None
+    folder: tuple[str, ...] = ()  # of the table, below the root
+    left_out: list[LeftOut] = field(default_factory=list)
+    masks: dict[str, FoundFile] = field(default_factory=dict)  # by the text of the column mask_path
+    facts: dict[Path, ImageFacts] = field(default_factory=dict)
 
-    def find(self, relative: str, *, is_name_unique: bool) -> MetadataRow | None:
-        """The row of an image; a bare file name counts only if it is unique among images and rows."""
-        row = self._by_path.get(relative)
-        if row is None and is_name_unique:
-            return self._by_name.get(PurePosixPath(relative).name)
-        return row
+    @classmethod
+    def read(cls, walk: FolderWalk, folders: Iterable[tuple[str, ...]], *, is_needed: bool) -> "Metadata":
+        """Read the table in the first of `folders` (below the root) that has one.
 
+        Raises UserError if it `is_needed` and cannot be read.
+        """
+        files = {file.parts[:-1]: file for file, _ in walk.others if file.parts[-1] == METADATA_FILE}
+        found = next((files[folder] for folder in folders if folder in files), None)
+        if found is None:
+            return cls()
+        try:
+            table = read_table(found.path)
+        except UserError as error:
+            if is_needed:
+                raise
+            return cls(left_out=[LeftOut(found.relative, f"not read: {error}")])
+        metadata = cls(table, found.parts[:-1])
+        metadata._find_masks(walk)
+        return metadata
 
-def mask_folders(folder: Path) -> set[str]:
-    """Names of the folders beside the class folders that hold masks only, as the table's column mask_path says."""
-    try:
-        columns, rows = _read_rows(folder / METADATA_FILE)
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return set()
-    if "mask_path" not in columns:
-        return set()
-    path_column = next((name for name in _PATH_COLUMNS if name in columns), "")
-    images = {PurePosixPath(_normal(row.get(path_column)).replace("\\", "/")).parts[:1] for row in rows}
-    masks = {PurePosixPath(_normal(row.get("mask_path")).replace("\\", "/")).parts[:1] for row in rows}
-    return {parts[0] for parts in masks - images if parts}
+    def images(self, walk: FolderWalk) -> list[FoundFile]:
+        """The images of the walk without the masks; what else lies in a folder of masks is left out."""
+        masks = {file.path for file in self.masks.values()}
+        folders = self._mask_folders()
+        kept = []
+        for file in walk.images:
+            if file.path in masks:
+                continue
+            if file.parts[: len(self.folder) + 1] in folders and len(file.parts) > len(self.folder) + 1:
+                reason = f"lies in a folder of masks, and no row of {METADATA_FILE} names it"
+                self.left_out.append(LeftOut(file.relative, reason))
+            else:
+                kept.append(file)
+        return kept
 
+    def match(self, index: ImageIndex, choice: ColumnChoice) -> Columns | None:
+        """Find the rows of the images, into `facts`; None if the table says nothing of images.
 
-def read_metadata(folder: Path, group_column: str | None) -> Metadata | None:
-    """Read `metadata.csv` (comma, semicolon or tab; UTF-8); None if it is absent or useless and no group is asked for.
-
-    Raises UserError if `group_column` is asked for and the file, its column of paths or that column is missing.
-    """
-    path = folder / METADATA_FILE
-    if not path.is_file():
-        if group_column is None:
+        Raises UserError if a group column is asked for and the table has no paths, or a row is ambiguous.
+        """
+        if self.table is None:
             return None
-        raise UserError(
-            f"The group column {group_column!r} needs a file {path} with the columns path and {group_column}; "
-            "add it or import without the group column."
-        )
-    try:
-        columns, rows = _read_rows(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        if group_column is None:
+        try:
+            columns = recognise_columns(self.table, index, beside=self.folder, choice=choice, needs_label=False)
+            matched = match_rows(self.table, columns, index, beside=self.folder)
+            if choice.group:
+                refuse_ambiguous(self.table, matched.ambiguous)
+        except UserError as error:
+            if choice.group:
+                raise
+            self.left_out.append(LeftOut(shown("/".join((*self.folder, METADATA_FILE))), f"not used: {error}"))
             return None
-        raise UserError(f"{path} cannot be read as a UTF-8 CSV table ({error}); save it again.") from None
-    path_column = next((name for name in _PATH_COLUMNS if name in columns), None)
-    missing = group_column if group_column is not None and group_column not in columns else None
-    if group_column is None and path_column is None:
-        return None
-    if missing is not None or path_column is None:
-        wanted = repr(missing) if missing is not None else "path or file_name"
-        raise UserError(f"{path} has no column {wanted}; it has: {', '.join(columns) or 'none'}.")
-    return _index(rows, path_column, group_column)
+        for number, name, files in matched.ambiguous:
+            where = f"{files[0].relative} and {files[1].relative}"
+            self.left_out.append(LeftOut(name, f"row {number} of {METADATA_FILE} is not used: it may mean {where}"))
+        self.facts = matched.by_path
+        return columns
 
+    def mask_of(self, facts: ImageFacts) -> Path | None:
+        """The file of an image's mask."""
+        if not facts.mask_path:
+            return None
+        if facts.mask_path in self.masks:
+            return self.masks[facts.mask_path].path
+        return facts.table.path.parent / facts.mask_path.replace("\\", "/")
 
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    with path.open(newline="", encoding="utf-8-sig") as opened:
-        first_line = opened.readline()
-        opened.seek(0)
-        delimiter = max(",;\t", key=first_line.count)
-        reader = csv.DictReader(opened, delimiter=delimiter)
-        columns = [str(name).strip() for name in reader.fieldnames or []]
-        return columns, [{str(key).strip(): value for key, value in row.items()} for row in reader]
+    def _find_masks(self, walk: FolderWalk) -> None:
+        assert self.table is not None  # noqa: S101  (called after it was read)
+        if "mask_path" not in self.table.columns:
+            return
+        index = ImageIndex([*walk.images, *(file for file, _ in walk.others)])
+        for _, values in self.table.rows:
+            if name := values["mask_path"]:
+                found = index.find(name, beside=self.folder)
+                if len(found) == 1:
+                    self.masks[name] = found[0]
 
-
-def _index(rows: list[dict[str, str | None]], path_column: str, group_column: str | None) -> Metadata:
-    by_path: dict[str, MetadataRow] = {}
-    by_name: dict[str, MetadataRow | None] = {}
-    for row in rows:
-        relative = str(PurePosixPath(_normal(row.get(path_column)).replace("\\", "/")))
-        group_id = _normal(row.get(group_column)) if group_column else ""
-        mask_path = _normal(row.get("mask_path")).replace("\\", "/")
-        found = MetadataRow(group_id, _normal(row.get("laterality")), mask_path, _normal(row.get("flags")))
-        by_path[relative] = found
-        name = PurePosixPath(relative).name
-        by_name[name] = found if by_name.get(name, found) == found else None
-    return Metadata(by_path, by_name)
-
-
-def _normal(value: str | None) -> str:
-    return unicodedata.normalize("NFC", (value or "").strip())  # as `shown` does with the names on disk
+    def _mask_folders(self) -> set[tuple[str, ...]]:
+        """Folders beside the images that hold masks only, as the table says."""
+        depth = len(self.folder) + 1
+        masks = {file.parts[:depth] for file in self.masks.values() if len(file.parts) > depth}
+        column = named_image_column(self.table) if self.table else ""
+        if self.table is None or not column:
+            return masks
+        names = [values[column].replace("\\", "/").removeprefix("./") for _, values in self.table.rows]
+        return masks - {(*self.folder, name.split("/")[0]) for name in names if "/" in name}

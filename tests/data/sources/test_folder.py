@@ -6,6 +6,7 @@ import pytest
 
 from lib.data.sources.folder import scan_folder
 from lib.data.sources.layout import natural_key, shown
+from lib.data.sources.options import SourceOptions
 from lib.errors import UserError
 
 
@@ -18,7 +19,7 @@ def _touch(root: Path, *names: str) -> Path:
 
 
 def _classes(root: Path, **options) -> dict[str, str]:
-    return {entry.relative: entry.class_name for entry in scan_folder(root, **options).entries}
+    return {entry.relative: entry.class_name for entry in scan_folder(root, SourceOptions(**options)).entries}
 
 
 def _reasons(root: Path) -> dict[str, str]:
@@ -41,7 +42,7 @@ def test_everything_else_is_left_out_with_a_reason(tmp_path: Path):
     (tmp_path / "cat" / "loop.jpg").symlink_to(tmp_path / "cat" / "loop.jpg")
     os.mkfifo(tmp_path / "dog" / "pipe.jpg")
     reasons = _reasons(tmp_path)
-    assert list(_classes(tmp_path)) == ["cat/1.jpg", "dog/1.jpg"]
+    assert list(_classes(tmp_path)) == ["cat/1.jpg", "cat/deep/er/2.jpg", "dog/1.jpg"]
     expected = {
         "notes.txt": "suffix .txt",
         "loose.jpg": "no class folder",
@@ -49,7 +50,6 @@ def test_everything_else_is_left_out_with_a_reason(tmp_path: Path):
         "cat/.hidden.jpg": "hidden file",
         "dog/Thumbs.db": "hidden file",
         "dog/noname": "no suffix",
-        "cat/deep/er/2.jpg": "deeper",
         "__MACOSX": "hidden folder",
         ".git": "hidden folder",
         "cat/movie.mp4": "suffix .mp4",
@@ -160,7 +160,7 @@ def test_group_column_of_metadata(tmp_path: Path):
     root = _with_table(
         tmp_path, "path,patient,laterality\ncat/1.jpg,7,left\ncat\\2.jpg,7,right\n3.jpg,9,\ndog/1.jpg,,\n"
     )
-    scan = scan_folder(root, group_column="patient")
+    scan = scan_folder(root, SourceOptions(group_column="patient"))
     known = {entry.relative: (entry.group_id, entry.laterality) for entry in scan.entries}
     assert known == {"cat/1.jpg": ("7", "left"), "cat/2.jpg": ("7", "right"), "dog/3.jpg": ("9", "")}
     assert [(item.path, "no value" in item.reason) for item in scan.left_out] == [("dog/1.jpg", True)]
@@ -169,7 +169,7 @@ def test_group_column_of_metadata(tmp_path: Path):
 def test_without_a_group_column_no_image_is_lost(tmp_path: Path):
     scan = scan_folder(_with_table(tmp_path, "file_name;patient;laterality\ncat/1.jpg;7;left\n"))
     assert [entry.laterality for entry in scan.entries] == ["left", "", "", ""]
-    assert {entry.group_id for entry in scan.entries} == {""}
+    assert [entry.group_id for entry in scan.entries] == ["7", "", "", ""]  # a column of that name is recognised
     assert scan.left_out == []
 
 
@@ -178,15 +178,15 @@ def test_without_a_group_column_no_image_is_lost(tmp_path: Path):
     [
         ("path,patient\n", "No row"),
         ("path,person\ncat/1.jpg,1\n", "no column 'patient'; it has: path, person"),
-        ("name_of_it,patient\ncat/1.jpg,1\n", "no column path or file_name"),
+        ("number,patient\n1 of 2,1\n", "no column path or file_name"),
         ("", "it has: none"),
     ],
 )
 def test_a_table_that_will_not_do(tmp_path: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
-        scan_folder(_with_table(tmp_path, text), group_column="patient")
+        scan_folder(_with_table(tmp_path, text), SourceOptions(group_column="patient"))
 
 
 def test_group_column_without_a_table(tmp_path: Path):
     with pytest.raises(UserError, match=r"needs a file .*metadata\.csv"):
-        scan_folder(_touch(tmp_path, "cat/1.jpg", "dog/1.jpg"), group_column="patient")
+        scan_folder(_touch(tmp_path, "cat/1.jpg", "dog/1.jpg"), SourceOptions(group_column="patient"))
