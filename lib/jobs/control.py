@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lib.errors import UserError
 from lib.jobs import processes, tickets
-from lib.jobs.settlement import job_lock, reconcile, settle
+from lib.jobs.settlement import is_elsewhere, job_lock, reconcile, settle
+from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking.state import (
     LOG_FILE,
     STOP_FILE,
     RunState,
-    host_name,
     read_state,
     run_folder,
     update_state,
@@ -133,11 +133,16 @@ def request_stop(run_id: str) -> RunState:
 
 
 def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
-    """Wait for a run that was asked to stop: SIGTERM at half of `timeout_s`, SIGKILL of its group at the end."""
+    """Wait for a run that was asked to stop: SIGTERM at half of `timeout_s`, SIGKILL of its group at the end.
+
+    A process under another host name can only be asked; it is given up when its heartbeats have ceased.
+    """
     half = timeout_s / 2
     state = read_state(run_id)
     pid, started = state.pid, state.pid_started_s
-    if state.host == host_name() and pid is not None and pid != os.getpid():
+    if is_elsewhere(state):
+        _await_silence(run_id)
+    elif pid is not None and pid != os.getpid():
         if not processes.wait_until_gone(pid, started, half):
             processes.terminate(pid, started)
             # A foreground command that has ended its run may go on; it is the person's own process.
@@ -148,6 +153,13 @@ def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
                 processes.wait_until_gone(pid, started, 1.0)
         settle(run_id)
     return read_state(run_id)
+
+
+def _await_silence(run_id: str) -> None:
+    """Wait until a run under another host name has ended by itself or gives no sign of life any more, and settle it."""
+    deadline = time.monotonic() + HEARTBEAT_STALE_S + STOP_TIMEOUT_S + processes.WATCH_S
+    while read_state(run_id).is_active and not settle(run_id) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def stop(run_id: str, *, wait: bool = False) -> RunState:

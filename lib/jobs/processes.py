@@ -1,23 +1,31 @@
-"""Processes by identity (pid and start time, since pids are used again): alive or not, and ending them."""
+"""Processes by identity (pid and start time, since pids are used again): alive or not, and ending them.
+
+A process under another host name (another machine, a container on the same volume, this machine before it was renamed)
+is known by its heartbeats alone.
+"""
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from lib.errors import UserError
-from lib.settings import PROJECT_ROOT, home, torch_hub_dir
+from lib.settings import HEARTBEAT_STALE_S, PROJECT_ROOT, home, torch_hub_dir
+from lib.tracking.state import start_time_s
 
 RUN_ID_VARIABLE = "TRANSFERSCOPE_RUN_ID"  # in the environment of a worker and of all its children
 NICENESS = 10
 _AUTOGROUP = Path("/proc/self/autogroup")
-# psutil works the start time out from the boot time, which moves a little when the clock is corrected.
-_START_TOLERANCE_S = 3.0
+_START_TOLERANCE_S = 0.05  # starts are counted in hundredths of a second since the machine started
+# Before that they were counted from 1970, with the time of the boot, which moves when the clock is corrected.
+_SINCE_1970_S, _SINCE_1970_TOLERANCE_S = 1e9, 3.0
+# A heartbeat that looks old may come from a machine whose clock differs: it is watched for so long, on our own clock.
+WATCH_S = 3.0
 
 
 def spawn_detached(
@@ -64,24 +72,72 @@ def give_way() -> None:
             _AUTOGROUP.write_text(str(NICENESS))
 
 
-def start_time_s(pid: int) -> float | None:
-    """When a process started, in seconds since 1970; None if there is none."""
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return None
-
-
 def is_alive(pid: int | None, started_s: float | None) -> bool:
     """Whether exactly this process still runs; a zombie does not."""
     if pid is None:
         return False
     try:
         process = psutil.Process(pid)
-        is_same = started_s is None or abs(process.create_time() - started_s) < _START_TOLERANCE_S
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
+        return _is_same(process, started_s) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _is_same(process: psutil.Process, started_s: float | None) -> bool:
+    if started_s is None:
+        return True
+    if started_s > _SINCE_1970_S:
+        return abs(process.create_time() - started_s) < _SINCE_1970_TOLERANCE_S
+    found = start_time_s(process.pid)
+    return found is not None and abs(found - started_s) < _START_TOLERANCE_S
+
+
+def is_worker_of(run_id: str, pid: int | None, started_s: float | None) -> bool:
+    """Whether exactly this process runs here as the detached worker of a run, whatever the machine was called then."""
+    if pid is None or not is_alive(pid, started_s):
+        return False
+    try:
+        return psutil.Process(pid).environ().get(RUN_ID_VARIABLE) == run_id
+    except (psutil.Error, OSError):
+        return False
+
+
+# Key -> the last heartbeat that this process has seen, since when (its own clock), whether it moved before our eyes.
+_beats: dict[str, tuple[float, float, bool]] = {}
+
+
+def is_beating(key: str, beat_s: float) -> bool:
+    """Whether a process whose pid means nothing here lives, by its last heartbeat (seconds since 1970, its own clock).
+
+    One that stood still for half a minute before our eyes is dead, one that moved before them lives. At the first look
+    the clocks decide; what looks old by them is watched for `WATCH_S` first, since a clock that differs or was set must
+    cost nobody the place in the queue.
+    """
+    return _judge_beat(key, beat_s) is not False
+
+
+def watch_beats(read_beats: Callable[[], Mapping[str, float]]) -> None:
+    """Wait, for `WATCH_S` at most, until `is_beating` has made up its mind about heartbeats that look old.
+
+    Args:
+        read_beats: gives key -> last heartbeat, read anew at each call.
+    """
+    while None in [_judge_beat(key, beat_s) for key, beat_s in read_beats().items()]:
+        time.sleep(0.1)
+
+
+def _judge_beat(key: str, beat_s: float) -> bool | None:
+    """True: alive; False: dead; None: not known yet."""
+    now = time.monotonic()
+    before = _beats.get(key)
+    if before is None or before[0] != beat_s:
+        _beats[key] = (beat_s, now, before is not None)
+    _, since, has_moved = _beats[key]
+    if now - since > HEARTBEAT_STALE_S:
+        return False
+    if has_moved or -WATCH_S < time.time() - beat_s < HEARTBEAT_STALE_S:
+        return True
+    return None if now - since < WATCH_S else False
 
 
 def terminate(pid: int, started_s: float | None) -> None:

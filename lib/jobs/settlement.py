@@ -39,8 +39,12 @@ def active_runs() -> list[RunState]:
 
 
 def reconcile() -> list[str]:
-    """Give every run whose process died a final state and a sentence; returns their ids."""
+    """Give every run whose process died a final state and a sentence; returns their ids.
+
+    Takes three seconds where a heartbeat under another host name has to be watched before it can be told.
+    """
     _last_look[str(home())] = time.monotonic()
+    processes.watch_beats(_foreign_beats)
     held = {ticket.run_id for ticket in tickets.queue() if ticket.is_held}
     waiting = [ticket.run_id for ticket in tickets.queue() if ticket.run_id not in held]
     unticketed = [state.run_id for state in stored_states() if state.is_active and state.run_id not in held]
@@ -61,7 +65,7 @@ def settle(run_id: str, exit_status: int | None = None) -> bool:
 
 def _settle_locked(run_id: str, exit_status: int | None) -> bool:
     state = read_state(run_id)
-    if state.is_active and (state.host not in ("", host_name()) or _may_live(state)):
+    if state.is_active and _may_live(state):
         return False
     release_reserve(state.folder)
     tickets.hand_back(run_id)
@@ -74,10 +78,23 @@ def _settle_locked(run_id: str, exit_status: int | None) -> bool:
     return state.is_active
 
 
+def is_elsewhere(state: RunState) -> bool:
+    """Whether the process of a run was started under another host name and is not found here by its run id."""
+    is_foreign = state.host not in ("", host_name())
+    return is_foreign and not processes.is_worker_of(state.run_id, state.pid, state.pid_started_s)
+
+
 def _may_live(state: RunState) -> bool:
+    if is_elsewhere(state):
+        return processes.is_beating(state.run_id, state.heartbeat_s)
     if state.pid is None:
         return state.heartbeat_age_s < HEARTBEAT_STALE_S
     return processes.is_alive(state.pid, state.pid_started_s)
+
+
+def _foreign_beats() -> dict[str, float]:
+    """The last heartbeats of active runs whose process is not of this machine, as far as its name tells."""
+    return {state.run_id: state.heartbeat_s for state in stored_states() if state.is_active and is_elsewhere(state)}
 
 
 def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
@@ -86,10 +103,8 @@ def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
         return (
             ("stopped", STOPPED_MESSAGE, "stopped") if state.started_s else ("stopped", CANCELLED_MESSAGE, "cancelled")
         )
-    if state.pid is None:
-        return "killed", "Its process never started. Resume tries again.", "never_started"
-    if state.heartbeat_s < processes.boot_time_s():
-        return "killed", f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
+    if is_elsewhere(state) or state.pid is None or state.heartbeat_s < processes.boot_time_s():
+        return "killed", *_unseen_end(state)
     if exit_status is not None and exit_status > 0:
         last = tail_log(state.run_id, 1)
         sentence = f"The worker ended with exit status {exit_status} ({last or 'its log is empty'})."
@@ -100,6 +115,16 @@ def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
     reason = "The process was killed from outside, most often because memory ran out"
     advice = "choose a smaller batch size or image size if it happens again"
     return "killed", f"{reason}: {advice}. {_RESUME_HINT}", "memory_kill"
+
+
+def _unseen_end(state: RunState) -> tuple[str, str]:
+    """Message and ending of a run whose process nobody here could see end."""
+    if is_elsewhere(state):
+        silence = f"Its process on {state.host} gave no sign of life for {HEARTBEAT_STALE_S:.0f} seconds"
+        return f"{silence}: it or its machine has ended. {_RESUME_HINT}", "silent"
+    if state.pid is None:
+        return "Its process never started. Resume tries again.", "never_started"
+    return f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
 
 
 def _signal_name(exit_status: int) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.jobs.processes import is_alive, start_time_s
+from lib.jobs.processes import is_alive, is_beating, is_worker_of, start_time_s
 from lib.settings import runs_dir
-from lib.tracking.state import host_name
+from lib.tracking.state import host_name, read_state
 
 _TABLE = """CREATE TABLE IF NOT EXISTS tickets (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,8 +36,18 @@ class Ticket:
 
     @property
     def is_held(self) -> bool:
-        """Whether its process lives, as far as can be known from this machine."""
-        return self.host != host_name() or is_alive(self.pid, self.pid_started_s)
+        """Whether its process lives: by its pid here, by the run's heartbeats where its host has another name."""
+        if self.host == host_name():
+            return is_alive(self.pid, self.pid_started_s)
+        return is_beating(self.run_id, self.heartbeat_s) or is_worker_of(self.run_id, self.pid, self.pid_started_s)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """When the run last gave a sign of life, by the clock of its host; when it was drawn if it never did."""
+        try:
+            return read_state(self.run_id).heartbeat_s
+        except UserError:  # its folder is gone
+            return self.drawn_s
 
 
 def draw(run_id: str) -> None:
@@ -56,16 +66,22 @@ def draw(run_id: str) -> None:
 def hold(run_id: str, pid: int | None = None) -> None:
     """Enter the process (by default this one) that holds the ticket."""
     pid = pid or os.getpid()
+    holder = (host_name(), pid, start_time_s(pid))
     with _table() as table:
-        table.execute(
-            "UPDATE tickets SET pid = ?, pid_started_s = ? WHERE run_id = ?", (pid, start_time_s(pid), run_id)
-        )
+        table.execute("UPDATE tickets SET host = ?, pid = ?, pid_started_s = ? WHERE run_id = ?", (*holder, run_id))
 
 
 def hand_back(run_id: str) -> None:
     """Leave the queue; nothing happens if the run is not in it."""
     with _table() as table:
         table.execute("DELETE FROM tickets WHERE run_id = ?", (run_id,))
+
+
+def hand_back_own(run_id: str) -> None:
+    """As `hand_back`, if this process holds the ticket: a run that was given up may have been resumed elsewhere."""
+    holder = (os.getpid(), start_time_s(os.getpid()))
+    with _table() as table:
+        table.execute("DELETE FROM tickets WHERE run_id = ? AND pid = ? AND pid_started_s = ?", (run_id, *holder))
 
 
 def queue() -> list[Ticket]:

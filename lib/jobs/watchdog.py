@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import psutil
 
+from lib.errors import UserError
 from lib.settings import HEARTBEAT_INTERVAL_S
-from lib.tracking.state import STOP_FILE
+from lib.tracking.state import STOP_FILE, read_state, start_time_s
 from lib.tracking.writer import RunWriter
 
 STOPPED_MESSAGE = "Stopped on request; resume goes on from the last checkpoint."
+LOST_MESSAGE = "This run was given up as dead meanwhile (no sign of life for too long), so this process ends."
 CANCELLED_MESSAGE = "Cancelled before it started; resume puts it back into the queue."
 HARD_EXIT_S = 3.5  # after the request; `enforce_stop` kills from outside at 4 s
 HARD_EXIT_STATUS = 130
@@ -25,9 +27,22 @@ _POLL_S = 0.1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def is_ours(run_id: str) -> bool:
+    """Whether this process still has the run: not if it was given up as dead, deleted, or taken up by another one.
+
+    A laptop that slept, or a machine that was cut off, comes back and must not write into what others go on with.
+    """
+    try:
+        state = read_state(run_id)
+    except UserError:
+        return False
+    return state.state != "killed" and (state.pid, state.pid_started_s) == (os.getpid(), start_time_s(os.getpid()))
+
+
 class Watchdog:
     """While entered: writes heartbeats, and turns a stop flag or SIGTERM, SIGINT, SIGHUP into `should_stop()`.
 
+    So does a run that is not ours any more (`is_ours`).
     Work that does not end within `HARD_EXIT_S` after that (a long call, an import) is ended with the process.
     """
 
@@ -85,18 +100,26 @@ class Watchdog:
             if now >= next_beat_s:
                 next_beat_s = now + HEARTBEAT_INTERVAL_S
                 with suppress(OSError, ValueError):  # a full disk must not end the watch over the stop flag
-                    self.run.heartbeat()
+                    if is_ours(self.run.run_id):
+                        self.run.heartbeat()
+                    elif asked_s is None:
+                        asked_s = now
+                        self._stop.set()
+                        self._say(LOST_MESSAGE)
 
     def _read_signal(self) -> bool:
         # The wake-up socket reports every handled signal, SIGCHLD and SIGWINCH among them.
         return any(number in _SIGNALS for number in self._wake_reader.recv(64))
 
+    def _say(self, sentence: str) -> None:
+        with suppress(Exception):
+            print(f"\n{sentence}", file=sys.stderr, flush=True)  # noqa: T201
+
     def _exit_hard(self) -> None:
         # No final state from here: whoever asked, or looks next, settles a run whose process is gone (control.py).
         if self._closed.is_set():
             return
-        with suppress(Exception):
-            print(f"\n{STOPPED_MESSAGE} python -m lib runs resume {self.run.run_id[:8]}", file=sys.stderr, flush=True)  # noqa: T201
+        self._say(f"{STOPPED_MESSAGE} python -m lib runs resume {self.run.run_id[:8]}")
         with suppress(psutil.Error):
             for child in psutil.Process().children(recursive=True):
                 child.kill()

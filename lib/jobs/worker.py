@@ -16,7 +16,7 @@ from lib.jobs.failures import describe_failure
 from lib.jobs.narration import write_event_to_log
 from lib.jobs.processes import RUN_ID_VARIABLE, give_way, is_alive, start_time_s
 from lib.jobs.reserve import keep_reserve, release_reserve
-from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE, Watchdog
+from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE, Watchdog, is_ours
 from lib.settings import runs_dir
 from lib.tracking.state import LOG_FILE, host_name, read_state, update_state
 from lib.tracking.writer import RunWriter
@@ -63,10 +63,10 @@ def work(
     try:
         return _work(run, experiment, listener, on_wait)
     except Stopped:
-        run.finish("stopped", CANCELLED_MESSAGE, "cancelled")
+        _finish(run, "stopped", CANCELLED_MESSAGE, "cancelled")
         return None
     finally:
-        tickets.hand_back(run.run_id)
+        tickets.hand_back_own(run.run_id)
 
 
 def _work(
@@ -81,8 +81,8 @@ def _work(
             return _work_leased(run, watchdog.should_stop, experiment, listener)
     finally:
         del os.environ[RUN_ID_VARIABLE]
-        if not read_state(run.run_id).is_active:
-            tickets.hand_back(run.run_id)
+        if not is_ours(run.run_id) or not read_state(run.run_id).is_active:
+            tickets.hand_back_own(run.run_id)
 
 
 def _work_leased(
@@ -139,6 +139,8 @@ def _device_lease(run_id: str, should_stop: Callable[[], bool], on_wait: Callabl
 
 
 def _finish(run: RunWriter, state: str, message: str, ending: str) -> None:
+    if not is_ours(run.run_id):
+        return
     release_reserve(run.folder)
     # The experiment may have entered a final state itself.
     if read_state(run.run_id).is_active:

@@ -3,12 +3,14 @@
 import dataclasses
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from lib.errors import UserError
 from lib.jobs import processes
 from lib.series.state import SeriesFiles, SeriesState, read_series, run_state, write_series
+from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking.state import host_name
 
 # A training stops within four seconds by itself; making the run store on the first run must not be cut short.
@@ -59,10 +61,15 @@ def stop_and_wait(files: SeriesFiles, *, timeout_s: float = STOP_TIMEOUT_S) -> S
     state = stop(files, timeout_s=timeout_s)
     if state.is_active:
         _enforce(state, timeout_s)
+    deadline = time.monotonic() + timeout_s + HEARTBEAT_STALE_S
+    while state.host != host_name() and read_series(files).is_active and time.monotonic() < deadline:
+        time.sleep(0.2)
     return read_series(files)
 
 
 def _enforce(state: SeriesState, timeout_s: float) -> None:
+    if state.host != host_name():
+        return  # it can only be asked; without heartbeats it reads as ended
     if state.pid and not processes.wait_until_gone(state.pid, state.pid_started_s, timeout_s):
         processes.kill(state.pid, state.pid_started_s, is_group=False)
         processes.wait_until_gone(state.pid, state.pid_started_s, 1.0)

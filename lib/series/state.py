@@ -1,14 +1,20 @@
 """How far a series of runs is, as JSON beside the runs: readable by every page, without MLflow and torch."""
 
 import dataclasses
+import json
+import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import read_json, write_json
+from lib.atomic import write_json
 from lib.errors import UserError
-from lib.jobs.processes import is_alive
+from lib.jobs.processes import is_alive, is_beating, watch_beats
+from lib.settings import HEARTBEAT_INTERVAL_S
 from lib.tracking.state import host_name, read_state
 
 FORMAT_VERSION = 1
@@ -77,20 +83,55 @@ class SeriesState:
 
 
 def read_series(files: SeriesFiles) -> SeriesState:
-    """The state of a series; one whose process is gone reads as "failed", one asked to stop as "stopping"."""
-    try:
-        content = read_json(files.state)
-        known = {key: content[key] for key in SeriesState.__dataclass_fields__ if key in content}
-        state = SeriesState(**known)
-    except (OSError, ValueError, TypeError):
-        return SeriesState()
+    """The state of a series; one whose process is gone reads as "failed", one asked to stop as "stopping".
+
+    Takes three seconds where a heartbeat under another host name has to be watched before it can be told.
+    """
+    state = _stored(files)
     if not state.is_active:
         return state
-    if state.host == host_name() and not is_alive(state.pid, state.pid_started_s):
+    if not _lives(files, state):
         is_asked = files.stop.exists()
         ended, message = ("stopped", files.stopped_message) if is_asked else ("failed", f"{files.ended} {files.kept}")
         return dataclasses.replace(state, state=ended, message=message, step="", what="", seconds_left=None)
     return dataclasses.replace(state, state="stopping") if files.stop.exists() else state
+
+
+def _stored(files: SeriesFiles) -> SeriesState:
+    """What the file holds; when it was last changed is the heartbeat."""
+    try:
+        with files.state.open(encoding="utf-8") as opened:
+            content = json.load(opened) | {"heartbeat_s": os.fstat(opened.fileno()).st_mtime}
+        return SeriesState(**{key: content[key] for key in SeriesState.__dataclass_fields__ if key in content})
+    except (OSError, ValueError, TypeError):
+        return SeriesState()
+
+
+def _lives(files: SeriesFiles, state: SeriesState) -> bool:
+    if state.host == host_name():
+        return is_alive(state.pid, state.pid_started_s)
+    key = str(files.state)
+    watch_beats(lambda: {key: _stored(files).heartbeat_s})
+    return is_beating(key, _stored(files).heartbeat_s)
+
+
+@contextmanager
+def heartbeats(files: SeriesFiles) -> Iterator[None]:
+    """While entered, give a sign of life each second: for those to whom the pid says nothing."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(HEARTBEAT_INTERVAL_S):
+            with suppress(OSError):
+                os.utime(files.state)
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{files.state.stem}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def write_series(files: SeriesFiles, state: SeriesState) -> None:

@@ -12,7 +12,7 @@ from lib.errors import Stopped, UserError
 from lib.jobs.processes import start_time_s
 from lib.progress import Progress
 from lib.series.progress import StepPace
-from lib.series.state import SeriesFiles, SeriesState, read_series, run_state, write_series
+from lib.series.state import SeriesFiles, SeriesState, heartbeats, read_series, run_state, write_series
 from lib.tracking.state import host_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Series:
         """
         lock = FileLock(self.files.lock)
         try:
-            with lock.acquire(timeout=0):
+            with lock.acquire(timeout=0), heartbeats(self.files):
                 # A worker that a page began keeps the flag: somebody may have thought better of it meanwhile.
                 if read_series(self.files).pid != os.getpid():
                     self.files.stop.unlink(missing_ok=True)

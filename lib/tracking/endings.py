@@ -31,6 +31,7 @@ for _ending in (
     ),
     EndingSpec("crashed", "Crashed", "The process broke off with another signal."),
     EndingSpec("disk_full", "Disk full", "A checkpoint, a cache or the run store could not be written."),
+    EndingSpec("silent", "No sign of life", "Its process, under another host name, fell silent for half a minute."),
     EndingSpec("restarted", "Machine restarted", "The machine was restarted while it ran."),
     EndingSpec("never_started", "Never started", "Its process did not come up."),
     EndingSpec("refused", "Not possible", "Something is wrong with the data set or the settings."),

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
-from lib.settings import HEARTBEAT_STALE_S, trash_dir
+from lib.settings import HEARTBEAT_STALE_S, runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
 from lib.tracking.endings import can_resume, ending_title
-from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow
+from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow, sqlite_path
 from lib.tracking.writer import default_name
 
 if TYPE_CHECKING:
@@ -212,7 +212,9 @@ def _record(run: Any) -> RunRecord:
 
 
 def _was_never_made(tags: dict[str, str], created_s: float) -> bool:
-    return tags.get("host") == states.host_name() and time.time() - created_s > HEARTBEAT_STALE_S
+    """Whether a run without a folder has none anywhere: the database beside our runs knows no others."""
+    is_ours = tags.get("host") == states.host_name() or sqlite_path(tracking_uri()) == runs_dir() / "mlflow.db"
+    return is_ours and time.time() - created_s > HEARTBEAT_STALE_S
 
 
 def _config(tags: dict[str, str], params: dict[str, str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class RunState:
     ending: str = ""  # why it ended, a name of the table in endings.py
     name: str = ""
     pid: int | None = None
-    pid_started_s: float | None = None
+    pid_started_s: float | None = None  # see `start_time_s`
     host: str = ""
     is_detached: bool = False
     created_s: float = 0.0
@@ -147,6 +147,24 @@ def find_local_run(prefix: str) -> str | None:
 def host_name() -> str:
     """The name under which this machine's processes are known."""
     return socket.gethostname()
+
+
+def start_time_s(pid: int) -> float | None:
+    """When a process started; None if there is none.
+
+    Seconds since the machine started where the system tells (Linux), so that a clock that is set meanwhile does not
+    turn a process into another one; elsewhere seconds since 1970, which the system keeps as they were.
+    """
+    import psutil
+
+    with suppress(OSError, ValueError, IndexError):
+        # The name in brackets may hold anything; the start is the 20th field behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
 
 
 @contextmanager

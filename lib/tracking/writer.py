@@ -218,6 +218,4 @@ def _check_state(state: str) -> None:
 
 
 def _this_process() -> dict[str, Any]:
-    import psutil
-
-    return {"pid": os.getpid(), "pid_started_s": psutil.Process().create_time(), "host": states.host_name()}
+    return {"pid": os.getpid(), "pid_started_s": states.start_time_s(os.getpid()), "host": states.host_name()}

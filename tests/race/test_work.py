@@ -1,12 +1,18 @@
+import sqlite3
+import time
+from contextlib import closing
+
 import pytest
 
 from lib import tracking
 from lib.errors import UserError
-from lib.jobs import tickets
+from lib.jobs import processes, tickets
 from lib.race import leader, read_race, read_standings
 from lib.race.standing import as_row
 from lib.race.work import run_race
+from lib.settings import runs_dir
 from lib.tracking import read_state
+from lib.tracking.state import update_state
 
 
 def test_a_race_writes_a_run_and_a_curve_for_each_rung(plan, runner):
@@ -50,12 +56,19 @@ def test_a_rung_that_fails_holds_up_no_other(plan, runner):
     assert states["linear_probe"] == "failed"
 
 
-def test_a_race_whose_process_was_killed_is_taken_up_again(plan, runner):
+@pytest.mark.parametrize("host", [None, "elsewhere"])
+def test_a_race_whose_process_was_killed_is_taken_up_again(plan, runner, host, monkeypatch):
+    monkeypatch.setattr(processes, "WATCH_S", 0.1)
+
     def die(run, **listeners):
         if run.config["strategy"] == "full_finetuning":
             # What a killed process leaves: a running run of a process that is gone.
             run.set_state("running", pid=2**22 + 1, pid_started_s=1.0)
             tickets.hold(run.run_id, 2**22 + 1)
+            if host:  # a container that came back under another name; it was silent for a minute
+                update_state(run.run_id, host=host, heartbeat_s=time.time() - 60)
+                with closing(sqlite3.connect(runs_dir() / "jobs.sqlite")) as table, table:
+                    table.execute("UPDATE tickets SET host = ?", (host,))
             raise SystemExit
         return runner(run, **listeners)
 
