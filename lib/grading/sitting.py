@@ -41,7 +41,7 @@ class Sitting:
 
         A file that is there already, by name and content, is not taken twice.
         """
-        expansion = expand_uploads(uploads)
+        expansion = expand_uploads(uploads, max_bytes=MAX_KEPT_BYTES - self._num_bytes())
         known = set(self.files)
         skipped = list(expansion.skipped)
         num_before = len(self.files)

@@ -1,24 +1,19 @@
 """From uploads or paths to single files: archives are opened in memory with limits, nothing is unpacked to disk."""
 
 import io
-import stat
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from lib import archives
 from lib.data.sources.folder_walk import EMPTY_FOLDER, FolderWalk
 from lib.data.sources.layout import shown, storable
 from lib.errors import UserError
-from lib.settings import MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_FILE_BYTES, MAX_UPLOAD_FILES
+from lib.settings import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 
-_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
-_ENTRY_MARK = b"PK\x01\x02"  # begins each entry of a zip's table of contents
-# zipfile builds an object an entry before anything can be counted: 50 MiB of entries would be over a million.
 _MAX_ENTRIES = 20_000
-# A blank bitmap honestly shrinks a thousandfold; below this size that does no harm.
-_RATIO_FREE_BYTES = 2**20
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
@@ -55,16 +50,17 @@ class Expansion:
         self.skipped.append(Skipped(name, reason))
 
 
-def expand_uploads(files: Iterable[tuple[str, bytes]]) -> Expansion:
+def expand_uploads(files: Iterable[tuple[str, bytes]], *, max_bytes: int | None = None) -> Expansion:
     """Open the archives among uploaded files; order is kept, a member's name is "archive.zip/folder/image.jpg".
 
-    Nothing is trusted: paths that leave the archive, links, encrypted or nested archives and members beyond the limits
-    of lib.settings (files, bytes in all, bytes a file, compression ratio) are left out with the reason.
+    Nothing is trusted: paths that leave the archive, links, encrypted or nested archives, unusual methods of packing
+    and members beyond the limits of lib.settings (files, bytes a file, compression ratio, bytes in all, or
+    `max_bytes` where given) are left out with the reason.
     """
     expansion = Expansion(max_items=MAX_UPLOAD_FILES)
-    budget = _Budget(MAX_ARCHIVE_BYTES)
+    budget = _Budget(MAX_ARCHIVE_BYTES if max_bytes is None else max_bytes)
     for name, data in files:
-        if data.startswith(_ZIP_STARTS):
+        if archives.is_archive(data):
             _expand_archive(name, io.BytesIO(data), expansion, budget)
         else:
             expansion.take(name, data)
@@ -100,6 +96,9 @@ class _Budget:
 
     bytes_left: int
 
+    def __post_init__(self) -> None:
+        self.words = f"{self.bytes_left // 2**20} MiB"
+
 
 def _expand_folder(folder: Path, expansion: Expansion) -> None:
     """Every file below a folder; links are followed, and what cannot be graded is left out with the reason."""
@@ -117,21 +116,26 @@ def _is_archive(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as opened:
-        return opened.read(4) in _ZIP_STARTS
+        return archives.is_archive(opened.read(4))
 
 
-def _expand_archive(name: str, opened: io.BufferedIOBase, expansion: Expansion, budget: _Budget) -> None:
+def _expand_archive(name: str, opened: IO[bytes], expansion: Expansion, budget: _Budget) -> None:
     try:
-        if _count_entries(opened) > _MAX_ENTRIES:
-            expansion.skip(name, f"The archive lists more than {_MAX_ENTRIES:,} entries.")
-            return
-        with zipfile.ZipFile(opened) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+        with archives.open_archive(opened, max_entries=_MAX_ENTRIES) as archive:
+            members = [member for member in archive.infolist() if not archives.member_name(member).endswith("/")]
             if not members:
                 expansion.skip(name, "The archive is empty.")
+            seen: set[str] = set()
             for member in members:
-                _take_member(archive, member, f"{name}/{member.filename}", expansion, budget)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
+                shown = f"{name}/{archives.member_name(member)}"
+                if shown in seen:
+                    expansion.skip(shown, "The archive holds this name more than once; the first one is used.")
+                    continue
+                seen.add(shown)
+                _take_member(archive, member, shown, expansion, budget)
+    except UserError as error:
+        expansion.skip(name, str(error))
+    except archives.DAMAGE:
         expansion.skip(name, "The archive is damaged or of a kind that cannot be opened; make a plain zip of it.")
 
 
@@ -147,12 +151,11 @@ def _take_member(
         return
     budget.bytes_left -= member.file_size
     try:
-        # zipfile reads no more than the stated size, so the checks on that size hold.
-        data = archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+        data = archives.read_member(archive, member)
+    except archives.DAMAGE as error:
         expansion.skip(shown, f"The archive is damaged here ({type(error).__name__}).")
         return
-    if data.startswith(_ZIP_STARTS):
+    if archives.is_archive(data):
         expansion.skip(shown, "An archive inside an archive; unpack it and upload its images.")
     else:
         expansion.take(shown, data)
@@ -160,31 +163,14 @@ def _take_member(
 
 def _why_not(member: zipfile.ZipInfo, budget: _Budget) -> str:
     """The reason why a member must not be read; empty if it may."""
-    path = PurePosixPath(member.filename.replace("\\", "/"))
-    leads_out = path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
-    is_special = stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG)
-    most_bytes = max(_RATIO_FREE_BYTES, MAX_ARCHIVE_RATIO * member.compress_size)
-    reasons = (
-        (leads_out, "Its path leads out of the archive."),
-        (_is_hidden(path), "Hidden file."),
-        (is_special, "A link or special file, not an image."),
-        (member.flag_bits & 0x1, "Encrypted; unpack it and upload its images."),
-        (member.file_size > MAX_FILE_BYTES, f"Unpacks to more than {MAX_FILE_BYTES // 2**20} MiB."),
-        (member.file_size > most_bytes, f"Unpacks to more than {MAX_ARCHIVE_RATIO} times its size: a zip bomb."),
-        (member.file_size > budget.bytes_left, f"The archives unpack to more than {MAX_ARCHIVE_BYTES // 2**20} MiB."),
-    )
-    return next((reason for holds, reason in reasons if holds), "")
+    if reason := archives.why_unreadable(member):
+        return reason
+    if _is_hidden(PurePosixPath(archives.member_name(member))):
+        return "Hidden file."
+    if member.file_size > MAX_FILE_BYTES:
+        return f"Unpacks to more than {MAX_FILE_BYTES // 2**20} MiB."
+    return "" if member.file_size <= budget.bytes_left else f"The archives unpack to more than {budget.words}."
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in path.parts)
-
-
-def _count_entries(opened: io.BufferedIOBase) -> int:
-    """How often the mark of an entry occurs; a little more than there are entries is possible, less is not."""
-    count, tail = 0, b""
-    while chunk := opened.read(2**20):
-        count += (tail + chunk).count(_ENTRY_MARK)
-        tail = chunk[-len(_ENTRY_MARK) + 1 :]
-    opened.seek(0)
-    return count

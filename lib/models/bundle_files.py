@@ -5,10 +5,8 @@ them (the gate's reference) and travel with an export.
 """
 
 import json
-import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from lib import archives
 from lib.atomic import atomic_path, sha256_of_file, write_json
 from lib.errors import UserError
 
@@ -25,9 +24,11 @@ MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
 # The largest whole network of the table, VGG16 with its 4096 layers, takes 528 MiB.
 MAX_BUNDLE_BYTES = 2**30
-MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_MANIFEST_BYTES = 4 * 2**20  # as Python's objects, JSON takes twenty times that
 _SUFFIXES = (".safetensors", ".json")
 _MAX_FILES = 16
+_MAX_ENTRIES = 1000  # before any is looked at; weights may hold the mark of an entry by chance
+_RATIO_FREE_BYTES = 32 * 2**20  # weights hardly shrink, except those of zeros
 _SHA256 = "network_sha256"
 
 
@@ -69,12 +70,17 @@ def unpacked_bundle(path: Path) -> Iterator[Path]:
         yield path
     elif path.is_file():
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            with _damage_reported(path.name), zipfile.ZipFile(path) as archive:
+            folder = Path(name, path.name)  # the name that errors tell
+            folder.mkdir()
+            with (
+                _damage_reported(path.name),
+                path.open("rb") as opened,
+                archives.open_archive(opened, max_entries=_MAX_ENTRIES) as archive,
+            ):
                 for member in _checked_members(archive, path.name):
-                    # Copies no more than the stated size, which zipfile enforces; the sum of those was checked.
-                    with archive.open(member) as source, (folder / member.filename).open("wb") as target:
-                        shutil.copyfileobj(source, target)
+                    # No more than the stated size, and the sum of those was checked.
+                    with (folder / member.filename).open("wb") as target:
+                        target.writelines(archives.member_pieces(archive, member))
             yield folder
     else:
         raise UserError(f"There is no saved classifier at {path}. Give the folder or the zip of a bundle.")
@@ -103,6 +109,9 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInf
         raise UserError(f"{name} is no bundle of this program: it needs one {MANIFEST_FILE} and few other files.")
     if sum(member.file_size for member in members) > MAX_BUNDLE_BYTES:
         raise UserError(f"{name} unpacks to more than {MAX_BUNDLE_BYTES // 2**20} MiB, the limit for a bundle.")
+    for member in members:
+        if reason := archives.why_unreadable(member, ratio_free_bytes=_RATIO_FREE_BYTES):
+            raise UserError(f"{name} is no bundle of this program ({member.filename[:80]}: {reason.rstrip('.')}).")
     return members
 
 
@@ -110,12 +119,11 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInf
 def _damage_reported(name: str) -> Iterator[None]:
     try:
         yield
+    except archives.ArchiveRefused as error:
+        raise UserError(f"{name} cannot be opened as a bundle. {error}") from None
     except UserError:
         raise
-    except (
-        OSError, ValueError, RecursionError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error,
-        safetensors.SafetensorError,
-    ) as error:  # fmt: skip
+    except (*archives.DAMAGE, RecursionError, KeyError, safetensors.SafetensorError) as error:
         raise UserError(
             f"The saved classifier {name} cannot be read ({type(error).__name__}); it is damaged."
         ) from error
