@@ -1,4 +1,4 @@
-"""`datasets list | import | make | show | delete | restore`."""
+"""`datasets list | import | make | show | change | delete | restore`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,6 +6,15 @@ from typing import Any
 
 import click
 
+from lib.cli.dataset_kind import (
+    POLICIES,
+    asked_kind,
+    change,
+    kind_facts,
+    kind_options,
+    note_suggestions,
+    take_suggested,
+)
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.settings import DEFAULT_STORE_SIDE_PX
 
@@ -14,7 +23,10 @@ _SHOWN_LEFT_OUT = 20
 
 @click.group()
 def datasets() -> None:
-    """Import, make, list, show, delete and restore data sets."""
+    """Import, make, list, show, change, delete and restore data sets."""
+
+
+datasets.add_command(change)
 
 
 @datasets.command("list")
@@ -48,25 +60,37 @@ def list_all(as_json: bool) -> None:
               "and 7_right.")  # fmt: skip
 @click.option("--side", "store_side_px", type=int, default=DEFAULT_STORE_SIDE_PX, show_default=True,
               help="Stored side in pixels.")  # fmt: skip
-@click.option("--crop-policy", type=click.Choice(["center_square", "retina_box"]), default="center_square",
-              show_default=True, help="What is kept of an image that is not square.")  # fmt: skip
+@click.option("--crop-policy", type=click.Choice(POLICIES),
+              help="What is kept of an image that is not square.  [default: center_square]")  # fmt: skip
+@kind_options
 @json_option
-def import_path(path: Path, as_json: bool, **options: Any) -> None:
+def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any) -> None:
     """Import a folder of images.
 
     One sub-folder per class, below train/, val/, test/ or not; or images with a label file (a CSV such as
     trainLabels.csv).
+
+    What class names and pictures suggest (grades, medical images, a round field on black) is said; it is set where you
+    ask for it, by --suggested or one by one, now or later by `datasets change`.
     """
+    from lib.data.importing import check_kind
+    from lib.data.kind_suggestion import suggest_for_dataset
     from lib.data.library import estimate_import, import_folder
 
-    reading = ("labels", "class_column", "image_column", "group_column", "pairs")
-    estimate = estimate_import(path, **{key: options[key] for key in reading})
+    kind = asked_kind(options)
+    reading = {key: options[key] for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
+    estimate = estimate_import(path, **reading)
+    if takes_suggested:
+        kind, options["crop_policy"] = take_suggested(path, kind, crop_policy=options["crop_policy"], reading=reading)
+    check_kind(path, estimate.class_names, kind, name=options["name"])
     for notice in estimate.notices:
         note(notice)
     note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
     with ProgressLine() as progress:
-        dataset = import_folder(path, progress=progress, **options)
-    _report(dataset, as_json=as_json)
+        dataset = import_folder(path, kind=kind, progress=progress, **options)
+    suggestion = suggest_for_dataset(dataset)
+    _report(dataset, as_json=as_json, suggestions=suggestion.to_dict())
+    note_suggestions(dataset, suggestion)
 
 
 @datasets.command()
@@ -118,7 +142,7 @@ def restore(key: str) -> None:
     click.echo(f"Restored {key}.")
 
 
-def _report(dataset: Any, *, as_json: bool, split_seed: int = 0) -> None:
+def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: dict[str, Any] | None = None) -> None:
     from lib.data.statistics import class_counts
 
     counts = class_counts(dataset, dataset.split(split_seed))
@@ -133,16 +157,19 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0) -> None:
         "store_side_px": dataset.spec.store_side_px,
         "crop_policy": dataset.spec.crop_policy,
         "num_left_out": len(left_out),
+        **kind_facts(dataset),
     }
     if dataset.spec.split_caveat:
         facts["split_caveat"] = dataset.spec.split_caveat
     if as_json:
+        said = {} if suggestions is None else {"suggestions": suggestions}
+        classes = {"class_names": list(dataset.class_names), "class_sources": list(dataset.class_sources)}
         print_json({
-            **facts, "class_names": list(dataset.class_names), "counts": counts.to_dict("records"),
-            "notices": dataset.notices, "left_out": left_out,
+            **facts, **said, **classes, "counts": counts.to_dict("records"), "notices": dataset.notices,
+            "left_out": left_out,
         })  # fmt: skip
         return
-    print_facts(facts)
+    print_facts({**facts, "earlier_versions": len(facts["earlier_versions"])})
     for notice in dataset.notices:
         click.echo(notice)
     click.echo()

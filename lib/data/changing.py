@@ -13,7 +13,7 @@ from lib.atomic import write_json
 from lib.data.catalog import dataset_folder, library_lock, open_dataset
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.import_options import ImportOptions
-from lib.data.importing import import_scan, listing_of
+from lib.data.importing import import_locked, listing_of
 from lib.data.kind import KindChange, NamedClasses
 from lib.data.sources.folder import FolderScan, scan_folder
 from lib.data.sources.layout import shown
@@ -22,6 +22,7 @@ from lib.data.versions import as_of, changed_description, named_classes, stored_
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 
+_NO_LIMIT_S = -1.0
 _LOCK_S = 5.0  # another change takes milliseconds; an import or a rebuild takes longer than anybody waits
 
 
@@ -49,20 +50,34 @@ def restore_version(name: str, version: str) -> Dataset:
     return open_dataset(name)
 
 
-def rebuild_dataset(name: str, crop_policy: str, *, progress: Progress = ignore_progress) -> Dataset:
+def rebuild_dataset(
+    name: str, crop_policy: str, change: KindChange | None = None, *, progress: Progress = ignore_progress
+) -> Dataset:
     """Cut the images anew by another crop policy, from the originals; the old store stays until the new one is whole.
+
+    A `change` of the classes is made with it, as one new version.
 
     Raises:
         UserError: no such data set or policy, or the originals are gone or no longer those of the import.
     """
     check_crop_policy(crop_policy)
-    description = read_description(dataset_folder(name))
-    options = ImportOptions.of(description)
-    if options.crop_policy == crop_policy:
-        return open_dataset(name)
-    scan = _scan_originals(description, options)
-    options = dataclasses.replace(options, crop_policy=crop_policy)
-    return import_scan(scan, name=name, options=options, check_splits=description["has_checked_splits"], progress=progress)
+    change = change or KindChange()
+    with _locked(name, timeout_s=_NO_LIMIT_S) as description:
+        options = ImportOptions.of(description)
+        if options.crop_policy == crop_policy:
+            _write(description, named_classes(description).changed(change), change)
+            return open_dataset(name)
+        scan = _scan_originals(description, options)
+        classes = named_classes(description).changed(change)
+        options = options.saying(classes, scan.class_names, change)
+        return import_locked(
+            scan,
+            name=name,
+            options=dataclasses.replace(options, crop_policy=crop_policy),
+            source=str(description["source"]),
+            check_splits=bool(description["has_checked_splits"]),
+            progress=progress,
+        )
 
 
 def require_originals(dataset: Dataset) -> None:
@@ -88,11 +103,11 @@ def _scan_originals(description: dict[str, Any], options: ImportOptions) -> Fold
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[dict[str, Any]]:
+def _locked(name: str, *, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
     """The present description of a data set, while nobody else changes, imports or rebuilds it."""
     source = str(read_description(dataset_folder(name)).get("source") or name)
     try:
-        with library_lock(source).acquire(timeout=_LOCK_S):
+        with library_lock(source).acquire(timeout=_LOCK_S if timeout_s is None else timeout_s):
             yield read_description(dataset_folder(name))
     except Timeout:
         raise UserError(f"The data set {name!r} is being imported or rebuilt; change it when that is over.") from None

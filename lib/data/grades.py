@@ -38,6 +38,16 @@ _CODE_WORDS = frozenset(("grade", "level", "stage", "class", "label", "diagnosis
 _RETINOPATHY_WORDS = frozenset(("dr", "npdr", "pdr", "nodr", "retinopathy", "icdr"))
 
 
+# Degrees of severity in the words of reports, whatever it is that is severe.
+_SEVERITIES = tuple(
+    map(
+        frozenset,
+        (("no", "none", "normal", "healthy", "absent", "nodr"), ("minimal", "trace"), ("mild",), ("moderate",), ("severe",),
+         ("critical", "proliferative", "proliferate", "pdr")),
+    )
+)  # fmt: skip
+
+
 def known_grades(class_names: Sequence[str]) -> tuple[int, ...] | None:
     """The grade 0 to 4 of each class, in the order of the classes, if they are the five grades; else None.
 
@@ -58,6 +68,26 @@ def grade_of(class_name: str) -> int | None:
         return None
     grade = next(iter(named), None) if named else next(iter(numbers), None)
     return grade if grade is not None and 0 <= grade < NUM_GRADES else None
+
+
+def severity_order(class_names: Sequence[str]) -> tuple[str, ...] | None:
+    """Classes that name degrees of severity, from the least to the most; None where they do not, or are fewer than three.
+
+    The five grades by name or code, and other scales in the words of reports ("none, mild, moderate, severe").
+    """
+    ranks = known_grades(class_names) or _severities(class_names)
+    return tuple(name for _, name in sorted(zip(ranks, class_names, strict=True))) if ranks else None
+
+
+def _severities(class_names: Sequence[str]) -> tuple[int, ...]:
+    ranks: list[int] = []
+    for class_name in class_names:
+        words = set(words_of(class_name))
+        found = [rank for rank, known in enumerate(_SEVERITIES) if words & known]
+        if len(found) != 1:
+            return ()
+        ranks += found
+    return tuple(ranks) if len(ranks) > 2 and len(set(ranks)) == len(ranks) else ()
 
 
 def match_classes(class_names: Sequence[str], known: Sequence[str]) -> list[int | None]:

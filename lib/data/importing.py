@@ -97,6 +97,12 @@ def check_folder(path: str | Path) -> None:
     scan_folder(path, _last_import(path)[1].source)
 
 
+def check_kind(path: str | Path, class_names: Sequence[str], kind: KindChange, *, name: str | None = None) -> None:
+    """Raise UserError if what is said of a folder's classes does not fit them, before any image is read."""
+    previous = _imported_from(str(existing_folder(path)), name)
+    _options(ImportOptions(), previous, class_names, keeps_crop=True, kind=kind)
+
+
 def _last_import(path: str | Path) -> tuple[dict[str, Any] | None, ImportOptions]:
     """The newest data set of a folder, if there is one, and the options to import it with."""
     previous = _imported_from(str(existing_folder(path)), None)
@@ -114,37 +120,46 @@ def import_scan(
 ) -> Dataset:
     """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
     source = source or str(scan.folder)
-    listing = listing_of(scan)
     with library_lock(source):
-        previous = _imported_from(source, name)
-        if (
-            previous
-            and previous["listing"] == listing
-            and ImportOptions.of(previous).is_of_same_images(options)
-        ):
-            dataset = _saying(previous, options, scan.class_names)
-            if check_splits and not previous["has_checked_splits"]:
-                dataset.split(0)
-            return dataset
-        name = name or (previous["spec"]["name"] if previous else _free_name(scan.folder))
-        _refuse_taken(name, source)
-        with staging_folder() as staging:
-            written = staging / "dataset"
-            written.mkdir()
-            write_dataset(
-                scan,
-                written,
-                name=name,
-                source=source,
-                listing=listing,
-                options=options,
-                check_splits=check_splits,
-                progress=progress,
-            )
-            _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
-            if previous and previous["spec"]["name"] == name:
-                write_json(written / DESCRIPTION_FILE, with_history(read_description(written), previous))
-            _publish(written, datasets_dir() / name, staging / "replaced")
+        return import_locked(
+            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress
+        )
+
+
+def import_locked(
+    scan: FolderScan, *, name: str | None, options: ImportOptions, source: str, check_splits: bool, progress: Progress
+) -> Dataset:
+    """`import_scan` for a caller that holds the lock of the source."""
+    listing = listing_of(scan)
+    previous = _imported_from(source, name)
+    if (
+        previous
+        and previous["listing"] == listing
+        and ImportOptions.of(previous).is_of_same_images(options)
+    ):
+        dataset = _saying(previous, options, scan.class_names)
+        if check_splits and not previous["has_checked_splits"]:
+            dataset.split(0)
+        return dataset
+    name = name or (previous["spec"]["name"] if previous else _free_name(scan.folder))
+    _refuse_taken(name, source)
+    with staging_folder() as staging:
+        written = staging / "dataset"
+        written.mkdir()
+        write_dataset(
+            scan,
+            written,
+            name=name,
+            source=source,
+            listing=listing,
+            options=options,
+            check_splits=check_splits,
+            progress=progress,
+        )
+        _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
+        if previous and previous["spec"]["name"] == name:
+            write_json(written / DESCRIPTION_FILE, with_history(read_description(written), previous))
+        _publish(written, datasets_dir() / name, staging / "replaced")
     return open_dataset(name)
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lib.data.grades import severity_order
 from lib.errors import UserError
 
 _MAX_NAME_LENGTH = 200
@@ -15,7 +16,8 @@ class KindChange:
     """None leaves a question as it is.
 
     Attributes:
-        is_ordinal: whether the classes are grades, so that their order means something.
+        is_ordinal: whether the classes are grades, so that their order means something. Names that tell their severity
+            must be in its order, unless `order` says otherwise.
         is_medical: whether every answer is shown with the medical notice.
         order: all classes, by the name they have now or in the source, in the wanted order.
         class_names: the names to show: one for each class, in the wanted order; or new names by present ones.
@@ -47,6 +49,8 @@ class NamedClasses:
         """
         positions = self._positions(change.order) if change.order is not None else range(len(self.names))
         names = [self.names[position] for position in positions]
+        if change.is_ordinal and change.order is None:
+            self._refuse_alphabet()
         if isinstance(change.class_names, Mapping):
             renamed = {self._position(old): _clean(new) for old, new in change.class_names.items()}
             names = [renamed.get(position, name) for position, name in zip(positions, names, strict=True)]
@@ -59,6 +63,15 @@ class NamedClasses:
                 )
         _refuse_repeated(names)
         return NamedClasses(tuple(names), tuple(self.sources[position] for position in positions))
+
+    def _refuse_alphabet(self) -> None:
+        """Grades in a folder's alphabet ("Mild, Moderate, No_DR, Severe") would be counted in the wrong order."""
+        order = severity_order(self.names) or severity_order(self.sources)
+        if order is not None and order not in (self.names, self.sources):
+            raise UserError(
+                f"As grades, the classes {', '.join(self.names)} would count in this order, which is not that of their "
+                f'severity; give the order too, such as --order "{",".join(order)}".'
+            )
 
     def _positions(self, order: Sequence[str]) -> list[int]:
         positions = [self._position(name) for name in order]
@@ -80,7 +93,7 @@ class NamedClasses:
 def parse_class_names(text: str) -> Sequence[str] | Mapping[str, str]:
     """Names from a line of the command line: "No DR,Mild,..." or "0=No DR,1=Mild"; quotes keep a comma in a name."""
     names = parse_names(text)
-    if not all("=" in name for name in names):
+    if not names or not all("=" in name for name in names):
         return names
     pairs = [tuple(part.strip() for part in name.split("=", 1)) for name in names]
     _refuse_repeated([old for old, _ in pairs])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.grades import known_grades, names_retinopathy, words_of
+from lib.data.grades import known_grades, names_retinopathy, severity_order, words_of
 from lib.data.kind import KindChange
 from lib.data.round_field import NUM_LOOKED_AT, count_round_fields, is_round_field, show_round_fields, spread
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _STORED_SIDE_PX = 96  # a stored image is looked at about as large as one that is decoded for it
 
-# Severity in the words that reports use; three of them in a set are a scale, in this order.
-_SEVERITY = (("no", "none", "normal", "healthy", "absent"), ("minimal", "trace"), ("mild",), ("moderate",), ("severe",),
-             ("critical", "proliferative", "proliferate"))  # fmt: skip
 _SCALE_WORDS = frozenset(("grade", "grades", "level", "stage", "severity", "score", "kl", "r", "dr", "birads"))
 # Data sets of graded retinal photographs whose folders say what the bare numbers 0 to 4 mean.
 _RETINAL_SETS = re.compile(r"aptos|eyepacs|messidor|idrid|ddr|retin|fundus|icdr|diabetic", re.IGNORECASE)
@@ -58,14 +55,15 @@ class KindSuggestion:
         return self.crop_policy if "crop_policy" in self.reasons else None
 
     def taken(self, asked: KindChange) -> KindChange:
-        """The suggestion with what was asked for in its place; asked names or order leave none of the suggested."""
+        """The suggestion with what was asked for in its place; asked names stand in the suggested order without one."""
         taken = self.change
-        has_classes = asked.order is not None or asked.class_names is not None
+        has_order = asked.order is not None
         return KindChange(
             is_ordinal=taken.is_ordinal if asked.is_ordinal is None else asked.is_ordinal,
             is_medical=taken.is_medical if asked.is_medical is None else asked.is_medical,
-            order=asked.order if has_classes else taken.order,
-            class_names=asked.class_names if has_classes else taken.class_names,
+            order=asked.order if has_order else taken.order,
+            # The suggested names stand in the suggested order.
+            class_names=taken.class_names if asked.class_names is None and not has_order else asked.class_names,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,8 +115,8 @@ def suggest_kind(
             reasons["classes"] = "order and names of the International Clinical Diabetic Retinopathy scale"
     elif found := _numbered(class_names):
         reasons["is_ordinal"] = found
-    elif ranks := _severities(class_names):
-        order = names = tuple(sorted(class_names, key=lambda class_name: ranks[class_name]))
+    elif found_order := severity_order(class_names):
+        order = names = found_order
         reasons["is_ordinal"] = f"the classes are degrees of severity ({_listed(order)})"
         if order != tuple(class_names):
             reasons["classes"] = "from the least severe to the most"
@@ -182,17 +180,6 @@ def _numbered(class_names: Sequence[str]) -> str:
     if rest and rest <= _SCALE_WORDS and all(len(one) > 1 for one in words):
         return f"the classes are numbered grades ({_listed(class_names)})"
     return ""
-
-
-def _severities(class_names: Sequence[str]) -> dict[str, int]:
-    """Class -> rank where each name holds one word of severity and all ranks differ; else empty."""
-    ranks: dict[str, int] = {}
-    for class_name in class_names:
-        found = {rank for rank, words in enumerate(_SEVERITY) if set(words) & set(words_of(class_name))}
-        if len(found) != 1:
-            return {}
-        ranks[class_name] = found.pop()
-    return ranks if len(ranks) >= 3 and len(set(ranks.values())) == len(ranks) else {}
 
 
 def _listed(names: Sequence[str]) -> str:

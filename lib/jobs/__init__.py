@@ -12,7 +12,7 @@ from lib.jobs.control import (
     stop,
 )
 from lib.jobs.narration import tail_log
-from lib.jobs.settlement import active_runs, reconcile
+from lib.jobs.settlement import active_runs, reconcile, require_unused
 from lib.jobs.worker import run_worker, work
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "prepare_resume",
     "reconcile",
     "request_stop",
+    "require_unused",
     "resume",
     "run_name",
     "run_worker",

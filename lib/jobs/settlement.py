@@ -8,13 +8,14 @@ from contextlib import suppress
 
 from filelock import FileLock
 
+from lib.atomic import read_json
 from lib.errors import UserError
 from lib.jobs import processes, tickets
 from lib.jobs.narration import tail_log
 from lib.jobs.reserve import release_reserve
 from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE
 from lib.settings import HEARTBEAT_STALE_S, home
-from lib.tracking.state import RunState, host_name, read_state, run_folder, stored_states
+from lib.tracking.state import CONFIG_FILE, RunState, host_name, read_state, run_folder, stored_states
 from lib.tracking.writer import RunWriter
 
 _LOOK_S = 10.0  # between two looks at all run folders
@@ -36,6 +37,20 @@ def active_runs() -> list[RunState]:
             if state.is_active:
                 found.append(state)
     return found
+
+
+def require_unused(dataset: str) -> None:
+    """Raise UserError while a run that reads this data set works or waits: its images are about to be replaced."""
+    using = []
+    for run in active_runs():
+        with suppress(OSError, ValueError):
+            if read_json(run.folder / CONFIG_FILE).get("dataset") == dataset:
+                using.append(run)
+    if using:
+        raise UserError(
+            f"The images of {dataset!r} are read by {len(using)} training{'s' if len(using) > 1 else ''} at work or in "
+            f"the queue ({using[0].name or using[0].run_id[:8]}); wait for them, or stop them first."
+        )
 
 
 def reconcile() -> list[str]:

@@ -1,6 +1,16 @@
 import json
+import shutil
+from pathlib import Path
 
+import pytest
+
+from lib import jobs
+from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.library import list_datasets, open_dataset
+from lib.training.config import TrainConfig
 from tests.cli.conftest import write_images
+from tests.data.folders import write_classes
+from tests.run_store import make_run_store
 
 
 def test_import_show_delete_and_restore(command, images):
@@ -58,3 +68,116 @@ def test_a_folder_without_classes_is_explained(command, tmp_path):
         assert answer.status == 2
         assert expected in answer.err
         assert answer.err.count("\n") == 1
+
+
+KAGGLE = ("Mild", "Moderate", "No_DR", "Proliferate_DR", "Severe")
+
+
+@pytest.fixture
+def graded(tmp_path) -> Path:
+    """Noise in the five grades, in folders whose alphabet is not their order."""
+    return write_classes(tmp_path / "eyes", dict.fromkeys(KAGGLE, 6))
+
+
+def _json(answer) -> dict:
+    assert answer.status == 0, answer.err
+    return json.loads(answer.out.splitlines()[-1])
+
+
+def test_what_is_suggested_is_said_and_set_only_where_it_is_asked_for(command, graded):
+    answer = command("datasets", "import", graded, "--json")
+    facts = _json(answer)
+    assert (facts["is_ordinal"], facts["is_medical"], facts["class_names"]) == (False, False, list(KAGGLE))
+    assert set(facts["suggestions"]) == {"is_ordinal", "is_medical", "classes"}
+    assert facts["suggestions"]["is_medical"]["reason"] == "the class name 'No_DR' speaks of retinopathy"
+    assert "Suggested: --medical (the class name 'No_DR' speaks of retinopathy)" in answer.err
+    assert "python -m lib datasets change eyes --suggested" in answer.err
+
+    changed = command("datasets", "change", "eyes", "--suggested", "--json")
+    after = _json(changed)
+    assert (after["is_ordinal"], after["is_medical"], after["class_names"]) == (True, True, list(GRADE_NAMES))
+    assert (after["was_version"], after["earlier_versions"]) == (facts["version"], [facts["version"]])
+    undo = changed.err.splitlines()[-1].split("python -m lib ")[1].split()
+    assert _json(command(*undo, "--json"))["version"] == facts["version"]
+    assert _json(command("datasets", "import", graded, "--json"))["version"] == facts["version"]
+
+
+def test_the_import_takes_what_is_suggested_and_what_is_asked_for_goes_first(command, graded):
+    answer = command(
+        "datasets", "import", graded, "--suggested", "--no-medical", "--classes", "Mild=a little", "--json"
+    )
+    facts = _json(answer)
+    assert (facts["is_ordinal"], facts["is_medical"]) == (True, False)
+    assert facts["class_names"] == ["No_DR", "a little", "Moderate", "Severe", "Proliferate_DR"]  # in their order
+    assert facts["class_sources"] == ["No_DR", "Mild", "Moderate", "Severe", "Proliferate_DR"]
+    assert "Taken as suggested: --ordinal" in answer.err
+
+
+def test_kind_names_order_and_crop_are_options_of_the_import(command, graded):
+    facts = _json(
+        command("datasets", "import", graded, "--ordinal", "--medical", "--crop-policy", "retina_box", "--order",
+                "No_DR,Mild,Moderate,Severe,Proliferate_DR", "--classes", '"none, at all",1,2,3,4', "--json")
+    )  # fmt: skip
+    assert facts["class_names"] == ["none, at all", "1", "2", "3", "4"]
+    assert (facts["is_ordinal"], facts["is_medical"], facts["crop_policy"]) == (True, True, "retina_box")
+    assert set(facts["suggestions"]) == {"classes"}
+    shown = command("datasets", "show", "eyes").out
+    assert "is_ordinal        yes" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--classes", "Milt=x"), "There is no class 'Milt'"),
+        (("--classes", "a,b,c,d,a"), "'a' is given twice"),
+        (("--classes", "Mild=x,Mild=y"), "'Mild' is given twice"),
+        (("--classes", "a,b"), "2 class names were given for 5 classes"),
+        (("--classes", "a,b,c,d,"), "not empty"),
+        (("--classes", ""), "0 class names were given for 5 classes"),
+        (("--order", "Mild,Severe"), "The order lacks the class 'Moderate'"),
+        (("--order", "rose"), "There is no class 'rose'"),
+        (("--ordinal",), 'give the order too, such as --order "No_DR,Mild'),
+        (("--crop-policy", "round"), "'round' is not one of"),
+    ],
+)
+def test_what_will_not_do_is_one_line_and_changes_nothing(command, graded, arguments, expected):
+    for words in (("import", graded), ("change", "eyes")):
+        if words[0] == "change":
+            command("datasets", "import", graded)
+        answer = command("datasets", *words, *arguments)
+        assert (answer.status, answer.err.count("\n")) == (2, 1)
+        assert expected in answer.err
+        assert len(list_datasets()) == (words[0] == "change")
+    assert (open_dataset("eyes").class_names, len(open_dataset("eyes").versions)) == (KAGGLE, 1)
+
+
+def test_changes_of_nothing_and_of_what_is_not_there_are_explained(command, graded):
+    command("datasets", "import", graded)
+    for arguments, expected in (
+        (("nothing", "--ordinal"), "There is no data set"),
+        (("eyes",), "Nothing to change: give --ordinal"),
+        (("eyes", "--to-version", "12345"), "its version 12345 is not kept"),
+        (("eyes", "--to-version", "12345", "--medical"), "give it alone"),
+    ):
+        answer = command("datasets", "change", *arguments)
+        assert (answer.status, answer.err.count("\n")) == (2, 1)
+        assert expected in answer.err
+    assert "says so already" in command("datasets", "change", "eyes", "--no-ordinal").err
+    shutil.rmtree(graded)
+    gone = command("datasets", "change", "eyes", "--crop-policy", "retina_box", "--medical")
+    assert (gone.status, gone.err.count("\n")) == (2, 1)
+    assert "The originals of 'eyes' are gone" in gone.err
+    assert not open_dataset("eyes").spec.is_medical  # nothing is changed by half
+
+
+def test_another_crop_waits_for_the_trainings_that_read_the_images(command, graded):
+    command("datasets", "import", graded)
+    make_run_store()
+    run = jobs.prepare(TrainConfig(dataset="eyes", backbone="mobilenet_v3_small", weights="random"))
+    answer = command("datasets", "change", "eyes", "--crop-policy", "retina_box")
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "The images of 'eyes' are read by 1 training at work or in the queue" in answer.err
+    run.finish("stopped")
+    both = command("datasets", "change", "eyes", "--crop-policy", "retina_box", "--medical")
+    assert both.status == 0, both.err
+    assert f"--crop-policy center_square, then --to-version {run.config['dataset_version']}" in both.err

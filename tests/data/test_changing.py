@@ -88,7 +88,7 @@ def test_changing_back_gives_the_old_version(folder: Path):
 def test_a_version_says_everything_that_was_set(folder: Path):
     versions = {import_folder(folder).version}
     for change in (
-        KindChange(is_ordinal=True), KindChange(is_medical=True), KindChange(class_names={"Mild": "mild"}),
+        KindChange(is_ordinal=True, order=KAGGLE), KindChange(is_medical=True), KindChange(class_names={"Mild": "mild"}),
         KindChange(order=("Moderate", "Mild", "No_DR", "Proliferate_DR", "Severe")),
     ):  # fmt: skip
         versions.add(change_dataset("eyes", change).version)
@@ -106,7 +106,7 @@ def test_what_is_set_at_the_import_and_later_is_the_same_version(folder: Path):
 def test_an_import_again_only_with_another_kind_decodes_nothing(folder: Path):
     first = import_folder(folder)
     pixels = (first.folder / PIXELS_FILE).stat().st_mtime_ns
-    second = import_folder(folder, kind=KindChange(is_ordinal=True))
+    second = import_folder(folder, kind=KindChange(is_ordinal=True, order=KAGGLE))
     assert second.spec.is_ordinal
     assert (second.folder / PIXELS_FILE).stat().st_mtime_ns == pixels
     assert import_folder(folder).version == second.version  # nothing said, nothing changed
@@ -150,6 +150,7 @@ def test_caps_and_first_classes_go_by_the_new_order_and_splits_stay(folder: Path
         (KindChange(order=("Mild", "Moderate")), "The order lacks the class 'No_DR'"),
         (KindChange(order=("Mild", "Mild", "Moderate", "No_DR", "Severe")), "names the class 'Mild' twice"),
         (KindChange(order=("rose",)), "There is no class 'rose'"),
+        (KindChange(is_ordinal=True), 'give the order too, such as --order "No_DR,Mild,Moderate,Severe,Proliferate_DR"'),
     ],
 )
 def test_changes_that_will_not_do_leave_the_set_as_it_is(folder: Path, change: KindChange, message: str):
@@ -163,7 +164,7 @@ def test_a_change_of_what_somebody_else_changed_meanwhile_is_refused(folder: Pat
     shown = import_folder(folder).version
     change_dataset("eyes", KindChange(is_medical=True), expected_version=shown)
     with pytest.raises(UserError, match="was changed meanwhile"):
-        change_dataset("eyes", KindChange(is_ordinal=True), expected_version=shown)
+        change_dataset("eyes", KindChange(is_ordinal=True, order=KAGGLE), expected_version=shown)
 
 
 def _change(name: str) -> None:
@@ -190,14 +191,14 @@ def test_a_change_waits_for_no_import(folder: Path, monkeypatch: pytest.MonkeyPa
     dataset = import_folder(folder)
     monkeypatch.setattr(changing, "_LOCK_S", 0.05)
     with library_lock(dataset.description["source"]), pytest.raises(UserError, match="being imported or rebuilt"):
-        change_dataset("eyes", KindChange(is_ordinal=True))
+        change_dataset("eyes", KindChange(is_ordinal=True, order=KAGGLE))
 
 
 def test_a_deleted_set_is_not_changed_into_half_of_one(folder: Path):
     import_folder(folder)
     delete_dataset("eyes")
     with pytest.raises(UserError, match="There is no data set"):
-        change_dataset("eyes", KindChange(is_ordinal=True))
+        change_dataset("eyes", KindChange(is_ordinal=True, order=KAGGLE))
     assert list_datasets() == []
 
 
@@ -213,6 +214,15 @@ def test_another_crop_cuts_the_originals_anew_and_back(folder: Path):
     back = rebuild_dataset("eyes", "center_square")
     assert back.version == first.version
     assert back.at_version(back.versions[-1]).class_names == KAGGLE
+
+
+def test_another_crop_and_another_kind_are_one_new_version(folder: Path):
+    import_folder(folder)
+    with pytest.raises(UserError, match="There is no class 'x'"):
+        rebuild_dataset("eyes", "retina_box", KindChange(class_names={"x": "y"}))
+    after = rebuild_dataset("eyes", "retina_box", GRADES)
+    assert (after.class_names, len(after.description["history"])) == (GRADE_NAMES, 1)
+    assert rebuild_dataset("eyes", "retina_box", KindChange(is_medical=False)).spec.is_medical is False
 
 
 def test_a_stopped_rebuild_leaves_the_store_as_it_was(folder: Path):
