@@ -8,7 +8,7 @@ import streamlit as st
 from lib.atomic import read_json
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
-from lib.grading import report
+from lib.grading import bundle, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
 from pages.common import controls, resources, state
@@ -53,8 +53,8 @@ def manifest_of(run_id: str) -> dict[str, Any]:
 
 
 def is_medical(run_id: str) -> bool:
-    """Whether a run was trained on medical images."""
-    return bool(manifest_of(run_id).get("dataset", {}).get("is_medical"))
+    """Whether a run was trained on images that are said to be medical, then or since."""
+    return bundle.is_medical(manifest_of(run_id))
 
 
 def take_uploads(sitting: Sitting) -> None:

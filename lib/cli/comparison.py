@@ -51,6 +51,13 @@ def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
             f"(target_map {first.config.get('target_map')} and {second.config.get('target_map')})."
         )
         return {**names, "n": 0, "sentence": sentence}
+    if compared is None and first.config.get("dataset_version") != second.config.get("dataset_version"):
+        versions = " and ".join(str(run.config.get("dataset_version")) for run in (first, second))
+        sentence = (
+            f"Not compared: {first.short_id} and {second.short_id} were tested on other data sets or versions of one "
+            f"({versions}), whose classes or images differ."
+        )
+        return {**names, "n": 0, "sentence": sentence}
     if compared is None:
         sentence = f"Not compared: {first.short_id} and {second.short_id} share no test images (use one --split-seed)."
         return {**names, "n": 0, "sentence": sentence}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_table
+from lib.data.catalog import version_now, version_words
 from lib.distributed import is_launched
 from lib.tracking.state import find_local_run
 
@@ -51,9 +52,11 @@ def show(run_id: str, as_json: bool) -> None:
     jobs.reconcile()
     run = tracking.get_run(run_id, include_deleted=True)
     if as_json:
-        print_json({**_facts(run), "config": run.config, "metrics": run.metrics, "summary": run.summary})
+        now = {"dataset_version_now": version_now(str(run.config.get("dataset")))}
+        print_json({**_facts(run), **now, "config": run.config, "metrics": run.metrics, "summary": run.summary})
         return
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
+    facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     for title, facts in (("Progress", _progress(run)), ("Settings", run.config), ("Figures", run.metrics)):
         if facts:
@@ -155,6 +158,7 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
         "ending": run.ending,
         "message": run.message,
         "dataset": run.config.get("dataset"),
+        "dataset_version": run.config.get("dataset_version"),
         "backbone": run.config.get("backbone"),
         "strategy": run.config.get("strategy"),
         "test_accuracy": run.metrics.get("test_accuracy"),

@@ -74,6 +74,34 @@ def image_groups(name: str, image_ids: Sequence[str]) -> np.ndarray | None:
     return groups if any(groups) else None
 
 
+def version_now(name: str) -> str | None:
+    """The present version of a data set; None if it is not in the library."""
+    try:
+        return str(read_description(dataset_folder(name))["version"])
+    except UserError:
+        return None
+
+
+def version_words(name: str, version: str) -> str:
+    """A version that a run read, and what became of it, such as "1f2e..., now 9c8d..."; empty for no version."""
+    if not version:
+        return ""
+    now = version_now(name)
+    if now is None:
+        return f"{version}; the data set is not in the library any more"
+    return version if now == version else f"{version}, now {now}"
+
+
+def is_medical_now(name: str, version: str) -> bool:
+    """Whether the data set that a classifier was trained on, at that version, is said to be medical by now."""
+    try:
+        description = read_description(dataset_folder(name))
+    except UserError:
+        return False
+    versions = [description["version"], *(entry["version"] for entry in description.get("history", ()))]
+    return version in versions and bool(description["spec"].get("is_medical"))
+
+
 def delete_dataset(name: str) -> str:
     """Move a data set to the trash; returns the key for `restore_dataset`."""
     folder = dataset_folder(name)

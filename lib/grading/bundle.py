@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lib.data.catalog import is_medical_now
 from lib.errors import UserError
 
 
@@ -33,6 +34,14 @@ def manifest_class_names(manifest: dict[str, Any], num_classes: int) -> tuple[st
     if len(names) != num_classes or not isinstance(manifest.get("preprocessing"), dict):
         raise UserError("The bundle's manifest lacks its classes or preprocessing; export it again from its run.")
     return names
+
+
+def is_medical(manifest: dict[str, Any]) -> bool:
+    """Whether answers carry the medical notice: the training's data set was medical, or is said to be since then."""
+    about = manifest.get("dataset")
+    if not isinstance(about, dict):
+        return bool(manifest.get("is_medical"))
+    return bool(about.get("is_medical")) or is_medical_now(str(about.get("name")), str(about.get("version")))
 
 
 def manifest_thresholds(manifest: dict[str, Any], num_classes: int) -> list[float]:

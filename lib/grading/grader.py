@@ -13,7 +13,7 @@ from lib.data.images import DecodedImage
 from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
-from lib.grading.bundle import find_bundle, manifest_class_names, manifest_thresholds
+from lib.grading.bundle import find_bundle, is_medical, manifest_class_names, manifest_thresholds
 from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.seen_images import SeenImages, image_id_of
@@ -103,7 +103,7 @@ class Grader:
             backbone=self.classifier.spec.title,
             strategy=str(self.manifest.get("strategy") or ""),
             class_names=self.class_names,
-            is_medical=bool(about.get("is_medical", False)),
+            is_medical=is_medical(self.manifest),
             false_alarm_rate=self.gate.false_alarm_rate if self.gate else None,
             num_calibration=self.gate.num_calibration if self.gate else 0,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

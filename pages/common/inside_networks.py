@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.network_input import InputFormat
 from lib.errors import UserError
+from lib.grading.bundle import is_medical
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, resources, state
@@ -135,7 +136,7 @@ def _of_run(run_id: str, label: str) -> InsideNetwork:
         # Trained from scratch, a network starts from random weights but shows what it learned.
         is_random=classifier.weights == "random" and not is_backbone_trained,
         run_id=run_id,
-        is_medical=bool(facts.get("is_medical")),
+        is_medical=is_medical(manifest),
         by_thresholds=by_thresholds,
         trained_on=str(facts.get("version") or facts.get("dataset_version") or ""),
     )
