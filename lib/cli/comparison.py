@@ -9,11 +9,16 @@ from lib.cli.output import json_option, print_json, print_table
 from lib.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.evaluation.comparison import PairedComparison
     from lib.tracking.records import RunRecord
 
-_COMPARED = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_balanced_accuracy",
-             "test_quadratic_weighted_kappa", "test_auroc", "num_test", "seconds_total")  # fmt: skip
+_COMPARED = ("headline", "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_low",
+             "test_quadratic_weighted_kappa_high", "test_accuracy", "test_accuracy_low", "test_accuracy_high",
+             "test_baseline_accuracy", "baseline_class", "test_balanced_accuracy", "test_auroc", "test_referable_auroc",
+             "num_test", "seconds_total")  # fmt: skip
+_LONG = ("headline", "_low", "_high", "baseline_class")  # in a table of text for one screen, intervals are left out
+_HEADINGS = {"test_quadratic_weighted_kappa": "kappa", "test_baseline_accuracy": "commonest class",
+             "test_balanced_accuracy": "balanced", "test_referable_auroc": "referable auc", "num_test": "n",
+             "seconds_total": "seconds"}  # fmt: skip
 
 
 @click.command()
@@ -22,6 +27,7 @@ _COMPARED = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_b
 def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     """Compare runs: their figures with intervals, and a paired test for each two that share test images."""
     from lib import tracking
+    from lib.tracking.scores import run_score
 
     if len(run_ids) < 2:
         raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
@@ -29,63 +35,45 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     repeated = [run.short_id for position, run in enumerate(runs) if run in runs[:position]]
     if repeated:
         raise UserError(f"The run {repeated[0]} was given twice; comparing needs different runs.")
-    pairs = [_pair(first, second) for first, second in combinations(runs, 2)]
+    ordered = _in_order(runs)
+    pairs = [_pair(first, second) for first, second in combinations(ordered, 2)]
+    rows = [_row(run) for run in ordered]
     if as_json:
-        rows = [{"run_id": run.run_id, "name": run.label, **{key: run.metrics.get(key) for key in _COMPARED}}
-                for run in runs]  # fmt: skip
-        print_json({"runs": rows, "pairs": pairs})
+        told = [{"run_id": run.run_id, "name": run.label, **{key: row.get(key) for key in _COMPARED}}
+                for run, row in zip(ordered, rows, strict=True)]  # fmt: skip
+        print_json({"runs": told, "pairs": pairs})
         return
-    headings = ("id", "run", *(key.removeprefix("test_") for key in _COMPARED))
-    print_table([(run.short_id, run.label, *(run.metrics.get(key) for key in _COMPARED)) for run in runs], headings)
+    shown = [key for key in _COMPARED if not key.endswith(_LONG)]
+    headings = ("id", "run", *(_HEADINGS.get(key, key.removeprefix("test_")) for key in shown))
+    cells = [(run.short_id, run.label, *map(row.get, shown)) for run, row in zip(ordered, rows, strict=True)]
+    print_table(cells, headings)
     click.echo()
+    for run in ordered:
+        if score := run_score(run):
+            click.echo(f"{run.short_id}: {score.words}; n = {score.num}.")
     for pair in pairs:
         click.echo(pair["sentence"])
 
 
+def _in_order(runs: "list[RunRecord]") -> "list[RunRecord]":
+    """Test set by test set, the best first."""
+    from lib.evaluation.headline import in_order
+    from lib.tracking.scores import run_score
+
+    by_id = {run.run_id: run for run in runs}
+    return [by_id[run_id] for run_id in in_order({run.run_id: run_score(run) for run in runs})]
+
+
 def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
-    names = {"run_a": first.run_id, "run_b": second.run_id}
-    compared = _compare_paired(first, second)
-    if compared is None and first.config.get("target_map") != second.config.get("target_map"):
-        sentence = (
-            f"Not compared: {first.short_id} and {second.short_id} tell different classes apart "
-            f"(target_map {first.config.get('target_map')} and {second.config.get('target_map')})."
-        )
-        return {**names, "n": 0, "sentence": sentence}
-    if compared is None and first.config.get("dataset_version") != second.config.get("dataset_version"):
-        versions = " and ".join(str(run.config.get("dataset_version")) for run in (first, second))
-        sentence = (
-            f"Not compared: {first.short_id} and {second.short_id} were tested on other data sets or versions of one "
-            f"({versions}), whose classes or images differ."
-        )
-        return {**names, "n": 0, "sentence": sentence}
-    if compared is None:
-        sentence = f"Not compared: {first.short_id} and {second.short_id} share no test images (use one --split-seed)."
-        return {**names, "n": 0, "sentence": sentence}
-    return {**names, "difference": compared.difference, "low": compared.low, "high": compared.high,
-            "p_value": compared.p_value, "n": compared.n, "sentence": compared.sentence}  # fmt: skip
+    from lib.tracking.comparison import compare_runs
+
+    names = f"{first.label} ({first.short_id})", f"{second.label} ({second.short_id})"
+    return {"run_a": first.run_id, "run_b": second.run_id, **compare_runs(first, second, names).to_dict()}
 
 
-def _compare_paired(first: "RunRecord", second: "RunRecord") -> "PairedComparison | None":
-    from lib import tracking
-    from lib.data.catalog import image_groups
-    from lib.evaluation.comparison import compare_paired
+def _row(run: "RunRecord") -> dict[str, Any]:
+    """A run's figures with what stands beside them; None where there is none."""
+    from lib.tracking.scores import beside_metrics
 
-    tables = []
-    for run in (first, second):
-        table = tracking.predictions(run.run_id)
-        tables.append(table[table["split"] == "test"].drop_duplicates("image_id").set_index("image_id"))
-    shared = tables[0].index.intersection(tables[1].index)
-    a, b = (table.loc[shared] for table in tables)
-    is_same = all(first.config.get(key) == second.config.get(key) for key in ("dataset", "target_map"))
-    is_same = is_same and bool((a["target"] == b["target"]).all())
-    if not len(shared) or not is_same:
-        return None
-    columns = [[name for name in table.columns if name.startswith("probability_")] for table in (a, b)]
-    return compare_paired(
-        a["target"].to_numpy(),
-        a[columns[0]].to_numpy(),
-        b[columns[1]].to_numpy(),
-        name_a=f"{first.label} ({first.short_id})",
-        name_b=f"{second.label} ({second.short_id})",
-        groups=image_groups(str(first.config.get("dataset")), list(shared)),
-    )
+    figures = {**run.metrics, **run.summary}
+    return {key: value for key, value in {**beside_metrics(run.folder, figures), **figures}.items() if key in _COMPARED}

@@ -16,7 +16,10 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     that had not seen it answered); on any other one all images do. Images that the classifier has seen in its training
     are known by their content wherever they turn up, and never count.
     """
+    import math
+
     from lib.data.library import resolve_dataset
+    from lib.evaluation.headline import Score
     from lib.grading.evaluation import evaluate_on
     from lib.grading.grader import Grader
 
@@ -26,7 +29,12 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
         result = evaluate_on(Grader.open(run_id), dataset, progress)
     if as_json:
         print_json(result)
-    else:
-        print_facts({key: value for key, value in result.items() if key != "note"})
-        if result["note"]:
-            click.echo(f"\n{result['note']}")
+        return
+    score = Score.of(result, prefix="")
+    click.echo(f"{score.words}; n = {score.num}." if score else "")
+    if missing := result["classes_without_images"]:
+        click.echo(f"No images here of: {', '.join(missing)}; averages over classes leave them out.")
+    recall = {f"recall of {name}": value for name, value in result["recall"].items()}
+    facts = {key: value for key, value in result.items() if key not in ("recall", "classes_without_images")} | recall
+    undefined = {key: "not defined" for key, value in facts.items() if isinstance(value, float) and math.isnan(value)}
+    print_facts(facts | undefined)

@@ -119,9 +119,8 @@ def _report_detached(run_id: str, *, as_json: bool) -> int:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    low, high = summary.get("test_accuracy_low"), summary.get("test_accuracy_high")
-    accuracy = summary.get("test_accuracy")
-    if accuracy is not None:
-        interval = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None and high is not None else ""
-        click.echo(f"Test accuracy {accuracy:.3f}{interval} on {summary.get('num_test')} images")
+    from lib.evaluation.headline import Score
+
+    if score := Score.of(summary):
+        click.echo(f"Test {score.words}; n = {score.num}.")
     print_facts(summary)

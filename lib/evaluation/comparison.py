@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.evaluation.headline import ACCURACY, KAPPA, HeadlineMetric
 from lib.evaluation.intervals import LEVEL, Z, bootstrap_interval, group_members
 
 SIGNIFICANCE = 0.05
+_NUM_DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """The accuracy of A minus that of B on the same `n` images, its 95 % interval and an exact two-sided p value.
+    """The headline metric of A minus that of B on the same `n` images, its 95 % interval and a two-sided p value.
 
-    `only_a` and `only_b` count the images that one got right and the other wrong: all that a paired test looks at.
+    `only_a` and `only_b` count the images that one got right and the other wrong. All but `n`, those and the sentence
+    is NaN where the metric is not defined for one of the two.
     """
 
     difference: float
@@ -26,6 +29,7 @@ class PairedComparison:
     only_a: int
     only_b: int
     sentence: str
+    metric: str = ACCURACY.key
 
     @property
     def is_shown(self) -> bool:
@@ -41,10 +45,12 @@ def compare_paired(
     name_a: str = "A",
     name_b: str = "B",
     groups: np.ndarray | Sequence[str] | None = None,
+    metric: HeadlineMetric = ACCURACY,
 ) -> PairedComparison:
-    """Compare two runs image by image.
+    """Compare two runs image by image, by the metric that results of these classes are judged by.
 
-    Test: exact McNemar (binomial on the images that only one run got right). Interval: Bonett and Price (2012), the
+    Kappa: the interval is a paired bootstrap; for the test the two answers to an image (to all images of a group) are
+    swapped at random, 2,000 times. Accuracy, test: exact McNemar (binomial on the images that only one run got right). Interval: Bonett and Price (2012), the
     adjusted Wald interval of a paired difference. With `groups` (N,), such as patients, whose images are not
     independent: signs are flipped for whole groups (exact; the same as McNemar when every group has one image) and the
     interval is a bootstrap over groups.
@@ -60,6 +66,11 @@ def compare_paired(
     gains = right_a.astype(np.int64) - right_b
     only_a, only_b = int((gains > 0).sum()), int((gains < 0).sum())
     members = group_members(groups, len(targets))
+    if metric is KAPPA:
+        found = _compare_kappa(targets, (np.asarray(probabilities_a), np.asarray(probabilities_b)), members)
+        sentence = _kappa_sentence(name_a, name_b, *found, n=len(targets))
+        _, difference, (low, high), p_value = found
+        return PairedComparison(difference, low, high, p_value, len(targets), only_a, only_b, sentence, KAPPA.key)
     if len(members) == len(targets):
         low, high = _bonett_price(only_a, only_b, len(targets))
     else:
@@ -68,6 +79,56 @@ def compare_paired(
     difference = float(gains.mean())
     sentence = _sentence(name_a, name_b, difference, (low, high), p_value, n=len(targets))
     return PairedComparison(difference, low, high, p_value, len(targets), only_a, only_b, sentence)
+
+
+def _compare_kappa(
+    targets: np.ndarray, answers: tuple[np.ndarray, np.ndarray], members: list[np.ndarray]
+) -> tuple[tuple[float, float], float, tuple[float, float], float]:
+    """Both kappas, their difference, its interval and the p value.
+
+    All that counts of a group is its two confusion matrices; they are counted once, and drawn or swapped as a whole.
+    """
+    matrices = np.stack([_group_matrices(targets, answer, members) for answer in answers])  # (2, G, K, K)
+    kappas = _kappas(matrices.sum(1))
+    difference = float(kappas[0] - kappas[1])
+    if not math.isfinite(difference):
+        return (float(kappas[0]), float(kappas[1])), math.nan, (math.nan, math.nan), math.nan
+    random, num_groups = np.random.default_rng(0), len(members)
+    flat = matrices.reshape(2, num_groups, -1).astype(np.float64)
+    weights = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=_NUM_DRAWS).astype(np.float64)
+    drawn = [_kappas((weights @ own).reshape(-1, *matrices.shape[2:])) for own in flat]
+    differences = drawn[0] - drawn[1]
+    differences = differences[np.isfinite(differences)]
+    ends = (math.nan, math.nan)
+    if len(differences) > _NUM_DRAWS / 2:
+        low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        ends = (float(low), float(high))
+    swaps = random.integers(0, 2, size=(_NUM_DRAWS, num_groups)).astype(np.float64)
+    total, apart = flat.sum((0, 1)), flat[1] - flat[0]
+    first = flat[0].sum(0) + swaps @ apart
+    pair = [_kappas(own.reshape(-1, *matrices.shape[2:])) for own in (first, total - first)]
+    # A swap that leaves a kappa undefined says nothing against chance: it counts as one at least as far apart.
+    num_as_far = int((~(np.abs(pair[0] - pair[1]) < abs(difference) - 1e-12)).sum())
+    return (float(kappas[0]), float(kappas[1])), difference, ends, (num_as_far + 1) / (_NUM_DRAWS + 1)
+
+
+def _group_matrices(targets: np.ndarray, probabilities: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
+    num_classes = probabilities.shape[1]
+    group = np.empty(len(targets), dtype=np.int64)
+    for number, rows in enumerate(members):
+        group[rows] = number
+    cells = (group * num_classes + targets) * num_classes + probabilities.argmax(1)
+    counts = np.bincount(cells, minlength=len(members) * num_classes**2)
+    return counts.reshape(len(members), num_classes, num_classes)
+
+
+def _kappas(matrices: np.ndarray) -> np.ndarray:
+    """Quadratic weighted kappa of each of many confusion matrices (M, K, K); NaN where it is 0 / 0."""
+    grades = np.arange(matrices.shape[-1])
+    weights = np.subtract.outer(grades, grades) ** 2
+    expected = np.einsum("mi,mj->mij", matrices.sum(2), matrices.sum(1)) / matrices.sum((1, 2))[:, None, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - (weights * matrices).sum((1, 2)) / (weights * expected).sum((1, 2))
 
 
 def _bonett_price(only_a: int, only_b: int, n: int) -> tuple[float, float]:
@@ -109,6 +170,33 @@ def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], 
     if p_value < SIGNIFICANCE:
         return f"{better} is {points} more accurate than {worse} ({numbers})."
     return f"Not shown: {better} is {points} ahead of {worse}, which could be chance at n = {n} ({numbers})."
+
+
+def _kappa_sentence(
+    a: str,
+    b: str,
+    kappas: tuple[float, float],
+    difference: float,
+    interval: tuple[float, float],
+    p_value: float,
+    *,
+    n: int,
+) -> str:
+    if not math.isfinite(difference):
+        without = " and ".join(name for name, kappa in zip((a, b), kappas, strict=True) if not math.isfinite(kappa))
+        return f"Not compared: the kappa of {without} is not defined on these {n} images."
+    better, worse = (a, b) if difference >= 0 else (b, a)
+    low, high = interval if difference >= 0 else (-interval[1], -interval[0])
+    ends = f"95 % interval {low + 0.0:.2f} to {high + 0.0:.2f}" if math.isfinite(low) else "no interval"
+    numbers = f"{max(kappas):.2f} and {min(kappas):.2f}, {ends}, p {_p_text(p_value)} by swapping answers, n = {n}"
+    if difference == 0:
+        return f"No difference: {a} and {b} agree equally well with the true grades (kappa {numbers})."
+    if p_value < SIGNIFICANCE:
+        return f"{better} has a kappa {abs(difference):.2f} higher than {worse} ({numbers})."
+    return (
+        f"Not shown: the kappa of {better} is {abs(difference):.2f} ahead of {worse}, which could be chance at n = {n} "
+        f"({numbers})."
+    )
 
 
 def _p_text(p_value: float) -> str:

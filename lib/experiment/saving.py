@@ -1,10 +1,11 @@
 """What a run keeps of its outcome: predictions, the classifier with its gate, and the summary."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.evaluation.headline import score_figures, tested_images_key
 from lib.evaluation.metrics import accuracy
 from lib.experiment.outcome import Outcome
 from lib.runtime import peak_rss_mib
@@ -86,4 +87,25 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
         fold_test_accuracies=[accuracies[part, fold] for part, fold in sorted(accuracies) if config.num_folds],
         facts=outcome.fitted.facts | ({"thresholds": outcome.thresholds} if outcome.thresholds else {}),
         test_quadratic_weighted_kappa_by_thresholds=outcome.kappa_by_thresholds,
+        **_beside_metrics(session, outcome),
     )
+
+
+def _beside_metrics(session: "TrainingSession", outcome: Outcome) -> dict[str, Any]:
+    """What the run is judged by, what always the commonest class would reach, and which images were tested."""
+    dataset = session.dataset
+    parts = [part for part in outcome.predictions if part.part == "test"]
+    rows = np.concatenate([part.rows for part in parts])
+    tested = dataset.table.iloc[rows]
+    figures = score_figures(
+        session.targets[rows],
+        np.concatenate([part.probabilities for part in parts]),
+        dataset.spec.class_names,
+        is_ordinal=dataset.spec.is_ordinal,
+        folds=np.repeat([part.fold for part in parts], [len(part.rows) for part in parts]),
+        groups=tested["group_id"].to_numpy(),
+        seed=session.config.seed,
+    )
+    about = {key: figures.pop(key) for key in ("headline", "baseline_class")}
+    about["test_set"] = tested_images_key(tested["image_id"], session.targets[rows])
+    return about | {f"test_{key}": value for key, value in figures.items()}

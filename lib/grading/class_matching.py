@@ -30,6 +30,12 @@ def class_targets(dataset: Any, class_names: tuple[str, ...]) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)[dataset.table["target"].to_numpy()]
 
 
+def has_grades(manifest: dict[str, Any], dataset: Any) -> bool:
+    """Whether a classifier's classes are grades in order: as its training had them, not as other folders stand."""
+    about = manifest.get("dataset")
+    return bool(about["is_ordinal"]) if isinstance(about, dict) and "is_ordinal" in about else dataset.spec.is_ordinal
+
+
 def merged_as_trained(dataset: Any, manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:
     """Another data set with its classes merged as in a classifier's training; itself where it has those classes.
 

@@ -7,9 +7,10 @@ import numpy as np
 from lib.data.dataset import Dataset
 from lib.data.subset import take_part
 from lib.errors import UserError
-from lib.evaluation.intervals import wilson_interval
-from lib.evaluation.metrics import evaluate_predictions
-from lib.grading.class_matching import class_targets, merged_as_trained
+from lib.evaluation.headline import KAPPA, score_figures
+from lib.evaluation.intervals import bootstrap_interval, wilson_interval
+from lib.evaluation.metrics import evaluate_predictions, per_class_report, quadratic_weighted_kappa
+from lib.grading.class_matching import class_targets, has_grades, merged_as_trained
 from lib.grading.grader import Grader
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
@@ -42,7 +43,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
-        return about | _fold_result(folds, is_ordinal=dataset.spec.is_ordinal)
+        return about | _fold_result(folds, grader, dataset)
     targets = class_targets(dataset, grader.class_names)
     rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
     is_seen = grader.seen.roles(dataset.table["image_id"].iloc[rows]) != ""
@@ -53,7 +54,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     # Images of its own data set are not turned away, so they all count as they are.
     num_unlike = 0 if is_own or grader.gate is None else int(np.sum(distances > grader.gate.threshold))
     targets = targets[rows]
-    metrics = evaluate_predictions(targets, probabilities, is_ordinal=dataset.spec.is_ordinal)
+    metrics = evaluate_predictions(targets, probabilities, is_ordinal=has_grades(grader.manifest, dataset))
     right = int(np.sum(probabilities.argmax(1) == targets))
     low, high = wilson_interval(right, len(rows))
     return {
@@ -62,6 +63,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
         **metrics,
         "accuracy_low": low,
         "accuracy_high": high,
+        **_beside_metrics(grader, dataset, rows, targets, probabilities=probabilities),
         "num_seen_left_out": num_seen,
         "num_unlike": num_unlike,
         "note": " ".join(
@@ -74,6 +76,27 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
             )
         ),
     }
+
+
+def _beside_metrics(
+    grader: Grader,
+    dataset: Any,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    *,
+    probabilities: np.ndarray,
+    folds: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Headline, baseline, referable AUC, the kappa's interval, and each class's recall (NaN where it has no image)."""
+    names, is_ordinal = grader.class_names, has_grades(grader.manifest, dataset)
+    groups = dataset.table["group_id"].to_numpy()[rows]
+    found = score_figures(targets, probabilities, names, is_ordinal=is_ordinal, folds=folds, groups=groups)
+    if folds is None and found["headline"] == KAPPA.key:
+        low, high = bootstrap_interval(quadratic_weighted_kappa, targets, probabilities, groups)
+        found |= {f"{KAPPA.key}_low": low, f"{KAPPA.key}_high": high}
+    report = per_class_report(targets, probabilities, names)
+    missing = report.loc[report["count"] == 0, "class_name"].tolist()
+    return found | {"recall": dict(zip(names, report["recall"], strict=True)), "classes_without_images": missing}
 
 
 def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
@@ -121,18 +144,21 @@ def _fold_predictions(grader: Grader) -> "pd.DataFrame | None":
     return table[table["split"] == "test"]
 
 
-def _fold_result(table: "pd.DataFrame", *, is_ordinal: bool) -> dict[str, Any]:
+def _fold_result(table: "pd.DataFrame", grader: Grader, dataset: Any) -> dict[str, Any]:
     """The figures of the run itself: means over the test sets of its folds."""
     columns = sorted((c for c in table.columns if c.startswith("probability_")), key=lambda c: int(c.split("_")[1]))
     parts = [
         SplitPredictions("test", np.flatnonzero(table["fold"] == fold), own[columns].to_numpy(np.float64), int(fold))
         for fold, own in ((fold, table[table["fold"] == fold]) for fold in sorted(table["fold"].unique()))
     ]
-    metrics = evaluate_folds(table["target"].to_numpy().astype(np.int64), parts, is_ordinal=is_ordinal)
+    targets, is_ordinal = table["target"].to_numpy().astype(np.int64), has_grades(grader.manifest, dataset)
+    metrics = evaluate_folds(targets, parts, is_ordinal=is_ordinal)
+    rows, probabilities = dataset.indices(table["image_id"].tolist()), table[columns].to_numpy(np.float64)
     return {
         "images": "out_of_fold",
         **metrics,
         "num": float(len(table)),
+        **_beside_metrics(grader, dataset, rows, targets, probabilities=probabilities, folds=table["fold"].to_numpy()),
         "num_seen_left_out": 0,
         "note": (
             f"Out-of-fold result: each image was answered by the one of {len(parts)} folds that had not seen it, and "

@@ -64,6 +64,14 @@ class RunSummary:
     facts: dict[str, Any] = field(default_factory=dict)
     # Of grades: the expected grade, cut at limits that were fitted on the validation images alone.
     test_quadratic_weighted_kappa_by_thresholds: float = float("nan")
+    # What the run is judged by and what stands beside it (lib/evaluation/headline.py).
+    headline: str = ""
+    baseline_class: str = ""
+    test_baseline_accuracy: float = float("nan")
+    test_referable_auroc: float = float("nan")
+    test_referable_auroc_low: float = float("nan")
+    test_referable_auroc_high: float = float("nan")
+    test_set: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Values that JSON can hold: an undefined metric is None."""

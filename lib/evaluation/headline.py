@@ -1,0 +1,242 @@
+"""The one figure that a result is judged by, what stands beside it, and the order of results that follows.
+
+Ordered grades (three or more) are judged by quadratic weighted kappa, which counts how far off a grade is; all other
+classes, also two classes that were merged from grades, by accuracy. The class that counts is the most probable one in
+every run, also where limits of the expected grade were fitted: not every run has those. Results are put in order only
+where the same images were tested, and one that is undefined (NaN) comes last.
+"""
+
+import hashlib
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lib.data.grades import known_grades
+from lib.evaluation.intervals import bootstrap_interval
+
+REFERABLE_GRADE = 2  # moderate and above are referred
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class HeadlineMetric:
+    """A metric by which results are judged: its key in the figures, its title, and its word in a sentence."""
+
+    key: str
+    title: str
+    word: str
+
+    def text(self, value: float) -> str:
+        """A value as it stands in a sentence: "48.0 %" or "0.73"; "not defined" for NaN."""
+        if not math.isfinite(value):
+            return "not defined"
+        return f"{value:.2f}" if self is KAPPA else f"{100 * value:.1f}\u00a0%"
+
+
+KAPPA = HeadlineMetric("quadratic_weighted_kappa", "Quadratic weighted kappa", "kappa")
+ACCURACY = HeadlineMetric("accuracy", "Accuracy", "accuracy")
+HEADLINE_METRICS = {metric.key: metric for metric in (KAPPA, ACCURACY)}
+
+
+def headline_metric(*, is_ordinal: bool, num_classes: int) -> HeadlineMetric:
+    """Kappa for three or more ordered grades, else accuracy."""
+    return KAPPA if is_ordinal and num_classes > 2 else ACCURACY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a result is judged by, with its 95 % interval, and what stands beside it; NaN and "" where unknown.
+
+    `baseline_accuracy` is what always answering `baseline_class`, the commonest of the same test images, would reach;
+    its kappa is 0. `referable_auroc` is of five ordered grades alone. `test_set` tells which images were tested.
+    """
+
+    metric: HeadlineMetric
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    accuracy: float = math.nan
+    baseline_accuracy: float = math.nan
+    baseline_class: str = ""
+    referable_auroc: float = math.nan
+    referable_low: float = math.nan
+    referable_high: float = math.nan
+    num: int = 0
+    test_set: str = ""
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Any], *, prefix: str = "test_") -> "Score | None":
+        """Read it from the figures of a run (or of an evaluation, without prefix); None if they hold no result."""
+        metric = HEADLINE_METRICS.get(str(figures.get("headline")), ACCURACY)
+        if figures.get(f"{prefix}accuracy") is None and figures.get(f"{prefix}{metric.key}") is None:
+            return None
+        found = {name: _number(figures.get(f"{prefix}{key}")) for name, key in _KEYS.items()}
+        value, low, high = (_number(figures.get(f"{prefix}{metric.key}{end}")) for end in ("", "_low", "_high"))
+        return cls(
+            metric=metric, value=value, low=low, high=high, **found,
+            baseline_class=str(figures.get("baseline_class") or ""),
+            num=int(_number(figures.get("num_test", figures.get("num")), 0.0)),
+            test_set=str(figures.get("test_set") or ""),
+        )  # fmt: skip
+
+    @property
+    def headline_words(self) -> str:
+        """Such as "kappa 0.73 (0.65 to 0.80)"."""
+        interval = ""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            interval = f" ({self.metric.text(self.low)} to {self.metric.text(self.high)})"
+        return f"{self.metric.word} {self.metric.text(self.value)}{interval}"
+
+    @property
+    def baseline_words(self) -> str:
+        """Such as "always the commonest class (No DR): accuracy 74.0 %"; "" where it is not known."""
+        if not math.isfinite(self.baseline_accuracy):
+            return ""
+        what = f" ({self.baseline_class})" if self.baseline_class else ""
+        return f"always the commonest class{what}: accuracy {ACCURACY.text(self.baseline_accuracy)}"
+
+    @property
+    def referable_words(self) -> str:
+        """Such as "referable (moderate and above) AUC 0.88 (0.82 to 0.93)"; "" where it is not defined."""
+        if not math.isfinite(self.referable_auroc):
+            return ""
+        ends = (self.referable_low, self.referable_high)
+        interval = f" ({ends[0]:.2f} to {ends[1]:.2f})" if all(map(math.isfinite, ends)) else ""
+        return f"referable (moderate and above) AUC {self.referable_auroc:.2f}{interval}"
+
+    @property
+    def words(self) -> str:
+        """The whole result in a line: headline, accuracy where that is another, baseline, referable AUC."""
+        parts = [self.headline_words]
+        if self.metric is not ACCURACY and math.isfinite(self.accuracy):
+            parts.append(f"accuracy {ACCURACY.text(self.accuracy)}")
+        return "; ".join(filter(None, (*parts, self.baseline_words, self.referable_words)))
+
+
+_KEYS = {
+    "accuracy": "accuracy",
+    "baseline_accuracy": "baseline_accuracy",
+    "referable_auroc": "referable_auroc",
+    "referable_low": "referable_auroc_low",
+    "referable_high": "referable_auroc_high",
+}
+
+
+def in_order(scores: Mapping[Name, Score | None]) -> list[Name]:
+    """Names without a score first, as they come; then one test set after the other, in each the best first.
+
+    Test sets stand in the order of their first name; an undefined value comes last in its test set.
+    """
+    sets: dict[Any, list[Name]] = {}
+    for name, score in scores.items():
+        if score is not None:
+            # Where it is not known which images were tested, a result stands by itself.
+            sets.setdefault((score.test_set, score.metric.key) if score.test_set else (name,), []).append(name)
+    ordered = [name for name, score in scores.items() if score is None]
+    for names in sets.values():
+        ordered += sorted(names, key=lambda name: _falling(scores[name]))
+    return ordered
+
+
+def best_of(scores: Mapping[Name, Score | None], *, preferred: Iterable[Name] = ()) -> tuple[Name, int] | None:
+    """The best result among those that were tested on the same images, and how many those are.
+
+    Never over several test sets: the one with most results counts (of those that hold a `preferred` one, if any does),
+    the first of several. None where no result is defined.
+    """
+    sets: dict[Any, list[Name]] = {}
+    for name, score in scores.items():
+        if score is not None and math.isfinite(score.value):
+            sets.setdefault((score.test_set, score.metric.key) if score.test_set else (name,), []).append(name)
+    wanted = set(preferred)
+    groups = [names for names in sets.values() if wanted & set(names)] or list(sets.values())
+    if not groups:
+        return None
+    largest = max(groups, key=len)
+    return min(largest, key=lambda name: _falling(scores[name])), len(largest)
+
+
+def _falling(score: Score | None) -> tuple[bool, float]:
+    value = score.value if score is not None else math.nan
+    return (not math.isfinite(value), -value if math.isfinite(value) else 0.0)
+
+
+def score_figures(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    is_ordinal: bool,
+    folds: np.ndarray | None = None,
+    groups: np.ndarray | Sequence[str] | None = None,
+    seed: int = 0,
+    num_draws: int = 1000,
+) -> dict[str, Any]:
+    """What stands beside the metrics of one test set: headline, baseline, and the referable AUC of five ordered grades.
+
+    Args:
+        targets: true classes (N,).
+        probabilities: (N, K).
+        class_names: of the K classes.
+        is_ordinal: whether the classes are grades in their order.
+        folds: the fold that tested each image (N,): values are then means over the folds, as all metrics of folds.
+        groups: patients (N,), which the bootstrap draws whole.
+        seed: of the bootstrap.
+        num_draws: of the bootstrap; 0 for no interval.
+    """
+    counts = np.bincount(targets, minlength=len(class_names))
+    commonest = int(counts.argmax())
+    parts = [np.asarray(targets)] if folds is None else [targets[folds == fold] for fold in np.unique(folds)]
+    figures: dict[str, Any] = {
+        "headline": headline_metric(is_ordinal=is_ordinal, num_classes=len(class_names)).key,
+        "baseline_class": class_names[commonest],
+        "baseline_accuracy": float(np.mean([(part == commonest).mean() for part in parts])),
+    }
+    grades = known_grades(class_names) if is_ordinal else None
+    if grades is None:
+        return figures
+    is_referable = np.array(grades) >= REFERABLE_GRADE
+    truth, chance = is_referable[targets].astype(np.int64), probabilities[:, is_referable].sum(1)
+    columns = np.stack([chance, np.zeros(len(chance)) if folds is None else folds], axis=1)
+    figures["referable_auroc"] = _mean_area(truth, columns)
+    if num_draws and math.isfinite(figures["referable_auroc"]):
+        low, high = bootstrap_interval(_mean_area, truth, columns, groups, seed=seed, n=num_draws)
+        figures |= {"referable_auroc_low": low, "referable_auroc_high": high}
+    return figures
+
+
+def binary_auroc(truth: np.ndarray, chance: np.ndarray) -> float:
+    """Area under the ROC curve of one score (N,) for 0 and 1 (N,): Mann and Whitney's U over its largest value.
+
+    NaN where all are of one kind.
+    """
+    from scipy.stats import rankdata
+
+    num = int(truth.sum())
+    others = len(truth) - num
+    if not num or not others:
+        return math.nan
+    ranks = rankdata(chance)
+    return float((ranks[truth == 1].sum() - num * (num + 1) / 2) / (num * others))
+
+
+def _mean_area(truth: np.ndarray, columns: np.ndarray) -> float:
+    """The mean over folds, `columns` being (score, fold); folds where it is not defined are left out."""
+    areas = [
+        binary_auroc(truth[own], columns[own, 0]) for own in (columns[:, 1] == f for f in np.unique(columns[:, 1]))
+    ]
+    areas = [area for area in areas if math.isfinite(area)]
+    return float(np.mean(areas)) if areas else math.nan
+
+
+def tested_images_key(image_ids: Iterable[str], targets: Iterable[int]) -> str:
+    """A short text that is the same for the same images with the same classes, in whatever order."""
+    pairs = sorted(f"{image_id}={int(target)}" for image_id, target in zip(image_ids, targets, strict=True))
+    return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:16]
+
+
+def _number(value: Any, missing: float = math.nan) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else missing
