@@ -13,6 +13,7 @@ from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.series import SeriesFiles, SeriesState, control, read_series
 from lib.series.plans import KeptPlans
+from lib.tracking.scores import beside_metrics
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 GROUP_TAG = "group_id"
 MAX_SEEDS = 20
-METRICS = ("test_accuracy", "test_balanced_accuracy", "test_quadratic_weighted_kappa", "test_auroc")
+METRICS = ("test_accuracy", "test_balanced_accuracy", "test_quadratic_weighted_kappa", "test_auroc",
+           "test_referable_auroc", "test_baseline_accuracy")  # fmt: skip
 _KEPT = "Seeds that are done are kept; resuming goes on from there."
 
 
@@ -158,10 +160,14 @@ def stop_and_wait(plan: RepeatPlan) -> SeriesState:
 
 
 def spreads(plan: RepeatPlan) -> list[Spread]:
-    """Mean and standard deviation over the finished seeds, for every metric that any of them has."""
+    """Mean and standard deviation over the finished seeds, for every metric that any of them has.
+
+    The metric that these classes are judged by comes first; the baseline is that of the same test images.
+    """
     summaries = [_summary(run_id) for run_id in read_group(plan).runs.values()]
+    headline = next((f"test_{one['headline']}" for one in summaries if one.get("headline")), METRICS[0])
     found = []
-    for metric in METRICS:
+    for metric in sorted(METRICS, key=lambda metric: metric != headline):
         values = [float(summary[metric]) for summary in summaries if isinstance(summary.get(metric), int | float)]
         if values:
             deviation = statistics.stdev(values) if len(values) > 1 else math.nan
@@ -170,8 +176,10 @@ def spreads(plan: RepeatPlan) -> list[Spread]:
 
 
 def _summary(run_id: str) -> dict[str, Any]:
+    folder = run_folder(run_id)
     try:
-        return dict(read_json(run_folder(run_id) / SUMMARY_FILE))
+        summary = dict(read_json(folder / SUMMARY_FILE))
+        return {**beside_metrics(folder, summary), **summary}
     except (OSError, ValueError):
         return {}
 

@@ -9,7 +9,7 @@ from lib.tracking import delete_run, restore_run
 from pages.common import comparison_views, controls, published_lines, resources, seeds_panel, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
-from pages.common.results import distinct_labels, results_table
+from pages.common.results import columns_of, distinct_labels, ranked, results_table
 from pages.common.text import count, plain
 
 ensure_frame(__file__)
@@ -34,12 +34,13 @@ if not runs:
     )  # fmt: skip
     st.stop()
 
+newest_first, runs = runs, ranked(runs)
 # The table is the hero. Its key changes with its rows, since a selection counts rows; the link keeps the run ids.
 labels = distinct_labels(runs)
 run_ids = [run.run_id for run in runs]
 chosen = [run_id for run_id in linked if run_id in labels]
 if not chosen and "runs" not in st.session_state.get("view_seen_in_url", {}):
-    finished = [run.run_id for run in runs if run.state == "finished"]
+    finished = [run.run_id for run in newest_first if run.state == "finished"]
     # The demo is one story, so all of it is opened; otherwise the newest runs.
     chosen = [run_id for run_id in demo_run_ids() if run_id in finished] or finished[:3]
 table = results_table(runs)
@@ -56,9 +57,7 @@ event = st.dataframe(
     column_order=(
         *(["recipe"] if has_published else []), "strategy_title", "backbone_title",
         *(["dataset"] if scope == "all" else []),
-        "test_accuracy", "test_accuracy_interval", *(["published_accuracy"] if has_published else []),
-        "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval",
-        *(["published_kappa"] if has_published else []), "seconds_total", "state", "created",
+        *columns_of(runs, has_published=has_published), "seconds_total", "state", "created",
     ),
     column_config={
         **published_lines.style_columns(),
@@ -71,6 +70,14 @@ event = st.dataframe(
         ),
         "test_accuracy_interval": st.column_config.TextColumn(
             "95 % interval", width=108, help="Wilson's interval: where the accuracy on very many such images would lie."
+        ),
+        "test_baseline_accuracy": st.column_config.NumberColumn(
+            "Commonest", width=80, format="%.3f",
+            help="Accuracy on the same test images of always answering their commonest class; its kappa is 0.",
+        ),
+        "test_referable_auroc": st.column_config.NumberColumn(
+            "Referable", width=68, format="%.3f",
+            help="Area under the ROC curve of moderate and above against the rest, for five ordered grades.",
         ),
         "test_quadratic_weighted_kappa": st.column_config.NumberColumn(
             "Kappa", width=54, format="%.3f",
@@ -130,6 +137,7 @@ with show_errors("show the intervals"):
     with reading:
         st.subheader("Is the difference real?", anchor=False)
         comparison_views.show_paired(selected)
+        comparison_views.show_baseline(selected)
 
 tabs = st.tabs(["Curves", "Confusion matrices and classes"], on_change="rerun", key="compare_tabs")
 if tabs[0].open:

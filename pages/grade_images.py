@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from lib.atomic import read_json
+from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
 from lib.grading import bundle, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
+from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.image_choice import SAMPLES_FOLDER
 from pages.common.passports import draw_passports, overlay_jpeg
-from pages.common.results import distinct_labels
+from pages.common.results import distinct_labels, ranked
 from pages.common.text import count, percent, plain, readable
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ ROWS_PER_PAGE = 8
 
 def gradable_runs() -> dict[str, str]:
     """run_id -> label of the runs that have a classifier: the current data set's first, its best one foremost."""
-    runs = [run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()]
+    runs = ranked([run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()])
     best = resources.best_result(state.current_dataset() or "")
     runs.sort(
         key=lambda run: (
@@ -38,11 +40,11 @@ def gradable_runs() -> dict[str, str]:
         )
     )
     labels = distinct_labels(runs)
-    return {run.run_id: _with_accuracy(labels[run.run_id], run.metrics.get("test_accuracy")) for run in runs}
+    return {run.run_id: _with_score(labels[run.run_id], run_score(run)) for run in runs}
 
 
-def _with_accuracy(label: str, accuracy: float | None) -> str:
-    return label if accuracy is None else f"{label} · {percent(accuracy)}"
+def _with_score(label: str, score: Score | None) -> str:
+    return label if score is None else f"{label} · {score.metric.word} {score.metric.text(score.value)}"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

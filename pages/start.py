@@ -6,7 +6,7 @@ from lib.settings import DEFAULT_DATASET
 from pages.common import controls, demo_panel, first_dataset, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
-from pages.common.text import count, percent, plain
+from pages.common.text import count, plain
 
 ensure_frame(__file__)
 
@@ -60,10 +60,7 @@ with show_errors("show the data sets and runs"):
             )
             controls.link_to("train_model", "Train the first one", icon=":material/model_training:")
         else:
-            st.markdown(
-                f"**{plain(best.label)}**: test accuracy {percent(best.test_accuracy)} "
-                f"({percent(best.low)} to {percent(best.high)})."
-            )
+            st.markdown(f"**{plain(best.label)}**: {plain(best.score.words, 300)}. {best.compared_words}")
             controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=best.run_id)
             controls.link_to("compare_runs", "Compare all runs", icon=":material/leaderboard:")
 if summary is not None and summary.is_medical:

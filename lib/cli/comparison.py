@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lib.cli.output import json_option, print_json, print_table
+from lib.cli.output import json_option, print_json, print_score, print_table
 from lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     print_table(cells, headings)
     click.echo()
     for run in ordered:
-        if score := run_score(run):
-            click.echo(f"{run.short_id}: {score.words}; n = {score.num}.")
+        print_score(run_score(run), f"{run.short_id}: ")
     for pair in pairs:
         click.echo(pair["sentence"])
 

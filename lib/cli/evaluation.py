@@ -2,7 +2,7 @@
 
 import click
 
-from lib.cli.output import ProgressLine, json_option, print_facts, print_json
+from lib.cli.output import ProgressLine, json_option, print_facts, print_json, print_score
 
 
 @click.command()
@@ -30,8 +30,7 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    score = Score.of(result, prefix="")
-    click.echo(f"{score.words}; n = {score.num}." if score else "")
+    print_score(Score.of(result, prefix=""))
     if missing := result["classes_without_images"]:
         click.echo(f"No images here of: {', '.join(missing)}; averages over classes leave them out.")
     recall = {f"recall of {name}": value for name, value in result["recall"].items()}

@@ -5,11 +5,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
 from lib.jobs.narration import describe_event
+
+if TYPE_CHECKING:
+    from lib.evaluation.headline import Score
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,6 +43,12 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     width = max((len(key) for key in facts), default=0)
     for key, value in facts.items():
         click.echo(f"{key.ljust(width)}  {_cell(value)}".rstrip())
+
+
+def print_score(score: "Score | None", before: str = "") -> None:
+    """Print a result in a line: what it is judged by, and what stands beside it; nothing without one."""
+    if score is not None:
+        click.echo(" ".join(f"{before}{score.words}; n = {score.num}.".split()))
 
 
 def note(text: str) -> None:

@@ -95,18 +95,21 @@ def _work(race_id: str) -> int:
 
 
 def _report(plan: "RacePlan", state: "SeriesState", *, as_json: bool) -> int:
-    from lib.race.standing import as_row, read_standings
+    from lib.race.standing import as_row, leader, read_standings
 
-    rows = [as_row(standing) for standing in read_standings(plan, state)]
+    standings = read_standings(plan, state)
+    rows = [as_row(standing) for standing in standings]
     if as_json:
         facts = {"race_id": plan.race_id, "state": state.state, "dataset": plan.dataset, "backbone": plan.backbone}
         print_json({**facts, "seconds_total": state.seconds_total, "rungs": rows})
     else:
-        shown = ("strategy", "state", "test_accuracy", "test_quadratic_weighted_kappa", "seconds_total",
-                 "num_trained_parameters")  # fmt: skip
+        shown = ("strategy", "state", "test_quadratic_weighted_kappa", "test_accuracy", "test_baseline_accuracy",
+                 "seconds_total", "num_trained_parameters")  # fmt: skip
         print_table(
             [[row[key] for key in shown] for row in rows],
-            ["strategy", "state", "accuracy", "kappa", "seconds", "trained parameters"],
+            ["strategy", "state", "kappa", "accuracy", "commonest class", "seconds", "trained parameters"],
         )
+        if first := leader(standings):
+            click.echo(f"Best: {first.title}, {first.score.words if first.score else ''}.")
         note(state.message or f"Race {plan.race_id}: {state.state} ({state.seconds_total:.0f} s).")
     return INTERRUPTED_STATUS if state.state == "stopped" else 0

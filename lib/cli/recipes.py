@@ -172,22 +172,31 @@ def _report(results: "list[RecipeResult]", *, as_json: bool) -> None:
                 found["backbone"],
                 found.get("test_accuracy"),
                 accuracy,
+                found.get("test_baseline_accuracy"),
                 found.get("test_quadratic_weighted_kappa"),
                 kappa,
                 found.get("seconds_total"),
                 found["problem"] or found["state"],
             )
         )
-    print_table(rows, ("recipe", "backbone", "accuracy", "published", "kappa", "published", "seconds", "state"))
+    print_table(
+        rows, ("recipe", "backbone", "accuracy", "published", "commonest", "kappa", "published", "seconds", "state")
+    )
     notes = list(dict.fromkeys(sentence for result in results for sentence in result.plan.notes))
     _print_lines("The published figures were measured on other data where a line here says so:", notes)
 
 
 def _result(result: "RecipeResult") -> dict[str, Any]:
+    from lib.tracking.scores import beside_metrics
+    from lib.tracking.state import run_folder
+
     plan, summary = result.plan, result.summary or {}
     state = "failed" if result.problem else str(summary.get("state", "stopped"))
     published = plan.recipe.published
-    kept = ("run_id", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
+    if summary:
+        summary = {**beside_metrics(run_folder(str(summary["run_id"])), summary), **summary}
+    kept = ("run_id", "headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_baseline_accuracy",
+            "baseline_class", "test_quadratic_weighted_kappa", "test_referable_auroc",
             "num_train", "num_test", "seconds_total")  # fmt: skip
     return {
         "recipe": plan.recipe.name,

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_table
+from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
 from lib.data.catalog import version_now, version_words
 from lib.distributed import is_launched
+from lib.tracking.scores import beside_metrics, run_score
 from lib.tracking.state import find_local_run
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def list_all(include_deleted: bool, as_json: bool) -> None:
         print_json({"runs": [_facts(run) for run in found]})
         return
     rows = [
-        (run.short_id, "deleted" if run.is_deleted else run.title.lower(), run.metrics.get("test_accuracy"), run.label,
+        (run.short_id, "deleted" if run.is_deleted else run.title.lower(), *_result(run), run.label,
          describe_time(run.created_s))
         for run in found
     ]  # fmt: skip
-    print_table(rows, ("id", "state", "test accuracy", "run", "created"))
+    print_table(rows, ("id", "state", "result", "commonest class", "run", "created"))
     if not found:
         note("No runs yet: python -m lib train --dataset FOLDER")
 
@@ -58,6 +59,7 @@ def show(run_id: str, as_json: bool) -> None:
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
     facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
+    print_score(run_score(run), "Test ")
     for title, facts in (("Progress", _progress(run)), ("Settings", run.config), ("Figures", run.metrics)):
         if facts:
             click.echo(f"\n{title}")
@@ -150,6 +152,23 @@ def _find(run_id: str) -> "RunRecord":
     return tracking.get_run(run_id)
 
 
+def _result(run: "RunRecord") -> tuple[str | None, float | None]:
+    """What the run is judged by, as text, and the accuracy of always the commonest class on the same images."""
+    score = run_score(run)
+    if score is None:
+        return None, None
+    return f"{score.metric.word} {score.metric.text(score.value)}", score.baseline_accuracy
+
+
+def _beside(run: "RunRecord") -> dict[str, Any]:
+    """What stands beside a run's metrics, also of a run that is older than those figures."""
+    figures = {**run.metrics, **run.summary}
+    keys = ("headline", "baseline_class", "test_baseline_accuracy", "test_referable_auroc", "test_referable_auroc_low",
+            "test_referable_auroc_high")  # fmt: skip
+    found = {**beside_metrics(run.folder, figures), **figures}
+    return {key: found[key] for key in keys if found.get(key) is not None}
+
+
 def _facts(run: "RunRecord") -> dict[str, Any]:
     return {
         "run_id": run.run_id,
@@ -162,6 +181,7 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
         "backbone": run.config.get("backbone"),
         "strategy": run.config.get("strategy"),
         "test_accuracy": run.metrics.get("test_accuracy"),
+        **_beside(run),
         "created_s": run.created_s,
         "ended_s": run.ended_s,
         "folder": str(run.folder),

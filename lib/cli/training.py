@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli import INTERRUPTED_STATUS
-from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import is_launched
 from lib.errors import UserError
@@ -121,6 +121,5 @@ def _report_detached(run_id: str, *, as_json: bool) -> int:
 def _print_summary(summary: dict[str, Any]) -> None:
     from lib.evaluation.headline import Score
 
-    if score := Score.of(summary):
-        click.echo(f"Test {score.words}; n = {score.num}.")
+    print_score(Score.of(summary), "Test ")
     print_facts(summary)

@@ -11,6 +11,8 @@ from lib.evaluation.intervals import LEVEL, Z, bootstrap_interval, group_members
 
 SIGNIFICANCE = 0.05
 _NUM_DRAWS = 2000
+# Both kappas, their difference, its interval, the p value.
+_KappaComparison = tuple[tuple[float, float], float, tuple[float, float], float]
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ def compare_paired(
 ) -> PairedComparison:
     """Compare two runs image by image, by the metric that results of these classes are judged by.
 
-    Kappa: the interval is a paired bootstrap; for the test the two answers to an image (to all images of a group) are
-    swapped at random, 2,000 times. Accuracy, test: exact McNemar (binomial on the images that only one run got right). Interval: Bonett and Price (2012), the
-    adjusted Wald interval of a paired difference. With `groups` (N,), such as patients, whose images are not
-    independent: signs are flipped for whole groups (exact; the same as McNemar when every group has one image) and the
-    interval is a bootstrap over groups.
+    Accuracy: exact McNemar (binomial on the images that only one run got right), with the adjusted Wald interval of a
+    paired difference (Bonett and Price 2012). With `groups` (N,), such as patients, whose images are not independent:
+    signs are flipped for whole groups (exact; the same as McNemar when every group has one image) and the interval is
+    a bootstrap over groups.
+
+    Kappa: the interval is a paired bootstrap over images or groups; for the test, the two runs' answers to an image
+    (to all images of a group) are swapped at random, 2,000 times.
 
     Raises:
         ValueError: if the three arrays do not have the same number of rows, or none.
@@ -68,7 +72,7 @@ def compare_paired(
     members = group_members(groups, len(targets))
     if metric is KAPPA:
         found = _compare_kappa(targets, (np.asarray(probabilities_a), np.asarray(probabilities_b)), members)
-        sentence = _kappa_sentence(name_a, name_b, *found, n=len(targets))
+        sentence = _kappa_sentence((name_a, name_b), found, len(targets))
         _, difference, (low, high), p_value = found
         return PairedComparison(difference, low, high, p_value, len(targets), only_a, only_b, sentence, KAPPA.key)
     if len(members) == len(targets):
@@ -83,7 +87,7 @@ def compare_paired(
 
 def _compare_kappa(
     targets: np.ndarray, answers: tuple[np.ndarray, np.ndarray], members: list[np.ndarray]
-) -> tuple[tuple[float, float], float, tuple[float, float], float]:
+) -> _KappaComparison:
     """Both kappas, their difference, its interval and the p value.
 
     All that counts of a group is its two confusion matrices; they are counted once, and drawn or swapped as a whole.
@@ -172,16 +176,8 @@ def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], 
     return f"Not shown: {better} is {points} ahead of {worse}, which could be chance at n = {n} ({numbers})."
 
 
-def _kappa_sentence(
-    a: str,
-    b: str,
-    kappas: tuple[float, float],
-    difference: float,
-    interval: tuple[float, float],
-    p_value: float,
-    *,
-    n: int,
-) -> str:
+def _kappa_sentence(names: tuple[str, str], found: _KappaComparison, n: int) -> str:
+    (a, b), (kappas, difference, interval, p_value) = names, found
     if not math.isfinite(difference):
         without = " and ".join(name for name, kappa in zip((a, b), kappas, strict=True) if not math.isfinite(kappa))
         return f"Not compared: the kappa of {without} is not defined on these {n} images."

@@ -232,7 +232,7 @@ def _mean_area(truth: np.ndarray, columns: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else math.nan
 
 
-def tested_images_key(image_ids: Iterable[str], targets: Iterable[int]) -> str:
+def key_of_tested_images(image_ids: Iterable[str], targets: Iterable[int]) -> str:
     """A short text that is the same for the same images with the same classes, in whatever order."""
     pairs = sorted(f"{image_id}={int(target)}" for image_id, target in zip(image_ids, targets, strict=True))
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:16]

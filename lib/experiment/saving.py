@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
-from lib.evaluation.headline import score_figures, tested_images_key
+from lib.evaluation.headline import key_of_tested_images, score_figures
 from lib.evaluation.metrics import accuracy
 from lib.experiment.outcome import Outcome
 from lib.runtime import peak_rss_mib
@@ -107,5 +107,5 @@ def _beside_metrics(session: "TrainingSession", outcome: Outcome) -> dict[str, A
         seed=session.config.seed,
     )
     about = {key: figures.pop(key) for key in ("headline", "baseline_class")}
-    about["test_set"] = tested_images_key(tested["image_id"], session.targets[rows])
+    about["test_set"] = key_of_tested_images(tested["image_id"], session.targets[rows])
     return about | {f"test_{key}": value for key, value in figures.items()}

@@ -21,7 +21,7 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
             perhaps published (NaN where there is no such figure) with published_source, its words.
         title: what the value is, of what.
         is_dark: theme.
-        chance: the value that guessing reaches, drawn as a dashed line.
+        chance: the value that always the commonest class reaches, drawn as a dashed line.
     """
     figure = new_figure(is_dark=is_dark, height=112 + 56 * len(results))
     colors = palette(is_dark=is_dark)
@@ -49,7 +49,9 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     figure.update_layout(title={"text": literal(title, 90)}, showlegend=False, margin={"t": 32})
     if chance is not None:
         line = {"color": colors.muted, "dash": "dash", "width": 1.5}
-        figure.add_vline(x=chance, line=line, annotation_text="guessing", annotation_position="bottom right")
+        figure.add_vline(
+            x=chance, line=line, annotation_text="always the commonest class", annotation_position="bottom right"
+        )
     return figure
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from lib.errors import UserError
+from lib.evaluation.headline import Score, best_of
 from lib.race.curve import Curve, read_curve
 from lib.race.plan import RacePlan, read_race
 from lib.series import SeriesState
+from lib.tracking.scores import folder_score
 from lib.tracking.state import PREDICTIONS_FILE, SUMMARY_FILE, RunState, read_state, run_folder
 
 METRICS = ("accuracy", "quadratic_weighted_kappa")
@@ -43,6 +45,11 @@ class RungStanding:
     def folder(self) -> Path | None:
         """The run's folder."""
         return run_folder(self.run_id) if self.run_id else None
+
+    @property
+    def score(self) -> Score | None:
+        """What it is judged by; None before it has finished."""
+        return folder_score(self.folder, self.summary) if self.folder and self.is_finished else None
 
     def test(self, metric: str) -> tuple[float, float, float]:
         """A metric on the test images with its 95 % interval; NaN where there is none."""
@@ -77,17 +84,21 @@ def validation_metrics(folder: Path) -> dict[str, float]:
     return {"accuracy": accuracy(targets, probabilities), "quadratic_weighted_kappa": kappa}
 
 
-def leader(standings: list[RungStanding], metric: str) -> RungStanding | None:
-    """The finished rung with the best value on the test images."""
-    finished = [standing for standing in standings if standing.is_finished and math.isfinite(standing.test(metric)[0])]
-    return max(finished, key=lambda standing: standing.test(metric)[0], default=None)
+def leader(standings: list[RungStanding]) -> RungStanding | None:
+    """The finished rung with the best result by the metric that its classes are judged by, on the same test images."""
+    best = best_of({standing.key: standing.score for standing in standings})
+    return next(standing for standing in standings if standing.key == best[0]) if best else None
 
 
 def as_row(standing: RungStanding) -> dict[str, Any]:
     """A rung as the command line prints it."""
-    summary = standing.summary
-    shown = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
-             "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "seconds_total")  # fmt: skip
+    score = standing.score
+    summary = {**standing.summary, **({"headline": score.metric.key} if score else {})}
+    if score and math.isfinite(score.baseline_accuracy):
+        summary["test_baseline_accuracy"] = score.baseline_accuracy
+    shown = ("headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
+             "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "test_baseline_accuracy",
+             "test_referable_auroc", "seconds_total")  # fmt: skip
     return {
         "strategy": standing.key,
         "run_id": standing.run_id,

@@ -68,7 +68,7 @@ def compare_runs(
         rows = table.loc[shared]
         targets.append(rows["target"].to_numpy(np.int64))
         answers.append(rows[probability_columns(table)].to_numpy(np.float64))
-    if answers[0].shape != answers[1].shape or not np.array_equal(*targets):
+    if answers[0].shape != answers[1].shape or not np.array_equal(targets[0], targets[1]):
         return RunComparison(
             f"Not compared: {a} and {b} tell different classes apart (other versions of the data set)."
         )
@@ -79,7 +79,9 @@ def compare_runs(
     paired = compare_paired(targets[0], *answers, name_a=a, name_b=b, groups=groups, metric=metric)
     is_part = not len(shared) == len(tables[0]) == len(tables[1])
     partial = f" (On the {len(shared)} test images that they share.)" if is_part else ""
-    return RunComparison(f"{paired.sentence}{partial}", paired)
+    # The figures of a run with folds are means over the folds.
+    folds = " (All folds counted together.)" if first.config.get("num_folds") or second.config.get("num_folds") else ""
+    return RunComparison(f"{paired.sentence}{partial}{folds}", paired)
 
 
 def _read(run: RunRecord) -> "pd.DataFrame":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import read_json
-from lib.evaluation.headline import KAPPA, Score, score_figures, tested_images_key
+from lib.evaluation.headline import KAPPA, Score, key_of_tested_images, score_figures
 from lib.tracking.state import BUNDLE_FOLDER, PREDICTIONS_FILE
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _from_predictions(path: Path, changed_ns: int, *, has_kappa: bool) -> dict[s
     except (OSError, ValueError, KeyError, IndexError):
         return {}
     about = {key: found[key] for key in ("headline", "baseline_class")}
-    about["test_set"] = tested_images_key(table["image_id"], targets)
+    about["test_set"] = key_of_tested_images(table["image_id"], targets)
     return about | {f"test_{key}": value for key, value in found.items() if key not in about}
 
 
@@ -83,4 +83,4 @@ def _classes(folder: Path, num_classes: int, *, has_kappa: bool) -> tuple[list[s
     if found is not None and len(found[0]) == num_classes:
         return found
     # Of three classes and more, only ordered ones were given a kappa.
-    return [f"class {number}" for number in range(num_classes)], has_kappa and num_classes > 2
+    return [f"unnamed class {number}" for number in range(num_classes)], has_kappa and num_classes > 2

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lib.data.catalog import image_groups
 from lib.errors import UserError
-from lib.evaluation.comparison import compare_paired
+from lib.evaluation.headline import KAPPA, best_of, in_order
 from lib.evaluation.metrics import confusion_matrix, per_class_report
 from lib.figures import RunCurves, confusion_figure, has_curves, interval_figure, learning_curves_figure
 from lib.tracking import RunRecord
+from lib.tracking.comparison import compare_runs
+from lib.tracking.scores import probability_columns, run_score, trained_classes
 from pages.common import controls, published_lines, resources
 from pages.common.errors import show_errors
-from pages.common.results import METRICS, results_table, short_labels
-from pages.common.run_data import class_names_of_run, is_same_data
+from pages.common.results import METRICS, headline_key, results_table, short_labels
+from pages.common.run_data import class_names_of_run
 from pages.common.text import plain, readable
 
 _MAX_MATRICES = 3
@@ -31,7 +32,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
         st.markdown("None of the selected runs has a test result yet.")
         return
     metric = st.segmented_control(
-        "Metric", list(titles), default="test_accuracy" if "test_accuracy" in titles else next(iter(titles)),
+        "Metric", list(titles), default=headline_key(runs) if headline_key(runs) in titles else next(iter(titles)),
         format_func=titles.get, required=True, key="compare_metric",
     )  # fmt: skip
     table = published_lines.mark_published(results_table(runs).dropna(subset=[metric]), runs, str(metric))
@@ -46,13 +47,21 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
             "published": table["published"].tolist(),
             "published_source": table["published_source"].tolist(),
         }
-    ).sort_values("value", ascending=False, kind="stable")
+    )
     images = sorted({int(number) for number in table["num_test"].dropna()})
     on_images = f" on {' or '.join(str(number) for number in images)} images" if images else ""
     title = f"{titles[metric]}{on_images}, 95 % intervals"
-    figure = interval_figure(shown, title=title, is_dark=controls.is_dark())
+    figure = interval_figure(shown, title=title, is_dark=controls.is_dark(), chance=_baseline(table, str(metric)))
     controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)
     published_lines.explain_published(runs, str(metric))
+
+
+def _baseline(table: pd.DataFrame, metric: str) -> float | None:
+    """Where always the commonest class stands, if the runs were tested on the same images."""
+    if table["test_set"].nunique() != 1 or not table["test_set"].iloc[0]:
+        return None
+    value = 0.0 if metric.endswith(KAPPA.key) else float(table["test_baseline_accuracy"].iloc[0])
+    return value if np.isfinite(value) else None
 
 
 def show_curves(runs: Sequence[RunRecord]) -> None:
@@ -90,7 +99,7 @@ def show_matrices(runs: Sequence[RunRecord]) -> None:
     for column, run in zip(st.columns(len(shown)), shown, strict=True):
         with column, show_errors("show the confusion matrix"):
             targets, probabilities, _ = _test_predictions(run)
-            names = class_names_of_run(run.config, probabilities.shape[1])
+            names = _class_names(run, probabilities.shape[1])
             matrix = confusion_matrix(targets, probabilities)
             figure = confusion_figure(matrix, names, labels[run.run_id], controls.is_dark())
             alt = f"Confusion matrix of {readable(labels[run.run_id])} on {len(targets)} test images"
@@ -123,55 +132,44 @@ def show_paired(runs: Sequence[RunRecord]) -> None:
     if len(scored) < 2:
         st.markdown("Select two finished runs for a paired comparison on the same images.")
         return
-    scored.sort(key=lambda run: -run.metrics.get("test_accuracy", 0.0))
-    for other in scored[1:]:
+    by_id = {run.run_id: run for run in scored}
+    scores = {run.run_id: run_score(run) for run in scored}
+    ordered, leader = in_order(scores), best_of(scores)
+    best = by_id[leader[0] if leader else ordered[0]]
+    for other in (by_id[run_id] for run_id in ordered if run_id != best.run_id):
         with show_errors("compare the runs"):
-            st.markdown(_paired_sentence(scored[0], other, labels))
+            names = labels[best.run_id], labels[other.run_id]
+            st.markdown(plain(_paired_sentence(_key(best), _key(other), names, _runs=(best, other)), 700))
 
 
-def _paired_sentence(best: RunRecord, other: RunRecord, labels: dict[str, str]) -> str:
-    names = labels[best.run_id], labels[other.run_id]
-    targets_a, probabilities_a, ids_a = _test_predictions(best)
-    targets_b, probabilities_b, ids_b = _test_predictions(other)
-    if not is_same_data(best.config, other.config):
-        return (
-            f"{plain(names[0])} and {plain(names[1])} were tested on {_different(best, other)}: no paired comparison."
-        )
-    if best.config.get("target_map") != other.config.get("target_map"):
-        return f"{plain(names[0])} and {plain(names[1])} tell different classes apart: no paired comparison."
-    common, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
-    if len(common) == 0 or not np.array_equal(targets_a[rows_a], targets_b[rows_b]):
-        return f"{plain(names[0])} and {plain(names[1])} share no test images: no paired comparison."
-    answers = probabilities_a[rows_a], probabilities_b[rows_b]
-    sentence = _compared(
-        (best.run_id, best.ended_s, other.run_id, other.ended_s), names, str(best.config.get("dataset")),
-        _targets=targets_a[rows_a], _answers=answers, _image_ids=common,
-    )  # fmt: skip
-    partial = "" if len(common) == len(ids_a) == len(ids_b) else f" (on the {len(common)} test images they share)"
-    return plain(f"{sentence}{partial}", 600)
+def show_baseline(runs: Sequence[RunRecord]) -> None:
+    """What always the commonest class would reach, and the referable AUC of five ordered grades, run by run."""
+    labels = short_labels(runs)
+    baselines, referable = {}, []
+    for run in runs:
+        score = run_score(run)
+        if score is not None and score.baseline_words:
+            baselines.setdefault((score.test_set, score.baseline_words), score)
+        if score is not None and score.referable_words:
+            referable.append(f"{labels[run.run_id]} {score.referable_auroc:.2f}")
+    for score in baselines.values():
+        words = f"{score.baseline_words[:1].upper()}{score.baseline_words[1:]}"
+        kappa = ", kappa 0" if score.metric is KAPPA else ""
+        st.caption(plain(f"{words}{kappa}, on the same {score.num} test images.", 300))
+    if referable:
+        st.caption(plain(f"Referable (moderate and above), area under the ROC curve: {'; '.join(referable)}.", 600))
 
 
-def _different(one: RunRecord, other: RunRecord) -> str:
-    """What keeps two runs from a comparison: another data set, or another version of it."""
-    if one.config.get("dataset") != other.config.get("dataset"):
-        return "different data sets"
-    versions = (str(run.config.get("dataset_version")) for run in (one, other))
-    return "other versions of the data set ({} and {})".format(*versions)
+def _key(run: RunRecord) -> tuple[Any, ...]:
+    return (run.run_id, run.ended_s, run.config.get("dataset"))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _compared(
-    key: tuple[Any, ...],
-    names: tuple[str, str],
-    dataset: str,
-    *,
-    _targets: np.ndarray,
-    _answers: tuple[np.ndarray, np.ndarray],
-    _image_ids: np.ndarray,
+def _paired_sentence(
+    first: tuple[Any, ...], second: tuple[Any, ...], names: tuple[str, str], *, _runs: tuple[RunRecord, RunRecord]
 ) -> str:
-    """The sentence of a paired comparison, whole patients at a time where they are known; drawn once a pair."""
-    groups = image_groups(dataset, _image_ids.tolist())
-    return compare_paired(_targets, *_answers, name_a=names[0], name_b=names[1], groups=groups).sentence
+    """The sentence of a paired comparison, drawn once a pair."""
+    return compare_runs(*_runs, names, read=lambda run: resources.cached_predictions(run.run_id, run.ended_s)).sentence
 
 
 def _curves(run: RunRecord, label: str) -> RunCurves:
@@ -193,8 +191,13 @@ def _test_predictions(run: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Targets (N,), probabilities (N, K) and image ids (N,) of the run's test images."""
     table = resources.cached_predictions(run.run_id, run.ended_s)
     table = table[table["split"] == "test"]
-    columns = sorted(
-        (name for name in table.columns if name.startswith("probability_")),
-        key=lambda name: int(name.rpartition("_")[2]),
-    )
+    columns = probability_columns(table)
     return table["target"].to_numpy(), table[columns].to_numpy(dtype=float), table["image_id"].to_numpy(dtype=str)
+
+
+def _class_names(run: RunRecord, num_classes: int) -> list[str]:
+    """The classes of the run's classifier, as it says them itself or else as its data set did."""
+    found = trained_classes(run.folder)
+    if found is not None and len(found[0]) == num_classes:
+        return found[0]
+    return class_names_of_run(run.config, num_classes)

@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lib.data.dataset import Dataset
+from lib.data.specs import DatasetSpec
+from lib.evaluation.headline import KAPPA, headline_metric
 from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text, rung_sign
 from lib.figures.style import strategy_style
 from lib.race import RacePlan, RungStanding, leader, read_standings
@@ -28,9 +30,9 @@ _STATES = {"waiting": "waits for its turn", "queued": "starting", "running": "ru
            "stopped": "stopped", "failed": "failed", "killed": "killed"}  # fmt: skip
 
 
-def choose_metric(*, is_ordinal: bool) -> str:
-    """Kappa or accuracy; kappa weighs how far off a grade is, which means nothing for classes without an order."""
-    if not is_ordinal:
+def choose_metric(spec: DatasetSpec | None) -> str:
+    """Kappa or accuracy of grades; kappa weighs how far off a grade is, which says nothing of other classes."""
+    if spec is not None and headline_metric(is_ordinal=spec.is_ordinal, num_classes=spec.num_classes) is not KAPPA:
         return "accuracy"
     chosen = st.segmented_control(
         "Metric", list(METRICS), format_func=METRICS.__getitem__, default="quadratic_weighted_kappa", required=True,
@@ -48,7 +50,9 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
     references = tuple(PublishedLine(key, line.value, line.source) for key, line in published.items())
     figure, alt = _figure(plan, metric, moment, references, lines, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="race_figure")
-    st.html(table_html(standings, metric))
+    st.html(table_html(standings))
+    if (first := leader(standings)) and first.score:
+        st.caption(plain(f"{first.title} leads: {first.score.words}.", 500))
     st.caption(
         "The picture is of validation images, after each epoch; the table of test images, looked at once, with 95 % "
         "intervals. Seconds are those of the rung, with its evaluation; what nearest neighbours takes is mostly the "
@@ -109,9 +113,9 @@ def published_words(key: str, recipe: str, measured_on: str) -> str:
     )
 
 
-def table_html(standings: Sequence[RungStanding], metric: str) -> str:
+def table_html(standings: Sequence[RungStanding]) -> str:
     """The rungs in the ladder's order, the leader marked; always as many rows, so that nothing jumps."""
-    first = leader(list(standings), metric)
+    first = leader(list(standings))
     heads = ("Rung", "Weighted kappa", "Accuracy", "Seconds", "Trained parameters")
     body = "".join(_row(standing, is_leader=first is not None and first.key == standing.key) for standing in standings)
     head = "".join(f"<th>{head}</th>" for head in heads)

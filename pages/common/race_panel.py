@@ -164,7 +164,7 @@ def _draw_race(plan: RacePlan, dataset: Dataset) -> None:
         dataset = resources.cached_dataset(plan.dataset, summary.version) if summary else None
     with st.container(horizontal=True, vertical_alignment="bottom", key="race_view"):
         _draw_choice(plan)
-        metric = race_live.choose_metric(is_ordinal=dataset is None or dataset.spec.is_ordinal)
+        metric = race_live.choose_metric(dataset.spec if dataset is not None else None)
     # Polling ends with the race: nothing moves on a page that has nothing new to say.
     st.fragment(_live, run_every=race_live.POLL_S if is_active else None)(plan, dataset, metric, is_active=is_active)
 

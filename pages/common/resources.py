@@ -1,7 +1,6 @@
 """Bounded caches shared by all sessions. torch and mlflow are imported by the functions that need them only."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -10,6 +9,8 @@ from lib.atomic import read_json
 from lib.data.dataset import Dataset
 from lib.data.library import DatasetSummary, list_datasets, open_dataset
 from lib.errors import UserError
+from lib.evaluation.headline import Score, best_of, in_order
+from lib.tracking.scores import folder_score
 from lib.tracking.state import SUMMARY_FILE, stored_states
 
 if TYPE_CHECKING:
@@ -101,36 +102,61 @@ def run_records() -> "list[RunRecord]":
 
 @dataclass(frozen=True)
 class BestResult:
-    """What the start page says of the best run on a data set."""
+    """A finished run with what it is judged by, and how many were tested on the same images."""
 
     run_id: str
     label: str
-    test_accuracy: float
-    low: float
-    high: float
+    dataset_version: str
+    score: Score
+    num_compared: int = 1
+
+    @property
+    def compared_words(self) -> str:
+        """Among how many it is the best."""
+        if self.num_compared < 2:
+            return f"The only run on these {self.score.num} test images."
+        return f"The best of {self.num_compared} runs on the same {self.score.num} test images."
 
 
 @st.cache_data(ttl=5, max_entries=32, show_spinner=False)
-def best_result(dataset: str) -> BestResult | None:
-    """The finished run with the highest test accuracy, read from the run folders alone: MLflow takes seconds."""
+def scored_results(dataset: str) -> list[BestResult]:
+    """The finished runs on a data set, newest first, read from the run folders alone: MLflow takes seconds."""
     results = []
     for state in stored_states():
         path = state.folder / SUMMARY_FILE
         if state.state == "finished" and path.is_file():
             summary = read_json(path)
-            accuracy = summary.get("test_accuracy")
-            if summary.get("dataset") == dataset and accuracy is not None:
-                low, high = (float(summary.get(f"test_accuracy_{end}", math.nan)) for end in ("low", "high"))
-                label = state.name or state.run_id[:8]
-                results.append(BestResult(state.run_id, label, float(accuracy), low, high))
-    return max(results, key=lambda result: result.test_accuracy, default=None)
+            score = folder_score(state.folder, summary) if summary.get("dataset") == dataset else None
+            if score is not None:
+                version = str(summary.get("dataset_version") or "")
+                results.append(BestResult(state.run_id, state.name or state.run_id[:8], version, score))
+    return results
+
+
+def best_result(dataset: str) -> BestResult | None:
+    """The best finished run on a data set among those that were tested on the same images; see `best_of`."""
+    results, summary = {result.run_id: result for result in scored_results(dataset)}, find_summary(dataset)
+    version = summary.version if summary is not None else None
+    current = [run_id for run_id, result in results.items() if result.dataset_version == version]
+    best = best_of({run_id: result.score for run_id, result in results.items()}, preferred=current)
+    return replace(results[best[0]], num_compared=best[1]) if best else None
+
+
+def best_beside(run_id: str, dataset: str, *, number: int) -> list[str]:
+    """The ids of the best finished runs to compare a run with: tested on the same images, best first."""
+    scores = {result.run_id: result.score for result in scored_results(dataset)}
+    if run_id not in scores or not scores[run_id].test_set:
+        return []
+    own = (scores[run_id].test_set, scores[run_id].metric)
+    ordered = [name for name in in_order(scores) if (scores[name].test_set, scores[name].metric) == own]
+    return [name for name in ordered if name != run_id][:number]
 
 
 def forget_results() -> None:
     """After trainings that this server did not start itself: read data sets and runs afresh."""
     forget_dataset()
     run_records.clear()
-    best_result.clear()
+    scored_results.clear()
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

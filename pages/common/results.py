@@ -7,18 +7,45 @@ from typing import Any
 import pandas as pd
 
 from lib.data.target_map import TARGET_MAPS
+from lib.evaluation.headline import ACCURACY, KAPPA, in_order
 from lib.models.backbones import BACKBONES
 from lib.tracking import RunRecord, read_state
+from lib.tracking.scores import beside_metrics, run_score
 from lib.training.strategies import STRATEGIES
 from pages.common.published_lines import published_values, recipe_of
 from pages.common.text import readable
 
-METRICS = {"test_accuracy": "Test accuracy", "test_quadratic_weighted_kappa": "Quadratic weighted kappa"}
+METRICS = {"test_quadratic_weighted_kappa": "Quadratic weighted kappa", "test_accuracy": "Test accuracy"}
 
 
 def results_table(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """One row a run: run_id, label, strategy, backbone, dataset, values with their 95 % interval, seconds, state."""
     return pd.DataFrame([_row(run) for run in runs])
+
+
+def ranked(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Runs without a result first, then test set by test set, the best first in each."""
+    by_id = {run.run_id: run for run in runs}
+    return [by_id[run_id] for run_id in in_order({run.run_id: run_score(run) for run in runs})]
+
+
+def columns_of(runs: Sequence[RunRecord], *, has_published: bool) -> list[str]:
+    """The columns of figures: the metric that the runs are judged by first, what it is held against last."""
+    kappa = ["test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval"]
+    accuracy = ["test_accuracy", "test_accuracy_interval"]
+    if has_published:
+        kappa, accuracy = [*kappa, "published_kappa"], [*accuracy, "published_accuracy"]
+    is_graded = headline_key(runs) in kappa
+    figures = [*kappa, *accuracy] if is_graded else [*accuracy, *kappa]
+    scores = [score for score in map(run_score, runs) if score is not None]
+    has_referable = any(math.isfinite(score.referable_auroc) for score in scores)
+    return [*figures, "test_baseline_accuracy", *(["test_referable_auroc"] if has_referable else [])]
+
+
+def headline_key(runs: Sequence[RunRecord]) -> str:
+    """The column of the metric by which these runs are judged: kappa where all of them are ordered grades."""
+    metrics = {score.metric for score in map(run_score, runs) if score is not None}
+    return f"test_{KAPPA.key}" if metrics == {KAPPA} else f"test_{ACCURACY.key}"
 
 
 def _row(run: RunRecord) -> dict[str, Any]:
@@ -37,6 +64,10 @@ def _row(run: RunRecord) -> dict[str, Any]:
         row[key] = number(figures.get(key))
         row[f"{key}_low"], row[f"{key}_high"] = number(figures.get(f"{key}_low")), number(figures.get(f"{key}_high"))
         row[f"{key}_interval"] = interval_text(row[f"{key}_low"], row[f"{key}_high"])
+    beside = {**beside_metrics(run.folder, figures), **figures}
+    row["test_set"] = str(beside.get("test_set") or "")
+    for key in ("test_baseline_accuracy", "test_referable_auroc"):
+        row[key] = number(beside.get(key))
     row |= published_values(run)
     row["seconds_total"] = number(figures.get("seconds_total"))
     row["num_test"] = number(figures.get("num_test"))

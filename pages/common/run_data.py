@@ -32,12 +32,3 @@ def class_names_of_run(config: Mapping[str, Any], num_classes: int) -> list[str]
         if len(names) == num_classes:
             return list(names)
     return [f"class {index}" for index in range(num_classes)]
-
-
-def is_same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two runs count the classes of the same images in the same order, whatever the classes are called."""
-    if one.get("dataset_version") == other.get("dataset_version"):
-        return True
-    opened = [dataset_of_run(config) for config in (one, other)]
-    kept = [(data.name, data.content_version, data.class_sources) for data in opened if data is not None]
-    return len(kept) == 2 and kept[0] == kept[1]

@@ -19,6 +19,8 @@ _TITLES = {
     "test_balanced_accuracy": "Balanced accuracy",
     "test_quadratic_weighted_kappa": "Quadratic weighted kappa",
     "test_auroc": "AUROC",
+    "test_referable_auroc": "Referable AUROC",
+    "test_baseline_accuracy": "Accuracy of always the commonest class",
 }
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lib.errors import UserError
+from lib.evaluation.headline import ACCURACY, KAPPA, Score
 from lib.figures.style import new_figure, palette, strategy_style
 from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking import RunState, get_run, read_state
@@ -114,20 +115,21 @@ def live_facts(state: RunState, *, is_iterative: bool) -> list[Fact]:
     ]
 
 
-def final_facts(summary: Mapping[str, Any]) -> list[Fact]:
-    """Three facts on a finished run."""
-    kappa = summary.get("test_quadratic_weighted_kappa")
-    num = int(summary.get("num_test") or 0)
-    accuracy = summary.get("test_accuracy")
+def final_facts(score: Score, summary: Mapping[str, Any]) -> list[Fact]:
+    """Three facts on a finished run: what it is judged by, what stands beside it, and its time."""
+    interval = f"{score.metric.text(score.low)} to {score.metric.text(score.high)}" if np.isfinite(score.low) else ""
+    first = (f"Test {score.metric.word}", score.metric.text(score.value), interval)
     second = ("Balanced accuracy", _percent(summary.get("test_balanced_accuracy")), "mean over classes")
-    if kappa is not None and np.isfinite(kappa) and "test_quadratic_weighted_kappa_low" in summary:
-        low, high = (summary[f"test_quadratic_weighted_kappa_{end}"] for end in ("low", "high"))
-        second = ("Weighted kappa", f"{kappa:.2f}", f"{low:.2f} to {high:.2f}")
-    return [
-        ("Test accuracy", _percent(accuracy), _interval(summary)),
-        second,
-        ("Time", duration(float(summary.get("seconds_total") or 0.0)), f"tested on {count(num, 'image')}"),
-    ]
+    if score.metric is KAPPA:
+        second = ("Test accuracy", ACCURACY.text(score.accuracy), _interval(summary))
+    time_taken = duration(float(summary.get("seconds_total") or 0.0))
+    return [first, second, ("Time", time_taken, f"tested on {count(score.num, 'image')}")]
+
+
+def beside_words(score: Score) -> str:
+    """What always the commonest class would reach on the same images, and the referable AUC; empty if not known."""
+    words = ". ".join(part[:1].upper() + part[1:] for part in (score.baseline_words, score.referable_words) if part)
+    return f"{words}." if words else ""
 
 
 def expected_grade_words(summary: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 from lib import jobs, tracking
 from lib.errors import UserError
 from lib.tracking import RunState
+from lib.tracking.scores import folder_score
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, state, train_live
 from pages.common.errors import show_errors
@@ -69,8 +70,11 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     ahead = queue.index(run.run_id) if run.run_id in queue else 0
     st.progress(train_live.progress_fraction(run), train_live.progress_words(run, ahead))
     summary = train_live.run_summary(run) if run.state == "finished" else {}
-    facts = train_live.final_facts(summary) if summary else train_live.live_facts(run, is_iterative=is_iterative)
+    score = folder_score(run.folder, summary) if summary else None
+    facts = train_live.final_facts(score, summary) if score else train_live.live_facts(run, is_iterative=is_iterative)
     st.html(train_live.facts_html(facts))
+    if score and (words := train_live.beside_words(score)):
+        st.caption(plain(words, 300))
     if words := train_live.expected_grade_words(summary):
         st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):

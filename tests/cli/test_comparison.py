@@ -1,11 +1,6 @@
 import json
-from types import SimpleNamespace
-
-import pandas as pd
-import pytest
 
 from lib import tracking
-from lib.cli import comparison
 
 
 def test_compare_pairs_the_same_test_images(command, trained):
@@ -21,22 +16,26 @@ def test_compare_pairs_the_same_test_images(command, trained):
     )
 
 
-def test_runs_on_other_classes_are_not_paired():
-    runs = [
-        SimpleNamespace(
-            run_id=letter * 8, short_id=letter, label=letter, config={"dataset": "a", "target_map": mapping}
-        )
-        for letter, mapping in (("x", None), ("y", "any_dr"))
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "predictions", lambda run_id: _two_predictions())
-        pair = comparison._pair(*runs)
-        runs[1].config["target_map"] = None
-        assert comparison._pair(*runs)["n"] == 2
-    assert pair["n"] == 0
-    assert pair["sentence"] == "Not compared: x and y tell different classes apart (target_map None and any_dr)."
+def test_compare_says_what_runs_are_judged_by_and_what_always_one_class_reaches(command, trained):
+    first, second = (run.run_id for run in tracking.list_runs())
+    answer = json.loads(command("compare", first, second, "--json").out)
+    for row in answer["runs"]:
+        assert (row["headline"], row["test_baseline_accuracy"]) == ("accuracy", 0.5)  # two classes, two images each
+    accuracies = [row["test_accuracy"] for row in answer["runs"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert answer["pairs"][0]["metric"] == "accuracy"
+    said = command("compare", first, second).out
+    assert "commonest class" in said.splitlines()[0]
+    assert said.count("always the commonest class") == 2
 
 
-def _two_predictions():
-    columns = {"image_id": ["a", "b"], "split": "test", "target": [0, 1], "probability_0": [0.9, 0.2]}
-    return pd.DataFrame(columns | {"probability_1": [0.1, 0.8]})
+def test_runs_without_predictions_are_said_not_to_be_compared(command, trained):
+    first = tracking.list_runs()[0].run_id
+    queued = tracking.create_run({"dataset": "colours", "strategy": "linear_probe"}).run_id
+    try:
+        answer = command("compare", first, queued)
+        assert answer.status == 0
+        assert f"Not compared: The run {queued[:8]} has no predictions" in answer.out
+    finally:
+        tracking.RunWriter(queued).finish("stopped")
+        tracking.delete_run(queued)

@@ -24,7 +24,7 @@ def test_list_show_rename_delete_and_restore(command):
 
     listed = json.loads(command("runs", "list", "--json").out)["runs"]
     assert [(row["run_id"], row["state"], row["test_accuracy"]) for row in listed] == [(run.run_id, "finished", 0.75)]
-    assert f"{short}  finished  0.750          first" in command("runs", "list").out
+    assert f"{short}  finished  accuracy 75.0 %  -                first" in command("runs", "list").out
     text = command("runs", "show", short).out
     assert "a word from the worker" in text
     assert "created_s" not in text

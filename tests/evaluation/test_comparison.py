@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from lib.evaluation.comparison import compare_paired
+from lib.evaluation.headline import KAPPA
+from lib.evaluation.metrics import quadratic_weighted_kappa
 
 
 def rights(flags):
@@ -70,3 +72,73 @@ def test_pairs_must_fit():
     targets, a, b = pair(3, 1, 1, 0)
     with pytest.raises(ValueError, match="Cannot pair"):
         compare_paired(targets, a[:-1], b)
+
+
+GRADED = np.repeat(np.arange(5), 12)
+
+
+def near(seed, spread):
+    """Answers that miss by a grade or two."""
+    misses = np.random.default_rng(seed).integers(-spread, spread + 1, len(GRADED))
+    return np.eye(5)[np.clip(GRADED + misses, 0, 4)]
+
+
+def test_grades_are_compared_by_kappa():
+    # By hand: targets 0 1 2, A answers 0 1 2 (kappa 1); B answers 0 0 2. w O = 1 (one miss by one grade);
+    # w E: rows 1 1 1, columns 2 0 1: (0 + 4 + 2*1 + 1 + 2*4 + 0) / 3 = 15 / 3 = 5, so kappa 1 - 1/5 = 0.8.
+    targets, a, b = np.array([0, 1, 2]), np.eye(3), np.eye(3)[[0, 0, 2]]
+    got = compare_paired(targets, a, b, metric=KAPPA)
+    assert got.difference == pytest.approx(0.2)
+    assert got.metric == "quadratic_weighted_kappa"
+    assert got.sentence.startswith("Not shown: the kappa of A is 0.20 ahead of B, which could be chance at n = 3 (1.00")
+
+
+def test_the_kappa_of_a_comparison_is_the_metric_itself():
+    a, b = near(0, 1), near(1, 2)
+    got = compare_paired(GRADED, a, b, metric=KAPPA)
+    kappas = [quadratic_weighted_kappa(GRADED, answer) for answer in (a, b)]
+    assert got.difference == pytest.approx(kappas[0] - kappas[1])
+    assert got.low < got.difference < got.high
+    assert got.is_shown
+    assert got.low > 0
+    assert got.sentence.startswith(f"A has a kappa {got.difference:.2f} higher than B")
+    back = compare_paired(GRADED, b, a, metric=KAPPA)
+    assert back.difference == pytest.approx(-got.difference)
+    assert back.sentence.startswith(f"B has a kappa {got.difference:.2f} higher than A")
+
+
+def test_more_right_answers_do_not_win_over_a_higher_kappa():
+    # A is right more often, but where it errs it errs by four grades.
+    a = np.eye(5)[np.where(np.arange(60) % 5 == 0, 4 - GRADED, GRADED)]
+    b = np.eye(5)[np.clip(GRADED + (np.arange(60) % 2), 0, 4)]
+    assert compare_paired(GRADED, a, b).difference > 0
+    got = compare_paired(GRADED, a, b, metric=KAPPA)
+    assert got.difference < 0
+    assert "kappa" in got.sentence
+    assert "accurate" not in got.sentence
+
+
+def test_photographs_of_a_patient_are_swapped_together():
+    a, b = near(0, 1), near(1, 2)
+    alone = compare_paired(GRADED, a, b, metric=KAPPA)
+    twice = [np.repeat(array, 2, axis=0) for array in (GRADED, a, b)]
+    together = compare_paired(*twice, groups=np.repeat(np.arange(60), 2), metric=KAPPA)
+    apart = compare_paired(*twice, metric=KAPPA)
+    assert together.difference == pytest.approx(alone.difference)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    assert apart.high - apart.low < 0.85 * (together.high - together.low)
+
+
+def test_a_kappa_that_is_not_defined_is_not_compared():
+    targets = np.zeros(4, int)
+    got = compare_paired(targets, np.eye(3)[targets], np.eye(3)[[0, 1, 0, 0]], name_a="First", metric=KAPPA)
+    assert np.isnan(got.difference)
+    assert not got.is_shown
+    assert got.sentence == "Not compared: the kappa of First is not defined on these 4 images."
+
+
+def test_equal_answers_are_no_difference_of_kappa():
+    a = near(0, 1)
+    got = compare_paired(GRADED, a, a, metric=KAPPA)
+    assert (got.difference, got.p_value) == (0.0, 1.0)
+    assert got.sentence.startswith("No difference: A and B agree equally well")

@@ -19,10 +19,12 @@ def test_table_intervals_and_a_paired_sentence():
     make_run("from_scratch", num_wrong=3, epochs=3)
     at = open_page("compare_runs")
     table = at.dataframe[0].value
-    assert table["strategy_title"].tolist() == ["From scratch", "Linear probe"]
-    assert table["test_accuracy"].tolist() == [0.25, 1.0]
+    assert table["strategy_title"].tolist() == ["Linear probe", "From scratch"]  # the better one first
+    assert table["test_accuracy"].tolist() == [1.0, 0.25]
     # Wilson at 4 of 4: 4 / (4 + 1.96^2) = 0.510
-    assert table["test_accuracy_interval"].tolist()[1] == "0.510 to 1.000"
+    assert table["test_accuracy_interval"].tolist()[0] == "0.510 to 1.000"
+    assert table["test_baseline_accuracy"].tolist() == [0.5, 0.5]
+    assert "Always the commonest class" in words(at)
     assert "Linear probe" in words(at)
     assert "n = 4" in words(at).replace("\\", "")
     assert not at.error
@@ -36,7 +38,7 @@ def test_images_of_one_patient_count_as_one_observation(monkeypatch):
         asked.append((dataset, len(image_ids)))
         return np.array(["patient"] * len(image_ids))
 
-    monkeypatch.setattr("pages.common.comparison_views.image_groups", one_patient)
+    monkeypatch.setattr("lib.tracking.comparison.image_groups", one_patient)
     make_dataset()
     make_run("linear_probe"), make_run("from_scratch", num_wrong=3)
     at = open_page("compare_runs")

@@ -34,7 +34,7 @@ def test_the_race_is_drawn_from_its_runs_alone(raced):
     assert not at.exception
     assert not at.error
     shown = html_of(at)
-    table = race_live.table_html(race.read_standings(raced), "accuracy")
+    table = race_live.table_html(race.read_standings(raced))
     assert table in shown.replace("\\n", "\n") or "rl-first" in shown
     for entry in raced.entries:
         assert entry.title in shown
