@@ -1,21 +1,36 @@
 """Compare runs: which training was better, by how much, and is the difference more than chance?"""
 
 import hashlib
+from collections.abc import Sequence
 
 import streamlit as st
 
 from lib.demo import demo_run_ids
-from lib.tracking import delete_run, restore_run
-from pages.common import comparison_views, controls, published_lines, resources, seeds_panel, state
-from pages.common.errors import show_errors
+from lib.tracking import RunRecord, delete_run, restore_run
+from pages.common import clicks, comparison_views, controls, published_lines, resources, seeds_panel, state
+from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
-from pages.common.results import columns_of, distinct_labels, ranked, results_table
+from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, results_table
 from pages.common.text import count, plain
 
 ensure_frame(__file__)
 
 controls.page_header("Compare runs", "Which training was better, by how much, and is the difference more than chance?")
 controls.show_undo("runs")
+controls.show_kept_error("compare")
+
+_KNOWN, _TURN = "compare_known", "compare_turn"
+
+
+def newest_and_best(runs: Sequence[RunRecord]) -> list[str]:
+    """What is ticked before anybody has chosen: the demo is one story and opens whole, else the newest and the best."""
+    finished = [run.run_id for run in runs if run.state == "finished"]
+    story = [run_id for run_id in demo_run_ids() if run_id in finished]
+    if not finished or finished[0] in story:
+        return story or finished[:1]
+    newest = next(run for run in runs if run.run_id == finished[0])
+    return [newest.run_id, *resources.best_beside(newest.run_id, str(newest.config.get("dataset")), number=1)]
+
 
 dataset = state.current_dataset()
 scope = st.segmented_control(
@@ -24,31 +39,73 @@ scope = st.segmented_control(
     format_func={"this": "Runs on this data set", "all": "All runs"}.get,
 )  # fmt: skip
 all_runs = resources.run_records()
-linked = state.current_runs()
+linked = [full_run_id(run, all_runs) for run in state.current_runs()]
 runs = [run for run in all_runs if scope == "all" or run.config.get("dataset") == dataset or run.run_id in linked]
+if not runs and dataset is not None and resources.find_summary(dataset) is None:
+    controls.say_gone(dataset)
+    end_page()
 if not runs:
     others = f" There are {count(len(all_runs), 'run')} on other data sets." if all_runs else ""
     controls.empty_state(
         f"Nothing has been trained on {plain(dataset or 'a data set')} yet.{others} A linear probe takes seconds.",
         button="Train a model", page="train_model", icon=":material/model_training:",
     )  # fmt: skip
-    st.stop()
+    end_page()
 
 newest_first, runs = runs, ranked(runs)
 # The table is the hero. Its key changes with its rows, since a selection counts rows; the link keeps the run ids.
 labels = distinct_labels(runs)
 run_ids = [run.run_id for run in runs]
-chosen = [run_id for run_id in linked if run_id in labels]
-if not chosen and "runs" not in st.session_state.get("view_seen_in_url", {}):
-    finished = [run.run_id for run in newest_first if run.state == "finished"]
-    # The demo is one story, so all of it is opened; otherwise the newest runs.
-    chosen = [run_id for run_id in demo_run_ids() if run_id in finished] or finished[:3]
+if gone := [run for run in linked if run not in labels]:
+    names = ", ".join(plain(run[:12]) for run in gone[:5])
+    st.warning(
+        f"{count(len(gone), 'run')} of the link {'is' if len(gone) == 1 else 'are'} not here (any more): {names}."
+    )
+if linked != st.session_state.get(_KNOWN):
+    # Chosen from outside: a link, Back, another data set. Only a new table begins with another selection.
+    st.session_state[_TURN] = st.session_state.get(_TURN, 0) + 1
+    st.session_state[_KNOWN] = linked or None
+is_untouched = st.session_state[_KNOWN] is None
+chosen = newest_and_best(newest_first) if is_untouched else [run for run in linked if run in labels]
+table_key = f"compare_table_{hashlib.sha256(','.join(run_ids).encode()).hexdigest()[:12]}_{st.session_state[_TURN]}"
+
+
+def keep_selection() -> None:
+    """Each change of the selection is a step that Back undoes."""
+    rows = st.session_state[table_key].selection.rows
+    st.session_state[_KNOWN] = [run_ids[row] for row in rows if row < len(run_ids)]
+    state.remember_runs(st.session_state[_KNOWN])
+
+
+def delete_selected(deleted: list[str]) -> None:
+    """Move runs to the trash, all that can be; nothing is selected afterwards."""
+    if clicks.is_repeat(f"delete {','.join(deleted)}"):
+        return
+    done: list[str] = []
+    with controls.keep_error("compare", "delete the runs"):
+        for run_id in deleted:
+            delete_run(run_id)
+            done.append(run_id)
+    resources.forget_results()
+
+    def bring_back() -> None:
+        for run_id in done:
+            restore_run(run_id)
+        resources.forget_results()
+        state.settle_runs(done)
+
+    if done:
+        state.settle_runs([])
+        st.session_state[_KNOWN] = []
+        controls.offer_undo("runs", labels[done[0]] if len(done) == 1 else count(len(done), "run"), bring_back)
+
+
 table = results_table(runs)
 has_published = bool(table["recipe"].astype(bool).any())
 event = st.dataframe(
     table,
-    key=f"compare_table_{hashlib.sha256(','.join(run_ids).encode()).hexdigest()[:12]}",
-    on_select="rerun",
+    key=table_key,
+    on_select=keep_selection,
     selection_mode="multi-row",
     selection_default={"selection": {"rows": [run_ids.index(run_id) for run_id in chosen]}},
     hide_index=True,
@@ -94,11 +151,12 @@ event = st.dataframe(
     },
 )  # fmt: skip
 selected = [runs[row] for row in event.selection.rows if row < len(runs)]
-state.remember_runs([run.run_id for run in selected])
+st.session_state[_KNOWN] = [run.run_id for run in selected]
+state.settle_runs(st.session_state[_KNOWN])
 if not selected:
     st.markdown("Select runs in the table to see them side by side.")
     controls.download_csv(table, key="runs", label="Table as CSV")
-    st.stop()
+    end_page()
 
 with st.container(horizontal=True, vertical_alignment="center"):
     st.markdown(f"**{count(len(selected), 'run')} selected**", width="content")
@@ -108,25 +166,12 @@ with st.container(horizontal=True, vertical_alignment="center"):
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=selected[0].run_id)
     if len(selected) == 1:
         controls.link_to("train_model", "Open in Train", icon=":material/model_training:", run=selected[0].run_id)
-    if st.button(
-        f"Delete {count(len(selected), 'run')}", icon=":material/delete:", type="tertiary", key="compare_delete"
-    ):
-        with show_errors("delete the runs"):
-            deleted = [run.run_id for run in selected]
-            for run_id in deleted:
-                delete_run(run_id)
-            resources.run_records.clear()
-            state.remember_runs([])
-            name = labels[deleted[0]] if len(deleted) == 1 else count(len(deleted), "run")
-
-            def bring_back() -> None:
-                for run_id in deleted:
-                    restore_run(run_id)
-                resources.run_records.clear()
-                state.remember_runs(deleted)
-
-            controls.offer_undo("runs", name, bring_back)
-            st.rerun()
+    # The key has the runs: the second click of a double click must not meet a button for others.
+    st.button(
+        f"Delete {count(len(selected), 'run')}", icon=":material/delete:", type="tertiary",
+        key=f"compare_delete_{hashlib.sha256(','.join(run.run_id for run in selected).encode()).hexdigest()[:12]}",
+        on_click=delete_selected, args=([run.run_id for run in selected],),
+    )  # fmt: skip
 
 with show_errors("show the seeds"):
     seeds_panel.show_selected_groups(selected)

@@ -5,27 +5,49 @@ import streamlit as st
 from lib.data.library import delete_dataset, restore_dataset
 from lib.data.statistics import class_counts
 from lib.figures import class_counts_figure, size_figure
-from pages.common import controls, folder_import, image_grid, resources, severity_scale, state
-from pages.common.errors import show_errors
+from pages.common import clicks, controls, folder_import, image_grid, resources, severity_scale, state
+from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
 
 ensure_frame(__file__)
 
+
+def delete(name: str, title: str) -> None:
+    """Move a data set to the trash; another one is looked at until it is brought back."""
+    if clicks.is_repeat(f"delete {name}"):
+        return
+    with controls.keep_error("explore", "delete the data set"):
+        restore_key = delete_dataset(name)
+
+        def bring_back() -> None:
+            restore_dataset(restore_key)
+            resources.forget_dataset()
+            state.choose_dataset(name)
+
+        resources.forget_dataset()
+        state.choose_dataset(None)
+        controls.offer_undo("data set", title, bring_back)
+
+
 controls.page_header("Explore data", "What is in the data set, how is it divided, and what was left out?")
 controls.show_undo("data set")
+controls.show_kept_error("explore")
 folder_import.show_progress()
 
 summary = resources.find_summary(state.current_dataset())
 if summary is None:
     folder_import.show_form()
+    if (wanted := state.current_dataset()) is not None:
+        controls.say_gone(wanted)
+        end_page()
     controls.empty_state(
         "There is no data set yet. Import a folder above, or let the start page generate a first one.",
         button="Go to the start page",
         page="start",
         icon=":material/home:",
     )
-    st.stop()
+    end_page()
 
 dataset = resources.cached_dataset(summary.name, summary.version)
 title = dataset.spec.title or dataset.name
@@ -38,19 +60,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             help="Which images go to training, validation and test, where the folder does not say. "
             "Runs can be compared if they share it.",
         )  # fmt: skip
-        if st.button("Delete this data set", icon=":material/delete:", key="explore_delete"):
-            with show_errors("delete the data set"):
-                restore_key, name = delete_dataset(dataset.name), dataset.name
-
-                def bring_back() -> None:
-                    restore_dataset(restore_key)
-                    resources.forget_dataset()
-                    state.remember("dataset", name)
-
-                resources.forget_dataset()
-                state.remember("dataset", None)
-                controls.offer_undo("data set", title, bring_back)
-                st.rerun()
+        # The key has the name: the second click of a double click must not meet the next data set's button.
+        st.button(
+            "Delete this data set", icon=":material/delete:", key=f"explore_delete_{dataset.name}", on_click=delete,
+            args=(dataset.name, title),
+        )  # fmt: skip
 if folder_import.is_form_open():
     folder_import.show_form()
 

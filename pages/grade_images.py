@@ -14,7 +14,7 @@ from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
 from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
-from pages.common.errors import show_errors
+from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.image_choice import SAMPLES_FOLDER
 from pages.common.passports import draw_passports, overlay_jpeg
@@ -206,7 +206,7 @@ if not labels:
         "No training has finished yet. Train a model (a linear probe takes seconds), then grade new images with it.",
         button="Train a model", page="train_model", icon=":material/model_training:",
     )  # fmt: skip
-    st.stop()
+    end_page()
 
 sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
 left, right = st.columns(2, gap="medium")
@@ -220,7 +220,7 @@ with right:
 
 if not len(sitting):
     offer_samples(sitting)
-    st.stop()
+    end_page()
 
 with show_errors("grade the images"):
     grader = resources.cached_grader(run_id).deciding(by_thresholds=by_thresholds)

@@ -64,15 +64,15 @@ def main() -> None:
 
 def _choose_target(network: InsideNetwork) -> int | None:
     """The class to explain; kept in the view as its number, since two ImageNet names occur twice."""
-    wanted = state.current("class") or ""
+    wanted = state.current("target") or ""
     is_known = wanted.isdigit() and int(wanted) < len(network.class_names)
     st.session_state["inside_class"] = int(wanted) if is_known else PREDICTED
     if wanted and not is_known:
-        state.remember("class", None)  # it belonged to another network
+        state.settle("target", None)  # it belonged to another network
 
     def keep() -> None:
         chosen = st.session_state["inside_class"]
-        state.remember("class", None if chosen == PREDICTED else str(chosen))
+        state.remember("target", None if chosen == PREDICTED else str(chosen))
 
     chosen = st.selectbox(
         "Explain the class",
@@ -128,12 +128,20 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
         )
     # The stage that is looked at below, outlined so that the eye finds it again.
     spoken_of = state.current_stage() or network.spec.cam_stage
-    tiles = [dataclasses.replace(tile, is_marked=tile.title == spoken_of) for tile in sheet.tiles]
+    tiles = [
+        dataclasses.replace(tile, is_marked=tile.title == spoken_of, link=_stage_link(tile.title, explanation))
+        for tile in sheet.tiles
+    ]
     draw_tiles(tiles, columns=sheet.columns)
     st.caption(
         f"{plain(network.title)}. {plain(sheet.note, 400)} A coarse map cannot show a detail smaller than a cell."
     )
     return kind
+
+
+def _stage_link(stage: str, explanation: "Explanation") -> str:
+    """Where a click on a tile of the strip leads: to its stage, shown large below; nowhere for the input."""
+    return state.page_link("look_inside", stage=stage) if stage in explanation.activations else ""
 
 
 def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str) -> str:

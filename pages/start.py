@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.settings import DEFAULT_DATASET
-from pages.common import controls, demo_panel, first_dataset, resources, state
+from pages.common import controls, demo_panel, first_dataset, folder_import, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, plain
@@ -32,10 +32,8 @@ for column, (title, icon, page, action, text) in zip(st.columns(3), DOORS, stric
     with column.container(border=True, height="stretch"):
         st.subheader(f"{icon} {title}", anchor=False)
         st.markdown(text)
-        if st.button(action, key=f"start_{page}", type="primary" if page == "look_inside" else "secondary"):
-            if page == "explore_data":
-                st.session_state["explore_import_is_open"] = True
-            controls.go_to(page)
+        form = folder_import.IMPORT if page == "explore_data" else None
+        controls.button_to(page, action, is_primary=page == "look_inside", form=form)
 
 with show_errors("show the data sets and runs"):
     summary = resources.find_summary(state.current_dataset())
@@ -43,7 +41,8 @@ with show_errors("show the data sets and runs"):
     with left:
         st.subheader("On the table", anchor=False)
         if summary is None:
-            st.markdown("No data set yet.")
+            gone = state.current_dataset()
+            st.markdown(f"There is no data set {plain(gone)} (any more)." if gone else "No data set yet.")
         else:
             generated = " It is generated, not photographed." if summary.name == DEFAULT_DATASET else ""
             st.markdown(

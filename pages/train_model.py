@@ -30,7 +30,7 @@ from pages.common import (  # noqa: E402
     weights_panel,
 )
 from pages.common.advisor_panel import draw_advisor  # noqa: E402
-from pages.common.errors import show_errors  # noqa: E402
+from pages.common.errors import end_page, show_errors  # noqa: E402
 from pages.common.seeds_panel import draw_seeds  # noqa: E402
 from pages.common.text import plain, plain_message  # noqa: E402
 from pages.common.train_before import draw_before  # noqa: E402
@@ -46,14 +46,13 @@ def draw_controls(
     is_at_hand = resources.weights_at_hand().get(backbone, False)
     with st.container(horizontal=True, vertical_alignment="bottom", key="train_controls"):
         weights = train_settings.draw_weights(backbone, strategy, is_at_hand=is_at_hand)
-        values = {
+        values: dict[str, Any] = {
             "epochs": train_settings.draw_number(train_settings.EPOCHS, strategy, width=110),
             "seed": train_settings.draw_number(train_settings.SEED, strategy, width=90),
         }
         with st.popover("More settings", icon=":material/tune:", width="content"):
             values |= train_more.draw_more(backbone, strategy)
-        given = {name: value for name, value in values.items() if value is not None}
-        given = recipe_picker.with_recipe(plan, given)
+        given = recipe_picker.with_recipe(plan, values)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
         draw_button(None if recipe_picker.lacks_head(plan) else config)
         beside = st.empty()
@@ -120,12 +119,19 @@ controls.page_header("Train model", "How much of a pretrained network should lea
 dataset_name = state.current_dataset()
 if dataset_name is None:
     controls.empty_state("There is no data set yet.", button="Go to start", page="start")
-    st.stop()
+    end_page()
+if resources.find_summary(dataset_name) is None:
+    with show_errors("start the training"):
+        follow_starts(st.empty())  # a click that came just before says what became of it
+    controls.say_gone(dataset_name)
+    end_page()
 if race_panel.choose_mode() == "race":
     with show_errors("show the race"):
         race_panel.draw(dataset_name, state.current_backbone())
     warm_up()
-    st.stop()
+    end_page()
+with show_errors("follow the recipe"):
+    recipe_picker.follow_view(dataset_name)
 chosen_strategy = current_strategy()
 with show_errors("show the settings"):
     chosen_plan = recipe_picker.draw_recipe(dataset_name, state.current_backbone(), chosen_strategy)
@@ -143,5 +149,5 @@ with plan_column, show_errors("show the strategies"):
 with notices, show_errors("start the training"):
     follow_starts(beside_start)
 with live_column, show_errors("show the training"):
-    draw_live_panel()
+    draw_live_panel(dataset_name)
 warm_up()

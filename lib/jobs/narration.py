@@ -52,7 +52,8 @@ def tail_log(run_id: str, lines: int = 40) -> str:
 
 
 def _progress_line(event: Any) -> str:
-    words = [f"{str(event.phase).replace('_', ' ')} {event.done}/{event.total}"]
+    unit = "" if event.unit == "images" else f" {event.unit}"
+    words = [f"{str(event.phase).replace('_', ' ')} {event.done}/{event.total}{unit}"]
     if event.images_per_second:
         words.append(f"{event.images_per_second:.0f} images/s")
     if event.seconds_left is not None:

@@ -35,7 +35,8 @@ CHECKPOINTS_FOLDER = "checkpoints"
 class RunState:
     """What is known of a run at this moment; times in seconds since 1970, `progress` as the training reported it.
 
-    Keys of `progress`: phase, done, total, epoch, epochs, images_per_second, seconds_left (each may be missing).
+    Keys of `progress`: phase, done, total, unit, num_images, epoch, epochs, images_per_second, seconds_left (each may
+    be missing).
     """
 
     run_id: str

@@ -22,13 +22,18 @@ class NetworkBuilt:
 
 @dataclass(frozen=True)
 class Progressed:
-    """Position within a phase; `seconds_left` is None until there is something to estimate it from."""
+    """Position within a phase; `seconds_left` is None until there is something to estimate it from.
+
+    `unit` is what is counted, "images" or "fits"; of a fit, `num_images` is how many images each of them takes.
+    """
 
     phase: str
     done: int
     total: int
     images_per_second: float = 0.0
     seconds_left: float | None = None
+    unit: str = "images"
+    num_images: int = 0
 
 
 @dataclass(frozen=True)

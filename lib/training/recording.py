@@ -64,6 +64,8 @@ class Recorder:
                 total=event.total,
                 images_per_second=event.images_per_second,
                 seconds_left=event.seconds_left,
+                unit=event.unit,
+                num_images=event.num_images,
             )
         elif isinstance(event, StepEnded):
             self._record_step(event)

@@ -200,7 +200,9 @@ class TrainingSession:
             val_rows=val_rows,
             num_classes=self.dataset.spec.num_classes,
             weighting=self.config.class_weights,
-            on_fit=lambda done, total: self.listener(Progressed("Training", done, total)),
+            on_fit=lambda done, total: self.listener(
+                Progressed("Training", done, total, unit="fits", num_images=len(train_rows))
+            ),
             should_stop=self.should_stop,
         )
 

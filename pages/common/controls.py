@@ -1,17 +1,22 @@
 """Building blocks of every page, so that all of them look and speak alike."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from lib.errors import UserError
 from pages.common import state
 from pages.common.page_table import PAGES_FOLDER
-from pages.common.text import plain, readable
+from pages.common.text import plain, plain_message, readable
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+_logger = logging.getLogger("transferscope.pages")
 
 
 def page_header(title: str, sentence: str) -> None:
@@ -23,11 +28,6 @@ def page_header(title: str, sentence: str) -> None:
 def page_path(name: str) -> str:
     """The path by which Streamlit knows a page, such as "train_model"."""
     return str(PAGES_FOLDER / f"{name}.py")
-
-
-def go_to(name: str, **view: str | None) -> None:
-    """Open another page, keeping data set and backbone; `view` adds keys such as run="..."."""
-    st.switch_page(page_path(name), query_params=state.link_parameters(**view))
 
 
 def link_to(
@@ -44,12 +44,31 @@ def link_to(
     st.page_link(page_path(name), label=label, icon=icon, help=help, width=width, query_params=query)
 
 
+def button_to(name: str, label: str, *, icon: str | None = None, is_primary: bool = False, **view: str | None) -> None:
+    """A link to another page that looks like a button.
+
+    A button that opens a page by `st.switch_page` would make two entries of the browser's history, and Back would stop
+    between them.
+    """
+    kind = "primary" if is_primary else "secondary"
+    with st.container(key=f"link_{kind}_{name}_{label.replace(' ', '_')}", width="content"):
+        link_to(name, label, icon=icon, **view)
+
+
 def empty_state(message: str, *, button: str = "", page: str = "", icon: str = ":material/info:") -> None:
-    """Say what to do next, and offer it as a button that opens a page."""
+    """Say what to do next, and offer it as a link that opens a page."""
     with st.container(border=True, horizontal_alignment="center"):
         st.markdown(message, text_alignment="center")
-        if button and st.button(button, type="primary", icon=icon, key=f"empty_{page}_{button}"):
-            go_to(page)
+        if button:
+            button_to(page, button, icon=icon, is_primary=True)
+
+
+def say_gone(dataset: str) -> None:
+    """The data set of the view is not in the library: a sentence, and nobody is led to another one unasked."""
+    empty_state(
+        f"There is no data set **{plain(dataset)}** (any more): it was deleted or renamed elsewhere, or the link is of "
+        "another machine. Choose another one in the sidebar, or import it under Explore data."
+    )
 
 
 def is_dark() -> bool:
@@ -125,7 +144,7 @@ def choose_rule(limits: Any, *, key: str) -> bool:
 
 def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str:
     """Draw a select box whose choice is kept in the view (session and URL)."""
-    state.remember(view_key, st.session_state[key])
+    state.settle(view_key, st.session_state[key])
     chosen = st.selectbox(
         label,
         list(titles),
@@ -135,6 +154,24 @@ def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_te
         on_change=lambda: state.remember(view_key, st.session_state[key]),
     )
     return str(chosen)
+
+
+@contextmanager
+def keep_error(place: str, what: str) -> Iterator[None]:
+    """Callbacks run before the page is drawn: keep what went wrong for `show_kept_error` at that place."""
+    try:
+        yield
+    except UserError as error:
+        st.session_state[f"kept_error_{place}"] = plain_message(error)
+    except Exception:
+        _logger.exception("could not %s", what)
+        st.session_state[f"kept_error_{place}"] = f"Could not {what}; the server's log has the details."
+
+
+def show_kept_error(place: str) -> None:
+    """The sentence of `keep_error`, once; nothing where all went well."""
+    if message := st.session_state.pop(f"kept_error_{place}", None):
+        st.error(message, icon=":material/error:")
 
 
 def offer_undo(kind: str, name: str, restore: Callable[[], Any]) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from lib import demo
 from lib.demo import STORY
 from lib.series import SeriesState
-from pages.common import resources
+from pages.common import clicks, resources
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message
@@ -79,5 +79,7 @@ def _strategy_of(title: str) -> str:
 
 
 def _start() -> None:
+    if clicks.is_repeat("demo"):
+        return
     with show_errors("start the preparation"):
         demo.start()

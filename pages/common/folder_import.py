@@ -7,12 +7,12 @@ from lib.data.library import estimate_import, import_folder
 from lib.errors import UserError
 from lib.progress import Progress
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed
-from pages.common import background, resources, state
+from pages.common import background, clicks, resources, state
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain
 
 TASK = "import_folder"
-OPEN_KEY = "explore_import_is_open"
+FORM, IMPORT = "form", "import"  # the key of the view, and its value while the form is open
 _LAYOUT = """One sub-folder for each class, with or without `train`, `val` and `test` above them:
 
 ```text
@@ -38,22 +38,24 @@ def show_progress() -> None:
 
 def show_switch() -> None:
     """The button that opens and closes the form."""
-    if st.button("Import a folder", icon=":material/folder_open:", key="explore_import_switch"):
-        st.session_state[OPEN_KEY] = not is_form_open()
-        st.rerun()
+    wanted = None if is_form_open() else IMPORT
+    st.button(
+        "Import a folder", icon=":material/folder_open:", key="explore_import_switch", on_click=state.remember,
+        args=(FORM, wanted),
+    )  # fmt: skip
 
 
 def is_form_open() -> bool:
     """Whether the form was asked for; not while an import runs."""
     task = background.find(TASK)
-    return bool(st.session_state.get(OPEN_KEY)) and (task is None or task.is_over)
+    return state.current(FORM) == IMPORT and (task is None or task.is_over)
 
 
 def _adopt(dataset: Dataset) -> None:
     """Make the imported data set the one that is looked at; the sidebar above is redrawn with it."""
     resources.forget_dataset()
-    state.remember("dataset", dataset.name)
-    st.session_state[OPEN_KEY] = False
+    state.settle("dataset", dataset.name)
+    state.settle(FORM, None)
     left_out = len(dataset.left_out)
     st.session_state["explore_import_message"] = (
         f"Imported {plain(dataset.spec.title or dataset.name)}: {count(dataset.num_images, 'image')}, "
@@ -107,12 +109,12 @@ def _offer(path: str, *, name: str | None, group_column: str | None, crop_policy
         f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
         f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
     )
-    if st.button("Import", type="primary", icon=":material/download:", key="explore_import_start"):
 
-        def work(progress: Progress) -> object:
-            return import_folder(
-                folder, name=name, group_column=group_column, crop_policy=crop_policy, progress=progress
-            )
+    def work(progress: Progress) -> object:
+        return import_folder(folder, name=name, group_column=group_column, crop_policy=crop_policy, progress=progress)
 
-        background.start(TASK, f"Importing {folder.name}", work)
-        st.rerun()
+    def start() -> None:
+        if not clicks.is_repeat("import"):  # a small folder is there before the second click of a double click
+            background.start(TASK, f"Importing {folder.name}", work)
+
+    st.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)

@@ -4,21 +4,30 @@ Streamlit runs `app.py` for every page, except when the first request to a fresh
 the folder `pages/`, falls back to its old way and runs the page alone. So every page begins with `ensure_frame`.
 """
 
+import runpy
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from lib.settings import PROJECT_ROOT
-from pages.common import sidebar, state
-from pages.common.errors import show_errors
+from pages.common import address, clicks, sidebar, state
+from pages.common.errors import EndOfPage, show_errors
 from pages.common.page_table import PAGES
 
 _ASSETS = PROJECT_ROOT / "assets"
-_HOME_TITLE = "Transferscope"
-# Streamlit writes white on primary buttons: 1.9:1 on the dark theme's accent. Dark ink has 9:1 there.
-_STYLE = '<style>button[kind^="primary"] { color: light-dark(#FFFFFF, #06231F); }</style>'
+# Streamlit gives its colours by these names only to components: for the pages' own HTML they are given here.
+# It writes white on primary buttons: 1.9:1 on the dark theme's accent. Dark ink has 9:1 there.
+_STYLE = """<style>
+:root { --st-primary-color: light-dark(#0F766E, #2DD4BF); --st-border-color: light-dark(#D5DAD9, #34403E); }
+button[kind^="primary"], [class*="st-key-link_primary_"] a * { color: light-dark(#FFFFFF, #06231F); }
+[class*="st-key-link_"] a { border: 1px solid var(--st-border-color); border-radius: 8px; padding: 8px 12px; }
+[class*="st-key-link_secondary_"] a:hover { border-color: var(--st-primary-color); }
+[class*="st-key-link_primary_"] a { background: var(--st-primary-color); border-color: transparent; }
+[class*="st-key-link_primary_"] a:hover { background: var(--st-primary-color); filter: brightness(1.1); }
+</style>"""
 _run = threading.local()  # Streamlit runs each session's script in a thread of its own
 
 
@@ -37,35 +46,38 @@ def run_frame(alone: Path | None = None) -> None:
     """Draw navigation and sidebar, then run the page that the URL asks for."""
     # No icons in st.Page: Streamlit would fetch them as the tab's icon from the internet. The sidebar draws the links.
     page = st.navigation(_navigation_pages(alone), position="hidden")
-    if page.title == _HOME_TITLE:
-        page.run()
     st.set_page_config(page_title=f"{page.title} · Transferscope", page_icon=str(_ASSETS / "icon.svg"), layout="wide")
     st.logo(str(_ASSETS / "logo.svg"), size="large", icon_image=str(_ASSETS / "icon.svg"))
     st.html(_STYLE)
     st.session_state["frame_run"] = st.session_state.get("frame_run", 0) + 1
-    state.sync_from_url()
+    state.sync_from_url(page.url_path)
     with st.sidebar, show_errors("show the sidebar"):
         sidebar.draw()
     _run.is_inside = True
     try:
-        with show_errors("show this page"):
+        with suppress(EndOfPage), show_errors("show this page"):
             page.run()
     finally:
         _run.is_inside = False
+    # Not after a run that another one broke off.
+    address.complete()
+    clicks.end_of_run()
 
 
 def _navigation_pages(alone: Path | None) -> list[st.Page]:
     main_script = getattr(sys.modules.get("__main__"), "__file__", None)
-    is_main = alone is not None and main_script is not None and Path(main_script).resolve() == alone
-    pages = [
+    if alone is not None and main_script is not None and Path(main_script).resolve() == alone:
         # A page that is the main script itself (run or tested alone) must be the one that opens by default.
-        st.Page(spec.file, title=spec.title, help=spec.summary, default=is_main and spec.file == alone)
-        for spec in PAGES
+        return [st.Page(spec.file, title=spec.title, default=spec.file == alone) for spec in PAGES]
+    # The start page opens by default, so its address is that of the server; nobody is sent on, which Back would undo.
+    start, *others = PAGES
+    return [
+        st.Page(start.file, title=start.title, url_path="home", default=True),
+        *(st.Page(spec.file, title=spec.title) for spec in others),
+        st.Page(_show_start_page, title=start.title, url_path=start.name, visibility="hidden"),
     ]
-    # The default page has no name in the URL; this one gives way to the start page, so that every page has a link.
-    home = st.Page(_open_start_page, title=_HOME_TITLE, url_path="home", default=not is_main, visibility="hidden")
-    return [*pages, home]
 
 
-def _open_start_page() -> None:
-    st.switch_page(PAGES[0].file, query_params=st.query_params.to_dict())
+def _show_start_page() -> None:
+    """The start page under its name, for links that have it."""
+    runpy.run_path(str(PAGES[0].file))

@@ -88,7 +88,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
     if wanted and not len(found):
         st.warning(f"There is no image {plain(wanted)} in this data set; showing the first one.")
     row = int(found[0]) if len(found) else 0
-    state.remember("image", str(table["image_id"].iloc[row]))
+    state.settle("image", str(table["image_id"].iloc[row]))
     widget = f"{key}_row"
     st.session_state[widget] = row + 1
 
@@ -118,7 +118,7 @@ def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenIm
     name = wanted if wanted in samples else samples[0]
     if wanted and wanted != name:
         st.warning(f"There is no sample {plain(wanted)}; showing {plain(name)}.")
-    state.remember("image", f"{_SAMPLE}{name}")
+    state.settle("image", f"{_SAMPLE}{name}")
     widget = f"{key}_sample"
     st.session_state[widget] = name
     st.selectbox(
@@ -133,7 +133,7 @@ def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenIm
 
 
 def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:
-    state.remember("image", _UPLOAD)
+    state.settle("image", _UPLOAD)
     upload = st.file_uploader(
         "One image",
         type=UPLOAD_TYPES,

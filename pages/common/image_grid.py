@@ -1,7 +1,6 @@
 """The images of a data set as small pictures: all classes side by side, or one class page by page."""
 
 import html
-from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
@@ -11,6 +10,7 @@ from lib.data.mask_overlay import mask_color
 from lib.figures.data_charts import SPLIT_TITLES
 from pages.common import resources, state
 from pages.common.text import count, plain, readable
+from pages.common.tiles import EncodedTile, draw_tiles
 
 _PER_CLASS = 8  # one row at 1280 px
 _CLASSES_PER_PAGE = 6
@@ -100,20 +100,19 @@ def _legend(dataset: Dataset) -> None:
 
 
 def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
-    with st.grid(_PER_CLASS, min_column_width=80, gap="xsmall"):
-        for row in rows:
-            record = dataset.table.iloc[int(row)]
-            is_ungradable = record["flags"].startswith(_UNGRADABLE)
-            view = {"dataset": dataset.name, "backbone": state.current_backbone(), "image": record["image_id"]}
-            st.image(
-                resources.cached_thumbnail(
-                    dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
-                ),
-                caption=_UNGRADABLE.capitalize() if is_ungradable else None,
-                width="stretch",
-                link=f"/look_inside?{urlencode(view)}",
-                alt=readable(
-                    f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}"
-                    f"{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
-                ),
-            )
+    """A row of small pictures, each a link to the image in Look inside, with the network that is looked into there."""
+    tiles = []
+    for row in rows:
+        record = dataset.table.iloc[int(row)]
+        is_ungradable = record["flags"].startswith(_UNGRADABLE)
+        content = resources.cached_thumbnail(
+            dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
+        )
+        words = (
+            f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}"
+            f"{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
+        )
+        link = state.page_link("look_inside", image=str(record["image_id"]))
+        caption = _UNGRADABLE.capitalize() if is_ungradable else ""
+        tiles.append(EncodedTile(content, "", caption, readable(words), link=link))
+    draw_tiles(tiles, columns=_PER_CLASS, least_px=80)

@@ -78,7 +78,7 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
     found = next((run for run in labels if run and wanted and run.startswith(wanted)), "")
     if wanted and not found:
         notices.warning(f"{_why_not(wanted)}; showing the pretrained backbone.")
-    state.remember("run", found or None)
+    state.settle("run", found or None)
     st.session_state[_WIDGET] = found
     chosen = st.selectbox(
         "Network",

@@ -13,7 +13,6 @@ class PageSpec:
     name: str
     title: str
     icon: str
-    summary: str
 
     @property
     def file(self) -> Path:
@@ -22,10 +21,10 @@ class PageSpec:
 
 
 PAGES = (
-    PageSpec("start", "Start", ":material/home:", "What this is, and three ways in."),
-    PageSpec("explore_data", "Explore data", ":material/grid_view:", "What is in the data set; import your own."),
-    PageSpec("look_inside", "Look inside", ":material/layers:", "What a network sees, stage by stage."),
-    PageSpec("train_model", "Train model", ":material/model_training:", "Train by a strategy and watch it live."),
-    PageSpec("compare_runs", "Compare runs", ":material/leaderboard:", "Which training was better, and how sure."),
-    PageSpec("grade_images", "Grade images", ":material/fact_check:", "Use a trained network on new images."),
+    PageSpec("start", "Start", ":material/home:"),
+    PageSpec("explore_data", "Explore data", ":material/grid_view:"),
+    PageSpec("look_inside", "Look inside", ":material/layers:"),
+    PageSpec("train_model", "Train model", ":material/model_training:"),
+    PageSpec("compare_runs", "Compare runs", ":material/leaderboard:"),
+    PageSpec("grade_images", "Grade images", ":material/fact_check:"),
 )

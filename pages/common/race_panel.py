@@ -13,7 +13,7 @@ from lib.race import RUNGS, RacePlan
 from lib.race.plan import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, default_input_size
 from lib.series import SeriesState
 from lib.training.pinning import MAX_PINNED
-from pages.common import race_live, resources, state, weights_panel
+from pages.common import clicks, race_live, resources, state, weights_panel
 from pages.common.controls import empty_state
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message, readable
@@ -136,10 +136,12 @@ def _sizes(dataset: Dataset, backbone: str) -> str:
 
 
 def _start(dataset: str, backbone: str) -> None:
+    if clicks.is_repeat("race"):
+        return
     try:
         plan = race.make_plan(dataset=dataset, backbone=backbone, **_chosen(dataset))
         race.start(plan)
-        state.remember("race", plan.race_id)
+        state.settle("race", plan.race_id)
     except UserError as error:
         st.session_state["race_error"] = plain_message(error)
 
@@ -153,7 +155,7 @@ def _watched(dataset: str) -> RacePlan | None:
             st.warning(plain_message(error))
     plan = race.active_race() or next((plan for plan in race.list_plans() if plan.dataset == dataset), None)
     if plan is not None:
-        state.remember("race", plan.race_id)
+        state.settle("race", plan.race_id)
     return plan
 
 

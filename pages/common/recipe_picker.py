@@ -1,6 +1,5 @@
 """A published experiment as a preset of the training form: it fills the fields, and says what is not as published."""
 
-from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -11,49 +10,69 @@ from lib.errors import UserError
 from lib.recipe_runs import active_run, finished_run, from_head, parent_plan
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, changed_settings, plan_recipe
 from lib.training.config import TrainConfig
-from lib.training.strategies import STRATEGIES, StrategySpec
-from pages.common import resources, state
-from pages.common.errors import show_errors
+from lib.training.strategies import StrategySpec
+from pages.common import clicks, controls, resources, state
 from pages.common.text import plain, plain_message
-from pages.common.train_choice import DEFAULTS
+from pages.common.train_choice import fill_form, read_form, restore_form
 
 NO_RECIPE = ""
 BUDGET_TITLES = {"full": "As published", "small": "Two minutes"}
-# Fields of the form whose key carries what they belong to: a strategy or a backbone has a default of its own.
-_BY_STRATEGY = ("epochs", "learning_rate", "head")
-_BY_BACKBONE = ("weights", "feature_stage", "unfreeze_from")
-_CHOICES = ("output", "target_map", "class_weights", "optimizer", "loss", "batchnorm", "augmentation", "schedule")
-_NUMBERS = (
-    "batch_size", "weight_decay", "patience", "stage_rate_decay", "label_smoothing", "mixup", "num_views", "num_folds",
-    "split_seed",
-)  # fmt: skip
-IN_FORM = (*_BY_STRATEGY, *_BY_BACKBONE, *_CHOICES, *_NUMBERS, "seed", "num_neighbors")
-_NEVER = ("dataset", "backbone", "strategy", "dataset_version", "format_version", "device", "dtype", "pinned_images")
+_NEVER = ("dataset", "backbone", "strategy", "weights", "dataset_version", "format_version", "device", "dtype")
+# What the form was filled with last, and what it held before; another data set or backbone makes another plan.
+_FILLED, _BEFORE, _PROBLEM = "train_filled_with", "train_before_recipe", "train_recipe_problem"
+
+
+def follow_view(dataset: str) -> None:
+    """Before the form is drawn: fill it where the view (a click, a link, Back) has another recipe than it holds."""
+    name, budget = state.current("recipe"), _budget()
+    filled = st.session_state.get(_FILLED)
+    if name is None:
+        if filled and state.came_back():
+            restore_form(st.session_state.get(_BEFORE, {}))
+        st.session_state[_FILLED] = None
+        return
+    wanted = (name, budget, dataset, state.current_backbone())
+    if wanted == filled:
+        return
+    try:
+        plan = plan_recipe(name, dataset=dataset, backbone=state.current_backbone(), budget=budget)
+    except UserError as error:
+        st.session_state[_PROBLEM] = plain_message(error)
+        state.settle("recipe", None)
+        return
+    if not filled:
+        st.session_state[_BEFORE] = read_form()
+    st.session_state[_FILLED] = wanted
+    fill_form(plan.config)
 
 
 def draw_recipe(dataset: str, backbone: str, strategy: StrategySpec) -> RecipePlan | None:
     """Draw the picker and what the recipe says; returns its plan for what is chosen now, None without a recipe."""
     _let_go(strategy)
+    name = state.current("recipe") or NO_RECIPE
+    st.session_state["train_recipe"], st.session_state["train_recipe_budget"] = name, _budget()
     with st.container(horizontal=True, vertical_alignment="bottom", key="train_recipe_row"):
-        name = st.selectbox(
+        st.selectbox(
             "Recipe",
             [NO_RECIPE, *RECIPES.names],
             format_func=lambda name: "None: settings of your own" if not name else f"{name}: {RECIPES.get(name).title}",
-            help="A published experiment. Choosing one fills the form; every field can still be changed.",
+            help="A published experiment. Choosing one sets the whole form; every field can still be changed.",
             key="train_recipe",
             width=440,
-            on_change=_fill,
+            on_change=_choose,
             args=(dataset,),
-            persist_state="session",
         )
         if name:
             st.segmented_control(
-                "Size", list(BUDGET_TITLES), default="full", required=True, format_func=BUDGET_TITLES.__getitem__,
-                key="train_recipe_budget", on_change=_fill, args=(dataset,), persist_state="session",
+                "Size", list(BUDGET_TITLES), required=True, format_func=BUDGET_TITLES.__getitem__,
+                key="train_recipe_budget", on_change=_choose_budget,
                 help="Two minutes: fewer images and epochs, sized for two processor cores.",
             )  # fmt: skip
             with st.popover("About this recipe", icon=":material/menu_book:", type="tertiary"):
                 _describe(RECIPES.get(name))
+    if problem := st.session_state.pop(_PROBLEM, None):
+        st.error(problem, icon=":material/error:")
+    controls.show_kept_error("recipe")
     if not name:
         return None
     try:
@@ -84,20 +103,26 @@ def _with_head(plan: RecipePlan) -> RecipePlan:
         name = parent.recipe.name
         with st.container(border=True, horizontal=True, vertical_alignment="center", key="train_recipe_parent"):
             st.markdown(f"This recipe starts from the head that {name} learns on the same images.", width="content")
-            if st.button(f"Run {name} first", key="train_recipe_first"):
-                with show_errors("start the training"):
-                    state.remember("run", active_run(parent) or jobs.start(parent.config))
+            st.button(f"Run {name} first", key="train_recipe_first", on_click=_run_first, args=(parent,))
     return plan
 
 
-def with_recipe(plan: RecipePlan | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the form, with those of the recipe that the form has no field for."""
+def _run_first(parent: RecipePlan) -> None:
+    if clicks.is_repeat(f"recipe {parent.name}"):
+        return
+    with controls.keep_error("recipe", "start the training"):
+        state.settle("run", active_run(parent) or jobs.start(parent.config))
+
+
+def with_recipe(plan: RecipePlan | None, drawn: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the fields that are drawn (None: the default), with the recipe's own for all others."""
+    given = {name: value for name, value in drawn.items() if value is not None}
     if plan is None:
         return given
     extras = {
         field.name: value
         for field in fields(TrainConfig)
-        if field.name not in (*IN_FORM, *_NEVER) and (value := getattr(plan.config, field.name)) != field.default
+        if field.name not in (*drawn, *_NEVER) and (value := getattr(plan.config, field.name)) != field.default
     }
     return {**extras, **given}
 
@@ -114,50 +139,29 @@ def say_changes(plan: RecipePlan | None, config: TrainConfig | None) -> None:
 
 def _let_go(strategy: StrategySpec) -> None:
     """Another strategy is another experiment: the fields stay as they are, the recipe's name does not."""
-    name = st.session_state.get("train_recipe")
+    name = state.current("recipe")
     if name in RECIPES and RECIPES.get(name).settings["strategy"] != strategy.name:
-        st.session_state["train_recipe"] = NO_RECIPE
+        state.settle("recipe", None)
 
 
-def _fill(dataset: str) -> None:
-    """Write the recipe's settings into the form, before the page is drawn."""
-    name = st.session_state.get("train_recipe")
-    if not name:
+def _choose(dataset: str) -> None:
+    """A recipe was chosen: its backbone comes with it, the form follows before it is drawn."""
+    name = st.session_state["train_recipe"] or None
+    state.remember("recipe", name)
+    if name is None:
         return
-    try:
-        config = plan_recipe(name, dataset=dataset, budget=_budget()).config
-    except UserError:
-        return  # drawn again, and then said
-    strategy = STRATEGIES.get(config.strategy)
-    state.remember("backbone", config.backbone)
-    st.session_state["train_strategy"] = config.strategy
-    own = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
-    own["head"] = strategy.default_head
-    for field, suffix in _keys(config):
-        value = getattr(config, field)
-        if value is None:
-            value = own.get(field, DEFAULTS[field])
-        if field in (*_CHOICES, "feature_stage"):
-            value = value or ""
-        key = f"train_{field}_{suffix}" if suffix else f"train_{field}"
-        if field in ("unfreeze_from", "weights", "num_views", "num_folds") and value is None:
-            st.session_state.pop(key, None)
-        else:
-            st.session_state[key] = value
+    with controls.keep_error("recipe", "read the recipe"):
+        state.remember("backbone", plan_recipe(name, dataset=dataset, budget=_budget()).config.backbone)
 
 
-def _keys(config: TrainConfig) -> Iterable[tuple[str, str]]:
-    """Each field of the form with what its key ends in."""
-    for field in _BY_STRATEGY:
-        yield field, config.strategy
-    for field in _BY_BACKBONE:
-        yield field, config.backbone
-    for field in (*_CHOICES, *_NUMBERS):
-        yield field, ""
+def _choose_budget() -> None:
+    chosen = st.session_state["train_recipe_budget"]
+    state.remember("budget", None if chosen == "full" else chosen)
 
 
 def _budget() -> str:
-    return str(st.session_state.get("train_recipe_budget") or "full")
+    chosen = state.current("budget")
+    return chosen if chosen in BUDGET_TITLES else "full"
 
 
 def _say(plan: RecipePlan) -> None:

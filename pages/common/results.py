@@ -76,6 +76,12 @@ def _row(run: RunRecord) -> dict[str, Any]:
     return row
 
 
+def full_run_id(asked: str, runs: Sequence[RunRecord]) -> str:
+    """The id of the run that begins as asked; what was asked where there is none, or more than one."""
+    found = [run.run_id for run in runs if run.run_id.startswith(asked)]
+    return found[0] if len(found) == 1 else asked
+
+
 def number(value: Any) -> float:
     """A float, NaN for what is missing or no number."""
     return float(value) if isinstance(value, int | float) else math.nan

@@ -9,6 +9,7 @@ from lib import repeats
 from lib.errors import UserError
 from lib.tracking import RunRecord
 from lib.training.config import TrainConfig
+from pages.common import clicks
 from pages.common.errors import show_errors
 from pages.common.text import count, plain, plain_message
 
@@ -73,6 +74,8 @@ def show_selected_groups(runs: Sequence[RunRecord]) -> None:
 
 
 def _start(config: TrainConfig, num_seeds: int) -> None:
+    if clicks.is_repeat("seeds"):
+        return
     try:
         repeats.start(repeats.make_plan(config, num_seeds))
     except UserError as error:

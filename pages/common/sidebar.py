@@ -1,5 +1,7 @@
 """The sidebar of every page: which data set, which backbone, which machine, what is running."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from lib.models.backbones import BACKBONES, BackboneSpec
@@ -10,13 +12,14 @@ from pages.common.page_table import PAGES
 from pages.common.text import plain, readable
 
 _POLL_S = 3
+_NO_BACKBONE = "sidebar_no_backbone"  # the one of a link that the table does not have, until another is chosen
 
 
 def draw() -> None:
     """Draw all of it, inside `st.sidebar`."""
     with st.container(gap="xsmall"):
         for page in PAGES:
-            link_to(page.name, page.title, icon=page.icon, width="stretch", help=page.summary)
+            link_to(page.name, page.title, icon=page.icon, width="stretch")
     _choose_dataset()
     _choose_backbone()
     _status()
@@ -30,23 +33,27 @@ def _choose_dataset() -> None:
         st.caption("No data set yet: the start page makes the first one.")
         return
     wanted = state.current_dataset()
-    if wanted not in summaries:
-        if wanted is not None:
-            st.warning(f"There is no data set {plain(wanted)}; showing another one.")
+    if wanted is None:
         wanted = DEFAULT_DATASET if DEFAULT_DATASET in summaries else next(iter(summaries))
-        state.remember("dataset", wanted)
-    _select("Data set", {name: summary.title or name for name, summary in summaries.items()}, "dataset", str(wanted))
+        state.settle("dataset", wanted)
+    if wanted not in summaries:
+        # No other one is shown instead: whoever presses Start next must not train on a data set that nobody chose.
+        st.warning(f"There is no data set {plain(wanted)} (any more). Choose another one.")
+    titles = {name: summary.title or name for name, summary in summaries.items()}
+    _select("Data set", titles, "dataset", wanted if wanted in titles else None, state.choose_dataset)
 
 
 def _choose_backbone() -> None:
     wanted = state.current_backbone()
     if wanted not in BACKBONES.names:
-        st.warning(f"There is no backbone {plain(wanted)}; showing {DEFAULT_BACKBONE}.")
+        st.session_state[_NO_BACKBONE] = wanted
         wanted = DEFAULT_BACKBONE
-    state.remember("backbone", wanted)
+    if unknown := st.session_state.get(_NO_BACKBONE):
+        st.warning(f"There is no backbone {plain(unknown)}; showing {BACKBONES.get(wanted).title}.")
+    state.settle("backbone", wanted)
     at_hand = resources.weights_at_hand()
     titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in BACKBONES}
-    _select("Backbone", titles, "backbone", wanted)
+    _select("Backbone", titles, "backbone", wanted, _choose)
     if not at_hand.get(wanted):
         spec = BACKBONES.get(wanted)
         if not spec.has_weights:
@@ -65,7 +72,14 @@ def _backbone_title(spec: BackboneSpec, *, is_at_hand: bool) -> str:
     return f"{spec.title} (weights not at hand)" if spec.has_weights else f"{spec.title} (random weights only)"
 
 
-def _select(label: str, titles: dict[str, str], view_key: str, value: str) -> None:
+def _choose(backbone: str) -> None:
+    state.remember("backbone", backbone)
+    st.session_state.pop(_NO_BACKBONE, None)
+
+
+def _select(
+    label: str, titles: dict[str, str], view_key: str, value: str | None, choose: Callable[[str], None]
+) -> None:
     key = f"sidebar_{view_key}"
     st.session_state[key] = value
     st.selectbox(
@@ -73,7 +87,8 @@ def _select(label: str, titles: dict[str, str], view_key: str, value: str) -> No
         list(titles),
         format_func=lambda name: readable(titles.get(name, name)),
         key=key,
-        on_change=lambda: state.remember(view_key, st.session_state[key]),
+        placeholder="None",
+        on_change=lambda: choose(st.session_state[key]),
     )
 
 

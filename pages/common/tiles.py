@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from pages.common.address import LINK_MARK
 from pages.common.text import readable
 
 
@@ -19,6 +20,7 @@ class EncodedTile:
     caption: str
     alt: str
     is_marked: bool = False  # outlined in the accent colour: the one that is spoken of
+    link: str = ""  # where a click leads, in this tab: see `pages.common.address`
 
 
 def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96) -> None:
@@ -58,11 +60,20 @@ def _figure(tile: EncodedTile) -> str:
     title, caption, alt = (html.escape(readable(text, 300)) for text in (tile.title, tile.caption, tile.alt))
     outline = "outline:3px solid var(--st-primary-color,#0F766E);outline-offset:2px;" if tile.is_marked else ""
     sharp = "image-rendering:pixelated;" if kind == "png" else ""
-    return (
-        '<figure style="margin:0;min-width:0">'
+    picture = (
         f'<img src="{source}" alt="{alt}" title="{alt}" '
         f'style="width:100%;display:block;border-radius:4px;{outline}{sharp}">'
-        '<figcaption style="margin-top:6px;line-height:1.35;overflow-wrap:anywhere">'
-        f'<span style="font-weight:600">{title}</span><br><span style="opacity:.75;font-size:.875rem">{caption}</span>'
-        "</figcaption></figure>"
     )
+    words = [f'<span style="font-weight:600">{title}</span>'] if title else []
+    words += [f'<span style="opacity:.75;font-size:.875rem">{caption}</span>'] if caption else []
+    below = (
+        '<figcaption style="margin-top:6px;line-height:1.35;overflow-wrap:anywhere">' + "<br>".join(words)
+    ) + "</figcaption>"
+    return f'<figure style="margin:0;min-width:0">{_linked(picture, tile.link)}{below if words else ""}</figure>'
+
+
+def _linked(content: str, link: str) -> str:
+    """The content as a link that is followed in this tab; as it is where there is none."""
+    if not link:
+        return content
+    return f'<a {LINK_MARK}="" href="{html.escape(link, quote=True)}" style="display:block">{content}</a>'

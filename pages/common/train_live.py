@@ -101,16 +101,20 @@ def live_facts(state: RunState, *, is_iterative: bool) -> list[Fact]:
     """Three facts on a run that is at work, or ended before it was finished."""
     progress = state.progress
     done, total, what = progress.get("epoch"), progress.get("epochs"), "Epochs done"
+    speed = progress.get("images_per_second")
+    second = ("Images per second", f"{speed:,.{0 if speed >= 10 else 1}f}" if speed else "–", "in this phase")
     if not is_iterative:
         done, total, what = progress.get("done"), progress.get("total"), "Images seen"
-    speed = progress.get("images_per_second")
+        if progress.get("unit") == "fits":
+            what = "Fits done"
+            second = ("Images of a fit", f"{progress.get('num_images') or 0:,}", "all of the training part, each time")
     process = f"process {state.pid}" if state.pid else "no process yet"
     last = ("Last sign of life", sign_of_life(state), process)
     if not state.is_active:
         last = ("Ended at", time.strftime("%H:%M:%S", time.localtime(state.heartbeat_s)), "the server's clock")
     return [
         (what, f"{done:,}" if done else "–", f"of {total:,}" if total else "none yet"),
-        ("Images per second", f"{speed:,.{0 if speed >= 10 else 1}f}" if speed else "–", "in this phase"),
+        second,
         last,
     ]
 
@@ -210,8 +214,14 @@ def curves_figure(history: pd.DataFrame, *, strategy: str, epochs: int, is_dark:
     return figure
 
 
+def num_epochs(history: pd.DataFrame) -> int:
+    """How many epochs have values: epochs count from 1, step 0 has what the finished run reached as a whole."""
+    return int(history.loc[history["step"] > 0, "step"].nunique())
+
+
 def curves_text(history: pd.DataFrame) -> str:
-    """The curves in words, for those who cannot see them."""
+    """The curves in words, for those who cannot see them, and where one epoch makes no curve."""
+    history = history[history["step"] > 0]
     if history.empty:
         return "Loss and accuracy over the epochs; no epoch has ended yet."
     last = history.sort_values("step").groupby("key")["value"].last()
@@ -219,7 +229,10 @@ def curves_text(history: pd.DataFrame) -> str:
     words = [
         f"{names[key.partition('_')[0]]} {key.partition('_')[2]} {last[key]:.3f}" for key in CURVE_KEYS if key in last
     ]
-    return f"Loss and accuracy over the epochs; after epoch {int(history['step'].max())}: {', '.join(words)}."
+    epoch = int(history["step"].max())
+    if num_epochs(history) < 2:
+        return f"After epoch {epoch}: {', '.join(words)}. Curves are drawn from the second epoch on."
+    return f"Loss and accuracy over the epochs; after epoch {epoch}: {', '.join(words)}."
 
 
 def _words(text: str, color: str, *, x: float, y: float, yanchor: str, yshift: float = 0) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def merged_classes(config: TrainConfig) -> str:
 
 
 def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
-    """Draw the tabs; returns the settings that differ from the defaults."""
+    """Draw the tabs; returns what every field that is drawn says, None for its default."""
     with st.container(width=_WIDTH_PX):  # the same on every tab, so that nothing jumps
         learning, network, images = st.tabs([LEARNING, NETWORK, IMAGES])
     with learning:
@@ -64,7 +64,7 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         values |= _draw_numbers(NETWORK, strategy, grid)
     with images:
         values |= _draw_images(strategy)
-    return {name: value for name, value in values.items() if value is not None}
+    return values
 
 
 def _draw_learning(strategy: StrategySpec) -> dict[str, Any]:

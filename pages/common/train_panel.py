@@ -1,8 +1,5 @@
 """The live panel of the training page: one run as it happens, and those that wait. All of it read from the runs."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,8 +9,9 @@ from lib import jobs, tracking
 from lib.errors import UserError
 from lib.tracking import RunState
 from lib.tracking.scores import folder_score
+from lib.tracking.state import stored_states
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, pinned_pictures, state, train_live
+from pages.common import controls, pinned_pictures, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
 from pages.common.run_data import dataset_of_run
@@ -27,13 +25,12 @@ LOG_LINES = 6
 LOG_PX = 176
 ACTIONS_PX = 48
 EMPTY_PX = 320
-_logger = logging.getLogger("transferscope.pages")
 
 
-def draw_live_panel() -> None:
-    """Draw the run of the link, else the one at work, else what could be here."""
+def draw_live_panel(dataset: str) -> None:
+    """Draw the run of the link, else the one at work, else the last one on the data set, else what could be here."""
     active = jobs.active_runs()
-    run_id = state.current_run() or (active[0].run_id if active else None)
+    run_id = state.current_run() or (active[0].run_id if active else _last_run(dataset))
     if run_id is None:
         with st.container(border=True, height=EMPTY_PX, vertical_alignment="center"):
             st.markdown(
@@ -42,13 +39,24 @@ def draw_live_panel() -> None:
                 text_alignment="center",
             )
         return
-    run_id = train_live.full_run_id(run_id)
+    try:
+        run_id = train_live.full_run_id(run_id)
+    except UserError as error:
+        st.error(plain_message(error), icon=":material/error:")
+        st.button("Show the last run", key="train_last_run", on_click=state.remember, args=("run", None))
+        return
     if state.current_run() is None:
-        state.remember("run", run_id)  # found, not linked: it stays in view, with its Resume, after it was stopped
+        state.settle("run", run_id)  # found, not linked: it stays in view, with its Resume, after it was stopped
     is_live = bool(active) or tracking.read_state(run_id).is_active
     st.html(train_live.STYLE)
     # Polling ends with the last active run: nothing moves on a page that has nothing new to say.
     st.fragment(_panel, run_every=POLL_S if is_live else None)(run_id, is_live=is_live)
+
+
+def _last_run(dataset: str) -> str | None:
+    """The newest run on a data set that is kept here."""
+    runs = stored_states()
+    return next((run.run_id for run in runs if train_live.run_config(run).get("dataset") == dataset), None)
 
 
 def _panel(run_id: str, *, is_live: bool) -> None:
@@ -58,6 +66,7 @@ def _panel(run_id: str, *, is_live: bool) -> None:
         _draw_run(run, [other.run_id for other in active])
         draw_queue(active, run_id, _stop)
         if is_live != (bool(active) or run.is_active):
+            resources.forget_results()  # so that Compare below brings the new result along
             st.rerun()  # the whole page once: it starts or ends the polling
 
 
@@ -79,7 +88,7 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
         st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
         _draw_actions(run)
-    _show_kept_error()
+    controls.show_kept_error("train")
     for note in run.notes:
         st.info(plain_message(note), icon=":material/info:")
     if run.message and run.state in ("failed", "killed"):
@@ -122,19 +131,24 @@ def _moment(run: RunState) -> tuple[object, ...]:
 def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:
     moment = _moment(run)
     prefix = train_live.curve_prefix(run)
-    figure, alt = _curves(run.run_id, prefix, moment, strategy, epochs, is_dark=controls.is_dark())
-    controls.show_figure(figure, alt=alt, key="train_curves")
+    figure, text = _curves(run.run_id, prefix, moment, strategy, epochs, is_dark=controls.is_dark())
+    if figure is None:
+        st.markdown(plain(text, 300))
+    else:
+        controls.show_figure(figure, alt=text, key="train_curves")
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _curves(
     run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, epochs: int, *, is_dark: bool
-) -> tuple[go.Figure, str]:
-    """The curves of a run and their text, drawn once a `moment` for everybody who watches; never change them."""
+) -> tuple[go.Figure | None, str]:
+    """The curves of a run, where two epochs make one, and their text; drawn once a `moment` for all; never change."""
     history = tracking.metric_history(run_id, [prefix + key for key in train_live.CURVE_KEYS])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
-    figure = train_live.curves_figure(history, strategy=strategy, epochs=epochs, is_dark=is_dark)
-    return figure, train_live.curves_text(history)
+    text = train_live.curves_text(history)
+    if train_live.num_epochs(history) < 2:
+        return None, text
+    return train_live.curves_figure(history, strategy=strategy, epochs=epochs, is_dark=is_dark), text
 
 
 def _draw_actions(run: RunState) -> None:
@@ -146,32 +160,18 @@ def _draw_actions(run: RunState) -> None:
     elif run.is_resumable:
         st.button("Resume", icon=":material/resume:", key="train_resume", on_click=_resume, args=(run.run_id,))
     else:
-        controls.link_to("compare_runs", "Compare", icon=":material/leaderboard:", runs=run.run_id, run=run.run_id)
+        dataset = str(train_live.run_config(run).get("dataset"))
+        runs = ",".join([run.run_id, *resources.best_beside(run.run_id, dataset, number=2)])
+        icon = ":material/leaderboard:"
+        controls.link_to("compare_runs", "Compare", icon=icon, dataset=dataset, runs=runs, run=run.run_id)
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=run.run_id)
 
 
 def _stop(run_id: str) -> None:
-    with _keep_error("stop the training"):
+    with controls.keep_error("train", "stop the training"):
         jobs.stop(run_id)
 
 
 def _resume(run_id: str) -> None:
-    with _keep_error("resume the training"):
+    with controls.keep_error("train", "resume the training"):
         jobs.resume(run_id)
-
-
-@contextmanager
-def _keep_error(what: str) -> Iterator[None]:
-    """Callbacks run before the panel is drawn: keep what went wrong until its place is reached."""
-    try:
-        yield
-    except UserError as error:
-        st.session_state["train_error"] = plain_message(error)
-    except Exception:
-        _logger.exception("could not %s", what)
-        st.session_state["train_error"] = f"Could not {what}; the server's log has the details."
-
-
-def _show_kept_error() -> None:
-    if message := st.session_state.pop("train_error", None):
-        st.error(message, icon=":material/error:")

@@ -104,7 +104,16 @@ def words(at: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in getattr(at, kind))
 
 
+def page_links(at: AppTest) -> dict[str, str]:
+    """The links to other pages: label -> query."""
+    return {element.proto.label: element.proto.query_string for element in at.get("page_link")}
+
+
+def html_of(at: AppTest) -> str:
+    """All of the pages' own HTML."""
+    return " ".join(str(element.proto.body) for element in at.get("html"))
+
+
 def link(at: AppTest, key: str) -> str:
-    """The value of a query parameter, however AppTest keeps it."""
-    value = at.query_params.get(key, "")
-    return value if isinstance(value, str) else value[0]
+    """The value of a key in the page's complete address, which a component writes: AppTest has none."""
+    return at.session_state["view_shown"].get(key, "")

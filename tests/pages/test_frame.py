@@ -7,7 +7,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.common import background, weights_panel
+from pages.common import background, state, weights_panel
 from pages.common.page_table import PAGES
 from tests.pages.scene import ROOT, link, make_dataset, open_page, words
 
@@ -43,6 +43,40 @@ def test_the_view_is_kept_from_page_to_page_and_in_the_link():
     assert at.sidebar.selectbox[1].value == "resnet18"
 
 
+def test_only_what_a_person_chose_is_a_step_of_the_history():
+    make_dataset()
+    at = open_page("explore_data")
+    assert dict(at.query_params) == {}  # defaults are filled in by the browser, without an entry
+    assert link(at, "dataset") == "tiny"
+    at.selectbox(key="explore_class").select("blue").run()
+    written = {key: at.query_params[key] for key in at.query_params}
+    assert {key: value[-1] if isinstance(value, list) else value for key, value in written.items()} == {
+        "dataset": "tiny", "backbone": "bundled_vgg", "class": "blue",
+    }  # fmt: skip
+
+
+def test_back_shows_what_the_address_says_and_forgets_what_it_does_not(monkeypatch):
+    make_dataset()
+    at = open_page("explore_data", **{"class": "blue"})
+    assert at.selectbox(key="explore_class").value == "blue"
+    monkeypatch.setattr(state, "is_history_navigation", lambda: True)
+    at.query_params.clear()
+    at.query_params["dataset"] = "tiny"
+    at.run()
+    assert at.selectbox(key="explore_class").value.startswith("All classes")
+    assert link(at, "class") == ""
+
+
+def test_what_a_page_chose_is_not_overwritten_by_what_the_browser_still_sends():
+    make_dataset()
+    at = open_page("explore_data", **{"class": "no such class"})
+    assert at.selectbox(key="explore_class").value.startswith("All classes")
+    at.selectbox(key="explore_class").select("blue").run()
+    assert at.selectbox(key="explore_class").value == "blue"
+    at.run()  # the same address again is no news
+    assert at.selectbox(key="explore_class").value == "blue"
+
+
 def test_choosing_in_the_sidebar_changes_the_link():
     make_dataset()
     at = open_page("explore_data")
@@ -57,7 +91,13 @@ def test_a_link_to_what_is_not_there_says_so_literally():
     assert len(warnings) == 2
     assert r"\<b\>\$x\$" in warnings[0]
     assert "alexnet" in warnings[1]
-    assert at.sidebar.selectbox[0].value == "tiny"
+    assert at.sidebar.selectbox[0].value is None  # nobody is led to another one unasked
+    assert at.sidebar.selectbox[1].value == "bundled_vgg"
+    said = words(at)
+    assert r"There is no data set **\<b\>\$x\$" in said
+    at.sidebar.selectbox[0].select("tiny").run()
+    assert link(at, "dataset") == "tiny"
+    assert "There is no data set" not in words(at)
 
 
 def test_sidebar_tells_which_weights_are_here_and_fetches_others(monkeypatch):

@@ -17,6 +17,7 @@ from lib.models.stages import build_backbone
 from lib.tracking import create_run
 from lib.training.config import TrainConfig
 from tests.grading.squares import encode, png, train_on_squares
+from tests.pages.scene import link
 from tests.run_store import make_run_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ def test_strip_through_all_stages(dataset: str, *, through_app: bool) -> None:
     assert "7 × 7 cells" in shown
     assert "Grad-CAM at stem of MobileNetV3-small with random weights" in shown  # the alternative text
     assert any("features are random" in warning.value for warning in at.warning)
-    assert at.query_params["image"] == dataset_image(dataset, 0)
+    assert link(at, "image") == dataset_image(dataset, 0)
 
 
 def dataset_image(name: str, row: int) -> str:
@@ -79,7 +80,7 @@ def dataset_image(name: str, row: int) -> str:
 
 def test_a_view_is_a_link(dataset: str) -> None:
     wanted = dataset_image(dataset, 4)
-    at = open_page(dataset=dataset, image=wanted, stage="block2", **{"class": "281"})
+    at = open_page(dataset=dataset, image=wanted, stage="block2", target="281")
     assert at.number_input(key="inside_row").value == 5
     assert at.selectbox(key="inside_stage").value == "block2"
     assert at.selectbox(key="inside_class").value == 281
@@ -91,25 +92,25 @@ def test_choices_go_into_the_link(dataset: str) -> None:
     at.number_input(key="inside_row").set_value(3).run()
     at.selectbox(key="inside_class").set_value(0).run()
     assert not at.exception
-    assert at.query_params["image"] == dataset_image(dataset, 2)
-    assert at.query_params["class"] == "0"
+    assert link(at, "image") == dataset_image(dataset, 2)
+    assert link(at, "target") == "0"
     at.selectbox(key="inside_class").set_value(-1).run()
-    assert "class" not in at.query_params
+    assert link(at, "target") == ""
 
 
 def test_a_bad_link_falls_back(dataset: str) -> None:
-    at = open_page(dataset=dataset, image="0123456789abcdef", stage="conv9", run="abc", **{"class": "5000"})
+    at = open_page(dataset=dataset, image="0123456789abcdef", stage="conv9", run="abc", target="5000")
     warnings = " ".join(warning.value for warning in at.warning)
     assert "no image 0123456789abcdef" in warnings
     assert "no run abc" in warnings
-    assert "class" not in at.query_params
+    assert link(at, "target") == ""
     assert pictures(at).count("<img ") >= 1 + STAGES
 
 
 def test_samples_need_no_data_set() -> None:
     at = open_page()
     assert pictures(at).count("<img ") >= 1 + STAGES
-    assert at.query_params["image"].startswith("sample:")
+    assert link(at, "image").startswith("sample:")
 
 
 def test_mean_activation_and_filters(dataset: str) -> None:
@@ -148,7 +149,7 @@ def make_run(head: str, strategy: str, *, is_medical: bool = False, version: str
 def test_a_finished_run_with_its_classes(dataset: str) -> None:
     run_id = make_run("linear", "from_scratch", is_medical=True)
     at = open_page(dataset=dataset, run=run_id[:8])
-    assert at.query_params["run"] == run_id
+    assert link(at, "run") == run_id
     assert at.selectbox(key="inside_class").options == ["Whichever is predicted", "<b>No DR</b>", "Mild"]
     assert any("Research and education only" in info.value for info in at.info)
     assert not any("random" in warning.value for warning in at.warning)  # trained from scratch: learned

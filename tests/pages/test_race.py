@@ -9,7 +9,7 @@ from lib.race.work import run_race
 from lib.series import SeriesState, write_series
 from lib.training.pinning import pinned_rows
 from pages.common import pinned_pictures, race_live
-from tests.pages.scene import link, open_page
+from tests.pages.scene import html_of, link, open_page
 from tests.race.conftest import Runner, plan, runner  # noqa: F401
 
 
@@ -23,10 +23,6 @@ def raced(plan: race.RacePlan, runner: Runner) -> race.RacePlan:  # noqa: F811
         probabilities = np.array([[first, 1 - first]] * 2)
         write_frame(folder, PinnedFrame(epoch, ids, probabilities, np.ones((2, 3, 3)), "block5", 0.1))
     return plan
-
-
-def html_of(at) -> str:
-    return "\n".join(str(element.proto.body) for element in at.get("html"))
 
 
 def test_the_race_is_drawn_from_its_runs_alone(raced):

@@ -6,7 +6,8 @@ from lib import jobs
 from lib.data import library
 from lib.recipes import RECIPES
 from lib.training.config import TrainConfig
-from tests.pages.scene import make_dataset, make_run, open_page, words
+from pages.common import state
+from tests.pages.scene import link, make_dataset, make_run, open_page, words
 from tests.run_store import make_run_store
 
 
@@ -44,6 +45,97 @@ def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
     assert jobs.active_runs()[0].name.startswith("vgg16-dr-mlp1 · Bundled VGG instead of VGG16")
     at.button(key="train_strategy_linear_probe").click().run()
     assert at.selectbox(key="train_recipe").value == ""
+
+
+@pytest.fixture(scope="module")
+def recipe_home(tmp_path_factory):
+    """A home with the generated set and a small one of two classes."""
+    home = tmp_path_factory.mktemp("recipes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERSCOPE_HOME", str(home))
+        library.make_synthetic_fundus(per_class=8, size_px=64)
+        make_dataset()
+        make_run_store()
+    return home
+
+
+@pytest.fixture
+def both_sets(recipe_home, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(recipe_home))
+
+
+FOREIGN = {
+    "train_seed": 7, "train_sampling": "balanced", "train_preprocessing": ["clahe"], "train_time_budget_s": 90.0,
+    "train_pinned": True, "train_mixup": 0.4, "train_num_views": 3, "train_head_from": "abc", "train_split_seed": 3,
+    "train_num_folds": 5, "train_label_smoothing": 0.1, "train_epochs_feature_extraction": 3,
+}  # fmt: skip
+
+
+def changes(at):
+    return [text for text in words(at).splitlines() if "Changed from" in text]
+
+
+@pytest.mark.parametrize("name", ["vgg16-dr-mlp1", "vgg16-dr-lr", "inceptionv3-dr-scratch", "vgg16-dogscats"])
+def test_a_recipe_sets_the_whole_form_whatever_it_held(name, both_sets, started):
+    at = open_page("train_model", dataset="synthetic-fundus")
+    at.button(key="train_strategy_feature_extraction").click().run()
+    for key, value in FOREIGN.items():
+        at.session_state[key] = value
+    at.run()
+    at.selectbox(key="train_recipe").set_value(name).run()
+    assert not at.exception
+    assert not at.error
+    assert changes(at) == []
+    at.button(key="train_start").click().run()
+    fresh = open_page("train_model", dataset="synthetic-fundus", recipe=name, backbone=started[0].backbone)
+    assert changes(fresh) == []
+    fresh.button(key="train_start").click().run()
+    assert started[0] == started[1]
+    assert started[0].seed == 0
+
+
+def test_a_recipe_is_in_the_link_and_survives_a_reload(both_sets):
+    at = open_page("train_model", dataset="synthetic-fundus")
+    at.selectbox(key="train_recipe").set_value("vgg16-dr-mlp1").run()
+    at.segmented_control(key="train_recipe_budget").set_value("small").run()
+    view = {key: link(at, key) for key in ("dataset", "backbone", "recipe", "budget")}
+    assert view["recipe"] == "vgg16-dr-mlp1"
+    assert view["budget"] == "small"
+    epochs = at.number_input(key="train_epochs_feature_extraction").value
+    again = open_page("train_model", **view)
+    assert again.selectbox(key="train_recipe").value == "vgg16-dr-mlp1"
+    assert again.number_input(key="train_epochs_feature_extraction").value == epochs
+    assert changes(again) == []
+    assert open_page("train_model", dataset="tiny", recipe="no-such").error[0].value.startswith("Unknown recipe")
+
+
+def test_another_data_set_makes_another_plan_of_the_recipe(both_sets, started):
+    at = open_page("train_model", dataset="synthetic-fundus", recipe="googlenet-dr-ft")
+    assert at.selectbox(key="train_target_map").value != ""
+    at.sidebar.selectbox(key="sidebar_dataset").select("tiny").run()
+    assert not at.exception
+    assert link(at, "recipe") == "googlenet-dr-ft"
+    assert at.selectbox(key="train_target_map").value == ""  # two classes already
+    assert changes(at) == []
+    again = open_page("train_model", dataset="tiny", recipe="googlenet-dr-ft")
+    at.button(key="train_start").click().run()
+    again.button(key="train_start").click().run()
+    assert started[0] == started[1]
+
+
+def test_back_takes_a_recipe_out_of_the_form(both_sets, monkeypatch):
+    at = open_page("train_model", dataset="synthetic-fundus")
+    at.number_input(key="train_seed").set_value(4).run()
+    at.selectbox(key="train_recipe").set_value("vgg16-dr-mlp1").run()
+    assert at.number_input(key="train_seed").value == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "is_history_navigation", lambda: True)
+        at.query_params.clear()
+        at.query_params["dataset"] = "synthetic-fundus"
+        at.run()
+    assert at.selectbox(key="train_recipe").value == ""
+    assert at.number_input(key="train_seed").value == 4
+    assert "Published:" not in words(at)
 
 
 def test_the_recipe_whose_head_is_missing_is_started_once(started):

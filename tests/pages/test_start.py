@@ -10,7 +10,7 @@ from lib.jobs.processes import start_time_s
 from lib.series import SeriesState, write_series
 from lib.tracking.state import host_name
 from pages.common import background, first_dataset
-from tests.pages.scene import link, make_dataset, make_run, open_page, words
+from tests.pages.scene import link, make_dataset, make_run, open_page, page_links, words
 
 
 def test_a_bare_home_gets_its_first_data_set_once(monkeypatch):
@@ -52,8 +52,9 @@ def test_a_failure_is_a_sentence(monkeypatch):
 def test_the_doors_lead_somewhere():
     make_dataset()
     at = open_page("start")
-    at.button(key="start_explore_data").click().run()
-    assert at.title[0].value == "Explore data"
+    assert "form=import" in page_links(at)["Import a folder"]
+    assert {"Look inside a network", "Train a model"} <= set(page_links(at))
+    at = open_page("explore_data", form="import")
     assert at.text_input(key="explore_path").label == "Folder"
 
 

@@ -1,10 +1,13 @@
 import dataclasses
 import json
+import os
 import shlex
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
@@ -13,7 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from lib import jobs, tracking
 from lib.atomic import write_json
-from lib.data.library import open_dataset
+from lib.data import library
+from lib.data.library import import_folder, open_dataset
 from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.jobs import tickets
@@ -26,8 +30,8 @@ from lib.training.estimate import Estimate, kept_estimate
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
-from pages.common import train_live, train_network_settings, train_plan, train_settings, train_start
-from tests.pages.scene import link, make_dataset, open_page, words
+from pages.common import clicks, resources, train_live, train_network_settings, train_plan, train_settings, train_start
+from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
 from tests.run_store import make_run_store
 
 ESTIMATE = Estimate(
@@ -115,7 +119,8 @@ def test_second_start_waits_in_the_queue(started):
     assert tracking.read_state(first.run_id).state == "queued"
 
 
-def test_five_clicks_are_one_run_and_four_that_wait_each_with_a_cancel(started):
+def test_five_deliberate_clicks_are_one_run_and_four_that_wait_each_with_a_cancel(started, monkeypatch):
+    monkeypatch.setattr(clicks, "DOUBLE_CLICK_S", 0.0)
     at = open_train()
     for _ in range(5):
         at.button(key="train_start").click().run()
@@ -136,24 +141,41 @@ def test_five_clicks_are_one_run_and_four_that_wait_each_with_a_cancel(started):
     assert {tracking.read_state(run.run_id).state for run in waiting} <= {"stopping", "stopped"}
 
 
-def test_clicks_that_streamlit_took_for_one_are_counted_in_the_browser(started):
-    def reported(total, recent, page="0.1"):
-        return {"page": page, "total": total, "recent": recent}
-
+def test_a_double_click_is_one_training_and_a_later_click_another(started, monkeypatch):
+    monkeypatch.setattr(clicks, "monotonic", lambda: 100.0)
     at = open_train()
-    at.button(key="train_start").click().run()  # of five quick clicks one arrived
-    at.session_state["train_reports"] = [reported(3, 3), reported(5, 2)]
-    at.run()
-    assert len(started) == len(jobs.active_runs()) == 5
-    at.session_state["train_reports"] = [reported(5, 0)]
-    at.run()
+    for _ in range(2):
+        at.button(key="train_start").click().run()
+    assert_calm(at)
+    assert len(started) == len(jobs.active_runs()) == 1
+    at.number_input(key="train_seed").set_value(1).run()
+    at.button(key="train_start").click().run()  # another form, however quick
+    assert [config.seed for config in started] == [0, 1]
+    monkeypatch.setattr(clicks, "monotonic", lambda: 100.0 + clicks.DOUBLE_CLICK_S)
     at.button(key="train_start").click().run()
-    at.session_state["train_reports"] = [reported(6, 1)]  # the report of a click that was heard
-    at.run()
-    assert len(started) == 6
-    at.session_state["train_reports"] = [reported(40, 1, page="0.2")]  # the server was restarted under an old page
-    at.run()
-    assert len(started) == 7
+    assert [config.seed for config in started] == [0, 1, 1]
+
+
+def test_a_click_before_the_outcome_is_shown_is_the_same_click(monkeypatch):
+    session = {"frame_run": 4, "frame_ended": 4}
+    monkeypatch.setattr(clicks.st, "session_state", session)
+    now = [100.0]
+    monkeypatch.setattr(clicks, "monotonic", lambda: now[0])
+    assert not clicks.is_repeat("train")
+    session["frame_run"] = 6  # two runs began, and each was broken off by the next one
+    now[0] += 8
+    assert clicks.is_repeat("train")
+    assert not clicks.is_repeat("another form")
+    clicks.end_of_run()
+    assert not clicks.is_repeat("train")
+
+
+def test_both_tabs_start_one_training_each_with_a_double_click(started, monkeypatch):
+    monkeypatch.setattr(clicks, "monotonic", lambda: 100.0)
+    for at in (open_train(), open_train()):
+        for _ in range(2):
+            at.button(key="train_start").click().run()
+    assert len(started) == 2
 
 
 def test_a_click_that_ends_the_script_loses_no_start(started, monkeypatch):
@@ -252,6 +274,57 @@ def test_unknown_run_in_the_link_is_one_sentence():
     at = open_train(run="0123456789")
     assert not at.exception
     assert "There is no run" in at.error[0].value
+    at.button(key="train_last_run").click().run()
+    assert_calm(at)
+
+
+def test_the_last_result_stays_and_its_compare_link_brings_the_two_best_along():
+    worst, best, second = (make_run("linear_probe", num_wrong=wrong) for wrong in (3, 0, 1))
+    other = make_run("linear_probe", num_wrong=2)
+    at = open_train()  # a plain link, in a new session
+    assert_calm(at)
+    assert link(at, "run") == other
+    assert "Test accuracy" in html_of(at)
+    query = parse_qs(page_links(at)["Compare"])
+    assert query["runs"] == [",".join([other, best, second])]
+    assert worst not in query["runs"][0]
+
+
+def test_a_data_set_deleted_elsewhere_is_said_and_nothing_is_started_on_another(started):
+    import_folder(write_images(Path(os.environ["TRANSFERSCOPE_HOME"]) / "pets", classes=("cat", "dog")), name="pets")
+    at = open_train(dataset="pets")
+    assert_calm(at)
+    library.delete_dataset("pets")  # in another tab
+    resources.forget_dataset()
+    at.button(key="train_start").click().run()
+    said = words(at)
+    assert "There is no data set **pets** (any more)" in said
+    assert [config.dataset for config in started] == ["pets"]
+    assert jobs.active_runs() == []
+    assert "train_start" not in [button.key for button in at.button]
+    assert link(at, "dataset") == "pets"
+    at.sidebar.selectbox(key="sidebar_dataset").select("tiny").run()
+    assert_calm(at)
+    assert "train_start" in [button.key for button in at.button]
+
+
+def test_one_epoch_is_a_sentence_and_no_curve():
+    at = open_train(run=make_run("full_finetuning", epochs=1))
+    assert_calm(at)
+    assert "After epoch 1: training loss 1.000, validation loss 1.200" in words(at).replace("\\", "")
+    assert "train_curves" not in [chart.key for chart in at.get("plotly_chart")]
+    at = open_train(run=make_run("full_finetuning", epochs=2))
+    assert "train_curves" in [chart.key for chart in at.get("plotly_chart")]
+
+
+def test_a_probe_counts_fits_as_fits():
+    progress = {"phase": "Training", "done": 1, "total": 6, "unit": "fits", "num_images": 640}
+    facts = train_live.live_facts(RunState("r", state="running", progress=progress), is_iterative=False)
+    assert facts[0] == ("Fits done", "1", "of 6")
+    assert facts[1][:2] == ("Images of a fit", "640")
+    progress = {"phase": "Extracting features", "done": 500, "total": 1000, "unit": "images"}
+    facts = train_live.live_facts(RunState("r", state="running", progress=progress), is_iterative=False)
+    assert facts[0] == ("Images seen", "500", "of 1,000")
 
 
 def test_page_imports_no_torch():

@@ -48,8 +48,8 @@ def test_phases_progress_and_epochs_reach_the_run_and_the_listener() -> None:
     recorder = Recorder(sink, heard.append)
     recorder.prefix = "fold_2_"
     events = [
-        PhaseStarted("Training"), Progressed("Training", 1, 4, 20.0, 3.5), EpochEnded(1, 2, {"val_accuracy": 0.5}),
-        Noticed("Memory ran out."),
+        PhaseStarted("Training"), Progressed("Training", 1, 4, 20.0, 3.5, "fits", 640),
+        EpochEnded(1, 2, {"val_accuracy": 0.5}), Noticed("Memory ran out."),
     ]  # fmt: skip
     for event in events:
         recorder(event)
@@ -59,6 +59,7 @@ def test_phases_progress_and_epochs_reach_the_run_and_the_listener() -> None:
     assert sink.beats[0] == {"phase": "Fold 2: Training"}
     assert sink.beats[1] == {
         "phase": "Fold 2: Training", "done": 1, "total": 4, "images_per_second": 20.0, "seconds_left": 3.5,
+        "unit": "fits", "num_images": 640,
     }  # fmt: skip
     assert sink.beats[2] == {"epoch": 1, "epochs": 2}
 
