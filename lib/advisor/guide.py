@@ -21,10 +21,15 @@ import statistics
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from lib.evaluation.intervals import wilson_interval
+
 SMALL_PER_CLASS = 100  # training images of the rarest class: below, "small"
 TINY_PER_CLASS = 10  # below, nothing but a linear probe can be fitted soundly
 DIFFERENT_DISTANCE = 0.42  # in deviations of the source's own features, median over stages
 SIMILAR_SKILL = 0.5  # of the nearest centroid above chance, where no distance can be had
+# Frozen features separate the classes: the nearest centroid's skill, and that of the low end of its 95 % interval.
+SEPARATED_SKILL, SURELY_SEPARATED_SKILL = 0.9, 0.8
+GUESSING_SKILL = 0.2  # below, the nearest centroid hardly does better than chance
 SOURCE = "four scenarios by size and similarity (study 2; CS231n, Transfer Learning)"
 
 
@@ -66,10 +71,19 @@ class Readings:
     @property
     def skill(self) -> float | None:
         """The nearest centroid's accuracy above chance: 0 guesses, 1 is perfect."""
-        if self.nearest_centroid is None or self.num_classes < 2:
-            return None
-        chance = 1 / self.num_classes
-        return (self.nearest_centroid - chance) / (1 - chance)
+        return None if self.nearest_centroid is None else self._above_chance(self.nearest_centroid)
+
+    def _above_chance(self, share: float) -> float | None:
+        chance = 1 / max(self.num_classes, 1)
+        return None if self.num_classes < 2 else (share - chance) / (1 - chance)
+
+    @property
+    def is_separated(self) -> bool:
+        """Whether frozen features tell the classes apart already: a high skill, and not by the luck of few images."""
+        if self.nearest_centroid is None or self.skill is None or not self.num_scored:
+            return False
+        low = self._above_chance(wilson_interval(self.nearest_centroid * self.num_scored, self.num_scored)[0])
+        return self.skill >= SEPARATED_SKILL and low is not None and low >= SURELY_SEPARATED_SKILL
 
     @property
     def is_similar(self) -> bool:
@@ -93,7 +107,8 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, with what follows from the readings."""
-        follows = {name: getattr(self.readings, name) for name in ("distance", "skill", "is_similar")}
+        names = ("distance", "skill", "is_similar", "is_separated")
+        follows = {name: getattr(self.readings, name) for name in names}
         return {**asdict(self), **follows}
 
     @classmethod
@@ -110,29 +125,48 @@ def recommend(readings: Readings) -> Advice:
     stages, least, is_similar = readings.stages, readings.least_per_class, readings.is_similar
     facts = f"{least} training images in the rarest class, {_how_far(readings)}"
     strategy, stage, epochs = "full_finetuning", None, None
-    if least < TINY_PER_CLASS:
+    scenario = f"{'small' if least < SMALL_PER_CLASS else 'large'} and {'similar' if is_similar else 'different'}"
+    if readings.is_separated:
+        # Whatever the guide says of such data: what is measured goes before a rule of thumb.
+        strategy = "linear_probe"
+        reason = (
+            f"{facts}, and frozen features already separate the classes ({_found(readings)}): a linear classifier on "
+            "them takes seconds, and fine-tuning has hardly anything left to gain."
+        )
+    elif least < TINY_PER_CLASS:
         strategy, scenario = "linear_probe", "very small"
         reason = f"{facts}: too few to train more than a linear classifier on frozen features."
     elif least < SMALL_PER_CLASS and is_similar:
-        strategy, scenario = "linear_probe", "small and similar"
-        reason = f"{facts}: the frozen features should hold, and fine-tuning would overfit."
+        strategy = "linear_probe"
+        hold = "the frozen features should hold, and fine-tuning would overfit"
+        if readings.skill is not None and readings.skill < GUESSING_SKILL:
+            hold = f"fine-tuning would overfit, but frozen features say little of these classes ({_found(readings)})"
+        reason = f"{facts}: {hold}."
     elif least < SMALL_PER_CLASS:
-        strategy, scenario, stage = "linear_probe", "small and different", _earlier_stage(stages)
+        strategy, stage = "linear_probe", _earlier_stage(stages)
         where = f"features of the earlier stage {stage}" if stage else "frozen features"
         reason = f"{facts}: late features are specific to the source, so a linear classifier on {where}."
     elif is_similar:
-        scenario, epochs = "large and similar", 8
+        epochs = 8
         reason = f"{facts}: enough images to fine-tune the whole network without overfitting."
     else:
-        scenario, epochs = "large and different", 15
+        epochs = 15
         reason = f"{facts}: every stage has to adapt, and the pretrained weights are still the better start."
     return Advice(strategy, stage, epochs, scenario, reason, SOURCE, readings)
+
+
+def _found(readings: Readings) -> str:
+    """What the nearest centroid finds, as it stands in a bracket."""
+    share = "nothing" if readings.nearest_centroid is None else f"{100 * readings.nearest_centroid:.0f} %"
+    return (
+        f"their nearest centroid finds {share} of the classes, where guessing finds {100 / readings.num_classes:.0f} %"
+    )
 
 
 def _how_far(readings: Readings) -> str:
     if readings.distance is not None:
         return f"features at a distance of {readings.distance:.2f} from the source domain"
-    if readings.nearest_centroid is None:
+    if readings.nearest_centroid is None or readings.is_separated:  # said behind, where they are separated
         return "features of unknown distance from the source domain"
     return (
         "features of unknown distance from the source domain (the network has no BatchNorm statistics), whose "

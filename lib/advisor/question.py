@@ -11,7 +11,7 @@ from lib.data.target_map import parse_target_map
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Besides data set, network and split seed: what decides on the images, their classes and how they are shared out.
 COUNTED = (
     "num_folds", "preprocessing", "target_map", *(field.name for field in dataclasses.fields(DataProtocol)),

@@ -23,7 +23,11 @@ def guide_figure(advice: Advice, *, name: str, is_dark: bool) -> go.Figure:
     figure, colors = new_figure(is_dark=is_dark, height=_HEIGHT_PX), palette(is_dark=is_dark)
     x, y = guide_position(advice)
     for (is_right, is_top), (title, words, strategy) in _FIELDS.items():
-        color, is_here = strategy_style(strategy, is_dark).color, (x >= 0, y >= 0) == (is_right, is_top)
+        is_here = (x >= 0, y >= 0) == (is_right, is_top)
+        shown, colored = words, strategy
+        if is_here and advice.readings.is_separated:
+            shown, colored = "frozen features separate:<br>linear classifier", "linear_probe"
+        color = strategy_style(colored, is_dark).color
         left, bottom = (0.0 if is_right else -_REACH), (0.0 if is_top else -_REACH)
         figure.add_shape(
             type="rect", x0=left, x1=left + _REACH, y0=bottom, y1=bottom + _REACH, layer="below",
@@ -32,7 +36,7 @@ def guide_figure(advice: Advice, *, name: str, is_dark: bool) -> go.Figure:
         # Words at the outer edge, so that the point near the middle covers none.
         figure.add_annotation(
             x=left + _REACH / 2, y=_REACH - 0.08 if is_top else -_REACH + 0.08, showarrow=False, align="center",
-            yanchor="top" if is_top else "bottom", text=f"<b>{title}</b><br>{words}",
+            yanchor="top" if is_top else "bottom", text=f"<b>{title}</b><br>{shown}",
             font={"color": colors.ink if is_here else colors.muted},
         )  # fmt: skip
     is_known = advice.readings.distance is not None
@@ -86,4 +90,5 @@ def guide_text(advice: Advice) -> str:
     """What the picture shows, in words."""
     readings = advice.readings
     far = "unknown distance" if readings.distance is None else f"distance {readings.distance:.2f}"
-    return f"{readings.least_per_class:,} training images in the rarest class, {far}: {advice.scenario}."
+    apart = "; frozen features already separate the classes" if readings.is_separated else ""
+    return f"{readings.least_per_class:,} training images in the rarest class, {far}: {advice.scenario}{apart}."

@@ -53,6 +53,47 @@ def test_without_a_distance_the_nearest_centroid_decides(accuracy: float | None,
     assert "unknown distance" in recommend(found).reason
 
 
+@pytest.mark.parametrize("least", [4, 40, 400])
+@pytest.mark.parametrize("distance", [0.1, 3.0, None])
+def test_features_that_separate_the_classes_are_probed_whatever_the_guide_says(
+    least: int, distance: float | None
+) -> None:
+    found = Readings(
+        least_per_class=least, num_classes=2, stages=readings(distance), nearest_centroid=1.0, num_scored=128
+    )
+    advice = recommend(found)
+    assert (advice.strategy, advice.feature_stage, advice.epochs) == ("linear_probe", None, None)
+    assert "frozen features already separate the classes (their nearest centroid finds 100 %" in advice.reason
+    assert "fine-tune" not in advice.reason
+    assert "every stage has to adapt" not in advice.reason
+    assert advice.to_dict()["is_separated"] is True
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "num_scored", "num_classes"),
+    [
+        (1.0, 8, 2),  # Wilson: 8 of 8 may be 0.68, a skill of 0.35
+        (0.9, 500, 2),  # a skill of 0.8
+        (0.62, 500, 5),
+        (None, 0, 2),
+    ],
+)
+def test_features_that_do_not_separate_them_or_may_not_leave_the_guide_its_say(
+    accuracy: float | None, num_scored: int, num_classes: int
+) -> None:
+    found = Readings(least_per_class=400, num_classes=num_classes, stages=readings(3.0), nearest_centroid=accuracy,
+                     num_scored=num_scored)  # fmt: skip
+    assert recommend(found).strategy == "full_finetuning"
+    assert "separate" not in recommend(found).reason
+
+
+def test_near_the_source_but_at_the_level_of_guessing_is_not_called_sound() -> None:
+    found = Readings(least_per_class=40, num_classes=2, stages=readings(0.1), nearest_centroid=0.52, num_scored=80)
+    reason = recommend(found).reason
+    assert "should hold" not in reason
+    assert "say little of these classes (their nearest centroid finds 52 %" in reason
+
+
 def test_advice_survives_json() -> None:
     advice = recommend(Readings(least_per_class=40, num_classes=3, stages=readings(0.2), nearest_centroid=0.7))
     assert Advice.from_dict(json.loads(json.dumps(advice.to_dict()))) == advice

@@ -128,3 +128,17 @@ def test_what_counts_is_said_in_words() -> None:
     assert counted_words(replace(CONFIG, epochs=3)) == ""
     config = replace(CONFIG, preprocessing="clahe", target_map="referable", num_folds=3, max_per_class=200)
     assert counted_words(config) == "Local contrast (CLAHE), Referable retinopathy, 3 folds, 200 images a class"
+
+
+@pytest.mark.parametrize(("tint", "strategy"), [(100, "linear_probe"), (0, "full_finetuning")])
+def test_images_that_frozen_features_tell_apart_are_to_be_probed(tint: int, strategy: str, monkeypatch) -> None:
+    monkeypatch.setattr("lib.advisor.guide.SMALL_PER_CLASS", 20)
+    monkeypatch.setattr("lib.advisor.guide.TINY_PER_CLASS", 5)
+    dataset = TinyDataset(num_images=120)
+    random = np.random.default_rng(0)
+    dataset.pixels = random.integers(60, 120, dataset.pixels.shape).astype(np.uint8)
+    dataset.pixels[dataset.table["target"] == 1, :, :16] += np.uint8(tint)
+    found = advise(dataset, CONFIG)
+    assert found.strategy == strategy
+    assert found.readings.is_separated == (tint > 0)
+    assert ("already separate" in found.reason) == (tint > 0)

@@ -30,3 +30,12 @@ def test_one_field_of_four_is_tinted(is_dark: bool) -> None:
     assert (tinted.x1, tinted.y0) == (0, 0)  # left and top: similar and large
     assert "&lt;b&gt;mine" in figure.layout.annotations[-1].text
     assert "large and similar" in guide_text(advice(400, 0.1))
+
+
+def test_the_field_of_separated_classes_says_linear_classifier() -> None:
+    stages = (StageReading("block1", 0.1, None),)
+    found = recommend(Readings(least_per_class=400, num_classes=2, stages=stages, nearest_centroid=1.0, num_scored=100))
+    texts = [note.text for note in guide_figure(found, name="mine", is_dark=False).layout.annotations]
+    assert sum("frozen features separate" in text for text in texts) == 1
+    assert not any("fine-tune<br>the whole network" in text for text in texts)  # of the field that applies
+    assert guide_text(found).endswith("large and similar; frozen features already separate the classes.")
