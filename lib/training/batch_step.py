@@ -91,7 +91,7 @@ class BatchStep:
         if num_halvings:
             freeze_batchnorm_statistics(self.classifier)
         positions, counts = positions_of(self.ranks, len(rows))
-        spare_batchnorm(self.classifier, len(positions), self.ranks)
+        spare_batchnorm(self.classifier, len(positions))
         targets = self.data.target_tensor(rows[positions], self.device)
         inputs, soft = self._mixed(rows, positions, targets, state)
         own_weight = float(len(positions) if self.class_weights is None else (soft @ self.class_weights).sum())

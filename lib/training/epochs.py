@@ -18,7 +18,7 @@ from lib.training.events import EpochEnded, Listener, Noticed, Progressed, Shoul
 from lib.training.inputs import FitData
 from lib.training.optimization import build_optimizer, loss_weights
 from lib.training.pace import EVALUATION_COST, TRAINING_COST, Pace
-from lib.training.parallel import StepNetwork, share_buffers
+from lib.training.parallel import StepNetwork, share_buffers, warn_of_single_images
 from lib.training.schedules import learning_rate_at
 from lib.training.snapshot import are_finite, restore_snapshot, take_snapshot
 from lib.training.state import FitState, TimeLimit, balanced_rows, copied, epoch_batches, tuned_tensors
@@ -69,6 +69,7 @@ class Training:
             self.classifier, network, self.optimizer, self.data, self.config, class_weights, self.listener,
             self.device, self.dtype, self.ranks,
         )  # fmt: skip
+        warn_of_single_images(self.classifier, [len(batch) for batch in self._batches(1)], self.config, self.listener)
         self.state = FitState()
         self.best: dict[str, torch.Tensor] = {}
         self.pace = Pace(self.epochs * self._epoch_cost)

@@ -1,11 +1,13 @@
 """The network as a training step runs it: as it is, compiled, or as DistributedDataParallel."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from lib.distributed import Ranks
+from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
 from lib.training.inputs import CachedInputs, Inputs
 from lib.training.micro_batches import freeze_batchnorm_statistics
@@ -115,10 +117,40 @@ def positions_of(ranks: Ranks, num_images: int) -> tuple[np.ndarray, float]:
     return (positions, 1.0) if len(positions) else (np.arange(1), 0.0)
 
 
-def spare_batchnorm(classifier: nn.Module, num_images: int, ranks: Ranks) -> None:
-    """Keep BatchNorm's statistics in a rank's step on a single image, which has none of its own."""
-    if not ranks.is_alone and num_images < 2:
+def spare_batchnorm(classifier: nn.Module, num_images: int) -> None:
+    """Keep BatchNorm's statistics in a process's step on a single image, which has none of its own.
+
+    On a map of 1 x 1 there is one value a channel, which torch refuses; on a larger one the places of one image are no
+    sample of images.
+    """
+    if num_images < 2:
         freeze_batchnorm_statistics(classifier)
+
+
+def warn_of_single_images(classifier: Any, sizes: Sequence[int], config: TrainConfig, listener: Listener) -> None:
+    """Say before the first step that steps on a single image keep BatchNorm's statistics, where it has any to train.
+
+    `sizes` are those of an epoch's batches: all 1 for batch_size=1, or the last one of an odd number in twos.
+    """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from lib.models.freezing import train_mode
+
+    num_single = sum(size < 2 for size in sizes)
+    if not num_single:
+        return
+    was_training = classifier.training
+    train_mode(classifier, batchnorm=config.batchnorm)
+    has_trained = any(isinstance(module, _BatchNorm) and module.training for module in classifier.modules())
+    classifier.train(was_training)
+    if not has_trained:
+        return
+    which = "Each step is" if num_single == len(sizes) else f"{num_single} of {len(sizes)} steps an epoch are"
+    what = f"{which} on a single image, which has no statistics for BatchNorm: the network keeps those that it has."
+    if num_single == len(sizes):
+        what += " With --set batch_size=2 or more they are trained as well"
+        what += ", which a network that starts from random weights needs." if config.weights == "random" else "."
+    listener(Noticed(what))
 
 
 def share_buffers(classifier: nn.Module, ranks: Ranks) -> None:

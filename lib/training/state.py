@@ -131,7 +131,8 @@ def put_back(network: "nn.Module", tensors: dict[str, "torch.Tensor"]) -> None:
 def epoch_batches(rows: np.ndarray, *, batch_size: int, seed: int) -> list[np.ndarray]:
     """Shuffle rows and cut them into batches of nearly equal size.
 
-    Equal sizes, because a last batch of one image has no BatchNorm statistics (and a small one has bad ones).
+    Equal sizes, because a last batch of one image has no BatchNorm statistics (and a small one has bad ones). One is
+    left over only from an odd number in twos; such a step keeps the statistics (parallel.py, `spare_batchnorm`).
     """
     order = np.random.default_rng(seed).permutation(rows)
     return np.array_split(order, max(1, math.ceil(len(order) / batch_size)))

@@ -12,6 +12,7 @@ from lib.training.events import EpochEnded, Noticed, StepEnded
 from lib.training.inputs import FitData, ImageInputs
 from lib.training.loop import fit
 from lib.training.micro_batches import ShortOfMemory, micro_batches
+from lib.training.state import epoch_batches
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
 
@@ -133,3 +134,78 @@ def test_parts_cover_the_batch_in_nearly_equal_sizes() -> None:
     assert [part.stop - part.start for part in micro_batches(10, 2)] == [2, 3, 3, 2]
     assert micro_batches(7, 0) == [slice(0, 7)]
     assert len(micro_batches(3, 4)) == 3
+
+
+def network_with_one_value_a_channel() -> TinyNetwork:
+    """Its last BatchNorm sees a map of 1 x 1, and its head has one of its own: one image is too few for both."""
+    network = TinyNetwork(dropout=0.0)
+    network.stages["high"] = torch.nn.Sequential(
+        torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+    )  # fmt: skip
+    network.head = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2))
+    return network
+
+
+def statistics_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([buffer.double().flatten() for name, buffer in network.named_buffers() if "running" in name])
+
+
+def notices_of(network: torch.nn.Module, num_images: int, **changes) -> list[str]:
+    heard: list = []
+    fit(network, tiny_data(num_images), tiny_config(epochs=2, **changes), listener=heard.append)
+    assert all(np.isfinite(event.loss) for event in heard if isinstance(event, StepEnded))
+    assert sum(isinstance(event, EpochEnded) for event in heard) == 2
+    return [event.text for event in heard if isinstance(event, Noticed)]
+
+
+def test_a_batch_of_one_image_trains_with_the_statistics_as_they_are_and_says_so() -> None:
+    network = network_with_one_value_a_channel()
+    weights, statistics = weights_of(network), statistics_of(network)
+    (said,) = notices_of(network, 8, batch_size=1)
+    assert said.startswith("Each step is on a single image, which has no statistics for BatchNorm")
+    assert "batch_size=2 or more" in said
+    assert torch.equal(statistics_of(network), statistics)
+    assert not torch.equal(weights_of(network), weights)
+
+
+def test_an_odd_number_in_twos_leaves_one_over() -> None:
+    network = network_with_one_value_a_channel()
+    statistics = statistics_of(network)
+    assert notices_of(network, 7, batch_size=2) == [
+        "1 of 4 steps an epoch are on a single image, which has no statistics for BatchNorm: the network keeps those "
+        "that it has."
+    ]
+    assert not torch.equal(statistics_of(network), statistics)  # the other steps train them
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 5, 7, 8])
+def test_no_other_batch_leaves_a_single_image_over(batch_size: int) -> None:
+    for num_images in range(max(2, batch_size), 60):
+        sizes = {len(batch) for batch in epoch_batches(np.arange(num_images), batch_size=batch_size, seed=0)}
+        assert 1 not in sizes or (batch_size == 2 and num_images % 2)
+
+
+def test_parts_of_one_image_train_where_each_has_one_value_a_channel() -> None:
+    network, heard = network_with_one_value_a_channel(), []
+    fit(network, with_room(tiny_data(8), 1), tiny_config(epochs=2, batch_size=8), listener=heard.append)
+    assert any(isinstance(event, Noticed) and "of BatchNorm frozen" in event.text for event in heard)
+    assert all(np.isfinite(event.loss) for event in heard if isinstance(event, StepEnded))
+
+
+def test_nothing_is_said_where_no_statistics_are_trained() -> None:
+    network = TinyNetwork(dropout=0.0)
+    assert notices_of(network, 8, batch_size=1, batchnorm="statistics_frozen") == []
+    network = TinyNetwork(dropout=0.0)
+    network.stages.requires_grad_(requires_grad=False)
+    assert notices_of(network, 8, batch_size=1) == []
+
+
+def test_the_rate_range_and_the_estimate_take_steps_of_one_image_too() -> None:
+    from lib.training.compute import Compute
+    from lib.training.rate_range import find_rate
+
+    found = find_rate(
+        network_with_one_value_a_channel(), tiny_data(8), tiny_config(batch_size=1), Compute(), num_steps=20
+    )
+    assert len(found.losses) >= 3
