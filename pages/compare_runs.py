@@ -173,6 +173,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         on_click=delete_selected, args=([run.run_id for run in selected],),
     )  # fmt: skip
 
+with show_errors("show the versions"):
+    comparison_views.show_versions(selected)
 with show_errors("show the seeds"):
     seeds_panel.show_selected_groups(selected)
 with show_errors("show the intervals"):

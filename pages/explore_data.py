@@ -5,7 +5,7 @@ import streamlit as st
 from lib.data.library import delete_dataset, restore_dataset
 from lib.data.statistics import class_counts
 from lib.figures import class_counts_figure, size_figure
-from pages.common import clicks, controls, folder_import, image_grid, resources, severity_scale, state
+from pages.common import clicks, controls, folder_import, image_grid, kind_change, resources, severity_scale, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
@@ -34,6 +34,7 @@ controls.page_header("Explore data", "What is in the data set, how is it divided
 controls.show_undo("data set")
 controls.show_kept_error("explore")
 folder_import.show_progress()
+kind_change.show_progress()
 
 summary = resources.find_summary(state.current_dataset())
 if summary is None:
@@ -54,6 +55,7 @@ title = dataset.spec.title or dataset.name
 with st.container(horizontal=True, vertical_alignment="bottom"):
     st.subheader(plain(title), anchor=False)
     folder_import.show_switch()
+    kind_change.show_switch()
     with st.popover("More settings", icon=":material/tune:", key=f"explore_more_{dataset.name}"):
         seed = st.number_input(
             "Split seed", 0, 9999, value=0, key="explore_split_seed", persist_state="session",
@@ -67,6 +69,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         )  # fmt: skip
 if folder_import.is_form_open():
     folder_import.show_form()
+if kind_change.is_form_open():
+    kind_change.show_form(dataset)
 
 with show_errors("divide the data set"):
     split = dataset.split(int(seed))
@@ -99,6 +103,8 @@ with show_errors("divide the data set"):
         num_ungradable = int(dataset.table["flags"].str.startswith("ungradable").sum())
         if num_ungradable:
             st.markdown(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so below.")
+        if dataset.spec.is_ordinal:
+            st.markdown(f"The classes are grades, in this order: {plain(' < '.join(dataset.class_names), 400)}.")
         if dataset.spec.is_medical:
             st.caption("Medical images: for research and education only.")
 
@@ -136,7 +142,7 @@ if tabs[2].open:
         spec = dataset.spec
         rows = {
             "Source": spec.source_url or "not stated", "Licence": spec.licence or "not stated",
-            "About": spec.description or "not stated", "Version": dataset.version[:12],
+            "About": spec.description or "not stated", "Version": kind_change.version_line(dataset),
         }  # fmt: skip
         st.table({key: plain(value, 400) for key, value in rows.items()}, border="horizontal", alt="Origin and licence")
 if len(tabs) > 3 and tabs[3].open:

@@ -51,7 +51,12 @@ def restore_version(name: str, version: str) -> Dataset:
 
 
 def rebuild_dataset(
-    name: str, crop_policy: str, change: KindChange | None = None, *, progress: Progress = ignore_progress
+    name: str,
+    crop_policy: str,
+    change: KindChange | None = None,
+    *,
+    expected_version: str | None = None,
+    progress: Progress = ignore_progress,
 ) -> Dataset:
     """Cut the images anew by another crop policy, from the originals; the old store stays until the new one is whole.
 
@@ -63,6 +68,7 @@ def rebuild_dataset(
     check_crop_policy(crop_policy)
     change = change or KindChange()
     with _locked(name, timeout_s=_NO_LIMIT_S) as description:
+        _refuse_other_version(description, expected_version)
         options = ImportOptions.of(description)
         if options.crop_policy == crop_policy:
             _write(description, named_classes(description).changed(change), change)

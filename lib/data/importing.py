@@ -97,6 +97,12 @@ def check_folder(path: str | Path) -> None:
     scan_folder(path, _last_import(path)[1].source)
 
 
+def last_options(path: str | Path) -> ImportOptions | None:
+    """The options of the last import of a folder; None if it is not in the library."""
+    previous, options = _last_import(path)
+    return options if previous else None
+
+
 def check_kind(path: str | Path, class_names: Sequence[str], kind: KindChange, *, name: str | None = None) -> None:
     """Raise UserError if what is said of a folder's classes does not fit them, before any image is read."""
     previous = _imported_from(str(existing_folder(path)), name)

@@ -20,12 +20,14 @@ class KindChange:
             must be in its order, unless `order` says otherwise.
         is_medical: whether every answer is shown with the medical notice.
         order: all classes, by the name they have now or in the source, in the wanted order.
+        is_by_source: whether `order` has the source's names alone; a name may stand for another class there than here.
         class_names: the names to show: one for each class, in the wanted order; or new names by present ones.
     """
 
     is_ordinal: bool | None = None
     is_medical: bool | None = None
     order: Sequence[str] | None = None
+    is_by_source: bool = False
     class_names: Sequence[str] | Mapping[str, str] | None = None
 
     @property
@@ -47,12 +49,14 @@ class NamedClasses:
         Raises:
             UserError: an unknown or missing class, a wrong number of names, an empty name or one given twice.
         """
-        positions = self._positions(change.order) if change.order is not None else range(len(self.names))
+        positions: Sequence[int] = range(len(self.names))
+        if change.order is not None:
+            positions = self._positions(change.order, (self.sources,) if change.is_by_source else self._known)
         names = [self.names[position] for position in positions]
         if change.is_ordinal and change.order is None:
             self._refuse_alphabet()
         if isinstance(change.class_names, Mapping):
-            renamed = {self._position(old): _clean(new) for old, new in change.class_names.items()}
+            renamed = {self._position(old, self._known): _clean(new) for old, new in change.class_names.items()}
             names = [renamed.get(position, name) for position, name in zip(positions, names, strict=True)]
         elif change.class_names is not None:
             names = [_clean(name) for name in change.class_names]
@@ -73,8 +77,12 @@ class NamedClasses:
                 f'severity; give the order too, such as --order "{",".join(order)}".'
             )
 
-    def _positions(self, order: Sequence[str]) -> list[int]:
-        positions = [self._position(name) for name in order]
+    @property
+    def _known(self) -> tuple[tuple[str, ...], ...]:
+        return self.names, self.sources
+
+    def _positions(self, order: Sequence[str], known: Sequence[tuple[str, ...]]) -> list[int]:
+        positions = [self._position(name, known) for name in order]
         repeated = next((name for k, name in enumerate(order) if positions[k] in positions[:k]), None)
         if repeated is not None:
             raise UserError(f"The order names the class {repeated!r} twice; name each of {', '.join(self.names)} once.")
@@ -83,11 +91,11 @@ class NamedClasses:
             raise UserError(f"The order lacks the class {missing[0]!r}; name each of {', '.join(self.names)} once.")
         return positions
 
-    def _position(self, name: str) -> int:
-        for known in (self.names, self.sources):
-            if name in known:
-                return known.index(name)
-        raise UserError(f"There is no class {name!r}; the classes are {', '.join(self.names)}.")
+    def _position(self, name: str, known: Sequence[tuple[str, ...]]) -> int:
+        for names in known:
+            if name in names:
+                return names.index(name)
+        raise UserError(f"There is no class {name!r}; the classes are {', '.join(known[0])}.")
 
 
 def parse_class_names(text: str) -> Sequence[str] | Mapping[str, str]:

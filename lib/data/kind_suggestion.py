@@ -46,6 +46,7 @@ class KindSuggestion:
             is_ordinal=self.is_ordinal or None,
             is_medical=self.is_medical or None,
             order=self.order if says_classes else None,
+            is_by_source=says_classes,
             class_names=self.class_names if says_classes else None,
         )
 
@@ -62,6 +63,7 @@ class KindSuggestion:
             is_ordinal=taken.is_ordinal if asked.is_ordinal is None else asked.is_ordinal,
             is_medical=taken.is_medical if asked.is_medical is None else asked.is_medical,
             order=asked.order if has_order else taken.order,
+            is_by_source=asked.is_by_source if has_order else taken.is_by_source,
             # The suggested names stand in the suggested order.
             class_names=taken.class_names if asked.class_names is None and not has_order else asked.class_names,
         )

@@ -69,8 +69,9 @@ def compare_runs(
         targets.append(rows["target"].to_numpy(np.int64))
         answers.append(rows[probability_columns(table)].to_numpy(np.float64))
     if answers[0].shape != answers[1].shape or not np.array_equal(targets[0], targets[1]):
+        versions = " and ".join(str(run.config.get("dataset_version"))[:12] for run in (first, second))
         return RunComparison(
-            f"Not compared: {a} and {b} tell different classes apart (other versions of the data set)."
+            f"Not compared: {a} and {b} tell different classes apart (versions {versions} of the data set)."
         )
     scores = [run_score(run) for run in (first, second)]
     metrics = {score.metric for score in scores if score is not None}

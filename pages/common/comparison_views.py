@@ -18,7 +18,7 @@ from lib.tracking.scores import probability_columns, run_score, trained_classes
 from pages.common import controls, published_lines, resources
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, headline_key, results_table, short_labels
-from pages.common.run_data import class_names_of_run
+from pages.common.run_data import class_names_of_run, version_note
 from pages.common.text import plain, readable
 
 _MAX_MATRICES = 3
@@ -62,6 +62,15 @@ def _baseline(table: pd.DataFrame, metric: str) -> float | None:
         return None
     value = 0.0 if metric.endswith(KAPPA.key) else float(table["test_baseline_accuracy"].iloc[0])
     return value if np.isfinite(value) else None
+
+
+def show_versions(runs: Sequence[RunRecord]) -> None:
+    """Which of the selected runs read an earlier version of their data set."""
+    labels = short_labels(runs)
+    notes = {labels[run.run_id]: version_note(run.config) for run in runs}
+    for label, note in notes.items():
+        if note:
+            st.caption(f"{plain(label)}: {plain(note)}")
 
 
 def show_curves(runs: Sequence[RunRecord]) -> None:

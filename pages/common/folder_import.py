@@ -1,14 +1,23 @@
 """The form that brings a folder of images in: checked, its cost shown before, progress while it runs."""
 
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.data.library import estimate_import, import_folder
+from lib.data.import_estimate import suggest_for_folder
+from lib.data.importing import last_options
+from lib.data.kind_suggestion import KindSuggestion
+from lib.data.library import ImportEstimate, estimate_import, import_folder
 from lib.errors import UserError
 from lib.progress import Progress
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed
 from pages.common import background, clicks, resources, state
 from pages.common.errors import show_errors
+from pages.common.kind_form import KindChoice, draw_kind
 from pages.common.text import count, duration, plain
 
 TASK = "import_folder"
@@ -85,11 +94,9 @@ def _form() -> None:
                 help="A column of metadata.csv in the folder, such as patient: images of one group never go to "
                 "training and test both.",
             )  # fmt: skip
-            policies = {"center_square": "Centre square (photographs)", "retina_box": "Retina's box (fundus)"}
-            crop = st.selectbox("Crop", list(policies), format_func=policies.get, key="explore_crop")
         if path := _unquoted(path):
             with show_errors("read the folder"):
-                _offer(path, name=name.strip() or None, group_column=column.strip() or None, crop_policy=str(crop))
+                _offer(path, name=name.strip() or None, group_column=column.strip() or None)
 
 
 def _unquoted(path: str) -> str:
@@ -99,22 +106,47 @@ def _unquoted(path: str) -> str:
     return path[1:-1] if is_quoted else path.removeprefix("file://")
 
 
-def _offer(path: str, *, name: str | None, group_column: str | None, crop_policy: str) -> None:
+def _offer(path: str, *, name: str | None, group_column: str | None) -> None:
     """Check the folder, say what its import costs, and offer to start."""
     folder = check_allowed(path)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}; check the spelling, or give the folder above the class folders.")
-    estimate = estimate_import(folder)
+    estimate = estimate_import(folder, group_column=group_column)
     st.markdown(
         f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
         f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
     )
+    kind = _choose_kind(folder, estimate, {"group_column": group_column})
 
     def work(progress: Progress) -> object:
-        return import_folder(folder, name=name, group_column=group_column, crop_policy=crop_policy, progress=progress)
+        return import_folder(
+            folder, name=name, group_column=group_column, crop_policy=kind.crop_policy, kind=kind.change,
+            progress=progress,
+        )  # fmt: skip
 
     def start() -> None:
         if not clicks.is_repeat("import"):  # a small folder is there before the second click of a double click
             background.start(TASK, f"Importing {folder.name}", work)
 
     st.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
+
+
+def _choose_kind(folder: Path, estimate: ImportEstimate, reading: dict[str, Any]) -> KindChoice:
+    """What the classes are: as in the last import of the folder, else as its names and pictures suggest."""
+    token = f"{folder} {estimate.num_files} {estimate.class_names} {reading}"
+    key = f"explore_kind_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+    last = last_options(folder)
+    with suppress(UserError):  # it had other classes then
+        if last is not None:
+            flags = (bool(last.spec_changes.get(flag)) for flag in ("is_ordinal", "is_medical"))
+            start = KindChoice(*flags, last.crop_policy, last.classes(estimate.class_names))
+            st.caption("As in the last import of this folder:")
+            return draw_kind(start, key=f"{key}_again", reasons={})
+    suggestion = _suggestion(token, folder, **reading)
+    return draw_kind(KindChoice.of(suggestion), key=key, reasons=suggestion.reasons)
+
+
+@st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
+def _suggestion(token: str, _folder: Path, **_reading: Any) -> KindSuggestion:
+    """What a folder's names and pictures suggest, once for each listing (`token`)."""
+    return suggest_for_folder(_folder, **_reading)

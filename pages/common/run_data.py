@@ -32,3 +32,12 @@ def class_names_of_run(config: Mapping[str, Any], num_classes: int) -> list[str]
         if len(names) == num_classes:
             return list(names)
     return [f"class {index}" for index in range(num_classes)]
+
+
+def version_note(config: Mapping[str, Any]) -> str:
+    """What became of the version that a run read, such as "... version 1f2e, now 9c8d"; empty if it is present."""
+    version = str(config.get("dataset_version") or "")
+    summary = resources.find_summary(str(config.get("dataset") or ""))
+    if not version or summary is None or summary.version == version:
+        return ""
+    return f"Trained on version {version[:12]} of the data set, now {summary.version[:12]}."

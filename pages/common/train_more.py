@@ -9,9 +9,10 @@ from lib.data.library import open_dataset
 from lib.data.target_map import TARGET_MAPS, merged_words
 from lib.errors import UserError
 from lib.training.config import TrainConfig
+from lib.training.losses import offered_losses
 from lib.training.pinning import AUTO
 from lib.training.strategies import StrategySpec
-from pages.common import state, train_network_settings, train_previews
+from pages.common import resources, state, train_network_settings, train_previews
 from pages.common.setting_grid import SettingGrid
 from pages.common.text import readable
 from pages.common.train_choice import choose
@@ -20,7 +21,6 @@ from pages.common.train_settings import (
     CLASS_WEIGHTS,
     IMAGES,
     LEARNING,
-    LOSS_TITLES,
     MORE_NUMBERS,
     NETWORK,
     OPTIMIZER_TITLES,
@@ -38,6 +38,7 @@ _MAP_HELP = (
     "for each, such as 0,0,1. For the five grades of retinopathy: "
     + " ".join(f"{m.title}: {m.summary}" for m in TARGET_MAPS)
 )
+_LOSS_HELP = "A loss that counts how far grades are apart is offered where the classes are said to be grades."
 _SAMPLING_HELP = "Equally often: images of rare classes repeat, large classes show another part of theirs each epoch."
 _PINNED_HELP = "Watch one validation image of each class: prediction and Grad-CAM after every epoch."
 
@@ -78,13 +79,23 @@ def _draw_learning(strategy: StrategySpec) -> dict[str, Any]:
     values |= _draw_numbers(LEARNING, strategy, grid)
     if strategy.is_iterative:
         with grid.cell():
-            values["loss"] = choose("loss", "Loss", LOSS_TITLES)
+            values["loss"] = _choose_loss()
     with grid.cell():
         values["class_weights"] = choose("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
     if strategy.is_iterative:
         with grid.cell():
             values["sampling"] = choose("sampling", "Images of an epoch", SAMPLING_TITLES, help=_SAMPLING_HELP)
     return values
+
+
+def _choose_loss() -> str | None:
+    """The losses that mean something for the classes: one that counts how far grades are apart needs grades."""
+    summary = resources.find_summary(state.current_dataset())
+    has_order = summary is not None and resources.cached_dataset(summary.name, summary.version).spec.is_ordinal
+    titles = {loss.name: loss.title for loss in offered_losses(is_ordinal=has_order)}
+    if st.session_state.get("train_loss", next(iter(titles))) not in titles:
+        del st.session_state["train_loss"]  # chosen for another data set
+    return choose("loss", "Loss", titles, help=None if has_order else _LOSS_HELP)
 
 
 def _draw_images(strategy: StrategySpec) -> dict[str, Any]:

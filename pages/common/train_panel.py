@@ -14,7 +14,7 @@ from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
-from pages.common.run_data import dataset_of_run
+from pages.common.run_data import dataset_of_run, version_note
 from pages.common.text import plain, plain_message
 from pages.common.train_details import draw_details
 from pages.common.train_queue import draw_queue
@@ -85,6 +85,8 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     if score and (words := train_live.beside_words(score)):
         st.caption(plain(words, 300))
     if words := train_live.expected_grade_words(summary):
+        st.caption(words)
+    if words := version_note(config):
         st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
         _draw_actions(run)

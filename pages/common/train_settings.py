@@ -8,7 +8,6 @@ import streamlit as st
 from lib.data.augmentation import POLICIES
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
-from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS
 from lib.training.schedules import SCHEDULES
 from lib.training.strategies import StrategySpec
@@ -95,7 +94,6 @@ AUGMENTATIONS = {policy.name: policy.title for policy in POLICIES}
 _PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch", "time_budget_s": "no limit"}
 OPTIMIZER_TITLES = {optimizer.name: optimizer.title for optimizer in OPTIMIZERS}
 SCHEDULE_TITLES = {schedule.name: schedule.title for schedule in SCHEDULES}
-LOSS_TITLES = {loss.name: loss.title for loss in LOSSES}
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}
 
 

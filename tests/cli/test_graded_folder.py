@@ -152,7 +152,7 @@ def test_runs_name_their_version_and_the_present_one(graded, command):
     facts = json.loads(command("runs", "show", first.run_id, "--json").out.splitlines()[-1])
     assert (facts["dataset_version"], facts["dataset_version_now"]) == (before, now)
     compared = command("compare", first.run_id, second.run_id).out
-    assert f"versions of one ({before} and {now})" in compared
+    assert f"(versions {before[:12]} and {now[:12]} of the data set)" in compared
 
 
 def test_a_head_of_another_order_is_refused(graded, command):

@@ -1,9 +1,14 @@
 """Explore data: counts, pictures, what was left out, import and deletion."""
 
+import re
+import shutil
+
 import pytest
 
-from lib.data.library import list_datasets
-from pages.common import background, folder_import
+from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.kind import KindChange
+from lib.data.library import change_dataset, import_folder, list_datasets, open_dataset, rebuild_dataset
+from pages.common import background, folder_import, kind_change
 from tests.pages.scene import CLASSES, html_of, link, make_dataset, open_page, page_links, words, write_images
 
 
@@ -112,3 +117,144 @@ def test_lesions_are_outlined_on_request_and_ungradable_images_say_so(monkeypatc
     at.run()
     assert "10.1016/S0161-6420(03)00475-5" in words(at)
     assert not at.exception
+
+
+KAGGLE = ("Mild", "Moderate", "No_DR", "Proliferate_DR", "Severe")
+IN_ORDER = "No_DR = No DR\nMild\nModerate\nSevere\nProliferate_DR = Proliferative"
+
+
+def _kind_key(at, name: str) -> str:
+    """The key of a field of the form, which is new for every folder and version."""
+    kinds = (at.checkbox, at.text_area, at.selectbox)
+    return next(
+        one.key for kind in kinds for one in kind if one.key and re.fullmatch(rf"explore_kind_.*_{name}", one.key)
+    )
+
+
+@pytest.fixture
+def eyes(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
+    return write_images(tmp_path / "eyes", per_class=4, classes=KAGGLE)
+
+
+def _imported(at, eyes):
+    at.text_input(key="explore_path").input(str(eyes)).run()
+    at.button(key="explore_import_start").click().run()
+    assert not wait_for(folder_import.TASK).error
+    at.run()
+    return open_dataset("eyes")
+
+
+def test_a_graded_folder_is_imported_as_it_suggests(eyes):
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(eyes)).run()
+    said = words(at)
+    assert "Suggested because the class name" in said
+    assert at.checkbox(key=_kind_key(at, "ordinal")).value
+    assert at.text_area(key=_kind_key(at, "classes")).value == IN_ORDER
+    dataset = _imported(at, eyes)
+    assert (dataset.spec.is_ordinal, dataset.spec.is_medical, dataset.class_names) == (True, True, GRADE_NAMES)
+    assert "The classes are grades, in this order: No DR" in words(at)
+    assert "research and education only" in words(at)
+
+
+def test_suggestions_can_be_declined_and_names_be_given(eyes):
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(eyes)).run()
+    at.checkbox(key=_kind_key(at, "ordinal")).uncheck().run()
+    at.checkbox(key=_kind_key(at, "medical")).uncheck().run()
+    at.selectbox(key=_kind_key(at, "crop")).select("retina_box").run()
+    at.text_area(key=_kind_key(at, "classes")).input("\n".join(("Severe = bad", *KAGGLE[:-1]))).run()
+    dataset = _imported(at, eyes)
+    assert (dataset.spec.is_ordinal, dataset.spec.is_medical, dataset.spec.crop_policy) == (False, False, "retina_box")
+    assert dataset.class_names == ("bad", *KAGGLE[:-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mild\nModerate", "lacks the class"),
+        ("\n".join((*KAGGLE, "rose")), "names no class"),
+        ("\n".join((*KAGGLE, "Mild")), "twice"),
+        ("\n".join((*KAGGLE[:-1], "Severe = Mild")), "is given twice"),
+        ("\n".join((*KAGGLE[:-1], "Severe =")), "not empty"),
+    ],
+)
+def test_classes_that_will_not_do_are_refused_in_words(eyes, text, expected):
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(eyes)).run()
+    at.text_area(key=_kind_key(at, "classes")).input(text).run()
+    assert expected in at.error[0].value
+    assert not any(button.key == "explore_import_start" for button in at.button)
+
+
+def test_grades_in_a_folders_alphabet_are_warned_of(eyes):
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(eyes)).run()
+    at.text_area(key=_kind_key(at, "classes")).input("\n".join(KAGGLE)).run()
+    assert "As grades these stand in another order" in at.warning[0].value
+
+
+def test_kind_and_names_change_as_a_new_version_and_back(eyes):
+    before = import_folder(eyes)
+    at = open_page("explore_data", dataset="eyes")
+    at.button(key="explore_kind_switch").click().run()
+    assert at.button(key="explore_kind_save").disabled
+    at.toggle(key=f"explore_kind_take_{before.version}").set_value(True).run()
+    at.button(key="explore_kind_save").click().run()
+    after = open_dataset("eyes")
+    assert (after.class_names, after.spec.is_ordinal, after.versions[1]) == (GRADE_NAMES, True, before.version)
+    assert f"is at version {after.version[:12]} now; trainings of version {before.version[:12]} keep" in words(at)
+    at.button(key="explore_kind_undo").click().run()
+    assert open_dataset("eyes").version == before.version
+    assert not at.exception
+
+
+def test_another_crop_is_cut_in_the_background_and_can_be_stopped(eyes, monkeypatch):
+    before = import_folder(eyes)
+    at = open_page("explore_data", dataset="eyes")
+    at.button(key="explore_kind_switch").click().run()
+    at.selectbox(key=_kind_key(at, "crop")).select("retina_box").run()
+    assert "in the background" in words(at)
+    save = at.button(key="explore_kind_save")
+    assert save.label == "Cut the images anew"
+    save.click().run()
+    assert not wait_for(kind_change.TASK).error
+    at.run()
+    assert open_dataset("eyes").spec.crop_policy == "retina_box"
+    assert "is at version" in words(at)
+    assert "Stopped; nothing was kept." in _stopped_rebuild(before.name)
+    assert open_dataset("eyes").spec.crop_policy == "retina_box"
+
+
+def _stopped_rebuild(name):
+    def work(progress):
+        background.find(kind_change.TASK).stop.set()
+        return rebuild_dataset(name, "center_square", progress=progress)
+
+    background.forget(kind_change.TASK)
+    background.start(kind_change.TASK, "again", work)
+    return wait_for(kind_change.TASK).error
+
+
+def test_another_crop_is_not_offered_where_the_originals_are_gone(eyes):
+    import_folder(eyes)
+    shutil.rmtree(eyes)
+    at = open_page("explore_data", dataset="eyes")
+    at.button(key="explore_kind_switch").click().run()
+    assert at.selectbox(key=_kind_key(at, "crop")).disabled
+    assert "The originals of" in words(at)
+    at.checkbox(key=_kind_key(at, "medical")).check().run()
+    at.button(key="explore_kind_save").click().run()
+    assert open_dataset("eyes").spec.is_medical
+
+
+def test_a_change_from_elsewhere_is_not_overwritten(eyes):
+    import_folder(eyes)
+    at = open_page("explore_data", dataset="eyes")
+    at.button(key="explore_kind_switch").click().run()
+    at.checkbox(key=_kind_key(at, "medical")).check().run()
+    change_dataset("eyes", KindChange(class_names={"Mild": "mild"}))
+    at.button(key="explore_kind_save").click().run()
+    assert "was changed meanwhile" in at.error[0].value
+    assert not open_dataset("eyes").spec.is_medical

@@ -1,0 +1,152 @@
+"""Names, order, kind and crop of the data set that is looked at, changed as a new version, with a way back."""
+
+import streamlit as st
+
+from lib.data.changing import require_originals
+from lib.data.dataset import Dataset
+from lib.data.kind import NamedClasses
+from lib.data.kind_suggestion import KindSuggestion, suggest_for_dataset
+from lib.data.library import change_dataset, rebuild_dataset, restore_version
+from lib.errors import UserError
+from lib.progress import Progress
+from pages.common import background, resources
+from pages.common.errors import show_errors
+from pages.common.kind_form import KindChoice, draw_kind
+from pages.common.text import count, plain
+
+TASK = "rebuild_dataset"
+_OPEN, _DONE = "explore_kind_is_open", "explore_kind_done"
+
+
+def show_switch() -> None:
+    """The button that opens and closes the form."""
+    if st.button("Kind and classes", icon=":material/sort:", key="explore_kind_switch"):
+        st.session_state[_OPEN] = not is_form_open()
+        st.rerun()
+
+
+def is_form_open() -> bool:
+    """Whether the form was asked for; not while the images are cut anew."""
+    task = background.find(TASK)
+    return bool(st.session_state.get(_OPEN)) and (task is None or task.is_over)
+
+
+def show_progress() -> None:
+    """Images that are being cut anew, or what the last change did, with its way back."""
+    task = background.find(TASK)
+    if task is not None and task.is_over and not task.error:
+        _finish(task.result, background_task=True)
+    background.show_outcome(TASK, "")
+    background.watch(TASK)
+    if done := st.session_state.get(_DONE):
+        _show_done(*done)
+
+
+def show_form(dataset: Dataset) -> None:
+    """The form, filled with what is so now."""
+    with st.container(border=True), show_errors("change the data set"):
+        _form(dataset)
+
+
+def _form(dataset: Dataset) -> None:
+    now = KindChoice(
+        dataset.spec.is_ordinal, dataset.spec.is_medical, dataset.spec.crop_policy,
+        NamedClasses(dataset.class_names, dataset.class_sources),
+    )  # fmt: skip
+    suggestion = _suggestion(dataset.name, dataset.version)
+    takes = bool(suggestion.reasons) and st.toggle(
+        "Fill in what names and pictures suggest", key=f"explore_kind_take_{dataset.version}"
+    )
+    start = _with(now, suggestion) if takes else now
+    why_no_crop = _why_no_crop(dataset.name, dataset.version)
+    key = f"explore_kind_{dataset.name}_{dataset.version}_{takes}"
+    choice = draw_kind(start, key=key, reasons=suggestion.reasons, why_no_crop=why_no_crop)
+    is_new_crop = choice.crop_policy != now.crop_policy and not why_no_crop
+    st.caption(
+        "Saved as a new version; trainings of the present one keep it. "
+        + ("Another crop reads the originals again, in the background." if is_new_crop else "No image is touched.")
+    )
+    label = "Cut the images anew" if is_new_crop else "Save as a new version"
+    if st.button(label, type="primary", icon=":material/save:", key="explore_kind_save", disabled=choice == now):
+        _start_rebuild(dataset, choice) if is_new_crop else _save(dataset, choice)
+
+
+def _with(now: KindChoice, suggestion: KindSuggestion) -> KindChoice:
+    """What is so, with what is suggested in its place."""
+    has_classes = "classes" in suggestion.reasons
+    classes = NamedClasses(suggestion.class_names, suggestion.order) if has_classes else now.classes
+    return KindChoice(
+        now.is_ordinal or suggestion.is_ordinal, now.is_medical or suggestion.is_medical,
+        suggestion.crop or now.crop_policy, classes,
+    )  # fmt: skip
+
+
+def _save(dataset: Dataset, choice: KindChoice) -> None:
+    after = change_dataset(dataset.name, choice.change, expected_version=dataset.version)
+    _finish((dataset.name, dataset.version, after))
+
+
+def _start_rebuild(dataset: Dataset, choice: KindChoice) -> None:
+    def work(progress: Progress) -> object:
+        from lib import jobs
+
+        jobs.require_unused(dataset.name)
+        rebuilt = rebuild_dataset(
+            dataset.name, choice.crop_policy, choice.change, expected_version=dataset.version, progress=progress
+        )
+        return dataset.name, dataset.version, rebuilt
+
+    background.start(TASK, f"Cutting the images of {dataset.name} anew", work)
+    st.rerun()
+
+
+def _finish(result: tuple[str, str, Dataset], *, background_task: bool = False) -> None:
+    name, before, after = result
+    resources.forget_dataset()
+    st.session_state[_OPEN] = False
+    st.session_state[_DONE] = (name, before, after.version)
+    if background_task:
+        background.forget(TASK)
+    st.rerun()
+
+
+def _show_done(name: str, before: str, after: str) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        same = before == after
+        st.markdown(
+            f"{plain(name)} is as it was: version {after[:12]}."
+            if same
+            else f"{plain(name)} is at version {after[:12]} now; trainings of version {before[:12]} keep that one."
+        )
+        summary = resources.find_summary(name)
+        can_undo = summary is not None and before in resources.cached_dataset(name, summary.version).versions
+        if can_undo and not same and st.button("Undo", icon=":material/undo:", key="explore_kind_undo"):
+            del st.session_state[_DONE]
+            with show_errors("bring the version back"):
+                restore_version(name, before)
+                resources.forget_dataset()
+                st.rerun()
+        if st.button("Dismiss", type="tertiary", key="explore_kind_dismiss"):
+            del st.session_state[_DONE]
+            st.rerun()
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking at a few of the images …")
+def _suggestion(name: str, version: str) -> KindSuggestion:
+    return suggest_for_dataset(resources.cached_dataset(name, version))
+
+
+@st.cache_data(ttl=30, max_entries=16, show_spinner=False)
+def _why_no_crop(name: str, version: str) -> str:
+    """Why the images cannot be cut anew; empty if they can."""
+    try:
+        require_originals(resources.cached_dataset(name, version))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def version_line(dataset: Dataset) -> str:
+    """The version, and how many there were before it."""
+    earlier = len(dataset.description.get("history", ()))
+    return dataset.version[:12] + (f", after {count(earlier, 'earlier one')}" if earlier else "")
