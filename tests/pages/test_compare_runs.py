@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from lib.data.kind import KindChange
+from lib.data.library import change_dataset, open_dataset
 from lib.tracking import list_runs
-from tests.pages.scene import link, make_dataset, make_run, open_page, page_links, words
+from pages.common import resources
+from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
 
 def test_no_runs_lead_to_training():
@@ -87,3 +90,15 @@ def test_deletion_can_be_undone():
     assert "Deleted" in words(at)
     at.button(key="undo_runs_button").click().run()
     assert [record.run_id for record in list_runs()] == [run]
+
+
+def test_runs_of_an_earlier_version_keep_its_names_and_say_so():
+    make_dataset()
+    run, before = make_run("linear_probe", num_wrong=1), open_dataset("tiny").version
+    after = change_dataset("tiny", KindChange(order=tuple(reversed(CLASSES)), class_names=("second", "first")))
+    resources.forget_dataset()
+    at = open_page("compare_runs", runs=run)
+    assert f"Trained on version {before[:12]} of the data set, now {after.version[:12]}." in words(at).replace("\\", "")
+    at.session_state["compare_tabs"] = "Confusion matrices and classes"
+    at.run()
+    assert at.dataframe[1].value["class_name"].tolist() == list(open_dataset("tiny", version=before).class_names)

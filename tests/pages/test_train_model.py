@@ -17,7 +17,8 @@ from streamlit.testing.v1 import AppTest
 from lib import jobs, tracking
 from lib.atomic import write_json
 from lib.data import library
-from lib.data.library import import_folder, open_dataset
+from lib.data.kind import KindChange
+from lib.data.library import change_dataset, import_folder, open_dataset
 from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.jobs import tickets
@@ -27,6 +28,7 @@ from lib.tracking import RunState
 from lib.tracking.endings import ENDINGS
 from lib.training.config import TrainConfig
 from lib.training.estimate import Estimate, kept_estimate
+from lib.training.losses import LOSSES
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
@@ -353,7 +355,7 @@ def test_form_limits_are_those_of_the_config(setting):
         ("class_weights", train_settings.CLASS_WEIGHTS),
         ("optimizer", train_settings.OPTIMIZER_TITLES),
         ("schedule", train_settings.SCHEDULE_TITLES),
-        ("loss", train_settings.LOSS_TITLES),
+        ("loss", LOSSES.names),
         ("batchnorm", train_network_settings.BATCHNORM),
         ("weights", STARTING_WEIGHTS),
     ],
@@ -538,3 +540,21 @@ def test_preprocessing_is_part_of_the_training(started):
     at.multiselect(key="train_preprocessing").set_value(["clahe", "brightness"]).run()
     assert_calm(at)
     assert any("preprocessing=brightness+clahe" in block.value for block in at.code)
+
+
+def test_an_ordinal_loss_is_offered_for_grades_only():
+    make_dataset()
+    at = open_page("train_model", strategy="feature_extraction")
+    assert at.selectbox(key="train_loss").options == ["Cross-entropy"]
+    change_dataset("tiny", KindChange(is_ordinal=True))
+    resources.forget_dataset()
+    at.run()
+    assert at.selectbox(key="train_loss").options == ["Cross-entropy", "Squared earth mover's distance"]
+    at.selectbox(key="train_loss").select("earth_mover").run()
+    assert "loss=earth_mover" in " ".join(code.value for code in at.code)
+    change_dataset("tiny", KindChange(is_ordinal=False))
+    resources.forget_dataset()
+    at.run()  # what was chosen for grades is not kept
+    assert not at.exception
+    assert at.selectbox(key="train_loss").value == "cross_entropy"
+    assert "earth_mover" not in " ".join(code.value for code in at.code)
