@@ -9,7 +9,7 @@ from lib.data.kind_suggestion import KindSuggestion, suggest_for_dataset
 from lib.data.library import change_dataset, rebuild_dataset, restore_version
 from lib.errors import UserError
 from lib.progress import Progress
-from pages.common import background, resources
+from pages.common import background, clicks, controls, resources
 from pages.common.errors import show_errors
 from pages.common.kind_form import KindChoice, draw_kind
 from pages.common.text import count, plain
@@ -20,9 +20,11 @@ _OPEN, _DONE = "explore_kind_is_open", "explore_kind_done"
 
 def show_switch() -> None:
     """The button that opens and closes the form."""
-    if st.button("Kind and classes", icon=":material/sort:", key="explore_kind_switch"):
-        st.session_state[_OPEN] = not is_form_open()
-        st.rerun()
+    st.button("Kind and classes", icon=":material/sort:", key="explore_kind_switch", on_click=_switch)
+
+
+def _switch() -> None:
+    st.session_state[_OPEN] = not is_form_open()
 
 
 def is_form_open() -> bool:
@@ -35,7 +37,9 @@ def show_progress() -> None:
     """Images that are being cut anew, or what the last change did, with its way back."""
     task = background.find(TASK)
     if task is not None and task.is_over and not task.error:
-        _finish(task.result, background_task=True)
+        _finish(*task.result)
+        background.forget(TASK)
+        st.rerun()
     background.show_outcome(TASK, "")
     background.watch(TASK)
     if done := st.session_state.get(_DONE):
@@ -66,9 +70,11 @@ def _form(dataset: Dataset) -> None:
         "Saved as a new version; trainings of the present one keep it. "
         + ("Another crop reads the originals again, in the background." if is_new_crop else "No image is touched.")
     )
-    label = "Cut the images anew" if is_new_crop else "Save as a new version"
-    if st.button(label, type="primary", icon=":material/save:", key="explore_kind_save", disabled=choice == now):
-        _start_rebuild(dataset, choice) if is_new_crop else _save(dataset, choice)
+    st.button(
+        "Cut the images anew" if is_new_crop else "Save as a new version", type="primary", icon=":material/save:",
+        key="explore_kind_save", disabled=choice == now, on_click=_rebuild if is_new_crop else _save,
+        args=(dataset, choice),
+    )  # fmt: skip
 
 
 def _with(now: KindChoice, suggestion: KindSuggestion) -> KindChoice:
@@ -82,11 +88,14 @@ def _with(now: KindChoice, suggestion: KindSuggestion) -> KindChoice:
 
 
 def _save(dataset: Dataset, choice: KindChoice) -> None:
-    after = change_dataset(dataset.name, choice.change, expected_version=dataset.version)
-    _finish((dataset.name, dataset.version, after))
+    if clicks.is_repeat(f"change {dataset.name} {dataset.version}"):
+        return
+    with controls.keep_error("explore", "change the data set"):
+        after = change_dataset(dataset.name, choice.change, expected_version=dataset.version)
+        _finish(dataset.name, dataset.version, after.version)
 
 
-def _start_rebuild(dataset: Dataset, choice: KindChoice) -> None:
+def _rebuild(dataset: Dataset, choice: KindChoice) -> None:
     def work(progress: Progress) -> object:
         from lib import jobs
 
@@ -94,20 +103,16 @@ def _start_rebuild(dataset: Dataset, choice: KindChoice) -> None:
         rebuilt = rebuild_dataset(
             dataset.name, choice.crop_policy, choice.change, expected_version=dataset.version, progress=progress
         )
-        return dataset.name, dataset.version, rebuilt
+        return dataset.name, dataset.version, rebuilt.version
 
-    background.start(TASK, f"Cutting the images of {dataset.name} anew", work)
-    st.rerun()
+    if not clicks.is_repeat(f"rebuild {dataset.name} {dataset.version}"):
+        background.start(TASK, f"Cutting the images of {dataset.name} anew", work)
 
 
-def _finish(result: tuple[str, str, Dataset], *, background_task: bool = False) -> None:
-    name, before, after = result
+def _finish(name: str, before: str, after: str) -> None:
     resources.forget_dataset()
     st.session_state[_OPEN] = False
-    st.session_state[_DONE] = (name, before, after.version)
-    if background_task:
-        background.forget(TASK)
-    st.rerun()
+    st.session_state[_DONE] = (name, before, after)
 
 
 def _show_done(name: str, before: str, after: str) -> None:
@@ -120,15 +125,20 @@ def _show_done(name: str, before: str, after: str) -> None:
         )
         summary = resources.find_summary(name)
         can_undo = summary is not None and before in resources.cached_dataset(name, summary.version).versions
-        if can_undo and not same and st.button("Undo", icon=":material/undo:", key="explore_kind_undo"):
-            del st.session_state[_DONE]
-            with show_errors("bring the version back"):
-                restore_version(name, before)
-                resources.forget_dataset()
-                st.rerun()
-        if st.button("Dismiss", type="tertiary", key="explore_kind_dismiss"):
-            del st.session_state[_DONE]
-            st.rerun()
+        if can_undo and not same:
+            st.button("Undo", icon=":material/undo:", key="explore_kind_undo", on_click=_undo, args=(name, before))
+        st.button("Dismiss", type="tertiary", key="explore_kind_dismiss", on_click=_dismiss)
+
+
+def _undo(name: str, before: str) -> None:
+    _dismiss()
+    with controls.keep_error("explore", "bring the version back"):
+        restore_version(name, before)
+        resources.forget_dataset()
+
+
+def _dismiss() -> None:
+    st.session_state.pop(_DONE, None)
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking at a few of the images …")

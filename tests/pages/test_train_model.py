@@ -544,7 +544,7 @@ def test_preprocessing_is_part_of_the_training(started):
 
 def test_an_ordinal_loss_is_offered_for_grades_only():
     make_dataset()
-    at = open_page("train_model", strategy="feature_extraction")
+    at = choose(open_page("train_model"), "feature_extraction")
     assert at.selectbox(key="train_loss").options == ["Cross-entropy"]
     change_dataset("tiny", KindChange(is_ordinal=True))
     resources.forget_dataset()
