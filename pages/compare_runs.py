@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from lib.demo import demo_run_ids
-from lib.tracking import RunRecord, delete_run, restore_run
+from lib.tracking import RunRecord, delete_run, restore_run, split_caveats
 from pages.common import clicks, comparison_views, controls, published_lines, resources, seeds_panel, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
@@ -175,6 +175,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
 
 with show_errors("show the versions"):
     comparison_views.show_versions(selected)
+for caveat in split_caveats(selected):
+    st.warning(plain(caveat, 300), icon=":material/group_off:")
 with show_errors("show the seeds"):
     seeds_panel.show_selected_groups(selected)
 with show_errors("show the intervals"):

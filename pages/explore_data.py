@@ -100,6 +100,8 @@ with show_errors("divide the data set"):
         groups = dataset.table["group_id"].replace("", None).dropna()
         if groups.nunique() < len(groups):
             st.markdown(f"{count(groups.nunique(), 'group')} (such as patients): none is in two splits.")
+        if dataset.spec.split_caveat:
+            st.warning(plain(dataset.spec.split_caveat, 300), icon=":material/group_off:")
         num_ungradable = int(dataset.table["flags"].str.startswith("ungradable").sum())
         if num_ungradable:
             st.markdown(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so below.")
@@ -128,6 +130,8 @@ if tabs[0].open:
         controls.show_figure(size_figure(sizes, controls.is_dark()), alt=alt, key="image_sizes", data=sizes)
 if tabs[1].open:
     with tabs[1]:
+        for notice in dataset.notices:
+            st.markdown(plain(notice, 400))
         if num_left_out:
             st.markdown(f"{count(num_left_out, 'file')} of the folder {'is' if num_left_out == 1 else 'are'} not used:")
             st.dataframe(

@@ -112,7 +112,8 @@ def show_summary(grades: list[Grade], header: ReportHeader) -> None:
     parts = [f"{statuses[status]} {words}" for status, words in STATUS_WORDS.items() if statuses[status]]
     parts[0] += f" ({by_class})" if statuses[GRADED] else ""
     st.markdown(f"**{count(len(grades), 'file')}**: {', '.join(parts)}.")
-    st.caption(plain(f"{header.gate_sentence} {header.rule_sentence} {header.seen_sentence}", 600))
+    said = (header.gate_sentence, header.rule_sentence, header.seen_sentence, header.split_caveat)
+    st.caption(plain(" ".join(filter(None, said)), 900))
 
 
 def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:

@@ -41,7 +41,7 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         told = [{"run_id": run.run_id, "name": run.label, **{key: row.get(key) for key in _COMPARED}}
                 for run, row in zip(ordered, rows, strict=True)]  # fmt: skip
-        print_json({"runs": told, "pairs": pairs})
+        print_json({"runs": told, "pairs": pairs, "split_caveats": tracking.split_caveats(runs)})
         return
     shown = [key for key in _COMPARED if not key.endswith(_LONG)]
     headings = ("id", "run", *(_HEADINGS.get(key, key.removeprefix("test_")) for key in shown))
@@ -52,6 +52,8 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
         print_score(run_score(run), f"{run.short_id}: ")
     for pair in pairs:
         click.echo(pair["sentence"])
+    for caveat in tracking.split_caveats(runs):
+        click.echo(f"\n{caveat}")
 
 
 def _in_order(runs: "list[RunRecord]") -> "list[RunRecord]":

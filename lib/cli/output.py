@@ -56,6 +56,15 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def note_split_caveat(dataset_name: str) -> None:
+    """Say for the person what every score of a data set of the library must say of its split, if there is something."""
+    from lib.data.catalog import list_datasets
+
+    for summary in list_datasets():
+        if summary.name == dataset_name and summary.split_caveat:
+            note(summary.split_caveat)
+
+
 class ProgressLine:
     """Shows progress on standard error: one line that is rewritten in a terminal, now and then a line elsewhere.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli import INTERRUPTED_STATUS
-from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
@@ -111,5 +111,6 @@ def _report(plan: "RacePlan", state: "SeriesState", *, as_json: bool) -> int:
         )
         if first := leader(standings):
             click.echo(f"Best: {first.title}, {first.score.words if first.score else ''}.")
+        note_split_caveat(plan.dataset)
         note(state.message or f"Race {plan.race_id}: {state.state} ({state.seconds_total:.0f} s).")
     return INTERRUPTED_STATUS if state.state == "stopped" else 0

@@ -183,6 +183,9 @@ def _report(results: "list[RecipeResult]", *, as_json: bool) -> None:
         rows, ("recipe", "backbone", "accuracy", "published", "commonest", "kappa", "published", "seconds", "state")
     )
     notes = list(dict.fromkeys(sentence for result in results for sentence in result.plan.notes))
+    for caveat in dict.fromkeys((result.summary or {}).get("split_caveat") for result in results):
+        if caveat:
+            note(caveat)
     _print_lines("The published figures were measured on other data where a line here says so:", notes)
 
 

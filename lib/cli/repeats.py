@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lib.cli import INTERRUPTED_STATUS
-from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
 
 if TYPE_CHECKING:
     from lib.repeats import RepeatPlan
@@ -109,5 +109,6 @@ def report(plan: "RepeatPlan", state: "SeriesState", *, as_json: bool) -> int:
             (one.metric, one.mean, one.deviation, " ".join(f"{value:.3f}" for value in one.values)) for one in found
         ]
         print_table(rows, ("metric", "mean", "sd", "each seed"))
+        note_split_caveat(str(plan.config.get("dataset")))
         note(f"Group {plan.group_id} is {state.state}. {state.message}".strip())
     return INTERRUPTED_STATUS if state.state == "stopped" else 0

@@ -64,6 +64,8 @@ def show(run_id: str, as_json: bool) -> None:
         if facts:
             click.echo(f"\n{title}")
             print_facts(facts)
+    for caveat in tracking.split_caveats([run]):
+        click.echo(f"\n{caveat}")
     if run.folder.exists() and (log := jobs.tail_log(run.run_id, _LOG_LINES)):
         click.echo(f"\nLog\n{log}")
 

@@ -122,4 +122,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     from lib.evaluation.headline import Score
 
     print_score(Score.of(summary), "Test ")
-    print_facts(summary)
+    caveat = summary.get("split_caveat")
+    print_facts({key: value for key, value in summary.items() if key != "split_caveat"})
+    if caveat:
+        click.echo(f"\n{caveat}")

@@ -37,6 +37,7 @@ class DatasetSummary:
     size_mib: float
     is_medical: bool
     domain: str
+    split_caveat: str = ""
 
 
 def list_datasets() -> list[DatasetSummary]:
@@ -170,4 +171,5 @@ def _summary(description: dict[str, Any]) -> DatasetSummary:
         size_mib=sum(description["num_bytes"].values()) / 2**20,
         is_medical=spec["is_medical"],
         domain=spec["domain"],
+        split_caveat=spec.get("split_caveat", ""),
     )

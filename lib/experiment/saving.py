@@ -87,6 +87,7 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
         fold_test_accuracies=[accuracies[part, fold] for part, fold in sorted(accuracies) if config.num_folds],
         facts=outcome.fitted.facts | ({"thresholds": outcome.thresholds} if outcome.thresholds else {}),
         test_quadratic_weighted_kappa_by_thresholds=outcome.kappa_by_thresholds,
+        split_caveat=session.dataset.spec.split_caveat,
         **_beside_metrics(session, outcome),
     )
 

@@ -43,7 +43,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
-        return about | _fold_result(folds, grader, dataset)
+        return _with_caveat(about | _fold_result(folds, grader, dataset), dataset)
     targets = class_targets(dataset, grader.class_names)
     rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
     is_seen = grader.seen.roles(dataset.table["image_id"].iloc[rows]) != ""
@@ -57,7 +57,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     metrics = evaluate_predictions(targets, probabilities, is_ordinal=has_grades(grader.manifest, dataset))
     right = int(np.sum(probabilities.argmax(1) == targets))
     low, high = wilson_interval(right, len(rows))
-    return {
+    result = {
         **about,
         "images": "unseen" if num_seen else "test" if is_own else "all",
         **metrics,
@@ -76,6 +76,13 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
             )
         ),
     }
+    return _with_caveat(result, dataset)
+
+
+def _with_caveat(result: dict[str, Any], dataset: Any) -> dict[str, Any]:
+    """The result with what every score of the data set must say of its split."""
+    caveat = dataset.spec.split_caveat
+    return {**result, "note": f"{result['note']} {caveat}".strip()} if caveat else result
 
 
 def _beside_metrics(

@@ -109,6 +109,7 @@ class Grader:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             is_by_expected_grade=self.thresholds is not None,
             knows_seen_images=self.seen.is_complete,
+            split_caveat=str(about.get("split_caveat") or ""),
         )
 
     @property

@@ -70,6 +70,7 @@ class ReportHeader:
     created: str = ""
     is_by_expected_grade: bool = False
     knows_seen_images: bool = True
+    split_caveat: str = ""  # of the data set that it was trained on
 
     @property
     def seen_sentence(self) -> str:

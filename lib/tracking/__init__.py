@@ -10,6 +10,7 @@ from lib.tracking.records import (
     predictions,
     rename_run,
     restore_run,
+    split_caveats,
 )
 from lib.tracking.state import ACTIVE_STATES, RESUMABLE_STATES, STATES, RunState, read_state, run_folder
 from lib.tracking.writer import RunWriter, create_run
@@ -31,5 +32,6 @@ __all__ = [
     "rename_run",
     "restore_run",
     "run_folder",
+    "split_caveats",
     "validation_confusions",
 ]

@@ -73,6 +73,11 @@ class RunRecord:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def split_caveats(runs: Iterable[RunRecord]) -> list[str]:
+    """What must be said of the scores of these runs because of how their data were split, each sentence once."""
+    return list(dict.fromkeys(caveat for run in runs if (caveat := str(run.summary.get("split_caveat") or ""))))
+
+
 def list_runs(include_deleted: bool = False) -> list[RunRecord]:  # noqa: FBT001, FBT002
     """All runs, newest first."""
     if is_store_empty():

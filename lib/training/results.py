@@ -72,6 +72,7 @@ class RunSummary:
     test_referable_auroc_low: float = float("nan")
     test_referable_auroc_high: float = float("nan")
     test_set: str = ""
+    split_caveat: str = ""  # what is to be said of every score here, such as that patients were not kept together
 
     def to_dict(self) -> dict[str, Any]:
         """Values that JSON can hold: an undefined metric is None."""
@@ -184,6 +185,7 @@ def bundle_manifest(
             "enhancement": enhancement,
         },
         "dataset": {
+            "split_caveat": data.split_caveat,
             "name": data.name,
             "title": data.title,
             "version": dataset.version,

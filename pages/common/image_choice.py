@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
 from lib.data.network_input import InputFormat
+from lib.data.sources.layout import storable
 from lib.errors import BadImage
 from lib.settings import MAX_FILE_BYTES, PROJECT_ROOT
 from pages.common import resources, state
@@ -101,16 +101,16 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         key=f"{dataset.name}:{dataset.version}:{row}",
         name=path,
         pixels=np.array(dataset.pixels[row]),
-        path=_source_path(dataset, path),
+        path=_source_path(dataset, row),
         true_class=str(dataset.class_names[int(table["target"].iloc[row])]),
         versions=tuple(dataset.versions),
     )
 
 
-def _source_path(dataset: Dataset, path: str) -> str:
+def _source_path(dataset: Dataset, row: int) -> str:
     """Where the image came from, if its folder is still there; else relative to the source."""
-    source = Path(str(dataset.description.get("source") or ""))
-    return str(source / path) if (source / path).is_file() else path
+    path = dataset.source_path(row)
+    return storable(str(path)) if path else str(dataset.table["path"].iloc[row])
 
 
 def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenImage:

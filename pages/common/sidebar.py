@@ -41,6 +41,8 @@ def _choose_dataset() -> None:
         st.warning(f"There is no data set {plain(wanted)} (any more). Choose another one.")
     titles = {name: summary.title or name for name, summary in summaries.items()}
     _select("Data set", titles, "dataset", wanted if wanted in titles else None, state.choose_dataset)
+    if wanted in summaries and (caveat := summaries[wanted].split_caveat):
+        st.caption(f":material/warning: {plain(caveat, 300)}")
 
 
 def _choose_backbone() -> None:

@@ -91,6 +91,8 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
         _draw_actions(run)
     controls.show_kept_error("train")
+    if caveat := summary.get("split_caveat"):
+        st.warning(plain_message(caveat), icon=":material/group_off:")
     for note in run.notes:
         st.info(plain_message(note), icon=":material/info:")
     if run.message and run.state in ("failed", "killed"):
