@@ -1,6 +1,7 @@
 """Archives made to do harm, odd names, limits; nothing is written anywhere."""
 
 import io
+import os
 import stat
 import zipfile
 
@@ -131,3 +132,28 @@ def test_paths_give_files_of_folders_and_archives(tmp_path):
 def test_paths_that_do_not_exist_are_an_error(tmp_path):
     with pytest.raises(UserError, match=r"There is no file or folder .*missing"):
         expand_paths([tmp_path / "missing"])
+
+
+def test_linked_folders_are_followed_but_in_no_circle(tmp_path):
+    (tmp_path / "far" / "more").mkdir(parents=True)
+    (tmp_path / "far" / "more" / "2.jpg").write_bytes(b"two")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"one")
+    (folder / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "back").symlink_to(folder)
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    got = expand_paths([folder])
+    assert [path for _, path in got.items] == [folder / "1.jpg", folder / "linked" / "more" / "2.jpg"]
+    assert reasons(got) == {
+        f"{folder}/linked/back": "A link that leads in a circle.",
+        f"{folder}/gone.jpg": "Link to a file that does not exist.",
+    }
+
+
+def test_names_that_are_no_text_can_be_written_into_any_report(tmp_path):
+    (tmp_path / os.fsdecode(b"x\xff.jpg")).write_bytes(b"one")
+    ((name, path),) = expand_paths([tmp_path]).items
+    assert name == f"{tmp_path}/x\\udcff.jpg"
+    assert name.encode("utf-8")
+    assert path.read_bytes() == b"one"

@@ -11,7 +11,7 @@ from lib.data.sources.class_folders import Layout, read_class_folders
 from lib.data.sources.folder_walk import FolderWalk, LeftOut, SourceEntry
 from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.label_files import LabelFile, read_labels, unlabelled_parts
-from lib.data.sources.label_search import LabelSearch
+from lib.data.sources.label_search import LabelSearch, tables_beside
 from lib.data.sources.layout import existing_folder, natural_key, shown, split_of, storable
 from lib.data.sources.metadata import METADATA_FILE, Metadata
 from lib.data.sources.options import FOLDERS, SourceOptions
@@ -96,7 +96,7 @@ class _Scanner:
         try:
             layout = read_class_folders(self.walk, self.images)
         except UserError as refusal:
-            search.look(beside=self._tables_beside())
+            search.look(beside=tables_beside(self.folder, self.is_allowed))
             if search.found:
                 return search.label_files
             raise UserError(" ".join([str(refusal), *search.why_not()])) from None
@@ -109,16 +109,6 @@ class _Scanner:
                     f"--labels {file.table.name} or --labels {FOLDERS} (on the page: Labels from)."
                 )
         return []
-
-    def _tables_beside(self) -> list[Path]:
-        """Files beside the folder, where a label file may lie."""
-        above = self.folder.parent
-        if self.is_allowed is not None and not self.is_allowed(above):
-            return []
-        try:
-            return sorted(path for path in above.iterdir() if path.suffix)
-        except OSError:
-            return []
 
     def _refuse_unlabelled_parts(self, layout: Layout, label_files: list[LabelFile]) -> None:
         """Refuse a test/ without labels, unless the label files were named: then it is left out."""

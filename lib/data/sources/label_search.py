@@ -2,22 +2,38 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib.data.sources.class_folders import read_class_folders
 from lib.data.sources.folder_walk import FolderWalk, FoundFile
 from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.label_files import LabelFile
-from lib.data.sources.layout import shown, split_of
+from lib.data.sources.layout import existing_folder, shown, split_of
 from lib.data.sources.metadata import METADATA_FILE
 from lib.data.sources.split_folders import split_base, split_in
-from lib.data.sources.table_columns import ColumnChoice, Columns, num_named, recognise_columns
+from lib.data.sources.table_columns import ColumnChoice, Columns, named_image_column, num_named, recognise_columns
 from lib.data.sources.tables import Table, read_table
 from lib.errors import UserError
 
 _SUFFIXES = (".csv", ".tsv")
 _MAX_CANDIDATES = 50
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table in a folder of images or beside it, with the columns that are recognised ("" where none is clear).
+
+    `problem` says why it is no label file as it stands; choosing columns may mend that.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    image: str
+    label: str
+    group: str
+    problem: str
 
 
 class LabelSearch:
@@ -42,7 +58,7 @@ class LabelSearch:
 
         One that names no image is passed over where another does, and always beside the folder.
         """
-        for path in _likely(file.path for file, _ in self.walk.others if self._may_lie(file.parts[:-1])):
+        for path in self.tables_inside():
             self._try(path)
         self.found = [file for file in self.found if _names_images(file)] or self.found
         if not self.found:
@@ -51,6 +67,25 @@ class LabelSearch:
                 self._try(path)
             self.found = [file for file in self.found if _names_images(file)]
             self.near = near  # of what lies beside by chance nothing is said
+
+    def tables_inside(self) -> list[Path]:
+        """The tables on the way to the images and in the parts."""
+        return _likely(file.path for file, _ in self.walk.others if self._may_lie(file.parts[:-1]))
+
+    def inspect(self, path: Path) -> FoundTable | None:
+        """A table as it stands, whether it is a label file or not; None if it cannot be read."""
+        try:
+            table = read_table(path)
+        except UserError:
+            return None
+        try:
+            file = self._open(table)
+        except UserError as error:
+            image = named_image_column(table)
+            return FoundTable(path, table.columns, image, "", "", str(error))
+        columns = file.columns
+        problem = "" if _names_images(file) else f"No row of {table.name} names an image of the folder."
+        return FoundTable(path, table.columns, columns.image, columns.label, columns.group, problem)
 
     @property
     def label_files(self) -> list[LabelFile]:
@@ -135,3 +170,31 @@ def _is_same(first: Path, second: Path) -> bool:
         return first.samefile(second)
     except OSError:
         return False
+
+
+def inspect_tables(
+    folder: str | Path, *, is_allowed: Callable[[Path], bool] | None = None
+) -> tuple[list[FoundTable], bool]:
+    """The tables that may hold the labels of a folder, likeliest first, and whether its sub-folders are classes."""
+    root = existing_folder(folder)
+    walk = FolderWalk(root).run()
+    search = LabelSearch(walk, walk.images, ColumnChoice())
+    found = [table for path in search.tables_inside() if (table := search.inspect(path))]
+    if not any(not table.problem for table in found):
+        beside = [search.inspect(path) for path in _likely(tables_beside(root, is_allowed))]
+        found += [table for table in beside if table and table.image and not table.problem]
+    try:
+        read_class_folders(walk, walk.images)
+    except UserError:
+        return sorted(found, key=lambda table: bool(table.problem)), False
+    return sorted(found, key=lambda table: bool(table.problem)), True
+
+
+def tables_beside(folder: Path, is_allowed: Callable[[Path], bool] | None) -> list[Path]:
+    """Files beside a folder, where a label file may lie."""
+    if is_allowed is not None and not is_allowed(folder.parent):
+        return []
+    try:
+        return sorted(path for path in folder.parent.iterdir() if path.suffix)
+    except OSError:
+        return []

@@ -87,10 +87,12 @@ def _image_column(table: Table, index: ImageIndex, beside: tuple[str, ...]) -> s
     others = (*_CLASS_COLUMNS, *_PATIENT_COLUMNS, *_EYE_COLUMNS, _MASK_COLUMN, _FLAGS_COLUMN)
 
     def rank(name: str) -> tuple[bool, int, int]:
-        if _plain(name) in others:
-            return False, 0, 0
+        is_known = _plain(name) in _IMAGE_COLUMNS
+        values = {values[name] for _, values in table.rows}
+        if _plain(name) in others or not (is_known or 2 * len(values) > len(table.rows)):
+            return False, 0, 0  # a column of 0 and 1 would name 0.png and 1.png
         hits = num_named(table, name, index, beside)
-        return hits > 0 and _plain(name) in _IMAGE_COLUMNS, hits, -_place(name, _IMAGE_COLUMNS)
+        return hits > 0 and is_known, hits, -_place(name, _IMAGE_COLUMNS)
 
     best = max(table.columns, key=rank, default="")
     return best if best and rank(best)[1] else named_image_column(table)

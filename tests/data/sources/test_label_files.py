@@ -1,0 +1,294 @@
+"""Classes from a label file, in all the forms in which people have them, and everything that may be wrong with one."""
+
+import os
+
+import pytest
+
+from lib.data.importing import import_folder, resolve_dataset
+from lib.errors import UserError
+from tests.data.folders import picture
+from tests.data.sources.trees import classes, groups, reasons, scan, splits, touch, write_csv
+
+FLAT = ("1.png", "2.png", "3.png", "4.png")
+EXPECTED = {"1.png": "a", "2.png": "b", "3.png": "a", "4.png": "b"}
+
+
+def flat(root, names=FLAT):
+    return touch(root, *names)
+
+
+@pytest.mark.parametrize(
+    ("header", "with_suffix"),
+    [
+        (("image", "level"), False),
+        (("id_code", "diagnosis"), False),
+        (("path", "class"), True),
+        (("Image name", "Retinopathy grade"), True),
+        (("picture", "kind of animal"), True),
+    ],
+)
+@pytest.mark.parametrize("place", ["inside", "beside", "named"])
+def test_a_flat_folder_with_a_label_file(tmp_path, header, with_suffix, place):
+    root = flat(tmp_path / "set")
+    path = {"inside": root, "beside": tmp_path, "named": tmp_path / "far"}[place] / "labels.csv"
+    write_csv(path, header, [(name if with_suffix else name[:-4], label) for name, label in EXPECTED.items()])
+    found = scan(root, labels=(str(path),) if place == "named" else ())
+    assert classes(found) == EXPECTED
+    assert found.left_out == []
+    assert found.notices == (f"Labels from labels.csv: image in column {header[0]}, class in {header[1]}.",)
+
+
+def test_images_in_one_sub_folder_with_labels_above(tmp_path):
+    touch(tmp_path, *(f"train_images/{name}" for name in FLAT), "readme.txt")
+    write_csv(
+        tmp_path / "train.csv", ("id_code", "diagnosis"), [(name[:-4], label) for name, label in EXPECTED.items()]
+    )
+    found = scan(tmp_path)
+    assert classes(found) == {f"train_images/{name}": label for name, label in EXPECTED.items()}
+    assert list(reasons(found)) == ["readme.txt"]
+
+
+def test_parts_with_label_files_of_their_own(tmp_path):
+    touch(tmp_path, *(f"{part}/{name}" for part in ("train", "test") for name in FLAT))
+    write_csv(
+        tmp_path / "trainLabels.csv", ("image", "level"), [(name[:-4], label) for name, label in EXPECTED.items()]
+    )
+    write_csv(
+        tmp_path / "testLabels.csv",
+        ("image", "level"),
+        [(name[:-4], "ba"[label == "b"]) for name, label in EXPECTED.items()],
+    )
+    found = scan(tmp_path)
+    assert {path: label for path, label in classes(found).items() if path.startswith("train")} == {
+        f"train/{name}": label for name, label in EXPECTED.items()
+    }
+    assert classes(found)["test/1.png"] == "b"
+    assert splits(found)["train/1.png"] == "train"
+    assert splits(found)["test/1.png"] == "test"
+
+
+def test_one_label_file_for_both_parts(tmp_path):
+    touch(tmp_path, "train/1.png", "train/2.png", "test/3.png", "test/4.png")
+    write_csv(
+        tmp_path / "trainLabels.csv", ("image", "level"), [(name[:-4], label) for name, label in EXPECTED.items()]
+    )
+    assert classes(scan(tmp_path)) == {
+        "train/1.png": "a", "test/3.png": "a", "train/2.png": "b", "test/4.png": "b",
+    }  # fmt: skip
+
+
+def test_a_part_without_labels_is_refused_and_left_out_on_request(tmp_path):
+    touch(tmp_path, *(f"train/{name}" for name in FLAT), "test/5.png", "test/6.png")
+    write_csv(
+        tmp_path / "trainLabels.csv", ("image", "level"), [(name[:-4], label) for name, label in EXPECTED.items()]
+    )
+    write_csv(tmp_path / "sampleSubmission.csv", ("image", "level"), [("5", 0), ("6", 0)])
+    with pytest.raises(
+        UserError, match=r"2 images of test/ .* have no label.*testLabels.csv.*--labels trainLabels.csv"
+    ):
+        scan(tmp_path)
+    found = scan(tmp_path, labels=(str(tmp_path / "trainLabels.csv"),))
+    assert set(classes(found)) == {f"train/{name}" for name in FLAT}
+    assert set(reasons(found)) == {"test/5.png", "test/6.png", "sampleSubmission.csv"}
+    assert "The 2 images of test/ are not used" in found.notices[1]
+
+
+def test_a_patient_column_and_eyes_in_the_names(tmp_path):
+    touch(tmp_path / "a", *FLAT)
+    write_csv(
+        tmp_path / "a" / "l.csv",
+        ("path", "class", "Patient ID", "eye"),
+        [(n, c, int(n[0]) // 3, "left") for n, c in EXPECTED.items()],
+    )
+    found = scan(tmp_path / "a")
+    assert groups(found) == {"1.png": "0", "2.png": "0", "3.png": "1", "4.png": "1"}
+    assert {entry.laterality for entry in found.entries} == {"left"}
+    touch(tmp_path / "b", "10_left.jpeg", "10_right.jpeg", "11_left.jpeg")
+    write_csv(tmp_path / "b" / "trainLabels.csv", ("image", "level"), [("10_left", 0), ("10_right", 2), ("11_left", 0)])
+    assert groups(scan(tmp_path / "b")) == {"10_left.jpeg": "10", "10_right.jpeg": "10", "11_left.jpeg": "11"}
+
+
+def test_a_group_column_of_the_label_file_or_of_metadata(tmp_path):
+    flat(tmp_path)
+    write_csv(tmp_path / "labels.csv", ("path", "class", "site"), [(n, c, "s" + n[0]) for n, c in EXPECTED.items()])
+    assert groups(scan(tmp_path, group_column="site", class_column="class"))["3.png"] == "s3"
+    write_csv(tmp_path / "metadata.csv", ("path", "ward"), [(name, "w") for name in FLAT[:3]])
+    found = scan(tmp_path, group_column="ward", class_column="class")
+    assert groups(found) == {"1.png": "w", "2.png": "w", "3.png": "w"}
+    assert list(reasons(found)) == ["4.png"]
+    with pytest.raises(UserError, match="no column 'room'; it has: path, class, site"):
+        scan(tmp_path, group_column="room", class_column="class")
+
+
+def test_metadata_with_classes_labels_a_flat_folder(tmp_path):
+    flat(tmp_path)
+    write_csv(tmp_path / "metadata.csv", ("file_name", "label"), EXPECTED.items())
+    assert classes(scan(tmp_path)) == EXPECTED
+
+
+def test_whole_numbers_saved_with_a_point(tmp_path):
+    flat(tmp_path)
+    write_csv(tmp_path / "labels.csv", ("image", "level"), [("1", "0.0"), ("2", "1.0"), ("3", "1"), ("4", "0")])
+    assert classes(scan(tmp_path)) == {"1.png": "0", "2.png": "1", "3.png": "1", "4.png": "0"}
+
+
+def test_paths_of_another_machine(tmp_path):
+    flat(tmp_path)
+    write_csv(tmp_path / "labels.csv", ("path", "class"), [(f"C:\\data\\images\\{n}", c) for n, c in EXPECTED.items()])
+    assert classes(scan(tmp_path)) == EXPECTED
+
+
+def test_class_folders_go_before_a_table_that_says_the_same(tmp_path):
+    touch(tmp_path, "cat/1.png", "dog/2.png", "dog/3.png")
+    write_csv(tmp_path / "labels.csv", ("path", "class"), [("1.png", 0), ("2.png", 1), ("3.png", 1)])
+    found = scan(tmp_path)
+    assert found.class_names == ("cat", "dog")
+    assert list(reasons(found)) == ["labels.csv"]
+
+
+def test_class_folders_and_a_table_that_says_otherwise_are_not_guessed_between(tmp_path):
+    touch(tmp_path, "site1/1.png", "site1/2.png", "site2/3.png", "site2/4.png")
+    write_csv(tmp_path / "labels.csv", ("path", "class"), EXPECTED.items())
+    with pytest.raises(
+        UserError, match=r"class folders \(site1, site2\), and labels.csv has other classes .*--labels folders"
+    ):
+        scan(tmp_path)
+    assert scan(tmp_path, labels=("folders",)).class_names == ("site1", "site2")
+    assert scan(tmp_path, labels=(str(tmp_path / "labels.csv"),)).class_names == ("a", "b")
+
+
+def test_rows_without_file_and_files_without_row_are_listed(tmp_path):
+    flat(tmp_path)
+    write_csv(tmp_path / "labels.csv", ("path", "class"), [*list(EXPECTED.items())[:3], ("9.png", "a")])
+    assert reasons(scan(tmp_path)) == {
+        "4.png": "no row in labels.csv",
+        "9.png": "row 5 of labels.csv names it, but there is no such image",
+    }
+
+
+def rows_of(**changes):
+    return list({**{str(n): n % 5 for n in range(10)}, **changes}.items())
+
+
+BAD = {
+    "nothing left": ([("x", 0), ("y", 1)], "None of the 1 images of class '0'"),
+    "a class without images": ([("1", 0), ("2", 1), ("x", 2)], "None of the 1 images of class '2' .*row 4 names 'x'"),
+    "grade 7": (rows_of(**{"7": 7}), "Row 9 of .* has '7' in column 'level', where the other rows have grades 0 to 4"),
+    "no number": (rows_of(**{"7": "?"}), "Row 9 of .* has '\\?' in column 'level'"),
+    "NaN": (rows_of(**{"3": "NaN"}), "Row 5 of .* has no class in column 'level' \\('NaN'\\)"),
+    "empty": (rows_of(**{"3": ""}), "Row 5 of .* has no class .*it is empty"),
+    "contradiction": (
+        [*rows_of(), ("3.png", 0)],
+        "Rows 5 and 12 of .* give 3.png different values for its class: '3' and '0'",
+    ),
+    "one class": ([(str(n), 1) for n in range(10)], "names only one class"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_rows_are_refused_in_a_sentence(tmp_path, case):
+    rows, message = BAD[case]
+    root = touch(tmp_path / "set", *(f"{number}.png" for number in range(10)))
+    write_csv(root / "labels.csv", ("image", "level"), rows)
+    with pytest.raises(UserError, match=message) as caught:
+        scan(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_ten_digits_are_no_grades(tmp_path):
+    touch(tmp_path, *(f"{number}.png" for number in range(10)))
+    write_csv(tmp_path / "labels.csv", ("image", "label"), [(str(n), n) for n in range(10)])
+    assert len(scan(tmp_path).class_names) == 10
+
+
+def test_one_name_in_two_folders_is_refused_with_both_paths(tmp_path):
+    touch(tmp_path, "x/1.png", "y/1.png", "y/2.png")
+    path = write_csv(tmp_path / "labels.csv", ("image", "label"), [("1", "a"), ("2", "b")])
+    with pytest.raises(UserError, match=r"Row 2 of .* names '1', which lies in two places: x/1.png and y/1.png"):
+        scan(tmp_path, labels=(str(path),))
+    write_csv(path, ("image", "label"), [("x/1", "a"), ("y/1", "b"), ("2", "b")])
+    assert classes(scan(tmp_path, labels=(str(path),))) == {"x/1.png": "a", "y/1.png": "b", "y/2.png": "b"}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            ("image", "age", "height"),
+            "several columns that may hold the classes; its columns are: image, age, height. Choose",
+        ),
+        (("image",), "no column that may hold the classes; its columns are: image. Choose one with --class-column"),
+        (
+            ("foo", "level"),
+            "No column of .* names images of the folder; its columns are: foo, level. Choose one with --im",
+        ),
+        (("image", "level", "diagnosis"), "several columns"),
+    ],
+)
+def test_a_table_without_a_usable_column_names_those_it_has(tmp_path, header, message):
+    flat(tmp_path)
+    names = [name if header[0] == "image" else f"no {name}" for name in FLAT]
+    write_csv(
+        tmp_path / "labels.csv",
+        header,
+        [(name, *(k % 2, k // 2)[: len(header) - 1]) for k, name in enumerate(names)],
+    )
+    with pytest.raises(UserError, match=message) as caught:
+        scan(tmp_path)
+    assert "4 images but no class folders" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_are_chosen(tmp_path):
+    flat(tmp_path)
+    write_csv(
+        tmp_path / "labels.csv", ("n", "file", "age", "sex"), [(5 - k, n, k % 2, k // 3) for k, n in enumerate(FLAT)]
+    )
+    assert classes(scan(tmp_path, class_column="age")) == {"1.png": "0", "2.png": "1", "3.png": "0", "4.png": "1"}
+    with pytest.raises(UserError, match="no column 'size'"):
+        scan(tmp_path, class_column="size", labels=(str(tmp_path / "labels.csv"),))
+    with pytest.raises(UserError, match="cannot hold both"):
+        scan(tmp_path, class_column="file", image_column="file", labels=(str(tmp_path / "labels.csv"),))
+
+
+def test_a_pipe_among_the_tables_is_passed_over(tmp_path):
+    flat(tmp_path)
+    os.mkfifo(tmp_path / "trainLabels.csv")
+    write_csv(tmp_path / "labels.csv", ("path", "class"), EXPECTED.items())
+    assert classes(scan(tmp_path)) == EXPECTED
+
+
+def write_eyes(root, num_patients=12):
+    names = [f"{patient}_{eye}" for patient in range(num_patients) for eye in ("left", "right")]
+    root.mkdir(parents=True)
+    for seed, name in enumerate(names):
+        picture(seed).save(root / f"{name}.png")
+    write_csv(root / "trainLabels.csv", ("image", "level"), [(name, seed % 2) for seed, name in enumerate(names)])
+    return root
+
+
+def test_a_changed_label_file_is_read_again(tmp_path):
+    root = write_eyes(tmp_path / "eyes")
+    first = resolve_dataset(root)
+    assert first.class_names == ("0", "1")
+    before = first.table["target"].tolist()
+    assert resolve_dataset(root).description["created_s"] == first.description["created_s"]
+    text = (root / "trainLabels.csv").read_text()
+    (root / "trainLabels.csv").write_text(text.replace("\n0_left,0", "\n0_left,1"))
+    second = resolve_dataset(root)
+    assert second.version != first.version
+    assert sum(second.table["target"]) == sum(before) + 1
+
+
+def test_a_named_label_file_is_named_for_later_imports_too(tmp_path, monkeypatch):
+    root = write_eyes(tmp_path / "eyes")
+    (root / "trainLabels.csv").rename(tmp_path / "far.csv")
+    with pytest.raises(UserError, match=r"There is no label file nowhere\.csv"):
+        import_folder(root, labels="nowhere.csv")
+    monkeypatch.chdir(tmp_path)
+    first = import_folder(root, labels="far.csv")
+    monkeypatch.chdir(root)
+    assert resolve_dataset(root).description["created_s"] == first.description["created_s"]
+    (tmp_path / "far.csv").unlink()
+    with pytest.raises(UserError, match=r"There is no file .*far\.csv"):
+        resolve_dataset(root)
