@@ -15,7 +15,7 @@ from lib.data.library import ImportEstimate, estimate_import, import_folder
 from lib.errors import UserError
 from lib.progress import Progress
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed
-from pages.common import background, clicks, resources, state
+from pages.common import background, clicks, label_form, resources, state
 from pages.common.errors import show_errors
 from pages.common.kind_form import KindChoice, draw_kind
 from pages.common.text import count, duration, plain
@@ -31,6 +31,12 @@ my_images/dogs/001.jpg
 ```text
 my_images/train/cats/001.jpg
 my_images/test/cats/002.jpg
+```
+Or images with a label file, a CSV with a column of images and one of classes, in the folder or beside it:
+
+```text
+my_images/train/10_left.jpeg
+my_images/trainLabels.csv
 ```"""
 
 
@@ -91,8 +97,8 @@ def _form() -> None:
             name = st.text_input("Name", key="explore_name", help="By default the folder's own name.")
             column = st.text_input(
                 "Group column", key="explore_group_column",
-                help="A column of metadata.csv in the folder, such as patient: images of one group never go to "
-                "training and test both.",
+                help="A column of the label file or of metadata.csv in the folder, such as site: images of one group "
+                "never go to training and test both.",
             )  # fmt: skip
         if path := _unquoted(path):
             with show_errors("read the folder"):
@@ -111,17 +117,21 @@ def _offer(path: str, *, name: str | None, group_column: str | None) -> None:
     folder = check_allowed(path)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}; check the spelling, or give the folder above the class folders.")
-    estimate = estimate_import(folder, group_column=group_column)
+    reading = label_form.choose_reading(folder)
+    if group_column is not None:
+        reading["group_column"] = group_column
+    estimate = estimate_import(folder, is_allowed=label_form.is_allowed, **reading)
+    label_form.say((*estimate.notices, estimate.split_caveat))
     st.markdown(
         f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
         f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
     )
-    kind = _choose_kind(folder, estimate, {"group_column": group_column})
+    kind = _choose_kind(folder, estimate, reading)
 
     def work(progress: Progress) -> object:
         return import_folder(
-            folder, name=name, group_column=group_column, crop_policy=kind.crop_policy, kind=kind.change,
-            progress=progress,
+            folder, name=name, crop_policy=kind.crop_policy, kind=kind.change, is_allowed=label_form.is_allowed,
+            progress=progress, **reading,
         )  # fmt: skip
 
     def start() -> None:
@@ -149,4 +159,4 @@ def _choose_kind(folder: Path, estimate: ImportEstimate, reading: dict[str, Any]
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
 def _suggestion(token: str, _folder: Path, **_reading: Any) -> KindSuggestion:
     """What a folder's names and pictures suggest, once for each listing (`token`)."""
-    return suggest_for_folder(_folder, **_reading)
+    return suggest_for_folder(_folder, is_allowed=label_form.is_allowed, **_reading)

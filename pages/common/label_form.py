@@ -90,5 +90,5 @@ def _tables(name: str, _folder: Path) -> tuple[list[FoundTable], bool]:
 
 def say(notices: Sequence[str]) -> None:
     """How the folder will be read, where that is not plain."""
-    for notice in notices:
+    for notice in filter(None, notices):
         st.caption(plain(notice, 400))

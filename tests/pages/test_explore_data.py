@@ -258,3 +258,63 @@ def test_a_change_from_elsewhere_is_not_overwritten(eyes):
     at.button(key="explore_kind_save").click().run()
     assert "was changed meanwhile" in at.error[0].value
     assert not open_dataset("eyes").spec.is_medical
+
+
+def write_flat(root, num_patients=8):
+    """Both eyes of some patients in a flat folder with labels beside it."""
+    picture = write_images(root / "source", per_class=2 * num_patients, classes=("x",)) / "x"
+    (root / "train").mkdir()
+    rows = []
+    for number, path in enumerate(sorted(picture.glob("*.png"))):
+        name = f"{number // 2}_{('left', 'right')[number % 2]}"
+        path.rename(root / "train" / f"{name}.png")
+        rows.append(f"{name},{number % 4 // 2},{number % 2}\n")
+    shutil.rmtree(root / "source")
+    (root / "trainLabels.csv").write_text("image,level,other\n" + "".join(rows))
+    return root
+
+
+def test_a_flat_folder_with_labels_shows_its_columns_and_takes_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
+    root = write_flat(tmp_path / "eyes")
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(root / "train")).run()  # the labels lie beside it
+    assert "16 files" in words(at)
+    assert "Labels from trainLabels.csv: image in column image, class in level." in words(at).replace("\\", "")
+    choices = {box.label: box for box in at.selectbox}
+    assert choices["Labels from"].format_func("") == "As found: trainLabels.csv"
+    assert (choices["Image column"].value, choices["Class column"].value) == ("image", "level")
+    choices["Class column"].select("other").run()
+    assert "class in other" in words(at)
+    next(toggle for toggle in at.toggle if toggle.label.startswith("Keep a patient")).set_value(False).run()
+    assert "8 patients have several" in words(at)
+    at.button(key="explore_import_start").click().run()
+    dataset = wait_for(folder_import.TASK).result
+    assert (dataset.num_images, dataset.class_names) == (16, ("0", "1"))
+    assert dataset.table["target"].tolist() == [0] * 8 + [1] * 8
+    assert dataset.spec.split_caveat
+    at.run()
+    assert "8 patients have several" in words(at)
+    assert not at.exception
+
+
+def test_an_unclear_label_file_can_be_chosen_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
+    root = write_flat(tmp_path / "eyes")
+    text = (root / "trainLabels.csv").read_text()
+    (root / "trainLabels.csv").write_text(text.replace("image,level,other", "image,a,b"))
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(root)).run()
+    assert "its columns are: image, a, b" in at.error[0].value.replace("\\", "")
+    assert not any(button.key == "explore_import_start" for button in at.button)
+    next(box for box in at.selectbox if box.label == "Class column").select("a").run()
+    assert not at.error
+    assert "class in a" in words(at)
+
+
+def test_labels_beside_an_allowed_folder_are_not_looked_at(tmp_path, monkeypatch):
+    root = write_flat(tmp_path / "eyes")
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(root / "train"))
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(root / "train")).run()
+    assert "16 images but no class folders" in at.error[0].value
