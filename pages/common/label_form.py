@@ -19,6 +19,7 @@ _PAIRS_HELP = (
     "Images of one patient never go to training and test both: by a column such as patient, or by names such as 7_left "
     "and 7_right. Without it, every later score of this data set says so."
 )
+_PATIENT_HELP = "By name: left and right eye of one number, such as 7_left and 7_right, are one patient's."
 
 
 def is_allowed(path: Path) -> bool:
@@ -67,8 +68,8 @@ def _choose_columns(table: FoundTable, key: str) -> dict[str, Any]:
         label = _choose("Class column", table.columns, table.label, key=f"{key}_class")
     with right:
         group = st.selectbox(
-            "Patient column", [_BY_NAME, *table.columns], key=f"{key}_patient",
-            format_func=lambda name: readable(name) if name else readable(table.group or "By left and right in names"),
+            "Patient column", [_BY_NAME, *table.columns], key=f"{key}_patient", help=_PATIENT_HELP,
+            format_func=lambda name: readable(name) if name else readable(table.group or "By name"),
         )  # fmt: skip
     return {
         "image_column": image if image != table.image else None,

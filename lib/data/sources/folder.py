@@ -177,6 +177,11 @@ class _Scanner:
         patients = join_patients(layout.entries, are_groups_given=self.options.group_column is not None)
         layout.entries = patients.entries
         if self.options.pairs:
+            if patients.num_shared and self.options.group_column is None:
+                layout.notices.append(
+                    f"{patients.num_shared:,} patients have several images, which stay together in training, validation "
+                    "or test (recognised by a column or by left and right in the names; --no-pairs declines it)."
+                )
             return ""
         layout.entries = part_patients(layout.entries)
         if not patients.num_shared:
