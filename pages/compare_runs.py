@@ -7,7 +7,16 @@ import streamlit as st
 
 from lib.demo import demo_run_ids
 from lib.tracking import RunRecord, delete_run, restore_run, split_caveats
-from pages.common import clicks, comparison_views, controls, published_lines, resources, seeds_panel, state
+from pages.common import (
+    clicks,
+    comparison_views,
+    confusion_views,
+    controls,
+    published_lines,
+    resources,
+    seeds_panel,
+    state,
+)
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, results_table
@@ -20,6 +29,7 @@ controls.show_undo("runs")
 controls.show_kept_error("compare")
 
 _KNOWN, _TURN = "compare_known", "compare_turn"
+MAX_SHOWN = 20  # with more runs, no picture can be read
 
 
 def newest_and_best(runs: Sequence[RunRecord]) -> list[str]:
@@ -29,7 +39,11 @@ def newest_and_best(runs: Sequence[RunRecord]) -> list[str]:
     if not finished or finished[0] in story:
         return story or finished[:1]
     newest = next(run for run in runs if run.run_id == finished[0])
-    return [newest.run_id, *resources.best_beside(newest.run_id, str(newest.config.get("dataset")), number=1)]
+    dataset_name = str(newest.config.get("dataset"))
+    beside = resources.best_beside(newest.run_id, dataset_name, number=1)
+    if not beside and (best := resources.best_result(dataset_name)) is not None:
+        beside = [best.run_id] if best.run_id in finished and best.run_id != newest.run_id else []
+    return [newest.run_id, *beside]
 
 
 dataset = state.current_dataset()
@@ -173,25 +187,28 @@ with st.container(horizontal=True, vertical_alignment="center"):
         on_click=delete_selected, args=([run.run_id for run in selected],),
     )  # fmt: skip
 
+shown = selected[:MAX_SHOWN]
+if len(selected) > len(shown):
+    st.caption(f"Pictures and comparisons are of the first {len(shown)} of them.")
 with show_errors("show the versions"):
-    comparison_views.show_versions(selected)
-for caveat in split_caveats(selected):
+    comparison_views.show_versions(shown)
+for caveat in split_caveats(shown):
     st.warning(plain(caveat, 300), icon=":material/group_off:")
 with show_errors("show the seeds"):
-    seeds_panel.show_selected_groups(selected)
+    seeds_panel.show_selected_groups(shown)
 with show_errors("show the intervals"):
     picture, reading = st.columns([2, 1], gap="large")
     with picture:
-        comparison_views.show_intervals(selected)
+        comparison_views.show_intervals(shown)
     with reading:
         st.subheader("Is the difference real?", anchor=False)
-        comparison_views.show_paired(selected)
-        comparison_views.show_baseline(selected)
+        comparison_views.show_paired(shown)
+        comparison_views.show_baseline(shown)
 
 tabs = st.tabs(["Curves", "Confusion matrices and classes"], on_change="rerun", key="compare_tabs")
 if tabs[0].open:
     with tabs[0], show_errors("show the curves"):
-        comparison_views.show_curves(selected)
+        comparison_views.show_curves(shown)
 if tabs[1].open:
     with tabs[1], show_errors("show the confusion matrices"):
-        comparison_views.show_matrices(selected)
+        confusion_views.show_matrices(shown)

@@ -95,7 +95,8 @@ class Score:
         """Such as "always the commonest class (No DR): accuracy 74.0 %"; "" where it is not known."""
         if not math.isfinite(self.baseline_accuracy):
             return ""
-        what = f" ({self.baseline_class})" if self.baseline_class else ""
+        name = self.baseline_class if len(self.baseline_class) <= 40 else f"{self.baseline_class[:39]}…"
+        what = f" ({name})" if name else ""
         return f"always the commonest class{what}: accuracy {ACCURACY.text(self.baseline_accuracy)}"
 
     @property

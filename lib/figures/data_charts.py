@@ -3,14 +3,16 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import MAX_SCATTER_POINTS, SPLIT_COLORS, literal, new_figure, palette
+from lib.figures.style import MAX_SCATTER_POINTS, SPLIT_COLORS, new_figure, palette, short_labels
 
 SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
-_MAX_NAMED_CLASSES = 40
+MAX_NAMED_CLASSES = 40
 
 
 def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # noqa: FBT001
     """Images per class as one bar each, divided into splits.
+
+    Of more than `MAX_NAMED_CLASSES` classes, the largest and the smallest, largest first: both ends are what matters.
 
     Args:
         counts: columns class_name, split ("train", "val" or "test"), count, in class order.
@@ -19,9 +21,16 @@ def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # no
     names = list(dict.fromkeys(counts["class_name"]))
     table = counts.pivot_table(index="class_name", columns="split", values="count", aggfunc="sum", fill_value=0)
     table = table.reindex(names)
-    height = 96 + min(32 * len(names), 32 * _MAX_NAMED_CLASSES)
-    figure = new_figure(is_dark=is_dark, height=height)
-    labels = [literal(name, 28) for name in names]
+    part = ""
+    if len(names) > MAX_NAMED_CLASSES:
+        half = 12
+        order = table.sum(axis=1).sort_values(ascending=False, kind="stable").index
+        part = f"The {half} largest and the {half} smallest of {len(names)} classes"
+        table = table.reindex([*order[:half], *order[-half:]])
+        names = list(table.index)
+    row_px = 32 if len(names) <= 12 else 20
+    figure = new_figure(is_dark=is_dark, height=96 + (24 if part else 0) + row_px * len(names))
+    labels = short_labels(names, 28)
     for split, title in SPLIT_TITLES.items():
         if split not in table:
             continue
@@ -32,7 +41,7 @@ def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # no
             name=title,
             orientation="h",
             marker={"color": SPLIT_COLORS[split][is_dark], "line": {"width": 0}},
-            text=values,
+            text=values if row_px >= 32 else None,  # smaller numbers cannot be read; hovering says them
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
@@ -40,7 +49,12 @@ def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # no
             customdata=labels,
             hovertemplate="%{customdata}: %{x} images, " + title.lower() + "<extra></extra>",
         )
-    figure.update_layout(barmode="stack", bargap=0.3, legend={"traceorder": "normal"}, margin={"t": 48})
+    figure.update_layout(
+        barmode="stack", bargap=0.3, legend={"traceorder": "normal"}, margin={"t": 48 + (24 if part else 0)}
+    )
+    if part:
+        place = {"xref": "container", "x": 0.02, "yref": "container", "y": 1.0, "yanchor": "top", "pad": {"t": 8}}
+        figure.update_layout(title={"text": part, **place})
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=labels, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": palette(is_dark=is_dark).ink})
     figure.update_xaxes(title_text="Images", rangemode="tozero")

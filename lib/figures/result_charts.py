@@ -1,6 +1,5 @@
-"""Figures of results: intervals, confusion matrices, probabilities."""
+"""Figures of results: intervals and probabilities."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,22 +7,25 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import MARKERS, accent_ramp, literal, new_figure, palette, strategy_style
+from lib.figures.style import MARKERS, literal, new_figure, palette, short_labels, strategy_style
 
-_MAX_CELL_TEXTS = 12  # more classes than this, and numbers in cells cannot be read
+MAX_BARS = 12  # probabilities of more classes are not all drawn
+MAX_INTERVALS = 20  # rows of runs that can be read in one picture
 
 
 def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance: float | None = None) -> go.Figure:
     """One row a run: the value as a dot, its 95 % interval as a line.
 
     Args:
-        results: columns label, strategy, value, low, high (NaN where there is no interval), in the order to show;
+        results: columns label, strategy, value, low, high (NaN where there is no interval), in the order to show, of
+            which the first `MAX_INTERVALS` are drawn;
             perhaps published (NaN where there is no such figure) with published_source, its words.
         title: what the value is, of what.
         is_dark: theme.
         chance: the value that always the commonest class reaches, drawn as a dashed line.
     """
-    figure = new_figure(is_dark=is_dark, height=112 + 56 * len(results))
+    results = results.head(MAX_INTERVALS)
+    figure = new_figure(is_dark=is_dark, height=112 + (56 if len(results) <= 8 else 40) * len(results))
     colors = palette(is_dark=is_dark)
     lowest = float(np.nanmin([0.0, *results["low"], *results["value"]]))
     for row, result in enumerate(results.to_dict("records")):
@@ -41,7 +43,7 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
             hovertemplate=f"{literal(result['label'])}<br>{words}<extra></extra>",
         )  # fmt: skip
         # The name stands above its line, so that the axis keeps the whole width.
-        _write(figure, literal(result["label"], 64), x=lowest, y=row - 0.36, color=colors.ink)
+        _write(figure, literal(result["label"], 44), x=lowest, y=row - 0.36, color=colors.ink)
         _write(figure, words, x=1.0, y=row - 0.36, color=colors.muted, anchor="right")
         _mark_published(figure, result, row, colors.muted)
     figure.update_yaxes(range=[len(results) - 0.5, -0.7], visible=False)
@@ -77,37 +79,6 @@ def _write(figure: go.Figure, text: str, *, x: float, y: float, color: str, anch
     figure.add_annotation(x=x, y=y, text=text, xanchor=anchor, showarrow=False, font={"color": color})
 
 
-def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], title: str, is_dark: bool) -> go.Figure:  # noqa: FBT001
-    """Counts (K, K), row = true class, column = predicted; the colour is the share of the true class, 0 to 1."""
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-    figure = new_figure(is_dark=is_dark, height=max(320, min(640, 140 + 44 * len(class_names))))
-    labels = [literal(name, 18) for name in class_names]
-    places = list(range(len(labels)))
-    figure.add_heatmap(
-        z=shares, x=places, y=places, zmin=0, zmax=1, colorscale=accent_ramp(is_dark=is_dark), showscale=False,
-        xgap=2, ygap=2, customdata=np.dstack([matrix, np.tile(np.array(labels, dtype=object)[:, None], len(labels))]),
-        hovertemplate="true %{customdata[1]}: %{customdata[0]} images (%{z:.0%})<extra></extra>",
-    )  # fmt: skip
-    if len(labels) <= _MAX_CELL_TEXTS:
-        _write_cells(figure, matrix, shares, is_dark=is_dark)
-    ticks = {"tickmode": "array", "tickvals": places, "ticktext": labels, "showgrid": False}
-    figure.update_xaxes(title_text="Predicted", side="bottom", **ticks)
-    figure.update_yaxes(title_text="True", autorange="reversed", **ticks)
-    lines = textwrap.wrap(" ".join(str(title).split()), 30)[:2]
-    # Room for two lines in any case: matrices side by side stay level.
-    title_style = {
-        "text": "<br>".join(literal(line) for line in lines),
-        "xref": "container",
-        "x": 0.02,
-        "yref": "container",
-        "y": 0.97,
-        "yanchor": "top",
-    }
-    figure.update_layout(title=title_style, margin={"t": 64})
-    return figure
-
-
 def probability_figure(
     probabilities: Sequence[float],
     class_names: Sequence[str],
@@ -115,30 +86,29 @@ def probability_figure(
     *,
     given: int | None = None,
 ) -> go.Figure:
-    """One horizontal bar a class, 0 to 1; the one `given` (by default the most probable) in the accent, others grey."""
+    """One horizontal bar a class, 0 to 1; the one `given` (by default the most probable) in the accent, others grey.
+
+    Of more than `MAX_BARS` classes: the given one, the most probable ones, and one bar for all others together.
+    """
     values = np.asarray(probabilities, dtype=float)
+    best = int(values.argmax()) if given is None else given
+    names = short_labels(class_names, 24)
+    if len(values) > MAX_BARS:
+        others = [index for index in np.argsort(-values, kind="stable") if index != best]
+        order = [best, *others[: MAX_BARS - 2]]
+        names = [names[index] for index in order] + [f"{len(values) - len(order)} others"]
+        values, best = np.append(values[order], values.sum() - values[order].sum()), 0
     colors = palette(is_dark=is_dark)
     figure = new_figure(is_dark=is_dark, height=48 + 32 * len(values))
-    best = int(values.argmax()) if given is None else given
     figure.add_bar(
         x=values, y=list(range(len(values))), orientation="h", text=[f"{value:.1%}" for value in values],
         textposition="outside", cliponaxis=False,
         marker={"color": [colors.accent if row == best else colors.muted for row in range(len(values))]},
         hovertemplate="%{x:.4f}<extra></extra>",
     )  # fmt: skip
-    labels = [literal(name, 24) for name in class_names]
-    figure.update_yaxes(tickmode="array", tickvals=list(range(len(labels))), ticktext=labels, autorange="reversed")
+    figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": colors.ink})
     # "100.0%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in.
     figure.update_xaxes(range=[0, 1.35], tickvals=[0, 0.5, 1])
     figure.update_layout(margin={"t": 8}, bargap=0.35)
     return figure
-
-
-def _write_cells(figure: go.Figure, matrix: np.ndarray, shares: np.ndarray, *, is_dark: bool) -> None:
-    colors = palette(is_dark=is_dark)
-    for row, column in np.ndindex(matrix.shape):
-        # The ramp runs from background to accent: past the middle the background colour reads better than ink.
-        color = colors.background if shares[row, column] > 0.55 else colors.ink
-        text = f"{matrix[row, column]:g}"
-        figure.add_annotation(x=column, y=row, text=text, showarrow=False, font={"color": color, "size": 16})

@@ -2,6 +2,8 @@
 
 import html
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -73,10 +75,49 @@ def literal(name: object, max_characters: int = 60) -> str:
     return html.escape(text, quote=False).replace("$", "&#36;")
 
 
-def accent_ramp(*, is_dark: bool) -> list[list[object]]:
-    """A one-hue colour scale from the background to the accent, for shares between 0 and 1."""
+def short_labels(names: Sequence[str], max_characters: int) -> list[str]:
+    """`short_names` that are safe in a figure."""
+    return [literal(name, max_characters) for name in short_names(names, max_characters)]
+
+
+def short_names(names: Sequence[str], max_characters: int) -> list[str]:
+    """Names of at most so many characters, still apart where they begin alike.
+
+    A name that is cut keeps its end too; names that are alike even so get their number in front, counted from 1.
+    """
+    lines = [" ".join(str(name).split()) for name in names]
+    short = [line if len(line) <= max_characters else _cut(line, max_characters) for line in lines]
+    taken = Counter(short)
+    return [
+        label if taken[label] == 1 else f"{number} {_cut(line, max_characters - len(str(number)) - 1)}"
+        for number, (label, line) in enumerate(zip(short, lines, strict=True), start=1)
+    ]
+
+
+def _cut(line: str, max_characters: int) -> str:
+    """The beginning and, behind an ellipsis, the last third of a line."""
+    if len(line) <= max_characters:
+        return line
+    end = max_characters // 3
+    return f"{line[: max_characters - 1 - end]}…{line[-end:]}"
+
+
+def accent_ramp(*, is_dark: bool, lowest: float = 0.0) -> list[list[object]]:
+    """A one-hue colour scale from the background to the accent, for shares between 0 and 1.
+
+    `lowest` is how far along it the smallest share above 0 begins, so that small cells can be seen.
+    """
     colors = palette(is_dark=is_dark)
-    return [[0.0, colors.background], [1.0, colors.accent]]
+    if not lowest:
+        return [[0.0, colors.background], [1.0, colors.accent]]
+    first = _mix(colors.background, colors.accent, lowest)
+    return [[0.0, colors.background], [1e-6, first], [1.0, colors.accent]]
+
+
+def _mix(low: str, high: str, share: float) -> str:
+    """The colour that far from one to another, both "#RRGGBB"."""
+    pairs = zip(bytes.fromhex(low[1:]), bytes.fromhex(high[1:]), strict=True)
+    return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in pairs)
 
 
 def new_figure(*, is_dark: bool, height: int) -> go.Figure:

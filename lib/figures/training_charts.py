@@ -18,6 +18,7 @@ METRIC_TITLES = {
     "learning_rate": "Learning rate",
     "images_per_second": "Images per second",
 }
+MAX_RUNS = 10  # more names than that do not find room beside the lines
 _HEIGHT_PX = 360
 _LABEL_GAP = 0.065  # of the axis height: one line of 14 px text at 360 px
 
@@ -41,13 +42,14 @@ def learning_curves_figure(
     """Curves of several runs in one picture: validation as the run's line, training as a thin pale one.
 
     Args:
-        runs: at least one run; runs without that metric are passed over.
+        runs: at least one run; runs without a curve of that metric are passed over, and those behind `MAX_RUNS`.
         metric: name without prefix, such as "loss": draws val_loss and train_loss; else the key itself.
         x: "step" (epochs) or "seconds" since the run's first value.
         is_dark: theme.
     """
     figure = new_figure(is_dark=is_dark, height=_HEIGHT_PX)
     ends: list[tuple[float, float, str, str]] = []
+    runs = [run for run in runs if has_curves(run.history, metric)][:MAX_RUNS]
     for index, run in enumerate(runs):
         style = strategy_style(run.strategy, is_dark)
         for key, is_main in ((f"val_{metric}", True), (f"train_{metric}", False), (metric, True)):
@@ -70,8 +72,14 @@ def learning_curves_figure(
 
 
 def has_curves(history: pd.DataFrame, metric: str) -> bool:
-    """Whether a history holds anything that `learning_curves_figure` draws for this metric."""
-    return bool(history["key"].isin([metric, f"val_{metric}", f"train_{metric}"]).any())
+    """Whether a history holds a curve of this metric: two epochs at least, since one point is no curve."""
+    return num_points(history, metric) >= 2
+
+
+def num_points(history: pd.DataFrame, metric: str) -> int:
+    """How many epochs the longest line of a metric has; step 0 holds what a finished run reached as a whole."""
+    drawn = history[history["key"].isin([metric, f"val_{metric}", f"train_{metric}"]) & (history["step"] > 0)]
+    return int(drawn.groupby("key")["step"].nunique().max()) if len(drawn) else 0
 
 
 def thin(table: pd.DataFrame, max_points: int = MAX_POINTS_PER_LINE) -> pd.DataFrame:
@@ -82,7 +90,7 @@ def thin(table: pd.DataFrame, max_points: int = MAX_POINTS_PER_LINE) -> pd.DataF
 
 
 def _line(history: pd.DataFrame, key: str, x: str) -> pd.DataFrame:
-    line = history[history["key"] == key].sort_values("step")
+    line = history[(history["key"] == key) & (history["step"] > 0)].sort_values("step")
     if x == "seconds" and not line.empty:
         return thin(line.assign(x=(line["timestamp_ms"] - history["timestamp_ms"].min()) / 1000))
     return thin(line.assign(x=line["step"]))

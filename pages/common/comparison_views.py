@@ -1,4 +1,4 @@
-"""What the results board draws of the selected runs: intervals, curves, confusion matrices, reports, paired tests."""
+"""What the results board draws of the selected runs: intervals, curves, paired tests."""
 
 import time
 from collections.abc import Sequence
@@ -8,20 +8,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lib.errors import UserError
 from lib.evaluation.headline import KAPPA, best_of, in_order
-from lib.evaluation.metrics import confusion_matrix, per_class_report
-from lib.figures import RunCurves, confusion_figure, has_curves, interval_figure, learning_curves_figure
+from lib.figures import RunCurves, has_curves, interval_figure, learning_curves_figure
+from lib.figures.training_charts import MAX_RUNS, num_points
 from lib.tracking import RunRecord
 from lib.tracking.comparison import compare_runs
-from lib.tracking.scores import probability_columns, run_score, trained_classes
+from lib.tracking.scores import run_score
 from pages.common import controls, published_lines, resources
+from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, headline_key, results_table, short_labels
-from pages.common.run_data import class_names_of_run, version_note
-from pages.common.text import plain, readable
+from pages.common.run_data import version_note
+from pages.common.text import plain
 
-_MAX_MATRICES = 3
 _CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "Kappa"}
 
 
@@ -77,8 +76,11 @@ def show_curves(runs: Sequence[RunRecord]) -> None:
     """Learning curves of the selected runs that have epochs, overlaid."""
     curves = [_curves(run, label) for run, label in zip(runs, short_labels(runs).values(), strict=True)]
     iterative = [run for run in curves if any(has_curves(run.history, metric) for metric in _CURVES)]
+    single = [run for run in curves if run not in iterative and num_points(run.history, "loss")]
     if not iterative:
-        st.markdown("No curves: the selected runs were fitted in one go, without epochs.")
+        if not single:
+            st.markdown("No curves: the selected runs were fitted in one go, without epochs.")
+        _say_single(single)
         return
     available = [metric for metric in _CURVES if any(has_curves(run.history, metric) for run in iterative)]
     with st.container(horizontal=True):
@@ -93,51 +95,30 @@ def show_curves(runs: Sequence[RunRecord]) -> None:
     history = pd.concat([run.history.assign(run=run.label) for run in iterative])
     alt = f"Line chart: {_CURVES[str(metric)].lower()} of {len(iterative)} runs in training and validation"
     controls.show_figure(figure, alt=alt, key="curves", data=history)
-    if len(iterative) < len(runs):
-        st.caption(f"{len(runs) - len(iterative)} of the selected runs have no epochs and so no curve.")
+    _say_single(single)
+    if num_other := len(runs) - len(iterative) - len(single):
+        st.caption(f"{num_other} of the selected runs have no epochs and so no curve.")
+    if len(iterative) > MAX_RUNS:
+        st.caption(f"The first {MAX_RUNS} of {len(iterative)} runs with curves are drawn; the data hold all.")
 
 
-def show_matrices(runs: Sequence[RunRecord]) -> None:
-    """Confusion matrices on the test images, side by side, with the report per class under each."""
-    labels = short_labels(runs)
-    finished = [run for run in runs if _has_predictions(run)]
-    if not finished:
-        st.markdown("Confusion matrices come with the predictions of a finished run.")
-        return
-    shown = finished[:_MAX_MATRICES]
-    for column, run in zip(st.columns(len(shown)), shown, strict=True):
-        with column, show_errors("show the confusion matrix"):
-            targets, probabilities, _ = _test_predictions(run)
-            names = _class_names(run, probabilities.shape[1])
-            matrix = confusion_matrix(targets, probabilities)
-            figure = confusion_figure(matrix, names, labels[run.run_id], controls.is_dark())
-            alt = f"Confusion matrix of {readable(labels[run.run_id])} on {len(targets)} test images"
-            controls.show_figure(figure, alt=alt, key=f"matrix_{run.run_id[:8]}")
-            report = per_class_report(targets, probabilities, names)
-            _show_report(report, f"Report per class of {readable(labels[run.run_id])}")
-            controls.download_csv(report, key=f"report_{run.run_id[:8]}")
-    if len(finished) > len(shown):
-        st.caption(f"The first {len(shown)} of {len(finished)} selected runs are shown.")
-
-
-def _show_report(report: pd.DataFrame, alt: str) -> None:
-    column = st.column_config.NumberColumn
-    config = {
-        "class_name": "Class",
-        "precision": column("Precision", width=60, format="%.2f", help="Of the images called so, the share that are."),
-        "recall": column(
-            "Recall", width=46, format="%.2f", help="Of the images that are, the share that were called so."
-        ),
-        "f1": column("F1", width=40, format="%.2f", help="The harmonic mean of precision and recall."),
-        "count": column("n", width=32, help="Test images of the class."),
-    }
-    st.dataframe(report, hide_index=True, alt=alt, column_config=config)
+def _say_single(runs: Sequence[RunCurves]) -> None:
+    """Runs of one epoch: their numbers, since one point is no curve."""
+    for run in runs:
+        last = run.history[run.history["step"] > 0].groupby("key")["value"].last()
+        found = [
+            f"{name} {title.lower()} {last[f'{key}_{metric}']:.3f}"
+            for metric, title in _CURVES.items()
+            for key, name in (("train", "training"), ("val", "validation"))
+            if f"{key}_{metric}" in last
+        ]
+        st.markdown(plain(f"{run.label}, one epoch and so no curve: {', '.join(found)}.", 400))
 
 
 def show_paired(runs: Sequence[RunRecord]) -> None:
     """Is the best run really better? One sentence for each other run, from the same test images."""
     labels = short_labels(runs)
-    scored = [run for run in runs if _has_predictions(run)]
+    scored = [run for run in runs if has_predictions(run)]
     if len(scored) < 2:
         st.markdown("Select two finished runs for a paired comparison on the same images.")
         return
@@ -186,27 +167,3 @@ def _curves(run: RunRecord, label: str) -> RunCurves:
     age = int(time.time() // 2) if run.is_active else 0
     history = resources.cached_history(run.run_id, run.ended_s, age)
     return RunCurves(label, str(run.config.get("strategy", "")), history)
-
-
-def _has_predictions(run: RunRecord) -> bool:
-    try:
-        resources.cached_predictions(run.run_id, run.ended_s)
-    except UserError:
-        return False
-    return True
-
-
-def _test_predictions(run: RunRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets (N,), probabilities (N, K) and image ids (N,) of the run's test images."""
-    table = resources.cached_predictions(run.run_id, run.ended_s)
-    table = table[table["split"] == "test"]
-    columns = probability_columns(table)
-    return table["target"].to_numpy(), table[columns].to_numpy(dtype=float), table["image_id"].to_numpy(dtype=str)
-
-
-def _class_names(run: RunRecord, num_classes: int) -> list[str]:
-    """The classes of the run's classifier, as it says them itself or else as its data set did."""
-    found = trained_classes(run.folder)
-    if found is not None and len(found[0]) == num_classes:
-        return found[0]
-    return class_names_of_run(run.config, num_classes)

@@ -78,11 +78,24 @@ def is_dark() -> bool:
 
 def show_figure(figure: "go.Figure", *, alt: str, key: str, data: "pd.DataFrame | None" = None) -> None:
     """Draw a figure of lib.figures with its alternative text; its toolbar gives a PNG, the button its data as CSV."""
-    image = {"filename": f"transferscope_{key}", "format": "png", "scale": 2}
-    config = {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
-    st.plotly_chart(figure, theme=None, key=key, alt=alt, config=config)
+    st.plotly_chart(figure, theme=None, key=key, alt=alt, config=_figure_config(key))
     if data is not None:
         download_csv(data, key=key)
+
+
+def show_clickable_figure(figure: "go.Figure", *, alt: str, key: str) -> list[Any]:
+    """As `show_figure`, of points that can be clicked on; returns the `customdata` of the chosen ones."""
+    event = st.plotly_chart(
+        figure, theme=None, key=key, alt=alt, config=_figure_config(key), on_select="rerun", selection_mode="points"
+    )
+    found = [point.get("customdata") for point in event.selection.points]
+    # Streamlit makes a dictionary of the row: {"0": first, "1": second}.
+    return [list(values.values()) if isinstance(values, dict) else values for values in found if values]
+
+
+def _figure_config(key: str) -> dict[str, Any]:
+    image = {"filename": f"transferscope_{key}", "format": "png", "scale": 2}
+    return {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
 
 
 def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") -> None:
