@@ -50,10 +50,9 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     figure.update_xaxes(range=[lowest - 0.01, 1.01])
     figure.update_layout(title={"text": literal(title, 90)}, showlegend=False, margin={"t": 32})
     if chance is not None:
-        line = {"color": colors.muted, "dash": "dash", "width": 1.5}
-        figure.add_vline(
-            x=chance, line=line, annotation_text="always the commonest class", annotation_position="bottom right"
-        )
+        line = {"color": colors.muted, "dash": "dash", "width": 1}
+        words = {"annotation_text": "always the commonest class", "annotation_position": "bottom right"}
+        figure.add_vline(x=chance, line=line, layer="below", **words)
     return figure
 
 

@@ -17,7 +17,7 @@ from lib.tracking.scores import run_score
 from pages.common import controls, published_lines, resources
 from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors
-from pages.common.results import METRICS, headline_key, results_table, short_labels
+from pages.common.results import METRICS, headline_key, ranked, results_table, short_labels
 from pages.common.run_data import version_note
 from pages.common.text import plain
 
@@ -26,6 +26,7 @@ _CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "
 
 def show_intervals(runs: Sequence[RunRecord]) -> None:
     """The chosen metric of every selected run with its 95 % interval."""
+    runs = ranked(runs)  # as in the table above, whichever metric is shown
     titles = {key: title for key, title in METRICS.items() if results_table(runs)[key].notna().any()}
     if not titles:
         st.markdown("None of the selected runs has a test result yet.")

@@ -42,9 +42,9 @@ def write_images(folder: Path, per_class: int = 12, *, seed: int = 0) -> Path:
     return folder
 
 
-def write_classes(folder: Path, class_names: tuple[str, ...], per_class: int = 5) -> Path:
+def write_classes(folder: Path, class_names: tuple[str, ...], per_class: int = 5, *, seed: int = 0) -> Path:
     """Noise of 32 px in a folder a class."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for class_name in class_names:
         (folder / class_name).mkdir(parents=True)
         for number in range(per_class):

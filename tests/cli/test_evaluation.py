@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib import cli, tracking
 from lib.models.seen_images import SEEN_FILE
-from tests.cli.conftest import TRAIN, write_images
+from tests.cli.conftest import TRAIN, write_classes, write_images
 from tests.run_store import make_run_store
 
 
@@ -174,3 +174,71 @@ def test_a_set_that_is_only_evaluated_on_needs_no_split(command, trained, tmp_pa
     assert json.loads(answer.out)["num"] == 4
     # The same folder cannot be trained on, which is said then.
     assert "has 2 images; at least 3 are needed" in command("train", "--dataset", other).err
+
+
+ALPHABET = ("mild", "moderate", "no_dr", "proliferative", "severe")
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A home with a graded set, imported in the order of its grades, and a run on it."""
+    folder = tmp_path_factory.mktemp("graded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+        make_run_store()
+        source = write_classes(folder / "eyes", ALPHABET, per_class=8)
+        assert cli.run(["datasets", "import", str(source), "--name", "eyes", "--ordinal", "--order",
+                        "no_dr,mild,moderate,severe,proliferative"]) == 0  # fmt: skip
+        assert cli.run([*TRAIN, "--dataset", "eyes", "--strategy", "nearest_neighbors"]) == 0
+    return folder
+
+
+@pytest.fixture
+def graded_home(graded, monkeypatch, home):
+    monkeypatch.setenv("TRANSFERSCOPE_HOME", str(graded / "home"))
+    return graded
+
+
+def test_other_graded_images_are_matched_by_grade_and_scored_as_grades(command, graded_home, tmp_path):
+    """Their folders are codes, one grade is missing, and nobody said of them that they are grades."""
+    other = write_classes(tmp_path / "codes", ("0", "1", "2", "4"), per_class=2, seed=5)
+    answer = command("evaluate", "--run", "latest", "--dataset", other, "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out.splitlines()[-1])
+    assert (found["headline"], found["num"], found["images"]) == ("quadratic_weighted_kappa", 8, "all")
+    assert found["quadratic_weighted_kappa"] is not None
+    assert found["baseline_accuracy"] == 0.25  # four grades of two images
+    assert 0 <= found["referable_auroc"] <= 1
+    assert found["classes_without_images"] == ["severe"]
+    assert found["recall"]["severe"] is None
+    assert set(found["recall"]) == set(ALPHABET)
+    said = command("evaluate", "--run", "latest", "--dataset", other).out
+    assert said.startswith("kappa ")
+    assert "always the commonest class (no_dr): accuracy 25.0 %" in said.splitlines()[0]
+    assert "No images here of: severe; averages over classes leave them out." in said
+    assert "recall of severe" in said
+    assert [line.split("  ")[-1].strip() for line in said.splitlines() if line.startswith("recall of severe")] == [
+        "not defined"
+    ]
+
+
+def test_what_needs_two_kinds_of_images_is_not_defined_for_one(command, graded_home, tmp_path):
+    other = write_classes(tmp_path / "healthy", ("no_dr", "mild"), per_class=3, seed=6)
+    answer = command("evaluate", "--run", "latest", "--dataset", other, "--json")
+    found = json.loads(answer.out.splitlines()[-1])
+    assert found["referable_auroc"] is None
+    assert found["classes_without_images"] == ["moderate", "severe", "proliferative"]
+    said = command("evaluate", "--run", "latest", "--dataset", other).out
+    (line,) = [line for line in said.splitlines() if line.startswith("referable_auroc")]
+    assert line.endswith("not defined")
+
+
+def test_a_run_of_grades_says_kappa_everywhere(command, graded_home):
+    run = tracking.list_runs()[0]
+    for words in (("runs", "list"), ("runs", "show", run.run_id)):
+        assert "kappa" in command(*words).out
+    shown = json.loads(command("runs", "show", run.run_id, "--json").out)
+    assert shown["headline"] == "quadratic_weighted_kappa"
+    assert shown["test_baseline_accuracy"] == pytest.approx(run.summary["test_baseline_accuracy"])
+    assert shown["test_referable_auroc_low"] <= shown["test_referable_auroc"] <= shown["test_referable_auroc_high"]
+    assert "referable (moderate and above) AUC" in command("runs", "show", run.run_id).out

@@ -21,6 +21,7 @@ from lib.data.kind import KindChange
 from lib.data.library import change_dataset, import_folder, open_dataset
 from lib.data.protocol import DataProtocol
 from lib.errors import UserError
+from lib.evaluation.headline import Score
 from lib.jobs import tickets
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
@@ -33,7 +34,7 @@ from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 from pages.common import clicks, resources, train_live, train_network_settings, train_plan, train_settings, train_start
-from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
+from tests.pages.scene import ROOT, html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
 from tests.run_store import make_run_store
 
 ESTIMATE = Estimate(
@@ -426,9 +427,25 @@ def test_sign_of_life_warns_when_it_is_old():
 
 def test_final_facts_carry_the_interval():
     summary = {"test_accuracy": 0.95, "test_accuracy_low": 0.8264, "test_accuracy_high": 0.9862, "num_test": 40}
-    facts = train_live.final_facts({**summary, "test_balanced_accuracy": 0.94, "seconds_total": 12.3})
-    assert facts[0] == ("Test accuracy", "95.0\u00a0%", "82.6 to 98.6\u00a0%")
+    summary |= {"test_balanced_accuracy": 0.94, "seconds_total": 12.3}
+    facts = train_live.final_facts(Score.of(summary), summary)
+    assert facts[0] == ("Test accuracy", "95.0\u00a0%", "82.6\u00a0% to 98.6\u00a0%")
     assert facts[2] == ("Time", "12 s", "tested on 40 images")
+    assert train_live.beside_words(Score.of(summary)) == ""  # an old run says nothing of it
+
+
+def test_final_facts_of_grades_begin_with_kappa_and_say_what_always_one_class_reaches():
+    summary = {
+        "headline": "quadratic_weighted_kappa", "test_quadratic_weighted_kappa": 0.73, "test_accuracy": 0.6,
+        "test_quadratic_weighted_kappa_low": 0.65, "test_quadratic_weighted_kappa_high": 0.8, "num_test": 50,
+        "test_baseline_accuracy": 0.74, "baseline_class": "No DR", "test_referable_auroc": 0.88, "seconds_total": 12.3,
+    }  # fmt: skip
+    score = Score.of(summary)
+    facts = train_live.final_facts(score, summary)
+    assert facts[:2] == [("Test kappa", "0.73", "0.65 to 0.80"), ("Test accuracy", "60.0\u00a0%", "")]
+    assert train_live.beside_words(score) == (
+        "Always the commonest class (No DR): accuracy 74.0\u00a0%. Referable (moderate and above) AUC 0.88."
+    )
 
 
 def test_facts_show_names_literally():
@@ -558,3 +575,19 @@ def test_an_ordinal_loss_is_offered_for_grades_only():
     assert not at.exception
     assert at.selectbox(key="train_loss").value == "cross_entropy"
     assert "earth_mover" not in " ".join(code.value for code in at.code)
+
+
+@pytest.mark.parametrize(
+    ("target_map", "said", "refused"),
+    [("1,0", "Classes merged: blue -> blue;", ""), ("any_dr", "", "is for the five grades of retinopathy")],
+)
+def test_merged_classes_are_said_and_a_map_for_other_classes_is_refused_before_the_click(target_map, said, refused):
+    dataset = make_dataset()
+    at = AppTest.from_file(str(ROOT / "pages/train_model.py"), default_timeout=60)
+    at.query_params["dataset"] = dataset
+    at.session_state["train_target_map"] = target_map
+    at.run()
+    assert not at.exception
+    assert said in words(at).replace("\\", "")
+    assert [refused in error.value for error in at.error] == ([True] if refused else [])
+    assert at.button(key="train_start").disabled == bool(refused)
