@@ -51,8 +51,8 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     figure.update_layout(title={"text": literal(title, 90)}, showlegend=False, margin={"t": 32})
     if chance is not None:
         line = {"color": colors.muted, "dash": "dash", "width": 1}
-        words = {"annotation_text": "always the commonest class", "annotation_position": "bottom right"}
-        figure.add_vline(x=chance, line=line, layer="below", **words)
+        beside = {"annotation_text": "always the commonest class", "annotation_position": "bottom right"}
+        figure.add_vline(x=chance, line=line, layer="below", **beside)
     return figure
 
 
