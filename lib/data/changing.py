@@ -96,8 +96,8 @@ def _scan_originals(description: dict[str, Any], options: ImportOptions) -> Fold
     folder = Path(source)
     if not folder.is_absolute() or not folder.is_dir():
         raise UserError(
-            f"The originals of {name!r} are gone (they came from {shown(source)}), so its images cannot be cut anew; "
-            "names, order and kind of the classes can still be changed."
+            f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
+            "kind of its classes can be changed."
         )
     scan = scan_folder(folder, options.source)
     if listing_of(scan) != description["listing"]:

@@ -114,14 +114,14 @@ def suggest_kind(
         reasons["is_medical"] = why_eye
         is_medical = True
         if (order, names) != (tuple(class_names), tuple(class_names)):
-            reasons["classes"] = "order and names of the International Clinical Diabetic Retinopathy scale"
+            reasons["classes"] = "this is their order on the International Clinical Diabetic Retinopathy scale, with its names"
     elif found := _numbered(class_names):
         reasons["is_ordinal"] = found
     elif found_order := severity_order(class_names):
         order = names = found_order
         reasons["is_ordinal"] = f"the classes are degrees of severity ({_listed(order)})"
         if order != tuple(class_names):
-            reasons["classes"] = "from the least severe to the most"
+            reasons["classes"] = "they go from the least severe to the most"
     if not is_medical and (why := _why_retinopathy(class_names, name="")):
         is_medical, reasons["is_medical"] = True, why
     return KindSuggestion(

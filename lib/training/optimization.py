@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.errors import UserError
 from lib.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class OptimizerSpec:
     """An optimiser; `build(groups, learning_rate, momentum)` makes it.
 
     `has_decoupled_decay` tells whether weight decay shrinks the weights themselves (Loshchilov & Hutter 2019) or
-    enters the gradient as L2; `usual_learning_rate` is a sensible peak for a head on frozen features.
+    enters the gradient as L2; `usual_learning_rate` is a sensible peak for a head on frozen features; `has_momentum`
+    whether it reads the momentum at all.
     """
 
     name: str
@@ -78,6 +80,16 @@ for _optimizer in (
     OptimizerSpec("adadelta", "Adadelta", "Finds its step size; run at 1.", _adadelta, usual_learning_rate=1.0),
 ):
     OPTIMIZERS.add(_optimizer)
+
+
+def check_momentum(optimizer: str, momentum: float, default: float) -> None:
+    """Raise UserError for a momentum that the optimiser would pass over without a word."""
+    if momentum != default and not OPTIMIZERS.get(optimizer).has_momentum:
+        having = ", ".join(spec.name for spec in OPTIMIZERS if spec.has_momentum)
+        raise UserError(
+            f"The optimizer {optimizer} has no momentum to set (momentum={momentum:g}); choose one of: {having}, or leave "
+            "the momentum out."
+        )
 
 
 def build_optimizer(

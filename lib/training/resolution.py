@@ -9,6 +9,7 @@ from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.heads import HEADS, check_output, iterative_heads
 from lib.training.config import TrainConfig
 from lib.training.losses import check_loss
+from lib.training.optimization import check_momentum
 from lib.training.pinning import resolve_pinned
 from lib.training.strategies import STRATEGIES, StrategySpec
 
@@ -35,6 +36,7 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     feature_stage = _feature_stage(config.feature_stage, spec, head)
     check_loss(config.loss, is_ordinal=subset.spec.is_ordinal)
     if strategy.is_iterative:
+        check_momentum(config.optimizer, config.momentum, TrainConfig.momentum)
         check_output(config.output, subset.spec.num_classes)
     resolved = dataclasses.replace(
         config,

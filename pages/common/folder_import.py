@@ -1,11 +1,13 @@
 """The form that brings a folder of images in: checked, its cost shown before, progress while it runs."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
 from lib.data.import_estimate import suggest_for_folder
@@ -87,10 +89,7 @@ def show_form() -> None:
 
 
 def _form() -> None:
-    explanation, form = st.columns(2, gap="large")
-    with explanation:
-        st.markdown(_LAYOUT)
-        st.caption("Folders below: " + ", ".join(plain(root) for root in allowed_roots()))
+    form, beside = st.columns(2, gap="large")
     with form:
         path = st.text_input("Folder", key="explore_path", placeholder="/home/me/my_images", persist_state="session")
         with st.popover("More settings", icon=":material/tune:"):
@@ -100,9 +99,13 @@ def _form() -> None:
                 help="A column of the label file or of metadata.csv in the folder, such as site: images of one group "
                 "never go to training and test both.",
             )  # fmt: skip
-        if path := _unquoted(path):
-            with show_errors("read the folder"):
-                _offer(path, name=name.strip() or None, group_column=column.strip() or None)
+    if path := _unquoted(path):
+        with show_errors("read the folder"):
+            _offer(path, beside, name=name.strip() or None, group_column=column.strip() or None)
+        return
+    with beside:
+        st.markdown(_LAYOUT)
+        st.caption("Folders below: " + ", ".join(plain(root) for root in allowed_roots()))
 
 
 def _unquoted(path: str) -> str:
@@ -112,17 +115,18 @@ def _unquoted(path: str) -> str:
     return path[1:-1] if is_quoted else path.removeprefix("file://")
 
 
-def _offer(path: str, *, name: str | None, group_column: str | None) -> None:
+def _offer(path: str, beside: DeltaGenerator, *, name: str | None, group_column: str | None) -> None:
     """Check the folder, say what its import costs, and offer to start."""
     folder = check_allowed(path)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}; check the spelling, or give the folder above the class folders.")
-    reading = label_form.choose_reading(folder)
-    if group_column is not None:
-        reading["group_column"] = group_column
-    estimate = estimate_import(folder, is_allowed=label_form.is_allowed, **reading)
-    label_form.say((*estimate.notices, estimate.split_caveat))
-    st.markdown(
+    with beside:
+        reading = label_form.choose_reading(folder)
+        if group_column is not None:
+            reading["group_column"] = group_column
+        estimate = estimate_import(folder, is_allowed=label_form.is_allowed, **reading)
+        label_form.say((*estimate.notices, estimate.split_caveat))
+    beside.markdown(
         f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
         f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
     )
@@ -138,22 +142,28 @@ def _offer(path: str, *, name: str | None, group_column: str | None) -> None:
         if not clicks.is_repeat("import"):  # a small folder is there before the second click of a double click
             background.start(TASK, f"Importing {folder.name}", work)
 
-    st.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
+    beside.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
 
 
 def _choose_kind(folder: Path, estimate: ImportEstimate, reading: dict[str, Any]) -> KindChoice:
     """What the classes are: as in the last import of the folder, else as its names and pictures suggest."""
     token = f"{folder} {estimate.num_files} {estimate.class_names} {reading}"
     key = f"explore_kind_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
-    last = last_options(folder)
-    with suppress(UserError):  # it had other classes then
-        if last is not None:
-            flags = (bool(last.spec_changes.get(flag)) for flag in ("is_ordinal", "is_medical"))
-            start = KindChoice(*flags, last.crop_policy, last.classes(estimate.class_names))
-            st.caption("As in the last import of this folder:")
-            return draw_kind(start, key=f"{key}_again", reasons={})
+    if last := _last_choice(folder, estimate.class_names):
+        st.caption("As in the last import of this folder:")
+        return draw_kind(last, key=f"{key}_again", reasons={})
     suggestion = _suggestion(token, folder, **reading)
     return draw_kind(KindChoice.of(suggestion), key=key, reasons=suggestion.reasons)
+
+
+def _last_choice(folder: Path, class_names: Sequence[str]) -> KindChoice | None:
+    """What was said of the folder's classes at its last import; None where there is none, or of other classes."""
+    last = last_options(folder)
+    with suppress(UserError):
+        if last is not None:
+            is_ordinal, is_medical = (bool(last.spec_changes.get(flag)) for flag in ("is_ordinal", "is_medical"))
+            return KindChoice(is_ordinal, is_medical, last.crop_policy, last.classes(class_names))
+    return None
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")

@@ -57,14 +57,12 @@ def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no
     Raises:
         UserError: names or order do not fit the classes.
     """
-    ordinal, medical, crop = st.columns(3)
-    with ordinal:
+    fields, names = st.columns(2, gap="large")
+    with fields:
         is_ordinal = st.checkbox("Grades, in this order", start.is_ordinal, key=f"{key}_ordinal", help=_ORDINAL_HELP)
         _say_why(reasons, "is_ordinal")
-    with medical:
         is_medical = st.checkbox("Medical images", start.is_medical, key=f"{key}_medical", help=_MEDICAL_HELP)
         _say_why(reasons, "is_medical")
-    with crop:
         policies = list(CROP_TITLES)
         policy = st.selectbox(
             "Crop", policies, policies.index(start.crop_policy), format_func=CROP_TITLES.__getitem__,
@@ -73,13 +71,14 @@ def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no
         if why_no_crop:
             st.caption(plain(why_no_crop, 400))
         _say_why(reasons, "crop_policy")
-    lines = "\n".join(_line(*pair) for pair in zip(start.classes.sources, start.classes.names, strict=True))
-    text = st.text_area(
-        "Classes, one a line, in their order", lines, key=f"{key}_classes", help=_CLASSES_HELP,
-        height=_LINE_PX * min(_MAX_LINES, len(start.classes.names) + 2),
-    )  # fmt: skip
-    _say_why(reasons, "classes")
-    classes = read_classes(text, start.classes.sources)
+    with names:
+        lines = "\n".join(_line(*pair) for pair in zip(start.classes.sources, start.classes.names, strict=True))
+        text = st.text_area(
+            "Classes, one a line, in their order", lines, key=f"{key}_classes", help=_CLASSES_HELP,
+            height=_LINE_PX * min(_MAX_LINES, len(start.classes.names) + 1),
+        )  # fmt: skip
+        _say_why(reasons, "classes")
+        classes = read_classes(text, start.classes.sources)
     if is_ordinal:
         _warn_of_alphabet(classes)
     return KindChoice(is_ordinal, is_medical, str(policy), classes)

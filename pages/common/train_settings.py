@@ -55,8 +55,15 @@ _BUDGET_HELP = (
     "As many epochs as fit into that time, by a measurement of real steps before the training; Epochs, where changed, "
     "is then the most. The learning rate runs its whole course over them."
 )
-_RATE_HELP = "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW."
-_DECAY_HELP = "How strongly weights are pulled towards zero: directly by AdamW, through the gradient by others (L2)."
+_USUAL_RATES = ", ".join(f"{optimizer.title} {optimizer.usual_learning_rate:g}" for optimizer in OPTIMIZERS)
+_RATE_HELP = (
+    "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW. Usual for a new head: "
+    f"{_USUAL_RATES}."
+)
+_DECOUPLED = " and ".join(optimizer.title for optimizer in OPTIMIZERS if optimizer.has_decoupled_decay)
+_DECAY_HELP = (
+    f"How strongly weights are pulled towards zero: directly by {_DECOUPLED}, through the gradient by others (L2)."
+)
 _STAGE_HELP = "How fast a stage learns, as a share of the next one: below 1, generic early stages change less."
 _SMOOTHING_HELP = "The share of each target that is spread over all classes, against overconfidence."
 _MIXUP_HELP = "Blends pairs of images and their targets; larger blends more. 0: off."

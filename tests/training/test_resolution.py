@@ -81,3 +81,24 @@ def test_sigmoid_needs_two_classes_and_is_dropped_where_nothing_is_iterated() ->
     assert resolve_config(replace(config, strategy="linear_probe"), TinyDataset()).output == "softmax"
     with pytest.raises(UserError, match="this data set has 3"):
         resolve_config(config, TinyDataset(num_classes=3))
+
+
+def test_a_loss_of_grades_needs_classes_with_an_order():
+    unordered = TinyDataset(num_classes=3)
+    for strategy in ("linear_probe", "feature_extraction"):
+        config = TrainConfig(dataset="tiny", strategy=strategy, loss="earth_mover")
+        with pytest.raises(UserError, match=r"these classes have no order; choose one of: cross_entropy\."):
+            resolve_config(config, unordered)
+    ordered = TinyDataset(num_classes=3)
+    ordered.spec = replace(ordered.spec, is_ordinal=True)
+    assert resolve_config(config, ordered).loss == "earth_mover"
+    merged = replace(config, target_map="0,1,0")  # which keeps no order
+    with pytest.raises(UserError, match=r"these classes have no order"):
+        resolve_config(merged, ordered)
+
+
+def test_a_momentum_that_nobody_reads_is_refused():
+    config = TrainConfig(dataset="tiny", strategy="feature_extraction", momentum=0.5)
+    with pytest.raises(UserError, match=r"The optimizer adamw has no momentum to set .* choose one of: sgd, rmsprop"):
+        resolve_config(config, TinyDataset())
+    assert resolve_config(replace(config, optimizer="sgd"), TinyDataset()).momentum == 0.5
