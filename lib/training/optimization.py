@@ -87,8 +87,8 @@ def check_momentum(optimizer: str, momentum: float, default: float) -> None:
     if momentum != default and not OPTIMIZERS.get(optimizer).has_momentum:
         having = ", ".join(spec.name for spec in OPTIMIZERS if spec.has_momentum)
         raise UserError(
-            f"The optimizer {optimizer} has no momentum to set (momentum={momentum:g}); choose one of: {having}, or leave "
-            "the momentum out."
+            f"The optimizer {optimizer} has no momentum to set (momentum={momentum:g}); choose one of: {having}, or "
+            "leave the momentum out."
         )
 
 

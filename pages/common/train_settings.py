@@ -57,8 +57,8 @@ _BUDGET_HELP = (
 )
 _USUAL_RATES = ", ".join(f"{optimizer.title} {optimizer.usual_learning_rate:g}" for optimizer in OPTIMIZERS)
 _RATE_HELP = (
-    "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW. Usual for a new head: "
-    f"{_USUAL_RATES}."
+    "Size of the largest step of the optimizer. Empty: the strategy's own, which is meant for AdamW. Usual for a new "
+    f"head: {_USUAL_RATES}."
 )
 _DECOUPLED = " and ".join(optimizer.title for optimizer in OPTIMIZERS if optimizer.has_decoupled_decay)
 _DECAY_HELP = (
