@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lib.cli.dataset_kind import note_suggestions
 from lib.cli.output import ProgressLine, note
 from lib.distributed import ALONE, Ranks
 from lib.errors import UserError
@@ -106,6 +108,7 @@ def config_from(
     *, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any
 ) -> "TrainConfig":
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
+    from lib.data.kind_suggestion import suggest_for_dataset
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
     from lib.training.config import TrainConfig
@@ -124,9 +127,12 @@ def config_from(
     start = config.weights if strategy.uses_pretrained else "random"
     if start == "pretrained":
         require_weights(spec.name)
+    started_s = time.time()
     with ProgressLine() as progress:
-        name = _open(config.dataset, progress).name
-    config = dataclasses.replace(config, dataset=name, weights=start)
+        opened = _open(config.dataset, progress)
+    if opened.description.get("created_s", 0.0) >= started_s and opened.name != DEFAULT_DATASET:
+        note_suggestions(opened, suggest_for_dataset(opened))
+    config = dataclasses.replace(config, dataset=opened.name, weights=start)
     note_merged_classes(config)
     return config
 

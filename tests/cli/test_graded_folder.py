@@ -1,6 +1,7 @@
 """A folder of graded photographs through the commands: kappa, limits, notice, and runs of earlier versions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.kind import KindChange
 from lib.data.library import change_dataset, open_dataset, rebuild_dataset
 from lib.data.subset import take_part
+from lib.data.target_map import TARGET_MAPS
 from lib.errors import UserError
 from lib.experiment import resolve_start
 from lib.grading.evaluation import evaluate_on
 from lib.grading.grader import Grader
 from lib.grading.grades import MEDICAL_NOTICE
+from lib.recipes.plan import plan_recipe
 from lib.training.config import TrainConfig
 from tests.cli.conftest import TRAIN
 from tests.run_store import make_run_store
@@ -196,6 +199,24 @@ def test_named_maps_folds_and_evaluate_go_with_reordered_names(graded, command):
     assert again["accuracy"] == pytest.approx(answer["accuracy"])
     command("datasets", "change", "eyes", "--to-version", run.config["dataset_version"])
     tracking.delete_run(run.run_id)
+
+
+def test_a_recipe_finds_the_grades_by_name_in_every_version(graded):
+    plan = plan_recipe("googlenet-dr-ft", dataset="eyes")
+    merged = TARGET_MAPS.get(str(plan.config.target_map)).targets
+    for run in _runs():
+        dataset = open_dataset("eyes", version=run.config["dataset_version"])
+        taken = take_part(dataset, replace(plan.config, max_train_per_class=None, max_test_per_class=None))
+        expected = [merged[GRADE[path.split("/")[0]]] for path in taken.table["path"]]
+        assert taken.table["target"].tolist() == expected
+
+
+def test_a_folder_given_to_a_training_says_what_its_classes_suggest(command, tmp_path):
+    write_graded(tmp_path / "faces", per_class=3)
+    for is_new in (True, False):
+        answer = command("train", *SMALL, "--dataset", tmp_path / "faces", "--set", "loss=earth_mover")
+        assert answer.status == 2
+        assert ("python -m lib datasets change faces --suggested" in answer.err) is is_new
 
 
 def test_after_another_crop_runs_keep_their_names_and_say_so(graded, command):
