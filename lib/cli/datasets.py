@@ -144,6 +144,7 @@ def restore(key: str) -> None:
 
 def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: dict[str, Any] | None = None) -> None:
     from lib.data.statistics import class_counts
+    from lib.data.value_scale import BY_FILE
 
     counts = class_counts(dataset, dataset.split(split_seed))
     left_out = dataset.left_out.to_dict("records")
@@ -156,6 +157,7 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: di
         "num_classes": len(dataset.class_names),
         "store_side_px": dataset.spec.store_side_px,
         "crop_policy": dataset.spec.crop_policy,
+        "deep_images": (dataset.spec.value_scale or BY_FILE).sentence,
         "num_left_out": len(left_out),
         **kind_facts(dataset),
     }

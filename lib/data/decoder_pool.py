@@ -22,6 +22,7 @@ import numpy as np
 from lib.data.decode_worker import DecodeWorker
 from lib.data.images import DecodedImage, ImageHeader
 from lib.data.specs import check_crop_policy
+from lib.data.value_scale import FULL_RANGE, ValueRange, ValueScale
 from lib.errors import BadImage
 from lib.settings import DECODE_TIMEOUT_S, PROJECT_ROOT
 
@@ -32,11 +33,19 @@ Result = TypeVar("Result")
 class DecoderPool:
     """Child processes that decode images; a context manager. Thread-safe."""
 
-    def __init__(self, num_workers: int = 2, *, side_px: int = 384, crop_policy: str = "center_square") -> None:
+    def __init__(
+        self,
+        num_workers: int = 2,
+        *,
+        side_px: int = 384,
+        crop_policy: str = "center_square",
+        value_scale: ValueScale = FULL_RANGE,
+    ) -> None:
         check_crop_policy(crop_policy)
         self.num_workers = num_workers
         self.side_px = side_px
         self.crop_policy = crop_policy
+        self.value_scale = value_scale
         self._workers = [DecodeWorker() for _ in range(num_workers)]
         self._idle: queue.LifoQueue[DecodeWorker] = queue.LifoQueue()
         for worker in self._workers:
@@ -53,10 +62,18 @@ class DecoderPool:
         for worker in self._workers:
             worker.close()
 
-    def decode(self, source: Source, *, side_px: int | None = None, crop_policy: str | None = None) -> DecodedImage:
+    def decode(
+        self,
+        source: Source,
+        *,
+        side_px: int | None = None,
+        crop_policy: str | None = None,
+        value_scale: ValueScale | None = None,
+    ) -> DecodedImage:
         """Decode a path or bytes; raises BadImage."""
-        side = side_px or self.side_px
+        side, scale = side_px or self.side_px, value_scale or self.value_scale
         request = {"probe": False, "side_px": side, "crop_policy": crop_policy or self.crop_policy}
+        request["value_scale"] = scale.to_dict()
         answer, payload = self._ask(request, source)
         pixels = np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3)
         box: Any = tuple(answer["box"])
@@ -64,9 +81,10 @@ class DecoderPool:
         return DecodedImage(pixels, answer["width"], answer["height"], box, notices, answer["sha256"])
 
     def probe(self, source: Source) -> ImageHeader:
-        """Read the header and the content's SHA-256; raises BadImage."""
+        """Read the header, the content's SHA-256 and the values of an image of more than 8 bits; raises BadImage."""
         answer, _ = self._ask({"probe": True}, source)
-        return ImageHeader(**answer)
+        values = answer.pop("values", None)
+        return ImageHeader(**answer, values=ValueRange(**values) if values else None)
 
     def decode_mask(self, source: Source, image: DecodedImage) -> np.ndarray:
         """Read the mask of a decoded image, uint8 (side, side), cut as the image was; raises BadImage."""
@@ -121,7 +139,9 @@ _shared: DecoderPool | None = None
 _shared_lock = threading.Lock()
 
 
-def decode_one(source: Source, *, side_px: int, crop_policy: str = "center_square") -> DecodedImage:
+def decode_one(
+    source: Source, *, side_px: int, crop_policy: str = "center_square", value_scale: ValueScale = FULL_RANGE
+) -> DecodedImage:
     """Decode a path or bytes in the process-wide pool, which is made at the first call; raises BadImage."""
     global _shared  # noqa: PLW0603  (one pool a process is the point)
     with _shared_lock:
@@ -129,4 +149,4 @@ def decode_one(source: Source, *, side_px: int, crop_policy: str = "center_squar
             _shared = DecoderPool()
             atexit.register(_shared.close)
     check_crop_policy(crop_policy)
-    return _shared.decode(source, side_px=side_px, crop_policy=crop_policy)
+    return _shared.decode(source, side_px=side_px, crop_policy=crop_policy, value_scale=value_scale)

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lib.data.crops import Box, center_square, retina_box
 from lib.data.specs import check_crop_policy
+from lib.data.value_scale import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, measure_range
 from lib.errors import BadImage
 from lib.settings import MAX_FILE_BYTES, MAX_IMAGE_PIXELS
 
@@ -46,12 +47,16 @@ _KNOWN_STRANGERS = (
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of a file before its pixels are decoded; width and height are before any rotation."""
+    """What is known of a file before its pixels are kept; width and height are before any rotation.
+
+    `values` is the range of an image of more than 8 bits, None for others.
+    """
 
     width: int
     height: int
     num_bytes: int
     sha256: str
+    values: ValueRange | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +76,12 @@ class DecodedImage:
     sha256: str = ""
 
 
-def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage:
+def decode_bytes(
+    data: bytes, *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE
+) -> DecodedImage:
     """Decode the first frame, upright, as RGB on white, cropped by the policy and resized to `side_px`.
 
+    `value_scale` says what becomes black and white in an image of more than 8 bits.
     Raises BadImage with one plain reason, whatever Pillow says.
     """
     check_crop_policy(crop_policy)
@@ -88,7 +96,7 @@ def decode_bytes(data: bytes, *, side_px: int, crop_policy: str) -> DecodedImage
         _turn_upright(image, notices)
         if image.size != loaded_size:
             full_size = full_size[::-1]
-        image = _to_rgb(image, notices)
+        image = _to_rgb(image, value_scale, notices)
         box = _box(image, full_size, crop_policy, notices)
         pixels = np.array(_cut(image, box, full_size, side_px))
         return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices))
@@ -98,6 +106,19 @@ def image_size(data: bytes) -> tuple[int, int]:
     """Width and height as the header says, before any rotation; raises BadImage."""
     with plain_reasons():
         return open_image(data).size
+
+
+def value_range(data: bytes) -> ValueRange | None:
+    """The range of values of an image of more than 8 bits, which is decoded for it; None of others. Raises BadImage."""
+    with plain_reasons():
+        image = open_image(data)
+        kind = _kind_of_values(image.mode)
+        if kind is None:
+            return None
+        try:
+            return measure_range(np.array(image), kind)
+        except ValueError:
+            raise BadImage("The image holds no finite value.") from None
 
 
 class plain_reasons:  # noqa: N801  (reads as a statement: with plain_reasons())
@@ -191,9 +212,20 @@ def _turn_upright(image: Image.Image, notices: list[str]) -> None:
         notices.append("EXIF orientation unreadable, taken as it is")
 
 
-def _to_rgb(image: Image.Image, notices: list[str]) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _scale_to_8_bits(image, notices)
+def _kind_of_values(mode: str) -> str | None:
+    """Whether a mode holds whole numbers of more than 8 bits or floats; None for all others.
+
+    Colour images of 16 bits a channel are not among them: Pillow reads their upper 8 bits, which is one scale for all.
+    """
+    if mode == "F":
+        return FLOAT
+    return INTEGER if mode == "I" or mode.startswith("I;16") else None
+
+
+def _to_rgb(image: Image.Image, value_scale: ValueScale, notices: list[str]) -> Image.Image:
+    kind = _kind_of_values(image.mode)
+    if kind is not None:
+        return _scale_to_8_bits(image, kind, value_scale, notices)
     if image.has_transparency_data or image.mode in ("RGBa", "La"):
         image = image.convert("RGBA")
         ground = Image.new("RGB", image.size, "white")
@@ -202,24 +234,33 @@ def _to_rgb(image: Image.Image, notices: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_to_8_bits(image: Image.Image, notices: list[str]) -> Image.Image:
-    """Scale by the range that the values use: 0..1, 8, 12 or 16 bits, else their own minimum and maximum."""
+def _scale_to_8_bits(image: Image.Image, kind: str, value_scale: ValueScale, notices: list[str]) -> Image.Image:
+    """Scale to 0..255 by the given range; what lies beyond it is black or white."""
     values = np.array(image, dtype=np.float32)  # changed in place below: 200 MB for the largest image
-    if image.mode == "F":
+    if kind == FLOAT:
         is_finite = np.isfinite(values)
         if not is_finite.any():
             raise BadImage("The image holds no finite value.")
         least, most = float(values[is_finite].min()), float(values[is_finite].max())
         np.nan_to_num(values, copy=False, nan=least, neginf=least, posinf=most)
-    low, high = float(values.min()), float(values.max())
-    tops = (1.0, 255.0, 4095.0, 65535.0) if image.mode == "F" else (255.0, 4095.0, 65535.0)
-    first, last = next(((0.0, top) for top in tops if low >= 0 and high <= top), (low, high))
+    given = value_scale.range_of(kind)
+    first, last = given or _own_range(values, kind)
     values -= first
     values *= 255.0 / max(last - first, 1e-12)
     values += 0.5
-    if last != 255.0:
-        notices.append(f"values {first:g} to {last:g} scaled to 8 bits")
+    if (first, last) != (0.0, 255.0):
+        notices.append(f"values {first:g} to {last:g} scaled to 8 bits" + ("" if given else ", by this file alone"))
     return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8)).convert("RGB")
+
+
+def _own_range(values: np.ndarray, kind: str) -> tuple[float, float]:
+    """By the range that the values of one file use: 0..1, 8, 12 or 16 bits, else their own minimum and maximum.
+
+    The rule of data sets and classifiers of before there was one scale for a set; they keep it.
+    """
+    low, high = float(values.min()), float(values.max())
+    tops = (1.0, 255.0, 4095.0, 65535.0) if kind == FLOAT else (255.0, 4095.0, 65535.0)
+    return next(((0.0, top) for top in tops if low >= 0 and high <= top), (low, high))
 
 
 def _box(image: Image.Image, full_size: tuple[int, int], crop_policy: str, notices: list[str]) -> Box:

@@ -98,8 +98,16 @@ class ImportOptions:
         order = () if classes.sources == tuple(sources) else classes.sources
         return dataclasses.replace(self, spec_changes=spec_changes, class_order=order)
 
-    def spec(self, classes: NamedClasses, *, name: str, store_side_px: int, split_caveat: str = "") -> DatasetSpec:
-        """The description of a data set that is imported so."""
-        fields = {"title": name, "crop_policy": self.crop_policy, "store_side_px": store_side_px}
-        fields["split_caveat"] = split_caveat
+    def spec(
+        self,
+        classes: NamedClasses,
+        *,
+        name: str,
+        store_side_px: int,
+        value_scale: dict[str, Any] | None,
+        split_caveat: str = "",
+    ) -> DatasetSpec:
+        """The description of a data set that is imported so, with the scale of its images of more than 8 bits."""
+        fields: dict[str, Any] = {"title": name, "crop_policy": self.crop_policy, "store_side_px": store_side_px}
+        fields |= {"value_scale": value_scale, "split_caveat": split_caveat}
         return DatasetSpec.from_dict({**fields, **self.spec_changes, "class_names": classes.names, "name": name})

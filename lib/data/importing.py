@@ -194,8 +194,12 @@ def _saying(description: dict[str, Any], options: ImportOptions, class_names: Se
         described = {"class_sources": list(class_names), **description, "options": options.to_dict()}
         classes = options.classes(class_names)
         said = options.spec(
-            classes, name=spec["name"], store_side_px=spec["store_side_px"], split_caveat=spec.get("split_caveat", "")
-        )  # fmt: skip
+            classes,
+            name=spec["name"],
+            store_side_px=spec["store_side_px"],
+            value_scale=spec.get("value_scale"),
+            split_caveat=spec.get("split_caveat", ""),
+        )
         write_json(datasets_dir() / spec["name"] / DESCRIPTION_FILE, changed_description(described, classes, said))
     return open_dataset(spec["name"])
 

@@ -14,6 +14,7 @@ import numpy as np
 from lib.data.enhancement import NO_ENHANCEMENT, EnhancementChain, chain_of
 from lib.data.images import DecodedImage
 from lib.data.specs import check_crop_policy
+from lib.data.value_scale import FULL_RANGE, ValueScale
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
 
@@ -37,6 +38,7 @@ class InputFormat:
         store_side_px: side of the stored squares that the network was trained on; None for a network as published,
             which takes any store as it is.
         crop_policy: where the square lies in a file's image.
+        value_scale: what is black and white in an image of more than 8 bits.
     """
 
     size_px: int
@@ -45,6 +47,7 @@ class InputFormat:
     enhancement: EnhancementChain = NO_ENHANCEMENT
     store_side_px: int | None = None
     crop_policy: str = "center_square"
+    value_scale: ValueScale = FULL_RANGE
 
     @classmethod
     def of(cls, source: Any) -> "InputFormat":
@@ -67,6 +70,8 @@ class InputFormat:
                 chain_of(content),
                 None if side is None else int(side),
                 str(content.get("crop_policy") or "center_square"),
+                # A manifest of before there was a scale says nothing; a network as published has the fixed rule.
+                ValueScale.of(content.get("value_scale")) if isinstance(source, Mapping) else FULL_RANGE,
             )
         except (KeyError, StopIteration, TypeError, ValueError) as error:
             if isinstance(error, UserError):
@@ -88,19 +93,23 @@ class InputFormat:
     @property
     def decoding_key(self) -> str:
         """What tells one way of decoding from another, for caches of decoded files."""
-        return f"{self.decoded_side_px}:{self.crop_policy}"
+        return f"{self.decoded_side_px}:{self.crop_policy}:{self.value_scale}"
 
     def decode(self, source: "Source") -> DecodedImage:
         """Decode one file (a path or bytes) as the training's data set was decoded; raises BadImage."""
         from lib.data.decoder_pool import decode_one
 
-        return decode_one(source, side_px=self.decoded_side_px, crop_policy=self.crop_policy)
+        return decode_one(
+            source, side_px=self.decoded_side_px, crop_policy=self.crop_policy, value_scale=self.value_scale
+        )
 
     def decoder_pool(self, num_workers: int = 2) -> "DecoderPool":
         """Processes that decode many files in the same way."""
         from lib.data.decoder_pool import DecoderPool
 
-        return DecoderPool(num_workers, side_px=self.decoded_side_px, crop_policy=self.crop_policy)
+        return DecoderPool(
+            num_workers, side_px=self.decoded_side_px, crop_policy=self.crop_policy, value_scale=self.value_scale
+        )
 
     def squares(self, pixels: np.ndarray) -> np.ndarray:
         """Stored squares (N, S, S, 3) at the side that the network was trained on, as the decoder would have cut them.

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from lib.data.decoder_pool import DecoderPool
+from lib.data.value_scale import BY_FILE
 from lib.data.images import DecodedImage
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def is_round_field(square: np.ndarray) -> bool:
 def count_round_fields(paths: Sequence[Path]) -> tuple[int, int]:
     """How many of a handful of images show such a field, and how many could be read; through the safe decoder."""
     chosen = spread(paths, NUM_LOOKED_AT)
-    with DecoderPool(1, side_px=_SIDE_PX, crop_policy="retina_box") as pool:
+    with DecoderPool(1, side_px=_SIDE_PX, crop_policy="retina_box", value_scale=BY_FILE) as pool:
         read = [image for _, image in pool.decode_many(chosen) if isinstance(image, DecodedImage)]
     return sum(is_round_field(image.pixels) for image in read), len(read)
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from lib.data.value_scale import ValueScale
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
 
@@ -23,6 +24,7 @@ class DatasetSpec:
     is_medical: bool = False  # every grade is shown with "research and education only"
     crop_policy: str = "center_square"  # or "retina_box": the box round a bright disc on black, padded to a square
     store_side_px: int = DEFAULT_STORE_SIDE_PX
+    value_scale: ValueScale | None = None  # of images of more than 8 bits; None: each by its own values, as was done once
     mask_names: tuple[str, ...] = ()  # what the values 1, 2, ... of the masks mean, where there are masks
     licence: str = ""
     source_url: str = ""
@@ -42,6 +44,7 @@ class DatasetSpec:
         """A dictionary that JSON can hold."""
         return dataclasses.asdict(self) | {
             "class_names": list(self.class_names),
+            "value_scale": self.value_scale.to_dict() if self.value_scale else None,
             "mask_names": list(self.mask_names),
         }
 
@@ -52,7 +55,9 @@ class DatasetSpec:
         if version > FORMAT_VERSION:
             raise UserError(f"This data set has format {version}, newer than {FORMAT_VERSION}; update the program.")
         try:
-            names = {"class_names": tuple(content["class_names"]), "mask_names": tuple(content.get("mask_names", ()))}
+            scale = content.get("value_scale")
+            names: dict[str, Any] = {"value_scale": None if scale is None else ValueScale.of(scale)}
+            names |= {"class_names": tuple(content["class_names"]), "mask_names": tuple(content.get("mask_names", ()))}
             return cls(**(content | names))
         except (KeyError, TypeError) as error:
             raise UserError(

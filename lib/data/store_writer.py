@@ -22,6 +22,7 @@ from lib.data.mask_store import write_masks
 from lib.data.sources.folder import FolderScan
 from lib.data.sources.folder_walk import LeftOut, SourceEntry
 from lib.data.sources.layout import shown
+from lib.data.value_scale import common_scale
 from lib.data.versions import described
 from lib.errors import BadImage, UserError
 from lib.progress import Progress, ignore_progress
@@ -68,12 +69,15 @@ def write_dataset(
         side = _store_side(kept, options.store_side_px)
         num_masks = sum(item.entry.mask_path is not None for item in kept)
         _require_disk(folder, (3 * len(kept) + num_masks) * side * side)
-        pool.side_px = side
+        pool.side_px, pool.value_scale = side, common_scale(one.header.values for one in kept if one.header.values)
         kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
         has_masks = write_masks(kept, pool, folder / MASKS_FILE, root=scan.folder, progress=progress)
     require_classes(scan.entries, kept, left_out)
     classes = options.classes(scan.class_names)
-    spec = options.spec(classes, name=name, store_side_px=side, split_caveat=scan.split_caveat)
+    scale = pool.value_scale
+    spec = options.spec(
+        classes, name=name, store_side_px=side, value_scale=scale.to_dict(), split_caveat=scan.split_caveat
+    )
     seen = _write_tables(kept, left_out, folder, scan)
     files = (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES
     checksums = {file: sha256_of_file(folder / file) for file in files}
@@ -86,7 +90,7 @@ def write_dataset(
         "source": source,
         "listing": listing,
         "options": options.to_dict(),
-        "notices": list(scan.notices),
+        "notices": [*scan.notices, *([scale.sentence] if scale.num_images else [])],
         "created_s": time.time(),
         "has_checked_splits": check_splits,
         "num_bytes": {file: (folder / file).stat().st_size for file in files},

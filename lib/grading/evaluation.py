@@ -11,7 +11,7 @@ from lib.evaluation.headline import KAPPA, score_figures
 from lib.evaluation.intervals import bootstrap_interval, wilson_interval
 from lib.evaluation.metrics import evaluate_predictions, per_class_report, quadratic_weighted_kappa
 from lib.grading.class_matching import class_targets, has_grades, merged_as_trained
-from lib.grading.grader import Grader
+from lib.grading.grader import BATCH_SIZE, Grader
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.training.fit_splits import trained_config, trained_version
@@ -19,8 +19,6 @@ from lib.training.results import SplitPredictions, evaluate_folds
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_BATCH_SIZE = 32
 
 
 def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_progress) -> dict[str, Any]:
@@ -31,8 +29,8 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
 
     Returns:
         Metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `num_seen_left_out`, `num_unlike`
-        (images that the gate would turn away; they count all the same), and `note`, a
-        sentence that says what was left out or is not known ("" if nothing).
+        (images that the gate would turn away; they count all the same), and `note`, sentences that say what was left
+        out, read otherwise than in the training or is not known ("" if nothing).
 
     Raises:
         UserError: the data set has a class that the classifier does not know, or no image that is new to it.
@@ -72,6 +70,7 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
                 (
                     _note(num_seen, num_asked, is_complete=grader.seen.is_complete or is_own),
                     _note_unlike(num_unlike, len(rows)),
+                    _note_scale(grader, dataset),
                 ),
             )
         ),
@@ -126,6 +125,20 @@ def _note_unlike(num_unlike: int, num_images: int) -> str:
     return (
         f"{num_unlike} of {num_images} images are unlike the training images: in grading they would get no class; here "
         "they count, as the network answers."
+    )
+
+
+def _note_scale(grader: Grader, dataset: Any) -> str:
+    """Where a store of images of more than 8 bits was made by another scale than the classifier's: it stays so."""
+    own = dataset.spec.value_scale
+    trained = grader.inputs.value_scale
+    if own is None or not own.num_images or own == trained or trained.is_by_file:
+        return ""
+    if (own.integer, own.floating) == (trained.integer, trained.floating):
+        return ""
+    return (
+        f"Images of more than 8 bits were read otherwise at the import ({own.sentence.rstrip('.')}) than in the "
+        f"training ({trained.sentence.rstrip('.')}): grade the files themselves to have them read as in the training."
     )
 
 
@@ -202,9 +215,9 @@ def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
 def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (n, K) and distances (n,) of rows of the pixel store, computed as grading computes them."""
     parts, distances = [], []
-    for start in range(0, len(rows), _BATCH_SIZE):
+    for start in range(0, len(rows), BATCH_SIZE):
         progress(start, len(rows), "Evaluating")
-        scores, some_distances = grader.scores(dataset.pixels[rows[start : start + _BATCH_SIZE]])
+        scores, some_distances = grader.scores(dataset.pixels[rows[start : start + BATCH_SIZE]])
         parts.append(scores)
         distances += some_distances
     return np.concatenate(parts), np.array(distances, dtype=np.float64)

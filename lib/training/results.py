@@ -181,6 +181,7 @@ def bundle_manifest(
             "std": list(spec.std),
             "crop_policy": data.crop_policy,
             "store_side_px": data.store_side_px,
+            "value_scale": data.value_scale.to_dict() if data.value_scale else None,
             "dtype": frozen_dtype,
             "enhancement": enhancement,
         },

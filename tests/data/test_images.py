@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lib.data.images import DecodedImage, decode_bytes, image_size
+from lib.data.value_scale import BY_FILE
 from lib.errors import BadImage
 from tests.data.folders import encoded, picture
 
@@ -70,9 +71,9 @@ def test_exif_orientation_is_applied(orientation: int):
         (_flat("CMYK", (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
         (_flat("LAB", (255, 128, 128)), "TIFF", (255, 255, 255)),
         (_flat("I;16", 65535), "PNG", (255, 255, 255)),
-        (_flat("I;16", 4095), "TIFF", (255, 255, 255)),  # twelve bits in sixteen
+        (_flat("I;16", 4095), "TIFF", (16, 16, 16)),  # twelve bits in sixteen: by the fixed rule
         (_flat("I;16", 32768), "PNG", (128, 128, 128)),
-        (_flat("I", 255), "TIFF", (255, 255, 255)),
+        (_flat("I", 65535), "TIFF", (255, 255, 255)),
         (_flat("F", 0.5), "TIFF", (128, 128, 128)),
     ],
 )
@@ -102,11 +103,13 @@ def test_16_bits_are_scaled_not_clipped():
     assert decoded.notices == ("values 0 to 65535 scaled to 8 bits",)
 
 
-def test_float_with_nan_and_negative_values_is_scaled_to_its_range():
+def test_float_with_nan_and_negative_values_is_scaled_to_its_own_range_by_the_old_rule():
     values = np.linspace(-1, 3, 32 * 32, dtype=np.float32).reshape(32, 32)
     values[0, 1] = np.nan
     values[0, 2] = np.inf
-    decoded = _decode(encoded(Image.fromarray(values), "TIFF"))
+    data = encoded(Image.fromarray(values), "TIFF")
+    decoded = decode_bytes(data, side_px=32, crop_policy="center_square", value_scale=BY_FILE)
+    assert decoded.notices == ("values -1 to 3 scaled to 8 bits, by this file alone",)
     assert (decoded.pixels[0, 1] == 0).all()
     assert (decoded.pixels[0, 2] == 255).all()
     assert (decoded.pixels[-1, -1] == 255).all()

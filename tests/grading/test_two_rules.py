@@ -92,6 +92,23 @@ def test_an_explanation_answers_with_the_verdict(judged, tmp_path):
     assert (written["class_name"], written["is_predicted"], written["rule"]) == ("none", False, grader.header.rule)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_entrance_computes_in_the_number_format_of_the_training(torn, dtype):
+    """The head of a frozen network met features of one format; maps are drawn in float32, the answer is not."""
+    classifier, manifest, gate = torn
+    preprocessing = manifest["preprocessing"] | {"dtype": dtype}
+    grader = Grader(classifier, manifest | {"preprocessing": preprocessing}, gate=gate)
+    items = [(kind, png(kind, seed)) for seed, kind in enumerate(("red", "blue", "red", "blue", "red"))]
+    for (kind, _), seed, grade in zip(items, range(5), grader.grade(items), strict=True):
+        pixels = make_pixels(kind, seed)
+        verdict = grader.answer(pixels)
+        said = explain(pixels, classifier, preprocessing=preprocessing, class_names=NAMES, verdict=verdict)
+        assert said.probabilities == pytest.approx(np.array(grade.scores), abs=1e-6)
+        assert verdict.distance == pytest.approx(grade.distance, abs=1e-6)
+        in_float32 = explain(pixels, classifier, preprocessing=preprocessing, class_names=NAMES).probabilities
+        assert (np.abs(in_float32 - said.probabilities).max() < 1e-6) == (dtype == "float32")
+
+
 def test_a_refused_image_has_no_answer_under_either_rule(judged, tmp_path):
     grader, _ = judged
     verdict = grader.answer(NOISE)
