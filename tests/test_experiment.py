@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.splits import assign_splits
 from lib.errors import Stopped, UserError
 from lib.experiment import run_experiment, train
 from lib.models.bundles import load_bundle
 from lib.models.gate import GATE_FILE, load_gate
+from lib.models.seen_images import SEEN_FILE, load_seen
 from lib.training.config import TrainConfig
 from lib.training.events import EpochEnded, PhaseStarted, Progressed
 from tests.features.tiny_dataset import TinyDataset
@@ -74,7 +76,8 @@ def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDa
     assert summary == run.summary
     assert set(summary) >= SUMMARY_KEYS
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert (summary["num_train"], summary["num_val"], summary["num_test"]) == (20, 4, 6)
+    # Fitted on training and validation images together, each of them held out once.
+    assert (summary["num_train"], summary["num_val"], summary["num_test"]) == (24, 24, 6)
     assert summary["test_accuracy"] == 1.0  # a coloured half is easy even for a random backbone
     assert summary["test_accuracy_low"] == pytest.approx(1 / (1 + 1.96**2 / 6), abs=1e-3)  # Wilson at 6 of 6
     assert run.params["dtype"] == "float32"
@@ -83,11 +86,17 @@ def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDa
     assert phases == ["Starting", "Extracting features", "Training", "Evaluating", "Saving"]
 
     table = pd.read_parquet(run.folder / "predictions.parquet")
-    assert table["split"].value_counts().to_dict() == {"val": 4, "test": 6}
+    assert table["split"].value_counts().to_dict() == {"out_of_fold": 24, "test": 6}
     loaded = load_bundle(run.folder / "bundle")
     assert loaded.manifest["metrics"]["test_accuracy"] == 1.0
+    assert loaded.manifest["trained_on"] == "the training and validation images"
+    assert "held out once" in loaded.manifest["validated_on"]
     gate = load_gate(run.folder / "bundle" / GATE_FILE)
-    assert gate.reference.shape == (20, loaded.classifier.spec.feature_dim)
+    assert gate.reference.shape == (24, loaded.classifier.spec.feature_dim)
+    assert gate.num_calibration == 24
+    assert gate.threshold > 1e-4  # nobody is compared with himself
+    roles = load_seen(run.folder / "bundle" / SEEN_FILE).roles(dataset.table["image_id"])
+    assert (roles == "").tolist() == (dataset.split(0) == "test").tolist()
 
 
 def test_saved_classifier_repeats_the_stored_predictions(dataset: TinyDataset, tmp_path: Path) -> None:
@@ -127,9 +136,16 @@ def test_folds_test_every_image_once(dataset: TinyDataset, tmp_path: Path, strat
     assert summary["test_accuracy"] == pytest.approx(hits.mean())  # folds of one size: mean over folds = pooled
     assert summary["fold_test_accuracies"] == pytest.approx([hits[table["fold"] == fold].mean() for fold in range(3)])
     assert summary["test_accuracy_low"] <= summary["test_accuracy"] <= summary["test_accuracy_high"]
-    # The classifier to keep has seen everything but the validation part of the first fold: 30 - 4.
-    assert (summary["num_train"], summary["num_val"], summary["num_test"]) == (26, 4, 30)
-    assert "fold 0" in load_bundle(run.folder / "bundle").manifest["trained_on"]
+    # A probe to keep is fitted on all; one that is iterated, on all but the validation part of the first fold: 30 - 4.
+    is_fitted = strategy == "linear_probe"
+    counts = (summary["num_train"], summary["num_val"], summary["num_test"])
+    assert counts == ((30, 30, 30) if is_fitted else (26, 4, 30))
+    manifest = load_bundle(run.folder / "bundle").manifest
+    assert manifest["trained_on"] == ("all images" if is_fitted else "all images but the validation images of fold 0")
+    roles = load_seen(run.folder / "bundle" / SEEN_FILE).roles(dataset.table["image_id"])
+    assert pd.Series(roles).value_counts().to_dict() == (
+        {"fitted": 30} if is_fitted else {"fitted": 26, "validated": 4}
+    )
 
 
 def test_resumed_folds_are_not_fitted_again(dataset: TinyDataset, tmp_path: Path) -> None:
@@ -255,8 +271,9 @@ def ordered(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
     return dataset
 
 
+@pytest.mark.parametrize("strategy", ["linear_svm", "feature_extraction"])
 def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
-    ordered: TinyDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ordered: TinyDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strategy: str
 ) -> None:
     from lib.evaluation import thresholds
 
@@ -267,24 +284,29 @@ def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
         lambda targets, probabilities: fitted_on.append(probabilities.shape) or fit(targets, probabilities),
     )
     run = Run(tmp_path / "run")
-    summary = run_experiment(tiny_config(strategy="linear_svm", num_folds=3), run, should_stop=lambda: False)
-    splits = [ordered.split(0, num_folds=3, fold=fold) for fold in (0, 1, 2, 0)]
-    assert fitted_on == [(int((split == "val").sum()), 3) for split in splits]  # never on test images
+    summary = run_experiment(tiny_config(strategy=strategy, num_folds=3, epochs=1), run, should_stop=lambda: False)
+    splits = [ordered.split(0, num_folds=3, fold=fold) for fold in (0, 1, 2)]
+    if strategy == "linear_svm":  # out of fold, on all that is not tested; the last time nothing is
+        assert fitted_on == [*((int((split != "test").sum()), 3) for split in splits), (45, 3)]
+    else:
+        assert fitted_on == [(int((split == "val").sum()), 3) for split in (*splits, splits[0])]
     assert -1 <= summary["test_quadratic_weighted_kappa_by_thresholds"] <= 1
     assert len(summary["facts"]["thresholds"]) == 2
 
 
+@pytest.mark.parametrize(("strategy", "part"), [("linear_svm", "out_of_fold"), ("feature_extraction", "val")])
 def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
-    ordered: TinyDataset, tmp_path: Path
+    ordered: TinyDataset, tmp_path: Path, strategy: str, part: str
 ) -> None:
     from lib.evaluation.thresholds import fit_thresholds, grades_by_thresholds, kappa_by_thresholds
     from lib.grading.grader import Grader
 
     run = Run(tmp_path / "run")
-    summary = run_experiment(tiny_config(strategy="linear_svm"), run, should_stop=lambda: False)
+    summary = run_experiment(tiny_config(strategy=strategy), run, should_stop=lambda: False)
     table = pd.read_parquet(run.folder / "predictions.parquet")
     columns = ["probability_0", "probability_1", "probability_2"]
-    val, test = (table[table["split"] == part] for part in ("val", "test"))
+    val, test = (table[table["split"] == name] for name in (part, "test"))
+    assert summary["val_accuracy"] == pytest.approx((val[columns].to_numpy().argmax(1) == val["target"]).mean())
     limits = fit_thresholds(val["target"].to_numpy(), val[columns].to_numpy())
     assert summary["facts"]["thresholds"] == pytest.approx(limits.tolist())
     kappa = kappa_by_thresholds(test["target"].to_numpy(), test[columns].to_numpy(), limits)
@@ -300,3 +322,78 @@ def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     assert grades_by_thresholds(test[columns].to_numpy(), [-2.0, -1.0]).tolist() == [2] * len(test)
     with pytest.raises(UserError, match="has no limits of the expected grade"):
         Grader(grader.classifier, {**grader.manifest, "thresholds": [2.0, 1.0]}, by_thresholds=True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings"),
+    [
+        ("nearest_neighbors", {}),
+        ("nearest_neighbors", {"num_folds": 3}),
+        ("linear_svm", {"num_folds": 3, "target_map": "0,0,1", "class_weights": "none"}),
+        ("linear_probe", {"target_map": "0,0,1", "sampling": "balanced"}),
+    ],
+)
+def test_labels_that_say_nothing_are_worth_nothing_in_validation_limits_and_test(
+    ordered: TinyDataset, tmp_path: Path, strategy: str, settings: dict[str, Any]
+) -> None:
+    """Whatever the kept classifier knows by heart, no figure that is kept shows it."""
+    ordered.table["target"] = np.random.default_rng(1).permutation(ordered.table["target"])
+    generator = np.random.default_rng(2)
+    ordered.pixels = generator.integers(0, 256, ordered.pixels.shape).astype(np.uint8)
+    ordered.version = "noise"
+    run = Run(tmp_path / "run")
+    config = tiny_config(strategy=strategy, num_neighbors=1, **settings)
+    summary = run_experiment(config, run, should_stop=lambda: False)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    columns = [name for name in table.columns if name.startswith("probability_")]
+    commonest = table["target"].value_counts(normalize=True).max()
+    for _, part in table.groupby("split"):
+        hits = (part[columns].to_numpy().argmax(1) == part["target"]).mean()
+        assert hits < commonest + 0.35
+    assert table["image_id"].is_unique
+    kappa = summary["test_quadratic_weighted_kappa_by_thresholds"]
+    assert kappa is None or kappa < 0.6
+
+
+def test_few_patients_and_rare_classes_are_fitted_out_of_fold_in_groups(ordered: TinyDataset, tmp_path: Path) -> None:
+    ordered.table = ordered.table.iloc[:18].assign(group_id=[f"patient {row // 6}-{row % 3}" for row in range(18)])
+    ordered.pixels = ordered.pixels[:18]
+    groups = ordered.table["group_id"].to_numpy()
+    targets = ordered.table["target"].to_numpy()
+    ordered.split = lambda seed, num_folds=None, fold=None: assign_splits(targets, groups, None, split_seed=seed)  # type: ignore[method-assign]
+    for strategy in ("linear_probe", "nearest_neighbors", "linear_svm"):
+        run = Run(tmp_path / strategy)
+        run_experiment(tiny_config(strategy=strategy), run, should_stop=lambda: False)
+        table = pd.read_parquet(run.folder / "predictions.parquet")
+        assert table["split"].value_counts().to_dict() == {"out_of_fold": 12, "test": 6}
+
+
+def test_a_capped_number_of_training_images_is_not_enlarged_by_validation(dataset: TinyDataset, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    summary = run_experiment(tiny_config(max_train_per_class=3), run, should_stop=lambda: False)
+    assert (summary["num_train"], summary["num_val"]) == (6, 4)
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    assert table["split"].value_counts().to_dict() == {"val": 4, "test": 6}
+    manifest = load_bundle(run.folder / "bundle").manifest
+    assert (manifest["trained_on"], manifest["validated_on"]) == ("the training images", "the validation images")
+    roles = load_seen(run.folder / "bundle" / SEEN_FILE).roles(dataset.table["image_id"])
+    assert pd.Series(roles).value_counts().to_dict() == {"": 20, "fitted": 6, "validated": 4}
+
+
+def test_a_stop_within_the_folds_of_a_probe_and_a_second_start_end_alike(dataset: TinyDataset, tmp_path: Path) -> None:
+    config = tiny_config(strategy="linear_svm", num_folds=2)
+    expected = run_experiment(config, Run(tmp_path / "unbroken"), should_stop=lambda: False)
+    told: list[object] = []
+
+    def count(event: object) -> None:
+        told.append(event) if isinstance(event, Progressed) and event.phase == "Training" else None
+
+    run = Run(tmp_path / "run")
+    (run.folder / "checkpoints").mkdir()
+    np.save(run.folder / "checkpoints" / "fold_0_test.npy", np.zeros((2, 2)))  # what an earlier version kept
+    with pytest.raises(Stopped):
+        run_experiment(config, run, should_stop=lambda: len(told) >= 40, listener=count)
+    again = run_experiment(config, run, should_stop=lambda: False)
+    assert again["fold_test_accuracies"] == expected["fold_test_accuracies"]
+    first, second = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("unbroken", "run"))
+    pd.testing.assert_frame_equal(first, second)

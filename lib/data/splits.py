@@ -41,7 +41,7 @@ def assign_splits(
     """
     targets = np.asarray(targets)
     names = list(class_names) if class_names is not None else [f"class {k}" for k in range(int(targets.max()) + 1)]
-    carver = _Carver(targets, _as_numbers(groups, len(targets)), names, split_seed, (test_fraction, val_fraction))
+    carver = _Carver(targets, group_numbers(groups, len(targets)), names, split_seed, (test_fraction, val_fraction))
     if num_folds is not None:
         return carver.fold(num_folds, fold or 0)
     given = np.full(len(targets), "", dtype="<U5") if fixed is None else np.asarray(fixed).astype("<U5")
@@ -51,6 +51,39 @@ def assign_splits(
     if TRAIN not in kinds:
         raise UserError("The folder has val/ and test/ but no train/; add a train/ folder or remove both.")
     return carver.from_fixed(given, kinds)
+
+
+def held_out_folds(
+    targets: np.ndarray, units: np.ndarray, rows: np.ndarray, *, most: int, seed: int
+) -> list[np.ndarray]:
+    """Cut rows into at most `most` parts, stratified and with whole groups, so that without any part no class is lost.
+
+    Args:
+        targets: classes of all images (N,).
+        units: the `group_numbers` of all images (N,).
+        rows: which images to cut (n,).
+        most: parts to begin with; fewer where a class has so few groups.
+        seed: of the draw.
+
+    Returns:
+        Rows of each part, sorted; none if a class has a single group, which no part could leave behind.
+    """
+    carver = _Carver(targets, units, [""] * (int(targets.max()) + 1), seed, (None, None))
+    for parts in range(most, 1, -1):
+        for cut in carver.partitions(rows, parts, seed):
+            if all(len(part) and carver.leaves_every_class(rows, part, keep=1) for part in cut):
+                return [np.sort(part) for part in cut]
+    return []
+
+
+def group_numbers(groups: np.ndarray | None, num_images: int) -> np.ndarray:
+    """Number the groups (N,), int64; an image without one gets a number of its own."""
+    if groups is None:
+        return np.arange(num_images)
+    named = np.asarray(groups, dtype=object)
+    numbers: dict[str, int] = {}
+    alone = iter(range(num_images, 2 * num_images))
+    return np.array([numbers.setdefault(str(g), len(numbers)) if g else next(alone) for g in named], dtype=np.int64)
 
 
 class _Carver:
@@ -99,7 +132,7 @@ class _Carver:
             raise UserError(f"There is no fold {fold} of {num_folds}; folds count from 0 to {num_folds - 1}.")
         everyone = np.arange(len(self.targets))
         self._require(everyone, max(3, num_folds), f"one for each of {num_folds} folds and three at least")
-        for tests in self._partitions(everyone, num_folds, self.seed):
+        for tests in self.partitions(everyone, num_folds, self.seed):
             if all(self._covers(everyone, test, keep=2) for test in tests):
                 break
         else:
@@ -118,7 +151,7 @@ class _Carver:
         Where so few cannot hold every class (three patients a class), the next share that can is taken.
         """
         for taken, parts in _shares(fraction):
-            for cut in self._partitions(pool, parts, seed):
+            for cut in self.partitions(pool, parts, seed):
                 # Any parts that lie side by side are as good as others: the cut is shuffled.
                 candidates = [np.sort(np.concatenate([*cut, *cut][k : k + taken])) for k in range(parts)]
                 good = [held for held in candidates if self._covers(pool, held, keep=keep)]
@@ -128,7 +161,7 @@ class _Carver:
             f"{self._unlucky()} Add images of the rare classes, or import without the group column or with --no-pairs."
         )
 
-    def _partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
+    def partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
         """Seeded ways to cut `pool` into stratified parts, no group in two of them."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -143,11 +176,13 @@ class _Carver:
                 yield [pool[held] for _, held in cut.split(pool, targets, units)]
 
     def _covers(self, pool: np.ndarray, held: np.ndarray, *, keep: int) -> bool:
-        present = np.unique(self.targets[pool])
+        has_all = np.array_equal(np.unique(self.targets[held]), np.unique(self.targets[pool]))
+        return has_all and self.leaves_every_class(pool, held, keep=keep)
+
+    def leaves_every_class(self, pool: np.ndarray, held: np.ndarray, *, keep: int) -> bool:
+        """Whether the rest of `pool` has at least `keep` groups of every class that is in it."""
         rest = np.setdiff1d(pool, held, assume_unique=True)
-        return np.array_equal(np.unique(self.targets[held]), present) and bool(
-            (self._groups_a_class(rest)[present] >= keep).all()
-        )
+        return bool((self._groups_a_class(rest)[np.unique(self.targets[pool])] >= keep).all())
 
     def _imbalance(self, pool: np.ndarray, held: np.ndarray, share: float) -> float:
         num_classes = len(self.class_names)
@@ -200,13 +235,3 @@ def _shares(fraction: float | None) -> list[tuple[int, int]]:
         if (nearest.numerator, nearest.denominator) not in found:
             found.append((nearest.numerator, nearest.denominator))
     return found
-
-
-def _as_numbers(groups: np.ndarray | None, num_images: int) -> np.ndarray:
-    """Number the groups; an image without one gets a number of its own."""
-    if groups is None:
-        return np.arange(num_images)
-    named = np.asarray(groups, dtype=object)
-    numbers: dict[str, int] = {}
-    alone = iter(range(num_images, 2 * num_images))
-    return np.array([numbers.setdefault(str(g), len(numbers)) if g else next(alone) for g in named], dtype=np.int64)

@@ -81,12 +81,16 @@ def auroc(targets: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative natural logarithm of the true class's probability (rows are scaled to sum to one)."""
+def log_loss(targets: np.ndarray, probabilities: np.ndarray, class_weights: np.ndarray | None = None) -> float:
+    """Mean negative natural logarithm of the true class's probability (rows are scaled to sum to one).
+
+    With `class_weights` (K,) each image counts as much as its class does.
+    """
     targets, probabilities = _checked(targets, probabilities)
     total = probabilities.sum(1)
     chosen = probabilities[np.arange(len(targets)), targets] / np.where(total > 0, total, 1.0)
-    return float(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)).mean())
+    weights = None if class_weights is None else np.asarray(class_weights)[targets]
+    return float(np.average(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)), weights=weights))
 
 
 def confusion_matrix(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

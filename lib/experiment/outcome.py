@@ -11,7 +11,7 @@ from lib.training.checkpoints import CheckpointStore
 from lib.training.events import PhaseStarted
 from lib.training.fit_splits import fit_splits
 from lib.training.recording import Recorder
-from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split, limits_of, thresholds_of
+from lib.training.results import TEST, SplitPredictions, evaluate_folds, evaluate_split, limits_of, thresholds_of
 
 if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
@@ -20,18 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The classifier to keep with the split (N,) that it was fitted on, and what was found on the test images."""
+    """The classifier to keep, its answers in validation, and what was found on the test images."""
 
     fitted: "FittedClassifier"
-    split: np.ndarray
+    validation: SplitPredictions
     predictions: list[SplitPredictions]
     metrics: dict[str, float]
     thresholds: list[float] = field(default_factory=list)
     kappa_by_thresholds: float = float("nan")
-
-    def rows(self, part: str) -> np.ndarray:
-        """Rows of one part of the kept classifier's split."""
-        return np.flatnonzero(self.split == part)
 
 
 def run_split(session: "TrainingSession", run: "RunWriter", recorder: Recorder) -> Outcome:
@@ -40,54 +36,63 @@ def run_split(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
     split = dataset.split(config.split_seed)
     fitted = session.fit(split, CheckpointStore(run.folder / "checkpoints"))
     recorder(PhaseStarted("Evaluating"))
-    predictions = [_predict(session, fitted, split, part) for part in ("val", "test")]
-    rows = predictions[1].rows
+    validation, test = session.validation(fitted), _test(session, fitted, split)
     metrics = evaluate_split(
-        session.targets[rows],
-        predictions[1].probabilities,
+        session.targets[test.rows],
+        test.probabilities,
         is_ordinal=dataset.spec.is_ordinal,
-        groups=dataset.table["group_id"].to_numpy()[rows],
+        groups=dataset.table["group_id"].to_numpy()[test.rows],
         seed=config.seed,
     )
-    limits, kappa = thresholds_of(session.targets, predictions, is_ordinal=dataset.spec.is_ordinal)
-    return Outcome(fitted, split, predictions, metrics, limits, kappa)
+    limits, kappa = thresholds_of(session.targets, validation, test, is_ordinal=dataset.spec.is_ordinal)
+    return Outcome(fitted, validation, [validation, test], metrics, limits, kappa)
 
 
 def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) -> Outcome:
-    """K fits that test every image once, then one more on all images but the validation part of fold 0, to keep."""
+    """K fits that test every image once, then one more to keep: on all images, or all but those that stop its epochs.
+
+    Each fold has limits of its own; the kept classifier's come from its own answers in validation.
+    """
     dataset, folder = session.dataset, run.folder / "checkpoints"
     *folds, last = fit_splits(dataset, session.config)
+    is_ordinal = dataset.spec.is_ordinal
     predictions, kappas = [], []
     for fold, split in enumerate(folds):
-        if not _kept(folder, "test", fold).is_file():
+        if not _kept(folder, fold).is_file():
             recorder.prefix = f"fold_{fold + 1}_"
             fitted = session.fit(split, CheckpointStore(folder / f"fold_{fold}"))
-            for part in ("val", "test"):  # the test part comes last: once it is there, the fold is done
-                with atomic_path(_kept(folder, part, fold)) as temporary, temporary.open("wb") as opened:
-                    np.save(opened, session.probabilities(fitted, np.flatnonzero(split == part)))
+            _keep(_kept(folder, fold), session.validation(fitted), _test(session, fitted, split))
             CheckpointStore(folder / f"fold_{fold}").clear()
-        both = [_read(folder, split, part, fold) for part in ("val", "test")]
-        kappas.append(thresholds_of(session.targets, both, is_ordinal=dataset.spec.is_ordinal)[1])
-        predictions.append(both[1])
+        validation, test = _read(_kept(folder, fold), fold)
+        kappas.append(thresholds_of(session.targets, validation, test, is_ordinal=is_ordinal)[1])
+        predictions.append(test)
     recorder.prefix = ""
     fitted = session.fit(last, CheckpointStore(folder))
     recorder(PhaseStarted("Evaluating"))
-    metrics = evaluate_folds(session.targets, predictions, is_ordinal=dataset.spec.is_ordinal)
-    limits: list[float] = []
-    if dataset.spec.is_ordinal:
-        limits = limits_of(session.targets, _predict(session, fitted, last, "val"))
-    return Outcome(fitted, last, predictions, metrics, limits, float(np.mean(kappas)))
+    metrics = evaluate_folds(session.targets, predictions, is_ordinal=is_ordinal)
+    validation = session.validation(fitted)
+    limits = limits_of(session.targets, validation) if is_ordinal else []
+    return Outcome(fitted, validation, predictions, metrics, limits, float(np.mean(kappas)))
 
 
-def _kept(folder: Path, part: str, fold: int) -> Path:
-    return folder / f"fold_{fold}_{part}.npy"
+def _kept(folder: Path, fold: int) -> Path:
+    return folder / f"fold_{fold}.npz"
 
 
-def _read(folder: Path, split: np.ndarray, part: str, fold: int) -> SplitPredictions:
-    probabilities = np.load(_kept(folder, part, fold), allow_pickle=False)
-    return SplitPredictions(part, np.flatnonzero(split == part), probabilities, fold)
+def _keep(path: Path, validation: SplitPredictions, test: SplitPredictions) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        np.savez(
+            opened, part=validation.part, rows=validation.rows, probabilities=validation.probabilities,
+            test_rows=test.rows, test_probabilities=test.probabilities,
+        )  # fmt: skip
 
 
-def _predict(session: "TrainingSession", fitted: "FittedClassifier", split: np.ndarray, part: str) -> SplitPredictions:
-    rows = np.flatnonzero(split == part)
-    return SplitPredictions(part, rows, session.probabilities(fitted, rows))
+def _read(path: Path, fold: int) -> tuple[SplitPredictions, SplitPredictions]:
+    with np.load(path, allow_pickle=False) as kept:
+        validation = SplitPredictions(str(kept["part"]), kept["rows"], kept["probabilities"], fold)
+        return validation, SplitPredictions(TEST, kept["test_rows"], kept["test_probabilities"], fold)
+
+
+def _test(session: "TrainingSession", fitted: "FittedClassifier", split: np.ndarray) -> SplitPredictions:
+    rows = np.flatnonzero(split == TEST)
+    return SplitPredictions(TEST, rows, session.probabilities(fitted, rows))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.data.splits import group_numbers
 from lib.evaluation.headline import key_of_tested_images, score_figures
 from lib.evaluation.metrics import accuracy
 from lib.experiment.outcome import Outcome
@@ -27,20 +28,26 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     with atomic_path(run.folder / "predictions.parquet") as temporary:
         prediction_table(session.dataset, outcome.predictions).to_parquet(temporary, index=False)
     # Drawn here, before features are computed: a fine-tuned network has none in a cache.
-    chosen = np.random.default_rng(config.seed).permutation(outcome.rows("train"))[:MAX_REFERENCE_ROWS]
+    chosen = np.random.default_rng(config.seed).permutation(fitted.fit_rows)[:MAX_REFERENCE_ROWS]
     # What is compared with may be computed as quickly as training computes: it is rounded to float16 in any case. The
-    # validation images that set the limit are taken as new images will be, so that the promised rate holds.
+    # validation images that set the limit are taken as new images will be, so that the promised rate holds; where they
+    # are compared with themselves, their own group is left out.
     reference = session.features(fitted, chosen, dtype=session.compute.training_dtype)
-    gate = fit_gate(reference, session.features(fitted, outcome.rows("val")), seed=config.seed)
+    units = group_numbers(session.dataset.table["group_id"].to_numpy(), len(session.targets))
+    gate = fit_gate(
+        reference, session.features(fitted, fitted.val_rows), seed=config.seed,
+        train_units=units[chosen], val_units=units[fitted.val_rows],
+    )  # fmt: skip
     save_gate(bundle / GATE_FILE, gate)
     ids = np.array(session.image_ids)
-    save_seen(bundle / SEEN_FILE, SeenImages.of(ids[outcome.rows("train")], ids[outcome.rows("val")]))
+    save_seen(bundle / SEEN_FILE, SeenImages.of(ids[fitted.fit_rows], ids[fitted.val_rows]))
     manifest = bundle_manifest(
         config,
         session.dataset,
         outcome.metrics,
         run_id=run.run_id,
         frozen_dtype=session.compute.dtype,
+        is_out_of_fold=fitted.held_out is not None,
         enhancement=session.preparation.enhancement.to_dict() if session.preparation.enhancement.names else None,
     )
     if outcome.thresholds:
@@ -72,9 +79,9 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
         test_quadratic_weighted_kappa_high=metrics["quadratic_weighted_kappa_high"],
         test_auroc=metrics["auroc"],
         test_log_loss=metrics["log_loss"],
-        val_accuracy=accuracies.get(("val", 0), float("nan")),
-        num_train=len(outcome.rows("train")),
-        num_val=len(outcome.rows("val")),
+        val_accuracy=float("nan") if config.num_folds else accuracies[outcome.validation.part, 0],
+        num_train=len(outcome.fitted.fit_rows),
+        num_val=len(outcome.fitted.val_rows),
         num_test=sum(len(part.rows) for part in outcome.predictions if part.part == "test"),
         seconds_total=round(seconds_total, 3),
         seconds_features=round(session.preparation.seconds, 3),

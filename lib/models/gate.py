@@ -46,7 +46,7 @@ class Gate:
         reference: features of training images as unit vectors, float16, (M, D).
         threshold: the largest distance that still passes.
         false_alarm_rate: the promised share of images like the training images that are turned away all the same.
-        num_calibration: validation images that set the threshold.
+        num_calibration: validation images that set the threshold, each compared with none of its own group.
     """
 
     reference: np.ndarray
@@ -55,8 +55,11 @@ class Gate:
     num_calibration: int
     num_neighbors: int = NUM_NEIGHBORS
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Distances (N,) of pooled features (N, D), in 0 .. 2; infinite where a feature is not finite."""
+    def distance(self, features: np.ndarray, is_own: np.ndarray | None = None) -> np.ndarray:
+        """Distances (N,) of pooled features (N, D), in 0 .. 2; infinite where a feature is not finite.
+
+        `is_own` (N, M) marks rows of the reference that an image is not compared with: itself, or its own patient.
+        """
         features = np.asarray(features)
         if features.ndim != 2 or features.shape[1] != self.reference.shape[1]:
             raise ValueError(f"Expected features (N, {self.reference.shape[1]}), got {features.shape}.")
@@ -64,9 +67,14 @@ class Gate:
         num_neighbors = min(self.num_neighbors, len(reference))
         distances = np.empty(len(features), dtype=np.float32)
         for start in range(0, len(features), _CHUNK_ROWS):
-            similarity = _unit_rows(features[start : start + _CHUNK_ROWS]) @ reference.T
+            chunk = slice(start, start + _CHUNK_ROWS)
+            similarity = _unit_rows(features[chunk]) @ reference.T
+            if is_own is not None:
+                similarity[is_own[chunk]] = -np.inf
             nearest = np.partition(similarity, -num_neighbors, axis=1)[:, -num_neighbors:]
-            distances[start : start + _CHUNK_ROWS] = np.maximum(0.0, 1.0 - nearest.mean(1))
+            is_other = np.isfinite(nearest)
+            means = np.where(is_other, nearest, 0.0).sum(1) / np.maximum(is_other.sum(1), 1)
+            distances[chunk] = np.maximum(0.0, 1.0 - means)
         distances[~np.isfinite(features).all(1)] = np.inf
         return distances
 
@@ -75,11 +83,27 @@ class Gate:
         return self.distance(features) > self.threshold
 
 
-def fit_gate(train_features: np.ndarray, val_features: np.ndarray, *, seed: int = 0) -> Gate:
+def fit_gate(
+    train_features: np.ndarray,
+    val_features: np.ndarray,
+    *,
+    seed: int = 0,
+    train_units: np.ndarray | None = None,
+    val_units: np.ndarray | None = None,
+) -> Gate:
     """A gate from pooled features of training (N, D) and validation (M, D) images of one network.
 
-    At most 2,000 training rows (32 MiB) are kept, drawn by `seed`. Validation images must not be training images: their
-    distance to themselves would be zero.
+    At most 2,000 training rows (32 MiB) are kept, drawn by `seed`. Validation images may be training images if groups
+    are given: an image is not compared with its own group, so not with itself, where its distance would be zero. The
+    promise holds then as well: each image has fewer to be compared with than a new one will have, so that the limit is
+    no tighter (full conformal prediction with one's neighbours, Vovk et al. 2005).
+
+    Args:
+        train_features: (N, D).
+        val_features: (M, D).
+        seed: of the draw.
+        train_units: group numbers of the training images (N,); None if no validation image is among them.
+        val_units: group numbers of the validation images (M,).
 
     Raises:
         ValueError: no training or validation images, widths that differ, or features that are not finite.
@@ -100,7 +124,8 @@ def fit_gate(train_features: np.ndarray, val_features: np.ndarray, *, seed: int 
     num = len(val_features)
     open_gate = Gate(reference, math.inf, max(FALSE_ALARM_RATE, 1 / (num + 1)), num)
     rank = min(num, math.ceil((num + 1) * (1 - FALSE_ALARM_RATE)))
-    limit = float(np.sort(open_gate.distance(val_features))[rank - 1])
+    is_own = None if train_units is None or val_units is None else val_units[:, None] == train_units[rows]
+    limit = float(np.sort(open_gate.distance(val_features, is_own))[rank - 1])
     # A little slack: another batch size or number type moves distances in the sixth digit, which must turn nobody away.
     return Gate(reference, limit * 1.001 + 1e-5, open_gate.false_alarm_rate, num)
 

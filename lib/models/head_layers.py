@@ -56,8 +56,23 @@ class NearestNeighborsHead(nn.Module):
         # In blocks: 35,000 queries against 35,000 kept features would be a matrix of 4.9 GB.
         return torch.cat([self._vote(block) for block in features.split(_BLOCK_ROWS)])
 
-    def _vote(self, features: Tensor) -> Tensor:
+    def votes_without_own(self, features: Tensor, units: Tensor, kept_units: Tensor) -> Tensor:
+        """The same for features (N, D) of groups `units` (N,), without the votes of kept features of the same group.
+
+        Args:
+            features: (N, D).
+            units: the group of each, such as a patient's number (N,).
+            kept_units: the groups of the kept features (M,).
+        """
+        blocks = zip(features.split(_BLOCK_ROWS), units.split(_BLOCK_ROWS), strict=True)
+        device = self.features.device
+        kept = kept_units.to(device)
+        return torch.cat([self._vote(block.to(device), own.to(device)[:, None] == kept) for block, own in blocks])
+
+    def _vote(self, features: Tensor, is_own: Tensor | None = None) -> Tensor:
         similarity = F.normalize(features.float(), dim=1) @ self.features.T
+        if is_own is not None:
+            similarity = similarity.masked_fill(is_own, -torch.inf)
         nearest = similarity.topk(min(self.num_neighbors, len(self.features)), dim=1)
         weights = torch.softmax(nearest.values / _TEMPERATURE, dim=1)
         votes = weights.new_zeros(len(features), self.num_classes)

@@ -98,15 +98,16 @@ def stage_features(backbone: Any, pixels: np.ndarray, size_px: int | None) -> np
 
 def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Whether each image is recognised, (N,) 0 or 1, by a linear probe that was fitted on the other folds."""
-    from sklearn.model_selection import StratifiedKFold, train_test_split
+    from sklearn.model_selection import StratifiedKFold
 
+    from lib.training.development import development_within
     from lib.training.fitting import fit_linear_probe
 
     correct = np.zeros(len(targets))
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
     for rest, test in folds.split(features, targets):
-        train, val = train_test_split(rest, test_size=0.2, random_state=seed, stratify=targets[rest])
-        probe = fit_linear_probe(features, targets, train_rows=train, val_rows=val, num_classes=int(targets.max()) + 1)
+        development = development_within(targets, rest, seed=seed)
+        probe = fit_linear_probe(features, targets, development=development, num_classes=int(targets.max()) + 1)
         weight, bias = probe.head.weight.detach().numpy(), probe.head.bias.detach().numpy()
         correct[test] = (features[test] @ weight.T + bias).argmax(1) == targets[test]
     return correct

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.splits import TEST
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of
 from lib.race.curve import Curve, read_curve
@@ -66,7 +67,7 @@ def read_standings(plan: RacePlan, state: SeriesState | None = None) -> list[Run
 
 @lru_cache(maxsize=64)
 def validation_metrics(folder: Path) -> dict[str, float]:
-    """Accuracy and kappa of a finished run on its validation images; empty if it has none.
+    """Accuracy and kappa of a finished run in validation, where need be out of fold; empty if it has none.
 
     Kept, since the predictions of a finished run never change and the page asks every second.
     """
@@ -75,7 +76,7 @@ def validation_metrics(folder: Path) -> dict[str, float]:
     from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
 
     table = pd.read_parquet(folder / PREDICTIONS_FILE)
-    table = table[table["split"] == "val"]
+    table = table[table["split"] != TEST]
     if table.empty:
         return {}
     columns = [column for column in table.columns if column.startswith("probability_")]

@@ -16,6 +16,7 @@ from lib.runtime import peak_rss_mib
 from lib.training.cache_need import CacheNeed, cache_need
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.development import development_within
 from lib.training.estimate import Estimate
 from lib.training.events import ShouldStop, ignore_events, never_stop
 from lib.training.fitting import fit_linear_probe
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _EXTRACTION_BATCH = 32
 _MAX_PROBE_ROWS = 2000
+_MADE_UP_SHIFT = 0.1  # of the centres of made-up classes, in deviations
 _STEPS = NUM_STEPS + 1
 
 
@@ -195,22 +197,23 @@ class _Measurement:
         """Seconds to fit a head that has no epochs, on made-up features of the true number, a few thousand at most."""
         if self.classifier.head_options["name"] == "nearest_neighbors" or self.kept_part is None:
             return 0.1
-        num_train = min(len(self.rows["train"]), _MAX_PROBE_ROWS)
-        num_val = min(len(self.rows["val"]), _MAX_PROBE_ROWS)
+        num_fitted = len(self.rows["train"])
+        if not self.session.strategy.starts_from_probe:
+            num_fitted += len(self.rows["val"])
+        num_rows = max(2 * self.dataset.spec.num_classes, min(num_fitted, _MAX_PROBE_ROWS))
         generator, num_classes = np.random.default_rng(0), self.dataset.spec.num_classes
         spread, mean = self._outputs.std(0), self._outputs.mean(0)
-        shape = (num_train + num_val, *self._outputs.shape[1:])
-        features = (mean + spread * generator.standard_normal(shape)).astype(np.float32).reshape(shape[0], -1)
+        shape, targets = (num_rows, *self._outputs.shape[1:]), np.arange(num_rows) % num_classes
+        # Classes that lie a little apart: where nothing tells them apart, weak penalties would not even be tried.
+        centres = _MADE_UP_SHIFT * generator.standard_normal((num_classes, *shape[1:]))
+        drawn = centres[targets] + generator.standard_normal(shape)
+        features = (mean + spread * drawn).astype(np.float32).reshape(num_rows, -1)
+        development = development_within(targets, np.arange(num_rows))
         started = time.perf_counter()
         fit_linear_probe(
-            features,
-            np.arange(shape[0]) % num_classes,
-            train_rows=np.arange(num_train),
-            val_rows=np.arange(num_train, shape[0]),
-            num_classes=num_classes,
-            should_stop=self.should_stop,
+            features, targets, development=development, num_classes=num_classes, should_stop=self.should_stop
         )
-        return (time.perf_counter() - started) * len(self.rows["train"]) / max(num_train, 1)
+        return (time.perf_counter() - started) * num_fitted / num_rows
 
     def _preprocessing(self) -> Preprocessing:
         spec = self.session.spec

@@ -32,7 +32,7 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
     config = _with_own_backbone(config, strategy)
     spec = BACKBONES.get(config.backbone)
     subset = take_part(dataset, config)
-    head = _head(config, strategy)
+    head, is_drawn = _head(config, strategy), config.sampling == "balanced"
     feature_stage = _feature_stage(config.feature_stage, spec, head)
     check_loss(config.loss, is_ordinal=subset.spec.is_ordinal)
     if strategy.is_iterative:
@@ -45,6 +45,8 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         weights=config.weights if strategy.uses_pretrained else "random",
         head=head,
         sampling=config.sampling if strategy.is_iterative else "natural",
+        # A head that is fitted in one go draws nothing: to count all classes alike, it weighs them.
+        class_weights=config.class_weights if strategy.is_iterative or not is_drawn else "balanced",
         head_from=_head_source(config, strategy),
         output=config.output if strategy.is_iterative else "softmax",
         feature_stage=feature_stage,

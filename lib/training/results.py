@@ -15,12 +15,18 @@ from lib.training.config import TrainConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+# Parts of the table of predictions: images that validated beside the training, images of training and validation that
+# were each answered by a classifier that had not seen them, and test images.
+VALIDATION, OUT_OF_FOLD, TEST = "val", "out_of_fold", "test"
 MANIFEST_METRICS = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa", "auroc", "log_loss")
 
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Probabilities (n, K) of the images `rows` (n,) of one part ("val" or "test") of one fold (0 without folds)."""
+    """Probabilities (n, K) of the images `rows` (n,) of one part of one fold (0 without folds).
+
+    `part` is "val", "out_of_fold" or "test"; no answer is that of a classifier that was fitted on the image.
+    """
 
     part: str
     rows: np.ndarray
@@ -62,7 +68,7 @@ class RunSummary:
     num_folds: int = 0
     fold_test_accuracies: list[float] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    # Of grades: the expected grade, cut at limits that were fitted on the validation images alone.
+    # Of grades: the expected grade, cut at limits that were fitted on answers in validation alone.
     test_quadratic_weighted_kappa_by_thresholds: float = float("nan")
     # What the run is judged by and what stands beside it (lib/evaluation/headline.py).
     headline: str = ""
@@ -120,22 +126,20 @@ def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ord
 
 
 def thresholds_of(
-    targets: np.ndarray, predictions: list[SplitPredictions], *, is_ordinal: bool
+    targets: np.ndarray, validation: SplitPredictions, test: SplitPredictions, *, is_ordinal: bool
 ) -> tuple[list[float], float]:
-    """Limits of the expected grade, fitted on the validation images, and the test images' kappa with them.
+    """Limits of the expected grade, fitted on the answers in validation, and the test images' kappa with them.
 
     Nothing and NaN where classes have no order, or are only two.
     """
-    parts = {part.part: part for part in predictions}
-    limits = limits_of(targets, parts["val"]) if is_ordinal and "val" in parts else []
+    limits = limits_of(targets, validation) if is_ordinal else []
     if not limits:
         return [], float("nan")
-    test = parts["test"]
     return limits, kappa_by_thresholds(targets[test.rows], test.probabilities, limits)
 
 
 def limits_of(targets: np.ndarray, validation: SplitPredictions) -> list[float]:
-    """Limits of the expected grade (K - 1), fitted on validation images; none for two classes."""
+    """Limits of the expected grade (K - 1), fitted on answers in validation; none for two classes."""
     if validation.probabilities.shape[1] < 3:
         return []
     return [float(limit) for limit in fit_thresholds(targets[validation.rows], validation.probabilities)]
@@ -166,9 +170,14 @@ def bundle_manifest(
     *,
     run_id: str,
     frozen_dtype: str,
+    is_out_of_fold: bool = False,
     enhancement: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What must be known to use the classifier later: classes, preprocessing, origin and what it reached."""
+    """What must be known to use the classifier later: classes, preprocessing, origin and what it reached.
+
+    With `is_out_of_fold` its weights come from the validation images too, each of which was answered by a classifier
+    that had not seen it.
+    """
     spec, data = BACKBONES.get(config.backbone), dataset.spec
     return {
         "run_id": run_id,
@@ -196,9 +205,22 @@ def bundle_manifest(
         "backbone": config.backbone,
         "strategy": config.strategy,
         "metrics": {f"test_{key}": _plain(metrics[key]) for key in MANIFEST_METRICS},
-        "trained_on": "all images but the validation images of fold 0" if config.num_folds else "the training images",
+        **_described_images(config, is_out_of_fold=is_out_of_fold),
         "config": config.to_dict(),
     }
+
+
+def _described_images(config: TrainConfig, *, is_out_of_fold: bool) -> dict[str, str]:
+    """What the kept weights come from, and whose answers chose penalty or epoch, fitted limits and are called val_."""
+    if is_out_of_fold:
+        trained_on = "all images" if config.num_folds else "the training and validation images"
+        return {"trained_on": trained_on, "validated_on": f"{trained_on}, each held out once (out of fold)"}
+    if config.num_folds:
+        return {
+            "trained_on": "all images but the validation images of fold 0",
+            "validated_on": "the validation images of fold 0",
+        }
+    return {"trained_on": "the training images", "validated_on": "the validation images"}
 
 
 def _plain(value: Any) -> Any:

@@ -13,17 +13,18 @@ from lib.models.backbones import BACKBONES
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.development import Development, development_apart, development_of
 from lib.training.events import EpochEnded, Event, Listener, PhaseStarted, Progressed, ShouldStop
-from lib.training.fitting import fit_linear_probe, fit_nearest_neighbors
+from lib.training.head_fitting import FittedHead, fit_head
 from lib.training.inputs import FitData, Inputs
 from lib.training.loop import fit
 from lib.training.network import network_built, untrained_classifier
 from lib.training.pace import Pace
 from lib.training.prediction import predict_features, predict_logits
 from lib.training.preparation import Preparation
+from lib.training.results import OUT_OF_FOLD, VALIDATION, SplitPredictions
 from lib.training.state import TimeLimit
 from lib.training.strategies import STRATEGIES, StrategySpec
-from lib.training.svm import fit_linear_svm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +34,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class FittedClassifier:
-    """A trained classifier with what it reads, and how long it took."""
+    """A trained classifier with what it reads, what it has seen, and how long it took.
+
+    Its weights come from `fit_rows`; `val_rows` are the images whose answers choose and tell how good it is. Where
+    they are among the former, `held_out` are the answers of classifiers that had not seen them, (n, K).
+    """
 
     classifier: "Classifier"
     inputs: Inputs
     seconds: float
+    fit_rows: np.ndarray
+    val_rows: np.ndarray
+    held_out: np.ndarray | None = None
     images_per_second: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +94,10 @@ class TrainingSession:
         return self.preparation.image_ids
 
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
-        """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by."""
+        """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by.
+
+        A head that is fitted in one go learns from both, each held out once to choose by (development.py).
+        """
         self.preparation.preprocess(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())
         classifier = self.new_classifier()
@@ -104,8 +115,8 @@ class TrainingSession:
         self.listener(PhaseStarted("Training"))
         if self.strategy.is_iterative:
             return self._fit_iteratively(classifier, inputs, split, checkpoints)
-        if not self.ranks.is_first:
-            return FittedClassifier(classifier, inputs, 0.0)  # a head that is not iterated is fitted once
+        if not self.ranks.is_first:  # a head that is not iterated is fitted once
+            return FittedClassifier(classifier, inputs, 0.0, np.empty(0, np.int64), np.empty(0, np.int64))
         return self._fit_head(classifier, inputs, split)
 
     def probabilities(self, fitted: FittedClassifier, rows: np.ndarray) -> np.ndarray:
@@ -114,6 +125,12 @@ class TrainingSession:
             fitted.classifier, fitted.inputs, rows, device=self.compute.device, should_stop=self.should_stop
         )
         return logits.double().softmax(1).numpy()
+
+    def validation(self, fitted: FittedClassifier) -> SplitPredictions:
+        """Answers to the validation images by what had not seen them: by the classifier itself, or out of fold."""
+        if fitted.held_out is not None:
+            return SplitPredictions(OUT_OF_FOLD, fitted.val_rows, fitted.held_out)
+        return SplitPredictions(VALIDATION, fitted.val_rows, self.probabilities(fitted, fitted.val_rows))
 
     def features(self, fitted: FittedClassifier, rows: np.ndarray, *, dtype: str = "float32") -> np.ndarray:
         """Pooled features (n, D) of rows as the classifier makes them now, float32 computed in `dtype`."""
@@ -171,54 +188,60 @@ class TrainingSession:
         self.resumed_seconds += result.resumed_seconds
         facts = {"best_epoch": result.best_epoch, "num_epochs": len(result.history)}
         return FittedClassifier(
-            classifier, inputs, result.seconds, result.images_per_second, list(result.history), facts
-        )
+            classifier, inputs, result.seconds, data.train_rows, data.val_rows,
+            images_per_second=result.images_per_second, history=list(result.history), facts=facts,
+        )  # fmt: skip
 
     def _fit_head(self, classifier: "Classifier", inputs: Inputs, split: np.ndarray) -> FittedClassifier:
-        train_rows, val_rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
         pace = Pace(1)
         features = self.preparation.plain_features(classifier)
-        facts: dict[str, Any] = {}
-        if classifier.head_options["name"] == "nearest_neighbors":
-            fit_nearest_neighbors(classifier.head, features, self.targets, train_rows=train_rows)  # type: ignore[arg-type]
-        else:
-            is_svm = classifier.head_options["name"] == "linear_svm"
-            probe = self._fit_probe(fit_linear_svm if is_svm else fit_linear_probe, features, train_rows, val_rows)
-            classifier.head = probe.head.to(self.compute.device)
-            facts = {"penalty": probe.penalty}
-        self.training_seconds += pace.seconds
-        self._watched(classifier)
-        return FittedClassifier(classifier, inputs, pace.seconds, facts=facts)
+        development = development_of(self.targets, self.dataset.table, split, self.config)
+        found = self._fitted_head(classifier, features, development)
+        seconds = pace.seconds
+        if self.on_epoch is not None:  # it looks at images that the kept head has seen: a head of training images alone
+            apart = development_apart(self.targets, self.dataset.table, split, self.config)
+            classifier.head = self._fitted_head(classifier, features, apart, is_told=False).head
+            self.on_epoch(classifier, 0)
+        classifier.head = found.head
+        self.training_seconds += seconds
+        order = np.argsort(development.held_rows)
+        return FittedClassifier(
+            classifier, inputs, seconds, development.rows, development.held_rows[order],
+            held_out=found.held_out[order] if development.is_out_of_fold else None, facts=found.facts,
+        )  # fmt: skip
 
-    def _fit_probe(
-        self, fit_probe: Callable[..., Any], features: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray
-    ) -> Any:
-        return fit_probe(
+    def _fitted_head(
+        self, classifier: "Classifier", features: np.ndarray, development: Development, *, is_told: bool = True
+    ) -> FittedHead:
+        return fit_head(
+            classifier.head_options["name"],
+            classifier.head,
             features,
             self.targets,
-            train_rows=train_rows,
-            val_rows=val_rows,
+            development=development,
             num_classes=self.dataset.spec.num_classes,
             weighting=self.config.class_weights,
-            on_fit=lambda done, total: self.listener(
-                Progressed("Training", done, total, unit="fits", num_images=len(train_rows))
-            ),
+            device=self.compute.device,
+            on_fit=lambda done, total: self._tell_fits(done, total, len(development.rows)) if is_told else None,
             should_stop=self.should_stop,
         )
+
+    def _tell_fits(self, done: int, total: int, num_images: int) -> None:
+        self.listener(Progressed("Training", done, total, unit="fits", num_images=num_images))
 
     def _start_from_probe(self, classifier: "Classifier", split: np.ndarray) -> None:
         """Give the head the weights of the linear probe (Kumar et al. 2022, arXiv 2202.10054).
 
-        From a random head, the first steps would bend good features towards it.
+        From a random head, the first steps would bend good features towards it. The probe learns from training images
+        alone: the others choose the best epoch.
         """
         from lib.models.folding import as_sigmoid_unit
 
         features = self.preparation.plain_features(classifier)
-        probe = self._fit_probe(
-            fit_linear_probe, features, np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
-        )
+        apart = development_apart(self.targets, self.dataset.table, split, self.config)
+        probe = self._fitted_head(classifier, features, apart).head
         is_sigmoid = self.config.output == "sigmoid"
-        linear = as_sigmoid_unit(probe.head) if is_sigmoid else probe.head
+        linear = as_sigmoid_unit(probe) if is_sigmoid else probe
         target: Any = classifier.head[0] if is_sigmoid else classifier.head  # type: ignore[index]
         target.load_state_dict(linear.state_dict())
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.evaluation.metrics import log_loss
-from lib.training.fitting import Probe, best_penalty, fit_quietly, weights_by_class
+from lib.training.development import Development
+from lib.training.fitting import Probe, choose_penalty, fit_quietly, tell_done, weights_by_class
 from lib.training.optimization import class_weights
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from lib.models.head_layers import SupportVectorHead
 
-# The weight of a margin violation, on standardised features.
-PENALTY_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+# The weight of a margin violation, on standardised features; the strongest penalty first.
+PENALTY_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _MAX_ITERATIONS = 2000
 _MIN_SCALE = 1e-3  # a scale below zero would turn the machine's answer round
 
@@ -24,23 +25,22 @@ def fit_linear_svm(
     features: np.ndarray,
     targets: np.ndarray,
     *,
-    train_rows: np.ndarray,
-    val_rows: np.ndarray,
+    development: Development,
     num_classes: int,
     weighting: str = "auto",
     on_fit: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> "Probe[SupportVectorHead]":
-    """Standardise, fit one machine a class against the rest, and scale their margins on the validation images.
+    """Standardise, fit one machine a class against the rest, and scale their margins to probabilities.
 
-    Machines see training rows only; C and Platt's scale come from the validation rows (Platt 1999, with his smoothed
-    targets, so that a separable set gives finite scales).
+    C and Platt's scale come from the margins of held-out images (Platt 1999, with his smoothed targets, so that a
+    separable set gives finite scales); with C, the machines are fitted once more on all. A held-out image's own
+    probability comes from the scale of the other folds, where there are others.
 
     Args:
         features: pooled features of all images, (N, D).
         targets: classes of all images, (N,).
-        train_rows: rows to fit on; every class must be among them.
-        val_rows: rows that choose C and the scale.
+        development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
         num_classes: K.
         weighting: "auto", "balanced" or "none" (optimization.class_weights).
         on_fit: called after each fit with (done, total).
@@ -50,24 +50,32 @@ def fit_linear_svm(
         Stopped: `should_stop()` turned true.
     """
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
     from lib.models.folding import support_vector_head
 
-    scaler = StandardScaler().fit(features[train_rows])
-    scaled_train, scaled_val = scaler.transform(features[train_rows]), scaler.transform(features[val_rows])
-    weights = class_weights(targets[train_rows], num_classes, weighting)
+    weights = class_weights(targets[development.rows], num_classes, weighting)
+    policy = "none" if weights is None else "balanced"
+    held_rows = development.held_rows
+    fold_of = np.repeat(np.arange(len(development.folds)), [len(held) for _, held in development.folds])
 
-    def fit(penalty: float) -> "tuple[float, SupportVectorHead]":
-        with threadpool_limits(1):  # products this small only wait for a second thread
-            machine = _fit(scaled_train, targets[train_rows], penalty, weights)
-            margins = machine.decision_function(scaled_val).reshape(len(val_rows), -1)
-            scale, offset = platt_scale(margins, targets[val_rows])
-        head = support_vector_head(scaler, machine, scale, offset)
-        return log_loss(targets[val_rows], _probabilities(head, features[val_rows])), head
+    def answer(fold: int, penalty: float) -> np.ndarray:
+        rows, held = development.folds[fold]
+        scaler = StandardScaler().fit(features[rows])
+        own_weights = class_weights(targets[rows], num_classes, policy)
+        machine = _fit(scaler.transform(features[rows]), targets[rows], penalty, own_weights)
+        return _margins(machine, scaler.transform(features[held]))
 
-    penalty, head, losses = best_penalty(PENALTY_GRID, fit, on_fit=on_fit, should_stop=should_stop)
-    return Probe(head, penalty, losses)
+    def loss(margins: np.ndarray) -> float:
+        return log_loss(targets[held_rows], _scaled_apart(margins, targets[held_rows], fold_of), weights)
+
+    penalty, margins, losses = choose_penalty(
+        PENALTY_GRID, len(development.folds), answer, loss, on_fit=on_fit, should_stop=should_stop
+    )
+    scaler = StandardScaler().fit(features[development.rows])
+    machine = _fit(scaler.transform(features[development.rows]), targets[development.rows], penalty, weights)
+    head = support_vector_head(scaler, machine, *platt_scale(margins, targets[held_rows]))
+    tell_done(on_fit, PENALTY_GRID, len(development.folds))
+    return Probe(head, penalty, losses, _scaled_apart(margins, targets[held_rows], fold_of))
 
 
 def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,17 +99,37 @@ def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
     return np.array(scales), np.array(offsets)
 
 
+def _scaled_apart(margins: np.ndarray, targets: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
+    """Probabilities (n, K) of held-out margins (n, R), each by the scale of the other folds' margins.
+
+    A single fold has no others and is scaled by itself.
+    """
+    probabilities = np.empty((len(margins), max(2, margins.shape[1])))
+    for fold in np.unique(fold_of):
+        own = fold_of == fold
+        others = ~own if (~own).any() else own
+        probabilities[own] = _probabilities(margins[own], *platt_scale(margins[others], targets[others]))
+    return probabilities
+
+
+def _probabilities(margins: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """What the head makes of margins (n, R): probabilities (n, K), float64."""
+    odds = 1 / (1 + np.exp(-np.clip(scale * margins + offset, -500, 500)))
+    if margins.shape[1] == 1:
+        return np.hstack([1 - odds, odds])
+    return odds / odds.sum(1, keepdims=True)
+
+
+def _margins(machine: "LinearSVC", features: np.ndarray) -> np.ndarray:
+    return machine.decision_function(features).reshape(len(features), -1)
+
+
 def _fit(features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None) -> "LinearSVC":
     from sklearn.svm import LinearSVC
+    from threadpoolctl import threadpool_limits
 
     by_class = weights_by_class(weights)
     machine = LinearSVC(C=penalty, class_weight=by_class, dual="auto", max_iter=_MAX_ITERATIONS, random_state=0)
-    fit_quietly(machine, features, targets)
+    with threadpool_limits(1):  # products this small only wait for a second thread
+        fit_quietly(machine, features, targets)
     return machine
-
-
-def _probabilities(head: "SupportVectorHead", features: np.ndarray) -> np.ndarray:
-    import torch
-
-    with torch.no_grad():
-        return head(torch.from_numpy(np.ascontiguousarray(features)).float()).double().softmax(1).numpy()

@@ -134,3 +134,11 @@ def test_metrics_agree_with_scikit_learn_on_random_predictions():
 def test_impossible_input_is_refused(targets, probabilities, message):
     with pytest.raises(ValueError, match=message):
         evaluate_predictions(np.array(targets, dtype=int), np.array(probabilities), is_ordinal=False)
+
+
+def test_log_loss_by_class_weights_by_hand() -> None:
+    targets, probabilities = np.array([0, 0, 1]), np.array([[0.5, 0.5], [0.25, 0.75], [0.2, 0.8]])
+    losses = [math.log(2), math.log(4), math.log(1.25)]
+    assert log_loss(targets, probabilities) == pytest.approx(sum(losses) / 3)
+    weighted = (0.75 * losses[0] + 0.75 * losses[1] + 1.5 * losses[2]) / 3
+    assert log_loss(targets, probabilities, np.array([0.75, 1.5])) == pytest.approx(weighted)

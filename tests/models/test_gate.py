@@ -51,6 +51,28 @@ def test_false_alarms_stay_near_the_promised_rate(num_val):
     assert np.mean(rates) == pytest.approx(0.05, abs=0.015)
 
 
+def test_images_that_are_themselves_in_the_reference_are_compared_with_the_others_by_hand():
+    # Directions at 0, 10 and 40 degrees: without itself, each one's mean cosine to the other two.
+    angles = np.deg2rad([0, 10, 40])
+    vectors, units = np.stack([np.cos(angles), np.sin(angles)], 1), np.arange(3)
+    gate = fit_gate(vectors, vectors, train_units=units, val_units=units)
+    expected = 1 - (math.cos(math.radians(40)) + math.cos(math.radians(30))) / 2
+    assert gate.threshold == pytest.approx(expected, rel=2e-3, abs=1e-4)
+    # The two at 0 and 10 degrees as one patient: each is left with the third alone, the third with both.
+    together = fit_gate(vectors, vectors, train_units=np.array([0, 0, 1]), val_units=np.array([0, 0, 1]))
+    assert together.threshold == pytest.approx(1 - math.cos(math.radians(40)), rel=2e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("num", [20, 99])
+def test_false_alarms_stay_below_the_promised_rate_without_a_set_apart(num):
+    rates = []
+    for seed in range(40):
+        images, units = draw(num, CENTRE, seed=2 * seed), np.arange(num)
+        gate = fit_gate(images, images, train_units=units, val_units=units)
+        rates.append(gate.is_unlike(draw(200, CENTRE, seed=2 * seed + 1)).mean())
+    assert 0.01 < np.mean(rates) < 0.06
+
+
 def test_other_directions_are_unlike():
     gate = fit_gate(draw(100, CENTRE), draw(40, CENTRE, seed=1))
     assert gate.is_unlike(draw(50, -CENTRE, seed=2)).all()

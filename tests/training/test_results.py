@@ -55,13 +55,13 @@ def test_fold_metrics_are_means_over_folds() -> None:
 def test_prediction_table_has_one_row_an_image() -> None:
     dataset = TinyDataset(num_images=6)
     parts = [
-        SplitPredictions("val", np.array([4]), sure([0])),
+        SplitPredictions("out_of_fold", np.array([4]), sure([0])),
         SplitPredictions("test", np.array([1, 5]), sure([1, 0]), fold=2),
     ]
     table = prediction_table(dataset, parts)
     assert list(table.columns) == ["image_id", "split", "fold", "target", "probability_0", "probability_1"]
     assert table["image_id"].tolist() == [f"{row:016x}" for row in (4, 1, 5)]
-    assert table["split"].tolist() == ["val", "test", "test"]
+    assert table["split"].tolist() == ["out_of_fold", "test", "test"]
     assert table["target"].tolist() == [0, 1, 1]
     assert table["probability_1"].tolist() == pytest.approx([0.1, 0.9, 0.1])
 

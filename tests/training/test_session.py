@@ -12,7 +12,9 @@ from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.development import development_apart
 from lib.training.events import Progressed, StepEnded
+from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
 from lib.training.pace import paced_progress
 from lib.training.resolution import resolve_config
@@ -112,6 +114,45 @@ def test_stopped_and_resumed_in_a_new_session_equals_unbroken(tmp_path, strategy
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.parametrize("strategy", ["linear_probe", "linear_svm", "nearest_neighbors", "handcrafted_features"])
+def test_a_fitted_head_learns_from_training_and_validation_and_answers_both_out_of_fold(strategy: str) -> None:
+    session = make_session(strategy)
+    split = session.dataset.split(0)
+    shown: list[torch.Tensor] = []
+    session.on_epoch = lambda classifier, _: shown.append(classifier.head.state_dict())
+    fitted = session.fit(split)
+    rows = np.flatnonzero(split != "test")
+    assert np.array_equal(fitted.fit_rows, rows)
+    validation = session.validation(fitted)
+    assert (validation.part, validation.rows.tolist()) == ("out_of_fold", rows.tolist())
+    assert validation.probabilities.sum(1) == pytest.approx(1.0)
+    own = session.probabilities(fitted, rows)
+    assert not np.allclose(validation.probabilities, own)  # the kept head knows these images
+    # What is pinned may be a validation image: it is shown by a head of the training images alone.
+    kept = fitted.classifier.head.state_dict()
+    assert len(shown) == 1
+    assert any(shown[0][key].shape != kept[key].shape or not torch.equal(shown[0][key], kept[key]) for key in kept)
+    if strategy == "nearest_neighbors":
+        assert (len(kept["features"]), len(shown[0]["features"])) == (len(rows), (split == "train").sum())
+
+
+def test_an_iterated_head_keeps_validation_apart() -> None:
+    session = make_session("feature_extraction")
+    split = session.dataset.split(0)
+    fitted = session.fit(split)
+    assert np.array_equal(fitted.fit_rows, np.flatnonzero(split == "train"))
+    validation = session.validation(fitted)
+    assert (validation.part, validation.rows.tolist()) == ("val", np.flatnonzero(split == "val").tolist())
+    assert np.array_equal(validation.probabilities, session.probabilities(fitted, validation.rows))
+
+
+def test_classes_drawn_equally_often_are_weighed_where_nothing_is_drawn() -> None:
+    drawn = {"sampling": "balanced"}
+    assert make_session("linear_probe", **drawn).config.class_weights == "balanced"
+    assert make_session("linear_probe", **drawn).config.sampling == "natural"
+    assert make_session("feature_extraction", **drawn).config.class_weights == "auto"
+
+
 @pytest.mark.parametrize("strategy", ["linear_probe", "full_finetuning"])
 def test_stop_before_training_is_heard(strategy: str) -> None:
     with pytest.raises(Stopped):
@@ -195,7 +236,12 @@ def test_fine_tuning_starts_where_the_cached_probe_ended() -> None:
     probe_session = make_session("linear_probe", seed=5)
     probe = probe_session.fit(split)
     rows = np.flatnonzero(split == "train")
-    found = probe_session.probabilities(probe, rows)
+    # The start of fine-tuning is a probe of the training images alone, since it validates beside them.
+    table, features = probe_session.dataset.table, probe_session.preparation.plain_features(probe.classifier)
+    apart = development_apart(probe_session.targets, table, split, probe_session.config)
+    start = fit_linear_probe(features, probe_session.targets, development=apart, num_classes=2)
+    with torch.no_grad():
+        found = start.head(torch.from_numpy(features[rows])).softmax(1).numpy()
     expected = -np.log(found[np.arange(len(rows)), probe_session.targets[rows]]).mean()
     for output in ("softmax", "sigmoid"):
         steps.clear()
