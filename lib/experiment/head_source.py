@@ -6,10 +6,14 @@ from typing import Any
 
 from lib.atomic import read_json
 from lib.data.protocol import DataProtocol
+from lib.data.splits import TEST, VAL
+from lib.data.subset import take_part
 from lib.errors import UserError
 from lib.models.heads import can_take_head
-from lib.tracking.state import BUNDLE_FOLDER, CONFIG_FILE, RunState, find_local_run, read_state
+from lib.models.seen_images import FITTED
+from lib.tracking.state import BUNDLE_FOLDER, CONFIG_FILE, PREDICTIONS_FILE, RunState, find_local_run, read_state
 from lib.training.config import TrainConfig
+from lib.training.fit_splits import fit_splits, seen_by
 from lib.training.resolution import resolve_config
 
 # Together they say which images were tested: with others of them, the head may have been trained on images tested here.
@@ -30,11 +34,12 @@ def resolve_start(config: TrainConfig, dataset: Any) -> TrainConfig:
     Raises:
         UserError: as `dataset_of`, `resolve_config` and `head_bundle`.
     """
-    resolved = resolve_config(config, dataset_of(config, dataset))
+    dataset = dataset_of(config, dataset)
+    resolved = resolve_config(config, dataset)
     if resolved.head_from is None:
         return resolved
     resolved = dataclasses.replace(resolved, head_from=_find(resolved.head_from).run_id)
-    head_bundle(resolved)
+    head_bundle(resolved, take_part(dataset, resolved))
     return resolved
 
 
@@ -55,12 +60,16 @@ def dataset_of(config: TrainConfig, dataset: Any) -> Any:
         ) from None
 
 
-def head_bundle(config: TrainConfig) -> Path | None:
+def head_bundle(config: TrainConfig, dataset: Any) -> Path | None:
     """The bundle of the run whose head a training of a resolved config starts from; None for a new head.
 
+    Args:
+        config: resolved.
+        dataset: the part of it that the training reads.
+
     Raises:
-        UserError: there is no such run, it is not finished, or its head was learned on other images or for other
-            features.
+        UserError: there is no such run, it is not finished, or its head was learned on other images, on images that are
+            held out here, or for other features.
     """
     if config.head_from is None:
         return None
@@ -91,7 +100,25 @@ def head_bundle(config: TrainConfig) -> Path | None:
             f"The head of run {short_id} is {learned['head']} with {learned['output']} and does not fit into "
             f"{config.head} with {config.output}; choose the same, or mlp_plain for one with BatchNorm folded."
         )
+    _refuse_held_out(short_id, bundle, source.folder / PREDICTIONS_FILE, dataset=dataset, config=config)
     return bundle
+
+
+def _refuse_held_out(short_id: str, bundle: Path, predictions: Path, *, dataset: Any, config: TrainConfig) -> None:
+    """Raise UserError where a head has seen, by content, what is tested here or chooses the best epoch."""
+    seen = seen_by(bundle, read_json(bundle / "manifest.json"), predictions)
+    roles = seen.roles(dataset.table["image_id"])
+    for split in fit_splits(dataset, config):
+        num_tested, num_validating = int((roles[split == TEST] != "").sum()), int((roles[split == VAL] == FITTED).sum())
+        if num_tested:
+            raise UserError(
+                f"The head of run {short_id} has seen {num_tested} images that are tested here; take another run's."
+            )
+        if num_validating:
+            raise UserError(
+                f"The head of run {short_id} was fitted on {num_validating} images that choose the best epoch here; "
+                "take one that was trained in epochs, or use probe_then_finetune, whose probe keeps them apart."
+            )
 
 
 def _find(asked: str) -> RunState:

@@ -62,7 +62,7 @@ def open_session(
     from lib.training.session import TrainingSession
 
     compute = choose_compute(config, run.folder / "compute.json", ranks)
-    learned_head = head_bundle(config)
+    learned_head = head_bundle(config, dataset)
     plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
     ranks.announce({**plan, "head_bundle": str(learned_head or "")})
     run.log_params({**config.to_dict(), **dataclasses.asdict(compute)})

@@ -166,6 +166,7 @@ SPLIT = ("--split-seed", "1")
         ("probe", ("--set", "test_fraction=0.4"), "was learned with test_fraction=None, here it is 0.4"),
         ("probe", ("--set", "target_map=1,0"), "was learned with target_map=None, here it is 1,0"),
         ("probe", ("--backbone", "resnet50"), "here it is resnet50; use the same backbone"),
+        ("probe", (), "was fitted on 4 images that choose the best epoch here; take one that was trained in epochs"),
         ("probe", ("--set", "head=mlp"), "is linear with softmax and does not fit into mlp with softmax"),
         ("neighbours", (), "is nearest_neighbors with softmax and does not fit into linear"),
     ],
@@ -191,13 +192,30 @@ def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(source
             tracking.delete_run(ids["queued"])
 
 
-def test_a_head_is_taken_by_the_beginning_of_its_run(trained):
-    (probe,) = (run for run in tracking.list_runs() if run.config["strategy"] == "linear_probe")
-    same = {key: probe.config[key] for key in ("dataset", "backbone", "weights", "input_size_px")}
-    run = jobs.prepare(TrainConfig(**same, strategy="partial_finetuning", head_from=probe.run_id[:10]))
+def test_a_head_is_taken_by_the_beginning_of_its_run(command, trained):
+    settings = ("--strategy", "feature_extraction", "--epochs", "1", "--set", "head=linear")
+    assert command(*TRAIN, "--dataset", "colours", *settings).status == 0
+    (first,) = (run for run in tracking.list_runs() if run.config["strategy"] == "feature_extraction")
+    same = {key: first.config[key] for key in ("dataset", "backbone", "weights", "input_size_px")}
+    run = jobs.prepare(TrainConfig(**same, strategy="partial_finetuning", head_from=first.run_id[:10]))
     try:
-        assert run.config["head_from"] == probe.run_id
+        assert run.config["head_from"] == first.run_id
     finally:
         run.finish("stopped")
         tickets.hand_back(run.run_id)
         tracking.delete_run(run.run_id)
+        tracking.delete_run(first.run_id)
+
+
+def test_a_head_that_has_seen_a_test_image_by_content_is_refused(command, trained, monkeypatch):
+    """The settings may agree and the images not: an older list, a copied run. What counts is what was seen."""
+    from lib.models.seen_images import SeenImages
+
+    (probe,) = (run for run in tracking.list_runs() if run.config["strategy"] == "linear_probe")
+    table = tracking.predictions(probe.run_id)
+    tested = table["image_id"][table["split"] == "test"]
+    monkeypatch.setattr("lib.experiment.head_source.seen_by", lambda *_: SeenImages.of((), tested[:2]))
+    options = ("--dataset", "colours", "--strategy", "partial_finetuning", "--set", f"head_from={probe.run_id}")
+    answer = command(*TRAIN, *options, "--dry-run")
+    assert answer.status == 2
+    assert "has seen 2 images that are tested here" in answer.err
