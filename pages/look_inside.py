@@ -172,6 +172,8 @@ def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Expl
         draw_bars(bars)
         st.caption(plain(verdict.reason or f"{NOT_CHECKED[:1].upper()}{NOT_CHECKED[1:]}.", 400))
     lines = [f"Image: {plain(image.name)}."]
+    if seen := network.seen_sentence(image.image_id):
+        lines.append(f"**{seen}**")
     if image.true_class:
         lines.append(f"Its label in the data set: {plain(image.true_class)}.")
     lines += [f"Note: {plain(notice)}." for notice in image.notices]

@@ -61,6 +61,8 @@ def explain(
     click.echo(f"{named}: {result['out']}")
     if result["notice"] or result["reason"]:
         note(result["notice"] or result["reason"])
+    if result.get("seen_sentence"):
+        note(result["seen_sentence"])
 
 
 def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -80,17 +82,22 @@ def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_
     """A run's or bundle's classifier, with the verdict that `grade` would give."""
     from lib.explain.explanation import explain_image
     from lib.grading.grader import Grader
+    from lib.grading.grades import SEEN_SENTENCES
+    from lib.models.seen_images import image_id_of
 
     grader = Grader.open(run_id, by_thresholds=by_thresholds)
-    pixels = grader.inputs.decode(image).pixels
-    return explain_image(
+    decoded = grader.inputs.decode(image)
+    pixels, seen = decoded.pixels, grader.seen.role(image_id_of(decoded.sha256))
+    sentence = SEEN_SENTENCES.get(seen, "")
+    result = explain_image(
         pixels,
         grader.classifier,
         grader.inputs,
         grader.class_names,
         out=out,
         network_title=grader.classifier.spec.title,
-        notes=[grader.header.notice] if grader.header.notice else [],
+        notes=[said for said in (grader.header.notice, sentence) if said],
         verdict=grader.answer(pixels),
         **options,
     )
+    return {**result, "seen": seen, "seen_sentence": sentence}

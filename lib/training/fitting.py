@@ -28,7 +28,7 @@ _MIN_SHARED_SIZE = 8_000_000  # values in the matrix of features from which on s
 # by less than 0.001 where it is lowest, and halves the time (800 images, 1,024 features, five classes).
 _PATH_TOLERANCE = 1e-3
 # Weaker penalties than one that is this much worse than the best are not tried: the loss has one valley.
-_GIVE_UP = 1.05
+_GIVE_UP = 1.02
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from lib.data.dataset import Dataset
 from lib.data.network_input import InputFormat
 from lib.data.sources.layout import storable
 from lib.errors import BadImage
+from lib.models.seen_images import image_id_of
 from lib.settings import MAX_FILE_BYTES, PROJECT_ROOT
 from pages.common import resources, state
 from pages.common.text import plain, plain_message, readable
@@ -34,6 +35,7 @@ class ChosenImage:
     true_class: str = ""
     notices: tuple[str, ...] = ()
     is_linkable: bool = True
+    image_id: str = ""  # by its file's content, as data sets and classifiers know it
     versions: tuple[str, ...] = ()  # of the data set that it is from; none for samples and uploads
 
     @property
@@ -103,6 +105,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         pixels=np.array(dataset.pixels[row]),
         path=_source_path(dataset, row),
         true_class=str(dataset.class_names[int(table["target"].iloc[row])]),
+        image_id=str(table["image_id"].iloc[row]),
         versions=tuple(dataset.versions),
     )
 
@@ -154,7 +157,7 @@ def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:
 def _decoded(data: bytes, name: str, inputs: InputFormat, path: str) -> ChosenImage:
     digest, how = hashlib.sha256(data).hexdigest(), inputs.decoding_key
     pixels, notices = _decode(digest, how, data, inputs)
-    return ChosenImage(f"{digest}:{how}", name, pixels, path, notices=notices)
+    return ChosenImage(f"{digest}:{how}", name, pixels, path, notices=notices, image_id=image_id_of(digest))
 
 
 @st.cache_data(max_entries=16, show_spinner="Decoding the image …")

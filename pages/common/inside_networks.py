@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.grading.bundle import is_medical
+from lib.grading.grades import SEEN_SENTENCES
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, resources, state
@@ -45,6 +46,10 @@ class InsideNetwork:
         if self.run_id:
             return resources.cached_grader(self.run_id).classifier
         return resources.cached_network(self.spec.name, "random" if self.is_random else "pretrained")
+
+    def seen_sentence(self, image_id: str) -> str:
+        """What it means that a run's classifier has seen this very file in its training; empty for a new one."""
+        return SEEN_SENTENCES.get(resources.cached_grader(self.run_id).seen.role(image_id), "") if self.run_id else ""
 
     def verdict(self, pixels: np.ndarray, versions: Sequence[str]) -> "Verdict | None":
         """What a run's classifier says of a square, as the page "Grade images" does; a network as published says none.

@@ -23,6 +23,7 @@ from lib.pretraining.transfer import frozen_features
 from lib.runtime import set_threads
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.development import Development
 from lib.training.events import ignore_events, never_stop
 from lib.training.fitting import fit_linear_probe
 from lib.training.resolution import resolve_config
@@ -95,7 +96,9 @@ class _Probes:
     def _kappa(self, kind: str, split: np.ndarray) -> float:
         features = self.features[kind]
         train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
-        head = fit_linear_probe(features, self.targets, train_rows=train, val_rows=val, num_classes=5).head
+        # Validation images stay apart: "learned from 40 images a class" must mean that.
+        development = Development(train, ((train, val),), np.arange(len(self.targets)))
+        head = fit_linear_probe(features, self.targets, development=development, num_classes=5).head
         logits = features[test] @ head.weight.detach().numpy().T + head.bias.detach().numpy()
         return quadratic_weighted_kappa(self.targets[test], np.eye(5)[logits.argmax(1)])
 

@@ -36,7 +36,7 @@ def _held_margins(features: np.ndarray, targets: np.ndarray, development: Develo
     parts = []
     for rows, held in development.folds:
         scaler = StandardScaler().fit(features[rows])
-        machine = LinearSVC(C=penalty, dual="auto", max_iter=2000, random_state=0)
+        machine = LinearSVC(C=penalty, dual="auto", max_iter=2000, tol=1e-2, random_state=0)
         machine.fit(scaler.transform(features[rows]), targets[rows])
         parts.append(machine.decision_function(scaler.transform(features[held])).reshape(len(held), -1))
     return np.concatenate(parts)
