@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lib import disk_cache
+from lib.checked_rows import CheckedRows
 from lib.disk_cache import entry_path
 from lib.errors import UserError
 from lib.settings import PROJECT_ROOT, cache_dir
@@ -28,7 +29,7 @@ def write(key: str, kib: int = 100, *, used_s: float = 0.0, kind: str = "feature
 def test_written_rows_are_read_back_and_reading_counts_as_use() -> None:
     path = write("a", 10, used_s=1000.0)
     found = disk_cache.read_entry(path, 10, is_mapped=True)
-    assert isinstance(found, np.memmap)
+    assert isinstance(found, CheckedRows)
     assert found.shape == (10, KIB)
     assert path.stat().st_mtime > 1000.0
     assert disk_cache.read_entry(path, 11, is_mapped=False) is None

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
 from lib.advisor.scores import feature_distance, logme, nearest_centroid_accuracy
+from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS
 from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
@@ -208,7 +209,7 @@ def _distance(layers: "dict[nn.Module, _Moments]") -> float | None:
     return feature_distance(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
 
 
-def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> np.ndarray | None:
+def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> Rows | None:
     """The features that a linear probe left in the cache, (N, D) in the order of the table."""
     spec = BACKBONES.get(backbone_name)
     request = FeatureRequest(

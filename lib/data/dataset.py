@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import read_json, sha256_of_file
+from lib.checked_rows import CheckedRows
 from lib.data.specs import DatasetSpec
 from lib.data.splits import assign_splits
+from lib.data.store_repair import remake_masks, remake_pixels
 from lib.data.versions import (
     FORMAT_VERSION,
     as_of,
@@ -113,6 +115,9 @@ class Dataset:
         """The table as the import wrote it, with the targets of that time."""
         import pandas as pd
 
+        self._refuse_replaced()
+        if sha256_of_file(self.folder / TABLE_FILE) != self.description["sha256"][TABLE_FILE]:
+            raise UserError(self._damaged_file(TABLE_FILE))
         table = pd.read_parquet(self.folder / TABLE_FILE)
         self._refuse_replaced()
         return table
@@ -132,10 +137,15 @@ class Dataset:
 
         return pd.read_parquet(self.folder / LEFT_OUT_FILE)
 
+    @property
+    def source_folder(self) -> Path:
+        """Where the images came from; it may be gone, and is no folder at all for a generated set."""
+        return Path(str(self.description.get("source") or ""))
+
     def source_path(self, row: int) -> Path | None:
         """Where an image came from; None if its file is no longer there."""
         name = self.table["source_path"].iloc[row] if "source_path" in self.table else self.table["path"].iloc[row]
-        path = Path(str(self.description.get("source") or "")) / os.fsdecode(name)
+        path = self.source_folder / os.fsdecode(name)
         return path if path.is_file() else None
 
     @property
@@ -144,12 +154,23 @@ class Dataset:
         return list(self.description.get("notices", ()))
 
     @cached_property
-    def pixels(self) -> np.ndarray:
-        """Memory-mapped, read-only uint8 (N, S, S, 3); row i belongs to row i of the table."""
+    def pixels(self) -> CheckedRows:
+        """Memory-mapped, read-only uint8 (N, S, S, 3); row i belongs to row i of the table.
+
+        A block whose checksum is wrong is decoded again from its originals where it is read.
+        """
         side = self.spec.store_side_px
-        pixels = np.memmap(self.folder / PIXELS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, 3))
+        return self._mapped(PIXELS_FILE, (self.num_images, side, side, 3), "pixels", remake_pixels)
+
+    def _mapped(
+        self, file: str, shape: tuple[int, ...], what: str, remake: Callable[["Dataset", range], np.ndarray]
+    ) -> CheckedRows:
+        """A file of the store; sets of before there were checksums of blocks are read unchecked."""
+        path, sums = self.folder / file, self.description.get("block_sums", {}).get(file)
+        rows = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
         self._refuse_replaced()
-        return pixels
+        name = f"the {what} of the data set {self.name!r}"
+        return CheckedRows(rows, sums, name=name, path=path, remake=lambda wanted: remake(self, wanted))
 
     def _refuse_replaced(self) -> None:
         """After a file was opened: an import may have put another data set in place since this one was described."""
@@ -171,11 +192,9 @@ class Dataset:
         return self._masks[row]
 
     @cached_property
-    def _masks(self) -> np.ndarray:
+    def _masks(self) -> CheckedRows:
         side = self.spec.store_side_px
-        masks = np.memmap(self.folder / MASKS_FILE, dtype=np.uint8, mode="r", shape=(self.num_images, side, side))
-        self._refuse_replaced()
-        return masks
+        return self._mapped(MASKS_FILE, (self.num_images, side, side), "masks", remake_masks)
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """Return "train", "val" or "test" for each row; see `assign_splits`."""
@@ -228,10 +247,11 @@ class Dataset:
         """Compare all checksums (reads every byte); raises UserError naming the damaged file."""
         for name, expected in self.description["sha256"].items():
             if sha256_of_file(self.folder / name) != expected:
-                raise UserError(
-                    f"The data set {self.name!r} is damaged: the checksum of {self.folder / name} is wrong; delete it "
-                    "and import it again."
-                )
+                raise UserError(self._damaged_file(name))
+
+    def _damaged_file(self, name: str) -> str:
+        where = f"the checksum of {self.folder / name} is wrong"
+        return f"The data set {self.name!r} is damaged: {where}; delete it and import it again."
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.checked_rows import Rows
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import Stopped
@@ -19,12 +20,16 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class EnhancedImages:
-    """What reads images sees this in place of the data set: `pixels` (N, S, S, 3), `version` and `table`."""
+    """What reads images sees this in place of the data set: `pixels` (N, S, S, 3), `version` and `table`.
 
-    pixels: np.ndarray
+    `is_made` says whether the pixels are those after the chain.
+    """
+
+    pixels: Rows
     version: str
     table: Any
     chain: EnhancementChain
+    is_made: bool = True
 
 
 def enhanced_images(
@@ -44,12 +49,16 @@ def enhanced_images(
     if not chain.names:
         return EnhancedImages(dataset.pixels, version, dataset.table, chain)
     num_images, path = len(dataset.pixels), _entry(version)
-    pixels = read_entry(path, num_images, is_mapped=True)
+
+    def remake(rows: range) -> np.ndarray:
+        return chain(dataset.pixels[rows.start : rows.stop])
+
+    pixels = read_entry(path, num_images, is_mapped=True, remake=remake)
     if pixels is None:
         progress(0, num_images, PHASE)
         for done in write_entry(path, _batches(dataset.pixels, chain, should_stop), num_images):
             progress(done, num_images, PHASE)
-        pixels = read_entry(path, num_images, is_mapped=True)
+        pixels = read_entry(path, num_images, is_mapped=True, remake=remake)
     if pixels is None:
         raise RuntimeError(f"The images just written to {path} cannot be read back.")
     return EnhancedImages(pixels, version, dataset.table, chain)
@@ -66,7 +75,8 @@ def named_images(dataset: Any, chain: EnhancementChain) -> EnhancedImages:
 
     Only their number is that of the images; pixels of a chain that is not empty are not made.
     """
-    return EnhancedImages(dataset.pixels, enhanced_version(dataset, chain), dataset.table, chain)
+    version = enhanced_version(dataset, chain)
+    return EnhancedImages(dataset.pixels, version, dataset.table, chain, is_made=not chain.names)
 
 
 def is_enhanced(dataset: Any, chain: EnhancementChain) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lib.atomic import sha256_of_file, write_json
+from lib.checked_rows import block_sums
 from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool
 from lib.data.images import DecodedImage, ImageHeader
@@ -95,6 +96,7 @@ def write_dataset(
         "has_checked_splits": check_splits,
         "num_bytes": {file: (folder / file).stat().st_size for file in files},
         "sha256": checksums,
+        "block_sums": {file: _block_sums(folder / file, len(kept)) for file in files if file in (PIXELS_FILE, MASKS_FILE)},
     }
     write_json(folder / DESCRIPTION_FILE, description)
     if check_splits:
@@ -152,6 +154,11 @@ def _decode(
         opened.truncate(len(rows) * side * side * 3)
         os.fsync(opened.fileno())
     return [kept[row] for row in rows]
+
+
+def _block_sums(path: Path, num_rows: int) -> list[int]:
+    """The checksums by which readers notice a damaged block of rows."""
+    return block_sums(np.memmap(path, dtype=np.uint8, mode="r").reshape(num_rows, -1))
 
 
 def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan: FolderScan) -> list[Any]:

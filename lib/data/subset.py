@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.checked_rows import Rows
 from lib.data.protocol import DataProtocol, check_protocol, choose_rows
 from lib.data.splits import TEST, TRAIN, assign_splits
 from lib.data.target_map import map_targets
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class RowsOfPixels:
     """Chosen rows of a pixel store (N, S, S, 3), read when they are asked for."""
 
-    def __init__(self, pixels: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, pixels: Rows, rows: np.ndarray) -> None:
         self._pixels, self._rows = pixels, rows
 
     @property

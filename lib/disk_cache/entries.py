@@ -1,8 +1,14 @@
-"""The entries of the cache: where they lie, how one is read under a lock, and how one is removed."""
+"""The entries of the cache: where they lie, how one is read under a lock, and how one is removed.
+
+An entry is a .npy file with the checksums of its blocks of rows behind them, where NumPy does not look; entries of
+before there were any have none and are read unchecked.
+"""
 
 import fcntl
+import logging
 import os
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +16,15 @@ from typing import IO
 
 import numpy as np
 
+from lib.checked_rows import ROWS_PER_BLOCK, CheckedRows, Remake, Rows
+from lib.errors import UserError
 from lib.settings import cache_dir
 
 KINDS = {"features": "features and activations", "enhanced": "preprocessed images"}
 SUFFIX = ".npy"
+_SUMS_MARK = b"TSBLOCK1"
+_SUM = np.dtype("<u4")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,22 @@ def list_entries() -> list[Entry]:
     return sorted(entries, key=lambda entry: -entry.used_s)
 
 
-def read_entry(path: Path, num_rows: int, *, is_mapped: bool) -> np.ndarray | None:
-    """The array of an entry, locked against removal while it lives; None if there is none or the file is damaged."""
+def read_entry(path: Path, num_rows: int, *, is_mapped: bool, remake: Remake | None = None) -> Rows | None:
+    """The rows of an entry, locked against removal while they live; None if there is none or the file is damaged.
+
+    Args:
+        path: where the entry lies.
+        num_rows: how many it must have.
+        is_mapped: map them into memory and check each block when it is first read; else read and check all now.
+        remake: makes damaged rows anew; without it a mapped entry raises UserError there, and None is returned here.
+    """
     handle = _locked(path)
     if handle is None:
         return None
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        offset = int(array.offset)  # type: ignore[attr-defined]
+        sums = _read_sums(path, array, offset)
     except (ValueError, EOFError, OSError):
         handle.close()
         return None
@@ -64,8 +84,45 @@ def read_entry(path: Path, num_rows: int, *, is_mapped: bool) -> np.ndarray | No
         return None
     with suppress(OSError):
         os.utime(path)
-    weakref.finalize(array, handle.close)
-    return array
+
+    def keep_sum(block: int, value: int) -> None:
+        with path.open("rb+") as opened:
+            opened.seek(offset + array.nbytes + block * _SUM.itemsize)
+            opened.write(np.array(value, dtype=_SUM).tobytes())
+
+    rows = CheckedRows(
+        array, sums, name="what is cached", path=path, offset=offset, remake=remake,
+        reread=lambda: _read_sums(path, array, offset), keep_sum=keep_sum,
+    )  # fmt: skip
+    if is_mapped:
+        weakref.finalize(array, handle.close)
+        return rows
+    try:
+        whole = np.array(rows[:])
+    except UserError as error:
+        _logger.warning("%s It is computed again.", error)
+        handle.close()
+        return None
+    weakref.finalize(whole, handle.close)
+    return whole
+
+
+def trailer(sums: Sequence[int]) -> bytes:
+    """What stands behind the rows: a checksum for each block of them, and a mark."""
+    return np.array(sums, dtype=_SUM).tobytes() + _SUMS_MARK
+
+
+def _read_sums(path: Path, array: np.ndarray, offset: int) -> list[int] | None:
+    """The checksums behind the rows; None if there are none. Raises ValueError if the file is longer or cut off."""
+    num_blocks = -(-len(array) // ROWS_PER_BLOCK)
+    with path.open("rb") as opened:
+        opened.seek(offset + array.nbytes)
+        found = opened.read(num_blocks * _SUM.itemsize + len(_SUMS_MARK) + 1)
+    if not found:
+        return None
+    if len(found) != num_blocks * _SUM.itemsize + len(_SUMS_MARK) or not found.endswith(_SUMS_MARK):
+        raise ValueError(f"{path} does not end with its checksums")
+    return [int(value) for value in np.frombuffer(found, dtype=_SUM, count=num_blocks)]
 
 
 def remove_entry(entry: Entry) -> bool:

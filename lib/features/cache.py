@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS, View
 from lib.distributed import ALONE, Ranks
 from lib.features.extraction import UNPOOLED
@@ -26,7 +25,7 @@ class FeatureSet:
     `images_per_second` tell what this call took; `key` is the cache's name for it.
     """
 
-    features: np.ndarray
+    features: Rows
     seconds: float
     was_cached: bool
     key: str

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.checked_rows import Rows
 from lib.data.augmentation import POLICIES, View
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.features.extraction import UNPOOLED, Extraction
@@ -52,9 +53,17 @@ class FeatureRequest:
         """How many rows there are."""
         return len(self.dataset.pixels)
 
-    def read(self) -> np.ndarray | None:
-        """The features (memory-mapped if unpooled), or None if there are none or the file is damaged."""
-        return read_entry(self.path, self.num_images, is_mapped=self.pooling == UNPOOLED)
+    def read(self) -> Rows | None:
+        """The features (memory-mapped if unpooled), or None if there are none or the file is damaged.
+
+        A block whose checksum is wrong is computed again where it is read.
+        """
+        # Images that are known by name alone (`named_images`) would give other features.
+        remake = self._remake if getattr(self.dataset, "is_made", True) else None
+        return read_entry(self.path, self.num_images, is_mapped=self.pooling == UNPOOLED, remake=remake)
+
+    def _remake(self, rows: range) -> np.ndarray:
+        return np.concatenate(list(self.extraction().batches(self.dataset, lambda: False, rows)))
 
     def extraction(self) -> Extraction:
         """The network, built anew, that computes them."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.checked_rows import Rows
 from lib.evaluation.intervals import bootstrap_interval
 from lib.progress import Progress, ignore_progress
 
@@ -31,7 +32,7 @@ class TransferGain:
 
 
 def measure_gain(
-    pixels: np.ndarray,
+    pixels: Rows,
     targets: np.ndarray,
     *,
     backbone_name: str,
@@ -70,7 +71,7 @@ def measure_gain(
 
 
 def frozen_features(
-    pixels: np.ndarray, backbone_name: str, *, weights: str, seed: int = 0, size_px: int | None = None
+    pixels: Rows, backbone_name: str, *, weights: str, seed: int = 0, size_px: int | None = None
 ) -> np.ndarray:
     """Features (N, D) of the table's feature stage; a random network's BatchNorm sees the same images first."""
     from lib.models.stages import build_backbone, set_batchnorm_statistics
@@ -82,7 +83,7 @@ def frozen_features(
     return stage_features(backbone, pixels, size_px)
 
 
-def stage_features(backbone: Any, pixels: np.ndarray, size_px: int | None) -> np.ndarray:
+def stage_features(backbone: Any, pixels: Rows, size_px: int | None) -> np.ndarray:
     """Pooled outputs (N, D) of a backbone's feature stage."""
     import torch
 

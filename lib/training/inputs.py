@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lib.checked_rows import Rows
 from lib.errors import Stopped
 from lib.training.events import ShouldStop, never_stop
 
@@ -61,7 +62,7 @@ class Preprocessing:
 class ImageInputs:
     """Images from the pixel store, changed anew in every epoch by a policy of the augmentation table."""
 
-    pixels: np.ndarray
+    pixels: Rows
     image_ids: Sequence[str]
     preprocessing: Preprocessing
     seed: int = 0
@@ -97,8 +98,8 @@ class CachedInputs:
     They enter the classifier after the stage `after`, or as pooled features in front of its head where that is None.
     """
 
-    plain: np.ndarray
-    views: tuple[np.ndarray, ...]
+    plain: Rows
+    views: tuple[Rows, ...]
     image_ids: Sequence[str]
     seed: int
     after: str | None = None

@@ -107,7 +107,7 @@ class Preparation:
 
     def plain_features(self, classifier: "Classifier") -> np.ndarray:
         """Pooled features (N, D) of all images as they are, as the classifier's head reads them."""
-        return self._feature_set(self._plain_part(classifier), AS_IT_IS).features
+        return np.asarray(self._feature_set(self._plain_part(classifier), AS_IT_IS).features)
 
     def kept_part(self, classifier: "Classifier") -> CachedPart | None:
         """What the cache keeps: also where only the probe that training starts from reads it."""

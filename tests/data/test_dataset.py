@@ -48,7 +48,9 @@ def test_thumbnail_is_a_jpeg_no_larger_than_the_store(dataset: Dataset):
 
 def test_pixels_cannot_be_written(dataset: Dataset):
     with pytest.raises(ValueError, match="read-only"):
-        dataset.pixels[0] = 0
+        dataset.pixels[0][:] = 0
+    with pytest.raises(TypeError, match="item assignment"):
+        dataset.pixels[0] = 0  # type: ignore[index]
 
 
 def test_a_newer_format_is_refused(dataset: Dataset):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.checked_rows import CheckedRows
 from lib.data.augmentation import MIRRORED, POLICIES, View
 from lib.data.warps import Warp
 from lib.errors import Stopped, UserError
@@ -69,7 +70,7 @@ def test_mirrored_and_unpooled_views() -> None:
     stage = {"feature_stage": "block1", "pooling": UNPOOLED}
     plain, flipped = extract(dataset, **stage), extract(dataset, **stage, view=View(MIRRORED))
     assert plain.features.shape == (4, 16, 8, 8)
-    assert isinstance(plain.features, np.memmap)
+    assert isinstance(plain.features, CheckedRows)
     mirrored = TinyDataset(num_images=4, version="v2")
     mirrored.pixels = np.ascontiguousarray(mirrored.pixels[:, :, ::-1])
     assert flipped.features == pytest.approx(extract(mirrored, **stage).features, abs=1e-5)
