@@ -1,6 +1,7 @@
 """Train model: choose how much of the network learns, start it, and watch it learn."""
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -109,10 +110,15 @@ def offer_command(config: TrainConfig) -> None:
         st.code(config.to_python(), language="python", wrap_lines=True)
 
 
+def _open_store() -> None:
+    with suppress(UserError):  # whoever asks for a run says what is wrong
+        store.client()
+
+
 @st.cache_resource
 def warm_up() -> None:
     """Import MLflow and open its database in the background, once a server: seconds that the first start would take."""
-    threading.Thread(target=store.client, name="warm-up", daemon=True).start()
+    threading.Thread(target=_open_store, name="warm-up", daemon=True).start()
 
 
 controls.page_header("Train model", "How much of a pretrained network should learn the new images? Try it and watch.")

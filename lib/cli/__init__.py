@@ -9,7 +9,7 @@ from datetime import datetime
 
 import click
 
-from lib.errors import UserError
+from lib.errors import UserError, disk_fault
 from lib.settings import home
 
 # name -> (module, attribute, what it does)
@@ -94,6 +94,7 @@ def _answer(error: BaseException) -> int:
     if isinstance(error, click.UsageError):
         usage = f" See: {error.ctx.command_path} --help" if error.ctx else ""
         return _complain(f"{error.format_message().rstrip('.')}.{usage}", BAD_INPUT_STATUS)
+    error = disk_fault(error) or error if isinstance(error, Exception) else error
     if isinstance(error, UserError | click.ClickException):
         return _complain(str(error), BAD_INPUT_STATUS)
     if isinstance(error, KeyboardInterrupt | click.Abort):

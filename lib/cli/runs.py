@@ -1,4 +1,4 @@
-"""`runs list | show | stop | resume | delete | restore | rename`."""
+"""`runs list | show | stop | resume | delete | restore | rename | repair`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,21 @@ def restore(run_id: str) -> None:
     run = tracking.get_run(run_id, include_deleted=True)
     tracking.restore_run(run.run_id)
     click.echo(f"Restored {run.short_id} ({run.label}).")
+
+
+@runs.command()
+def repair() -> None:
+    """Move a damaged database of runs or of the queue aside, and enter the runs anew from their folders."""
+    from lib.errors import UserError
+    from lib.jobs import settlement, tickets
+    from lib.tracking.repair import repair_store
+    from lib.tracking.state import stored_states
+
+    at_work = [state.run_id[:8] for state in stored_states() if state.is_active and settlement.may_live(state)]
+    if at_work:
+        raise UserError(f"Trainings are at work ({', '.join(at_work)}); wait for them, or stop them first.")
+    for sentence in [*tickets.repair(), *repair_store()]:
+        click.echo(sentence)
 
 
 @runs.command()

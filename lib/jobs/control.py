@@ -22,7 +22,7 @@ from lib.tracking.state import (
     run_folder,
     update_state,
 )
-from lib.tracking.writer import RunWriter, create_run
+from lib.tracking.writer import RunWriter, create_run, discard_run
 
 if TYPE_CHECKING:
     from lib.training.config import TrainConfig
@@ -73,9 +73,13 @@ def prepare(
 
         require_weights(resolved.backbone)
     run = create_run(resolved.to_dict(), name=name or run_name(resolved), parent=parent)
-    if tags:
-        run.set_tags(tags)
-    tickets.draw(run.run_id)
+    try:
+        if tags:
+            run.set_tags(tags)
+        tickets.draw(run.run_id)
+    except (OSError, UserError):
+        discard_run(run.run_id)
+        raise
     return run
 
 

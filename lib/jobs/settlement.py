@@ -80,7 +80,7 @@ def settle(run_id: str, exit_status: int | None = None) -> bool:
 
 def _settle_locked(run_id: str, exit_status: int | None) -> bool:
     state = read_state(run_id)
-    if state.is_active and _may_live(state):
+    if state.is_active and may_live(state):
         return False
     release_reserve(state.folder)
     tickets.hand_back(run_id)
@@ -99,7 +99,8 @@ def is_elsewhere(state: RunState) -> bool:
     return is_foreign and not processes.is_worker_of(state.run_id, state.pid, state.pid_started_s)
 
 
-def _may_live(state: RunState) -> bool:
+def may_live(state: RunState) -> bool:
+    """Whether a process may be at work on a run, or on its way."""
     if is_elsewhere(state):
         return processes.is_beating(state.run_id, state.heartbeat_s)
     if state.pid is None:

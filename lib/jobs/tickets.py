@@ -11,7 +11,9 @@ from pathlib import Path
 from lib.errors import UserError
 from lib.jobs.processes import is_alive, is_beating, is_worker_of, start_time_s
 from lib.settings import runs_dir
+from lib.tracking.repair import is_damaged, move_aside
 from lib.tracking.state import host_name, read_state
+from lib.tracking.store import plain_faults
 
 _TABLE = """CREATE TABLE IF NOT EXISTS tickets (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -103,12 +105,21 @@ def is_first(run_id: str) -> bool:
     return True  # our ticket was taken away (a deleted table): the device lease still keeps the order safe
 
 
+def repair() -> list[str]:
+    """Move a damaged table aside; who waits goes on without an order, one at a time. Returns sentences."""
+    path = _path()
+    if not is_damaged(path):
+        return [f"{path} is whole."] if path.exists() else []
+    return [f"{path} was damaged and is now {move_aside(path)}; the queue begins anew."]
+
+
 def _path() -> Path:
     return runs_dir() / "jobs.sqlite"
 
 
 @contextmanager
 def _table() -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(_path(), timeout=30)) as connection, connection:
+    path = _path()
+    with plain_faults(path), closing(sqlite3.connect(path, timeout=30)) as connection, connection:
         connection.execute(_TABLE)
         yield connection

@@ -4,13 +4,14 @@ import logging
 import os
 import sqlite3
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from lib.errors import UserError
+from lib.errors import UserError, disk_fault
 from lib.settings import runs_dir, tracking_uri
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "transferscope"
 _SQLITE = "sqlite:///"
 _lock = threading.RLock()
-_clients: dict[str, tuple["MlflowClient", str]] = {}
+_clients: dict[str, tuple["MlflowClient", str, int]] = {}
 
 
 def load_mlflow() -> None:
@@ -53,14 +54,66 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE).split("?")[0]) if uri.startswith(_SQLITE) else None
 
 
+class _PlainClient:
+    """The MLflow client, with sentences where the disk or the file is at fault."""
+
+    def __init__(self, client: Any, uri: str) -> None:
+        self._client, self._uri = client, uri
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with plain_faults(sqlite_path(self._uri)):
+                return attribute(*arguments, **options)
+
+        return call
+
+
+@contextmanager
+def plain_faults(path: Path | None) -> Iterator[None]:
+    """Turn what SQLite and the disk say into one sentence that names the file; other exceptions pass."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        fault = disk_fault(error, path)
+        if fault is None:
+            raise
+        raise fault from error
+
+
 def _connected() -> tuple["MlflowClient", str]:
     uri = tracking_uri()
+    path = sqlite_path(uri)
     with _lock:
-        if uri not in _clients:
+        known = _clients.get(uri)
+        if known is None or known[2] != _identity(path):
             # Two processes that create the tables at the same time would disturb each other.
-            with FileLock(runs_dir() / ".mlflow.lock"):
-                _clients[uri] = _connect(uri)
-        return _clients[uri]
+            with plain_faults(path), FileLock(runs_dir() / ".mlflow.lock"):
+                if known is not None:
+                    _begin_anew(known[0]._tracking_client.store)
+                client, experiment = _connect(uri)
+                plain: Any = _PlainClient(client, uri)
+                _clients[uri] = (plain, experiment, _identity(path))
+        return _clients[uri][:2]
+
+
+def _begin_anew(store: Any) -> None:
+    """Have MLflow, which keeps a store for each address, open the file that has come in place of a former one."""
+    store.engine.dispose()
+    store.__init__(store.db_uri, store.artifact_root_uri)
+
+
+def _identity(path: Path | None) -> int:
+    """Which file it is, by its number on the disk; 0 for a server."""
+    try:
+        return path.stat().st_ino if path else 0
+    except OSError:
+        return 0
 
 
 def _connect(uri: str) -> tuple["MlflowClient", str]:
@@ -84,6 +137,8 @@ def _connect(uri: str) -> tuple["MlflowClient", str]:
             location = str(runs_dir()) if path is not None else None
             experiment = connected.create_experiment(EXPERIMENT, artifact_location=location)
     except (MlflowException, OSError) as error:
+        if fault := disk_fault(error, path):
+            raise fault from error
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"The run store {uri} cannot be used ({reason}). Check MLFLOW_TRACKING_URI and that its server is up, "

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_json
+from lib.errors import UserError, disk_fault
 from lib.settings import HEARTBEAT_INTERVAL_S
 from lib.tracking import state as states
 from lib.tracking.artifacts import upload_artifacts
 from lib.tracking.code_version import code_version
 from lib.tracking.store import client, experiment_id, load_mlflow
 
-_MLFLOW_STATUS = {
+MLFLOW_STATUS = {
     "queued": "SCHEDULED",
     "running": "RUNNING",
     "stopping": "RUNNING",
@@ -48,15 +50,27 @@ def create_run(
     run = client().create_run(experiment_id(), run_name=name, tags=tags)
     run_id = run.info.run_id
     folder = states.run_folder(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / states.CONFIG_FILE, dict(config))
     now = time.time()
-    states.update_state(
-        run_id, state=state, message="", name=name, host=states.host_name(), created_s=now, heartbeat_s=now, progress={}
-    )
-    if state == "queued":
-        client().update_run(run_id, status=_MLFLOW_STATUS[state])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / states.CONFIG_FILE, dict(config))
+        states.update_state(
+            run_id, state=state, message="", name=name, host=states.host_name(), created_s=now, heartbeat_s=now,
+            progress={},
+        )  # fmt: skip
+        if state == "queued":
+            client().update_run(run_id, status=MLFLOW_STATUS[state])
+    except (OSError, UserError) as error:
+        discard_run(run_id)
+        raise disk_fault(error, folder) or error from error
     return RunWriter(run_id, folder)
+
+
+def discard_run(run_id: str) -> None:
+    """Take back a run that could not be made whole, as far as the disk allows."""
+    shutil.rmtree(states.run_folder(run_id), ignore_errors=True)
+    with suppress(Exception):  # a full disk: without a folder the run reads as never made
+        client().delete_run(run_id)
 
 
 def default_name(config: Mapping[str, Any]) -> str:
@@ -159,9 +173,9 @@ class RunWriter:
     def _tell_mlflow(self, state: str, message: str, details: Mapping[str, Any]) -> None:
         self.set_tags({"state": state, "message": message, **details})
         if state in states.ACTIVE_STATES:
-            client().update_run(self.run_id, status=_MLFLOW_STATUS[state])
+            client().update_run(self.run_id, status=MLFLOW_STATUS[state])
         else:
-            client().set_terminated(self.run_id, status=_MLFLOW_STATUS[state])
+            client().set_terminated(self.run_id, status=MLFLOW_STATUS[state])
 
     def heartbeat(self, **progress: Any) -> None:
         """Say that the process lives and, where given, how far it is; cheap enough to call for every batch."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from lib.errors import Stopped, UserError
+from lib.errors import Stopped, UserError, disk_fault
 from lib.progress import Progress
 from pages.common.text import duration, plain, plain_message
 
@@ -81,9 +81,10 @@ def _work(task: Task, work: Callable[[Progress], Any]) -> None:
         task.error = "Stopped; nothing was kept."
     except UserError as error:
         task.error = str(error)
-    except Exception:
+    except Exception as error:
         _logger.exception("the task %s failed", task.name)
-        task.error = "Something unexpected happened; the server's log has the details."
+        fault = disk_fault(error)
+        task.error = str(fault) if fault else "Something unexpected happened; the server's log has the details."
     finally:
         task.is_over = True
 

@@ -47,6 +47,11 @@ def _offer(state: SeriesState, num_ready: int) -> None:
 
 @st.fragment(run_every=_POLL_S)
 def _watch() -> None:
+    with show_errors("show the preparation"):
+        _watch_now()
+
+
+def _watch_now() -> None:
     state = demo.read_demo()
     if not state.is_active:
         resources.forget_results()

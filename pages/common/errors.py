@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import streamlit as st
 
-from lib.errors import UserError
+from lib.errors import UserError, disk_fault
 from pages.common.text import plain_message
 
 
@@ -33,7 +33,10 @@ def show_errors(what: str = "show this part") -> Iterator[None]:
         yield
     except UserError as error:
         st.error(plain_message(error), icon=":material/error:")
-    except Exception:
+    except Exception as error:
+        if fault := disk_fault(error):
+            st.error(plain_message(fault), icon=":material/error:")
+            return
         _logger.exception("could not %s", what)
         st.error(
             f"Could not {what}: something unexpected happened. The server's log has the details; "

@@ -43,6 +43,11 @@ def draw_seeds(config: TrainConfig) -> None:
 
 
 def _draw_group(plan: repeats.RepeatPlan) -> None:
+    with show_errors("show the seeds"):
+        _draw_group_now(plan)
+
+
+def _draw_group_now(plan: repeats.RepeatPlan) -> None:
     state = repeats.read_group(plan)
     st.markdown(f"**Group {plan.group_id}**: {plain(state.state)}, {count(len(state.runs), 'run')} of {plan.num_seeds}")
     if state.is_active:

@@ -8,6 +8,7 @@ from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 from pages.common import cache_panel, machine, resources, state, weights_panel
 from pages.common.controls import link_to
+from pages.common.errors import show_errors
 from pages.common.page_table import PAGES
 from pages.common.text import plain, readable
 
@@ -102,8 +103,9 @@ def _status() -> None:
     st.session_state["sidebar_drawn_run"] = st.session_state.get("frame_run")
     if is_tick:
         machine.warm_up()
-    for run in machine.running_jobs():
-        word = {"queued": "Waiting", "stopping": "Stopping"}.get(run.state, "Training")
-        title = (run.name or run.run_id[:8]).split(" · ")[0]  # the strategy: all that fits here
-        link_to("train_model", f"{word}: {plain(title)}", icon=":material/progress_activity:", run=run.run_id)
+    with show_errors("show the running trainings"):
+        for run in machine.running_jobs():
+            word = {"queued": "Waiting", "stopping": "Stopping"}.get(run.state, "Training")
+            title = (run.name or run.run_id[:8]).split(" · ")[0]  # the strategy: all that fits here
+            link_to("train_model", f"{word}: {plain(title)}", icon=":material/progress_activity:", run=run.run_id)
     st.caption(machine.device_line(may_measure=is_tick))

@@ -7,6 +7,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lib.settings import runs_dir
 from pages.common import background, state, weights_panel
 from pages.common.page_table import PAGES
 from tests.pages.scene import ROOT, link, make_dataset, open_page, words
@@ -167,3 +168,19 @@ def test_explore_and_compare_never_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "page", ["start", "explore_data", "look_inside", "train_model", "compare_runs", "grade_images"]
+)
+def test_damaged_databases_are_named_on_every_page(page):
+    make_dataset()
+    for name in ("mlflow.db", "jobs.sqlite"):
+        (runs_dir() / name).write_bytes(b"no database" * 1000)
+    at = open_page(page)
+    said = words(at)
+    assert "jobs" in said
+    assert "is damaged" in said
+    assert "runs repair" in said
+    assert "unexpected" not in said
+    assert (runs_dir() / "mlflow.db").read_bytes() == b"no database" * 1000
