@@ -1,4 +1,4 @@
-"""Grades by the expected grade: where its limits lie is fitted on validation images, never on test images.
+"""Grades by the expected grade: where its limits lie is fitted on answers in validation, never on test images.
 
 The most probable class ignores that grades have an order; the mean grade sum(k * p_k), cut at fitted limits, can agree
 better with the true grades as quadratic kappa counts (as in the 2015 retinopathy competition).
@@ -36,7 +36,7 @@ def fit_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray
     about it leave it there.
 
     Args:
-        targets: true grades of validation images, (N,).
+        targets: true grades of images that validate, (N,).
         probabilities: of the same images, (N, K).
     """
     num_grades = probabilities.shape[1]

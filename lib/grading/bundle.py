@@ -50,7 +50,7 @@ def manifest_thresholds(manifest: dict[str, Any], num_classes: int) -> list[floa
     is_numbers = isinstance(found, list) and all(isinstance(limit, int | float) for limit in found)
     if not is_numbers or len(found) != num_classes - 1 or sorted(found) != found:  # type: ignore[arg-type]
         raise UserError(
-            "This classifier has no limits of the expected grade: they are fitted for ordered classes in a training "
-            "without folds. Grade without them."
+            "This classifier has no limits of the expected grade: they are fitted where three or more classes have an "
+            "order. Grade without them."
         )
     return [float(limit) for limit in found]  # type: ignore[union-attr]

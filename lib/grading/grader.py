@@ -67,7 +67,7 @@ class Grader:
         """Load the classifier of a run (id or its beginning) or of a bundle (folder or zip).
 
         With `by_thresholds` an image gets the grade that its expected grade reaches, by limits that were fitted on the
-        validation images, instead of the most probable one.
+        answers in validation, instead of the most probable one.
 
         Raises:
             UserError: no such run or bundle, a run that has no classifier yet, or a damaged bundle.

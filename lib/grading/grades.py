@@ -98,7 +98,7 @@ class ReportHeader:
         if not self.is_by_expected_grade:
             return ""
         return (
-            "The class is the one that the expected grade reaches, by limits fitted on validation images; it need not "
+            "The class is the one that the expected grade reaches, by limits fitted in validation; it need not "
             "be the most probable one."
         )
 
@@ -115,7 +115,7 @@ class ReportHeader:
         if self.false_alarm_rate is None:
             return "The images were not compared with the training images: this classifier keeps none."
         return (
-            f"The limit of likeness is set by {self.num_calibration} validation images: beyond it no class is given, "
+            f"The limit of likeness is set by {self.num_calibration} held-out images: beyond it no class is given, "
             f"and on average {100 * self.false_alarm_rate:.0f} % of images of the same source are turned away by "
             "mistake. An image within it looks like the training images, no more: its class may still be wrong."
         )

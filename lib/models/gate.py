@@ -1,7 +1,7 @@
-"""Does an image look like the training images? Distance to them in feature space, limit set by validation images.
+"""Does an image look like the training images? Distance to them in feature space, limit set by held-out images.
 
 Distance = mean cosine distance to the five nearest training images (deep nearest neighbours, Sun et al. 2022, arXiv
-2204.06507). Limit = split conformal (Vovk et al. 2005): of n validation images the distance of rank
+2204.06507). Limit = split conformal (Vovk et al. 2005): of n held-out images the distance of rank
 ceil((n + 1) * 0.95). So at most 5 % of new images from the training images' own source are turned away, on average over
 draws, for any backbone, since nothing is assumed about the features. With fewer than 19 images no finite limit keeps
 that promise: it is the largest distance seen, and the rate rises to 1 / (n + 1), which the gate states.

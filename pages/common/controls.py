@@ -135,7 +135,7 @@ def choose_run(labels: dict[str, str], *, key: str, label: str = "Run") -> str:
 
 _RULE_HELP = (
     "Off: the most probable class. On: the mean grade, weighted by the probabilities and cut at limits that were "
-    "fitted on the validation images for the best kappa. The two can differ."
+    "fitted in validation for the best kappa. The two can differ."
 )
 
 

@@ -141,10 +141,7 @@ def expected_grade_words(summary: Mapping[str, Any]) -> str:
     kappa = summary.get("test_quadratic_weighted_kappa_by_thresholds")
     if kappa is None or not np.isfinite(kappa):
         return ""
-    return (
-        f"Weighted kappa {kappa:.2f} by the expected grade, cut at limits that were fitted on the validation images "
-        "alone."
-    )
+    return f"Weighted kappa {kappa:.2f} by the expected grade, cut at limits that were fitted in validation alone."
 
 
 def facts_html(facts: Sequence[Fact]) -> str:
