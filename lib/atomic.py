@@ -31,8 +31,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 def write_json(target: Path, content: Any) -> None:
     """Write indented JSON atomically."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
     with atomic_path(target) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+        # A name that is no text holds single surrogates; written as "\\udcff" JSON gives them back.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(source: Path) -> Any:

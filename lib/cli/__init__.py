@@ -1,6 +1,7 @@
 """The command line (`python -m lib`). Commands are imported when they are called, so that `--help` is quick."""
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         status = cli.main(args=arguments, prog_name="python -m lib", standalone_mode=False)
         sys.stdout.flush()
@@ -114,7 +118,7 @@ def _keep_traceback(error: BaseException) -> str:
     trace = "".join(traceback.format_exception(error))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as log:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"\n{datetime.now().astimezone().isoformat()} {' '.join(sys.argv)}\n{trace}")
     except OSError as refused:
         return f"its details could not be written to {path} ({refused.strerror})."

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+import os
 import re
 import shutil
 import time
@@ -151,7 +152,7 @@ def library_lock(key: str) -> FileLock:
     """A lock between processes for work on one source or name."""
     folder = datasets_dir() / ".locks"
     folder.mkdir(exist_ok=True)
-    return FileLock(folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.lock")
+    return FileLock(folder / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.lock")
 
 
 def _folders() -> list[Path]:

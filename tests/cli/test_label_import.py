@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import cohen_kappa_score
 
 from lib import tracking
+from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.library import list_datasets, open_dataset
 from tests.cli.conftest import TRAIN
 
@@ -29,6 +31,22 @@ def write_eyes(folder, num_patients=15):
             rows.append((f"{patient}_{eye}", patient % 2))
     write_labels(folder / "trainLabels.csv", ("image", "level"), rows)
     return folder
+
+
+def write_graded_eyes(root, num_patients=40):
+    """Both eyes of patients, bright discs on black in five grades, in a flat train/ beside trainLabels.csv."""
+    (root / "train").mkdir(parents=True)
+    random = np.random.default_rng(1)
+    y, x = (np.mgrid[:72, :72] + 0.5 - 36) / 36
+    rows = []
+    for patient in range(num_patients):
+        for eye in ("left", "right"):
+            level = np.array([90 + 30 * (patient % 5), 60, 40]) + random.normal(0, 12, 3)
+            pixels = np.clip(random.normal(level, 10, size=(72, 72, 3)), 0, 255) * (np.hypot(x, y) < 0.95)[..., None]
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "train" / f"{patient}_{eye}.png")
+            rows.append((f"{patient}_{eye}", patient % 5))
+    write_labels(root / "trainLabels.csv", ("image", "level"), rows)
+    return root
 
 
 def patients_of(dataset):
@@ -138,3 +156,21 @@ def test_declined_pairs_are_said_with_every_score(command, tmp_path):
     assert caveat not in command("datasets", "import", folder).out
     assert caveat not in json.loads(command("evaluate", "--run", runs[0], "--dataset", "eyes", "--json").out)["note"]
     assert caveat in command("compare", *runs).out
+
+
+def test_grades_of_a_label_file_are_suggested_and_judged_as_grades(command, tmp_path):
+    root = write_graded_eyes(tmp_path / "eyes")
+    answer = command("datasets", "import", root, "--suggested", "--json")
+    facts = json.loads(answer.out.splitlines()[-1])
+    assert (facts["is_ordinal"], facts["is_medical"], facts["crop_policy"]) == (True, True, "retina_box")
+    assert (facts["class_names"], facts["class_sources"]) == (list(GRADE_NAMES), ["0", "1", "2", "3", "4"])
+    assert "40 patients have several images, which stay together in one part" in answer.err
+    targets = open_dataset("eyes").table.set_index("path")["target"]
+    assert (targets["train/3_left.png"], targets["train/9_right.png"]) == (3, 4)
+    summary = json.loads(command(*TRAIN, "--dataset", root, "--json").out.splitlines()[-1])
+    table = tracking.predictions(summary["run_id"])
+    table = table[table["split"] == "test"]
+    predicted = table[[f"probability_{k}" for k in range(5)]].to_numpy().argmax(1)
+    expected = cohen_kappa_score(table["target"], predicted, weights="quadratic")
+    assert summary["test_quadratic_weighted_kappa"] == pytest.approx(expected, abs=1e-12)
+    assert expected > 0.3

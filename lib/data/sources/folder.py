@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lib.data.sources.class_folders import Layout, read_class_folders
 from lib.data.sources.folder_walk import FolderWalk, LeftOut, SourceEntry
-from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.label_files import LabelFile, read_labels, unlabelled_parts
 from lib.data.sources.label_search import LabelSearch, tables_beside
 from lib.data.sources.layout import existing_folder, natural_key, shown, split_of, storable
@@ -126,7 +125,7 @@ class _Scanner:
     def _add_metadata(self, layout: Layout, facts: dict[Path, ImageFacts], label_files: list[LabelFile]) -> None:
         """Patient, eye, mask and flags of each image, from its label file or else from metadata.csv."""
         wanted = self.options.group_column
-        columns = self.metadata.match(ImageIndex(self.images), replace(self.options.choice, image=None))
+        columns = self.metadata.match(self.images, replace(self.options.choice, image=None))
         has_column = any(file.columns.group for file in label_files) or bool(columns and columns.group)
         if wanted is not None and not has_column:
             self._refuse_group_column(wanted, label_files)
@@ -179,8 +178,8 @@ class _Scanner:
         if self.options.pairs:
             if patients.num_shared and self.options.group_column is None:
                 layout.notices.append(
-                    f"{patients.num_shared:,} patients have several images, which stay together in training, validation "
-                    "or test (recognised by a column or by left and right in the names; --no-pairs declines it)."
+                    f"{patients.num_shared:,} patients have several images, which stay together in one part "
+                    "(recognised by a column or by left and right in the names; --no-pairs declines it)."
                 )
             return ""
         layout.entries = part_patients(layout.entries)

@@ -4,7 +4,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import PurePosixPath
 
 from lib.data.sources.folder_walk import FoundFile
 
@@ -21,10 +20,12 @@ class ImageIndex:
         self._folders: set[str] = set()
         for file in files:
             self._folders.update(map(_normal, file.parts[:-1]))
+            stem, dot, suffix = file.parts[-1].rpartition(".")
+            length = len(dot) + len(suffix) if stem else 0
             for start in range(len(file.parts)):
                 end = "/".join(file.parts[start:])
                 self._whole[end].append(file)
-                self._stems[end.removesuffix(PurePosixPath(file.parts[-1]).suffix)].append(file)
+                self._stems[end[: len(end) - length]].append(file)
 
     def find(self, name: str, *, beside: tuple[str, ...] = ()) -> list[FoundFile]:
         """The files that a table in the folder `beside` may mean by `name`; several where it is ambiguous.

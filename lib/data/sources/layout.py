@@ -125,7 +125,8 @@ def is_noise(name: str) -> bool:
 
 def has_image_suffix(name: str) -> bool:
     """Whether a name ends like an image's, in upper or lower case."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem) and f"{dot}{suffix.lower()}" in IMAGE_SUFFIXES
 
 
 def is_folder(child: os.DirEntry[str]) -> bool:

@@ -60,13 +60,14 @@ class Metadata:
                 kept.append(file)
         return kept
 
-    def match(self, index: ImageIndex, choice: ColumnChoice) -> Columns | None:
+    def match(self, images: list[FoundFile], choice: ColumnChoice) -> Columns | None:
         """Find the rows of the images, into `facts`; None if the table says nothing of images.
 
         Raises UserError if a group column is asked for and the table has no paths, or a row is ambiguous.
         """
         if self.table is None:
             return None
+        index = ImageIndex(images)
         try:
             columns = recognise_columns(self.table, index, beside=self.folder, choice=choice, needs_label=False)
             matched = match_rows(self.table, columns, index, beside=self.folder)

@@ -3,9 +3,9 @@
 import os
 import unicodedata
 
-from lib.data.importing import import_folder
+from lib.data.importing import import_folder, resolve_dataset
 from lib.data.sources.layout import distinct_names, shown, storable
-from tests.data.folders import picture
+from tests.data.folders import picture, write_classes
 from tests.data.sources.trees import classes, groups, scan, touch, write_csv
 
 SCREENSHOT = "Screenshot 2024-05-01 at 9.41.00\u202fAM.png"
@@ -107,3 +107,11 @@ def test_names_for_the_eye_and_for_storage():
 def test_class_folders_in_both_spellings_are_one_class(tmp_path):
     touch(tmp_path, f"train/{unicodedata.normalize('NFD', 'é')}/1.png", "train/b/1.png", "test/é/2.png", "test/b/2.png")
     assert set(classes(scan(tmp_path)).values()) == {"é", "b"}
+
+
+def test_a_folder_whose_name_is_no_text_is_imported_once(tmp_path):
+    root = write_classes(tmp_path / os.fsdecode(b"s\xff\n"), {"a": 3, "b": 3})
+    first = import_folder(root)
+    assert first.name == "s"
+    assert first.source_path(0) == root / "a" / "0.png"
+    assert resolve_dataset(root).description["created_s"] == first.description["created_s"]
