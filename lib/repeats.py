@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib.atomic import read_json
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
+from lib.recipes import run_title
 from lib.series import SeriesFiles, SeriesState, control, read_series
 from lib.series.plans import KeptPlans
 from lib.tracking.scores import beside_metrics
@@ -73,9 +74,7 @@ class SeedEntry:
     @property
     def name(self) -> str:
         """The name of the run, as it stands in every list."""
-        from lib import jobs
-
-        return f"{jobs.run_name(self.config)} · seed {self.seed}"
+        return run_title(self.config, mark=self.key)
 
     @property
     def tags(self) -> dict[str, str]:

@@ -126,12 +126,14 @@ event = st.dataframe(
     placeholder="–",
     alt="Runs with test accuracy and kappa, their intervals, training time and state",
     column_order=(
-        *(["recipe"] if has_published else []), "strategy_title", "backbone_title",
+        *(["own_name"] if table["own_name"].astype(bool).any() else []), *(["recipe"] if has_published else []),
+        "strategy_title", "backbone_title",
         *(["dataset"] if scope == "all" else []),
         *columns_of(runs, has_published=has_published), "seconds_total", "state", "created",
     ),
     column_config={
         **published_lines.style_columns(),
+        "own_name": st.column_config.TextColumn("Name", width=150, help="As somebody called it."),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
         "strategy_title": st.column_config.TextColumn("Strategy", width=142),
         "backbone_title": st.column_config.TextColumn("Backbone", width=90),

@@ -129,7 +129,7 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
     # The stage that is looked at below, outlined so that the eye finds it again.
     spoken_of = state.current_stage() or network.spec.cam_stage
     tiles = [
-        dataclasses.replace(tile, is_marked=tile.title == spoken_of, link=_stage_link(tile.title, explanation))
+        dataclasses.replace(tile, is_marked=tile.name == spoken_of, link=_stage_link(tile.name, explanation))
         for tile in sheet.tiles
     ]
     draw_tiles(tiles, columns=sheet.columns)
@@ -148,7 +148,7 @@ def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str
     stage = controls.choose_stage(network.spec.name, key="inside_stage")
     if stage not in explanation.activations:
         last = list(explanation.activations)[-1]
-        st.warning(f"This run's network ends at {plain(last)}; showing that stage.")
+        st.warning(f"This run's network ends at {plain(network.spec.stage(last).label)}; showing that stage.")
         stage = last
     shown = close_up(network, explanation, stage, kind == CAM)
     draw_tiles(shown.tiles, columns=2)

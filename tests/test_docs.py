@@ -17,6 +17,11 @@ def test_readme_names_every_backbone_and_strategy(name: str):
     assert f"`{name}`" in README
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=STRATEGIES.names)
+def test_readme_gives_every_strategy_the_title_that_pages_show(strategy):
+    assert f"| `{strategy.name}` | {strategy.title} |" in README
+
+
 def test_readme_names_every_page():
     for page in (ROOT / "pages").glob("*.py"):
         if page.stem != "__init__":

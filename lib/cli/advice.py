@@ -51,8 +51,9 @@ def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ..
     if as_json:
         print_json(found.to_dict())
         return
-    print_table([(s.stage, _number(s.distance), _number(s.logme)) for s in found.readings.stages],
-                ("stage", "distance", "LogME"))  # fmt: skip
+    titles = {stage.name: stage.title for stage in BACKBONES.get(config.backbone).stages}
+    print_table([(titles.get(s.stage, s.stage), s.stage, _number(s.distance), _number(s.logme))
+                 for s in found.readings.stages], ("stage", "name", "distance", "LogME"))  # fmt: skip
     click.echo()
     print_facts(_facts(found))
 

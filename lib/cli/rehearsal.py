@@ -80,9 +80,10 @@ def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
         print_json(found.to_dict())
         return 0
     rows = [
-        (title, f"{number:,}", "trained" if is_trained else "frozen") for _, title, number, is_trained in found.stages
+        (title, name, f"{number:,}", "trained" if is_trained else "frozen")
+        for name, title, number, is_trained in found.stages
     ]
-    print_table(rows, ("stage", "parameters", ""))
+    print_table(rows, ("stage", "name", "parameters", ""))
     click.echo(f"{found.num_trained:,} of {found.num_parameters:,} parameters are trained.\n")
     print_facts(_facts(found))
     return 0

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib.recipes import run_title
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 from lib.training.config import TrainConfig
+from lib.training.strategies import STRATEGIES
 
 DEMO_TAG = "demo"
 # A microaneurysm is about 3 px wide on an image of 512 px: 1.1 px at 192, 0.75 px at 128, where it drowns.
@@ -16,13 +18,12 @@ DATASET_COST_S = 75.0
 
 @dataclass(frozen=True, kw_only=True)
 class DemoRun:
-    """One run of the story: its strategy, its name in plain words and about how long it takes on two cores.
+    """One run of the story: its strategy and about how long it takes on two cores.
 
     `cost_s` only shapes the progress bar: the pace so far scales what is left.
     """
 
     strategy: str
-    title: str
     cost_s: float
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -32,6 +33,11 @@ class DemoRun:
         return self.strategy
 
     @property
+    def title(self) -> str:
+        """The strategy's title."""
+        return STRATEGIES.get(self.strategy).title
+
+    @property
     def tags(self) -> dict[str, str]:
         """Marks the run as one of the demo's."""
         return {DEMO_TAG: self.strategy}
@@ -39,7 +45,7 @@ class DemoRun:
     @property
     def name(self) -> str:
         """The name of the run, as it stands in every list."""
-        return f"{self.title} · demo"
+        return run_title(self.config, mark=DEMO_TAG)
 
     @property
     def config(self) -> TrainConfig:
@@ -57,10 +63,10 @@ class DemoRun:
 _TUNED = {"epochs": EPOCHS_ALL, "batch_size": 16}
 
 STORY = (
-    DemoRun(strategy="nearest_neighbors", title="Similar images vote", cost_s=10),
-    DemoRun(strategy="linear_probe", title="Frozen network, linear probe", cost_s=6),
-    DemoRun(strategy="feature_extraction", title="Frozen network, small network on top", cost_s=7),
-    DemoRun(strategy="partial_finetuning", title="Last blocks retrained", cost_s=42, settings={**_TUNED, "epochs": 6}),
-    DemoRun(strategy="full_finetuning", title="Everything retrained", cost_s=92, settings=_TUNED),
-    DemoRun(strategy="from_scratch", title="From scratch, no transfer", cost_s=92, settings=_TUNED),
+    DemoRun(strategy="nearest_neighbors", cost_s=10),
+    DemoRun(strategy="linear_probe", cost_s=6),
+    DemoRun(strategy="feature_extraction", cost_s=7),
+    DemoRun(strategy="partial_finetuning", cost_s=42, settings={**_TUNED, "epochs": 6}),
+    DemoRun(strategy="full_finetuning", cost_s=92, settings=_TUNED),
+    DemoRun(strategy="from_scratch", cost_s=92, settings=_TUNED),
 )

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Explanation:
     cams: Mapping[str, CamResult] | None
     notice: str = ""
     verdict: Verdict | None = None
+    stage_titles: Mapping[str, str] = field(default_factory=dict)
+
+    def stage_title(self, stage: str) -> str:
+        """The title of a stage, by its code name."""
+        return self.stage_titles.get(stage, stage)
 
     @property
     def answer(self) -> int | None:
@@ -142,7 +147,8 @@ def explain(
             notice = f"{notice} {error}".strip()
     shown = inputs.framed(pixels)  # what the maps lie on
     activations = trace.activations()
-    return Explanation(shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict)
+    titles = {spec.name: spec.title for spec in network.stage_specs}
+    return Explanation(shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict, titles)
 
 
 def _why_no_answer(verdict: Verdict, *, is_asked: bool) -> str:
@@ -157,33 +163,29 @@ def map_tiles(
     *,
     is_cam: bool,
     stages: Sequence[str] | None = None,
-    titles: Mapping[str, str] | None = None,
 ) -> list[Tile]:
-    """The input and one map for each of `stages` (by default all, in order): Grad-CAM overlays or mean activations.
-
-    `titles` gives the stages other names on screen.
-    """
+    """The input and one map for each of `stages` (by default all, in order): Grad-CAM overlays or mean activations."""
     height, width = explanation.pixels.shape[:2]
-    tiles = [Tile("input", f"{width} × {height} pixels", explanation.pixels)]
+    tiles = [Tile("Input", f"{width} × {height} pixels", explanation.pixels)]
     for stage in explanation.activations if stages is None else stages:
-        title = (titles or {}).get(stage, stage)
-        tiles.append(_cam_tile(explanation, stage, title) if is_cam else _activation_tile(explanation, stage, title))
+        tiles.append(_cam_tile(explanation, stage) if is_cam else _activation_tile(explanation, stage))
     return tiles
 
 
-def _cam_tile(explanation: Explanation, stage: str, title: str) -> Tile:
+def _cam_tile(explanation: Explanation, stage: str) -> Tile:
     if explanation.cams is None:
         raise NoGradient
     cam = explanation.cams[stage]
-    caption = describe_cells(cam.maps[0].shape) + ("" if cam.raw_max[0] > 0 else ", no evidence")
-    return Tile(title, caption, overlay(explanation.pixels, cam.maps[0]))
+    caption = f"{stage}: {describe_cells(cam.maps[0].shape)}" + ("" if cam.raw_max[0] > 0 else ", no evidence")
+    return Tile(explanation.stage_title(stage), caption, overlay(explanation.pixels, cam.maps[0]), stage)
 
 
-def _activation_tile(explanation: Explanation, stage: str, title: str) -> Tile:
+def _activation_tile(explanation: Explanation, stage: str) -> Tile:
     values = explanation.activations[stage]
     # Each map from its lowest to its highest value: a common scale would leave the weak stages black.
-    caption = f"{describe_cells(values.shape)}, {values.min():.2g} to {values.max():.2g}"
-    return Tile(title, caption, magnitude_picture(values, max(TILE_PX, *values.shape), low=float(values.min())))
+    caption = f"{stage}: {describe_cells(values.shape)}, {values.min():.2g} to {values.max():.2g}"
+    picture = magnitude_picture(values, max(TILE_PX, *values.shape), low=float(values.min()))
+    return Tile(explanation.stage_title(stage), caption, picture, stage)
 
 
 def describe_maps(explanation: Explanation, *, is_cam: bool) -> str:

@@ -20,11 +20,12 @@ INK, GREY, PAPER = (17, 24, 39), (91, 98, 112), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a strip with its name and what must be known to read it."""
+    """One picture of a strip with its title and what must be known to read it; `stage` is the stage's code name."""
 
     title: str
     caption: str
     pixels: PixelArray
+    stage: str = ""
 
 
 def compose_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> PixelArray:

@@ -7,7 +7,6 @@ from lib.jobs.control import (
     prepare_resume,
     request_stop,
     resume,
-    run_name,
     start,
     stop,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "request_stop",
     "require_unused",
     "resume",
-    "run_name",
     "run_worker",
     "start",
     "stop",

@@ -38,18 +38,6 @@ def worker_command(run_id: str) -> list[str]:
     return [sys.executable, "-m", "lib", "train", "--run", run_id]
 
 
-def run_name(config: "TrainConfig") -> str:
-    """The name of a run as it is shown, such as "Linear probe · MobileNetV2 · cats_dogs"."""
-    from lib.models.backbones import BACKBONES
-    from lib.recipes import RECIPES, recipe_run_name
-    from lib.training.strategies import STRATEGIES
-
-    if config.recipe in RECIPES:
-        return recipe_run_name(config)
-    name = f"{STRATEGIES.get(config.strategy).title} · {BACKBONES.get(config.backbone).title} · {config.dataset}"
-    return f"{name} · {config.target_map}" if config.target_map else name
-
-
 def start(config: "TrainConfig", *, parent: str | None = None) -> str:
     """Start a training in a detached worker process, or queue it; returns the run's id. Raises UserError at once."""
     run = prepare(config, parent=parent)
@@ -66,13 +54,14 @@ def prepare(
     """
     from lib.data.library import open_dataset
     from lib.experiment import resolve_start
+    from lib.recipes import run_title
 
     resolved = resolve_start(config, open_dataset(config.dataset))
     if resolved.weights == "pretrained":
         from lib.models.weights import require_weights
 
         require_weights(resolved.backbone)
-    run = create_run(resolved.to_dict(), name=name or run_name(resolved), parent=parent)
+    run = create_run(resolved.to_dict(), name=name or run_title(resolved), parent=parent)
     try:
         if tags:
             run.set_tags(tags)

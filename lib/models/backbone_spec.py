@@ -25,6 +25,11 @@ class StageSpec:
     group: str = ""
     num_channels: int = 0
 
+    @property
+    def label(self) -> str:
+        """The title as it stands in lists and sentences, the code name second: "Block 5 (block5)"."""
+        return f"{self.title} ({self.name})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:

@@ -30,7 +30,8 @@ def _vgg_layers(block: int, num_layers: int, num_channels: int) -> tuple[StageSp
 
 
 # Widths and the number of generated classes stand in lib/models/bundled_vgg.py and lib/pretraining/families.py, which
-# import torch or lie a floor above; tests compare them. A head reads mean and maximum of every channel: the maximum
+# import torch or lie a floor above; tests compare them. Block 4 hands on the maps of block 3 beside its own, block 5
+# those of blocks 3 and 4. A head reads mean and maximum of every channel: the maximum
 # sees a dot of three pixels that a mean over the image would drown.
 BACKBONES.add(
     BackboneSpec(
@@ -40,11 +41,11 @@ BACKBONES.add(
         weights_mib=5.1,
         num_parameters=2_666_400,
         stages=(
-            _map("block1", "Block 1: edges and colours", 32),
+            _map("block1", "Block 1", 32),
             _map("block2", "Block 2", 48),
             _map("block3", "Block 3", 96),
-            _map("block4", "Block 4, with the maps of block 3", 160 + 96),
-            _map("block5", "Block 5, with the maps of blocks 3 and 4", 256 + 160 + 96),
+            _map("block4", "Block 4", 160 + 96),
+            _map("block5", "Block 5", 256 + 160 + 96),
             _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
             _vector("projection", "Projection", 512),
             _vector("logits", "Generated classes", 832),

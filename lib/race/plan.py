@@ -8,6 +8,7 @@ from typing import Any
 
 from lib.models.backbones import BACKBONES
 from lib.race.rungs import RUNGS, RungSpec, check_rungs
+from lib.recipes import run_title
 from lib.series import SeriesFiles, SeriesState, read_series
 from lib.series.plans import KeptPlans
 from lib.settings import DEFAULT_BACKBONE
@@ -95,7 +96,7 @@ class RaceEntry:
     @property
     def name(self) -> str:
         """The name of the run, as it stands in every list."""
-        return f"{self.title} · {self.plan.title} · race {self.plan.race_id[:4]}"
+        return run_title(self.config, mark=f"race {self.plan.race_id[:4]}")
 
     @property
     def tags(self) -> dict[str, str]:

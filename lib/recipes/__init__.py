@@ -4,10 +4,11 @@ The table is made of one file a study. `plan_recipe` turns an entry into a train
 at hand; lib/recipe_runs.py runs it. Imports no torch: pages read it too.
 """
 
-from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, plan_recipe, recipe_run_name
+from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, plan_recipe
 from lib.recipes.published import published_line, published_results, read_published, write_published
 from lib.recipes.spec import Published, RecipeSpec, Study
 from lib.recipes.table import RECIPES
+from lib.recipes.titles import run_title
 
 __all__ = [
     "BUDGETS",
@@ -21,6 +22,6 @@ __all__ = [
     "published_line",
     "published_results",
     "read_published",
-    "recipe_run_name",
+    "run_title",
     "write_published",
 ]

@@ -13,6 +13,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.weights import weights_status
 from lib.recipes.spec import RecipeSpec, Subject
 from lib.recipes.table import RECIPES
+from lib.recipes.titles import run_title
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
@@ -38,8 +39,7 @@ class RecipePlan:
     @property
     def name(self) -> str:
         """The name of the run, which says what stands in for what."""
-        suffix = "" if self.budget == "full" else f" · {self.budget}"
-        return f"{recipe_run_name(self.config)}{suffix}"
+        return run_title(self.config, mark="" if self.budget == "full" else self.budget)
 
 
 def plan_recipe(
@@ -80,15 +80,6 @@ def plan_recipe(
     settings |= _budget_settings(recipe, chosen, budget)
     settings |= dict(changes or {})
     return RecipePlan(recipe, TrainConfig(**settings), budget, tuple(notes))
-
-
-def recipe_run_name(config: TrainConfig) -> str:
-    """The name of a run of a recipe, such as "VGG16 vectors ... · Bundled VGG instead of VGG16 · synthetic-fundus"."""
-    recipe = RECIPES.get(config.recipe)
-    backbone = BACKBONES.get(config.backbone).title
-    if config.backbone != recipe.backbone:
-        backbone = f"{backbone} instead of {BACKBONES.get(recipe.backbone).title}"
-    return f"{recipe.name} · {backbone} · {config.dataset}"
 
 
 def fits_subject(subject: Subject, spec: DatasetSpec) -> bool:

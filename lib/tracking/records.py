@@ -189,7 +189,11 @@ def _fetch(run_id: str) -> RunRecord | None:
 def _record(run: Any) -> RunRecord:
     tags = dict(run.data.tags)
     run_id = run.info.run_id
-    state, message, name = tags.get("state", "finished"), tags.get("message", ""), run.info.run_name or ""
+    state, message, name = (
+        tags.get("state", "finished"),
+        tags.get("message", ""),
+        states.present_name(run.info.run_name or ""),
+    )
     ending = tags.get("ending", "")
     try:
         live = states.read_state(run_id)  # a stop request or a killed process shows here first

@@ -31,6 +31,25 @@ BUNDLE_FOLDER = "bundle"
 CHECKPOINTS_FOLDER = "checkpoints"
 
 
+# Names that runs of the demo were given before every strategy had one title; such runs are shown by the present one.
+_FORMER_NAMES = {
+    f"{former} · demo": f"{title} · Bundled VGG · synthetic-fundus · demo"
+    for former, title in (
+        ("Similar images vote", "Nearest neighbours"),
+        ("Frozen network, linear probe", "Linear probe"),
+        ("Frozen network, small network on top", "Frozen features + MLP head"),
+        ("Last blocks retrained", "Partial fine-tuning"),
+        ("Everything retrained", "Full fine-tuning"),
+        ("From scratch, no transfer", "From scratch"),
+    )
+}
+
+
+def present_name(name: str) -> str:
+    """The name of a run as it is shown today."""
+    return _FORMER_NAMES.get(name, name)
+
+
 @dataclass(frozen=True)
 class RunState:
     """What is known of a run at this moment; times in seconds since 1970, `progress` as the training reported it.
@@ -98,7 +117,7 @@ def read_state(run_id: str) -> RunState:
     except ValueError:
         raise UserError(f"The file {folder / STATE_FILE} is damaged; delete the run {run_id} or restore it.") from None
     known = {key: content[key] for key in RunState.__dataclass_fields__ if key in content}
-    known["run_id"] = run_id
+    known |= {"run_id": run_id, "name": present_name(str(known.get("name") or ""))}
     # The flag decides, not the stored word: the worker's own writes may cross the stop request.
     if known.get("state") in ACTIVE_STATES and (folder / STOP_FILE).exists():
         known["state"] = "stopping"

@@ -53,7 +53,7 @@ def _offer(config: TrainConfig, name: str) -> None:
 
 def _draw(advice: Advice, config: TrainConfig, title: str) -> None:
     strategy = STRATEGIES.get(advice.strategy)
-    settings = [f"the head reads {advice.feature_stage}"] if advice.feature_stage else []
+    settings = [f"the head reads {_stage_label(config.backbone, advice.feature_stage)}"] if advice.feature_stage else []
     settings += [f"{advice.epochs} epochs"] if advice.epochs else []
     st.markdown(
         f"**{strategy.title}**{plain(', ' + ', '.join(settings)) if settings else ''}: {plain(advice.reason, 400)}"
@@ -73,11 +73,20 @@ def _draw(advice: Advice, config: TrainConfig, title: str) -> None:
     )
     with st.popover("By stage", type="tertiary", icon=":material/table:"):
         rows = [
-            {"Stage": reading.stage, "Distance": reading.distance, "LogME": reading.logme}
+            {
+                "Stage": _stage_label(config.backbone, reading.stage),
+                "Distance": reading.distance,
+                "LogME": reading.logme,
+            }
             for reading in advice.readings.stages
         ]
         number = st.column_config.NumberColumn(format="%.3f")
         st.dataframe(rows, hide_index=True, column_config={"Distance": number, "LogME": number})
+
+
+def _stage_label(backbone: str, stage: str) -> str:
+    spec = BACKBONES.get(backbone)
+    return spec.stage(stage).label if stage in spec.stage_names else stage
 
 
 def score_words(advice: Advice) -> str:

@@ -117,7 +117,7 @@ def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
     from lib.models.backbones import BACKBONES
 
     spec = BACKBONES.get(backbone)
-    titles = {stage.name: stage.title for stage in spec.stages if stage.output == "map" or not only_maps}
+    titles = {stage.name: stage.label for stage in spec.stages if stage.output == "map" or not only_maps}
     wanted = state.current_stage()
     st.session_state[key] = wanted if wanted in titles else spec.cam_stage
     return _choose("Stage", titles, "stage", key, "A named part of the network; earlier stages see simpler patterns.")

@@ -16,6 +16,7 @@ from lib.grading.grades import SEEN_SENTENCES
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, resources, state
+from pages.common.results import distinct_labels
 from pages.common.text import plain, readable
 
 if TYPE_CHECKING:
@@ -68,11 +69,8 @@ def finished_runs() -> dict[str, str]:
     """Run id -> label of every finished run with a network, newest first."""
     from lib.tracking import list_runs
 
-    return {
-        run.run_id: f"{run.label} ({run.short_id})"
-        for run in list_runs()
-        if run.state == "finished" and run.config.get("backbone") in BACKBONES.names
-    }
+    runs = [run for run in list_runs() if run.state == "finished" and run.config.get("backbone") in BACKBONES.names]
+    return distinct_labels(runs)
 
 
 def choose_network(notices: DeltaGenerator) -> InsideNetwork:

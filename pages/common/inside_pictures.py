@@ -97,7 +97,7 @@ def close_up(
     tiles = map_tiles(explanation, is_cam=is_cam, stages=[stage])
     spec = network.spec.stage(stage)
     shape = explanation.activations[stage].shape
-    words = [f"{_method(is_cam=is_cam)} at {spec.title.lower()} ({stage}, {describe_cells(shape)})"]
+    words = [f"{_method(is_cam=is_cam)} at {spec.label}, {describe_cells(shape)}"]
     if is_cam and explanation.cams:
         words.append(explanation.describe_target())
         if explanation.cams[stage].raw_max[0] <= 0:
@@ -123,6 +123,7 @@ def _channels(network_key: str, image_key: str, stage: str, _network: InsideNetw
     order = top_channels(maps, NUM_CHANNELS)
     largest = float(np.abs(maps[order]).max())
     is_signed = bool((maps < 0).any())
+    label = _network.spec.stage(stage).label
     tiles = []
     for channel in order:
         values = maps[channel]
@@ -132,11 +133,11 @@ def _channels(network_key: str, image_key: str, stage: str, _network: InsideNetw
             else magnitude_picture(values, CHANNEL_PX, high=largest)
         )
         mean = float(np.abs(values).mean())
-        alt = f"Channel {channel} of {stage}: {describe_cells(values.shape)}, mean magnitude {mean:.2g}"
+        alt = f"Channel {channel} of {label}: {describe_cells(values.shape)}, mean magnitude {mean:.2g}"
         tiles.append(EncodedTile(to_png(picture), f"{channel}", f"mean {mean:.2g}", alt))
     scale = f"blue is -{largest:.2g}, white 0, red {largest:.2g}" if is_signed else f"violet is 0, yellow {largest:.2g}"
     note = (
-        f"The {len(order)} of {len(maps)} channels of {stage} with the largest mean magnitude in this image, "
+        f"The {len(order)} of {len(maps)} channels of {label} with the largest mean magnitude in this image, "
         f"{describe_cells(maps.shape[1:])}, all on one scale: {scale}."
     )
     return Shown(tuple(tiles), 8, note)
@@ -174,14 +175,16 @@ def _filters(network_key: str, _network: InsideNetwork) -> Shown:
 def _encode(tile: "Tile", side_px: int, alt: str) -> EncodedTile:
     from lib.explain.overlays import to_jpeg
 
-    return EncodedTile(to_jpeg(tile.pixels, side_px), tile.title, tile.caption, alt)
+    return EncodedTile(to_jpeg(tile.pixels, side_px), tile.title, tile.caption, alt, name=tile.stage)
 
 
 def _alt(tile: "Tile", network: InsideNetwork, explanation: "Explanation", *, is_cam: bool) -> str:
-    if tile.title == "input":
+    if not tile.stage:
         return "The input image"
     about = f", {explanation.describe_target()}" if is_cam else ""
-    return f"{_method(is_cam=is_cam)} at {tile.title} of {network.title}: {tile.caption}{about}"
+    return (
+        f"{_method(is_cam=is_cam)} at {network.spec.stage(tile.stage).label} of {network.title}: {tile.caption}{about}"
+    )
 
 
 def _method(*, is_cam: bool) -> str:

@@ -1,6 +1,7 @@
 """Runs as rows of a table: what the results board shows and what its pictures are drawn from."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from lib.evaluation.headline import ACCURACY, KAPPA, in_order
 from lib.models.backbones import BACKBONES
 from lib.tracking import RunRecord, read_state
 from lib.tracking.scores import beside_metrics, run_score
+from lib.tracking.writer import default_name
 from lib.training.strategies import STRATEGIES
 from pages.common.published_lines import published_values, recipe_of
 from pages.common.text import readable
@@ -57,6 +59,7 @@ def _row(run: RunRecord) -> dict[str, Any]:
         "strategy": strategy,
         "strategy_title": STRATEGIES.get(strategy).title if strategy in STRATEGIES else strategy,
         "recipe": recipe_of(run),
+        "own_name": own_name(run),
         "backbone_title": BACKBONES.get(backbone).title if backbone in BACKBONES else backbone,
         "dataset": str(run.config.get("dataset", "")),
     }
@@ -105,6 +108,13 @@ def state_text(run: RunRecord) -> str:
     return run.state
 
 
+def own_name(run: RunRecord) -> str:
+    """The name that a person gave a run; empty where it has the title that every run gets."""
+    first = recipe_of(run) or _title("strategy", str(run.config.get("strategy", "")))
+    has_title = run.label.startswith(f"{first} · ") or run.label == default_name(run.config)
+    return "" if has_title else run.label
+
+
 def distinct_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     """run_id -> label; runs of the same label get their split seed or short id behind it."""
     labels = {run.run_id: run.label for run in runs}
@@ -121,19 +131,26 @@ def distinct_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def short_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """run_id -> what differs between the runs: strategy or recipe, and backbone or data set where not the same."""
-    keys = ["strategy"] + [
-        key for key in ("backbone", "dataset", "target_map") if len({run.config.get(key) for run in runs}) > 1
-    ]
+    """run_id -> what differs between the runs: strategy or recipe, and backbone, data set or seed where not the same.
+
+    A run that a person has named keeps its name.
+    """
+    named = ("backbone", "dataset", "target_map", "seed")
+    keys = ["strategy"] + [key for key in named if len({run.config.get(key) for run in runs}) > 1]
     texts = {}
     for run in runs:
+        if name := own_name(run):
+            texts[run.run_id] = name
+            continue
         first = recipe_of(run) or _title("strategy", str(run.config.get("strategy", "")))
         texts[run.run_id] = " · ".join([first, *(_title(key, str(run.config.get(key, ""))) for key in keys[1:])])
-    duplicated = {text for text in texts.values() if list(texts.values()).count(text) > 1}
+    duplicated = {text for text, number in Counter(texts.values()).items() if number > 1}
     return {run_id: f"{text} ({run_id[:6]})" if text in duplicated else text for run_id, text in texts.items()}
 
 
 def _title(key: str, name: str) -> str:
+    if key == "seed":
+        return f"seed {name}"
     if key == "target_map" and name in ("None", ""):
         return "all classes"
     table: Any = {"strategy": STRATEGIES, "backbone": BACKBONES, "target_map": TARGET_MAPS}.get(key, ())

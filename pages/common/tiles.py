@@ -20,6 +20,7 @@ class EncodedTile:
     caption: str
     alt: str
     is_marked: bool = False  # outlined in the accent colour: the one that is spoken of
+    name: str = ""  # what it shows, for the program
     link: str = ""  # where a click leads, in this tab: see `pages.common.address`
 
 

@@ -86,7 +86,8 @@ def counts_html(plan: list[StageParameters], strategy: str) -> str:
 
 def _row(stage: StageParameters, width: float) -> str:
     bar = f'<span class="{"" if stage.is_trainable else "frozen"}" style="width:{width:.1f}%"></span>'
-    cells = (html.escape(stage.title), bar, f"{stage.num_parameters:,}", _word(stage))
+    name = f"{stage.title} ({stage.stage})" if stage.stage != stage.title.lower() else stage.title
+    cells = (html.escape(name), bar, f"{stage.num_parameters:,}", _word(stage))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

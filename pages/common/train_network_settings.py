@@ -105,14 +105,14 @@ def _head_from() -> str | None:
 def _stage_titles(backbone: str) -> dict[str, str]:
     """Stage -> title: the backbone's own first, as "", then the last vector, then every stage but the classes."""
     spec = BACKBONES.get(backbone)
-    own = f"Its usual stage: {spec.stage(spec.feature_stage).title}"
+    own = f"Its usual stage: {spec.stage(spec.feature_stage).label}"
     titles = {"": own, LAST_VECTOR: f"The last vector ({spec.last_vector_stage})"}
-    return titles | {stage.name: f"{stage.title} ({stage.name})" for stage in spec.stages[:-1]}
+    return titles | {stage.name: stage.label for stage in spec.stages[:-1]}
 
 
 def _unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
     spec, names = BACKBONES.get(backbone), _read_stages(backbone)
-    titles = {name: f"{spec.stage(name).title} ({name})" for name in names}
+    titles = {name: spec.stage(name).label for name in names}
     suffix = _unfreeze_suffix(backbone, strategy)
     if strategy.unfreezes_gradually:
         return choose("unfreeze_from", "Unfreeze down to", {"": "The first stage"} | titles, "", suffix=suffix)

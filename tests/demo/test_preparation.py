@@ -28,7 +28,7 @@ def test_everything_is_made_once(worker):
     shares = [done for done, total, what in heard]
     assert shares == sorted(shares)
     run = tracking.get_run(state.runs["linear_probe"])
-    assert (run.label, run.tags["demo"]) == ("Frozen network, linear probe · demo", "linear_probe")
+    assert (run.label, run.tags["demo"]) == ("Linear probe · Bundled VGG · synthetic-fundus · demo", "linear_probe")
     assert tickets.queue() == []
 
     assert prepare(work=worker).runs == state.runs
@@ -52,7 +52,7 @@ def test_a_stop_keeps_what_is_done_and_the_next_call_goes_on(worker):
 
 def test_a_failure_is_named_and_the_others_are_made(worker):
     worker.fails = {"full_finetuning"}
-    with pytest.raises(UserError, match=r"Everything retrained failed: Memory ran out. What is done is kept"):
+    with pytest.raises(UserError, match=r"Full fine-tuning failed: Memory ran out. What is done is kept"):
         prepare(work=worker)
     assert worker.done == [strategy for strategy in STRATEGIES if strategy != "full_finetuning"]
     assert read_demo().state == "failed"

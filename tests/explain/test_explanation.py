@@ -67,13 +67,17 @@ def test_explanation_of_the_prediction(pixels: np.ndarray) -> None:
     assert explanation.describe_target() == (
         f'Class "{explanation.target_name}" (predicted, probability {explanation.score:.2f})'
     )
-    tiles = map_tiles(explanation, is_cam=True, titles={"stem": "First convolution"})
-    assert [tile.title for tile in tiles] == ["input", "First convolution", "middle", "last"]
-    assert [tile.caption.split(",")[0] for tile in tiles[1:]] == ["16 × 16 cells", "8 × 8 cells", "4 × 4 cells"]
+    tiles = map_tiles(explanation, is_cam=True)
+    assert [tile.title for tile in tiles] == ["Input", "Stem", "Middle", "Last"]
+    assert [tile.caption.split(",")[0] for tile in tiles[1:]] == [
+        "stem: 16 × 16 cells",
+        "middle: 8 × 8 cells",
+        "last: 4 × 4 cells",
+    ]
     assert all(tile.pixels.shape == (48, 48, 3) for tile in tiles)
     values = explanation.activations["last"]
     (_, activation) = map_tiles(explanation, is_cam=False, stages=["last"])
-    assert activation.caption == f"4 × 4 cells, {values.min():.2g} to {values.max():.2g}"
+    assert activation.caption == f"last: 4 × 4 cells, {values.min():.2g} to {values.max():.2g}"
 
 
 def test_a_chosen_class(pixels: np.ndarray) -> None:

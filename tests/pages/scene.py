@@ -13,6 +13,7 @@ from lib.data.library import import_folder, open_dataset
 from lib.evaluation.intervals import wilson_interval
 from lib.settings import datasets_dir
 from lib.tracking import create_run
+from lib.training.strategies import STRATEGIES
 from tests.kept_home import kept_home
 from tests.run_store import make_run_store
 
@@ -55,7 +56,7 @@ def make_run(strategy: str, *, num_wrong: int = 0, epochs: int = 0, state: str =
         make_run_store()
     dataset = open_dataset("tiny")
     config = {"dataset": "tiny", "dataset_version": dataset.version, "backbone": "mobilenet_v2", "strategy": strategy}
-    run = create_run({**config, "split_seed": 0}, name=f"{strategy} · MobileNetV2 · tiny")
+    run = create_run({**config, "split_seed": 0}, name=f"{STRATEGIES.get(strategy).title} · MobileNetV2 · tiny")
     run.set_state("running")
     for epoch in range(1, epochs + 1):
         losses = {"train_loss": 1 / epoch, "val_loss": 1.2 / epoch}

@@ -4,8 +4,9 @@ import numpy as np
 
 from lib.data.kind import KindChange
 from lib.data.library import change_dataset, open_dataset
-from lib.tracking import list_runs
+from lib.tracking import list_runs, rename_run
 from pages.common import resources
+from pages.common.results import short_labels
 from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
 
@@ -57,6 +58,49 @@ def test_a_link_chooses_the_runs_also_of_another_data_set():
     assert "1 run selected" in words(at)
     assert link(at, "runs") == first
     assert second not in link(at, "runs")
+
+
+def test_a_run_that_somebody_named_keeps_its_name_beside_the_titles_of_the_others():
+    make_dataset()
+    named, *_ = make_run("linear_probe"), make_run("from_scratch"), make_run("linear_probe")
+    at = open_page("compare_runs")
+    assert "own_name" not in at.dataframe[0].proto.column_order
+    rename_run(named, "My best")
+    resources.forget_results()
+    labels = short_labels(resources.run_records.__wrapped__())
+    assert labels[named] == "My best"
+    assert set(labels.values()) == {"My best", "Linear probe", "From scratch"}
+    at = open_page("compare_runs", runs=named[:8])
+    assert "own_name" in at.dataframe[0].proto.column_order
+    assert link(at, "runs") == named
+
+
+def test_newest_and_best_are_ticked_and_a_link_to_a_run_that_is_gone_says_so():
+    make_dataset()
+    best, _, newest = (
+        make_run("linear_probe"),
+        make_run("linear_svm", num_wrong=3),
+        make_run("from_scratch", num_wrong=2),
+    )
+    at = open_page("compare_runs")
+    assert link(at, "runs").split(",") == [newest, best]
+    at = open_page("compare_runs", runs=f"{'0' * 32},{best}")
+    assert "1 run of the link is not here (any more): 000000000000" in at.warning[0].value.replace("\\", "")
+    assert link(at, "runs") == best
+    at = open_page("compare_runs", runs="0" * 32)
+    assert "1 run of the link" in at.warning[0].value
+    assert link(at, "runs") == ""
+    assert not at.exception
+
+
+def test_a_double_click_deletes_one_run_and_not_what_comes_into_its_place():
+    make_dataset()
+    first, second = make_run("linear_probe"), make_run("from_scratch")
+    at = open_page("compare_runs", runs=first)
+    button = delete_button(at)
+    button.click().run()
+    assert [record.run_id for record in list_runs()] == [second]
+    assert not [button for button in at.button if button.label.startswith("Delete ")]  # nothing else was selected
 
 
 def test_matrices_and_reports_side_by_side():

@@ -67,7 +67,7 @@ def test_strip_through_all_stages(dataset: str, *, through_app: bool) -> None:
     assert shown.count("<img ") >= 1 + STAGES
     assert "112 × 112 cells" in shown
     assert "7 × 7 cells" in shown
-    assert "Grad-CAM at stem of MobileNetV3-small with random weights" in shown  # the alternative text
+    assert "(stem) of MobileNetV3-small with random weights" in shown  # the alternative text
     assert any("features are random" in warning.value for warning in at.warning)
     assert link(at, "image") == dataset_image(dataset, 0)
 
@@ -121,7 +121,7 @@ def test_mean_activation_and_filters(dataset: str) -> None:
     at.run()
     shown = pictures(at)
     assert not at.exception
-    assert "Mean activation at stem" in shown
+    assert "Mean activation at " in shown
     assert "First-layer filter 0, 3 × 3" in shown
     assert "Channel " not in shown
 
@@ -153,7 +153,7 @@ def test_a_finished_run_with_its_classes(dataset: str) -> None:
     assert at.selectbox(key="inside_class").options == ["Whichever is predicted", "<b>No DR</b>", "Mild"]
     assert any("Research and education only" in info.value for info in at.info)
     assert not any("random" in warning.value for warning in at.warning)  # trained from scratch: learned
-    assert "Grad-CAM at stem of A from_scratch" in pictures(at)
+    assert "(stem) of A from_scratch" in pictures(at)
     assert "<b>No DR" not in pictures(at)
     assert "&lt;b&gt;No DR" in pictures(at)
 
@@ -162,7 +162,7 @@ def test_nearest_neighbors_show_activations_and_say_why(dataset: str) -> None:
     at = open_page(dataset=dataset, run=make_run("nearest_neighbors", "nearest_neighbors"))
     assert any("no useful gradient" in info.value for info in at.info)
     assert any("features are random" in warning.value for warning in at.warning)
-    assert "Mean activation at stem" in pictures(at)
+    assert "Mean activation at " in pictures(at)
     assert "Grad-CAM at" not in pictures(at)
 
 

@@ -1,0 +1,49 @@
+"""One title for a run, whichever page, command or series made it."""
+
+import dataclasses
+
+import pytest
+
+from lib.demo import STORY
+from lib.race import RUNGS
+from lib.race.plan import RacePlan
+from lib.recipes import run_title
+from lib.repeats import RepeatPlan, SeedEntry
+from lib.tracking.state import present_name
+from lib.training.config import TrainConfig
+from lib.training.strategies import STRATEGIES
+
+CONFIG = TrainConfig(dataset="cats_dogs", backbone="mobilenet_v2", strategy="partial_finetuning")
+
+
+def test_the_title_has_strategy_backbone_data_and_what_tells_it_from_its_kind():
+    assert run_title(CONFIG) == "Partial fine-tuning · MobileNetV2 · cats_dogs"
+    assert run_title(CONFIG, mark="seed 3") == "Partial fine-tuning · MobileNetV2 · cats_dogs · seed 3"
+    merged = dataclasses.replace(CONFIG, target_map="referable")
+    assert (
+        run_title(merged, mark="demo") == "Partial fine-tuning · MobileNetV2 · cats_dogs · Referable retinopathy · demo"
+    )
+    assert run_title(dataclasses.replace(CONFIG, target_map="0,1")).endswith(" · 0,1")
+    recipe = dataclasses.replace(CONFIG, recipe="vgg16-dogscats")
+    assert run_title(recipe) == "vgg16-dogscats · MobileNetV2 instead of VGG16 · cats_dogs"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.names)
+def test_every_series_names_its_runs_by_the_same_title(strategy):
+    title = STRATEGIES.get(strategy).title
+    config = dataclasses.replace(CONFIG, strategy=strategy)
+    seeds = SeedEntry(RepeatPlan(group_id="ab12cd34", num_seeds=2, config=config.to_dict()), 1)
+    assert seeds.name == f"{title} · MobileNetV2 · cats_dogs · seed 1"
+    for entry in RacePlan(race_id="beef1234", dataset="cats_dogs", rungs=RUNGS.names).entries:
+        assert entry.name == f"{STRATEGIES.get(entry.key).title} · Bundled VGG · cats_dogs · race beef"
+    for run in STORY:
+        assert run.title == STRATEGIES.get(run.strategy).title
+        assert run.name == f"{run.title} · Bundled VGG · synthetic-fundus · demo"
+
+
+def test_runs_that_the_demo_made_under_other_names_are_shown_by_their_titles():
+    now = {run.name for run in STORY}
+    former = ("Similar images vote", "Frozen network, linear probe", "Frozen network, small network on top",
+              "Last blocks retrained", "Everything retrained", "From scratch, no transfer")  # fmt: skip
+    assert {present_name(f"{name} · demo") for name in former} == now
+    assert present_name("My best run") == "My best run"
