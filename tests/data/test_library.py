@@ -3,10 +3,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from lib import settings
+from lib.atomic import read_json, sha256_of_file, write_json
 from lib.data import library
 from lib.data.dataset import PIXELS_FILE
 from lib.data.library import (
@@ -271,3 +273,20 @@ def test_other_arguments_replace_the_default_data_set():
     assert [item.name for item in list_datasets()] == ["synthetic-fundus"]
     with pytest.raises(UserError, match="5 to 100000"):
         library.make_synthetic_fundus(per_class=2)
+
+
+def test_a_data_set_of_before_label_files_opens_and_is_not_imported_again(folder: Path):
+    dataset = import_folder(folder)
+    description = read_json(dataset.folder / "dataset.json")
+    for key in ("labels", "class_column", "image_column", "pairs"):
+        del description["options"][key]
+    del description["spec"]["split_caveat"], description["notices"]
+    path = dataset.folder / "table.parquet"
+    pd.read_parquet(path).drop(columns="source_path").to_parquet(path, index=False)
+    description["num_bytes"]["table.parquet"] = path.stat().st_size
+    description["sha256"]["table.parquet"] = sha256_of_file(path)
+    write_json(dataset.folder / "dataset.json", description)
+    found = resolve_dataset(folder)
+    assert found.description["created_s"] == dataset.description["created_s"]
+    assert (found.notices, found.spec.split_caveat) == ([], "")
+    assert found.source_path(0) == folder / "cat" / "0.png"
