@@ -16,6 +16,7 @@ from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS
 from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.data.splits import group_numbers
 from lib.data.subset import RowsOfPixels
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
@@ -94,6 +95,7 @@ def advise(
 
     started, spec = time.perf_counter(), BACKBONES.get(config.backbone)
     targets = dataset.table["target"].to_numpy()
+    units = group_numbers(dataset.table["group_id"].to_numpy(), len(targets))
     train_rows = np.flatnonzero(fit_splits(dataset, config)[0] == "train")
     chain = fit_chain(config.preprocessing, dataset.pixels, train_rows)
     counts = np.bincount(targets[train_rows], minlength=dataset.spec.num_classes)
@@ -115,7 +117,7 @@ def advise(
         least_per_class=int(counts.min()),
         num_classes=int((np.unique(targets[scored], return_counts=True)[1] > 1).sum()),
         stages=stages,
-        nearest_centroid=nearest_centroid_accuracy(features, targets[scored]),
+        nearest_centroid=nearest_centroid_accuracy(features, targets[scored], units[scored]),
         logme=logme(features, targets[scored]) if _is_telling(targets[scored]) else None,
         num_train=len(train_rows),
         num_sampled=len(rows),

@@ -4,39 +4,51 @@ import warnings
 
 import numpy as np
 
+from lib.data.splits import held_out_folds
+
 _MOST_FOLDS = 5
 
 
-def nearest_centroid_accuracy(features: np.ndarray, targets: np.ndarray) -> float | None:
+def nearest_centroid_accuracy(
+    features: np.ndarray, targets: np.ndarray, units: np.ndarray | None = None
+) -> float | None:
     """Balanced accuracy of the nearest class centroid, cross-validated, on standardised features.
 
-    Five folds, or as many as the rarest class has images; classes with a single image are left out.
+    Five folds, or as many as the rarest class has groups (patients), which stay whole; classes with a single one are
+    left out.
 
     Args:
         features: (N, D).
         targets: class numbers (N,).
+        units: group numbers (N,); None where every image stands alone.
 
     Returns:
-        From 0 to 1; None where fewer than two classes have two images.
+        From 0 to 1; None where fewer than two classes have two groups.
     """
     from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import cross_val_predict
     from sklearn.neighbors import NearestCentroid
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    names, counts = np.unique(targets, return_counts=True)
-    is_kept = np.isin(targets, names[counts > 1])
+    units = np.arange(len(targets)) if units is None else np.asarray(units)
+    pairs = np.unique(np.stack([targets, units]), axis=1)
+    names, counts = np.unique(pairs[0], return_counts=True)
+    rows = np.flatnonzero(np.isin(targets, names[counts > 1]))
     if (counts > 1).sum() < 2:
         return None
     num_folds = int(min(_MOST_FOLDS, counts[counts > 1].min()))
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
+    kept, units = targets[rows], units[rows]
+    held = held_out_folds(kept, units, np.arange(len(rows)), most=num_folds, seed=0)
+    if not held:
+        return None
+    folds = [(np.setdiff1d(np.arange(len(rows)), part), part) for part in held]
     model = make_pipeline(StandardScaler(), NearestCentroid())
     with warnings.catch_warnings():
         # Channels that are off in all images of a class; nothing is divided by their deviation here.
         warnings.filterwarnings("ignore", message="self.within_class_std_dev_")
-        predicted = cross_val_predict(model, features[is_kept].astype(np.float64), targets[is_kept], cv=folds)
-    return float(balanced_accuracy_score(targets[is_kept], predicted))
+        predicted = cross_val_predict(model, features[rows].astype(np.float64), kept, cv=folds)
+    return float(balanced_accuracy_score(kept, predicted))
 
 
 def feature_distance(

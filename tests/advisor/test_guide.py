@@ -108,3 +108,12 @@ def test_nearest_centroid_tells_blobs_apart_and_guesses_at_noise() -> None:
     assert guess is not None
     assert 0.3 < guess < 0.7
     assert nearest_centroid_accuracy(features[:3], np.array([0, 1, 1])) is None  # one class has one image
+
+
+def test_fellow_images_of_a_patient_do_not_give_the_class_away() -> None:
+    alike = np.repeat(np.random.default_rng(0).normal(size=(12, 200)), 2, axis=0)
+    targets, patients = np.repeat(np.arange(12) % 2, 2), np.repeat(np.arange(12), 2)
+    leaked, honest = nearest_centroid_accuracy(alike, targets), nearest_centroid_accuracy(alike, targets, patients)
+    assert leaked is not None
+    assert honest is not None
+    assert honest < 0.7 < 0.8 < leaked

@@ -1,5 +1,6 @@
 """The page "Grade images" with a tiny trained run: three gates, what is kept, what is said."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
+from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.tracking import create_run
 from pages.common.image_choice import SAMPLES_FOLDER
 from tests.grading.squares import CLASS_NAMES, encode, png, train_on_squares
@@ -42,6 +44,8 @@ def make_run(trained, *, is_medical):
     about = manifest | limits | {"dataset": manifest["dataset"] | {"is_medical": is_medical}}
     save_bundle(run.folder / "bundle", classifier, about, base_digest="")
     save_gate(run.folder / "bundle" / GATE_FILE, gate)
+    trained_on = [hashlib.sha256(png("red", 77)).hexdigest()[:16]]
+    save_seen(run.folder / "bundle" / SEEN_FILE, SeenImages.of(trained_on, []))
     run.set_state("finished")
     return run.run_id
 
@@ -93,6 +97,14 @@ def test_without_a_run_the_page_says_what_to_do(through_app):
     assert at.title[0].value == "Grade images"
     assert "No training has finished yet" in words(at)
     assert "Train a model" in page_links(at)
+
+
+def test_a_training_image_is_marked_under_any_name_and_a_new_one_is_not(run_ids):
+    at = upload(open_page(run=run_ids["plain"]), ("holiday.png", png("red", 77)), ("new.png", png("red", 78)))
+    shown = passports(at)
+    assert shown.count("Itself a training image") == 1
+    assert shown.count("its grade says nothing about new ones") == 1
+    assert "its grade says nothing about new ones" in words(at)  # at the image that is looked at closer
 
 
 def test_three_kinds_of_files_pass_three_gates(run_ids):

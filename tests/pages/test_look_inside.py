@@ -13,8 +13,9 @@ from lib.data.library import import_folder, open_dataset
 from lib.models.bundles import save_bundle
 from lib.models.classifier import build_classifier
 from lib.models.gate import GATE_FILE, save_gate
+from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.models.stages import build_backbone
-from lib.tracking import create_run
+from lib.tracking import create_run, read_state
 from lib.training.config import TrainConfig
 from tests.grading.squares import encode, png, train_on_squares
 from tests.pages.scene import link
@@ -156,6 +157,16 @@ def test_a_finished_run_with_its_classes(dataset: str) -> None:
     assert "(stem) of A from_scratch" in pictures(at)
     assert "<b>No DR" not in pictures(at)
     assert "&lt;b&gt;No DR" in pictures(at)
+
+
+def test_an_image_that_the_run_was_trained_on_is_marked(dataset: str) -> None:
+    run_id = make_run("linear", "from_scratch")
+    seen = SeenImages.of([dataset_image(dataset, 1)], [])
+    save_seen(read_state(run_id).folder / "bundle" / SEEN_FILE, seen)
+    sentence = "This image was among the training images"
+    for row, is_marked in ((1, True), (2, False)):
+        at = open_page(dataset=dataset, run=run_id[:8], image=dataset_image(dataset, row))
+        assert any(sentence in element.value for element in at.markdown) is is_marked
 
 
 def test_nearest_neighbors_show_activations_and_say_why(dataset: str) -> None:
