@@ -12,6 +12,7 @@ from lib.figures.result_charts import probability_figure
 from lib.grading import bundle, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
+from lib.memory import trim_memory
 from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
 from pages.common.errors import end_page, show_errors
@@ -71,6 +72,7 @@ def take_uploads(sitting: Sitting) -> None:
     )
     if uploads:
         sitting.add((upload.name, upload.getvalue()) for upload in uploads)
+        resources.forget_uploads(uploads)
         st.session_state["grade_turn"] = turn + 1
         st.rerun()
 
@@ -187,7 +189,8 @@ def show_table(sitting: Sitting, key: str, header: ReportHeader) -> None:
                 icon=":material/download:", on_click="ignore",
             )  # fmt: skip
         if st.button("Clear all", icon=":material/delete_sweep:", type="tertiary", key="grade_clear"):
-            st.session_state["grade_sitting"] = Sitting()
+            sitting.clear()
+            st.session_state["grade_was_cleared"] = True
             st.rerun()
     shares = [column for column in table.columns if column == "confidence" or column.startswith("probability of ")]
     st.dataframe(
@@ -209,6 +212,8 @@ if not labels:
     )  # fmt: skip
     end_page()
 
+if st.session_state.pop("grade_was_cleared", False):
+    trim_memory()  # in the run after the one that held the images
 sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
 left, right = st.columns(2, gap="medium")
 with left:

@@ -33,6 +33,11 @@ class Sitting:
         self._contents: dict[str, bytes] = {}
         self._grades: dict[str, dict[str, tuple[Grade, bytes | None]]] = {}
 
+    def clear(self) -> None:
+        """Forget everything, in place: whoever still holds the sitting holds no image any more."""
+        for kept in (self.files, self.skipped, self._contents, self._grades):
+            kept.clear()
+
     def __len__(self) -> int:
         return len(self.files) + len(self.skipped)
 

@@ -14,7 +14,10 @@ from lib.tracking.scores import folder_score
 from lib.tracking.state import SUMMARY_FILE, stored_states
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
 
     from lib.grading.grader import Grader
     from lib.models.stages import Backbone
@@ -81,6 +84,17 @@ def cached_grader(run_id: str) -> "Grader":
     from lib.grading.grader import Grader
 
     return Grader.open(run_id)
+
+
+def forget_uploads(uploads: "Iterable[UploadedFile]") -> None:
+    """Drop uploaded files that are kept elsewhere now: Streamlit would hold them until the browser is closed."""
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    context = get_script_run_ctx()
+    remove_file = getattr(context and context.uploaded_file_mgr, "remove_file", None)  # other managers may have none
+    if context is not None and remove_file is not None:
+        for upload in uploads:
+            remove_file(session_id=context.session_id, file_id=upload.file_id)
 
 
 def weights_at_hand() -> dict[str, bool]:

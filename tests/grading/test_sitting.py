@@ -1,6 +1,8 @@
 """A sitting: each content graded once, order and names kept, limits."""
 
+import gc
 import io
+import weakref
 import zipfile
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from lib.grading import sitting as module
 from lib.grading.grades import Grade
 from lib.grading.sitting import Sitting
+from tests.checks import archives as attacks
 
 
 def grade_all(sitting, run_id):
@@ -89,3 +92,37 @@ def test_limits_of_a_sitting(monkeypatch):
     sitting.add([("large.png", b"x" * 101), ("a.png", b"a"), ("b.png", b"b"), ("c.png", b"c")])
     assert [file.name for file in sitting.files] == ["a.png", "b.png"]
     assert {entry.name for entry in sitting.skipped} == {"large.png", "c.png"}
+
+
+def test_clear_forgets_archives_their_nests_and_all_grades_in_place(tmp_path):
+    """An archive in an archive, a bomb and a good image: listed, graded, cleared; then the room is there again."""
+    nest = attacks.nested(tmp_path / "nest.zip", 1, depth=2)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.write(nest, "nest.zip")
+        archive.writestr("a.png", b"a" * 100)
+    sitting = Sitting()
+    for _ in range(2):
+        sitting.add([("set.zip", buffer.getvalue()), ("nest.zip", nest.read_bytes())])
+        grade_all(sitting, "run")
+        reasons = {grade.name: grade.reason for grade, _ in sitting.rows("run") if grade.status == "refused"}
+        assert set(reasons) == {"set.zip/nest.zip", "nest.zip/inner.zip"}
+        assert all("archive inside an archive" in reason for reason in reasons.values())
+        held = [weakref.ref(grade) for grade, _ in sitting._grades["run"].values()]
+        sitting.clear()
+        assert (len(sitting), sitting.rows("run"), sitting.waiting("run"), sitting._num_bytes()) == (0, [], [], 0)
+        gc.collect()
+        assert [reference() for reference in held] == [None]
+
+
+def test_an_archive_may_unpack_to_what_the_sitting_has_left(monkeypatch):
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", 150)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("large.png", b"b" * 60)
+        archive.writestr("small.png", b"c" * 40)
+    sitting = Sitting()
+    sitting.add([("a.png", b"a" * 100)])
+    sitting.add([("set.zip", buffer.getvalue())])
+    assert [file.name for file in sitting.files] == ["a.png", "set.zip/small.png"]
+    assert "archives unpack to more than" in sitting.skipped[0].reason

@@ -2,18 +2,23 @@
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
+from lib import memory
 from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
 from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.tracking import create_run
+from pages.common import resources
 from pages.common.image_choice import SAMPLES_FOLDER
 from tests.grading.squares import CLASS_NAMES, encode, png, train_on_squares
 from tests.pages.scene import link, page_links
@@ -143,7 +148,12 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     at.switch_page(PAGE).run()
     assert computed == [4, 1]
     assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
+    trimmed = []
+    monkeypatch.setattr(memory, "trim_memory", lambda: trimmed.append(1))
+    sitting = at.session_state["grade_sitting"]
     at.button(key="grade_clear").click().run()
+    # In place, and in the run after the one that held the images: what an old run still refers to holds none.
+    assert (len(sitting), trimmed) == (0, [1])
     assert "Add images above" in words(checked(at))
 
 
@@ -199,3 +209,13 @@ def test_the_samples_are_graded_with_one_click(run_ids):
     assert f"{len(list(SAMPLES_FOLDER.iterdir()))} files" in shown
     assert "refused" in shown  # the broken file, whatever the network thinks of the others
     assert not at.error
+
+
+def test_what_the_sitting_has_taken_is_dropped_by_streamlit(monkeypatch):
+    manager = MemoryUploadedFileManager("/upload")
+    for number in range(3):
+        manager.add_file("session", UploadedFileRec(f"id{number}", "a.png", "image/png", b"data"))
+    context = SimpleNamespace(uploaded_file_mgr=manager, session_id="session")
+    monkeypatch.setattr("streamlit.runtime.scriptrunner.get_script_run_ctx", lambda: context)
+    resources.forget_uploads([SimpleNamespace(file_id="id0"), SimpleNamespace(file_id="id2")])
+    assert [record.file_id for record in manager.get_files("session", ["id0", "id1", "id2"])] == ["id1"]
