@@ -20,7 +20,6 @@ from lib.data.versions import (
     content_version,
     named_classes,
     open_versions,
-    stored_names,
     target_order,
 )
 from lib.errors import UserError
@@ -124,11 +123,12 @@ class Dataset:
 
     @property
     def stored_targets(self) -> tuple[np.ndarray, list[str]]:
-        """Targets (N,) as the import counted the classes, and their names there.
+        """Targets (N,) as the import counted the classes, and the present names of those classes.
 
         A split is drawn from these, so that it stays the same whatever the classes are called and ordered later.
         """
-        return self._stored_table["target"].to_numpy(), stored_names(self.description)
+        names = [self.class_names[target] for target in target_order(self.description)]
+        return self._stored_table["target"].to_numpy(), names
 
     @cached_property
     def left_out(self) -> "pd.DataFrame":

@@ -138,11 +138,11 @@ def suggest_for_images(class_names: Sequence[str], paths: Iterable[Path], *, nam
 def suggest_for_dataset(dataset: "Dataset") -> KindSuggestion:
     """Suggest what is not so already, from the source's names and a handful of images; their stored ones if need be."""
     source = Path(str(dataset.description.get("source") or ""))
-    paths = [source / path for path in dataset.table["path"]]
-    if source.is_absolute() and all(path.is_file() for path in spread(paths, NUM_LOOKED_AT)):
+    rows = spread(range(dataset.num_images), NUM_LOOKED_AT)
+    paths = [path for row in rows if (path := dataset.source_path(row))] if source.is_absolute() else []
+    if len(paths) == len(rows):
         fields = count_round_fields(paths)
     else:
-        rows = spread(range(dataset.num_images), NUM_LOOKED_AT)
         step = max(1, dataset.spec.store_side_px // _STORED_SIDE_PX)
         fields = sum(is_round_field(dataset.pixels[row][::step, ::step]) for row in rows), len(rows)
     found = suggest_kind(dataset.class_sources, name=f"{dataset.name} {source.name}", round_fields=fields)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
-from lib import cli, tracking
+from lib import cli, jobs, tracking
 from lib.atomic import read_json
 from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.kind import KindChange
-from lib.data.library import change_dataset, open_dataset, rebuild_dataset
+from lib.data.library import change_dataset, open_dataset, rebuild_dataset, restore_version
 from lib.data.subset import take_part
 from lib.data.target_map import TARGET_MAPS
 from lib.errors import UserError
@@ -172,13 +172,22 @@ def test_a_head_of_another_order_is_refused(graded, command):
     assert "its classes may have another order there" in answer.err
 
 
-def test_a_training_set_up_before_a_change_goes_on_with_its_own_version(graded, command):
-    before = _runs()[0].config["dataset_version"]
-    config = TrainConfig(dataset="eyes", dataset_version=before, backbone="mobilenet_v3_small", weights="random")
-    resolved = resolve_start(config, open_dataset("eyes"))
-    assert resolved.dataset_version == before
-    taken = take_part(open_dataset("eyes").at_version(before), resolved)
-    assert taken.class_names == KAGGLE
+def test_a_training_in_the_queue_keeps_the_version_that_it_was_set_up_with(graded):
+    config = TrainConfig(
+        dataset="eyes", backbone="mobilenet_v3_small", weights="random", input_size_px=32, dtype="float32"
+    )
+    run, before = jobs.prepare(config), open_dataset("eyes")
+    after = change_dataset(
+        "eyes", KindChange(order=tuple(reversed(GRADE_NAMES)), class_names=("4", "3", "2", "1", "0"))
+    )
+    assert jobs.work(run, listener=lambda _: None, on_wait=lambda _: None) is not None
+    manifest = read_json(run.folder / "bundle" / "manifest.json")
+    assert (manifest["dataset"]["version"], tuple(manifest["classes"])) == (before.version, GRADE_NAMES)
+    table, rows = tracking.predictions(run.run_id), before.table.set_index("image_id")
+    assert (table["target"].to_numpy() == rows.loc[table["image_id"], "target"].to_numpy()).all()
+    assert after.version != before.version
+    assert restore_version("eyes", before.version).version == before.version
+    tracking.delete_run(run.run_id)
 
 
 def test_named_maps_folds_and_evaluate_go_with_reordered_names(graded, command):

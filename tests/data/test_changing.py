@@ -75,6 +75,15 @@ def test_an_earlier_version_keeps_its_own_targets_and_names(folder: Path):
         open_dataset("eyes", version="12345")
 
 
+def test_what_cannot_be_split_is_told_by_its_present_name(folder: Path):
+    for number in range(2, 8):
+        (folder / "Mild" / f"{number}.png").unlink()
+    import_folder(folder, check_splits=False)
+    after = change_dataset("eyes", KindChange(order=tuple(reversed(KAGGLE)), class_names={"Mild": "a little"}))
+    with pytest.raises(UserError, match="Class 'a little' has 2 images; at least 3 are needed"):
+        after.split(0)
+
+
 def test_changing_back_gives_the_old_version(folder: Path):
     before = import_folder(folder)
     change_dataset("eyes", GRADES)
