@@ -1,6 +1,7 @@
 """A flat folder of graded photographs with its label file, in a real browser: imported, trained, kappa, notice."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_labelled_folder_is_imported_trained_and_graded_as_grades(photographs,
 
     page.get_by_role("link", name="Compare").first.click()
     expect(page.locator("h1")).to_have_text("Compare runs")
-    expect(page.get_by_text(f"{kappa:.2f}").first).to_be_visible()
+    expect(page.locator(".annotation-text", has_text=f"{kappa:.3f}").first).to_be_attached()  # in the picture
     assert_whole(page)
     page.goto(server.link("grade_images", run=run.name))
     expect(page.get_by_text(MEDICAL_NOTICE).first).to_be_visible()
@@ -88,5 +89,6 @@ def test_a_labelled_folder_is_imported_trained_and_graded_as_grades(photographs,
     draw_photograph(4, 999).save(upload)
     page.locator('input[type="file"]').first.set_input_files(upload)
     expect(page.get_by_text("new.png").first).to_be_visible()
+    expect(page.get_by_text(re.compile("Severe|Proliferative|[Uu]nlike")).first).to_be_visible()
     wait_until_drawn(page)
     assert_whole(page)
