@@ -116,7 +116,7 @@ def delete_selected(deleted: list[str]) -> None:
 
 table = results_table(runs)
 has_published = bool(table["recipe"].astype(bool).any())
-event = st.dataframe(
+event = controls.show_table(
     table,
     key=table_key,
     on_select=keep_selection,

@@ -134,7 +134,7 @@ if tabs[1].open:
             st.markdown(plain(notice, 400))
         if num_left_out:
             st.markdown(f"{count(num_left_out, 'file')} of the folder {'is' if num_left_out == 1 else 'are'} not used:")
-            st.dataframe(
+            controls.show_table(
                 dataset.left_out, hide_index=True, alt="Files that were left out, with the reason",
                 column_config={"path": "File", "reason": "Why"},
             )  # fmt: skip

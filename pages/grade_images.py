@@ -193,7 +193,7 @@ def show_table(sitting: Sitting, key: str, header: ReportHeader) -> None:
             st.session_state["grade_was_cleared"] = True
             st.rerun()
     shares = [column for column in table.columns if column == "confidence" or column.startswith("probability of ")]
-    st.dataframe(
+    controls.show_table(
         table,
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(readable(name), format="percent") for name in shares},

@@ -1,8 +1,6 @@
 """Grades as a table, CSV, JSON and a self-contained HTML page. Names in them come from strangers: all is escaped."""
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -10,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from lib.csv_text import csv_of_table
 from lib.grading.grades import Grade, ReportHeader
 from lib.grading.html_report import to_html
 
 __all__ = ["to_csv", "to_html", "to_json", "to_table"]
 
 FORMAT_VERSION = 1
-# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
@@ -53,12 +50,7 @@ def to_csv(grades: Sequence[Grade], header: ReportHeader) -> str:
     table["run"] = header.run
     if header.notice:
         table["notice"] = header.notice
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
-    writer.writerow([_harmless(name) for name in table.columns])
-    for row in table.itertuples(index=False):
-        writer.writerow([_cell(value) for value in row])
-    return buffer.getvalue()
+    return csv_of_table(table, digits=6)
 
 
 def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
@@ -87,13 +79,3 @@ def _image(grade: Grade) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in kept.items()
     }
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return _harmless(str(value))
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text

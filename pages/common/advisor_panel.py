@@ -81,7 +81,7 @@ def _draw(advice: Advice, config: TrainConfig, title: str) -> None:
             for reading in advice.readings.stages
         ]
         number = st.column_config.NumberColumn(format="%.3f")
-        st.dataframe(rows, hide_index=True, column_config={"Distance": number, "LogME": number})
+        controls.show_table(rows, hide_index=True, column_config={"Distance": number, "LogME": number})
 
 
 def _stage_label(backbone: str, stage: str) -> str:

@@ -145,7 +145,7 @@ def _show_report(tested: TestedRun) -> None:
         "count": column("n", width=32, help="Test images of the class."),
     }
     alt = f"Report per class of {readable(tested.label)}"
-    st.dataframe(_literal(report), hide_index=True, alt=alt, column_config=config)
+    controls.show_table(_literal(report), hide_index=True, alt=alt, column_config=config)
     controls.download_csv(report, key=f"report_{tested.run.run_id[:8]}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from lib.csv_text import csv_of_table, harmless, harmless_table
 from lib.errors import UserError
 from pages.common import state
 from pages.common.page_table import PAGES_FOLDER
@@ -102,7 +103,7 @@ def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") 
     """A quiet button that downloads a table."""
     st.download_button(
         label,
-        lambda: data.to_csv(index=False),
+        lambda: csv_of_table(data),
         file_name=f"transferscope_{key}.csv",
         mime="text/csv",
         key=f"{key}_csv",
@@ -110,6 +111,14 @@ def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") 
         type="tertiary",
         on_click="ignore",
     )
+
+
+def show_table(data: Any, *, column_config: dict[str, Any] | None = None, **options: Any) -> Any:
+    """`st.dataframe` of a table whose cells a person may copy or download without harm, with its own options."""
+    import pandas as pd
+
+    config = {harmless(name): column for name, column in (column_config or {}).items()}
+    return st.dataframe(harmless_table(pd.DataFrame(data)), column_config=config, **options)
 
 
 def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:

@@ -4,7 +4,6 @@ The children are started as `python -m lib.data.fundus.drawing_child` and answer
 that has threads, and nothing is kept in memory but the image at hand.
 """
 
-import csv
 import os
 import queue
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lib.csv_text import csv_of_rows
 from lib.data.fundus.photograph import FundusCase, draw_photograph
 from lib.data.fundus.random_streams import component_rng
 from lib.progress import Progress, ignore_progress
@@ -154,10 +154,10 @@ def _collect(
 
 
 def _write_metadata(folder: Path, files: list[PlannedFile], flags: list[str]) -> None:
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(_COLUMNS)
-        for file, flag in zip(files, flags, strict=True):
-            writer.writerow((file.path, f"p{file.case.patient:05d}", file.case.laterality, file.mask_path, flag))
+    rows = (
+        (file.path, f"p{file.case.patient:05d}", file.case.laterality, file.mask_path, flag)
+        for file, flag in zip(files, flags, strict=True)
+    )
+    (folder / "metadata.csv").write_text(csv_of_rows(_COLUMNS, rows), encoding="utf-8", newline="")
 
 

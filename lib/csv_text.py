@@ -1,0 +1,79 @@
+"""Tables as CSV text: the one place that writes it, so that no cell and no heading runs as a formula in a spreadsheet.
+
+File names, class names and notes come from strangers. A spreadsheet takes a cell that begins with a sign for a
+formula, which can read other cells, fetch an address or start a program (OWASP, "CSV Injection"); an apostrophe in
+front makes it text. A number is none, with or without a sign, and stays as it is.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# With the full-width signs, which some spreadsheets read as the others.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# What a spreadsheet passes over, or cannot show, in front of a sign.
+_PASSED_OVER = " \u00a0\u200b\u2060\ufeff"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def harmless(text: str) -> str:
+    """The text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    is_formula = text.lstrip(_PASSED_OVER).startswith(_FORMULA_STARTS)
+    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
+
+
+def harmless_table(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table whose texts and headings are harmless, for a widget that lets a person copy or download its cells."""
+    texts = table.columns[[not _is_numeric(table[name]) for name in table.columns]]
+    made = table.assign(**{name: [_shown(value) for value in table[name]] for name in texts})
+    return made.rename(columns={name: harmless(str(name)) for name in table.columns})
+
+
+def csv_of_rows(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, digits: int | None = None) -> str:
+    """CSV text of rows of plain values; `digits` are kept of a number with decimals, all by default.
+
+    A missing value (None or NaN) is an empty cell.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
+    writer.writerow([harmless(str(name)) for name in headings])
+    for row in rows:
+        writer.writerow([_cell(value, digits) for value in row])
+    return buffer.getvalue()
+
+
+def csv_of_table(table: "pd.DataFrame", *, digits: int | None = None) -> str:
+    """CSV text of a table without its index."""
+    return csv_of_rows(list(table.columns), table.itertuples(index=False, name=None), digits=digits)
+
+
+def _is_numeric(column: Any) -> bool:
+    return getattr(column.dtype, "kind", "O") in "biufcmM"
+
+
+def _shown(value: Any) -> Any:
+    return harmless(value) if isinstance(value, str) else value
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and math.isnan(value))
+    )
+
+
+def _cell(value: Any, digits: int | None) -> str:
+    if _is_missing(value):
+        return ""
+    if isinstance(value, float):
+        if math.isinf(value):
+            return "inf" if value > 0 else "'-inf"
+        return f"{value:.{digits}g}" if digits else repr(float(value))
+    return harmless(str(value))
