@@ -133,3 +133,14 @@ def test_a_run_says_what_it_is_judged_by_and_what_always_one_class_reaches(
         assert getattr(new, name) == getattr(from_predictions, name)
     assert new.baseline_accuracy == pytest.approx(from_predictions.baseline_accuracy)
     assert new.referable_auroc == pytest.approx(from_predictions.referable_auroc, nan_ok=True)
+
+
+def test_a_bundle_says_what_its_classifier_reached(monkeypatch, tmp_path):
+    from lib.evaluation.headline import Score
+    from lib.models.bundles import load_bundle
+
+    summary, run = experiment(monkeypatch, tmp_path / "run")
+    manifest = load_bundle(run.folder / "bundle").manifest
+    kept, own = Score.of(manifest["result"]), Score.of(summary)
+    for name in ("metric", "value", "accuracy", "baseline_accuracy", "baseline_class", "referable_auroc", "num"):
+        assert getattr(kept, name) == getattr(own, name)

@@ -50,6 +50,10 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
         is_out_of_fold=fitted.held_out is not None,
         enhancement=session.preparation.enhancement.to_dict() if session.preparation.enhancement.names else None,
     )
+    # For reports, also those of a bundle on another machine.
+    found = {f"test_{key}": value for key, value in outcome.metrics.items() if np.isfinite(value)}
+    num_test = sum(len(part.rows) for part in outcome.predictions if part.part == "test")
+    manifest["result"] = {**found, **_beside_metrics(session, outcome, num_draws=0), "num_test": num_test}
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
     digest = weights_digest(config.backbone, config.weights, config.seed)
@@ -99,7 +103,7 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
     )
 
 
-def _beside_metrics(session: "TrainingSession", outcome: Outcome) -> dict[str, Any]:
+def _beside_metrics(session: "TrainingSession", outcome: Outcome, *, num_draws: int = 1000) -> dict[str, Any]:
     """What the run is judged by, what always the commonest class would reach, and which images were tested."""
     dataset = session.dataset
     parts = [part for part in outcome.predictions if part.part == "test"]
@@ -113,7 +117,8 @@ def _beside_metrics(session: "TrainingSession", outcome: Outcome) -> dict[str, A
         folds=np.repeat([part.fold for part in parts], [len(part.rows) for part in parts]),
         groups=tested["group_id"].to_numpy(),
         seed=session.config.seed,
+        num_draws=num_draws,
     )
     about = {key: figures.pop(key) for key in ("headline", "baseline_class")}
     about["test_set"] = key_of_tested_images(tested["image_id"], session.targets[rows])
-    return about | {f"test_{key}": value for key, value in figures.items()}
+    return about | {f"test_{key}": value for key, value in figures.items() if np.isfinite(value)}

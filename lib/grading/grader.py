@@ -12,6 +12,7 @@ import numpy as np
 from lib.data.images import DecodedImage
 from lib.data.network_input import InputFormat
 from lib.errors import UserError
+from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.grading.bundle import find_bundle, is_medical, manifest_class_names, manifest_thresholds
 from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader, skipped_grades
@@ -110,6 +111,7 @@ class Grader:
             is_by_expected_grade=self.thresholds is not None,
             knows_seen_images=self.seen.is_complete,
             split_caveat=str(about.get("split_caveat") or ""),
+            result=_result_words(self.manifest),
         )
 
     @property
@@ -238,3 +240,9 @@ class Grader:
         cams = grad_cam(self.classifier, batch[rows], stage=stages[-1], target=targets)
         maps = dict(zip(rows, cams.maps, strict=True))
         return [replace(grade, cam=maps[row]) if row in maps else grade for row, grade in enumerate(grades)]
+
+
+def _result_words(manifest: dict[str, Any]) -> str:
+    """What the classifier reached on its test images, in a line; "" in a bundle that is older than that."""
+    score = Score.of(manifest["result"]) if isinstance(manifest.get("result"), dict) else None
+    return f"{score.words}; n = {score.num}" if score else ""

@@ -71,6 +71,12 @@ class ReportHeader:
     is_by_expected_grade: bool = False
     knows_seen_images: bool = True
     split_caveat: str = ""  # of the data set that it was trained on
+    result: str = ""  # what it reached on its test images, beside always the commonest class
+
+    @property
+    def result_sentence(self) -> str:
+        """What the classifier reached on the test images of its training; empty where its bundle does not say."""
+        return f"On the test images of its training: {self.result}." if self.result else ""
 
     @property
     def seen_sentence(self) -> str:

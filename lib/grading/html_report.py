@@ -55,7 +55,13 @@ def _about(header: ReportHeader) -> str:
     parts += [f"run {header.run}"] if header.run else []
     parts += [f"classes {', '.join(header.class_names)}", f"graded {header.created}"]
     sentences = (
-        *(header.gate_sentence, header.rule_sentence, header.confidence_sentence, header.seen_sentence),
+        *(
+            header.result_sentence,
+            header.gate_sentence,
+            header.rule_sentence,
+            header.confidence_sentence,
+            header.seen_sentence,
+        ),
         header.split_caveat,
     )
     return " ".join(["; ".join(parts) + ".", *filter(None, sentences)])
