@@ -104,6 +104,15 @@ def check_allowed(path: str | Path) -> Path:
     )
 
 
+def is_allowed(path: str | Path) -> bool:
+    """Whether a path leads, links followed, to where the dashboard may look."""
+    try:
+        check_allowed(path)
+    except (UserError, OSError, RuntimeError):  # links in a circle
+        return False
+    return True
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,13 @@ def rebuild_dataset(
     change: KindChange | None = None,
     *,
     expected_version: str | None = None,
+    is_allowed: Callable[[Path], bool] | None = None,
     progress: Progress = ignore_progress,
 ) -> Dataset:
     """Cut the images anew by another crop policy, from the originals; the old store stays until the new one is whole.
 
-    A `change` of the classes is made with it, as one new version.
+    A `change` of the classes is made with it, as one new version. `is_allowed` limits where links may lead, as at the
+    import.
 
     Raises:
         UserError: no such data set or policy, or the originals are gone or no longer those of the import.
@@ -73,7 +75,7 @@ def rebuild_dataset(
         if options.crop_policy == crop_policy:
             _write(description, named_classes(description).changed(change), change)
             return open_dataset(name)
-        scan = _scan_originals(description, options)
+        scan = _scan_originals(description, options, is_allowed)
         classes = named_classes(description).changed(change)
         options = options.saying(classes, scan.class_names, change)
         return import_locked(
@@ -86,12 +88,14 @@ def rebuild_dataset(
         )
 
 
-def require_originals(dataset: Dataset) -> None:
+def require_originals(dataset: Dataset, is_allowed: Callable[[Path], bool] | None = None) -> None:
     """Raise UserError with the reason if the images cannot be read again from where they came."""
-    _scan_originals(dataset.description, ImportOptions.of(dataset.description))
+    _scan_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed)
 
 
-def _scan_originals(description: dict[str, Any], options: ImportOptions) -> FolderScan:
+def _scan_originals(
+    description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None
+) -> FolderScan:
     name, source = description["spec"]["name"], str(description.get("source") or "")
     folder = Path(source)
     if not folder.is_absolute() or not folder.is_dir():
@@ -99,7 +103,7 @@ def _scan_originals(description: dict[str, Any], options: ImportOptions) -> Fold
             f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
             "kind of its classes can be changed."
         )
-    scan = scan_folder(folder, options.source)
+    scan = scan_folder(folder, options.source, is_allowed=is_allowed)
     if listing_of(scan) != description["listing"]:
         raise UserError(
             f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "

@@ -47,8 +47,8 @@ def import_folder(
     Classes come from its sub-folders, or from label files: from `labels`, or those that lie in the folder or beside it
     (lib/data/sources/folder.py). `kind` says order, names and kind of the classes; what it and `crop_policy` leave open
     stays as in an earlier import of the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as
-    its title. Without `check_splits` a class may have fewer images than training needs. `is_allowed` limits what beside the
-    folder is looked at. Raises UserError if the folder, the name or the classes will not do.
+    its title. Without `check_splits` a class may have fewer images than training needs. `is_allowed` limits where
+    links lead and what beside the folder is looked at. Raises UserError if the folder, the name or the classes will not do.
     """
     if name is not None and name != as_name(name):
         raise UserError(

@@ -16,7 +16,7 @@ from lib.data.kind_suggestion import KindSuggestion
 from lib.data.library import ImportEstimate, estimate_import, import_folder
 from lib.errors import UserError
 from lib.progress import Progress
-from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed
+from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
 from pages.common import background, clicks, label_form, resources, state
 from pages.common.errors import show_errors
 from pages.common.kind_form import KindChoice, draw_kind
@@ -124,7 +124,7 @@ def _offer(path: str, beside: DeltaGenerator, *, name: str | None, group_column:
         reading = label_form.choose_reading(folder)
         if group_column is not None:
             reading["group_column"] = group_column
-        estimate = estimate_import(folder, is_allowed=label_form.is_allowed, **reading)
+        estimate = estimate_import(folder, is_allowed=is_allowed, **reading)
         label_form.say((*estimate.notices, estimate.split_caveat))
     beside.markdown(
         f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
@@ -134,7 +134,7 @@ def _offer(path: str, beside: DeltaGenerator, *, name: str | None, group_column:
 
     def work(progress: Progress) -> object:
         return import_folder(
-            folder, name=name, crop_policy=kind.crop_policy, kind=kind.change, is_allowed=label_form.is_allowed,
+            folder, name=name, crop_policy=kind.crop_policy, kind=kind.change, is_allowed=is_allowed,
             progress=progress, **reading,
         )  # fmt: skip
 
@@ -169,4 +169,4 @@ def _last_choice(folder: Path, class_names: Sequence[str]) -> KindChoice | None:
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
 def _suggestion(token: str, _folder: Path, **_reading: Any) -> KindSuggestion:
     """What a folder's names and pictures suggest, once for each listing (`token`)."""
-    return suggest_for_folder(_folder, is_allowed=label_form.is_allowed, **_reading)
+    return suggest_for_folder(_folder, is_allowed=is_allowed, **_reading)

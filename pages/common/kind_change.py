@@ -9,6 +9,7 @@ from lib.data.kind_suggestion import KindSuggestion, suggest_for_dataset
 from lib.data.library import change_dataset, rebuild_dataset, restore_version
 from lib.errors import UserError
 from lib.progress import Progress
+from lib.settings import is_allowed
 from pages.common import background, clicks, controls, resources
 from pages.common.errors import show_errors
 from pages.common.kind_form import KindChoice, draw_kind
@@ -101,7 +102,12 @@ def _rebuild(dataset: Dataset, choice: KindChoice) -> None:
 
         jobs.require_unused(dataset.name)
         rebuilt = rebuild_dataset(
-            dataset.name, choice.crop_policy, choice.change, expected_version=dataset.version, progress=progress
+            dataset.name,
+            choice.crop_policy,
+            choice.change,
+            expected_version=dataset.version,
+            is_allowed=is_allowed,
+            progress=progress,
         )
         return dataset.name, dataset.version, rebuilt.version
 
@@ -150,7 +156,7 @@ def _suggestion(name: str, version: str) -> KindSuggestion:
 def _why_no_crop(name: str, version: str) -> str:
     """Why the images cannot be cut anew; empty if they can."""
     try:
-        require_originals(resources.cached_dataset(name, version))
+        require_originals(resources.cached_dataset(name, version), is_allowed)
     except UserError as error:
         return str(error)
     return ""

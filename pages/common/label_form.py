@@ -10,8 +10,7 @@ import streamlit as st
 from lib.data.sources.label_search import FoundTable, inspect_tables
 from lib.data.sources.layout import shown, storable
 from lib.data.sources.options import FOLDERS
-from lib.errors import UserError
-from lib.settings import check_allowed
+from lib.settings import is_allowed
 from pages.common.text import plain, plain_message, readable
 
 _AUTO, _BY_NAME = "", ""
@@ -20,15 +19,6 @@ _PAIRS_HELP = (
     "and 7_right. Without it, every later score of this data set says so."
 )
 _PATIENT_HELP = "By name: left and right eye of one number, such as 7_left and 7_right, are one patient's."
-
-
-def is_allowed(path: Path) -> bool:
-    """Whether a path lies where the dashboard may look."""
-    try:
-        check_allowed(path)
-    except UserError:
-        return False
-    return True
 
 
 def choose_reading(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Explore data: counts, pictures, what was left out, import and deletion."""
 
+import os
 import re
 import shutil
 
@@ -318,3 +319,54 @@ def test_labels_beside_an_allowed_folder_are_not_looked_at(tmp_path, monkeypatch
     at = open_page("explore_data")
     at.text_input(key="explore_path").input(str(root / "train")).run()
     assert "16 images but no class folders" in at.error[0].value
+
+
+def test_an_import_never_waits_for_pipes_nor_follows_links_out(tmp_path, monkeypatch):
+    """Pipes and devices as images, masks and tables, and links to what the dashboard may not read."""
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path / "roots"))
+    outside = write_images(tmp_path / "outside", per_class=3, classes=("secret",))
+    folder = write_images(tmp_path / "roots" / "pets", per_class=6, classes=("cat", "dog"))
+    os.mkfifo(folder / "cat" / "pipe.png")
+    os.mkfifo(folder / "labels.csv")
+    (folder / "cat" / "device.png").symlink_to("/dev/zero")
+    (folder / "secret").symlink_to(outside / "secret")
+    (folder / "dog" / "linked.png").symlink_to(outside / "secret" / "0.png")
+    (folder / "masks").mkdir()
+    os.mkfifo(folder / "masks" / "pipe.png")
+    (folder / "masks" / "out.png").symlink_to(outside / "secret" / "0.png")
+    rows = (
+        "cat/0.png,masks/pipe.png",
+        "cat/1.png,masks/out.png",
+        "dog/0.png,../../outside/secret/1.png",
+        "dog/1.png,/dev/zero",
+    )
+    (folder / "metadata.csv").write_text("\n".join(("path,mask_path", *rows)))
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(folder)).run()
+    assert not at.error, [error.value for error in at.error]
+    assert "12 files" in words(at)
+    at.button(key="explore_import_start").click().run()
+    assert wait_for(folder_import.TASK).error == ""
+    dataset = open_dataset("pets")
+    assert (dataset.class_names, dataset.num_images, dataset.has_masks) == (("cat", "dog"), 12, False)
+    reasons = dict(zip(dataset.left_out["path"], dataset.left_out["reason"], strict=True))
+    for path in ("secret", "dog/linked.png", "masks/out.png", "cat/device.png"):
+        assert "leads out of the folders" in reasons[path], reasons
+    for path in ("cat/pipe.png", "labels.csv", "masks/pipe.png"):
+        assert "ordinary file" in reasons[path], reasons
+    notes = dataset.table.set_index("path")["flags"]
+    assert all("mask not used" in notes[path] for path in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"))
+
+
+def test_a_table_instead_of_a_pipe_is_read_or_left_out_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
+    folder = write_images(tmp_path / "pets", per_class=5, classes=("cat", "dog"))
+    os.mkfifo(folder / "metadata.csv")
+    at = open_page("explore_data")
+    at.text_input(key="explore_path").input(str(folder)).run()
+    assert "10 files" in words(at)
+    (folder / "metadata.csv").unlink()
+    with (folder / "metadata.csv").open("wb") as table:
+        table.truncate(2**40)  # a terabyte of holes
+    at.text_input(key="explore_path").input(f"{folder}/").run()
+    assert "10 files" in words(at)

@@ -41,7 +41,7 @@ def scan_folder(
 ) -> FolderScan:
     """List the images of a folder by class.
 
-    Files beside the folder are looked at only where `is_allowed` says so. Raises UserError if there is no such folder,
+    Links and files beside the folder are followed only where `is_allowed` says so. Raises UserError if there is no such folder,
     no image, one class only, or something about classes, parts or patients is not clear.
     """
     options = options or SourceOptions()
@@ -53,7 +53,7 @@ class _Scanner:
 
     def __init__(self, folder: Path, options: SourceOptions, is_allowed: Callable[[Path], bool] | None) -> None:
         self.folder, self.options, self.is_allowed = folder, options, is_allowed
-        self.walk = FolderWalk(folder).run()
+        self.walk = FolderWalk(folder, is_allowed).run()
         base = common_folder(self.walk.images)
         folders = [base[:depth] for depth in range(len(base) + 1)]
         self.metadata = Metadata.read(self.walk, folders, is_needed=options.group_column is not None)

@@ -4,7 +4,7 @@ Nothing is passed over in silence. Files are known by their true names; clean on
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lib.data.sources.layout import children, is_folder, is_image, is_noise, is_
 from lib.errors import UserError
 
 EMPTY_FOLDER = "empty folder"
+LEADS_OUT = "a link that leads out of the folders that the dashboard may read"
 _MAX_LISTED = 20_000
 _MAX_FILES = 2_000_000
 _MAX_DEPTH = 40
@@ -71,10 +72,11 @@ class LeftOut:
 class FolderWalk:
     """What lies below a folder: `images`, `others` (ordinary files, each with its reason) and `left_out` for the rest.
 
-    Links are followed, to files and folders, except in a circle.
+    Links are followed, to files and folders, except in a circle, and to where `is_allowed` does not let.
     """
 
     root: Path
+    is_allowed: Callable[[Path], bool] | None = None
     images: list[FoundFile] = field(default_factory=list)
     others: list[tuple[FoundFile, str]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -114,7 +116,9 @@ class FolderWalk:
             self._leave(parts, EMPTY_FOLDER)
 
     def _child(self, child: os.DirEntry[str], parts: tuple[str, ...], above: tuple[tuple[int, int], ...]) -> None:
-        if is_noise(child.name):
+        if self._leads_out(child):
+            self._leave(parts, LEADS_OUT)
+        elif is_noise(child.name):
             self._leave(parts, "hidden folder" if is_folder(child) else "hidden file")
         elif is_folder(child):
             identity = _identity(Path(child.path))
@@ -131,6 +135,12 @@ class FolderWalk:
                 self.others.append((file, why_no_image(child)))
         else:
             self._leave(parts, why_no_image(child))
+
+    def _leads_out(self, child: os.DirEntry[str]) -> bool:
+        """Whether this is a link to something that may not be read; what is no link lies in a folder that may be."""
+        if self.is_allowed is None or not child.is_symlink() or not Path(child.path).exists():
+            return False
+        return not self.is_allowed(Path(child.path))
 
     def _leave(self, parts: tuple[str, ...], reason: str) -> None:
         self.left_out.append(LeftOut(shown("/".join(parts)), reason))

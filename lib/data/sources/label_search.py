@@ -177,7 +177,7 @@ def inspect_tables(
 ) -> tuple[list[FoundTable], bool]:
     """The tables that may hold the labels of a folder, likeliest first, and whether its sub-folders are classes."""
     root = existing_folder(folder)
-    walk = FolderWalk(root).run()
+    walk = FolderWalk(root, is_allowed).run()
     search = LabelSearch(walk, walk.images, ColumnChoice())
     found = [table for path in search.tables_inside() if (table := search.inspect(path))]
     if not any(not table.problem for table in found):
@@ -195,6 +195,7 @@ def tables_beside(folder: Path, is_allowed: Callable[[Path], bool] | None) -> li
     if is_allowed is not None and not is_allowed(folder.parent):
         return []
     try:
-        return sorted(path for path in folder.parent.iterdir() if path.suffix)
+        found = sorted(path for path in folder.parent.iterdir() if path.suffix)
+        return found if is_allowed is None else [path for path in found if is_allowed(path)]
     except OSError:
         return []

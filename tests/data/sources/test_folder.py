@@ -8,6 +8,7 @@ from lib.data.sources.folder import scan_folder
 from lib.data.sources.layout import natural_key, shown
 from lib.data.sources.options import SourceOptions
 from lib.errors import UserError
+from tests.data.folders import write_classes
 
 
 def _touch(root: Path, *names: str) -> Path:
@@ -190,3 +191,32 @@ def test_a_table_that_will_not_do(tmp_path: Path, text: str, message: str):
 def test_group_column_without_a_table(tmp_path: Path):
     with pytest.raises(UserError, match=r"needs a file .*metadata\.csv"):
         scan_folder(_touch(tmp_path, "cat/1.jpg", "dog/1.jpg"), SourceOptions(group_column="patient"))
+
+
+def test_links_lead_only_where_they_are_allowed_to(tmp_path: Path) -> None:
+    """As the dashboard reads a folder; a command follows every link."""
+    far = write_classes(tmp_path / "far", {"cat": 3, "secret": 2})
+    (tmp_path / "far" / "labels.csv").write_text("image,class\n0,cat\n")
+    root = write_classes(tmp_path / "roots" / "set", {"cat": 2, "dog": 2}, first_seed=50)
+    near = write_classes(tmp_path / "roots" / "near", {"bird": 2}, first_seed=90)
+    (root / "cat" / "linked.png").symlink_to(far / "cat" / "0.png")
+    (root / "secret").symlink_to(far / "secret")
+    (root / "bird").symlink_to(near / "bird")
+    (near / "bird" / "back.png").symlink_to(far / "cat" / "1.png")  # out again, behind a link that may be followed
+    (root / "labels.csv").symlink_to(far / "labels.csv")
+    (root / "dog" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (root / "dog" / "loop.png").symlink_to(root / "dog" / "loop.png")
+
+    def is_allowed(path: Path) -> bool:
+        return path.resolve().is_relative_to(tmp_path / "roots")
+
+    scan = scan_folder(root, is_allowed=is_allowed)
+    assert {entry.key for entry in scan.entries} == {f"{name}/{n}.png" for name in ("bird", "cat", "dog") for n in (0, 1)}
+    reasons = {item.path: item.reason for item in scan.left_out}
+    refused = {"bird/back.png", "cat/linked.png", "labels.csv", "secret"}
+    assert {path for path, reason in reasons.items() if "leads out of the folders" in reason} == refused
+    assert {"dog/gone.png", "dog/loop.png"} <= set(reasons)
+    followed = scan_folder(root, SourceOptions(labels=("folders",)))
+    assert {entry.key for entry in followed.entries} - {entry.key for entry in scan.entries} == {
+        "bird/back.png", "cat/linked.png", "secret/0.png", "secret/1.png",
+    }  # fmt: skip
