@@ -135,7 +135,7 @@ event = controls.show_table(
         **published_lines.style_columns(),
         "own_name": st.column_config.TextColumn("Name", width=150, help="As somebody called it."),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
-        "strategy_title": st.column_config.TextColumn("Strategy", width=142),
+        "strategy_title": st.column_config.TextColumn("Strategy", width=180),
         "backbone_title": st.column_config.TextColumn("Backbone", width=90),
         "dataset": st.column_config.TextColumn("Data set", width=110),
         "test_accuracy": st.column_config.NumberColumn(

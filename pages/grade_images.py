@@ -217,7 +217,11 @@ if st.session_state.pop("grade_was_cleared", False):
 sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
 left, right = st.columns(2, gap="medium")
 with left:
-    run_id = controls.choose_run(labels, key="grade_run", label="Graded by")
+    asked = state.current_run() or ""
+    is_known = any(run.run_id.startswith(asked) for run in resources.run_records())
+    run_id = controls.choose_run(labels, key="grade_run", label="Graded by", is_known=is_known)
+    if run_id is None:
+        end_page()
     by_thresholds = controls.choose_rule(manifest_of(run_id).get("thresholds"), key=f"grade_rule_{run_id}")
     if is_medical(run_id):
         st.warning(MEDICAL_NOTICE, icon=":material/medical_information:")

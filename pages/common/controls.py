@@ -129,15 +129,24 @@ def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
     titles = {stage.name: stage.label for stage in spec.stages if stage.output == "map" or not only_maps}
     wanted = state.current_stage()
     st.session_state[key] = wanted if wanted in titles else spec.cam_stage
-    return _choose("Stage", titles, "stage", key, "A named part of the network; earlier stages see simpler patterns.")
+    help_text = "A named part of the network; earlier stages see simpler patterns."
+    return _choose("Stage", titles, "stage", key, help_text) or spec.cam_stage
 
 
-def choose_run(labels: dict[str, str], *, key: str, label: str = "Run") -> str:
-    """Pick one of at least one runs (id -> label); starts at the link's run if it is among them, else at the first."""
+def choose_run(labels: dict[str, str], *, key: str, label: str = "Run", is_known: bool = True) -> str | None:
+    """Pick one of at least one runs (id -> label); starts at the link's run if it is among them, else at the first.
+
+    A run of the link that is not even known (`is_known`) was deleted, or the link is of another machine: then nobody is
+    led to another one unasked, and there is none until one is chosen.
+    """
     wanted = state.current_run() or ""
     found = next((run for run in labels if wanted and run.startswith(wanted)), None)
+    if wanted and found is None and not is_known:
+        st.warning(f"There is no run {plain(wanted[:12])} (any more). Choose another one.")
+        st.session_state[key] = None
+        return _choose(label, labels, "run", key, "A finished training.")
     if wanted and found is None:
-        st.warning(f"The run {plain(wanted)} of the link is not among these; showing the first one.")
+        st.warning(f"The run {plain(wanted[:12])} of the link is not among these; showing the first one.")
     st.session_state[key] = found or next(iter(labels))
     return _choose(label, labels, "run", key, "A finished training.")
 
@@ -164,18 +173,20 @@ def choose_rule(limits: Any, *, key: str) -> bool:
     )
 
 
-def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str:
+def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str | None:
     """Draw a select box whose choice is kept in the view (session and URL)."""
-    state.settle(view_key, st.session_state[key])
+    if st.session_state[key] is not None:
+        state.settle(view_key, st.session_state[key])
     chosen = st.selectbox(
         label,
         list(titles),
         format_func=lambda name: readable(titles[name]),
         key=key,
         help=help_text,
+        placeholder="None",
         on_change=lambda: state.remember(view_key, st.session_state[key]),
     )
-    return str(chosen)
+    return None if chosen is None else str(chosen)
 
 
 @contextmanager

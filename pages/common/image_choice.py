@@ -90,7 +90,8 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
     if wanted and not len(found):
         st.warning(f"There is no image {plain(wanted)} in this data set; showing the first one.")
     row = int(found[0]) if len(found) else 0
-    state.settle("image", str(table["image_id"].iloc[row]))
+    if len(found) or not wanted:  # else the link stays as it is, and so does the warning, until somebody chooses
+        state.settle("image", str(table["image_id"].iloc[row]))
     widget = f"{key}_row"
     st.session_state[widget] = row + 1
 

@@ -81,7 +81,8 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
     found = next((run for run in labels if run and wanted and run.startswith(wanted)), "")
     if wanted and not found:
         notices.warning(f"{_why_not(wanted)}; showing the pretrained backbone.")
-    state.settle("run", found or None)
+    if found:  # else the link stays as it is, and so does the warning, until somebody chooses
+        state.settle("run", found)
     st.session_state[_WIDGET] = found
     chosen = st.selectbox(
         "Network",

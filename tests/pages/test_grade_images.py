@@ -112,6 +112,19 @@ def test_a_training_image_is_marked_under_any_name_and_a_new_one_is_not(run_ids)
     assert "its grade says nothing about new ones" in words(at)  # at the image that is looked at closer
 
 
+def test_a_run_that_is_gone_is_said_and_no_other_one_grades_instead(run_ids):
+    at = open_page(run="0" * 32)
+    for _ in range(2):
+        assert not at.exception
+        assert "There is no run 000000000000 (any more)" in " ".join(box.value for box in at.warning).replace("\\", "")
+        assert at.selectbox(key="grade_run").value is None
+        assert not at.get("file_uploader")
+        at.run()
+    at.selectbox(key="grade_run").select_index(0).run()
+    assert not at.warning or "There is no run" not in at.warning[0].value
+    assert len(link(at, "run")) == 32
+
+
 def test_three_kinds_of_files_pass_three_gates(run_ids):
     at = upload(
         open_page(through_app=True, run=run_ids["plain"]),

@@ -104,6 +104,8 @@ def test_a_bad_link_falls_back(dataset: str) -> None:
     warnings = " ".join(warning.value for warning in at.warning)
     assert "no image 0123456789abcdef" in warnings
     assert "no run abc" in warnings
+    at.run()
+    assert " ".join(warning.value for warning in at.warning) == warnings  # not silent at the next click either
     assert link(at, "target") == ""
     assert pictures(at).count("<img ") >= 1 + STAGES
 
