@@ -42,7 +42,7 @@ def beside_metrics(folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_from_predictions(path, path.stat().st_mtime_ns, has_kappa=has_kappa))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8192)  # a list of runs is gone through in order: a smaller one would forget all of it
 def _from_predictions(path: Path, changed_ns: int, *, has_kappa: bool) -> dict[str, Any]:
     """The predictions of a finished run never change; without intervals, since lists ask for many runs at once."""
     import pandas as pd

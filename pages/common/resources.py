@@ -1,5 +1,6 @@
 """Bounded caches shared by all sessions. torch and mlflow are imported by the functions that need them only."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from lib.data.dataset import Dataset
 from lib.data.library import DatasetSummary, list_datasets, open_dataset
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of, in_order
+from lib.settings import runs_dir, tracking_uri
 from lib.tracking.scores import folder_score
 from lib.tracking.state import SUMMARY_FILE, stored_states
 
@@ -104,14 +106,30 @@ def weights_at_hand() -> dict[str, bool]:
     return {status.backbone: status.is_cached for status in all_weights_status()}
 
 
-@st.cache_data(ttl=2, max_entries=1, show_spinner="Reading the runs …")
 def run_records() -> "list[RunRecord]":
-    """All runs, newest first; call `run_records.clear()` after starting or deleting one."""
-    from lib.jobs import reconcile
+    """All runs, newest first; read anew when the run store has changed, since thousands of runs take seconds."""
+    return _run_records(_store_moment())
+
+
+@st.cache_data(ttl=60, max_entries=1, show_spinner="Reading the runs …")
+def _run_records(moment: tuple[object, ...]) -> "list[RunRecord]":
     from lib.tracking import list_runs
 
-    reconcile()  # a worker that died since then must not be shown as running
     return list_runs()
+
+
+def _store_moment() -> tuple[object, ...]:
+    """What changes with the runs: the store's files and the queue; while something is at work, the time too."""
+    from lib.jobs import active_runs
+
+    is_at_work = bool(active_runs())  # first: a worker that died since then must not be shown as running
+    changed = []
+    for name in ("mlflow.db", "mlflow.db-wal", "jobs.sqlite"):
+        path = runs_dir() / name
+        changed.append((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None)
+    is_here = changed[0] is not None and tracking_uri() == f"sqlite:///{runs_dir() / 'mlflow.db'}"
+    is_quiet = is_here and not is_at_work
+    return (str(runs_dir()), *changed, None if is_quiet else time.monotonic() // 2)
 
 
 @dataclass(frozen=True)
@@ -169,7 +187,7 @@ def best_beside(run_id: str, dataset: str, *, number: int) -> list[str]:
 def forget_results() -> None:
     """After trainings that this server did not start itself: read data sets and runs afresh."""
     forget_dataset()
-    run_records.clear()
+    _run_records.clear()
     scored_results.clear()
 
 

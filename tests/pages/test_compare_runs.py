@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lib import tracking
 from lib.data.kind import KindChange
 from lib.data.library import change_dataset, open_dataset
 from lib.tracking import list_runs, rename_run
@@ -67,7 +68,7 @@ def test_a_run_that_somebody_named_keeps_its_name_beside_the_titles_of_the_other
     assert "own_name" not in at.dataframe[0].proto.column_order
     rename_run(named, "My best")
     resources.forget_results()
-    labels = short_labels(resources.run_records.__wrapped__())
+    labels = short_labels(list_runs())
     assert labels[named] == "My best"
     assert set(labels.values()) == {"My best", "Linear probe", "From scratch"}
     at = open_page("compare_runs", runs=named[:8])
@@ -91,6 +92,19 @@ def test_newest_and_best_are_ticked_and_a_link_to_a_run_that_is_gone_says_so():
     assert "1 run of the link" in at.warning[0].value
     assert link(at, "runs") == ""
     assert not at.exception
+
+
+def test_the_runs_are_read_again_only_when_something_has_changed(monkeypatch):
+    make_dataset()
+    make_run("linear_probe")
+    read = []
+    monkeypatch.setattr(tracking, "list_runs", lambda: read.append(1) or list_runs())
+    for _ in range(3):
+        assert len(resources.run_records()) == 1
+    assert len(read) == 1
+    make_run("from_scratch")
+    assert len(resources.run_records()) == 2
+    assert len(read) == 2
 
 
 def test_a_double_click_deletes_one_run_and_not_what_comes_into_its_place():
