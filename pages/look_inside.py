@@ -101,7 +101,7 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
     """The hero: input, stem, ..., last stage. Returns which kind of map is shown."""
     offered = [CAM, ACTIVATION] if explanation.cams else [ACTIVATION]
     if explanation.is_refused:
-        st.warning(f"**No class is given.** {plain(explanation.notice, 500)}", icon=":material/block:")
+        st.warning(plain(explanation.notice, 500), icon=":material/block:")
     elif explanation.notice:
         st.info(plain(explanation.notice, 400), icon=":material/info:")
     left, right = st.columns([3, 1], vertical_alignment="bottom")

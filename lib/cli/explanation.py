@@ -56,8 +56,8 @@ def explain(
         how = f"by the {result['rule']}"
     named = "No class is given" if result["status"] != "graded" else ""
     if result["class_name"] is not None:
-        asked = f"{result['class_name']} ({how}, probability {result['score']:.3f})"
-        named = f"{named}; drawn for {asked}" if named else asked
+        asked = f"{result['class_name']} ({how}, probability {result['score']:.3f}"
+        named = f"{named}; drawn for {asked}, which does not count)" if named else f"{asked})"
     click.echo(f"{named}: {result['out']}")
     if result["notice"] or result["reason"]:
         note(result["notice"] or result["reason"])

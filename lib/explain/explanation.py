@@ -155,7 +155,7 @@ def _why_no_answer(verdict: Verdict, *, is_asked: bool) -> str:
     """What is said where the classifier turns an image away."""
     if is_asked:
         return f"{verdict.reason} No class is given, and this map does not say that the class is in the image."
-    return f"{verdict.reason} No class is given, so no place speaks for one; name a class to see a map of it."
+    return f"{verdict.reason} No class is given, so there is no map of one; name a class to see its map."
 
 
 def map_tiles(

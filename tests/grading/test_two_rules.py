@@ -3,19 +3,25 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from lib.experiment import run_experiment
 from lib.explain.attribution import grad_cam
 from lib.explain.explanation import explain, explain_image
 from lib.grading.grader import Grader
+from lib.grading.grades import Grade
 from lib.grading.passport import read_passport
 from lib.grading.report import to_csv, to_html, to_json, to_table
 from lib.models.classifier import build_classifier
 from lib.models.stages import build_backbone
+from lib.training.config import TrainConfig
+from tests.features.tiny_dataset import TinyDataset
 from tests.grading.squares import FIRST_STAGE, encode, make_pixels, png
+from tests.test_experiment import Run
 
 NAMES = ("none", "mild", "moderate", "severe")
 LIMITS = [0.5, 1.5, 2.2]
@@ -133,3 +139,32 @@ def test_images_of_the_runs_own_data_set_pass_and_tell_their_distance(judged):
     assert own.distance > own.threshold
     assert own.reason.startswith("An image of the data set that this network was trained on: feature distance")
     assert not grader.answer(NOISE).is_graded
+
+
+@pytest.mark.parametrize("num_folds", [None, 2])
+def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_path, num_folds):
+    """Five grades merged to three, with and without folds: card, explanation and refusal are of the merged classes."""
+    dataset = TinyDataset(num_images=50, num_classes=5)
+    dataset.spec = replace(dataset.spec, is_ordinal=True)
+    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    config = TrainConfig(
+        dataset="tiny", backbone="mobilenet_v3_small", weights="random", input_size_px=32, dtype="float32",
+        strategy="linear_probe", target_map="0,0,1,2,2", num_folds=num_folds,
+    )  # fmt: skip
+    run_experiment(config, Run(tmp_path / "run"), should_stop=lambda: False)
+    grader = Grader.open(tmp_path / "run" / "bundle", device="cpu")
+    assert (len(grader.class_names), grader.gate is None, len(grader.manifest["thresholds"])) == (3, False, 2)
+    # By hand: all expected grades lie between these limits, so that the second rule always says the middle class.
+    grader.manifest["thresholds"] = [-1.0, 3.0]
+    pixels = np.array(dataset.pixels[0])
+    likely, expected = (grader.deciding(by_thresholds=rule) for rule in (False, True))
+    verdicts = likely.answer(pixels, is_own=True), expected.answer(pixels, is_own=True)
+    assert verdicts[0].target == int(np.argmax(verdicts[0].scores))
+    assert verdicts[1].class_name == grader.class_names[1]
+    for one, verdict in zip((likely, expected), verdicts, strict=True):
+        card = read_passport(Grade.of(verdict, "a"))[2]
+        assert card.title.removesuffix("?") == f"Graded: {verdict.class_name}"
+        assert set(verdict.probabilities) == set(grader.class_names)
+        strange = encode(np.random.default_rng(1).integers(0, 2, (32, 32, 3)).astype(np.uint8) * 255)
+        (refused,) = one.grade([("strange.png", strange)])
+        assert (refused.status, refused.class_name) == ("unlike", None)
