@@ -161,6 +161,19 @@ def test_pixels_and_masks_are_decoded_again_from_their_originals(folder, caplog)
     open_dataset("pets").verify()
 
 
+def test_images_of_16_bits_are_decoded_again_by_the_scale_of_their_set(tmp_path):
+    for name, top in (("dim", 900), ("bright", 60_000)):
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        for number in range(5):
+            values = np.random.default_rng(number).integers(0, top, (40, 40)).astype(np.uint16)
+            Image.fromarray(values).save(tmp_path / "deep" / name / f"{number}.png")
+    dataset = import_folder(tmp_path / "deep")
+    expected = np.array(dataset.pixels)
+    assert expected[:5].mean() > 5 * expected[5:].mean()  # one scale for both classes
+    flip(dataset.folder / PIXELS_FILE, 12345)
+    assert np.array_equal(np.asarray(open_dataset("deep").pixels), expected)
+
+
 @pytest.mark.parametrize("fate", ["changed", "gone", "damaged"])
 def test_pixels_without_their_originals_are_one_sentence(folder, fate):
     dataset = import_folder(folder)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.images import DecodedImage
+from lib.data.value_scale import BY_FILE
 from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def remake_masks(dataset: "Dataset", rows: range) -> np.ndarray:
 def _decoders(dataset: "Dataset") -> "DecoderPool":
     from lib.data.decoder_pool import DecoderPool
 
-    return DecoderPool(1, side_px=dataset.spec.store_side_px, crop_policy=dataset.spec.crop_policy)
+    spec = dataset.spec
+    scale = spec.value_scale or BY_FILE  # sets of before there was one scale
+    return DecoderPool(1, side_px=spec.store_side_px, crop_policy=spec.crop_policy, value_scale=scale)
 
 
 def _decoded(dataset: "Dataset", row: int, pool: "DecoderPool") -> DecodedImage:
