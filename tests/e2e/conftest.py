@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from lib.settings import PROJECT_ROOT
 
 START_TIMEOUT_S = 60
+IDLE_TIMEOUT_S = 30
 PAGE_TIMEOUT_MS = 90_000  # a cold server on a busy machine imports for a while
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # What Chromium would do on its own account; the resolver rule ends whatever is left.
@@ -126,7 +127,15 @@ def _wait_until_healthy(server: Server, process: subprocess.Popen[bytes]) -> Non
 
 
 def _end(process: subprocess.Popen[bytes], home: Path) -> None:
-    """End the server, and workers that outlive it by design: those whose home is this test's."""
+    """End the server, and workers that outlive it by design: those whose home is this test's.
+
+    It is left to finish what it computes: a thread that is inside of torch when Python ends takes the process down with
+    "terminate called without an active exception".
+    """
+    with suppress(psutil.Error):
+        watched, deadline = psutil.Process(process.pid), time.monotonic() + IDLE_TIMEOUT_S
+        while watched.cpu_percent(interval=1.0) > 10 and time.monotonic() < deadline:
+            pass
     process.terminate()
     try:
         process.wait(timeout=10)
