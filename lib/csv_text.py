@@ -2,7 +2,7 @@
 
 File names, class names and notes come from strangers. A spreadsheet takes a cell that begins with a sign for a
 formula, which can read other cells, fetch an address or start a program (OWASP, "CSV Injection"); an apostrophe in
-front makes it text. A number is none, with or without a sign, and stays as it is.
+front makes it text. A number, or an interval of two, is none, with or without a sign, and stays as it is.
 """
 
 import csv
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # What a spreadsheet passes over, or cannot show, in front of a sign.
 _PASSED_OVER = " \u00a0\u200b\u2060\ufeff"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_ONE_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_NUMBER = re.compile(rf"{_ONE_NUMBER}( to {_ONE_NUMBER})?")  # or an interval, which no spreadsheet can compute
 
 
 def harmless(text: str) -> str:

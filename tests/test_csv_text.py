@@ -22,13 +22,30 @@ def read(text: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "text",
     ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1", "＝1", "=cmd|'/c'!A1",
-     "-2+3+cmd|' /C calc'!A0", '=HYPERLINK("http://x","y")', "+", "--1"],
+     "-2+3+cmd|' /C calc'!A0", '=HYPERLINK("http://x","y")', "+", "--1", "-1 to A1"],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_compute_becomes_text(text: str) -> None:
     assert harmless(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["-0.5", "+3", "-1e-5", "-.5", "a=b", "1-2", "", "'=1", "x@y", "Großer Hund", "None"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-0.5",
+        "+3",
+        "-1e-5",
+        "-.5",
+        "-0.120 to 0.184",
+        "-0.3 to -0.1",
+        "a=b",
+        "1-2",
+        "",
+        "'=1",
+        "x@y",
+        "Großer Hund",
+        "None",
+    ],
+)
 def test_numbers_and_words_stay(text: str) -> None:
     assert harmless(text) == text
 
