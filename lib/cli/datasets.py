@@ -101,13 +101,21 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
 @click.option("--size", "--side", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="Width of the photographs in px; stored at 384 px at most.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other eyes.")
+@click.option("--ungradable-share", type=click.FloatRange(0, 1), default=0.04, show_default=True,
+              help="Share of images that cannot be graded.")  # fmt: skip
+@click.option("--ungradable-kinds", help="What spoils them, separated by commas, equally often: "
+              "blurred, underexposed, overexposed, covered by haze (default: all).")  # fmt: skip
 @json_option
-def make(name: str, per_class: int, size_px: int, seed: int, as_json: bool) -> None:
+def make(name: str, ungradable_share: float, ungradable_kinds: str | None, as_json: bool, **options: Any) -> None:
     """Generate a data set: drawn retina photographs in five grades, with masks of their lesions."""
+    from lib.data.fundus.exposure import UNGRADABLE_KINDS
+    from lib.data.fundus.generation import Spoiling
     from lib.data.library import make_synthetic_fundus
 
+    named = ungradable_kinds.split(",") if ungradable_kinds is not None else UNGRADABLE_KINDS
+    spoiling = Spoiling(ungradable_share, tuple(kind.strip() for kind in named))
     with ProgressLine() as progress:
-        dataset = make_synthetic_fundus(per_class=per_class, size_px=size_px, seed=seed, progress=progress)
+        dataset = make_synthetic_fundus(spoiling=spoiling, progress=progress, **options)
     _report(dataset, as_json=as_json)
 
 

@@ -32,7 +32,7 @@ REAL_PROFILE = {
     "blue": (1.097, 1.025, 1.043, 1.065, 1.074, 1.05, 1.001, 0.9612, 0.9388, 0.9665),
 }
 REAL_CORRELATIONS = (0.8448, 0.6384, 0.9074)  # of channel means: red-green, red-blue, green-blue
-LEAST_SPREAD = 0.6  # of the real distance between the 5 % and the 95 % quantile
+LEAST_SPREAD, MOST_SPREAD = 0.6, 1.6  # of the real distance between the 5 % and the 95 % quantile
 _ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
 
 
@@ -83,5 +83,6 @@ def compare(rows: np.ndarray) -> list[tuple[str, list[float], float, bool]]:
     for index, (name, real) in enumerate(REAL.items()):
         found = [float(value) for value in np.quantile(rows[:, index], (0.05, 0.25, 0.5, 0.75, 0.95))]
         spread = (found[4] - found[0]) / (real[4] - real[0])
-        lines.append((name, found, spread, real[1] <= found[2] <= real[3] and spread >= LEAST_SPREAD))
+        is_good = real[1] <= found[2] <= real[3] and LEAST_SPREAD <= spread <= MOST_SPREAD
+        lines.append((name, found, spread, is_good))
     return lines

@@ -43,16 +43,44 @@ def test_the_generated_set_is_made_once(command):
     assert (facts["num_images"], facts["store_side_px"], facts["left_out"]) == (30, 64, [])
 
 
+def test_a_set_of_one_kind_of_ungradable_images_is_made_for_checks(command):
+    options = ("--ungradable-share", 1, "--ungradable-kinds", "blurred, covered by haze")
+    made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64, *options, "--json")
+    assert made.status == 0
+    # The import may add a remark of its own after the fault, such as that no retina was found.
+    flags = open_dataset("synthetic-fundus").table["flags"].str.split(";").str[0].value_counts().to_dict()
+    assert flags == {"ungradable: blurred": 15, "ungradable: covered by haze": 15}
+    # Other faults are another set.
+    command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64)
+    assert open_dataset("synthetic-fundus").table["flags"].str.startswith("ungradable").sum() == 1
+
+
 def test_the_generated_sets_options_and_their_limits(command):
     said = command("datasets", "make", "--help").out
-    for words in ("--per-class", "default: 200", "--size", "default: 512", "--seed"):
+    for words in (
+        "--per-class",
+        "default: 200",
+        "--size",
+        "default: 512",
+        "--seed",
+        "--ungradable-share",
+        "default: 0.04",
+        "--ungradable-kinds",
+    ):
         assert words in said
     for number in (-1, 1, 4, 100_001):  # one rule, and so one sentence
         answer = command("datasets", "make", "synthetic-fundus", "--per-class", number)
         assert (answer.status, answer.err) == (
             2, f"Error: The images per class must be 5 to 100000 (two a patient), not {number}.\n"
         )  # fmt: skip
-    for option in (("--size", 20), ("--per-class", "few"), ("--seed", -1)):
+    wrong = (
+        ("--size", 20),
+        ("--per-class", "few"),
+        ("--seed", -1),
+        ("--ungradable-share", 2),
+        ("--ungradable-kinds", "foggy"),
+    )
+    for option in wrong:
         assert command("datasets", "make", "synthetic-fundus", *option).status == 2
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_DISC_RADIUS = (0.116, 0.150)  # 1.5 to 1.95 mm across
+_SHARE_ON_MACULA = 0.62  # of photographs; the others are centred between macula and disc
+
 
 @dataclass(frozen=True)
 class Eye:
@@ -46,12 +49,12 @@ class Eye:
 
 def choose_eye(shared: np.random.Generator, own: np.random.Generator, *, is_right: bool) -> Eye:
     """Draw an eye; `shared` gives what both eyes of a patient have in common, `own` how this one was photographed."""
-    disc_radius = shared.uniform(0.118, 0.152)
+    disc_radius = shared.uniform(*_DISC_RADIUS)
     cup_share = shared.uniform(0.28, 0.58)
     distance = shared.uniform(0.64, 0.74)
     nasal = 1 if is_right else -1
     # Centred on the macula, or between macula and disc (as the second field of the EURODIAB protocol).
-    offset = own.normal(0.02, 0.05) if own.random() < 0.72 else own.uniform(0.22, 0.36)
+    offset = own.normal(0.02, 0.05) if own.random() < _SHARE_ON_MACULA else own.uniform(0.22, 0.36)
     fovea = (-nasal * float(offset), float(own.normal(0.0, 0.035)))
     tilt = math.radians(own.normal(6.5, 3.0))  # the fovea lies 6.5 degrees below the disc on average
     disc = (fovea[0] + nasal * distance * math.cos(tilt), fovea[1] - distance * math.sin(tilt))

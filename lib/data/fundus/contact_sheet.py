@@ -24,7 +24,7 @@ def write_contact_sheets(folder: Path, *, seed: int = 0, columns: int = _COLUMNS
     rows = []
     for grade in range(len(GRADE_NAMES)):
         cases = [FundusCase(seed, 20_000 + columns * grade + number, bool(number % 2), grade) for number in range(columns)]
-        rows.append([draw_photograph(case, size_px=size_px, is_ungradable=False) for case in cases])
+        rows.append([draw_photograph(case, size_px=size_px) for case in cases])
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, is_outlined in zip(NAMES, (False, True), strict=True):

@@ -9,10 +9,29 @@ from lib.data.fundus.camera import Camera, field_mask
 from lib.data.fundus.random_streams import enlarged, smooth_noise
 
 # Channel means (0 to 255) over photographs: mean, deviation and correlation, between those of public collections.
-_MEANS = np.array([138.0, 91.5, 64.0])
-_DEVIATIONS = np.array([39.0, 30.0, 27.0])
-_CORRELATION = np.array([[1.0, 0.80, 0.60], [0.80, 1.0, 0.88], [0.60, 0.88, 1.0]])
-_SHOULDER = np.float32(180)
+_MEANS = np.array([147.0, 98.0, 70.0])
+_DEVIATIONS = np.array([40.0, 29.0, 27.0])
+_CORRELATION = np.array([[1.0, 0.84, 0.64], [0.84, 1.0, 0.90], [0.64, 0.90, 1.0]])
+_LOWEST, _HIGHEST = (46, 28, 8), (224, 172, 148)
+# Colour casts of makers and lamps: share of photographs, factors of red, green and blue.
+_CASTS = (
+    (0.42, (1.00, 1.00, 1.00)),  # warm orange
+    (0.22, (1.12, 0.86, 0.72)),  # saturated red
+    (0.18, (0.98, 1.04, 1.22)),  # pale pink
+    (0.08, (0.97, 1.04, 0.65)),  # yellow
+    (0.10, (0.86, 1.10, 0.84)),  # green, of older lamps
+)
+# Ranges of contrast, blur, noise and compression are set so that the statistics of `tests.checks.fundus` are those of photographs.
+_CONTRAST = (0.82, 1.44)
+_BLUR_PX = (0.45, 2.05, 1.6)  # at 512 px: lowest, highest, and the power by which draws crowd at the lowest
+_SHARPENED_SHARE, _SHARPENING, _SHARPENING_PX = 0.16, (0.2, 0.6), 2.0  # by the camera: amount, and radius at 512 px
+_NOISE = (0.6, 2.6)  # deviation in levels
+_JPEG_QUALITIES = ((0.45, 40, 65), (0.40, 65, 86), (0.15, 86, 97))  # share, lowest, highest
+_DUST = 0.6  # specks a photograph
+_HALO_SHARE, _CRESCENT_SHARE = 0.45, 0.40
+_SHOULDER = np.float32(190)
+UNGRADABLE_KINDS = ("blurred", "underexposed", "overexposed", "covered by haze")
+DEFAULT_UNGRADABLE_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -22,33 +41,32 @@ class Exposure:
     means: tuple[float, float, float]
     contrast: float
     blur_px: float  # at 512 px
+    sharpening: float  # 0 for none
     noise: float
     jpeg_quality: int
     ungradable: str = ""
 
 
-def choose_exposure(
-    shared: np.random.Generator, own: np.random.Generator, *, is_ungradable: bool | None = None
-) -> Exposure:
-    """Draw colour, contrast, blur, noise and compression; `is_ungradable` None draws that too (4 in 100)."""
+def choose_exposure(shared: np.random.Generator, own: np.random.Generator, *, ungradable: str = "") -> Exposure:
+    """Draw colour, contrast, blur, noise and compression of a photograph that `ungradable` spoils, or nothing."""
     spread = np.linalg.cholesky(_CORRELATION)
     draw = spread @ (0.85 * shared.standard_normal(3) + 0.53 * own.standard_normal(3))
-    means = np.clip(_MEANS + _DEVIATIONS * draw, (48, 30, 8), (224, 172, 148))
-    if shared.random() < 0.12:  # the yellow and green casts of older film and lamps
-        means *= (0.95, shared.uniform(1.06, 1.22), shared.uniform(0.6, 0.9))
-        means[1] = min(means[1], 0.94 * means[0])
+    means = np.clip(_MEANS + _DEVIATIONS * draw, _LOWEST, _HIGHEST)
+    shares = [share for share, _ in _CASTS]
+    means *= _CASTS[int(shared.choice(len(_CASTS), p=shares))][1]
+    means[1] = min(means[1], 1.02 * means[0])
     means[2] = min(means[2], 0.84 * means[1])
-    spoiled = own.random() < 0.04
-    spoiler = str(own.choice(["blurred", "underexposed", "overexposed", "covered by haze"]))
-    blur = float(0.75 + 1.35 * own.uniform() ** 1.5)
-    spoiled = spoiled if is_ungradable is None else is_ungradable
+    low, high, crowding = _BLUR_PX
+    blur = float(low + (high - low) * own.uniform() ** crowding)
+    _, worst, best = _JPEG_QUALITIES[int(shared.choice(len(_JPEG_QUALITIES), p=[share for share, _, _ in _JPEG_QUALITIES]))]
     return Exposure(
         means=(float(means[0]), float(means[1]), float(means[2])),
-        contrast=float(own.uniform(0.78, 1.28)),
+        contrast=float(own.uniform(*_CONTRAST)),
         blur_px=blur,
-        noise=float(own.uniform(0.6, 2.6)),
-        jpeg_quality=int(own.integers(70, 96)),
-        ungradable=spoiler if spoiled else "",
+        sharpening=float(own.uniform(*_SHARPENING)) if own.random() < _SHARPENED_SHARE else 0.0,
+        noise=float(own.uniform(*_NOISE)),
+        jpeg_quality=int(own.integers(worst, best)),
+        ungradable=ungradable,
     )
 
 
@@ -87,9 +105,11 @@ def expose(
     for channel, plane in enumerate(planes):
         level = plane * np.float32(contrast * means[channel] / reference[channel])
         level += np.float32((1 - contrast) * means[channel])
-        level += fog * np.float32((0.8, 1.0, 1.0)[channel])
+        level += fog * np.float32((0.65, 1.0, 1.05)[channel])
         level *= dust
         level = _blurred(level, blur * unit)
+        if exposure.sharpening:
+            level += np.float32(exposure.sharpening) * (level - _blurred(level, _SHARPENING_PX * unit))
         level += grain[channel]
         _roll_off(level)
         level -= black
@@ -106,17 +126,22 @@ def _blurred(plane: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _haze(camera: Camera, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Light scattered by lens and lashes: often a pale crescent at one side of the rim, in levels."""
+    """Light scattered by lens and lashes: often a pale crescent at one side of the rim, or a halo along it, in levels."""
     x, y = camera.grid(shape)
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 26) * (rng.random() < 0.4)
+    draws = rng.uniform(size=6)
+    angle = 2 * np.pi * draws[0]
     near = np.hypot(x - 1.25 * np.cos(angle), y - 1.25 * np.sin(angle))
-    return np.asarray(strength * np.exp(-((near / 0.45) ** 2)), dtype=np.float32)
+    crescent = (draws[1] < _CRESCENT_SHARE) * 80 * draws[2] ** 2 * np.exp(-((near / 0.42) ** 2))
+    gap = np.maximum(1 - np.hypot(x, y), 0) / (0.02 + 0.06 * draws[3])
+    around = 0.6 + 0.4 * (x * np.cos(angle) + y * np.sin(angle))
+    halo = (draws[4] < _HALO_SHARE) * 38 * draws[5] * around * np.exp(-gap)
+    return np.asarray(crescent + halo, dtype=np.float32)
 
 
 def _dust(camera: Camera, rng: np.random.Generator) -> np.ndarray:
     """Specks on the lens: blurred dark discs, rarely a bright ring; a factor (h, w)."""
     factor = np.ones(camera.shape, dtype=np.float32)
-    for _ in range(int(rng.poisson(1.2))):
+    for _ in range(int(rng.poisson(_DUST))):
         place = rng.uniform(-0.9, 0.9, 2)
         radius = rng.uniform(0.006, 0.03)
         depth = rng.uniform(0.06, 0.22) * (1 if rng.random() < 0.75 else -0.6)

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from lib.csv_text import csv_of_rows
+from lib.data.fundus.exposure import DEFAULT_UNGRADABLE_SHARE, UNGRADABLE_KINDS
 from lib.data.fundus.photograph import FundusCase, draw_photograph
 from lib.data.fundus.random_streams import component_rng
+from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import PROJECT_ROOT
 
@@ -29,10 +31,11 @@ _COLUMNS = ("path", "patient", "laterality", "mask_path", "flags")
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A case and where its files go, relative to the folder."""
+    """A case, where its files go, relative to the folder, and what spoils the picture (empty for nothing)."""
 
     case: FundusCase
     path: str
+    ungradable: str = ""
 
     @property
     def mask_path(self) -> str:
@@ -40,8 +43,36 @@ class PlannedFile:
         return f"{MASKS_FOLDER}/{Path(self.path).with_suffix('.png')}"
 
 
-def plan_files(*, per_class: int, seed: int) -> list[PlannedFile]:
+@dataclass(frozen=True)
+class Spoiling:
+    """Which share of the images cannot be graded (0 to 1), and the kinds of faults, equally often."""
+
+    share: float = DEFAULT_UNGRADABLE_SHARE
+    kinds: tuple[str, ...] = UNGRADABLE_KINDS
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a share or kind that cannot be."""
+        if not 0 <= self.share <= 1:
+            raise UserError(f"The share of ungradable images must be 0 to 1, not {self.share:g}.")
+        unknown = [kind for kind in self.kinds if kind not in UNGRADABLE_KINDS]
+        if unknown or not self.kinds:
+            raise UserError(
+                f"The kinds of ungradable images are {', '.join(UNGRADABLE_KINDS)}, not {', '.join(unknown) or 'none'}. "
+                "For no such images set the share to 0."
+            )
+
+    def choose(self, num_images: int, seed: int) -> list[str]:
+        """What spoils each image, empty for most: exactly the share, each kind as often as the others."""
+        faults = [""] * num_images
+        order = component_rng(seed, 0, 0, "ungradable").permutation(num_images)
+        for number, index in enumerate(order[: round(self.share * num_images)]):
+            faults[index] = self.kinds[number % len(self.kinds)]
+        return faults
+
+
+def plan_files(*, per_class: int, seed: int, spoiling: Spoiling | None = None) -> list[PlannedFile]:
     """List `per_class` images a grade; two eyes belong to a patient, and of some patients they differ by one grade."""
+    spoiling = spoiling or Spoiling()
     pairs = [[[grade, grade] for _ in range((per_class + 1) // 2)] for grade in range(len(CLASS_FOLDERS))]
     num_mixed = per_class // 20  # at each border between grades; one patient in six of a large set
     for lower, upper in zip(pairs, pairs[1:], strict=False):
@@ -58,7 +89,8 @@ def plan_files(*, per_class: int, seed: int) -> list[PlannedFile]:
                 counts[grade] += 1
                 case = FundusCase(seed, int(number), bool(is_right), grade)
                 files.append(PlannedFile(case, f"{CLASS_FOLDERS[grade]}/p{number:05d}_{case.laterality}.jpg"))
-    return files
+    faults = spoiling.choose(len(files), seed)
+    return [replace(file, ungradable=fault) for file, fault in zip(files, faults, strict=True)]
 
 
 def generate(
@@ -68,6 +100,7 @@ def generate(
     size_px: int,
     seed: int = 0,
     with_lesions: bool = True,
+    spoiling: Spoiling | None = None,
     num_children: int | None = None,
     progress: Progress = ignore_progress,
 ) -> None:
@@ -75,9 +108,11 @@ def generate(
 
     The table has the columns path, patient, laterality, mask_path and flags. The same arguments give the same pixels,
     however many child processes draw (by default one a core, none for few images). Without lesions all images are
-    drawn as their twins.
+    drawn as their twins. `spoiling` says how many images cannot be graded and why (by default 4 in 100); the others do
+    not depend on it. Another seed gives other eyes throughout.
     """
-    files = plan_files(per_class=per_class, seed=seed)
+    spoiling = spoiling or Spoiling()
+    files = plan_files(per_class=per_class, seed=seed, spoiling=spoiling)
     for class_folder in CLASS_FOLDERS:
         (folder / class_folder).mkdir(parents=True, exist_ok=True)
         (folder / MASKS_FOLDER / class_folder).mkdir(parents=True, exist_ok=True)
@@ -91,6 +126,7 @@ def generate(
             progress(done, len(files), _WHAT)
     else:
         settings = [str(folder), str(per_class), str(size_px), str(seed), str(int(with_lesions))]
+        settings += [str(spoiling.share), ",".join(spoiling.kinds)]
         flags = _draw_in_children(settings, num_children, len(files), progress)
     _write_metadata(folder, files, flags)
 
@@ -100,7 +136,7 @@ _WHAT = "drawing fundus photographs"
 
 def write_photograph(folder: Path, file: PlannedFile, *, size_px: int, with_lesions: bool) -> str:
     """Draw one case and write image and mask; returns its flags."""
-    photograph = draw_photograph(file.case, size_px=size_px, with_lesions=with_lesions)
+    photograph = draw_photograph(file.case, size_px=size_px, with_lesions=with_lesions, ungradable=file.ungradable)
     Image.fromarray(photograph.pixels).save(folder / file.path, quality=photograph.jpeg_quality)
     Image.fromarray(photograph.mask).save(folder / file.mask_path, compress_level=3)
     return f"ungradable: {photograph.ungradable}" if photograph.ungradable else ""

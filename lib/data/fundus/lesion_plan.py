@@ -2,6 +2,7 @@
 
 Within its rules a grade varies widely (Wilkinson et al. 2003, see `severity_scale`): a mild eye has one or many
 microaneurysms, a severe one any of the three signs of the 4-2-1 rule, and a proliferative one may have few other lesions.
+Most lesions are few and small: counts and sizes are drawn from `Spread`, whose draws crowd at the lower end.
 """
 
 from collections.abc import Sequence
@@ -17,18 +18,51 @@ from lib.data.fundus.vessels import Vessel
 _NUM_CANDIDATES = 900
 BEADED_POINTS = 30  # of a vein's centre line; 0.39 radii
 _HAEMORRHAGE_KINDS = (LesionKind.DOT_HAEMORRHAGE, LesionKind.BLOT_HAEMORRHAGE, LesionKind.FLAME_HAEMORRHAGE)
-# Radii in units of the field's radius; 0.01 is 2.5 px of a picture of 512 px.
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values between two limits that crowd at the lower one: u to the power `crowding`, u uniform."""
+
+    low: float
+    high: float
+    crowding: float = 2.0
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value."""
+        return float(self.low + (self.high - self.low) * rng.uniform() ** self.crowding)
+
+    def count(self, rng: np.random.Generator) -> int:
+        """One whole number, both limits included."""
+        return int(Spread(self.low, self.high + 1 - 1e-9, self.crowding).draw(rng))
+
+
+# Radii in units of the field's radius of 6.5 mm; 0.01 is 65 um, or 2.5 px of a picture of 512 px. Sizes from the ETDRS
+# definitions (report 10, Ophthalmology 1991; 98:786): microaneurysms are below 125 um wide, the width of a vein at the disc's
+# edge, and those that a camera resolves 40 um and more; cotton-wool spots are a quarter of a disc wide, some a half.
 _RADII = {
-    LesionKind.MICROANEURYSM: (0.0072, 0.0110),
-    LesionKind.DOT_HAEMORRHAGE: (0.010, 0.016),
-    LesionKind.BLOT_HAEMORRHAGE: (0.017, 0.036),
-    LesionKind.FLAME_HAEMORRHAGE: (0.026, 0.060),
-    LesionKind.HARD_EXUDATE: (0.03, 0.11),  # of a cluster or ring
-    LesionKind.COTTON_WOOL_SPOT: (0.026, 0.050),
-    LesionKind.IRMA: (0.045, 0.085),
-    LesionKind.NEOVASCULARISATION: (0.08, 0.16),
-    LesionKind.PRERETINAL_HAEMORRHAGE: (0.10, 0.26),
+    LesionKind.MICROANEURYSM: Spread(0.0060, 0.0096, 2.0),
+    LesionKind.DOT_HAEMORRHAGE: Spread(0.0070, 0.0140, 1.8),
+    LesionKind.BLOT_HAEMORRHAGE: Spread(0.0135, 0.0310, 2.4),
+    LesionKind.FLAME_HAEMORRHAGE: Spread(0.0180, 0.0480, 1.8),
+    LesionKind.HARD_EXUDATE: Spread(0.020, 0.100, 1.8),  # of a cluster or ring
+    LesionKind.COTTON_WOOL_SPOT: Spread(0.018, 0.045, 1.6),
+    LesionKind.IRMA: Spread(0.038, 0.075, 1.5),
+    LesionKind.NEOVASCULARISATION: Spread(0.065, 0.150, 1.5),
+    LesionKind.PRERETINAL_HAEMORRHAGE: Spread(0.09, 0.26, 1.5),
 }
+# How many, by grade. Most eyes with mild and moderate retinopathy show a handful (median of 3 microaneurysms in level 20,
+# Klein et al., Arch Ophthalmol 1989; 107:1780), a few show dozens.
+_MICROANEURYSMS = {1: Spread(1, 12, 1.8), 2: Spread(1, 18, 2.2), 3: Spread(3, 26, 1.6), 4: Spread(1, 22, 1.8)}
+_HAEMORRHAGES = {2: Spread(1, 46, 2.6), 3: Spread(4, 56, 1.6), 4: Spread(1, 50, 1.9)}
+_EXUDATE_SHARE = {2: 0.45, 3: 0.55, 4: 0.45}  # of eyes that have any
+_EXUDATES = Spread(1, 5, 1.8)  # clusters
+_COTTON_WOOL_SHARE = {2: 0.20, 3: 0.50, 4: 0.35}
+_COTTON_WOOL_SPOTS = Spread(1, 5, 1.6)
+_BEYOND_RULE = Spread(1, 6, 1.6)  # haemorrhages a quadrant beyond the twenty of the rule
+_IRMA = Spread(1, 4, 1.3)
+_NEW_VESSELS = Spread(1, 3, 1.5)
+_KIND_WEIGHTS = (6.0, 1.6, 1.0)  # dots, blots, flames
 
 
 @dataclass(frozen=True)
@@ -68,18 +102,16 @@ class LesionPlan:
         if not len(found):
             return False
         place = found[int(self.rng.integers(len(found)))]
-        low, high = _RADII[kind]
-        radius = low + (high - low) * self.rng.uniform() ** 1.5
-        self._enter(kind, place, radius)
+        self._enter(kind, place, _RADII[kind].draw(self.rng))
         return True
 
     def add_at_disc(self, kind: LesionKind) -> bool:
         """Add new vessels on the disc, if it is in the picture."""
-        angle, (low, high) = self.rng.uniform(0, 2 * np.pi), _RADII[kind]
+        angle = self.rng.uniform(0, 2 * np.pi)
         place = np.array(self.eye.disc) + 0.6 * self.eye.disc_radius * np.array([np.cos(angle), np.sin(angle)])
         if not self.camera.is_visible(place[None], margin=0.1)[0]:
             return False
-        self._enter(kind, place, self.rng.uniform(low, high))
+        self._enter(kind, place, _RADII[kind].draw(self.rng))
         return True
 
     def add_beading(self, quadrant: int) -> bool:
@@ -118,7 +150,7 @@ def plan_lesions(
     if grade == 0:
         return []
     if grade == 1:
-        _add_many(plan, LesionKind.MICROANEURYSM, int(rng.integers(2, 15)))
+        _add_many(plan, LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
         return plan.lesions
     if grade == 4:
         _add_proliferation(plan, rng)
@@ -141,7 +173,7 @@ def _add_proliferation(plan: LesionPlan, rng: np.random.Generator) -> None:
     if has_vessels:
         if rng.random() < 0.5:
             plan.add_at_disc(LesionKind.NEOVASCULARISATION)
-        for _ in range(int(rng.integers(1, 4))):
+        for _ in range(_NEW_VESSELS.count(rng)):
             plan.add(LesionKind.NEOVASCULARISATION)
 
 
@@ -159,13 +191,13 @@ def _add_severe_signs(plan: LesionPlan, rng: np.random.Generator) -> None:
         has_beading = num_beaded >= 2
     if wanted[0]:
         for quadrant in range(NUM_QUADRANTS):
-            _add_haemorrhages(plan, rng, SEVERE_HAEMORRHAGES + int(rng.integers(1, 6)), quadrant=quadrant)
+            _add_haemorrhages(plan, rng, SEVERE_HAEMORRHAGES + _BEYOND_RULE.count(rng), quadrant=quadrant)
     if wanted[2] or not (has_beading or _has_many_haemorrhages(plan)):
-        _add_many(plan, LesionKind.IRMA, int(rng.integers(1, 4)))
+        _add_many(plan, LesionKind.IRMA, _IRMA.count(rng))
 
 
 def _add_haemorrhages(plan: LesionPlan, rng: np.random.Generator, count: int, *, quadrant: int) -> None:
-    weights = rng.dirichlet((4.0, 2.0, 1.2))
+    weights = rng.dirichlet(_KIND_WEIGHTS)
     for kind in rng.choice(3, size=count, p=weights):
         plan.add(_HAEMORRHAGE_KINDS[kind], quadrant=quadrant)
 
@@ -179,19 +211,18 @@ def _has_many_haemorrhages(plan: LesionPlan) -> bool:
 
 def _add_moderate_signs(plan: LesionPlan, rng: np.random.Generator, grade: int) -> None:
     """Microaneurysms and some of: haemorrhages, exudates, cotton-wool spots, beading in one quadrant."""
-    _add_many(plan, LesionKind.MICROANEURYSM, int(rng.integers(2, 24)))
+    _add_many(plan, LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
     present = np.bincount([lesion.quadrant for lesion in plan.lesions], minlength=NUM_QUADRANTS)
-    burden = rng.uniform() ** 1.3
     if not _has_many_haemorrhages(plan):
         # At most 18 a quadrant and one quadrant with fewer: never the first sign of severe by accident.
         spread = rng.dirichlet((1.2,) * NUM_QUADRANTS)
-        for quadrant, count in enumerate(np.minimum(18, np.round(60 * burden * spread)).astype(int)):
+        for quadrant, count in enumerate(np.minimum(18, np.round(_HAEMORRHAGES[grade].draw(rng) * spread)).astype(int)):
             room = max(0, SEVERE_HAEMORRHAGES - 1 - int(present[quadrant]))
             _add_haemorrhages(plan, rng, min(int(count), room), quadrant=quadrant)
-    if rng.random() < 0.62:
-        _add_many(plan, LesionKind.HARD_EXUDATE, int(rng.integers(1, 5)))
-    if rng.random() < 0.4:
-        _add_many(plan, LesionKind.COTTON_WOOL_SPOT, int(rng.integers(1, 5)))
+    if rng.random() < _EXUDATE_SHARE[grade]:
+        _add_many(plan, LesionKind.HARD_EXUDATE, _EXUDATES.count(rng))
+    if rng.random() < _COTTON_WOOL_SHARE[grade]:
+        _add_many(plan, LesionKind.COTTON_WOOL_SPOT, _COTTON_WOOL_SPOTS.count(rng))
     if grade == 2 and rng.random() < 0.12:
         plan.add_beading(int(rng.integers(NUM_QUADRANTS)))
     if grade == 2 and all(lesion.kind is LesionKind.MICROANEURYSM for lesion in plan.lesions):

@@ -16,17 +16,18 @@ class Tint:
     hides: float = 0.0  # share of the texture below that is not seen
 
 
+# Blood takes away green and blue, as in vessels; a lesion's draw of cover (0.4 to 1) makes most fainter than these.
 TINTS = {
-    LesionKind.MICROANEURYSM: Tint((0.86, 0.58, 0.66)),
-    LesionKind.DOT_HAEMORRHAGE: Tint((0.80, 0.50, 0.58)),
-    LesionKind.BLOT_HAEMORRHAGE: Tint((0.70, 0.40, 0.50)),
-    LesionKind.FLAME_HAEMORRHAGE: Tint((0.78, 0.45, 0.52)),
-    LesionKind.HARD_EXUDATE: Tint((1.42, 1.60, 1.18)),
-    LesionKind.COTTON_WOOL_SPOT: Tint((1.18, 1.42, 1.55)),
+    LesionKind.MICROANEURYSM: Tint((0.88, 0.60, 0.70)),
+    LesionKind.DOT_HAEMORRHAGE: Tint((0.84, 0.54, 0.64)),
+    LesionKind.BLOT_HAEMORRHAGE: Tint((0.78, 0.47, 0.58)),
+    LesionKind.FLAME_HAEMORRHAGE: Tint((0.84, 0.52, 0.60)),
+    LesionKind.HARD_EXUDATE: Tint((1.22, 1.50, 1.15)),
+    LesionKind.COTTON_WOOL_SPOT: Tint((1.12, 1.36, 1.50)),
     LesionKind.VENOUS_BEADING: Tint((1.0, 1.0, 1.0)),
-    LesionKind.IRMA: Tint((0.80, 0.52, 0.60)),
-    LesionKind.NEOVASCULARISATION: Tint((0.76, 0.46, 0.54)),
-    LesionKind.PRERETINAL_HAEMORRHAGE: Tint((0.42, 0.22, 0.30), hides=0.85),
+    LesionKind.IRMA: Tint((0.84, 0.54, 0.64)),
+    LesionKind.NEOVASCULARISATION: Tint((0.82, 0.50, 0.60)),
+    LesionKind.PRERETINAL_HAEMORRHAGE: Tint((0.60, 0.34, 0.44), hides=0.8),
 }
 # How far the window reaches, in radii of the lesion.
 REACH = {LesionKind.FLAME_HAEMORRHAGE: 1.35, LesionKind.HARD_EXUDATE: 1.3, LesionKind.COTTON_WOOL_SPOT: 1.7}
@@ -59,7 +60,7 @@ def _spot(
     angle = np.arctan2(dy, dx)
     phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, irregular, 3) / (1.0, 1.3, 1.6)
     outline = radius * (1 + sum(wave * np.cos(n * angle + p) for n, wave, p in zip((2, 3, 5), waves, phases, strict=True)))
-    return np.clip((outline - np.hypot(dx, dy)) / max(1.2, 0.25 * radius) + 0.5, 0, 1) * rng.uniform(0.72, 1.0)
+    return np.clip((outline - np.hypot(dx, dy)) / max(1.2, 0.45 * radius) + 0.5, 0, 1) * rng.uniform(0.5, 1.0)
 
 
 def _flame(dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +70,7 @@ def _flame(dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: n
     thin = rng.uniform(0.22, 0.38)
     body = 1 - (along**2 + (across / thin) ** 2)
     fray = 0.55 * np.sin(across * rng.uniform(28, 44) + rng.uniform(0, 6)) * np.clip(np.abs(along) - 0.25, 0, 1)
-    return np.clip((body + fray) * 1.8, 0, 1) * rng.uniform(0.65, 0.95)
+    return np.clip((body + fray) * 1.8, 0, 1) * rng.uniform(0.5, 0.95)
 
 
 def _exudates(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
@@ -79,7 +80,7 @@ def _exudates(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Gene
     in_ring = rng.random() < 0.35
     angles = rng.uniform(0, 2 * np.pi, count)
     distances = radius * (rng.normal(0.85, 0.1, count) if in_ring else np.sqrt(rng.uniform(0, 0.9, count)))
-    sizes = (0.7 + rng.gamma(1.6, 0.55, count)) * max(1.0, radius / 16) ** 0.4
+    sizes = (0.5 + rng.gamma(1.3, 0.45, count)) * max(1.0, radius / 16) ** 0.4
     for angle, distance, size in zip(angles, distances, sizes, strict=True):
         gone = np.hypot(dx - distance * np.cos(angle), (dy - distance * np.sin(angle)) * rng.uniform(0.7, 1.3))
         np.maximum(cover, np.clip(size - gone + 0.5, 0, 1), out=cover)

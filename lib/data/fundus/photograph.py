@@ -7,7 +7,7 @@ import numpy as np
 from lib.data.fundus.anatomy import choose_eye
 from lib.data.fundus.blood_vessels import paint_vessels
 from lib.data.fundus.camera import choose_camera
-from lib.data.fundus.exposure import choose_exposure, expose, field_means
+from lib.data.fundus.exposure import UNGRADABLE_KINDS, choose_exposure, expose, field_means
 from lib.data.fundus.lesion_drawing import paint_lesions, with_beading
 from lib.data.fundus.lesion_plan import Lesion, plan_lesions
 from lib.data.fundus.random_streams import BOTH_EYES, component_rng
@@ -46,7 +46,7 @@ class FundusPhotograph:
     pixels: np.ndarray
     mask: np.ndarray
     lesions: tuple[Lesion, ...] = field(default_factory=tuple)
-    ungradable: str = ""  # what spoils the picture, such as "blurred"
+    ungradable: str = ""  # what spoils the picture, one of `exposure.UNGRADABLE_KINDS`
     jpeg_quality: int = 90
 
     @property
@@ -56,11 +56,12 @@ class FundusPhotograph:
 
 
 def draw_photograph(
-    case: FundusCase, *, size_px: int, with_lesions: bool = True, is_ungradable: bool | None = None
+    case: FundusCase, *, size_px: int, with_lesions: bool = True, ungradable: str = ""
 ) -> FundusPhotograph:
     """Draw one photograph, about `size_px` wide.
 
-    Without lesions it is the twin: the same eye, light and noise. `is_ungradable` forces or forbids a spoiled picture.
+    Without lesions it is the twin: the same eye, light and noise. `ungradable` is one of
+    `exposure.UNGRADABLE_KINDS`, or empty for a picture that can be graded.
     """
     camera = choose_camera(case.shared_rng("camera"), size_px)
     eye = choose_eye(case.shared_rng("anatomy"), case.rng("view"), is_right=case.is_right)
@@ -74,7 +75,7 @@ def draw_photograph(
     paint_vessels(planes, beaded, camera, case.rng("blood"))
     visibility = float(case.rng("visibility").uniform(0.55, 1.0))
     mask = paint_lesions(planes, lesions, beaded, eye=eye, camera=camera, visibility=visibility)
-    exposure = choose_exposure(case.shared_rng("exposure"), case.rng("exposure"), is_ungradable=is_ungradable)
+    exposure = choose_exposure(case.shared_rng("exposure"), case.rng("exposure"), ungradable=ungradable)
     pixels = expose(planes, camera, exposure, reference=reference, rng=case.rng("photograph"))
     return FundusPhotograph(pixels, mask, tuple(lesions), exposure.ungradable, exposure.jpeg_quality)
 
@@ -88,4 +89,5 @@ def draw_example(grade: int, *, size_px: int = 512, seed: int = 0, is_ungradable
         raise ValueError(f"The grade must be 0 to {len(GRADE_NAMES) - 1}, not {grade}.")
     # Numbers of patients that no data set reaches.
     case = FundusCase(seed, 10**9 + grade, bool(seed % 2), grade)
-    return draw_photograph(case, size_px=size_px, is_ungradable=is_ungradable)
+    kind = UNGRADABLE_KINDS[seed % len(UNGRADABLE_KINDS)] if is_ungradable else ""
+    return draw_photograph(case, size_px=size_px, ungradable=kind)

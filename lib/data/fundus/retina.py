@@ -1,17 +1,19 @@
-"""The retina without vessels and lesions: choroid, pigment, macula, nerve fibres, optic disc, fall of the light.
+"""The retina without vessels and lesions: fall of the light, pigment, macula, choroid, nerve fibres.
 
 Everything is relative reflectance (3, h, w): 1 is the field's mean in each of red, green and blue; the camera gives it
-its colour. Soft things are drawn at a quarter of the size.
+its colour. Soft things are drawn at a quarter of the size, texture at half.
 """
 
 import math
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lib.data.fundus.anatomy import Eye
 from lib.data.fundus.camera import Camera
+from lib.data.fundus.optic_disc import paint_disc
 from lib.data.fundus.random_streams import enlarged, smooth_noise
+from lib.data.fundus.strokes import StrokeCanvas
 
 # Mean profile of fundus photographs from the centre to the rim by tenths of the radius (red, green, blue), without the
 # dip of the macula; the rim's blue comes from light scattered in the eye's lens.
@@ -21,111 +23,143 @@ _FALL = (
     (1.14, 1.14, 1.135, 1.13, 1.11, 1.065, 1.0, 0.94, 0.895, 0.875, 0.85),
     (1.12, 1.10, 1.08, 1.075, 1.07, 1.045, 1.0, 0.96, 0.94, 0.96, 0.97),
 )
+_VIGNETTE = (0.2, 1.9)  # how strongly a camera shows the mean profile
+_TILT = 0.22  # deviation of the light's gradient: a pupil that is not centred
+_SHARE_WITH_SHADOW = 0.15  # of photographs, through a narrow pupil
+# Uneven light and pigment: cells over the field, amplitude; set so that local contrast is that of photographs.
+_CLOUDS = ((2, 0.08), (5, 0.045), (12, 0.022))
+# Contrast of the choroid's pattern in the eldest, what youth takes of it, and the power by which draws crowd at none.
+_TESSELLATION_STRENGTH = (0.095, 0.05, 2.5)
+_GRAIN = (0.0055, 0.0145)  # contrast of the pigment epithelium at 34 and 90 cells over the field
+# How strongly the macula darkens red, green and blue, in the proportion of its yellow pigment, which absorbs blue, and of the
+# taller epithelium below it, which absorbs all (measured on scikit-image's photograph: 0.17, 0.50, 0.65 at the foveola).
+_MACULA = (0.48, 1.2, 1.38)
+_TESSELLATION = (0.55, 1.0, 0.75)  # how much of the choroid's pattern each channel shows
+_CHOROIDAL_WIDTH = (0.016, 0.040)  # 100 to 260 um: the large vessels of Haller's layer
+_SHEEN = (0.45, 1.0, 1.05)  # nerve fibres and reflexes are white, on a red ground
 
 
 def paint_retina(camera: Camera, eye: Eye, shared: np.random.Generator, own: np.random.Generator) -> np.ndarray:
     """Relative reflectance (3, h, w) of the whole frame; `shared` draws what both eyes have in common."""
     shape = camera.shape
+    youth = shared.uniform()  # reflexes and nerve fibres shine in the young, the choroid shows in the old
     small = (max(8, shape[0] // 4), max(8, shape[1] // 4))
-    soft = _soft_layers(camera, eye, small, shared, own)
-    planes = np.stack([enlarged(plane, shape) for plane in soft])
+    soft = _soft_layers(camera, eye, small, shared, own, youth=youth)
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2))
-    detail = enlarged(_detail(camera, eye, half, shared, own), shape)
-    for plane, weight in zip(planes, (0.6, 1.0, 0.9), strict=True):
-        plane *= 1 + weight * detail
+    choroid, sheen = _texture(camera, eye, half, shared, own, youth=youth)
+    planes = np.empty((3, *shape), dtype=np.float32)
+    for plane, layer, tessellated, shining in zip(planes, soft, _TESSELLATION, _SHEEN, strict=True):
+        detail = np.float32(tessellated) * choroid + np.float32(shining) * sheen
+        plane[:] = enlarged(layer, shape) * enlarged(1 + detail, shape)
     paint_disc(planes, camera, eye, shared)
     return planes
 
 
 def _soft_layers(
-    camera: Camera, eye: Eye, shape: tuple[int, int], shared: np.random.Generator, own: np.random.Generator
+    camera: Camera,
+    eye: Eye,
+    shape: tuple[int, int],
+    shared: np.random.Generator,
+    own: np.random.Generator,
+    *,
+    youth: float,
 ) -> np.ndarray:
     x, y = camera.grid(shape)
     light_x, light_y = own.normal(0, 0.09, 2)
     distance = np.hypot(x - light_x, y - light_y)
-    tilt_angle, tilt = own.uniform(0, 2 * np.pi), abs(own.normal(0, 0.19))
+    tilt_angle, tilt = own.uniform(0, 2 * np.pi), abs(own.normal(0, _TILT))
     gradient = 1 + tilt * (x * math.cos(tilt_angle) + y * math.sin(tilt_angle))
-    vignette = own.uniform(0.9, 2.0)  # how strongly this camera shows the mean profile
-    clouds = sum(amplitude * smooth_noise(shape, cells, own) for cells, amplitude in ((2, 0.06), (5, 0.035), (13, 0.018)))
-    pigment = smooth_noise(shape, 5, shared) * 0.03
-    macula = _macula(x, y, eye, shared)
+    vignette = own.uniform(*_VIGNETTE)
+    gradient *= _pupil_shadow(x, y, own)
+    layers = [amplitude * smooth_noise(shape, cells, own) for cells, amplitude in _CLOUDS]
+    clouds = own.uniform(0.2, 1.8) * np.sum(layers, axis=0)
+    pigment = smooth_noise(shape, 5, shared) * 0.025
+    macula = _macula(x, y, eye, shared, youth=youth)
     planes = []
-    for fall, mottled, depth in zip(_FALL, (1.1, 1.0, 1.25), (0.42, 1.0, 0.75), strict=True):
+    for fall, mottled, depth in zip(_FALL, (0.8, 1.0, 1.1), _MACULA, strict=True):
         profile = np.interp(distance, _RADII, 1 + vignette * (np.array(fall) - 1)).astype(np.float32)
-        planes.append(profile * gradient * (1 + mottled * (clouds + pigment)) * (1 - depth * macula))
+        planes.append(profile * gradient * (1 + mottled * (clouds + pigment)) * np.maximum(1 - depth * macula, 0.1))
     return np.stack(planes).astype(np.float32)
 
 
-def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: np.random.Generator) -> np.ndarray:
+def _pupil_shadow(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A factor (h, w): the iris of a narrow or badly met pupil keeps the light from one side of the field."""
+    draws = rng.uniform(size=5)
+    along = x * np.cos(6.28 * draws[0]) + y * np.sin(6.28 * draws[0])
+    depth = (draws[1] < _SHARE_WITH_SHADOW) * (0.15 + 0.6 * draws[2])
+    return np.asarray(1 - depth / (1 + np.exp(-(along - 0.1 - 0.9 * draws[3]) / (0.08 + 0.14 * draws[4]))))
+
+
+def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: np.random.Generator, *, youth: float) -> np.ndarray:
     """Share of green light that macular pigment and the deeper epithelium take away (h, w)."""
+    distance = np.hypot(x - eye.fovea[0], (y - eye.fovea[1]) * 1.08)
+    draws = rng.uniform(size=5)
+    wide = (0.04 + 0.12 * draws[0]) * np.exp(-((distance / (1.2 * eye.macula_radius)) ** 2))
+    core = (0.16 + 0.32 * draws[1]) * np.exp(-((distance / ((0.34 + 0.22 * draws[2]) * eye.macula_radius)) ** 1.7))
+    # The foveal pit mirrors the flash as a dot, its slope as a ring of 3 mm: in most eyes of the young, in few of the old.
+    has_dot, has_ring = draws[3] < 0.2 + 0.6 * youth, draws[4] < 0.7 * youth
+    dot = has_dot * (0.08 + 0.3 * youth) * np.exp(-((distance / 0.016) ** 2))
+    ring = has_ring * 0.09 * youth * np.exp(-(((distance - eye.macula_radius) / 0.05) ** 2))
+    return wide + core - dot - ring
+
+
+def _texture(
+    camera: Camera,
+    eye: Eye,
+    shape: tuple[int, int],
+    shared: np.random.Generator,
+    own: np.random.Generator,
+    *,
+    youth: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Relative changes (h, w): the choroid with the epithelium's grain, and the white sheen of the nerve fibres."""
+    most, less, crowding = _TESSELLATION_STRENGTH
+    choroid = _choroid(camera, eye, shape, shared, strength=shared.uniform() ** crowding * (most - less * youth))
+    grain = own.uniform(*_GRAIN)
+    choroid += grain * (smooth_noise(shape, 34, own) + 1.0 * smooth_noise(shape, 90, own))
+    return choroid, _nerve_fibres(camera, eye, shape, shared, youth=youth)
+
+
+def _choroid(camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, strength: float) -> np.ndarray:
+    """Choroidal vessels: pale ribbons between dark pigment that stream from the macula towards the vortex veins.
+
+    They show away from the macula, in lightly pigmented and older eyes (a tessellated or tigroid fundus).
+    """
+    count = int(rng.integers(70, 130))
+    places = np.array(eye.fovea) + rng.uniform(0.1, 1.2, (count, 1)) * _unit_vectors(rng.uniform(0, 2 * np.pi, count))
+    widths = rng.uniform(*_CHOROIDAL_WIDTH, count)
+    turns = rng.normal(0, 0.6, (count, 2))
+    canvas = StrokeCanvas(shape, scale=1)
+    scale = np.array([shape[1] / camera.width, shape[0] / camera.height])
+    steps = np.linspace(0, 1, 12)
+    for place, width, (off, bend) in zip(places, widths, turns, strict=True):
+        outwards = np.arctan2(*(place - np.array(eye.fovea))[::-1]) + off
+        winding = bend * np.sin(5 * steps + 9 * off) + 0.5 * np.sin(11 * steps + 30 * bend)
+        path = place + 0.6 * np.cumsum(_unit_vectors(outwards + winding), axis=0) / len(steps)
+        swelling = 1 + 0.3 * np.sin(7 * steps + 20 * off)
+        canvas.line(camera.to_pixels(path) * scale, swelling * (width * camera.radius_px * scale[0]))
+    ribbons = gaussian_filter(canvas.to_array(), 0.008 * camera.radius_px * scale[0], truncate=2)
+    x, y = camera.grid(shape)
     distance = np.hypot(x - eye.fovea[0], y - eye.fovea[1])
-    wide = rng.uniform(0.05, 0.17) * np.exp(-((distance / (1.35 * eye.macula_radius)) ** 2))
-    core = rng.uniform(0.12, 0.28) * np.exp(-((distance / (0.45 * eye.macula_radius)) ** 2))
-    reflex = rng.uniform(0, 0.12) * np.exp(-((distance / 0.022) ** 2)) * (rng.random() < 0.4)
-    return wide + core - reflex
+    return np.asarray(strength * (2 * ribbons - 1) * (1 - 0.85 * np.exp(-((distance / 0.4) ** 2))), dtype=np.float32)
 
 
-def _detail(
-    camera: Camera, eye: Eye, shape: tuple[int, int], shared: np.random.Generator, own: np.random.Generator
+def _unit_vectors(angles: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _nerve_fibres(
+    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, youth: float
 ) -> np.ndarray:
-    """Choroidal vessels, grain of the pigment epithelium and nerve-fibre sheen as one relative change (h, w)."""
-    tessellation = shared.uniform(0, 1) ** 2 * 0.075  # strong in lightly pigmented eyes
-    warp = 0.6 * smooth_noise(shape, 9, own)
-    ridges = np.abs(smooth_noise(shape, 15, own) + warp)
-    choroid = tessellation * (1 - 1.6 * np.minimum(ridges, 1.2))
-    grain = own.uniform(0.006, 0.018)
-    fine = grain * (smooth_noise(shape, 34, own) + 0.8 * smooth_noise(shape, 75, own))
-    return choroid + fine + _nerve_fibres(camera, eye, shape, shared)
-
-
-def _nerve_fibres(camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Fine bright streaks that leave the disc along the arcades, strongest near it and absent at the macula."""
     x, y = camera.grid(shape)
     temporal, upward = -(x - eye.disc[0]) * eye.nasal, -(y - eye.disc[1])
     distance = np.hypot(temporal, upward)
     # The streaks bend with the arcades: the further from the disc, the more they turn towards the temple.
-    angle = np.arctan2(np.abs(upward), temporal) + 0.35 * np.minimum(distance, 1.2) * (temporal > -0.2)
-    cells = np.stack([angle * (60 / np.pi) + 80 * (upward < 0), distance * 5 + np.zeros_like(angle)])
-    noise = rng.standard_normal((170, 16), dtype=np.float32)
+    angle = np.arctan2(np.abs(upward), temporal) + 0.45 * np.minimum(distance, 1.3) * (temporal > -0.2)
+    cells = np.stack([angle * (130 / np.pi) + 200 * (upward < 0), distance * 4 + np.zeros_like(angle)])
+    noise = rng.standard_normal((400, 16), dtype=np.float32)
     streaks = map_coordinates(noise, cells, order=1, mode="wrap")
-    sheen = rng.uniform(0.2, 1.0)
-    strength = np.exp(-(((distance - 0.22) / 0.33) ** 2)) * np.sin(np.clip(angle, 0, np.pi)) ** 2
-    return np.asarray(sheen * strength * (0.09 + 0.05 * streaks), dtype=np.float32)
-
-
-def paint_disc(planes: np.ndarray, camera: Camera, eye: Eye, rng: np.random.Generator) -> None:
-    """Brighten the optic disc with its paler cup, and the crescent beside it, in place."""
-    x, y = camera.grid()
-    reach = 2.0 * eye.disc_radius
-    columns = np.flatnonzero(np.abs(x[0] - eye.disc[0]) < reach)
-    rows = np.flatnonzero(np.abs(y[:, 0] - eye.disc[1]) < reach)
-    draws = rng.uniform(size=12)
-    if not len(columns) or not len(rows):
-        return
-    window = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    dx = (x[:, window[2]] - eye.disc[0]) * (-eye.nasal) / eye.disc_radius  # towards the temple
-    dy = (y[window[1]] - eye.disc[1]) / eye.disc_radius
-    angle = np.arctan2(dy, dx)
-    outline = 1 + 0.03 * np.sin(2 * angle + 6 * draws[0]) + 0.02 * np.sin(3 * angle + 6 * draws[1])
-    distance = np.hypot(dx * (1.02 + 0.1 * draws[2]), dy) / outline
-    edge = 9 + 11 * draws[3]
-    disc = 1 / (1 + np.exp((distance - 1) * edge * 1.6))
-    cup_distance = np.hypot(dx - 0.12, dy * 0.95)
-    cup = 1 / (1 + np.exp((cup_distance - eye.cup_share * 1.05) * (7 + 8 * draws[4])))
-    halo = (0.05 + 0.14 * draws[5]) * np.exp(-(((distance - 1.05) / 0.28) ** 2))
-    crescent = (draws[6] < 0.35) * 0.45 * draws[7] * np.exp(-(((distance - 1.1) / 0.13) ** 2)) * np.clip(dx, 0, 1)
-    pale = 0.06 * np.clip(dx, -1, 1)  # the temporal rim has fewer fibres and is paler
-    glow = 0.62 + 0.33 * draws[8]
-    red_gain, green_gain, blue_gain = 0.46 * glow, (0.62 + 0.25 * draws[9]) * glow, (0.55 + 0.45 * draws[10]) * glow
-    for plane, rim_gain, cup_gain, ring in (
-        (planes[0], red_gain, 0.22, 0.5),
-        (planes[1], green_gain, 0.55, 1.0),
-        (planes[2], blue_gain, 0.80, 1.0),
-    ):
-        lifted = disc * (rim_gain * (1 + pale) + glow * cup_gain * cup) + ring * (halo + crescent) * (1 - disc)
-        inside = plane[window[1:]]
-        # The disc hides the texture below it.
-        flat = 0.75 * disc
-        inside *= 1 - flat
-        inside += flat
-        inside *= 1 + lifted
+    sheen = rng.uniform(0.1, 0.5) + 0.8 * youth
+    strength = np.exp(-(((distance - 0.24) / 0.36) ** 2)) * np.sin(np.clip(angle, 0, np.pi)) ** 2
+    return np.asarray(sheen * strength * (0.055 + 0.045 * streaks), dtype=np.float32)

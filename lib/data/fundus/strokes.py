@@ -10,8 +10,9 @@ _LEAST_PX = 0.55  # thinner lines are drawn this wide: a polygon thinner than a 
 class StrokeCanvas:
     """A grey picture (h, w) to draw tapering lines on; coordinates in pixels of the result."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._image = Image.new("L", (shape[1] * _SCALE, shape[0] * _SCALE))
+    def __init__(self, shape: tuple[int, int], *, scale: int = _SCALE) -> None:
+        self._scale = scale
+        self._image = Image.new("L", (shape[1] * scale, shape[0] * scale))
         self._pen = ImageDraw.Draw(self._image)
 
     def line(self, points: np.ndarray, widths: np.ndarray, *, strength: float = 1.0) -> None:
@@ -23,9 +24,9 @@ class StrokeCanvas:
         tangent[1:-1] = points[2:] - points[:-2]
         tangent[0], tangent[-1] = points[1] - points[0], points[-1] - points[-2]
         length = np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-9)
-        half = 0.5 * _SCALE * np.maximum(widths, _LEAST_PX) / length
+        half = 0.5 * self._scale * np.maximum(widths, _LEAST_PX) / length
         outline = np.empty((2 * num, 2))
-        outline[:num] = outline[: num - 1 : -1] = points * _SCALE
+        outline[:num] = outline[: num - 1 : -1] = points * self._scale
         offset = np.empty_like(points)
         offset[:, 0], offset[:, 1] = -half * tangent[:, 1], half * tangent[:, 0]
         outline[:num] += offset
@@ -34,7 +35,7 @@ class StrokeCanvas:
 
     def to_array(self) -> np.ndarray:
         """Coverage (h, w) from 0 to 1."""
-        return np.asarray(self._image.reduce(_SCALE), dtype=np.float32) * np.float32(1 / 255)
+        return np.asarray(self._image.reduce(self._scale), dtype=np.float32) * np.float32(1 / 255)
 
 
 

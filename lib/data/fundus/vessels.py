@@ -1,8 +1,9 @@
 """Arteries and veins as branching trees that taper: geometry only.
 
-Four trunks of each leave the disc; the temporal ones bend round the macula as arcades and send branches to it that end
-before the foveal avascular zone. A daughter vessel is thinner than its parent (Murray 1926: the cubes of the daughters'
-radii add up to the parent's). Headings are angles from the temporal direction, counter-clockwise upwards.
+Four trunks of each leave the disc; the temporal ones bend round the macula as arcades, divide, and send winding branches
+to it that end before the foveal avascular zone. At every division the cubes of the daughters' radii add up to the
+parent's (Murray, J Gen Physiol 1926; 9:835). Arteries are two thirds as wide as veins (mean ratio 0.67 to 0.69 in the ARIC
+study, Hubbard et al., Ophthalmology 1999; 106:2269). Headings are angles from the temporal direction, counter-clockwise upwards.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,20 @@ import numpy as np
 from lib.data.fundus.anatomy import Eye
 
 _STEP = 0.013  # radii; 3 px at 512 px
-_AVASCULAR_RADIUS = 0.10  # the zone without vessels round the fovea is about 0.6 mm wide; branches fade before it
+_AVASCULAR = (0.07, 0.2)  # branches end this far from the fovea: the zone without vessels is 0.4 to 0.6 mm wide
 _REACH = 1.04
-_WAVE_WEIGHTS = np.array([0.7, 1.0, 1.2])
+# Veins are 125 to 175 um wide at the disc's edge: 0.019 to 0.027 of the field's radius of 6.5 mm.
+_VEIN_WIDTH = (0.0195, 0.0265)
+_ARTERY_TO_VEIN = (0.62, 0.78)
+_WAVES = ((0.11, 0.22, 0.5), (0.22, 0.45, 1.1))  # shortest and longest of three wavelengths, in radii
+_WAVE_WEIGHTS = np.array([0.8, 1.0, 1.1])
+# By depth: how much a vessel winds (radians), the room between its branches (radii), how wide a branch is beside its parent,
+# how long it is. Small vessels wind more (Hart et al., Int J Med Inform 1999; 53:239).
+_WINDING = (0.09, 0.20, 0.30, 0.34)
+_SPACING = (0.28, 0.245, 0.245)
+_BRANCH_WIDTH = ((0.36, 0.62), (0.50, 0.78), (0.60, 0.85))
+_BRANCH_LENGTH = (0.70, 0.40, 0.24)
+_THINNEST = 0.0026  # 17 um: capillaries are not seen
 
 
 @dataclass(frozen=True)
@@ -38,90 +50,124 @@ class Vessel:
 
 @dataclass(frozen=True)
 class _Course:
-    """How a vessel runs: headings (radians) at given lengths, starting width, how much it wanders."""
+    """How a vessel runs: headings (radians) at given lengths, starting width, how much it winds."""
 
     start: np.ndarray  # (temporal, upward) from the disc's centre
     lengths: tuple[float, ...]
     headings: tuple[float, ...]
     width: float
-    wander: float
-    end_share: float = 0.45  # of the width that is left at the end
+    winding: float
+    end_share: float = 0.6  # of the width that is left at the end, before branches take theirs
 
 
-# Headings of the trunks in degrees at these lengths from the disc.
-_LENGTHS = (0.0, 0.22, 0.55, 0.95, 1.5, 2.2)
-_TEMPORAL = (84.0, 64.0, 38.0, 9.0, -6.0, -22.0)
-_NASAL = (116.0, 128.0, 138.0, 146.0, 150.0, 152.0)
+# Headings of the trunks in degrees at these lengths from the disc: a common stem, then the arcade or the nasal branch.
+_LENGTHS = (0.0, 0.09, 0.22, 0.55, 0.95, 1.5, 2.2)
+_TEMPORAL = (98.0, 86.0, 64.0, 38.0, 9.0, -6.0, -20.0)
+_NASAL = (98.0, 108.0, 126.0, 139.0, 147.0, 150.0, 152.0)
+_SHIFT_SHARE = np.array([0.4, 0.8, 1, 0.9, 0.7, 0.5, 0.4])
 
 
 def grow_vessels(eye: Eye, rng: np.random.Generator) -> list[Vessel]:
     """Grow all vessels of an eye; veins first, so that arteries cross over them."""
-    width = rng.uniform(0.023, 0.030)
-    tortuosity = rng.uniform(0.7, 1.5)
+    width = rng.uniform(*_VEIN_WIDTH)
+    tortuosity = rng.uniform(0.6, 1.6)
+    density = rng.uniform(0.8, 1.25)  # how many branches are filled well enough to be seen
     found: list[Vessel] = []
     for is_vein in (True, False):
-        calibre = width if is_vein else width * rng.uniform(0.66, 0.82)
+        calibre = width if is_vein else width * rng.uniform(*_ARTERY_TO_VEIN)
+        grower = _Grower(found, eye, rng, is_vein=is_vein, tortuosity=tortuosity, density=density)
         for up in (1, -1):
-            for base, share in ((_TEMPORAL, 1.0), (_NASAL, 0.72)):
-                _grow_trunk(found, eye, rng, up=up, base=base, width=calibre * share, is_vein=is_vein, wavy=tortuosity)
-        for _ in range(int(rng.integers(3, 6))):
-            _grow_small(found, eye, rng, width=calibre * 0.32, is_vein=is_vein, wavy=tortuosity)
+            for base, share in ((_TEMPORAL, 1.0), (_NASAL, 0.68)):
+                grower.grow_trunk(up, base, calibre * share)
+        for _ in range(int(rng.integers(1, 4))):
+            grower.grow_small(calibre * rng.uniform(0.24, 0.4))
     return found
 
 
-def _grow_trunk(
-    found: list[Vessel],
-    eye: Eye,
-    rng: np.random.Generator,
-    *,
-    up: int,
-    base: tuple[float, ...],
-    width: float,
-    is_vein: bool,
-    wavy: float,
-) -> None:
-    shift = rng.normal(0, 7) + (6 if is_vein else -6) * rng.choice((-1, 1))
-    headings = np.radians(np.array(base) + shift * np.array([1, 1, 0.9, 0.7, 0.5, 0.4]) + rng.normal(0, 5, 6)) * up
-    start = (np.array([-0.22, up * 0.04]) + rng.normal(0, 0.05, 2)) * eye.disc_radius
-    wander = (0.13 if is_vein else 0.10) * wavy
-    _grow(found, eye, rng, _Course(start, _LENGTHS, tuple(headings), width, wander), is_vein=is_vein, depth=0)
+@dataclass(frozen=True)
+class _Grower:
+    """Grows the arteries or the veins of an eye into `found`."""
+
+    found: list[Vessel]
+    eye: Eye
+    rng: np.random.Generator
+    is_vein: bool
+    tortuosity: float
+    density: float
+
+    def grow_trunk(self, up: int, base: tuple[float, ...], width: float) -> None:
+        rng = self.rng
+        shift = rng.normal(0, 7) + (6 if self.is_vein else -6) * rng.choice((-1, 1))
+        headings = np.radians(np.array(base) + shift * _SHIFT_SHARE + rng.normal(0, 5, len(base))) * up
+        # Veins and arteries come out side by side through the cup's nasal wall.
+        start = (np.array([-0.2 + (0.1 if self.is_vein else -0.1), up * -0.15]) + rng.normal(0, 0.05, 2)) * self.eye.disc_radius
+        self._grow(_Course(start, _LENGTHS, tuple(headings), width, _WINDING[0] * self.tortuosity), depth=0)
+
+    def grow_small(self, width: float) -> None:
+        """A small vessel from the disc straight towards macula or nose."""
+        rng = self.rng
+        to_nose = rng.random() < 0.55
+        heading = rng.uniform(-1, 1) * (1.0 if to_nose else 0.75) + (np.pi if to_nose else 0.0)
+        start = rng.uniform(0.2, 0.8) * self.eye.disc_radius * np.array([np.cos(heading), np.sin(heading)])
+        course = _Course(start, (0.0, rng.uniform(0.35, 0.8)), (heading, heading * 0.8), width, 0.22 * self.tortuosity)
+        self._grow(course, depth=2)
+
+    def _grow(self, course: _Course, *, depth: int) -> None:
+        """Follow a course to its end or out of the field, then let branches grow from it."""
+        rng, length = self.rng, course.lengths[-1]
+        num = max(4, int(length / _STEP))
+        along = np.arange(num) * (length / (num - 1))
+        heading = np.interp(along, course.lengths, course.headings) + course.winding * _wander(along, rng)
+        steps = np.empty((num, 2))
+        np.cos(heading, out=steps[:, 0])
+        np.sin(heading, out=steps[:, 1])
+        path = course.start + (length / (num - 1)) * steps.cumsum(axis=0)
+        points = self.eye.from_disc(path[:, 0], path[:, 1])
+        num = _visible_length(points, self.eye, depth, rng.uniform(*_AVASCULAR))
+        if num < 4:
+            return
+        widths = course.width * (1 - (1 - course.end_share) * along[:num] / length)
+        widths *= 1 + 0.04 * np.sin(along[:num] * rng.uniform(9, 16) + rng.uniform(0, 6))
+        self.found.append(Vessel(points[:num], widths, self.is_vein, depth))
+        if depth < 3:
+            self._branch(path[:num], heading[:num], widths, depth)
+
+    def _branch(self, path: np.ndarray, heading: np.ndarray, widths: np.ndarray, depth: int) -> None:
+        rng, spacing = self.rng, _SPACING[depth] / self.density
+        at = rng.uniform(0.5, 1.2) * (0.2 if depth == 0 else 0.1)
+        side = int(rng.choice((-1, 1)))
+        divides_at = rng.uniform(0.4, 0.95) if depth == 0 else np.inf  # the trunk's own division in two like ones
+        while (index := int(at / _STEP)) < len(path) - 3:
+            side = -side if rng.random() < 0.7 else side
+            share = rng.uniform(*_BRANCH_WIDTH[depth])
+            if at >= divides_at:
+                share, divides_at = rng.uniform(0.7, 0.88), np.inf
+            at += spacing * rng.uniform(0.5, 1.6)
+            width = widths[index] * share
+            if width < _THINNEST:
+                continue
+            first = heading[index] + side * rng.uniform(0.5, 1.15)
+            last = self._target_heading(path[index], heading[index], side=side, depth=depth)
+            length = rng.uniform(0.5, 1.4) * _BRANCH_LENGTH[depth] * (0.6 + 28 * width)
+            winding = _WINDING[depth + 1] * self.tortuosity * rng.uniform(0.7, 1.3)
+            lengths = (0.0, 0.4 * length, length)
+            course = _Course(path[index], lengths, (first, 0.4 * first + 0.6 * last, last), width, winding)
+            widths[index:] *= (1 - share**3) ** (1 / 3)  # Murray
+            self._grow(course, depth=depth + 1)
+
+    def _target_heading(self, place: np.ndarray, parent: float, *, side: int, depth: int) -> float:
+        """Towards the fovea on the arcades' inner side, else along the parent but spreading."""
+        eye, rng = self.eye, self.rng
+        fovea = np.array([-(eye.fovea[0] - eye.disc[0]) * eye.nasal, -(eye.fovea[1] - eye.disc[1])])
+        to_fovea = float(np.arctan2(*(fovea - place)[::-1]))
+        turn = (to_fovea - parent + np.pi) % (2 * np.pi) - np.pi
+        is_inner = np.sign(turn) == side and 0.3 < abs(turn) < 2.6
+        if is_inner and depth < 2:
+            return float(parent + turn * rng.uniform(0.45, 0.95))
+        return float(parent + side * rng.uniform(0.1, 0.8))
 
 
-def _grow_small(
-    found: list[Vessel], eye: Eye, rng: np.random.Generator, *, width: float, is_vein: bool, wavy: float
-) -> None:
-    """A small vessel from the disc straight towards macula or nose."""
-    to_nose = rng.random() < 0.55
-    heading = rng.uniform(-1, 1) * (1.0 if to_nose else 0.75) + (np.pi if to_nose else 0.0)
-    start = 0.2 * eye.disc_radius * np.array([np.cos(heading) - 1, np.sin(heading)])
-    course = _Course(start, (0.0, rng.uniform(0.35, 0.8)), (heading, heading * 0.8), width, 0.16 * wavy)
-    _grow(found, eye, rng, course, is_vein=is_vein, depth=2)
-
-
-def _grow(
-    found: list[Vessel], eye: Eye, rng: np.random.Generator, course: _Course, *, is_vein: bool, depth: int
-) -> None:
-    """Follow a course to its end or out of the field, then let branches grow from it."""
-    length = course.lengths[-1]
-    num = max(4, int(length / _STEP))
-    along = np.arange(num) * (length / (num - 1))
-    heading = np.interp(along, course.lengths, course.headings) + course.wander * _wander(along, rng)
-    steps = np.empty((num, 2))
-    np.cos(heading, out=steps[:, 0])
-    np.sin(heading, out=steps[:, 1])
-    path = course.start + (length / (num - 1)) * steps.cumsum(axis=0)
-    points = eye.from_disc(path[:, 0], path[:, 1])
-    num = _visible_length(points, eye, depth)
-    if num < 4:
-        return
-    widths = course.width * (1 - (1 - course.end_share) * along[:num] / length)
-    widths *= 1 + 0.05 * np.sin(along[:num] * rng.uniform(9, 16) + rng.uniform(0, 6))
-    found.append(Vessel(points[:num], widths, is_vein, depth))
-    if depth < 3:
-        _branch(found, eye, rng, path[:num], heading[:num], widths, is_vein=is_vein, depth=depth, wander=course.wander)
-
-
-def _visible_length(points: np.ndarray, eye: Eye, depth: int) -> int:
+def _visible_length(points: np.ndarray, eye: Eye, depth: int, avascular: float) -> int:
     """How many points come before the vessel leaves the field for good or reaches the avascular zone."""
     distance = np.hypot(points[:, 0], points[:, 1])
     far = np.flatnonzero(distance > _REACH)
@@ -131,56 +177,41 @@ def _visible_length(points: np.ndarray, eye: Eye, depth: int) -> int:
     num = int(far[0]) if len(far) else len(points)
     if depth:
         gone = np.hypot(points[:, 0] - eye.fovea[0], points[:, 1] - eye.fovea[1])
-        near = np.flatnonzero(gone < _AVASCULAR_RADIUS)
+        near = np.flatnonzero(gone < avascular)
         num = min(num, int(near[0])) if len(near) else num
     return num
 
 
 def _wander(along: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    waves = rng.uniform((0.13, 0.25, 0.5), (0.25, 0.5, 1.1))
+    waves = rng.uniform(*_WAVES)
     phases = rng.uniform(0, 2 * np.pi, 3)
     waved: np.ndarray = np.sin(along[:, None] * (2 * np.pi / waves) + phases) @ _WAVE_WEIGHTS
     return waved - waved[0] * np.exp(-along / 0.1)
 
 
-def _branch(
-    found: list[Vessel],
-    eye: Eye,
-    rng: np.random.Generator,
-    path: np.ndarray,
-    heading: np.ndarray,
-    widths: np.ndarray,
-    *,
-    is_vein: bool,
-    depth: int,
-    wander: float,
-) -> None:
-    spacing = (0.24, 0.22, 0.26)[depth]
-    at = rng.uniform(0.3, 1.0) * (0.16 if depth == 0 else 0.09)
-    side = int(rng.choice((-1, 1)))
-    while (index := int(at / _STEP)) < len(path) - 3:
-        at += spacing * rng.uniform(0.5, 1.6)
-        side = -side if rng.random() < 0.7 else side
-        width = widths[index] * rng.uniform(*((0.34, 0.66), (0.5, 0.75), (0.6, 0.8))[depth])
-        if width < 0.0028:
+def vein_narrowing(vessels: list[Vessel], depth: float) -> dict[int, np.ndarray]:
+    """Factors (n,) of the widths of veins, by index, where an artery crosses: it narrows the vein by the share `depth`.
+
+    The two share one sheath there (arteriovenous nicking); beside a crossing, within two widths, the vein tapers.
+    """
+    arteries = [vessel for vessel in vessels if not vessel.is_vein and vessel.depth < 2]
+    if not arteries:
+        return {}
+    places = np.concatenate([vessel.points[1:] for vessel in arteries]).astype(np.float32)
+    headings = np.concatenate([np.diff(vessel.points, axis=0) for vessel in arteries]) / _STEP
+    factors = {}
+    for index, vein in enumerate(vessels):
+        if not vein.is_vein or vein.depth > 1:
             continue
-        first = heading[index] + side * rng.uniform(0.45, 1.0)
-        last = _target_heading(eye, path[index], heading[index], first, rng, side=side, depth=depth)
-        length = rng.uniform(0.5, 1.3) * (0.85, 0.42, 0.24)[depth] * (0.6 + 25 * width)
-        course = _Course(
-            path[index], (0.0, 0.45 * length, length), (first, 0.4 * first + 0.6 * last, last), width, wander * 1.25
-        )
-        _grow(found, eye, rng, course, is_vein=is_vein, depth=depth + 1)
-
-
-def _target_heading(
-    eye: Eye, place: np.ndarray, parent: float, first: float, rng: np.random.Generator, *, side: int, depth: int
-) -> float:
-    """Towards the fovea on the arcades' inner side, else along the parent but spreading."""
-    fovea = np.array([-(eye.fovea[0] - eye.disc[0]) * eye.nasal, -(eye.fovea[1] - eye.disc[1])])
-    to_fovea = float(np.arctan2(*(fovea - place)[::-1]))
-    turn = (to_fovea - parent + np.pi) % (2 * np.pi) - np.pi
-    is_inner = np.sign(turn) == side and 0.3 < abs(turn) < 2.6
-    if is_inner and depth < 2:
-        return float(parent + turn * rng.uniform(0.6, 0.95))
-    return float(parent + side * rng.uniform(0.15, 0.7))
+        points = vein.points.astype(np.float32)
+        reach = 4 * float(vein.widths.max())
+        near = ((places > points.min(axis=0) - reach) & (places < points.max(axis=0) + reach)).all(axis=1)
+        if not near.any():
+            continue
+        apart = (points[:, None, 0] - places[near, 0]) ** 2 + (points[:, None, 1] - places[near, 1]) ** 2
+        nearest = apart.argmin(axis=1)
+        along, across = np.gradient(vein.points, axis=0) / _STEP, headings[near][nearest]
+        crossing = np.abs(along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0])
+        gap = apart[np.arange(len(nearest)), nearest] / (1.5 * vein.widths) ** 2
+        factors[index] = 1 - depth * np.exp(-gap) * np.clip(2 * crossing - 0.6, 0, 1)
+    return factors

@@ -5,7 +5,7 @@ import pytest
 
 from lib.data.fundus.anatomy import choose_eye
 from lib.data.fundus.camera import choose_camera
-from lib.data.fundus.lesion_plan import plan_lesions
+from lib.data.fundus.lesion_plan import Spread, plan_lesions
 from lib.data.fundus.random_streams import component_rng
 from lib.data.fundus.severity_scale import LesionKind, grade_from_lesions
 from lib.data.fundus.vessels import grow_vessels
@@ -36,6 +36,35 @@ def test_the_rules_give_the_drawn_grade_back(grade: int):
         for lesion in lesions:
             if lesion.kind is not LesionKind.VENOUS_BEADING:
                 assert lesion.quadrant == eye.quadrant(lesion.x, lesion.y)
+
+
+def test_most_lesions_are_few_and_small():
+    """Radii are shares of 6.5 mm: a microaneurysm is below 125 um wide, a cotton-wool spot half a disc at most."""
+    counts = {1: [], 2: []}
+    radii = []
+    for grade in counts:
+        for lesions, _, _ in _plans(grade, 60):
+            counts[grade].append(len(lesions))
+            radii += [lesion.radius for lesion in lesions if lesion.kind is LesionKind.MICROANEURYSM]
+            for lesion in lesions:
+                if lesion.kind is LesionKind.COTTON_WOOL_SPOT:
+                    assert lesion.radius * 6.5 <= 0.45 * 1.8 / 2 * 1.01
+    assert 2 * max(radii) * 6500 < 125
+    assert np.median(radii) < 0.5 * (min(radii) + max(radii))
+    assert 2 <= np.median(counts[1]) <= 6
+    assert 5 <= np.median(counts[2]) <= 25
+    assert max(counts[2]) > 30  # and a few show many
+
+
+def test_a_spread_crowds_at_its_lower_limit():
+    rng = np.random.default_rng(0)
+    draws = [Spread(2.0, 10.0, 2.0).draw(rng) for _ in range(4000)]
+    assert 2 <= min(draws)
+    assert max(draws) <= 10
+    # The median of u squared is a quarter: 2 + 8 / 4.
+    assert np.median(draws) == pytest.approx(4, abs=0.25)
+    counts = [Spread(1, 3, 1.0).count(rng) for _ in range(3000)]
+    assert [counts.count(number) / 3000 for number in (1, 2, 3)] == pytest.approx([1 / 3] * 3, abs=0.04)
 
 
 def test_every_lesion_lies_in_the_picture():

@@ -13,7 +13,7 @@ def _case(grade: int, patient: int = 1) -> FundusCase:
 
 
 def test_a_photograph_is_a_bright_disc_on_black():
-    photograph = draw_photograph(_case(0, patient=3), size_px=SIZE_PX, is_ungradable=False)
+    photograph = draw_photograph(_case(0, patient=3), size_px=SIZE_PX)
     height, width = photograph.mask.shape
     assert photograph.pixels.shape == (height, width, 3)
     assert photograph.pixels.dtype == photograph.mask.dtype == np.uint8
@@ -34,14 +34,16 @@ def test_the_same_case_gives_the_same_pixels_and_another_does_not():
 def test_the_twin_differs_in_the_lesions_only(grade: int):
     for patient in (1, 4):
         case = _case(grade, patient)
-        photograph = draw_photograph(case, size_px=SIZE_PX, is_ungradable=False)
-        twin = draw_photograph(case, size_px=SIZE_PX, with_lesions=False, is_ungradable=False)
+        photograph = draw_photograph(case, size_px=SIZE_PX)
+        twin = draw_photograph(case, size_px=SIZE_PX, with_lesions=False)
         assert not twin.mask.any()
         assert twin.lesions == ()
         differs = (photograph.pixels != twin.pixels).any(axis=2)
         assert differs.any()
-        # The camera's blur, at most 3 sigma of 2.1 px at 512 px, carries a lesion over its edge.
-        assert not (differs & ~binary_dilation(photograph.mask > 0, iterations=6)).any()
+        # Blur and sharpening, 3 sigma of at most 2.3 and 2.0 px at 512 px, carry a lesion over its edge, and the
+        # palest fringe of a cotton-wool spot lies outside it: 4 px and 3 px here.
+        near = binary_dilation(photograph.mask > 0, np.ones((3, 3)), iterations=7)
+        assert not (differs & ~near).any()
 
 
 @pytest.mark.parametrize("grade", range(5))
@@ -52,7 +54,7 @@ def test_the_mask_holds_the_kinds_that_were_drawn(grade: int):
     assert set(np.unique(photograph.mask).tolist()) - {0} <= drawn
     if grade == 1:
         assert drawn == {LesionKind.MICROANEURYSM}
-        assert (photograph.mask == LesionKind.MICROANEURYSM).sum() >= 5 * len(photograph.lesions)
+        assert (photograph.mask == LesionKind.MICROANEURYSM).sum() >= 3 * len(photograph.lesions)
 
 
 def test_microaneurysms_are_three_pixels_wide_at_512():
