@@ -1,7 +1,7 @@
 """Random changes of training images: one table of policies, drawn from seed, epoch and image alone.
 
-So a resumed run sees the same batches, whatever was drawn before. Policies with a handful of views (mirrored, turned) can
-be cached behind a frozen backbone; the others can be too, as a fixed number of seeded views.
+So a resumed run sees the same batches, whatever was drawn before. Policies with a handful of views (mirrored, turned)
+can be cached behind a frozen backbone; the others can be too, as a fixed number of seeded views.
 """
 
 import hashlib
@@ -70,7 +70,10 @@ for _policy in (
     AugmentationPolicy("none", "None", "Every epoch sees the images as they are."),
     AugmentationPolicy("flip", "Left-right flips", "Mirrored or not.", (IDENTITY, MIRRORED)),
     AugmentationPolicy(
-        "rotations", "Right-angle turns", "Turned by 0, 90, 180 or 270 degrees; every colour stays as it is.", (0, 1, 2, 3)
+        "rotations",
+        "Right-angle turns",
+        "Turned by 0, 90, 180 or 270 degrees; every colour stays as it is.",
+        (0, 1, 2, 3),
     ),
     AugmentationPolicy("dihedral", "Turns and mirrors", "All eight ways to lay a square.", tuple(range(8))),
     AugmentationPolicy(
@@ -89,7 +92,9 @@ for _policy in (
         "modern",
         "Random crops and colours",
         "A random crop of 35 to 100 % of the area, mirrored, with other brightness, contrast, saturation and hue.",
-        warp=Warp(min_area=0.35, flips_horizontally=True, brightness=(0.6, 1.4), contrast=0.4, saturation=0.4, hue=0.06),
+        warp=Warp(
+            min_area=0.35, flips_horizontally=True, brightness=(0.6, 1.4), contrast=0.4, saturation=0.4, hue=0.06
+        ),
     ),
 ):
     POLICIES.add(_policy)

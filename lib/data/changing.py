@@ -126,8 +126,8 @@ def _locked(name: str, *, timeout_s: float | None = None) -> Iterator[dict[str, 
 def _refuse_other_version(description: dict[str, Any], expected: str | None) -> None:
     if expected is not None and description["version"] != expected:
         raise UserError(
-            f"The data set {description['spec']['name']!r} was changed meanwhile (version {expected} was shown, now it is "
-            f"{description['version']}); look at it again, then change it."
+            f"The data set {description['spec']['name']!r} was changed meanwhile (version {expected} was shown, now "
+            f"it is {description['version']}); look at it again, then change it."
         )
 
 
@@ -144,6 +144,6 @@ def _write(description: dict[str, Any], classes: NamedClasses, flags: KindChange
     except OSError as error:
         free = shutil.disk_usage(folder).free / 2**20
         raise UserError(
-            f"{folder / DESCRIPTION_FILE} cannot be written ({error.strerror}; {free:,.0f} MiB free); the data set stays "
-            "as it is."
+            f"{folder / DESCRIPTION_FILE} cannot be written ({error.strerror}; {free:,.0f} MiB free); the data set "
+            "stays as it is."
         ) from None

@@ -38,9 +38,10 @@ STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
 class Dataset:
     """Reads one data set of the library; cheap to open, the table and the pixels are read when asked for.
 
-    `table` has one row an image: image_id, path (relative to the source, for the eye), source_path (its bytes), target, split (the folders' own, "" if none),
-    group_id, laterality, flags (what the source's table says and the decoder noticed), mask_path ("" if none), width, height (of the original, upright),
-    num_bytes, crop_left, crop_top, crop_right, crop_bottom (the stored square in the original's pixels).
+    `table` has one row an image: image_id, path (relative to the source, for the eye), source_path (its bytes), target,
+    split (the folders' own, "" if none), group_id, laterality, flags (what the source's table says and the decoder
+    noticed), mask_path ("" if none), width, height (of the original, upright), num_bytes, crop_left, crop_top,
+    crop_right, crop_bottom (the stored square in the original's pixels).
 
     With `version` the classes have the order, names and kind of that earlier version (lib/data/versions.py).
     """
@@ -186,7 +187,7 @@ class Dataset:
         return MASKS_FILE in self.description["num_bytes"]
 
     def mask(self, row: int) -> np.ndarray | None:
-        """The mask of an image, read-only uint8 (S, S) that lies on `pixels[row]`, 0 for nothing; None if it has none."""
+        """The mask of an image, read-only uint8 (S, S) on `pixels[row]`, 0 for nothing; None if it has none."""
         if not self.has_masks or not self.table["mask_path"].iloc[row]:
             return None
         return self._masks[row]

@@ -2,18 +2,11 @@
 
 import atexit
 import itertools
-import json
 import os
 import queue
-import select
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +17,6 @@ from lib.data.images import DecodedImage, ImageHeader
 from lib.data.specs import check_crop_policy
 from lib.data.value_scale import FULL_RANGE, ValueRange, ValueScale
 from lib.errors import BadImage
-from lib.settings import DECODE_TIMEOUT_S, PROJECT_ROOT
 
 Source = Path | str | bytes
 Result = TypeVar("Result")

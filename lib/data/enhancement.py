@@ -1,8 +1,8 @@
-"""Changes of the picture itself before a network sees it: one table of steps, chained by "+", made for fundus photographs.
+"""Changes of the picture before a network sees it: one table of steps, chained by "+", made for fundus photographs.
 
 Each step works on stored squares (uint8) and gives stored squares, so training, cached features, explaining and grading
-share one path. What a step has to know of a data set (its mean colour) comes from training images alone and is kept with
-the classifier. Imports no torch: pages preview the steps.
+share one path. What a step has to know of a data set (its mean colour) comes from training images alone and is kept
+with the classifier. Imports no torch: pages preview the steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Enhancement:
-    """One step. `moves` says that it crops, so that maps lie on its result; `needs_mean` that it reads the set's mean."""
+    """One step. `moves`: it crops, so that maps lie on its result; `needs_mean`: it reads the data set's mean."""
 
     name: str
     title: str

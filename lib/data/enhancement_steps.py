@@ -15,7 +15,7 @@ _CLAHE_CLIP, _CLAHE_TILES = 0.01, 8
 
 
 def field_mask(square: np.ndarray) -> np.ndarray:
-    """Where a fundus photograph is not its black surround, bool (S, S); all of an ordinary photograph that is not black."""
+    """Where a photograph is not black, bool (S, S): of a fundus photograph the field without its surround."""
     return square.max(axis=2) > _DARK_LEVEL
 
 

@@ -42,8 +42,8 @@ _RETINOPATHY_WORDS = frozenset(("dr", "npdr", "pdr", "nodr", "retinopathy", "icd
 _SEVERITIES = tuple(
     map(
         frozenset,
-        (("no", "none", "normal", "healthy", "absent", "nodr"), ("minimal", "trace"), ("mild",), ("moderate",), ("severe",),
-         ("critical", "proliferative", "proliferate", "pdr")),
+        (("no", "none", "normal", "healthy", "absent", "nodr"), ("minimal", "trace"), ("mild",), ("moderate",),
+         ("severe",), ("critical", "proliferative", "proliferate", "pdr")),
     )
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ def grade_of(class_name: str) -> int | None:
 
 
 def severity_order(class_names: Sequence[str]) -> tuple[str, ...] | None:
-    """Classes that name degrees of severity, from the least to the most; None where they do not, or are fewer than three.
+    """Classes that name degrees of severity, from the least to the most; None if they do not, or are fewer than three.
 
     The five grades by name or code, and other scales in the words of reports ("none, mild, moderate, severe").
     """

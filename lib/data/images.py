@@ -76,9 +76,7 @@ class DecodedImage:
     sha256: str = ""
 
 
-def decode_bytes(
-    data: bytes, *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE
-) -> DecodedImage:
+def decode_bytes(data: bytes, *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE) -> DecodedImage:
     """Decode the first frame, upright, as RGB on white, cropped by the policy and resized to `side_px`.
 
     `value_scale` says what becomes black and white in an image of more than 8 bits.

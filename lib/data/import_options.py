@@ -19,8 +19,8 @@ MIN_STORE_SIDE_PX, MAX_STORE_SIDE_PX = 64, 2048
 class ImportOptions:
     """A repeated import of the same source uses them again.
 
-    `spec_changes` sets fields of the `DatasetSpec`; its class_names and `class_order` (the source's names of all classes)
-    are in the order of the targets; where they are empty, the source's own names and order are taken.
+    `spec_changes` sets fields of the `DatasetSpec`; its class_names and `class_order` (the source's names of all
+    classes) are in the order of the targets; where they are empty, the source's own names and order are taken.
     """
 
     group_column: str | None = None

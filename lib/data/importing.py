@@ -48,7 +48,8 @@ def import_folder(
     (lib/data/sources/folder.py). `kind` says order, names and kind of the classes; what it and `crop_policy` leave open
     stays as in an earlier import of the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as
     its title. Without `check_splits` a class may have fewer images than training needs. `is_allowed` limits where
-    links lead and what beside the folder is looked at. Raises UserError if the folder, the name or the classes will not do.
+    links lead and what beside the folder is looked at. Raises UserError if the folder, the name or the classes will not
+    do.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -138,11 +139,7 @@ def import_locked(
     """`import_scan` for a caller that holds the lock of the source."""
     listing = listing_of(scan)
     previous = _imported_from(source, name)
-    if (
-        previous
-        and previous["listing"] == listing
-        and ImportOptions.of(previous).is_of_same_images(options)
-    ):
+    if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
         dataset = _saying(previous, options, scan.class_names)
         if check_splits and not previous["has_checked_splits"]:
             dataset.split(0)
@@ -188,7 +185,7 @@ def _options(
 
 
 def _saying(description: dict[str, Any], options: ImportOptions, class_names: Sequence[str]) -> Dataset:
-    """The data set of that description, with what the options say of its classes: as a new version where they differ."""
+    """The data set of that description, its classes as the options say: as a new version where they differ."""
     spec = description["spec"]
     if not ImportOptions.of(description).is_same(options):
         described = {"class_sources": list(class_names), **description, "options": options.to_dict()}

@@ -62,8 +62,8 @@ class NamedClasses:
             names = [_clean(name) for name in change.class_names]
             if len(names) != len(self.names):
                 raise UserError(
-                    f"{_number(len(names), 'class name')} given for {len(self.names)} classes ({', '.join(self.names)}); "
-                    "give one for each, in their order, or old=new for some."
+                    f"{_number(len(names), 'class name')} given for {len(self.names)} classes "
+                    f"({', '.join(self.names)}); give one for each, in their order, or old=new for some."
                 )
         _refuse_repeated(names)
         return NamedClasses(tuple(names), tuple(self.sources[position] for position in positions))
@@ -103,9 +103,10 @@ def parse_class_names(text: str) -> Sequence[str] | Mapping[str, str]:
     names = parse_names(text)
     if not names or not all("=" in name for name in names):
         return names
-    pairs = [tuple(part.strip() for part in name.split("=", 1)) for name in names]
+    parts = [name.partition("=") for name in names]
+    pairs = [(old.strip(), new.strip()) for old, _, new in parts]
     _refuse_repeated([old for old, _ in pairs])
-    return {old: new for old, new in pairs}
+    return dict(pairs)
 
 
 def parse_names(text: str) -> list[str]:

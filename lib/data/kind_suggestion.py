@@ -114,7 +114,9 @@ def suggest_kind(
         reasons["is_medical"] = why_eye
         is_medical = True
         if (order, names) != (tuple(class_names), tuple(class_names)):
-            reasons["classes"] = "this is their order on the International Clinical Diabetic Retinopathy scale, with its names"
+            reasons["classes"] = (
+                "this is their order on the International Clinical Diabetic Retinopathy scale, with its names"
+            )
     elif found := _numbered(class_names):
         reasons["is_ordinal"] = found
     elif found_order := severity_order(class_names):

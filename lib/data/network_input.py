@@ -1,8 +1,8 @@
 """From one file to what a network is fed: the one path for grading, explaining, evaluating and uploads on pages.
 
 A file is decoded as the training's data set was (crop policy, side of its pixel store), changed by the training's
-preprocessing steps, resized and normalised. Each step of that changes the answer a little or a lot: a network trained on
-a store of 64 px has never seen the fine detail of 384. Imports no torch until a batch is made.
+preprocessing steps, resized and normalised. Each step of that changes the answer a little or a lot: a network trained
+on a store of 64 px has never seen the fine detail of 384. Imports no torch until a batch is made.
 """
 
 from collections.abc import Mapping

@@ -49,7 +49,7 @@ def warped_batch(
     std: Sequence[float],
     device: str | torch.device = "cpu",
 ) -> torch.Tensor:
-    """Like `to_batch`, of images that are turned, cropped and recoloured on the way, from the store's own resolution."""
+    """Like `to_batch`, of images turned, cropped and recoloured on the way, from the store's own resolution."""
     # At most twice the side: reduced further without antialiasing, an image would flicker from draw to draw.
     side = min(pixels.shape[1], 2 * size_px)
     images = to_batch(pixels, size_px=side, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)

@@ -86,7 +86,7 @@ def check_protocol(protocol: DataProtocol, num_classes: int) -> None:
     """Raise UserError where a protocol leaves fewer than two classes."""
     if min(protocol.max_classes or num_classes, num_classes) < 2:
         raise UserError(
-            f"A classifier needs at least two classes, max_classes={protocol.max_classes} of {num_classes} leaves fewer."
+            f"A classifier needs at least two classes; max_classes={protocol.max_classes} of {num_classes} leaves less."
         )
 
 

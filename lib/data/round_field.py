@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from lib.data.decoder_pool import DecoderPool
-from lib.data.value_scale import BY_FILE
 from lib.data.images import DecodedImage
+from lib.data.value_scale import BY_FILE
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ class DatasetSpec:
     is_medical: bool = False  # every grade is shown with "research and education only"
     crop_policy: str = "center_square"  # or "retina_box": the box round a bright disc on black, padded to a square
     store_side_px: int = DEFAULT_STORE_SIDE_PX
-    value_scale: ValueScale | None = None  # of images of more than 8 bits; None: each by its own values, as was done once
+    value_scale: ValueScale | None = None  # of images of more than 8 bits; None: each by its own, as was done once
     mask_names: tuple[str, ...] = ()  # what the values 1, 2, ... of the masks mean, where there are masks
     licence: str = ""
     source_url: str = ""

@@ -96,7 +96,9 @@ def write_dataset(
         "has_checked_splits": check_splits,
         "num_bytes": {file: (folder / file).stat().st_size for file in files},
         "sha256": checksums,
-        "block_sums": {file: _block_sums(folder / file, len(kept)) for file in files if file in (PIXELS_FILE, MASKS_FILE)},
+        "block_sums": {
+            file: _block_sums(folder / file, len(kept)) for file in files if file in (PIXELS_FILE, MASKS_FILE)
+        },
     }
     write_json(folder / DESCRIPTION_FILE, description)
     if check_splits:

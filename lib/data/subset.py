@@ -45,7 +45,9 @@ class DatasetSubset:
     `version` is the data set's own, which stored runs name; `content_version` also tells the subset, for caches.
     """
 
-    def __init__(self, dataset: Any, protocol: DataProtocol, *, split_seed: int = 0, num_folds: int | None = None) -> None:
+    def __init__(
+        self, dataset: Any, protocol: DataProtocol, *, split_seed: int = 0, num_folds: int | None = None
+    ) -> None:
         check_protocol(protocol, dataset.spec.num_classes)
         self.whole, self.protocol = dataset, protocol
         self._eligible = self._eligible_rows(split_seed)
@@ -140,7 +142,10 @@ class DatasetSubset:
     def _targets_to_split(self) -> tuple[np.ndarray, list[str]]:
         """Classes of the eligible rows as the import counted them, which no later order changes, and their names."""
         whole = self.whole
-        stored = getattr(whole, "stored_targets", None) or (whole.table["target"].to_numpy(), list(whole.spec.class_names))
+        stored = getattr(whole, "stored_targets", None) or (
+            whole.table["target"].to_numpy(),
+            list(whole.spec.class_names),
+        )
         present, targets = np.unique(stored[0][self._eligible], return_inverse=True)
         return targets, [stored[1][target] for target in present]
 

@@ -1,7 +1,7 @@
 """Classes merged into fewer ones without a second store: five grades as two or four classes.
 
-A map is a name of the table, which is for the five grades of retinopathy and finds each class by its grade, whatever its
-place; or one number for each class in the data set's order ("0,0,1,1,1"); or class and merged class by name
+A map is a name of the table, which is for the five grades of retinopathy and finds each class by its grade, whatever
+its place; or one number for each class in the data set's order ("0,0,1,1,1"); or class and merged class by name
 ("rose=red,tulip=red,lily=white"). Images, splits and cached features stay what they are; only targets and class names
 change.
 """
@@ -78,13 +78,13 @@ class MergedClasses:
 
 
 def check_target_map(text: str | None) -> None:
-    """Raise UserError if a map is no name of the table, no class numbers from 0 without a gap, and no class=group pairs."""
+    """Raise UserError if a map is no name of the table, no class numbers from 0 on, and no class=group pairs."""
     if text:
         parse_target_map(text)
 
 
 def parse_target_map(text: str) -> TargetMap:
-    """The map of a name such as "referable", of numbers such as "0,1,1,1,1" or of pairs such as "rose=red,lily=white"."""
+    """The map of a name ("referable"), of numbers ("0,1,1,1,1") or of pairs ("rose=red,lily=white")."""
     if text in TARGET_MAPS:
         return TARGET_MAPS.get(text)
     parts = [part.strip() for part in text.split(",")]

@@ -1,9 +1,10 @@
 """One scale for images deeper than 8 bits: which value becomes black and which white, for a whole data set alike.
 
 A data set chooses it at its import, from all its deep images together: the range that their values use, rounded outward
-to a bit depth (8, 10, 12, 14 or 16 bits; floats from 0 to 1, or to a power of two), the lowest and highest thousandth of
-each image left out, so that a single hot pixel moves nothing. It is kept in the data set's description and with every
-classifier trained on it: a dim image stays dim beside a bright one, and a new file is read as the training images were.
+to a bit depth (8, 10, 12, 14 or 16 bits; floats from 0 to 1, or to a power of two), the lowest and highest thousandth
+of each image left out, so that a single hot pixel moves nothing. It is kept in the data set's description and with
+every classifier trained on it: a dim image stays dim beside a bright one, and a new file is read as the training images
+were.
 
 A data set without deep images, and a network as published, read deep files by a fixed rule: whole numbers from 0 to
 65,535, floats from 0 to 1. Data sets and classifiers of before there was a scale keep what they were made with: each

@@ -2,7 +2,8 @@
 
 The table keeps the targets of the import. A version says which of its own targets each of them is (`target_order`), so
 that a change of order or names touches neither table nor pixels, and a run of an earlier version still reads the
-targets and names that it was trained with. `dataset.json` holds the present version and, as `history`, the earlier ones.
+targets and names that it was trained with. `dataset.json` holds the present version and, as `history`, the earlier
+ones.
 """
 
 import hashlib
@@ -39,7 +40,9 @@ def stored_names(description: dict[str, Any]) -> list[str]:
     """The classes of the table by the names of their source, in the order of the table's targets."""
     if sources := description.get("class_sources"):
         return list(sources)
-    first = next((e for e in description.get("history", ()) if e["version"] == content_version(description)), description)
+    first = next(
+        (e for e in description.get("history", ()) if e["version"] == content_version(description)), description
+    )
     return list(first["spec"]["class_names"])
 
 
@@ -59,8 +62,8 @@ def as_of(description: dict[str, Any], version: str | None) -> dict[str, Any]:
         if entry["version"] == version and entry["content_version"] == here:
             return {**description, **{key: entry[key] for key in ("version", "spec", "target_order")}}
     raise UserError(
-        f"The data set {description['spec']['name']!r} is at version {description['version']}; its version {version} is "
-        "not kept, because its images were imported anew."
+        f"The data set {description['spec']['name']!r} is at version {description['version']}; its version {version} "
+        "is not kept, because its images were imported anew."
     )
 
 

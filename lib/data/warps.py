@@ -18,9 +18,9 @@ _LUMA = (0.299, 0.587, 0.114)
 class Warp:
     """Ranges of the parameters; what stays at its default is not changed.
 
-    `rotation_deg` and `shear` (radians) reach to both sides, `shift` is a share of the side, `min_area` the smallest crop
-    as a share of the area, `brightness` a range of factors, `contrast` and `saturation` half-widths of factors about 1,
-    `hue` a half-width in turns of the colour circle.
+    `rotation_deg` and `shear` (radians) reach to both sides, `shift` is a share of the side, `min_area` the smallest
+    crop as a share of the area, `brightness` a range of factors, `contrast` and `saturation` half-widths of factors
+    about 1, `hue` a half-width in turns of the colour circle.
     """
 
     rotation_deg: float = 0.0

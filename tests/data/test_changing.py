@@ -97,7 +97,7 @@ def test_changing_back_gives_the_old_version(folder: Path):
 def test_a_version_says_everything_that_was_set(folder: Path):
     versions = {import_folder(folder).version}
     for change in (
-        KindChange(is_ordinal=True, order=KAGGLE), KindChange(is_medical=True), KindChange(class_names={"Mild": "mild"}),
+        KindChange(is_ordinal=True, order=KAGGLE), KindChange(is_medical=True), KindChange(class_names={"Mild": "m"}),
         KindChange(order=("Moderate", "Mild", "No_DR", "Proliferate_DR", "Severe")),
     ):  # fmt: skip
         versions.add(change_dataset("eyes", change).version)
@@ -159,7 +159,10 @@ def test_caps_and_first_classes_go_by_the_new_order_and_splits_stay(folder: Path
         (KindChange(order=("Mild", "Moderate")), "The order lacks the class 'No_DR'"),
         (KindChange(order=("Mild", "Mild", "Moderate", "No_DR", "Severe")), "names the class 'Mild' twice"),
         (KindChange(order=("rose",)), "There is no class 'rose'"),
-        (KindChange(is_ordinal=True), 'give the order too, such as --order "No_DR,Mild,Moderate,Severe,Proliferate_DR"'),
+        (
+            KindChange(is_ordinal=True),
+            'give the order too, such as --order "No_DR,Mild,Moderate,Severe,Proliferate_DR"',
+        ),
     ],
 )
 def test_changes_that_will_not_do_leave_the_set_as_it_is(folder: Path, change: KindChange, message: str):
@@ -261,7 +264,9 @@ def test_another_crop_is_refused_where_the_originals_are_gone_or_changed(folder:
 
 def test_a_set_imported_before_there_were_versions_opens_and_changes(folder: Path):
     dataset = import_folder(folder)
-    old = {k: v for k, v in dataset.description.items() if k not in ("content_version", "class_sources", "target_order")}
+    old = {
+        k: v for k, v in dataset.description.items() if k not in ("content_version", "class_sources", "target_order")
+    }
     old["options"] = {k: v for k, v in old["options"].items() if k != "class_order"}
     write_json(dataset.folder / DESCRIPTION_FILE, old)
     opened = open_dataset("eyes")

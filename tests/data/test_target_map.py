@@ -73,7 +73,9 @@ def test_a_map_for_another_number_of_classes_is_refused() -> None:
 @pytest.mark.parametrize("name", TARGET_MAPS.names)
 @pytest.mark.parametrize("class_names", [FLOWERS, ("0", "1", "2"), ("a", "b"), (*GRADES, "ungradable"), GRADES[:4]])
 def test_a_named_map_is_for_the_five_grades_and_refused_for_other_classes(name, class_names) -> None:
-    with pytest.raises(UserError, match=rf"{name} is for the five grades of retinopathy .* not for the classes") as found:
+    with pytest.raises(
+        UserError, match=rf"{name} is for the five grades of retinopathy .* not for the classes"
+    ) as found:
         merge_classes(class_names, name)
     assert "\n" not in str(found.value)
     assert class_names[0] in str(found.value)
@@ -100,7 +102,9 @@ def test_pairs_merge_classes_by_name() -> None:
     merged = merge_classes(("lily", "rose", "tulip"), "rose=red, tulip=red,lily=white")
     assert (merged.targets, merged.names) == ((0, 1, 1), ("white", "red"))
     assert merge_classes(("a=b", "c"), "a=b=x,c=y").names == ("x", "y")  # the last sign of equality parts them
-    ordered = merge_classes(GRADES, "No DR=none,Mild=some,Moderate=some,Severe=much,Proliferative=much", is_ordinal=True)
+    ordered = merge_classes(
+        GRADES, "No DR=none,Mild=some,Moderate=some,Severe=much,Proliferative=much", is_ordinal=True
+    )
     assert (ordered.targets, ordered.is_ordinal) == ((0, 1, 1, 2, 2), True)
 
 
@@ -109,8 +113,7 @@ def test_class_and_merged_class_are_said() -> None:
         "Classes merged: lily -> white; rose, tulip -> red."
     )
     assert merged_words(FLOWERS, "0,0,1,1,1") == (
-        "Classes merged: daisy, dandelion -> daisy or dandelion; "
-        "rose, sunflower, tulip -> rose, sunflower or tulip."
+        "Classes merged: daisy, dandelion -> daisy or dandelion; rose, sunflower, tulip -> rose, sunflower or tulip."
     )
     assert merged_words(FLOWERS, None) == ""
 

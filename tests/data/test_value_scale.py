@@ -85,7 +85,7 @@ def test_only_deep_images_are_measured():
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Dim and bright 12-bit pictures in one class, one of the dim ones with a hot pixel, and 8-bit ones in the other."""
+    """Dim and bright 12-bit pictures in one class, a dim one with a hot pixel, and 8-bit ones in the other."""
     random = np.random.default_rng(0)
     for name in ("deep", "plain"):
         (tmp_path / "scans" / name).mkdir(parents=True)

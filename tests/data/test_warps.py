@@ -47,7 +47,7 @@ def test_draws_stay_inside_their_ranges(seed: int):
     warp = Warp(min_area=0.35)
     pose = draw_parameters(warp, np.random.default_rng(seed)).pose
     width, height = math.hypot(*pose[:, 0]), math.hypot(*pose[:, 1])
-    assert 0.35 * 0.99 <= width * height * 4 / 3
+    assert width * height * 4 / 3 >= 0.35 * 0.99
     assert width <= 1
     assert height <= 1
     # A crop never looks beyond the image.

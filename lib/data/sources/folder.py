@@ -41,8 +41,8 @@ def scan_folder(
 ) -> FolderScan:
     """List the images of a folder by class.
 
-    Links and files beside the folder are followed only where `is_allowed` says so. Raises UserError if there is no such folder,
-    no image, one class only, or something about classes, parts or patients is not clear.
+    Links and files beside the folder are followed only where `is_allowed` says so. Raises UserError if there is no such
+    folder, no image, one class only, or something about classes, parts or patients is not clear.
     """
     options = options or SourceOptions()
     return _Scanner(existing_folder(path), options, is_allowed).scan()

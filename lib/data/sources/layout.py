@@ -131,7 +131,8 @@ def has_image_suffix(name: str) -> bool:
 
 def is_folder(child: os.DirEntry[str]) -> bool:
     """Whether this is a folder or a link to one; False for a link that leads nowhere or in a circle."""
-    return os.path.isdir(child.path) if child.is_symlink() else child.is_dir()  # noqa: PTH112  (scandir's answer is free)
+    # scandir's answer is free
+    return os.path.isdir(child.path) if child.is_symlink() else child.is_dir()  # noqa: PTH112
 
 
 def is_image(child: os.DirEntry[str]) -> bool:

@@ -211,7 +211,9 @@ def test_links_lead_only_where_they_are_allowed_to(tmp_path: Path) -> None:
         return path.resolve().is_relative_to(tmp_path / "roots")
 
     scan = scan_folder(root, is_allowed=is_allowed)
-    assert {entry.key for entry in scan.entries} == {f"{name}/{n}.png" for name in ("bird", "cat", "dog") for n in (0, 1)}
+    assert {entry.key for entry in scan.entries} == {
+        f"{name}/{n}.png" for name in ("bird", "cat", "dog") for n in (0, 1)
+    }
     reasons = {item.path: item.reason for item in scan.left_out}
     refused = {"bird/back.png", "cat/linked.png", "labels.csv", "secret"}
     assert {path for path, reason in reasons.items() if "leads out of the folders" in reason} == refused

@@ -21,9 +21,7 @@ COLUMNS = ("image", "level", "path", "class", "patient", "mask_path", "x")
 VALUES = (*NAMES, "1.jpg", "cat/1", "train/2.jpg", "0", "3", "4", "7", "", "NaN")
 paths = st.tuples(st.lists(st.sampled_from(FOLDERS), max_size=3), st.sampled_from(NAMES), st.sampled_from(SUFFIXES))
 rows_of_values = st.lists(st.lists(st.sampled_from(VALUES), min_size=1, max_size=5), max_size=6)
-tables = st.tuples(
-    st.sampled_from(TABLES), st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=4), rows_of_values
-)
+tables = st.tuples(st.sampled_from(TABLES), st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=4), rows_of_values)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
