@@ -18,6 +18,7 @@ either network, fundus images and noise as different.
 """
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -120,8 +121,8 @@ class Advice:
         return cls(**{**known, "readings": Readings(**readings)})
 
 
-def recommend(readings: Readings) -> Advice:
-    """Apply the guide to what was measured."""
+def recommend(readings: Readings, stage_titles: Mapping[str, str] | None = None) -> Advice:
+    """Apply the guide to what was measured; the reason calls a stage by its title, where titles are given."""
     stages, least, is_similar = readings.stages, readings.least_per_class, readings.is_similar
     facts = f"{least} training images in the rarest class, {_how_far(readings)}"
     strategy, stage, epochs = "full_finetuning", None, None
@@ -144,7 +145,9 @@ def recommend(readings: Readings) -> Advice:
         reason = f"{facts}: {hold}."
     elif least < SMALL_PER_CLASS:
         strategy, stage = "linear_probe", _earlier_stage(stages)
-        where = f"features of the earlier stage {stage}" if stage else "frozen features"
+        where = (
+            f"features of the earlier stage {(stage_titles or {}).get(stage, stage)}" if stage else "frozen features"
+        )
         reason = f"{facts}: late features are specific to the source, so a linear classifier on {where}."
     elif is_similar:
         epochs = 8

@@ -125,7 +125,7 @@ def advise(
         was_cached=was_cached,
         seconds=time.perf_counter() - started,
     )
-    return recommend(readings)
+    return recommend(readings, {stage.name: stage.label for stage in spec.stages})
 
 
 def stage_statistics(

@@ -103,7 +103,9 @@ def _scan_originals(
             f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
             "kind of its classes can be changed."
         )
-    scan = scan_folder(folder, options.source, is_allowed=is_allowed)
+    scan = scan_folder(
+        folder, options.source, is_allowed=is_allowed, min_classes=2 if description["has_checked_splits"] else 1
+    )
     if listing_of(scan) != description["listing"]:
         raise UserError(
             f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "

@@ -47,9 +47,9 @@ def import_folder(
     Classes come from its sub-folders, or from label files: from `labels`, or those that lie in the folder or beside it
     (lib/data/sources/folder.py). `kind` says order, names and kind of the classes; what it and `crop_policy` leave open
     stays as in an earlier import of the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as
-    its title. Without `check_splits` a class may have fewer images than training needs. `is_allowed` limits where
-    links lead and what beside the folder is looked at. Raises UserError if the folder, the name or the classes will not
-    do.
+    its title. Without `check_splits` (to evaluate on) one class will do, and a class may have fewer images than
+    training needs. `is_allowed` limits where links lead and what beside the folder is looked at. Raises UserError if
+    the folder, the name or the classes will not do.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -63,7 +63,7 @@ def import_folder(
         labels=label_paths(existing_folder(path), labels), class_column=class_column,
         image_column=image_column, pairs=pairs,
     )  # fmt: skip
-    scan = scan_folder(path, asked.source, is_allowed=is_allowed)
+    scan = scan_folder(path, asked.source, is_allowed=is_allowed, min_classes=2 if check_splits else 1)
     options = _options(
         asked,
         _imported_from(str(scan.folder), name),
@@ -89,7 +89,7 @@ def resolve_dataset(
         return open_dataset(text)
     previous, options = _last_import(text)
     name = previous["spec"]["name"] if previous else None
-    scan = scan_folder(text, options.source)
+    scan = scan_folder(text, options.source, min_classes=2 if check_splits else 1)
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
 
 

@@ -37,10 +37,15 @@ def assign_splits(
     val without test make val the test set; what is missing is carved from train. With `num_folds` the test sets of
     folds 0 ... K-1 are disjoint, cover all images and pay no heed to `fixed`. `test_fraction` of all images and
     `val_fraction` of the others are held out where nothing is fixed; a fifth each by default.
-    Raises UserError if a class has too few images or groups, or a group lies on both sides of a fixed split.
+    Raises UserError if there is one class only, a class has too few images or groups, or a group lies on both sides of
+    a fixed split.
     """
     targets = np.asarray(targets)
     names = list(class_names) if class_names is not None else [f"class {k}" for k in range(int(targets.max()) + 1)]
+    if len(names) < 2:
+        raise UserError(
+            f"There is only one class, {names[0]!r}; at least two are needed to train. It can be evaluated on."
+        )
     carver = _Carver(targets, group_numbers(groups, len(targets)), names, split_seed, (test_fraction, val_fraction))
     if num_folds is not None:
         return carver.fold(num_folds, fold or 0)

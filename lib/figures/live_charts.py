@@ -41,8 +41,9 @@ def progress_figure(history: pd.DataFrame, *, strategy: str, is_dark: bool) -> g
     for position, (title, key, is_log, unit) in enumerate(_PANELS):
         number = "" if position == 0 else str(position + 1)
         line = thin(gap_curve(history) if key == "gap" else history[history["key"] == key].sort_values("step"))
+        is_curve = len(line) > 1  # a single value is said, not drawn: there is no course to see
         figure.add_scatter(
-            x=line["step"], y=line["value"], mode="lines+markers" if len(line) < 2 else "lines",
+            x=line["step"] if is_curve else [], y=line["value"] if is_curve else [], mode="lines",
             line={"color": style.color, "width": 2}, xaxis=f"x{number}", yaxis=f"y{number}",
             hovertemplate=f"{title} %{{y:.3g}}, {unit} %{{x}}<extra></extra>",
         )  # fmt: skip
@@ -62,6 +63,11 @@ def progress_figure(history: pd.DataFrame, *, strategy: str, is_dark: bool) -> g
             text=title.partition(",")[0], x=left, xref="paper", xanchor="left", y=1.03, yref="paper", yanchor="bottom",
             showarrow=False, font={"size": 14, "color": colors.ink},
         )  # fmt: skip
+        if len(line) == 1:
+            figure.add_annotation(
+                text=f"{line['value'].iloc[0]:.3g} at {unit} {line['step'].iloc[0]:.0f}", x=left + width / 2, y=0.5,
+                xref="paper", yref="paper", showarrow=False, font={"size": 16, "color": colors.ink},
+            )  # fmt: skip
         figure.add_annotation(
             text=unit, x=left + width, xref="paper", xanchor="right", y=0, yref="paper", yanchor="top", yshift=-22,
             showarrow=False, font={"size": 14, "color": colors.muted},

@@ -29,6 +29,12 @@ def test_guide_of_four_scenarios(least: int, distance: float | None, strategy: s
     assert "CS231n" in advice.source
 
 
+def test_the_reason_calls_a_stage_by_its_title() -> None:
+    found = Readings(least_per_class=40, num_classes=2, stages=readings(3.0))
+    assert "the earlier stage Block 2 (block2)." in recommend(found, {"block2": "Block 2 (block2)"}).reason
+    assert "the earlier stage block2." in recommend(found).reason
+
+
 def test_distance_is_in_deviations_of_the_source() -> None:
     features = np.array([[1.0, 10.0], [3.0, 14.0]])  # means 2 and 12, deviations 1 and 2
     mean, variance = features.mean(axis=0), features.var(axis=0)

@@ -190,6 +190,30 @@ def test_a_set_that_is_only_evaluated_on_needs_no_split(command, trained, tmp_pa
     assert "has 2 images; at least 3 are needed" in command("train", "--dataset", other).err
 
 
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_a_folder_of_one_class_is_enough_to_evaluate_on(command, trained, tmp_path, has_labels):
+    other = write_images(tmp_path / "other", per_class=3, seed=1)
+    if has_labels:
+        for name in ("cold", "warm"):
+            for number, path in enumerate(sorted((other / name).iterdir())):
+                path.rename(other / f"{name}{number}{path.suffix}")
+            (other / name).rmdir()
+        files = sorted(path for path in other.iterdir() if path.name.startswith("warm"))
+        for path in set(other.iterdir()) - set(files):
+            path.unlink()
+        (other / "labels.csv").write_text("image,label\n" + "".join(f"{path.name},warm\n" for path in files), "utf-8")
+    else:
+        shutil.rmtree(other / "cold")
+    answer = command("evaluate", "--run", "latest", "--dataset", other, "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    assert (found["num"], found["classes_without_images"]) == (3, ["cold"])
+    for name in (other, found["dataset"]):  # nothing to train on, by path and by the name that it has since then
+        refused = command("train", *TRAIN[1:], "--dataset", name)
+        assert (refused.status, refused.err.count("\n")) == (2, 1), (name, refused.out, refused.err)
+        assert "only one class" in refused.err
+
+
 ALPHABET = ("mild", "moderate", "no_dr", "proliferative", "severe")
 
 

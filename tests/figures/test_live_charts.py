@@ -23,7 +23,8 @@ def test_gap_is_training_minus_validation_where_both_are_known() -> None:
 @pytest.mark.parametrize("is_dark", [True, False])
 def test_three_panels_keep_their_place_while_empty(is_dark: bool) -> None:
     figure = progress_figure(HISTORY, strategy="full_finetuning", is_dark=is_dark)
-    assert [len(trace.x) for trace in figure.data] == [2, 1, 1]
+    assert [len(trace.x) for trace in figure.data] == [2, 0, 0]  # a single value is written, not drawn
+    assert {"2.5 at step 5", "0.001 at step 5"} <= {words.text for words in figure.layout.annotations}
     empty = progress_figure(history(), strategy="full_finetuning", is_dark=is_dark)
     assert [len(trace.x) for trace in empty.data] == [0, 0, 0]
     assert figure.layout.xaxis3.domain == empty.layout.xaxis3.domain

@@ -43,10 +43,14 @@ class _Placed:
     inner: tuple[str, ...]
 
 
-def read_class_folders(walk: FolderWalk, images: list[FoundFile]) -> Layout:
+class OnlyOneClass(UserError):
+    """A folder that could be read, of a single class: nothing to train on, and enough to evaluate on."""
+
+
+def read_class_folders(walk: FolderWalk, images: list[FoundFile], *, min_classes: int = 2) -> Layout:
     """The classes of `images`, which are those of the walk that are no masks.
 
-    Raises UserError if there are no class folders, one class only, or a class or part could not be used.
+    Raises UserError if there are no class folders, too few classes, or a class or part could not be used.
     """
     layout = Layout()
     placed = _place(walk, images, layout)
@@ -60,8 +64,8 @@ def read_class_folders(walk: FolderWalk, images: list[FoundFile]) -> Layout:
     in_classes = _choose_level(walk, in_classes, layout)
     names = distinct_names(_class_key(one) for one in in_classes)
     layout.entries = [entry_of(one.file, class_name=names[_class_key(one)], split=one.split) for one in in_classes]
-    if len(names) < 2:
-        raise UserError(
+    if len(names) < min_classes:
+        raise OnlyOneClass(
             f"{shown(walk.root)} has only one class, {next(iter(names.values()))!r}; at least two are needed. "
             f"{LAYOUT_HINT}."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.data.sources.class_folders import Layout, read_class_folders
+from lib.data.sources.class_folders import Layout, OnlyOneClass, read_class_folders
 from lib.data.sources.folder_walk import FolderWalk, LeftOut, SourceEntry
 from lib.data.sources.label_files import LabelFile, read_labels, unlabelled_parts
 from lib.data.sources.label_search import LabelSearch, tables_beside
@@ -37,22 +37,29 @@ class FolderScan:
 
 
 def scan_folder(
-    path: str | Path, options: SourceOptions | None = None, *, is_allowed: Callable[[Path], bool] | None = None
+    path: str | Path,
+    options: SourceOptions | None = None,
+    *,
+    is_allowed: Callable[[Path], bool] | None = None,
+    min_classes: int = 2,
 ) -> FolderScan:
     """List the images of a folder by class.
 
     Links and files beside the folder are followed only where `is_allowed` says so. Raises UserError if there is no such
-    folder, no image, one class only, or something about classes, parts or patients is not clear.
+    folder, no image, fewer than `min_classes` classes (one will do to evaluate on), or something about classes, parts
+    or patients is not clear.
     """
     options = options or SourceOptions()
-    return _Scanner(existing_folder(path), options, is_allowed).scan()
+    return _Scanner(existing_folder(path), options, is_allowed, min_classes).scan()
 
 
 class _Scanner:
     """One reading of one folder."""
 
-    def __init__(self, folder: Path, options: SourceOptions, is_allowed: Callable[[Path], bool] | None) -> None:
-        self.folder, self.options, self.is_allowed = folder, options, is_allowed
+    def __init__(
+        self, folder: Path, options: SourceOptions, is_allowed: Callable[[Path], bool] | None, min_classes: int
+    ) -> None:
+        self.folder, self.options, self.is_allowed, self.min_classes = folder, options, is_allowed, min_classes
         self.walk = FolderWalk(folder, is_allowed).run()
         base = common_folder(self.walk.images)
         folders = [base[:depth] for depth in range(len(base) + 1)]
@@ -63,10 +70,10 @@ class _Scanner:
         label_files = self._label_files()
         facts: dict[Path, ImageFacts] = {}
         if label_files:
-            layout, facts = read_labels(self.walk, self.images, label_files)
+            layout, facts = read_labels(self.walk, self.images, label_files, min_classes=self.min_classes)
             self._refuse_unlabelled_parts(layout, label_files)
         else:
-            layout = read_class_folders(self.walk, self.images)
+            layout = read_class_folders(self.walk, self.images, min_classes=self.min_classes)
         self._add_metadata(layout, facts, label_files)
         caveat = self._join_patients(layout)
         layout.entries.sort(key=lambda entry: (natural_key(entry.class_name), natural_key(entry.relative)))
@@ -98,6 +105,8 @@ class _Scanner:
             search.look(beside=tables_beside(self.folder, self.is_allowed))
             if search.found:
                 return search.label_files
+            if isinstance(refusal, OnlyOneClass) and self.min_classes < 2:
+                return []
             raise UserError(" ".join([str(refusal), *search.why_not()])) from None
         search.look()
         for file in search.found:

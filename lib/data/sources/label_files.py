@@ -42,7 +42,7 @@ class LabelFile:
 
 
 def read_labels(
-    walk: FolderWalk, images: list[FoundFile], files: list[LabelFile]
+    walk: FolderWalk, images: list[FoundFile], files: list[LabelFile], *, min_classes: int = 2
 ) -> tuple[Layout, dict[Path, ImageFacts]]:
     """The classes of the images, and what the label files say of each.
 
@@ -82,7 +82,7 @@ def read_labels(
             layout.left_out.append(LeftOut(image.relative, f"no row in {' or '.join(f.table.name for f in files)}"))
     layout.entries = _without_lone_split(layout.entries)
     layout.notices = [file.describe() for file in files]
-    if len(names) < 2:
+    if len(names) < min_classes:
         where = " and ".join(file.table.name for file in files)
         only = ", ".join(names.values()) or "none"
         raise UserError(
