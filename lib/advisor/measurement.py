@@ -152,7 +152,9 @@ def stage_statistics(
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in backbone.stages}
 
     def run(batch: np.ndarray) -> None:
-        h = to_batch(batch, size_px=spec.input_size_px, mean=spec.mean, std=spec.std, device=device)
+        h = to_batch(
+            batch, size_px=spec.input_size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=device
+        )
         for name, stage in backbone.stages.items():
             h = stage(h)
             own = spec.pooling if name == spec.feature_stage else "average"

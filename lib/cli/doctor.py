@@ -13,7 +13,7 @@ from lib.settings import cache_dir, home
 
 REPORT_FILE = "doctor.json"
 MPS_NOTE = "Apple's MPS is chosen where it is present; this program was not tried on it. --set device=cpu avoids it."
-_PACKAGES = ("streamlit", "plotly", "captum", "scikit-learn", "mlflow", "safetensors", "pillow")
+_PACKAGES = ("streamlit", "plotly", "timm", "captum", "scikit-learn", "mlflow", "safetensors", "pillow")
 
 
 def diagnose() -> dict[str, Any]:
@@ -37,6 +37,8 @@ def doctor(as_json: bool) -> None:
 
     The figures are also written to cache/doctor.json in the data folder, where the dashboard reads them.
     """
+    from lib.models.weights import all_weights_status
+
     report = diagnose()
     if as_json:
         print_json(report)
@@ -44,7 +46,7 @@ def doctor(as_json: bool) -> None:
     print_facts({key: value for key, value in report.items() if not isinstance(value, dict | list)})
     print_facts(report["packages"])
     click.echo()
-    rows = [(entry["backbone"], entry["is_cached"], entry["size_mib"], entry["file"]) for entry in report["weights"]]
+    rows = [(status.backbone, status.place, status.size_mib, status.file) for status in all_weights_status()]
     print_table(rows, ("backbone", "at hand", "MiB", "file"))
 
 

@@ -27,12 +27,18 @@ def list_weights(as_json: bool) -> None:
         print_json({"weights": entries})
         return
     rows = [
-        (status.backbone, BACKBONES.get(status.backbone).pretrained_on, status.is_cached, status.size_mib, status.file)
+        (
+            status.backbone, BACKBONES.get(status.backbone).pretrained_on, status.place, status.size_mib, status.file
+        )
         for status in found
-    ]
+    ]  # fmt: skip
     print_table(rows, ("backbone", "pretrained on", "at hand", "MiB", "file"))
-    downloads = next(status.folder for status in found if not status.is_bundled)
-    click.echo(f"Downloads are kept in {downloads}; the bundled file comes with the program.")
+    downloads = next(status.folder for status in found if not status.is_installed)
+    packages = ", ".join(status.package for status in found if status.package)
+    click.echo(
+        f"Downloads are kept in {downloads}; the bundled file comes with the program, those in a package with "
+        f"{packages}."
+    )
 
 
 @weights.command()

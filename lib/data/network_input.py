@@ -24,6 +24,39 @@ if TYPE_CHECKING:
     from lib.data.decoder_pool import DecoderPool, Source
 
 _MAX_SIDE_PX = 4096
+_INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a square becomes a network's input: reduced by `interpolation`, antialiased, then cropped about its centre.
+
+    `crop_fraction` is the side of what is left as a share of the square's: with 0.875 and an input of 224 px a square
+    is reduced to 256 px, of which the middle 224 are kept.
+    """
+
+    interpolation: str = "bilinear"
+    crop_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _INTERPOLATIONS:
+            raise UserError(f"Unknown interpolation {self.interpolation!r}; choose {' or '.join(_INTERPOLATIONS)}.")
+        if not 0.1 <= self.crop_fraction <= 1:
+            raise UserError(f"The centre that a network sees must be 0.1 to 1 of the side, not {self.crop_fraction}.")
+
+    def side_before_crop(self, size_px: int) -> int:
+        """The side in pixels that a square is reduced to, of which `size_px` are kept."""
+        return int(size_px / self.crop_fraction)
+
+    def centre(self, squares: np.ndarray) -> np.ndarray:
+        """The part of squares (N, S, S, 3) that the network sees, at their own resolution."""
+        side = squares.shape[1]
+        kept = round(side * self.crop_fraction)
+        first = (side - kept) // 2
+        return squares[:, first : first + kept, first : first + kept]
+
+
+WHOLE_SQUARE = Resizing()
 
 
 @dataclass(frozen=True)
@@ -39,6 +72,7 @@ class InputFormat:
             which takes any store as it is.
         crop_policy: where the square lies in a file's image.
         value_scale: what is black and white in an image of more than 8 bits.
+        resizing: how the square is reduced, and how much of it the network sees.
     """
 
     size_px: int
@@ -48,6 +82,7 @@ class InputFormat:
     store_side_px: int | None = None
     crop_policy: str = "center_square"
     value_scale: ValueScale = FULL_RANGE
+    resizing: Resizing = WHOLE_SQUARE
 
     @classmethod
     def of(cls, source: Any) -> "InputFormat":
@@ -72,6 +107,8 @@ class InputFormat:
                 str(content.get("crop_policy") or "center_square"),
                 # A manifest of before there was a scale says nothing; a network as published has the fixed rule.
                 ValueScale.of(content.get("value_scale")) if isinstance(source, Mapping) else FULL_RANGE,
+                # Bundles of before there was a crop were made for the whole square.
+                Resizing(str(content.get("interpolation", "bilinear")), float(content.get("crop_fraction", 1.0))),
             )
         except (KeyError, StopIteration, TypeError, ValueError) as error:
             if isinstance(error, UserError):
@@ -132,11 +169,14 @@ class InputFormat:
         from lib.data.preprocessing import to_batch
 
         squares = self.enhancement(self.squares(np.ascontiguousarray(pixels)))
-        return to_batch(squares, size_px=self.size_px, mean=self.mean, std=self.std, device=device, dtype=dtype)
+        return to_batch(
+            squares, size_px=self.size_px, mean=self.mean, std=self.std, resizing=self.resizing,
+            device=device, dtype=dtype,
+        )  # fmt: skip
 
     def framed(self, square: np.ndarray) -> np.ndarray:
         """The square (S, S, 3) that maps of the network lie on: cropped as its input is, in its own colours."""
-        return self.enhancement.framed(self.squares(square[None]))[0]
+        return self.resizing.centre(self.enhancement.framed(self.squares(square[None])))[0]
 
 
 class _Attributes(Mapping[str, Any]):

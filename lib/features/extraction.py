@@ -76,8 +76,13 @@ class Extraction:
         spec = self.backbone.spec
         if self.view.policy:
             drawn = view_parameters(self.view, image_ids)
-            return warped_batch(pixels, drawn, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
-        batch = to_batch(pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, device=self.device)
+            return warped_batch(
+                pixels, drawn, size_px=self.size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing,
+                device=self.device,
+            )  # fmt: skip
+        batch = to_batch(
+            pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=self.device
+        )
         if self.view.element == IDENTITY:
             return batch
         return turned(batch, [self.view.element] * len(batch)).contiguous(memory_format=torch.channels_last)

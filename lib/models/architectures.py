@@ -1,4 +1,4 @@
-"""torchvision's classifiers and the bundled network cut into the named stages of the backbone table.
+"""The networks of torchvision and timm and the bundled one, cut into the named stages of the backbone table.
 
 A ReLU belongs to its stage and does not work in place, so that a recorded activation stays what it was. Dropout
 belongs to the stage after the features it drops, so that the head of a classifier reads them whole. Auxiliary heads are
@@ -44,6 +44,11 @@ def build_network(name: str) -> nn.Module:
         network = CNNFood(BACKBONES.get(name).stage("logits").num_channels)
     elif name == "handcrafted":
         network = HandcraftedNetwork()
+    elif name == "efficientnet_lite0":
+        import timm  # half a second, and torchvision's second with it
+
+        # By TensorFlow's rules: its padding and its BatchNorm's epsilon are what the weights were trained with.
+        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     else:
         # torchvision takes a second to import, which the bundled networks can do without.
         from lib.models.torchvision_networks import build_torchvision
@@ -69,6 +74,16 @@ def split_into_stages(spec: BackboneSpec, network: nn.Module) -> nn.ModuleDict:
 def _split_bundled_vgg(network: Any) -> dict[str, nn.Module]:
     names = ("block1", "block2", "block3", "block4", "block5", "pool", "projection", "logits")
     return {name: network.get_submodule(name) for name in names}
+
+
+def _split_efficientnet(network: Any) -> dict[str, nn.Module]:
+    return {
+        "stem": nn.Sequential(network.conv_stem, network.bn1),
+        **{f"block{i}": block for i, block in enumerate(network.blocks, start=1)},
+        "head_conv": nn.Sequential(network.conv_head, network.bn2),
+        "pool": network.global_pool,
+        "logits": nn.Sequential(network.classifier),
+    }
 
 
 def _split_by_children(network: Any) -> dict[str, nn.Module]:
@@ -158,6 +173,7 @@ def _split_mobilenet_v3_small(network: Any) -> dict[str, nn.Sequential]:
 
 _SPLITTERS: dict[str, Callable[[Any], Mapping[str, nn.Module]]] = {
     "bundled_vgg": _split_bundled_vgg,
+    "efficientnet_lite0": _split_efficientnet,
     "cnn_food": _split_by_children,
     "handcrafted": _split_by_children,
     "vgg16": _split_vgg,

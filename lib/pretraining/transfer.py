@@ -117,4 +117,5 @@ def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
 def _batch(pixels: np.ndarray, spec: Any, size_px: int | None) -> Any:
     from lib.data.preprocessing import to_batch
 
-    return to_batch(pixels, size_px=size_px or spec.input_size_px, mean=spec.mean, std=spec.std)
+    size_px = size_px or spec.input_size_px
+    return to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing)

@@ -4,6 +4,7 @@ Frozen stages give the same output in every epoch, so it is computed once. All t
 and run the same trained stages: a training on cached inputs repeats the training on images, step by step.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lib.checked_rows import Rows
+from lib.data.network_input import WHOLE_SQUARE, Resizing
 from lib.errors import Stopped
 from lib.training.events import ShouldStop, never_stop
 
@@ -44,18 +46,23 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     device: str = "cpu"
+    resizing: Resizing = WHOLE_SQUARE
 
     def __call__(self, pixels: np.ndarray) -> "torch.Tensor":
         """Turn uint8 (N, S, S, 3) into a normalised float tensor (N, 3, size, size)."""
         from lib.data.preprocessing import to_batch
 
-        return to_batch(pixels, size_px=self.size_px, mean=self.mean, std=self.std, device=self.device)
+        return to_batch(pixels, **self._form)
 
     def warped(self, pixels: np.ndarray, drawn: Sequence["WarpParameters"]) -> "torch.Tensor":
         """The same of images that are turned, cropped and recoloured on the way, from the store's full resolution."""
         from lib.data.preprocessing import warped_batch
 
-        return warped_batch(pixels, drawn, size_px=self.size_px, mean=self.mean, std=self.std, device=self.device)
+        return warped_batch(pixels, drawn, **self._form)
+
+    @property
+    def _form(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class _Measurement:
     def _preprocessing(self) -> Preprocessing:
         spec = self.session.spec
         size_px = self.config.input_size_px or spec.input_size_px
-        return Preprocessing(size_px, spec.mean, spec.std, self.compute.device)
+        return Preprocessing(size_px, spec.mean, spec.std, self.compute.device, spec.resizing)
 
     def _kept_mib(self) -> float:
         """What features in memory take; activations at a cut are read from disk as they are needed."""

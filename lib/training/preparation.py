@@ -98,9 +98,8 @@ class Preparation:
         part = self.cached_part(classifier)
         if part is not None:
             return self._cached_inputs(part)
-        preprocessing = Preprocessing(
-            self.config.input_size_px or self.spec.input_size_px, self.spec.mean, self.spec.std, self.compute.device
-        )
+        size_px = self.config.input_size_px or self.spec.input_size_px
+        preprocessing = Preprocessing(size_px, self.spec.mean, self.spec.std, self.compute.device, self.spec.resizing)
         return ImageInputs(
             self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
         )

@@ -188,6 +188,8 @@ def bundle_manifest(
             "input_size_px": config.input_size_px or spec.input_size_px,
             "mean": list(spec.mean),
             "std": list(spec.std),
+            "interpolation": spec.interpolation,
+            "crop_fraction": spec.crop_fraction,
             "crop_policy": data.crop_policy,
             "store_side_px": data.store_side_px,
             "value_scale": data.value_scale.to_dict() if data.value_scale else None,

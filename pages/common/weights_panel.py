@@ -9,7 +9,7 @@ from pages.common import background
 
 def offer_download(spec: BackboneSpec, *, key: str) -> None:
     """A button that fetches the weights of a backbone; the sidebar of every page then shows how far it is."""
-    if spec.is_bundled or not spec.has_weights:
+    if spec.is_installed_with_weights or not spec.has_weights:
         return
     task = background.find(_task(spec.name))
     st.button(
@@ -37,11 +37,11 @@ def draw_sidebar() -> None:
         key="sidebar_weights",
     ):
         st.caption(
-            "Without a network everything here works with the weights at hand; the bundled ones always are. Only a "
-            "download needs a network, it starts only when you click, and its checksum is compared with the published "
-            "one. On a machine that is never online, copy the files to:"
+            "Without a network everything here works with the weights at hand; the bundled ones and those in a Python "
+            "package came with the installation. Only a download needs a network, it starts only when you click, and "
+            "its checksum is compared with the published one. On a machine that is never online, copy the files to:"
         )
-        folder = next(status.folder for status in found if not status.is_bundled)
+        folder = next(status.folder for status in found if not status.is_installed)
         st.code(str(folder), language=None, wrap_lines=True)
         with st.container(gap="xsmall"):
             for status in found:
@@ -54,9 +54,13 @@ def _draw_row(status: WeightsStatus) -> None:
     name.markdown(f"**{spec.title}** · {spec.weights_title}")
     with action:
         if status.is_cached:
-            st.markdown(":material/check: bundled" if status.is_bundled else ":material/check: at hand")
-        elif status.is_bundled:
-            st.markdown(":material/error: file missing")
+            place = "bundled" if status.is_bundled else "in the package" if status.package else "at hand"
+            st.markdown(f":material/check: {place}")
+        elif status.is_installed:
+            st.markdown(
+                ":material/error: package missing" if status.package else ":material/error: file missing",
+                help=f"`pip install {status.package}`" if status.package else None,
+            )
         else:
             task = background.find(_task(spec.name))
             st.button(

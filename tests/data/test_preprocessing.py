@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from timm.data import create_transform
 from torchvision.transforms.v2 import functional as transforms
 
-from lib.data.preprocessing import to_batch
+from lib.data.network_input import Resizing
+from lib.data.preprocessing import to_batch, warped_batch
+from lib.data.warps import Warp, draw_parameters
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -55,3 +59,22 @@ def test_layout_type_and_an_untouched_source():
 def test_other_arrays_are_refused(pixels: np.ndarray):
     with pytest.raises(ValueError, match="uint8"):
         to_batch(pixels, size_px=4, mean=MEAN, std=STD)
+
+
+def test_bicubic_and_cropped_as_timm_evaluates():
+    grain = torch.from_numpy(_pixels(1, 12)).permute(0, 3, 1, 2).float()
+    pixels = transforms.resize(grain, [384, 384]).byte().permute(0, 2, 3, 1).numpy()
+    evaluation = create_transform(
+        (3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    batch = to_batch(pixels, size_px=224, mean=(0.5,) * 3, std=(0.5,) * 3, resizing=Resizing("bicubic", 0.875))
+    # One level of 255 is 0.0078 of a range from -1 to 1: the two round differently.
+    assert torch.allclose(batch, evaluation(Image.fromarray(pixels[0]))[None], atol=0.0079)
+
+
+def test_views_that_are_drawn_come_from_the_same_centre():
+    pixels = _pixels(2, 64)
+    still = [draw_parameters(Warp(), np.random.default_rng(0))] * 2
+    form = {"size_px": 48, "mean": MEAN, "std": STD}
+    views = warped_batch(pixels, still, resizing=Resizing("bicubic", 0.75), **form)
+    assert torch.allclose(views, to_batch(pixels[:, 8:56, 8:56], **form), atol=1e-5)

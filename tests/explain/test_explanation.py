@@ -33,6 +33,18 @@ def test_input_format_reads_specs_and_manifests() -> None:
         InputFormat.of({"mean": [0], "std": [1]})
 
 
+def test_a_cropped_input_shows_what_the_network_sees(pixels: np.ndarray) -> None:
+    inputs = InputFormat.of({**FORMAT, "interpolation": "bicubic", "crop_fraction": 0.75})
+    assert np.array_equal(inputs.framed(pixels), pixels[6:42, 6:42])
+    # 32 px are the middle of 42: the rim of five is dark, the rest white.
+    dark_rim = np.full((42, 42, 3), 255, dtype=np.uint8)
+    dark_rim[:5] = dark_rim[37:] = dark_rim[:, :5] = dark_rim[:, 37:] = 0
+    np.testing.assert_allclose(inputs.batch(dark_rim[None]).numpy(), 2.0, atol=1e-5)
+    for wrong in ({"interpolation": "lanczos"}, {"crop_fraction": 0}):
+        with pytest.raises(UserError, match=r"interpolation 'lanczos'|not 0\.0"):
+            InputFormat.of({**FORMAT, **wrong})
+
+
 def test_batch_has_the_network_size(pixels: np.ndarray) -> None:
     batch = make_batch(pixels, TinyNetwork(), FORMAT)
     assert tuple(batch.shape) == (1, 3, 32, 32)

@@ -14,7 +14,7 @@ def test_every_backbone_is_counted_and_adds_up(name: str) -> None:
     assert sum(stage_counts(name).values()) == spec.num_parameters
 
 
-@pytest.mark.parametrize("name", ["bundled_vgg", "resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["bundled_vgg", "efficientnet_lite0", "resnet18", "mobilenet_v3_small"])
 def test_stages_hold_what_the_table_says(name: str) -> None:
     with torch.device("meta"):
         network = build_backbone(name, weights="random")

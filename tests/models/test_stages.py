@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
@@ -28,6 +29,9 @@ def reference_network(spec):
     if spec.name == "cnn_food":
         torch.manual_seed(0)
         return CNNFood(spec.stages[-1].num_channels)
+    if spec.weights_package:
+        torch.manual_seed(0)
+        return timm.create_model(f"tf_{spec.name}")
     options = {"transform_input": True, "aux_logits": True, "init_weights": True} if spec.transform_input else {}
     torch.manual_seed(0)
     return models.get_model(spec.name, weights=None, **options)
@@ -57,6 +61,17 @@ def test_composition_equals_the_uncut_network_exactly(name):
         assert output.ndim == (4 if stage.output == "map" else 2)
     assert sum(parameter.numel() for parameter in backbone.parameters()) == spec.num_parameters
     assert not any(getattr(module, "inplace", False) for module in backbone.modules())
+
+
+def test_the_weights_of_the_package_answer_as_in_timm_exactly():
+    reference, path = timm.create_model("tf_efficientnet_lite0").eval(), weights_status("efficientnet_lite0").path
+    given = [value for key, value in torch.load(path, weights_only=True).items() if "num_batches" not in key]
+    names = [key for key in reference.state_dict() if "num_batches" not in key]
+    reference.load_state_dict(dict(zip(names, given, strict=True)), strict=False)
+    reference = reference.to(memory_format=torch.channels_last)
+    batch = images(64).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(build_backbone("efficientnet_lite0")(batch), reference(batch))
 
 
 def test_pretrained_weights_are_read_from_the_file_at_hand():

