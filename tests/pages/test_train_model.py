@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import pandas as pd
@@ -33,7 +34,19 @@ from lib.training.losses import LOSSES
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
-from pages.common import clicks, resources, train_live, train_network_settings, train_plan, train_settings, train_start
+from pages.common import (
+    clicks,
+    demo_panel,
+    race_panel,
+    recipe_picker,
+    resources,
+    seeds_panel,
+    train_live,
+    train_network_settings,
+    train_plan,
+    train_settings,
+    train_start,
+)
 from tests.pages.scene import ROOT, html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
 from tests.run_store import make_run_store
 
@@ -171,6 +184,33 @@ def test_a_click_before_the_outcome_is_shown_is_the_same_click(monkeypatch):
     assert not clicks.is_repeat("another form")
     clicks.end_of_run()
     assert not clicks.is_repeat("train")
+
+
+def test_every_other_start_takes_a_double_click_for_one(monkeypatch):
+    """Race, seeds, a recipe's first run and the demo: what two clicks within a second begin, and a later one."""
+    calls, now, session = [], [100.0], {"frame_run": 1, "frame_ended": 0}
+    monkeypatch.setattr(clicks.st, "session_state", session)
+    monkeypatch.setattr(clicks, "monotonic", lambda: now[0])
+    monkeypatch.setattr(race_panel, "_chosen", lambda _: {})
+    monkeypatch.setattr(race_panel.race, "make_plan", lambda **_: SimpleNamespace(race_id="r"))
+    monkeypatch.setattr(seeds_panel.repeats, "make_plan", lambda *_: None)
+    monkeypatch.setattr(recipe_picker, "active_run", lambda _: None)
+    monkeypatch.setattr(recipe_picker.state, "settle", lambda *_: None)
+    for owner in (race_panel.race, seeds_panel.repeats, recipe_picker.jobs, demo_panel.demo):
+        monkeypatch.setattr(owner, "start", lambda *_, owner=owner: calls.append(owner))
+    starts = (
+        lambda: race_panel._start("tiny", "bundled_vgg"),
+        lambda: seeds_panel._start(TrainConfig(dataset="tiny"), 3),
+        lambda: recipe_picker._run_first(SimpleNamespace(name="parent", config=None)),
+        demo_panel._start,
+    )
+    for count in (1, 2):
+        for start in starts:
+            start()
+            start()
+        assert [len(calls), len(set(map(id, calls)))] == [4 * count, 4]
+        session["frame_run"], now[0] = 2, 110.0
+        clicks.end_of_run()
 
 
 def test_both_tabs_start_one_training_each_with_a_double_click(started, monkeypatch):
