@@ -182,7 +182,9 @@ with st.container(horizontal=True, vertical_alignment="center"):
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=selected[0].run_id)
     if len(selected) == 1:
         controls.link_to("train_model", "Open in Train", icon=":material/model_training:", run=selected[0].run_id)
-    # The key has the runs: the second click of a double click must not meet a button for others.
+    st.space("stretch")
+    # Apart from what is taken away. The key has the runs: the second click of a double click must not meet a button for
+    # others.
     st.button(
         f"Delete {count(len(selected), 'run')}", icon=":material/delete:", type="tertiary",
         key=f"compare_delete_{hashlib.sha256(','.join(run.run_id for run in selected).encode()).hexdigest()[:12]}",

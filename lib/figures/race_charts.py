@@ -15,15 +15,6 @@ _LABEL_GAP = 0.07  # of the axis height: one line of 14 px text
 _LABEL_CHARACTERS = 26
 # The three panels, as shares of the width.
 _DOMAINS = ((0.0, 0.30), (0.35, 0.65), (0.70, 1.0))
-# Strategies of one family share a colour; on the ladder each has a sign of its own: Plotly's marker, and it as text.
-_SIGNS = {
-    "nearest_neighbors": ("circle", "●"),
-    "linear_probe": ("diamond", "◆"),
-    "probe_then_finetune": ("square", "■"),
-    "full_finetuning": ("triangle-up", "▲"),
-    "from_scratch": ("x", "✖"),
-}
-_OTHER_SIGN = ("star", "★")
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ def race_text(lines: Sequence[RaceLine], metric: str) -> str:
 
 def rung_sign(strategy: str) -> str:
     """The sign of a strategy in the picture, as a character for texts beside it."""
-    return _SIGNS.get(strategy, _OTHER_SIGN)[1]
+    return strategy_style(strategy, is_dark=False).sign
 
 
 def parameter_position(count: int) -> float:
@@ -105,7 +96,7 @@ def _draw_line(figure: go.Figure, line: RaceLine, *, epochs: int, is_dark: bool)
     style = strategy_style(line.strategy, is_dark)
     look: dict[str, Any] = {
         "line": {"color": style.color, "dash": style.dash, "width": 2.5},
-        "marker": {"symbol": _SIGNS.get(line.strategy, _OTHER_SIGN)[0], "size": 9, "color": style.color},
+        "marker": {"symbol": style.marker, "size": 9, "color": style.color},
         "name": literal(line.label),
     }
     words = f"{literal(line.label)}<br>%{{y:.3f}}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import MARKERS, literal, new_figure, palette, short_labels, strategy_style
+from lib.figures.style import literal, new_figure, palette, short_labels, strategy_style
 
 MAX_BARS = 12  # probabilities of more classes are not all drawn
 MAX_INTERVALS = 20  # rows of runs that can be read in one picture
@@ -29,7 +29,8 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     colors = palette(is_dark=is_dark)
     lowest = float(np.nanmin([0.0, *results["low"], *results["value"]]))
     for row, result in enumerate(results.to_dict("records")):
-        color = strategy_style(str(result["strategy"]), is_dark).color
+        style = strategy_style(str(result["strategy"]), is_dark)
+        color = style.color
         value, low, high = (float(result[key]) for key in ("value", "low", "high"))
         has_interval = np.isfinite(low) and np.isfinite(high)
         words = f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if has_interval else "")
@@ -39,7 +40,7 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
             )  # fmt: skip
         figure.add_scatter(
             x=[value], y=[row], mode="markers", cliponaxis=False,
-            marker={"color": color, "size": 13, "symbol": MARKERS[row % len(MARKERS)]},
+            marker={"color": color, "size": 13, "symbol": style.marker},
             hovertemplate=f"{literal(result['label'])}<br>{words}<extra></extra>",
         )  # fmt: skip
         # The name stands above its line, so that the axis keeps the whole width.
@@ -53,6 +54,44 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
         line = {"color": colors.muted, "dash": "dash", "width": 1}
         beside = {"annotation_text": "always the commonest class", "annotation_position": "bottom right"}
         figure.add_vline(x=chance, line=line, layer="below", **beside)
+    return figure
+
+
+def difference_figure(differences: pd.DataFrame, *, title: str, is_dark: bool) -> go.Figure:
+    """One row a run: how far it lies behind the best one, as a dot, with the 95 % interval of the difference as a line.
+
+    What reaches over the line at zero could be chance; its dot is hollow.
+
+    Args:
+        differences: columns label, strategy, difference, low, high (of this run minus the best; NaN where undefined)
+            and is_shown (whether it is more than chance), of which the first `MAX_INTERVALS` are drawn.
+        title: what is subtracted from what.
+        is_dark: theme.
+    """
+    differences = differences.head(MAX_INTERVALS)
+    figure = new_figure(is_dark=is_dark, height=100 + (48 if len(differences) <= 8 else 36) * len(differences))
+    colors = palette(is_dark=is_dark)
+    ends = differences[["difference", "low", "high"]].to_numpy(np.float64)
+    lowest, highest = min(-0.05, float(np.nanmin(ends, initial=0.0))), max(0.05, float(np.nanmax(ends, initial=0.0)))
+    for row, one in enumerate(differences.to_dict("records")):
+        style = strategy_style(str(one["strategy"]), is_dark)
+        low, value, high = (float(one[key]) for key in ("low", "difference", "high"))
+        if np.isfinite(low) and np.isfinite(high):
+            figure.add_scatter(
+                x=[low, high], y=[row, row], mode="lines", line={"color": style.color, "width": 4}, hoverinfo="skip"
+            )  # fmt: skip
+        words = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+        figure.add_scatter(
+            x=[value], y=[row], mode="markers", cliponaxis=False,
+            marker={"color": style.color if one["is_shown"] else colors.background, "size": 12, "symbol": style.marker,
+                    "line": {"color": style.color, "width": 2.5}},
+            hovertemplate=f"{literal(one['label'])}<br>{words}<extra></extra>",
+        )  # fmt: skip
+        _write(figure, literal(one["label"], 40), x=lowest, y=row - 0.38, color=colors.ink)
+    figure.add_vline(x=0, line={"color": colors.ink, "width": 1.5}, layer="below")
+    figure.update_yaxes(range=[len(differences) - 0.5, -0.75], visible=False)
+    figure.update_xaxes(range=[lowest - 0.02, highest + 0.02], tickformat="+.2~f", nticks=6)
+    figure.update_layout(title={"text": literal(title, 60)}, showlegend=False, margin={"t": 32})
     return figure
 
 

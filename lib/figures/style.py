@@ -43,7 +43,21 @@ SPLIT_COLORS = {
     "val": ("#5FA8A1", "#1B8F82"),
     "test": ("#B3D4D0", "#115E56"),
 }
-MARKERS = ("circle", "diamond", "square", "triangle-up", "x", "star", "hexagon", "cross")
+# Strategies of one family share a colour, so each has a sign of its own, the same in every figure: Plotly's marker, and
+# it as text.
+STRATEGY_SIGNS = {
+    "nearest_neighbors": ("circle", "●"),
+    "handcrafted_features": ("hexagon", "⬢"),
+    "linear_probe": ("diamond", "◆"),
+    "linear_svm": ("pentagon", "⬟"),
+    "feature_extraction": ("star", "★"),
+    "partial_finetuning": ("triangle-down", "▼"),
+    "gradual_unfreezing": ("triangle-right", "▶"),
+    "full_finetuning": ("triangle-up", "▲"),
+    "probe_then_finetune": ("square", "■"),
+    "from_scratch": ("x", "✖"),
+}
+_OTHER_SIGN = ("cross", "✚")
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class StrategyStyle:
 
     color: str
     dash: str
+    marker: str = _OTHER_SIGN[0]
+    sign: str = _OTHER_SIGN[1]
 
 
 def palette(*, is_dark: bool) -> Palette:
@@ -60,11 +76,12 @@ def palette(*, is_dark: bool) -> Palette:
 
 
 def strategy_style(strategy: str, is_dark: bool) -> StrategyStyle:  # noqa: FBT001
-    """Colour by family, dash by strategy; an unknown strategy (a run of another version) is grey and solid."""
+    """Colour by family, dash and sign by strategy; an unknown strategy (a run of another version) is grey and solid."""
     if strategy not in STRATEGIES:
         return StrategyStyle(palette(is_dark=is_dark).muted, "solid")
     spec = STRATEGIES.get(strategy)
-    return StrategyStyle(FAMILY_COLORS[spec.family][is_dark], spec.line_dash)
+    marker, sign = STRATEGY_SIGNS.get(strategy, _OTHER_SIGN)
+    return StrategyStyle(FAMILY_COLORS[spec.family][is_dark], spec.line_dash, marker, sign)
 
 
 def literal(name: object, max_characters: int = 60) -> str:

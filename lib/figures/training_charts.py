@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import MARKERS, MAX_POINTS_PER_LINE, literal, new_figure, palette, spread, strategy_style
+from lib.figures.style import (
+    MAX_POINTS_PER_LINE,
+    StrategyStyle,
+    literal,
+    new_figure,
+    palette,
+    spread,
+    strategy_style,
+)
 
 METRIC_TITLES = {
     "loss": "Loss",
@@ -18,6 +26,7 @@ METRIC_TITLES = {
     "learning_rate": "Learning rate",
     "images_per_second": "Images per second",
 }
+SHORTEST_S = 0.1  # where a logarithmic axis of seconds begins
 MAX_RUNS = 10  # more names than that do not find room beside the lines
 _HEIGHT_PX = 360
 _LABEL_GAP = 0.065  # of the axis height: one line of 14 px text at 360 px
@@ -25,11 +34,15 @@ _LABEL_GAP = 0.065  # of the axis height: one line of 14 px text at 360 px
 
 @dataclass(frozen=True)
 class RunCurves:
-    """The logged values of one run: `history` has the columns key, step, value, timestamp_ms (lib.tracking)."""
+    """The logged values of one run: `history` has the columns key, step, value, timestamp_ms (lib.tracking).
+
+    `started_s` is when it began, since 1970; None: with its first value.
+    """
 
     label: str
     strategy: str
     history: pd.DataFrame
+    started_s: float | None = None
 
 
 def learning_curves_figure(
@@ -44,19 +57,19 @@ def learning_curves_figure(
     Args:
         runs: at least one run; runs without a curve of that metric are passed over, and those behind `MAX_RUNS`.
         metric: name without prefix, such as "loss": draws val_loss and train_loss; else the key itself.
-        x: "step" (epochs) or "seconds" since the run's first value.
+        x: "step" (epochs) or "seconds" since the run began, on a logarithmic axis.
         is_dark: theme.
     """
     figure = new_figure(is_dark=is_dark, height=_HEIGHT_PX)
     ends: list[tuple[float, float, str, str]] = []
     runs = [run for run in runs if has_curves(run.history, metric)][:MAX_RUNS]
-    for index, run in enumerate(runs):
+    for run in runs:
         style = strategy_style(run.strategy, is_dark)
         for key, is_main in ((f"val_{metric}", True), (f"train_{metric}", False), (metric, True)):
-            line = _line(run.history, key, x)
+            line = _line(run, key, x)
             if line.empty:
                 continue
-            figure.add_trace(_trace(line, run.label, key, color=style.color, dash=style.dash, is_main=is_main, n=index))
+            figure.add_trace(_trace(line, run.label, key, style=style, is_main=is_main))
             if is_main:
                 last = line.iloc[-1]
                 ends.append((float(last["x"]), float(last["value"]), run.label, style.color))
@@ -64,6 +77,8 @@ def learning_curves_figure(
     title = METRIC_TITLES.get(metric, metric.replace("_", " ").capitalize())
     figure.update_layout(title={"text": title}, showlegend=False)
     figure.update_xaxes(title_text="Seconds" if x == "seconds" else "Epoch", showgrid=False)
+    if x == "seconds":  # a probe takes one second where fine-tuning takes a thousand
+        figure.update_xaxes(type="log", dtick=1)
     if metric in {"accuracy", "balanced_accuracy", "auroc"}:
         figure.update_yaxes(range=[min(0.0, _lowest(figure)), 1.02])
     if ends:
@@ -89,14 +104,17 @@ def thin(table: pd.DataFrame, max_points: int = MAX_POINTS_PER_LINE) -> pd.DataF
     return table.iloc[np.unique(np.linspace(0, len(table) - 1, max_points).round().astype(int))]
 
 
-def _line(history: pd.DataFrame, key: str, x: str) -> pd.DataFrame:
+def _line(run: RunCurves, key: str, x: str) -> pd.DataFrame:
+    history = run.history
     line = history[(history["key"] == key) & (history["step"] > 0)].sort_values("step")
     if x == "seconds" and not line.empty:
-        return thin(line.assign(x=(line["timestamp_ms"] - history["timestamp_ms"].min()) / 1000))
+        started_ms = history["timestamp_ms"].min() if run.started_s is None else 1000 * run.started_s
+        seconds = (line["timestamp_ms"] - started_ms) / 1000
+        return thin(line.assign(x=seconds.clip(lower=SHORTEST_S)))
     return thin(line.assign(x=line["step"]))
 
 
-def _trace(line: pd.DataFrame, label: str, key: str, *, color: str, dash: str, is_main: bool, n: int) -> go.Scatter:
+def _trace(line: pd.DataFrame, label: str, key: str, *, style: StrategyStyle, is_main: bool) -> go.Scatter:
     shows_markers = is_main and len(line) <= 40
     kind = key.replace("_", " ")
     return go.Scatter(
@@ -105,8 +123,8 @@ def _trace(line: pd.DataFrame, label: str, key: str, *, color: str, dash: str, i
         name=literal(label),
         mode="lines+markers" if shows_markers else "lines",
         opacity=1.0 if is_main else 0.55,
-        line={"color": color, "dash": dash if is_main else "solid", "width": 2.5 if is_main else 1.2},
-        marker={"symbol": MARKERS[n % len(MARKERS)], "size": 7, "color": color},
+        line={"color": style.color, "dash": style.dash if is_main else "solid", "width": 2.5 if is_main else 1.2},
+        marker={"symbol": style.marker, "size": 7, "color": style.color},
         hovertemplate=f"{literal(label)}<br>{kind} %{{y:.4g}} at %{{x:.4g}}<extra></extra>",
     )
 

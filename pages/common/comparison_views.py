@@ -1,26 +1,29 @@
 """What the results board draws of the selected runs: intervals, curves, paired tests."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lib.evaluation.headline import KAPPA, best_of, in_order
-from lib.figures import RunCurves, has_curves, interval_figure, learning_curves_figure
+from lib.evaluation.comparison import PairedComparison
+from lib.evaluation.headline import KAPPA, Score, best_of, in_order
+from lib.figures import RunCurves, difference_figure, has_curves, interval_figure, learning_curves_figure
 from lib.figures.training_charts import MAX_RUNS, num_points
 from lib.tracking import RunRecord
-from lib.tracking.comparison import compare_runs
+from lib.tracking.comparison import RunComparison, compare_runs
 from lib.tracking.scores import run_score
 from pages.common import controls, published_lines, resources
 from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, headline_key, ranked, results_table, short_labels
 from pages.common.run_data import version_note
-from pages.common.text import plain
+from pages.common.text import joined, plain
 
+_MOST_NAMED = 3  # runs by name in one sentence
 _CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "Kappa"}
 
 
@@ -117,7 +120,7 @@ def _say_single(runs: Sequence[RunCurves]) -> None:
 
 
 def show_paired(runs: Sequence[RunRecord]) -> None:
-    """Is the best run really better? One sentence for each other run, from the same test images."""
+    """Is the best run really better? One sentence, and a picture of how far each other run lies behind it."""
     labels = short_labels(runs)
     scored = [run for run in runs if has_predictions(run)]
     if len(scored) < 2:
@@ -127,28 +130,79 @@ def show_paired(runs: Sequence[RunRecord]) -> None:
     scores = {run.run_id: run_score(run) for run in scored}
     ordered, leader = in_order(scores), best_of(scores)
     best = by_id[leader[0] if leader else ordered[0]]
+    found: list[tuple[RunRecord, RunComparison]] = []
     for other in (by_id[run_id] for run_id in ordered if run_id != best.run_id):
         with show_errors("compare the runs"):
             names = labels[best.run_id], labels[other.run_id]
-            st.markdown(plain(_paired_sentence(_key(best), _key(other), names, _runs=(best, other)), 700))
+            found.append((other, _compared(_key(best), _key(other), names, _runs=(best, other))))
+    measured = [(other, one.paired) for other, one in found if one.paired is not None]
+    if len(found) == 1 or not measured:
+        for _, one in found:
+            st.markdown(plain(one.sentence, 700))
+    else:
+        st.markdown(plain(summary_sentence(labels, best.run_id, [(run.run_id, one) for run, one in measured]), 900))
+    if measured:
+        _draw_differences(labels, best, measured)
+    if len(found) > 1 and measured:
+        with st.expander("Each comparison in words", key="compare_words"):
+            for _, one in found:
+                st.markdown(plain(one.sentence, 700))
+
+
+def summary_sentence(labels: Mapping[str, str], best: str, others: Sequence[tuple[str, PairedComparison]]) -> str:
+    """Whom the best run is ahead of beyond chance, and whom not, in one sentence."""
+    beaten = [labels[run_id] for run_id, one in others if one.is_shown]
+    close = [labels[run_id] for run_id, one in others if not one.is_shown]
+    ahead = joined(beaten) if len(beaten) <= _MOST_NAMED else f"{len(beaten)} of {len(others)} others"
+    parts = [f"is ahead of {ahead}, more than by chance"] if beaten else []
+    if close:
+        lead = "its lead over" if beaten else "leads, but its lead over"
+        over = joined(close) if len(close) <= _MOST_NAMED else f"{len(close)} of {len(others)} others"
+        parts.append(f"{lead} {over} could be chance")
+    numbers = sorted({one.n for _, one in others})
+    images = f"n = {' or '.join(map(str, numbers))}"
+    return f"{labels[best]} {'; '.join(parts)} ({images}, the same images)."
+
+
+def _draw_differences(
+    labels: Mapping[str, str], best: RunRecord, measured: Sequence[tuple[RunRecord, PairedComparison]]
+) -> None:
+    rows = [
+        {
+            "label": labels[run.run_id],
+            "strategy": str(run.config.get("strategy", "")),
+            # How far it lies behind, so that the best run is the line at zero.
+            "difference": -one.difference,
+            "low": -one.high,
+            "high": -one.low,
+            "is_shown": one.is_shown,
+        }
+        for run, one in measured
+        if math.isfinite(one.difference)
+    ]
+    if not rows:
+        return
+    metrics = {one.metric for _, one in measured}
+    word = "Kappa" if metrics == {KAPPA.key} else "Accuracy" if KAPPA.key not in metrics else "Metric"
+    title = f"{word} minus that of the best"
+    table = pd.DataFrame(rows)
+    figure = difference_figure(table, title=title, is_dark=controls.is_dark())
+    alt = f"Dot plot: {title}, {labels[best.run_id]}, one row a run, with 95 % intervals; hollow dots could be chance"
+    controls.show_figure(figure, alt=alt, key="differences", data=table)
+    st.caption("Filled: more than chance. Hollow: could be chance. Lines: 95 % intervals of the paired difference.")
 
 
 def show_baseline(runs: Sequence[RunRecord]) -> None:
-    """What always the commonest class would reach, and the referable AUC of five ordered grades, run by run."""
-    labels = short_labels(runs)
-    baselines, referable = {}, []
+    """What always the commonest class would reach on the same test images."""
+    baselines: dict[tuple[str, str], Score] = {}
     for run in runs:
         score = run_score(run)
         if score is not None and score.baseline_words:
             baselines.setdefault((score.test_set, score.baseline_words), score)
-        if score is not None and score.referable_words:
-            referable.append(f"{labels[run.run_id]} {score.referable_auroc:.2f}")
     for score in baselines.values():
         words = f"{score.baseline_words[:1].upper()}{score.baseline_words[1:]}"
         kappa = ", kappa 0" if score.metric is KAPPA else ""
         st.caption(plain(f"{words}{kappa}, on the same {score.num} test images.", 300))
-    if referable:
-        st.caption(plain(f"Referable (moderate and above), area under the ROC curve: {'; '.join(referable)}.", 600))
 
 
 def _key(run: RunRecord) -> tuple[Any, ...]:
@@ -156,15 +210,15 @@ def _key(run: RunRecord) -> tuple[Any, ...]:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _paired_sentence(
+def _compared(
     first: tuple[Any, ...], second: tuple[Any, ...], names: tuple[str, str], *, _runs: tuple[RunRecord, RunRecord]
-) -> str:
-    """The sentence of a paired comparison, drawn once a pair."""
-    return compare_runs(*_runs, names, read=lambda run: resources.cached_predictions(run.run_id, run.ended_s)).sentence
+) -> RunComparison:
+    """A paired comparison, drawn once a pair."""
+    return compare_runs(*_runs, names, read=lambda run: resources.cached_predictions(run.run_id, run.ended_s))
 
 
 def _curves(run: RunRecord, label: str) -> RunCurves:
     # While it runs, the cache holds for two seconds; afterwards for good.
     age = int(time.time() // 2) if run.is_active else 0
     history = resources.cached_history(run.run_id, run.ended_s, age)
-    return RunCurves(label, str(run.config.get("strategy", "")), history)
+    return RunCurves(label, str(run.config.get("strategy", "")), history, run.created_s or None)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 MAX_CHARACTERS = 160
 # CommonMark: a backslash before any ASCII punctuation makes it literal.
@@ -52,3 +53,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from lib.figures import (
     RunCurves,
     class_counts_figure,
     confusion_figure,
+    difference_figure,
     has_curves,
     interval_figure,
     learning_curves_figure,
@@ -15,7 +18,9 @@ from lib.figures import (
     size_figure,
 )
 from lib.figures.confusion_charts import cell_layout
-from lib.figures.training_charts import thin
+from lib.figures.style import STRATEGY_SIGNS, palette, strategy_style
+from lib.figures.training_charts import SHORTEST_S, thin
+from lib.training.strategies import STRATEGIES
 
 
 def curves(label="probe", strategy="full_finetuning", epochs=3):
@@ -54,9 +59,12 @@ def test_learning_curves_draw_validation_and_training_with_a_direct_label():
     assert list(figure.data[0].x) == [1, 2, 3]
 
 
-def test_learning_curves_over_seconds_begin_at_zero():
+def test_learning_curves_over_seconds_count_from_the_start_on_a_logarithmic_axis():
     figure = learning_curves_figure([curves()], "accuracy", x="seconds", is_dark=True)
-    assert list(figure.data[0].x) == [0, 1, 2]
+    assert list(figure.data[0].x) == [SHORTEST_S, 1, 2]  # a logarithm of 0 has no place
+    assert figure.layout.xaxis.type == "log"
+    begun = dataclasses.replace(curves(), started_s=-9.0)
+    assert list(learning_curves_figure([begun], "accuracy", x="seconds", is_dark=True).data[0].x) == [10, 11, 12]
 
 
 def test_learning_curves_of_a_run_without_that_metric_are_empty():
@@ -220,3 +228,31 @@ def test_a_published_figure_is_a_dashed_line_with_its_source():
     assert [list(trace.x) for trace in dashed] == [[0.7, 0.7]]
     assert dashed[0].line.dash == "5px,3px"
     assert "published 0.700: talk" in annotations(figure)
+
+
+def test_differences_are_hollow_where_they_could_be_chance_and_signs_follow_the_strategy():
+    table = pd.DataFrame(
+        {
+            "label": ["Probe", "Scratch"],
+            "strategy": ["linear_probe", "from_scratch"],
+            "difference": [-0.01, -0.4],
+            "low": [-0.06, -0.5],
+            "high": [0.04, -0.3],
+            "is_shown": [False, True],
+        }
+    )
+    figure = difference_figure(table, title="Kappa minus that of MLP", is_dark=False)
+    dots = [trace for trace in figure.data if trace.mode == "markers"]
+    colors = strategy_style("from_scratch", False).color
+    assert [dot.marker.color for dot in dots] == [palette(is_dark=False).background, colors]
+    assert [dot.marker.symbol for dot in dots] == ["diamond", "x"]
+    low, high = figure.layout.xaxis.range
+    assert low < -0.5
+    assert high > 0.04
+    turned = difference_figure(table.iloc[::-1], title="x", is_dark=True)
+    assert [trace.marker.symbol for trace in turned.data if trace.mode == "markers"] == ["x", "diamond"]
+
+
+def test_every_strategy_has_a_sign_of_its_own():
+    assert set(STRATEGY_SIGNS) == set(STRATEGIES.names)
+    assert len({strategy_style(name, True).marker for name in STRATEGIES.names}) == len(STRATEGIES.names)

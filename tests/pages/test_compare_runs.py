@@ -5,8 +5,9 @@ import numpy as np
 from lib import tracking
 from lib.data.kind import KindChange
 from lib.data.library import change_dataset, open_dataset
+from lib.evaluation.comparison import PairedComparison
 from lib.tracking import list_runs, rename_run
-from pages.common import resources
+from pages.common import comparison_views, resources
 from pages.common.results import short_labels
 from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
@@ -123,7 +124,7 @@ def test_matrices_and_reports_side_by_side():
     at = open_page("compare_runs", runs=",".join(runs))
     at.session_state["compare_tabs"] = "Confusion matrices and classes"
     at.run()
-    assert len(at.get("plotly_chart")) == 3  # intervals and two matrices
+    assert len(at.get("plotly_chart")) == 4  # intervals, differences and two matrices
     reports = [frame.value for frame in at.dataframe[1:]]
     assert [report["count"].sum() for report in reports] == [4, 4]
 
@@ -160,3 +161,33 @@ def test_runs_of_an_earlier_version_keep_its_names_and_say_so():
     at.session_state["compare_tabs"] = "Confusion matrices and classes"
     at.run()
     assert at.dataframe[1].value["class_name"].tolist() == list(open_dataset("tiny", version=before).class_names)
+
+
+def test_many_runs_are_compared_in_one_sentence_and_a_picture():
+    made = [comparison(d, shown) for d, shown in ((0.2, True), (0.3, True), (0.01, False))]
+    labels = {"a": "Probe", "b": "MLP", "c": "Partial", "d": "Full"}
+    others = list(zip("bcd", made, strict=True))
+    assert comparison_views.summary_sentence(labels, "a", others) == (
+        "Probe is ahead of MLP and Partial, more than by chance; its lead over Full could be chance "
+        "(n = 40, the same images)."
+    )
+    assert comparison_views.summary_sentence(labels, "a", others[2:]) == (
+        "Probe leads, but its lead over Full could be chance (n = 40, the same images)."
+    )
+
+
+def comparison(difference: float, is_shown: bool) -> PairedComparison:
+    p_value = 0.01 if is_shown else 0.5
+    return PairedComparison(difference, difference - 0.1, difference + 0.1, p_value, 40, 9, 3, "A sentence.")
+
+
+def test_three_runs_fold_their_comparisons():
+    make_dataset()
+    for number, strategy in enumerate(("linear_probe", "nearest_neighbors", "from_scratch")):
+        make_run(strategy, num_wrong=number)
+    at = open_page("compare_runs", runs="")
+    at = open_page("compare_runs", runs=",".join(run.run_id for run in tracking.list_runs()))
+    assert not at.exception
+    said = words(at).replace("\\", "")
+    assert "Linear probe leads, but its lead over Nearest neighbours and From scratch could be chance (n = 4" in said
+    assert any(box.label == "Each comparison in words" for box in at.expander)
