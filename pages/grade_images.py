@@ -106,7 +106,7 @@ def grade_waiting(sitting: Sitting, key: str, grader: "Grader") -> None:
     bar.empty()
 
 
-def show_summary(grades: list[Grade], header: ReportHeader) -> None:
+def show_summary(grades: list[Grade]) -> None:
     """How many of each, and of which classes."""
     statuses = Counter(grade.status for grade in grades)
     classes = Counter(grade.class_name for grade in grades if grade.status == GRADED)
@@ -114,6 +114,10 @@ def show_summary(grades: list[Grade], header: ReportHeader) -> None:
     parts = [f"{statuses[status]} {words}" for status, words in STATUS_WORDS.items() if statuses[status]]
     parts[0] += f" ({by_class})" if statuses[GRADED] else ""
     st.markdown(f"**{count(len(grades), 'file')}**: {', '.join(parts)}.")
+
+
+def explain_limits(header: ReportHeader) -> None:
+    """What the limits mean and where they come from, below what is graded."""
     said = (header.gate_sentence, header.rule_sentence, header.seen_sentence, header.split_caveat)
     st.caption(plain(" ".join(filter(None, said)), 900))
 
@@ -161,7 +165,8 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: "Grader") -> Non
         if grade.seen_sentence:
             st.warning(grade.seen_sentence, icon=":material/school:")
         share = percent(grade.confidence or 0.0)
-        st.metric(plain(grade.class_name), share, help="The network's own probability of the class that is given.")
+        st.metric("Given class", readable(grade.class_name), help="By the rule that is chosen above.")
+        st.markdown(f"{share} is the network's own probability of it.")
         if grade.expected_grade is not None or grade.is_close_call:
             st.markdown(plain(grade.sentence, 400))
         figure = probability_figure(
@@ -224,7 +229,7 @@ with left:
         end_page()
     by_thresholds = controls.choose_rule(manifest_of(run_id).get("thresholds"), key=f"grade_rule_{run_id}")
     if is_medical(run_id):
-        st.warning(MEDICAL_NOTICE, icon=":material/medical_information:")
+        st.caption(MEDICAL_NOTICE)
 with right:
     take_uploads(sitting)
 
@@ -237,7 +242,8 @@ with show_errors("grade the images"):
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
     grade_waiting(sitting, graded_as, grader)
     rows = sitting.rows(graded_as)
-    show_summary([grade for grade, _ in rows], grader.header)
+    show_summary([grade for grade, _ in rows])
     show_passports(rows)
+    explain_limits(grader.header)
     look_closer(rows, grader)
     show_table(sitting, graded_as, grader.header)

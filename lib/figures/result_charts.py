@@ -146,7 +146,9 @@ def probability_figure(
     )  # fmt: skip
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": colors.ink})
-    # "100.0%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in.
-    figure.update_xaxes(range=[0, 1.35], tickvals=[0, 0.5, 1])
+    # "100.0%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in, or the half of
+    # what long names leave of it.
+    is_long = max(map(len, names)) > 12
+    figure.update_xaxes(range=[0, 1.9 if is_long else 1.35], tickvals=[0, 0.5, 1])
     figure.update_layout(margin={"t": 8}, bargap=0.35)
     return figure

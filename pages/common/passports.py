@@ -1,4 +1,4 @@
-"""Graded images as passports: picture, evidence, and three gates from left to right, one row a file."""
+"""Graded images as passports: picture, verdict, gates and distance, one row a file."""
 
 import base64
 import html
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from lib.figures.style import palette
+from lib.figures.style import Palette, palette
 from lib.grading.grades import Grade
-from lib.grading.passport import CAUTION, NOT_REACHED, PASSED, STOPPED, GateReading, read_passport
+from lib.grading.passport import CAUTION, PASSED, STOPPED, GateReading, read_passport
 from lib.grading.sitting import jpeg_pixels
 from pages.common import controls
 from pages.common.text import readable
@@ -30,33 +30,74 @@ def overlay_jpeg(jpeg: bytes, cam: np.ndarray) -> bytes:
 
 
 def draw_passports(rows: Sequence[tuple[Grade, bytes | None]]) -> None:
-    """Draw one passport a row, as one element."""
-    muted = palette(is_dark=controls.is_dark()).muted
+    """Draw one passport a row, as one element: pictures, the verdict, and the distance beside its limit."""
+    colors = palette(is_dark=controls.is_dark())
     style = (
-        "<style>.passport{display:grid;grid-template-columns:208px repeat(3,minmax(0,1fr));gap:8px;margin-bottom:20px}"
-        ".passport .gate{border:1px solid;border-left-width:6px;border-radius:8px;padding:8px 12px;font-size:15px}"
-        ".passport .gate b{display:block;font-size:16px}.passport .name{grid-column:1/-1;font-weight:600}"
-        ".passport .gate,.passport .name{overflow-wrap:anywhere;line-height:1.4}"
+        "<style>.passport{display:grid;grid-template-columns:208px minmax(0,1fr) 232px;gap:4px 24px;margin-bottom:24px}"
+        ".passport>*{overflow-wrap:anywhere;line-height:1.4}"
+        f".passport .name,.passport .distance{{font-size:14px;color:{colors.muted}}}"
+        ".passport .grade{font-size:28px;font-weight:700;line-height:1.2}"
+        ".passport .gate{border-left:6px solid;padding:2px 12px;margin:6px 0;font-size:15px}"
+        f".passport .chip{{display:inline-block;border-radius:12px;padding:2px 12px;margin-top:6px;font-size:14px;"
+        f"border:1px solid {colors.grid}}}"
+        f".passport .track{{position:relative;height:12px;border-radius:6px;background:{colors.grid};margin:6px 0}}"
+        ".passport .track i{position:absolute;left:0;top:0;bottom:0;border-radius:6px}"
+        f".passport .track u{{position:absolute;top:-4px;bottom:-4px;width:2px;background:{colors.ink}}}"
         f".passport img{{width:{_PICTURE_PX}px;height:{_PICTURE_PX}px;object-fit:cover;border-radius:4px}}"
         ".passport img+img{margin-left:8px}@media(max-width:720px){.passport{grid-template-columns:1fr}}</style>"
     )
-    st.html(f"{style}<div role='list'>{''.join(_passport(grade, jpeg, muted) for grade, jpeg in rows)}</div>")
+    st.html(f"{style}<div role='list'>{''.join(_passport(grade, jpeg, colors) for grade, jpeg in rows)}</div>")
 
 
-def _passport(grade: Grade, jpeg: bytes | None, muted: str) -> str:
-    gates = "".join(_gate(reading, muted) for reading in read_passport(grade))
-    name = html.escape(readable(grade.name))
-    pictures = _pictures(grade, jpeg) or f"<span style='color:{muted}'>No picture</span>"
-    return f"<div class='passport' role='listitem'><div class='name'>{name}</div><div>{pictures}</div>{gates}</div>"
+def _passport(grade: Grade, jpeg: bytes | None, colors: Palette) -> str:
+    gates = read_passport(grade)
+    readable_gate, like, graded = gates
+    pictures = _pictures(grade, jpeg) or f"<span style='color:{colors.muted}'>No picture</span>"
+    # The verdict is the largest word; of the gates only those are written out that ask for something.
+    word = f"{grade.class_name}{'?' if grade.is_close_call else ''}" if grade.is_graded else "No class"
+    color = colors.ink if grade.is_graded else colors.muted
+    said = f"<div>{_text(graded.reason, 300)}</div>" if grade.is_graded else ""
+    asking = [gate for gate in gates if gate.level in (CAUTION, STOPPED) and not (gate is graded and grade.is_graded)]
+    passed = [gate for gate in (readable_gate, like) if gate.level == PASSED]
+    chip = " · ".join(f"{gate.sign} {_text(gate.title)}" for gate in passed)
+    return (
+        f"<div class='passport' role='listitem'><div>{pictures}</div>"
+        f"<div><div class='name'>{_text(grade.name)}</div><div class='grade' style='color:{color}'>{_text(word)}</div>"
+        f"{said}{''.join(_gate(gate) for gate in asking)}"
+        + (f"<span class='chip' style='color:{_level_color(PASSED)}'>{chip}</span>" if chip else "")
+        + f"</div><div class='distance'>{_distance(grade, like)}</div></div>"
+    )
 
 
-def _gate(reading: GateReading, muted: str) -> str:
-    color = muted if reading.level == NOT_REACHED else _LEVEL_COLORS[reading.level][controls.is_dark()]
+def _gate(reading: GateReading) -> str:
+    color = _level_color(reading.level)
     return (
         f"<div class='gate' style='border-color:{color}'>"
-        f"<b style='color:{color}'>{reading.sign} {html.escape(readable(reading.title))}</b>"
-        f"{html.escape(readable(reading.reason, 300))}</div>"
+        f"<b style='color:{color}'>{reading.sign} {_text(reading.title)}</b> {_text(reading.reason, 300)}</div>"
     )
+
+
+def _distance(grade: Grade, like: GateReading) -> str:
+    """How far the image lies from the training images, as a bar with the limit as a mark across it."""
+    if grade.distance is None or grade.threshold is None or grade.threshold <= 0:
+        return ""
+    whole = 1.5 * grade.threshold
+    filled, limit = 100 * min(1.0, grade.distance / whole), 100 / 1.5
+    words = f"{grade.distance:.3f}, limit {grade.threshold:.3f}"
+    level = STOPPED if grade.distance > grade.threshold else like.level
+    return (
+        f"Distance to the training images<div class='track' role='img' aria-label='Distance {words}'>"
+        f"<i style='width:{filled:.1f}%;background:{_level_color(level)}'></i><u style='left:{limit:.1f}%'></u></div>"
+        f"{words}"
+    )
+
+
+def _level_color(level: str) -> str:
+    return _LEVEL_COLORS[level][controls.is_dark()]
+
+
+def _text(text: str, max_characters: int = 160) -> str:
+    return html.escape(readable(text, max_characters))
 
 
 def _pictures(grade: Grade, jpeg: bytes | None) -> str:

@@ -136,8 +136,10 @@ def test_three_kinds_of_files_pass_three_gates(run_ids):
     assert "3 files**: 1 graded (1 red), 1 unlike the training images, 1 refused." in words(at)
     shown = passports(at)
     assert shown.count("class='passport'") == 3
-    for text in ("✓ Readable", "✓ Graded: red", "✕ Unlike the training images", "✕ Not readable", "– Not graded"):
+    for text in ("✓ Readable", ">red<", "✕ Unlike the training images", "✕ Not readable"):
         assert text in shown
+    assert shown.count(">No class<") == 2
+    assert shown.count("class='track'") == 2  # what could not be read has no distance
     assert "&lt;i&gt;x.txt" in shown
     assert "<i>x" not in shown
     assert shown.count("<img ") == 3  # two squares, and where the graded one speaks for its class
@@ -179,9 +181,10 @@ def test_the_expected_grade_decides_on_request(run_ids):
     assert at.dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
     assert "expected grade reaches" in words(at)
     # Card, map, metric and summary name the same class.
-    assert f"Graded: {CLASS_NAMES[-1]}" in passports(at)
+    assert "class='grade' style" in passports(at)
+    assert f">{CLASS_NAMES[-1]}" in passports(at)
     assert f"Where red.png speaks for {CLASS_NAMES[-1]}" in passports(at)
-    assert at.metric[0].label == CLASS_NAMES[-1]
+    assert at.metric[0].value == CLASS_NAMES[-1]
     assert f"1 graded (1 {CLASS_NAMES[-1]})" in words(at)
     assert "the most probable class is red" in passports(at)
     plain = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
