@@ -5,9 +5,13 @@ from pathlib import Path
 
 from lib.errors import UserError
 
-# Nothing here reports to anybody. Must be set before mlflow or streamlit are imported.
+# Nothing here reports to anybody. Must be set before mlflow, streamlit or timm are imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+# timm brings huggingface_hub along, which asks its server about every file it opens unless it is told not to.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
 # Children that import from the current folder must find this project first.
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 ASSETS_DIR = PROJECT_ROOT / "assets"
@@ -75,6 +79,12 @@ def torch_hub_dir() -> Path:
     """Where torch keeps downloaded weights (same rule as torch.hub.get_dir, without importing torch)."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
     return Path(os.environ.get("TORCH_HOME") or default).expanduser() / "hub"
+
+
+def hub_cache_dir() -> Path:
+    """Where huggingface_hub keeps downloads (its own rule, without importing it)."""
+    own = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or own / "hub").expanduser()
 
 
 def allowed_roots() -> tuple[Path, ...]:

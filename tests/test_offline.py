@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -22,3 +23,18 @@ def test_child_process_is_offline_too():
 def test_loopback_is_open():
     with socket.create_server(("127.0.0.1", 0)) as server:
         socket.create_connection(server.getsockname(), timeout=1).close()
+
+
+def test_the_hub_is_never_asked_unless_somebody_says_so():
+    code = (
+        "import lib.settings, huggingface_hub as hub; from huggingface_hub import constants\n"
+        "print(constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY, constants.HF_HUB_DISABLE_UPDATE_CHECK)\n"
+        "try:\n    hub.hf_hub_download('timm/resnet18.a1_in1k', 'model.safetensors')\n"
+        "except Exception as error:\n    print(type(error).__name__, repr(error.__cause__))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_HUB_")}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    first, second = child.stdout.splitlines()
+    assert first == "True True True"
+    assert "OfflineModeIsEnabled" in second  # refused by the library itself, before any look-up
+    assert "blocked for tests" not in child.stdout + child.stderr

@@ -157,8 +157,8 @@ def stage_statistics(
         )
         for name, stage in backbone.stages.items():
             h = stage(h)
-            own = spec.pooling if name == spec.feature_stage else "average"
-            pooled = pool_features(h, own).flatten(1) if h.ndim == 4 else h
+            own = spec.pooling if name == spec.feature_stage else spec.stage(name).poolings[0]
+            pooled = pool_features(h, own, spec.stage(name).num_prefix_tokens).flatten(1)
             pieces[name].append(pooled.float().cpu().numpy())
 
     try:

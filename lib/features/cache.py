@@ -57,7 +57,7 @@ def extract_features(
         weights: "pretrained" or "random" (then `seed` counts).
         seed: of random weights.
         feature_stage: by default the table's.
-        pooling: "average", "flatten", "none", or `UNPOOLED`; by default the table's.
+        pooling: "average", "flatten", "none", "cls" of tokens, or `UNPOOLED`; by default the table's.
         input_size_px: by default the weights' own.
         dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
         view: how every image is laid or drawn first (lib/data/augmentation.py).

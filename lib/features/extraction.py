@@ -64,7 +64,8 @@ class Extraction:
         with torch.inference_mode(), autocast(self.device, self.dtype):
             hidden = self.backbone.forward_until(self._batch(pixels, image_ids), self.stage)
         hidden = hidden.float()
-        pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling)
+        num_prefix = self.backbone.spec.stage(self.stage).num_prefix_tokens
+        pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling, num_prefix)
         return pooled.cpu().numpy()
 
     def _batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":

@@ -189,13 +189,12 @@ class Grader:
 
     def _features(self, batch: "Tensor") -> "Tensor":
         """What the head reads, in the precision in which head and gate of a frozen backbone met it."""
-        from lib.models.classifier import pool_features
         from lib.number_format import autocast
 
         dtype = str(self.preprocessing.get("dtype", "float32")) if self._is_frozen else "float32"
         with autocast(self.device, dtype):
             hidden = self.classifier.forward_until(batch, self.classifier.feature_stage)
-        return pool_features(hidden.float(), self.classifier.pooling)
+        return self.classifier.pooled(hidden.float())
 
     @property
     def _is_frozen(self) -> bool:

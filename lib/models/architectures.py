@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.models.backbone_spec import BackboneSpec
+from lib.models.backbone_spec import TIMM, BackboneSpec
 from lib.models.backbones import BACKBONES
 from lib.models.bundled_vgg import BundledVGG
 from lib.models.cnn_food import CNNFood
 from lib.models.handcrafted import HandcraftedNetwork
+from lib.models.timm_stages import build_timm, split_timm
 
 
 class InputRescaling(nn.Module):
@@ -49,20 +50,27 @@ def build_network(name: str) -> nn.Module:
 
         # By TensorFlow's rules: its padding and its BatchNorm's epsilon are what the weights were trained with.
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    elif name.startswith(TIMM):
+        network = build_timm(name)
     else:
         # torchvision takes a second to import, which the bundled networks can do without.
         from lib.models.torchvision_networks import build_torchvision
 
         network = build_torchvision(name)
+    return without_inplace(network)
+
+
+def without_inplace(network: nn.Module) -> nn.Module:
+    """Let no operation of the network overwrite its input; returns the network."""
     for module in network.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return network
 
 
 def split_into_stages(spec: BackboneSpec, network: nn.Module) -> nn.ModuleDict:
     """Regroup the modules of `build_network` under the stage names of `spec`, in order."""
-    stages = dict(_SPLITTERS[spec.name](network))
+    stages = split_timm(network, spec) if spec.name.startswith(TIMM) else dict(_SPLITTERS[spec.name](network))
     if spec.transform_input:
         first = next(iter(stages))
         stages[first] = nn.Sequential(InputRescaling(spec), *stages[first].children())

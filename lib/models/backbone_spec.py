@@ -1,11 +1,15 @@
 """What the table of backbones says about each network. Imports no torch: pages read it too."""
 
+import os
 from dataclasses import dataclass
 
 from lib.data.network_input import Resizing
 from lib.errors import UserError
 
 _URL = "https://download.pytorch.org/models/"
+_HUB = "https://huggingface.co"
+HUB_FILE = "model.safetensors"
+TIMM = "timm:"  # how the names of timm's networks begin
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 STARTING_WEIGHTS = ("pretrained", "random")
@@ -16,8 +20,12 @@ _EARLIER_NAMES = {"imagenet": "pretrained"}  # configs and bundles of the time w
 class StageSpec:
     """One named step of a network.
 
-    `output` is "map" (N, C, H, W) or "vector" (N, D); `num_channels` is that C or D; `group` joins neighbouring stages
-    that a page may fold together, such as the layers of one VGG block.
+    `output` is "map" (N, C, H, W), "tokens" (N, L, D) or "vector" (N, D); `num_channels` is that C or D; `group` joins
+    neighbouring stages that a page may fold together, such as the layers of one VGG block.
+
+    Of tokens, the first `num_prefix_tokens` belong to no place in the image, the first of all being the class token if
+    `has_class_token`; the others lie row by row as their places do if `is_on_grid`. `is_channels_last` says that the
+    network itself has (N, H, W, C) where this stage hands on a map.
     """
 
     name: str
@@ -25,6 +33,22 @@ class StageSpec:
     output: str
     group: str = ""
     num_channels: int = 0
+    num_prefix_tokens: int = 0
+    has_class_token: bool = False
+    is_on_grid: bool = False
+    is_channels_last: bool = False
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the output can be drawn over the image: a map, or tokens that lie on a grid."""
+        return self.output == "map" or self.is_on_grid
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """How the output becomes the vector that a head reads; the usual way first."""
+        if self.output == "tokens":
+            return ("cls", "average", "flatten") if self.has_class_token else ("average", "flatten")
+        return ("average", "flatten") if self.output == "map" else ("none", "flatten")
 
     @property
     def label(self) -> str:
@@ -43,6 +67,9 @@ class BackboneSpec:
     `interpolation` and `crop_fraction` say how a stored square becomes the input (see `Resizing`). `pretrained_on` says
     in a sentence what the weights have seen; `is_bundled` that their file comes with the program, `weights_package` the
     folder of an installed Python package that holds it instead, and `weights_sha256` what the file must hash to.
+    `weights_source` is where a network of timm has them: a repository of the Hugging Face Hub, or an address.
+    `stage_parameters` counts parameters stage by stage where no table does. `is_fixed_size` says that images of
+    `input_size_px` alone are taken, `input_step_px` of which number the side must be a multiple.
     """
 
     name: str
@@ -69,6 +96,15 @@ class BackboneSpec:
     is_bundled: bool = False
     weights_package: str = ""
     weights_sha256: str = ""
+    weights_source: str = ""
+    stage_parameters: tuple[int, ...] = ()
+    is_fixed_size: bool = False
+    input_step_px: int = 1
+
+    @property
+    def is_from_timm(self) -> bool:
+        """Whether the network is one of timm, asked for by its name there."""
+        return self.name.startswith(TIMM)
 
     @property
     def has_weights(self) -> bool:
@@ -77,8 +113,15 @@ class BackboneSpec:
 
     @property
     def weights_url(self) -> str:
-        """Where torchvision publishes the weights; empty if they come with an installation or there are none."""
-        return "" if self.is_installed_with_weights or not self.has_weights else _URL + self.weights_file
+        """Where the weights are published; empty if they come with an installation or there are none."""
+        if self.is_installed_with_weights or not self.has_weights:
+            return ""
+        if self.weights_source.startswith("https://"):
+            return self.weights_source
+        if self.weights_source:
+            hub = os.environ.get("HF_ENDPOINT") or _HUB
+            return f"{hub.rstrip('/')}/{self.weights_source}/resolve/main/{HUB_FILE}"
+        return _URL + self.weights_file
 
     @property
     def is_installed_with_weights(self) -> bool:
@@ -107,13 +150,26 @@ class BackboneSpec:
 
     @property
     def last_map_stage(self) -> str:
-        """The last stage with a map, where a fully convolutional head sits."""
-        return [stage.name for stage in self.stages if stage.output == "map"][-1]
+        """The last stage with a map, where a fully convolutional head sits; raises UserError if there is none."""
+        names = [stage.name for stage in self.stages if stage.output == "map"]
+        if not names:
+            raise UserError(f"{self.title} has no maps, its stages give tokens; choose a head that reads a vector.")
+        return names[-1]
+
+    @property
+    def place_stages(self) -> tuple[StageSpec, ...]:
+        """The stages up to the feature stage whose output can be drawn over the image."""
+        return tuple(stage for stage in self.stages_until(self.feature_stage) if stage.has_places)
+
+    @property
+    def shown_stage(self) -> str:
+        """The stage to look at first: that of the heat maps, else the last one with places, "" if there is none."""
+        return self.cam_stage or next((stage.name for stage in reversed(self.place_stages)), "")
 
     @property
     def last_vector_stage(self) -> str:
-        """The last vector before the network's own classes, such as `fc2` of VGG16."""
-        return [stage.name for stage in self.stages if stage.output == "vector"][-2]
+        """The last vector before the network's own classes, such as `fc2` of VGG16; the only one if there is one."""
+        return [stage.name for stage in self.stages if stage.output == "vector"][-2:][0]
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; raises UserError listing the stages of this backbone."""

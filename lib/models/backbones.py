@@ -1,11 +1,13 @@
 """The table of pretrained networks, each an ordered sequence of named stages. Imports no torch: pages read it too."""
 
-from lib.models.backbone_spec import BackboneSpec, StageSpec
+from lib.models.backbone_spec import TIMM, BackboneSpec, StageSpec
+from lib.models.timm_networks import find_timm
 from lib.registry import Registry
 
 __all__ = ["BACKBONES", "BackboneSpec", "StageSpec"]
 
 BACKBONES: Registry[BackboneSpec] = Registry("backbone")
+BACKBONES.add_family(TIMM, find_timm)
 
 
 def _map(name: str, title: str, num_channels: int, group: str = "") -> StageSpec:

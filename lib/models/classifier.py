@@ -11,7 +11,7 @@ from lib.models.backbones import BackboneSpec, StageSpec
 from lib.models.heads import HEADS, build_head, described_head
 from lib.models.stages import Backbone, run_stages
 
-POOLINGS = ("average", "flatten", "none")
+POOLINGS = ("average", "flatten", "none", "cls")
 HEAD_STAGE = StageSpec("head", "Classifier head", "vector", "head")
 
 
@@ -53,7 +53,11 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to what the head reads: features (N, D), or a map (N, C, H, W)."""
-        return pool_features(run_stages(self.stages, x), self.pooling)
+        return self.pooled(run_stages(self.stages, x))
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """The output `h` of the feature stage to what the head reads."""
+        return pool_features(h, self.pooling, self.spec.stage(self.feature_stage).num_prefix_tokens)
 
     def forward_until(self, x: Tensor, stage: str) -> Tensor:
         """The output of `stage` (inclusive) for images (N, 3, H, W)."""
@@ -63,7 +67,7 @@ class Classifier(nn.Module):
         """The logits, given the output `h` of `stage`."""
         if stage == HEAD_STAGE.name:
             return h
-        return self.head(pool_features(run_stages(self.stages, h, after=stage), self.pooling))
+        return self.head(self.pooled(run_stages(self.stages, h, after=stage)))
 
     def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
         """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
@@ -91,8 +95,15 @@ def is_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
-def pool_features(h: Tensor, pooling: str) -> Tensor:
-    """A stage's output (N, C, H, W) or (N, D) to features (N, D); "none" leaves a map as it is."""
+def pool_features(h: Tensor, pooling: str, num_prefix_tokens: int = 0) -> Tensor:
+    """A stage's output (N, C, H, W), (N, L, D) or (N, D) to features (N, D); "none" leaves a map as it is.
+
+    Of tokens "cls" takes the first, "average" the mean of those behind the first `num_prefix_tokens`.
+    """
+    if pooling == "cls":
+        return h[:, 0]
+    if pooling == "average" and h.ndim == 3:
+        return h[:, num_prefix_tokens:].mean(1)
     if pooling == "average":
         return F.adaptive_avg_pool2d(h, 1).flatten(1)
     return h.flatten(1) if pooling == "flatten" else h
@@ -114,10 +125,18 @@ def check_pooling(stage: StageSpec, pooling: str, head: str = "linear") -> str:
             f"The head {head!r} reads a map as it is: it needs a stage with a map and pooling 'none', received the "
             f"stage {stage.name!r} ({stage.output}) and {pooling!r}."
         )
-    if stage.output == "map" and pooling == "none":
-        raise UserError(f"The stage {stage.name!r} gives a map, so pooling must be 'average' or 'flatten', not 'none'.")
-    if stage.output == "vector" and pooling == "average":
-        raise UserError(f"The stage {stage.name!r} gives a vector already, so pooling must be 'none', not 'average'.")
+    if stage.output == "map" and pooling in ("none", "cls"):
+        raise UserError(
+            f"The stage {stage.name!r} gives a map, so pooling must be 'average' or 'flatten', not {pooling!r}."
+        )
+    if stage.output == "vector" and pooling in ("average", "cls"):
+        raise UserError(f"The stage {stage.name!r} gives a vector already, so pooling must be 'none', not {pooling!r}.")
+    if stage.output == "tokens" and pooling not in stage.poolings:
+        why = ", which has no class token" if pooling == "cls" else ""
+        raise UserError(
+            f"The stage {stage.name!r} gives tokens{why}, so pooling must be {' or '.join(map(repr, stage.poolings))}, "
+            f"not {pooling!r}."
+        )
     return pooling
 
 
@@ -131,7 +150,7 @@ def resolve_features(
     """
     reads_map = HEADS.get(head).reads == "map"
     stage = spec.stage(feature_stage or (spec.last_map_stage if reads_map else spec.feature_stage))
-    fitting = "average" if stage.output == "map" and not reads_map else "none"
+    fitting = "none" if reads_map else stage.poolings[0]
     default = spec.pooling if stage.name == spec.feature_stage and not reads_map else fitting
     return stage.name, check_pooling(stage, pooling or default, head)
 
@@ -145,7 +164,7 @@ def feature_dim(backbone: Backbone, feature_stage: str, pooling: str, *, input_s
     parameter = next(backbone.parameters())
     image = torch.zeros(1, 3, size_px, size_px, device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad():
-        return pool_features(backbone.forward_until(image, feature_stage), pooling).shape[1]
+        return pool_features(backbone.forward_until(image, feature_stage), pooling, stage.num_prefix_tokens).shape[1]
 
 
 def build_classifier(

@@ -139,8 +139,11 @@ _STAGES: dict[str, dict[str, int]] = {
 
 
 def stage_counts(backbone_name: str) -> dict[str, int]:
-    """Stage -> parameters, in order; empty for a backbone that is not in the table."""
-    return dict(_STAGES.get(backbone_name, {}))
+    """Stage -> parameters, in order; empty for a backbone of which they are not known."""
+    if backbone_name in _STAGES:
+        return dict(_STAGES[backbone_name])
+    spec = BACKBONES.get(backbone_name)
+    return dict(zip(spec.stage_names, spec.stage_parameters, strict=False))
 
 
 def head_count(name: str, feature_dim: int, num_classes: int, *, output: str = "softmax") -> int:

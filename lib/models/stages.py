@@ -5,16 +5,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.models.architectures import build_network, split_into_stages
+from lib.models.architectures import build_network, split_into_stages, without_inplace
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
 from lib.models.bundled_weights import read_bundled_weights
 from lib.models.initialization import seeded_initialization
-from lib.models.weights import check_digest, remedy_for, require_weights
+from lib.models.timm_stages import load_timm
+from lib.models.weights import check_digest, remedy_for, require_weights, weights_digest
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -117,6 +120,8 @@ def load_pretrained_backbone(name: str) -> Backbone:
     """The backbone with the weights at hand, as stored (no memory format); raises like `build_backbone`."""
     spec = BACKBONES.get(name)
     path = require_weights(name)
+    if spec.is_from_timm:
+        return _load_from_timm(spec, path)
     try:
         check_digest(spec, path)
         return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_weights(path))
@@ -125,10 +130,37 @@ def load_pretrained_backbone(name: str) -> Backbone:
 
 
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
-    """A backbone without memory for its parameters (meta device), to be filled by `load_state_dict(assign=True)`."""
+    """A backbone to be filled by `load_state_dict(assign=True)`, where possible without memory for its parameters."""
+    return Backbone(spec, split_into_stages(spec, _unfilled_network(spec)), weights=weights, seed=seed)
+
+
+def _unfilled_network(spec: BackboneSpec) -> nn.Module:
+    if spec.is_from_timm:
+        # Some of timm's networks compute buffers that no file holds, which the meta device would leave empty.
+        with seeded_initialization(0):
+            return build_network(spec.name)
     with torch.device("meta"):
-        network = build_network(spec.name)
-    return Backbone(spec, split_into_stages(spec, network), weights=weights, seed=seed)
+        return build_network(spec.name)
+
+
+def _load_from_timm(spec: BackboneSpec, path: Path) -> Backbone:
+    """The backbone with the tensors of a file in whatever form timm knows it."""
+    digest = weights_digest(spec.name, "pretrained")  # remembered: large files take seconds to read twice
+    try:
+        check_digest(spec, path, digest)
+        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_weights(path)
+        with seeded_initialization(0):
+            network = without_inplace(load_timm(spec.name, tensors))
+    except UserError as error:
+        raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
+    return Backbone(spec, split_into_stages(spec, network.eval()), weights="pretrained")
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"It is damaged or no safetensors file ({type(error).__name__}).") from error
 
 
 def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Backbone:

@@ -12,14 +12,17 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lib import settings
 from lib.atomic import read_json, sha256_of_file, write_json
 from lib.errors import UserError, WeightsUnavailable
+from lib.models import hub_weights
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.timm_networks import known_timm_specs
 from lib.progress import Progress, ignore_progress
 
 _TIMEOUT_S = 30.0
@@ -60,23 +63,30 @@ class WeightsStatus:
 def weights_status(name: str) -> WeightsStatus:
     """Look for the weights file of a backbone where it belongs; raises UserError if the backbone is unknown.
 
-    That is where torchvision's loader keeps downloads, `assets/` of the program for a bundled file, and the folder of
-    an installed Python package for a file that is one's content.
+    That is where torchvision's loader keeps downloads, `assets/` of the program for a bundled file, the folder of an
+    installed Python package for a file that is one's content, and for networks of timm also huggingface_hub's cache.
     """
     spec = BACKBONES.get(name)
     folder = settings.ASSETS_DIR if spec.is_bundled else settings.torch_hub_dir() / "checkpoints"
     if spec.weights_package:
         folder = _package_folder(spec.weights_package)
     path = folder / spec.weights_file
+    if spec.weights_source and not path.is_file():
+        path = hub_weights.cached_file(spec) or path
     is_cached = spec.has_weights and path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
     package = _distribution(spec) if spec.weights_package else ""
-    return WeightsStatus(spec.name, spec.weights_file, folder, is_cached, round(size_mib, 1), spec.is_bundled, package)
+    return WeightsStatus(spec.name, path.name, path.parent, is_cached, round(size_mib, 1), spec.is_bundled, package)
 
 
 def all_weights_status() -> list[WeightsStatus]:
-    """The status of every backbone that has pretrained weights, in the order of the table."""
-    return [weights_status(spec.name) for spec in BACKBONES if spec.has_weights]
+    """The status of every backbone that has pretrained weights, in the order of the table.
+
+    Then that of the networks of timm that were asked for before and whose weights are at hand.
+    """
+    others = [weights_status(spec.name) for spec in known_timm_specs() if spec.has_weights]
+    listed = [weights_status(spec.name) for spec in BACKBONES if spec.has_weights]
+    return [*listed, *(status for status in others if status.is_cached)]
 
 
 def require_weights(name: str) -> Path:
@@ -101,8 +111,8 @@ def require_weights(name: str) -> Path:
         )
     raise WeightsUnavailable(
         f"The pretrained weights of {BACKBONES.get(name).title} are not at hand: no file {status.file} in "
-        f"{status.folder}. Run `python -m lib weights download {name}` ({status.size_mib:g} MiB), copy the file there, "
-        "or choose random weights."
+        f"{status.folder}. Run `python -m lib weights download {name}` ({status.size_mib:g} MiB) on a machine with a "
+        "network, copy the file there, or choose random weights."
     )
 
 
@@ -133,7 +143,8 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
     The hash of a file is remembered by its size and modification time (VGG16 takes a second to read).
     """
     if starting_weights(weights) == "random":
-        return hashlib.sha256(f"random:{BACKBONES.get(name).name}:{seed}".encode()).hexdigest()
+        drawn_by = f":timm {version('timm')}" if BACKBONES.get(name).is_from_timm else ""
+        return hashlib.sha256(f"random:{BACKBONES.get(name).name}:{seed}{drawn_by}".encode()).hexdigest()
     path = require_weights(name)
     facts = path.stat()
     key = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
@@ -152,12 +163,13 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
 
 
 def check_digest(spec: BackboneSpec, path: Path, digest: str | None = None) -> None:
-    """Compare a weights file with the SHA-256 that the table pins, if any; raises UserError if it is another file."""
-    if not spec.weights_sha256:
+    """Compare a weights file with the SHA-256 that is known of it, if any; raises UserError if it is another file."""
+    expected = spec.weights_sha256 or (hub_weights.expected_digest(path) if spec.is_from_timm else "")
+    if not expected:
         return
     found = digest or sha256_of_file(path)
-    if found != spec.weights_sha256:
-        raise UserError(f"Its SHA-256 is {found}, not the published {spec.weights_sha256}.")
+    if not found.startswith(expected):
+        raise UserError(f"Its SHA-256 is {found}, not the published {expected}.")
 
 
 def remedy_for(spec: BackboneSpec) -> str:
@@ -196,8 +208,12 @@ def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
     """Let torch.hub download, listening to its progress bar; raises WeightsUnavailable if the hash is wrong."""
     from torch import hub
 
-    # The published file names end in the first digits of the file's SHA-256.
+    # The published file names end in the first digits of the file's SHA-256; the Hub tells it when asked.
     found = re.search(r"-([0-9a-f]{8,})\.", spec.weights_file)
+    expected = found.group(1) if found else None
+    is_on_hub = bool(spec.weights_source) and not spec.weights_source.startswith("https://")
+    if is_on_hub:
+        expected = hub_weights.published_digest(spec.weights_url, _TIMEOUT_S) or None
 
     class Listening(hub.tqdm):  # type: ignore[misc, name-defined]
         """torch.hub's own progress bar, silent, that tells `progress`."""
@@ -212,13 +228,15 @@ def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
 
     with _DOWNLOADING, _replaced(hub, "tqdm", Listening), _socket_timeout(_TIMEOUT_S):
         try:
-            hub.download_url_to_file(spec.weights_url, str(target), found.group(1) if found else None)
+            hub.download_url_to_file(spec.weights_url, str(target), expected)
         except RuntimeError as error:
             if "invalid hash" not in str(error):
                 raise
             raise WeightsUnavailable(
                 f"The download of {spec.weights_file} arrived damaged ({error}) and was thrown away. Try again."
             ) from error
+    if is_on_hub and expected:
+        hub_weights.record_digest(target, expected)
 
 
 @contextmanager
@@ -250,7 +268,7 @@ def _unavailable(spec: BackboneSpec, folder: Path, error: OSError) -> WeightsUna
         return WeightsUnavailable(
             f"The weights file {spec.weights_file} could not be fetched from {host} "
             f"({getattr(error, 'reason', error)}). On a machine with a network, download {spec.weights_url} and copy "
-            f"the file to {folder}."
+            f"the file to {folder}{'' if spec.weights_url.endswith(spec.weights_file) else f' as {spec.weights_file}'}."
         )
     return WeightsUnavailable(
         f"The weights file {spec.weights_file} could not be written to {folder} ({error.strerror}). Make room there or "

@@ -40,7 +40,7 @@ class TrainConfig:
     head: str | None = None
     output: str = "softmax"  # or "sigmoid": one unit for the second of two classes
     feature_stage: str | None = None  # the stage whose pooled output the head reads; "last_vector": see backbones
-    pooling: str | None = None  # "average", "flatten" or "none"
+    pooling: str | None = None  # "average", "flatten", "none", or "cls" of tokens
     unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
     epochs: int | None = None
     time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (training/time_budget.py)
@@ -130,7 +130,7 @@ class TrainConfig:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UserError(f"The setting device must be auto, cpu, cuda, cuda:N or mps, received {self.device!r}.")
         if self.pooling is not None:
-            _check_choice("pooling", self.pooling, ("average", "flatten", "none"))
+            _check_choice("pooling", self.pooling, ("average", "flatten", "none", "cls"))
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON and MLflow parameters can hold."""

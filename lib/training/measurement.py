@@ -169,7 +169,8 @@ class _Measurement:
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
             hidden = self.classifier.eval().forward_until(self._preprocessing()(self.images.pixels[rows]), part.stage)
         hidden = hidden.float()
-        pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling)
+        num_prefix = self.classifier.spec.stage(part.stage).num_prefix_tokens
+        pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling, num_prefix)
         found: np.ndarray = pooled.cpu().numpy()
         return found
 

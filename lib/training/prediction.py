@@ -64,7 +64,7 @@ def predict_features(
     """
     import torch
 
-    from lib.models.classifier import as_vectors, pool_features
+    from lib.models.classifier import as_vectors
 
     if isinstance(inputs, CachedInputs) and inputs.after is None:
         plain = np.asarray(inputs.plain[rows])
@@ -80,7 +80,7 @@ def predict_features(
             hidden = (
                 classifier.forward_between(batch, after, stage) if after else classifier.forward_until(batch, stage)
             )
-            return as_vectors(pool_features(hidden, classifier.pooling)).float().cpu()
+            return as_vectors(classifier.pooled(hidden)).float().cpu()
 
     for batch_rows in _batches(rows):
         if should_stop():

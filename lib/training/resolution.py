@@ -66,7 +66,11 @@ def _with_own_backbone(config: TrainConfig, strategy: StrategySpec) -> TrainConf
     """A strategy that makes its features without a network puts its own source in the backbone's place."""
     if strategy.backbone and config.backbone != strategy.backbone:
         return dataclasses.replace(config, backbone=strategy.backbone, feature_stage=None, pooling=None)
-    if config.backbone not in (*BACKBONES.names, strategy.backbone) and config.backbone in BACKBONES:
+    if (
+        not BACKBONES.may_know(config.backbone)
+        and config.backbone != strategy.backbone
+        and config.backbone in BACKBONES
+    ):
         raise UserError(
             f"{BACKBONES.get(config.backbone).title} are no network, so {strategy.title} has nothing to work on; "
             f"choose a backbone: {', '.join(BACKBONES.names)}."
@@ -111,17 +115,19 @@ def _feature_stage(asked: str | None, spec: BackboneSpec, head: str) -> str:
 
 
 def _pooling(asked: str | None, spec: BackboneSpec, feature_stage: str, head: str) -> str:
-    is_map, reads_map = spec.stage(feature_stage).output == "map", HEADS.get(head).reads == "map"
-    if reads_map and not is_map:
+    stage, reads_map = spec.stage(feature_stage), HEADS.get(head).reads == "map"
+    if reads_map and stage.output != "map":
+        kind = "tokens" if stage.output == "tokens" else "a vector"
         raise UserError(
-            f"The head {head} reads a map, the stage {feature_stage!r} gives a vector; choose an earlier "
+            f"The head {head} reads a map, the stage {feature_stage!r} gives {kind}; choose an earlier "
             f"feature_stage, such as {spec.last_map_stage}."
         )
-    allowed = ("none",) if reads_map else ("average", "flatten") if is_map else ("none", "flatten")
+    allowed = ("none",) if reads_map else stage.poolings
     default = spec.pooling if feature_stage == spec.feature_stage and spec.pooling in allowed else allowed[0]
     pooling = asked or default
     if pooling not in allowed:
-        kind = f"a map, which the head {head} reads as it is" if reads_map else "a map" if is_map else "a vector"
+        kind = {"map": "a map", "tokens": "tokens", "vector": "a vector"}[stage.output]
+        kind += f", which the head {head} reads as it is" if reads_map else ""
         raise UserError(
             f"The stage {feature_stage!r} gives {kind}: pooling must be {' or '.join(allowed)}, received {pooling!r}."
         )
@@ -144,6 +150,12 @@ def _first_trained_stage(
 
 def _input_size(config: TrainConfig, spec: BackboneSpec) -> int:
     size_px = config.input_size_px or spec.input_size_px
+    if spec.is_fixed_size and size_px != spec.input_size_px:
+        raise UserError(f"{spec.title} takes images of {spec.input_size_px} px only, received {size_px} px.")
+    if size_px % spec.input_step_px:
+        raise UserError(
+            f"{spec.title} takes images whose side is a multiple of {spec.input_step_px} px, received {size_px} px."
+        )
     if size_px < spec.min_input_px:
         raise UserError(f"{spec.title} needs images of at least {spec.min_input_px} px, received {size_px} px.")
     return size_px
