@@ -1,5 +1,7 @@
 """Explore data: what is in the data set, what was left out of it, and how to bring one's own."""
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from lib.data.library import delete_dataset, restore_dataset
@@ -9,6 +11,9 @@ from pages.common import clicks, controls, folder_import, image_grid, kind_chang
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ensure_frame(__file__)
 
@@ -28,6 +33,13 @@ def delete(name: str, title: str) -> None:
         resources.forget_dataset()
         state.choose_dataset(None)
         controls.offer_undo("data set", title, bring_back)
+
+
+def show_counts(counts: "pd.DataFrame") -> None:
+    """Images by class and split."""
+    figure = class_counts_figure(counts, controls.is_dark())
+    alt = f"Bar chart: images per class in training, validation and test, from {count(counts['count'].sum(), 'image')}"
+    controls.show_figure(figure, alt=alt, key="class_counts", data=counts)
 
 
 controls.page_header("Explore data", "What is in the data set, how is it divided, and what was left out?")
@@ -75,51 +87,48 @@ if kind_change.is_form_open():
 with show_errors("divide the data set"):
     split = dataset.split(int(seed))
     counts = class_counts(dataset, split)
-    picture, reading = st.columns([2, 1], gap="large")
-    with picture:
-        figure = class_counts_figure(counts, controls.is_dark())
-        total = count(dataset.num_images, "image")
-        alt = f"Bar chart: images per class in training, validation and test, from {total}"
-        controls.show_figure(figure, alt=alt, key="class_counts", data=counts)
-    with reading:
-        per_class = counts.groupby("class_name", sort=False)["count"].sum()
-        shares = counts.groupby("split")["count"].sum() / max(1, dataset.num_images)
-        st.metric("Images", f"{dataset.num_images:,}")
-        st.markdown(
-            f"{count(len(per_class), 'class', 'classes')} of "
-            + (
-                f"{per_class.min():,}"
-                if per_class.min() == per_class.max()
-                else f"{per_class.min():,} to {per_class.max():,}"
-            )
-            + f" images: {percent(shares.get('train', 0), 0)} for training, {percent(shares.get('val', 0), 0)} for "
-            f"validation, {percent(shares.get('test', 0), 0)} for the test."
-        )
+    per_class = counts.groupby("class_name", sort=False)["count"].sum()
+    is_even = per_class.max() <= 1.1 * per_class.min()
+    shares = counts.groupby("split")["count"].sum() / max(1, dataset.num_images)
+    sizes = (
+        f"{per_class.min():,}" if per_class.min() == per_class.max() else f"{per_class.min():,} to {per_class.max():,}"
+    )
+    facts = [
+        f"**{count(dataset.num_images, 'image')}** in {count(len(per_class), 'class', 'classes')} of {sizes}",
+        f"{percent(shares.get('train', 0), 0)} training, {percent(shares.get('val', 0), 0)} validation, "
+        f"{percent(shares.get('test', 0), 0)} test",
+    ]
+    groups = dataset.table["group_id"].replace("", None).dropna()
+    if groups.nunique() < len(groups):
+        facts.append(f"{count(groups.nunique(), 'patient or group', 'patients or groups')}, none in two splits")
+    said = []
+    num_ungradable = int(dataset.table["flags"].str.startswith("ungradable").sum())
+    if num_ungradable:
+        said.append(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so.")
+    st.markdown(" · ".join(facts))
+    if dataset.spec.split_caveat:
+        st.warning(plain(dataset.spec.split_caveat, 300), icon=":material/group_off:")
+    if not is_even:  # equal bars would say nothing that the line does not
+        show_counts(counts)
         if per_class.max() > 3 * per_class.min():
             st.markdown("The classes differ by more than three times, so training weighs them.")
-        groups = dataset.table["group_id"].replace("", None).dropna()
-        if groups.nunique() < len(groups):
-            st.markdown(f"{count(groups.nunique(), 'group')} (such as patients): none is in two splits.")
-        if dataset.spec.split_caveat:
-            st.warning(plain(dataset.spec.split_caveat, 300), icon=":material/group_off:")
-        num_ungradable = int(dataset.table["flags"].str.startswith("ungradable").sum())
-        if num_ungradable:
-            st.markdown(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so below.")
-        if dataset.spec.is_ordinal:
-            st.markdown(f"The classes are grades, in this order: {plain(' < '.join(dataset.class_names), 400)}.")
-        if dataset.spec.is_medical:
-            st.caption("Medical images: for research and education only.")
-
-    st.subheader("Images", anchor=False)
     image_grid.show(dataset, split)
+    if dataset.spec.is_ordinal:
+        said.append(f"The classes are grades, in this order: {plain(' < '.join(dataset.class_names), 400)}.")
+    if dataset.spec.is_medical:
+        said.append("Medical images: for research and education only.")
+    if said:
+        st.caption(" ".join(said))
 
 num_left_out = len(dataset.left_out)
-names = ["Sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"]
+names = ["Classes and sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"]
 if severity_scale.is_graded_by_it(dataset):
     names.append("Severity scale")
 tabs = st.tabs(names, on_change="rerun", key="explore_tabs")
 if tabs[0].open:
     with tabs[0], show_errors("show the sizes"):
+        if is_even:
+            show_counts(counts)
         sizes = dataset.table[["width", "height"]]
         st.markdown(
             f"The originals are {sizes['width'].min()} to {sizes['width'].max()} px wide and "

@@ -1,20 +1,23 @@
-"""The images of a data set as small pictures: all classes side by side, or one class page by page."""
+"""The images of a data set: one large, and small ones of all classes side by side or of one class page by page."""
 
 import html
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.data.mask_overlay import mask_color
+from lib.data.mask_overlay import MaskFamily, mask_color, mask_families
 from lib.figures.data_charts import SPLIT_TITLES
 from pages.common import resources, state
 from pages.common.text import count, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 
-_PER_CLASS = 8  # one row at 1280 px
+_PER_CLASS = 5  # one row at 1280 px
 _CLASSES_PER_PAGE = 6
-_PER_PAGE = 32
+_PER_PAGE = 30
+_MOST_LARGE, _MOST_READ = 12, 60  # images to leaf through; masks that are looked at for them
+_TURN = "explore_large"
 _SIDE_PX = 192  # twice the drawn size, for sharp screens
 _ALL = "All classes, side by side"
 _OUTLINE = "explore_outline"
@@ -22,7 +25,7 @@ _UNGRADABLE = "ungradable"
 
 
 def show(dataset: Dataset, split: np.ndarray) -> None:
-    """Draw the controls and the pictures; `split` (N,) names the split of every image."""
+    """Draw the controls, one large image and the pictures; `split` (N,) names the split of every image."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         class_name = _choose_class(dataset)
         part = st.segmented_control(
@@ -36,11 +39,74 @@ def show(dataset: Dataset, split: np.ndarray) -> None:
     wanted = next((key for key, title in SPLIT_TITLES.items() if title == part), None)
     is_in_split = np.ones(len(split), dtype=bool) if wanted is None else split == wanted
     targets = dataset.table["target"].to_numpy()
-    if class_name is None:
-        _all_classes(dataset, split, targets, is_in_split)
-    else:
-        rows = np.flatnonzero(is_in_split & (targets == dataset.class_names.index(class_name)))
-        _one_class(dataset, split, rows)
+    if class_name is not None:
+        is_in_split = is_in_split & (targets == dataset.class_names.index(class_name))
+    rows = np.flatnonzero(is_in_split)
+    large, small = st.columns([2, 3], gap="large")
+    with large:
+        _large(dataset, rows)
+    with small:
+        if class_name is None:
+            _all_classes(dataset, split, targets, is_in_split)
+        else:
+            _one_class(dataset, split, rows)
+
+
+def _large(dataset: Dataset, rows: np.ndarray) -> None:
+    """One image as large as it is kept; where there are masks, what they mark in numbered families."""
+    families = mask_families(dataset.spec.mask_names) if dataset.has_masks else ()
+    choices = telling_rows(dataset.version, rows, _dataset=dataset)
+    if not len(choices):
+        return
+    turn = int(st.session_state.get(_TURN, 0)) % len(choices)
+    row = int(choices[turn])
+    record = dataset.table.iloc[row]
+    name = dataset.class_names[record["target"]]
+    content, counts = resources.cached_numbered(dataset.name, dataset.version, row)
+    alt = readable(f"{name}: {record['path']}")
+    st.image(content, width="stretch", alt=alt)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{plain(name)}**", width="stretch", help=plain(record["path"]))
+        if len(choices) > 1:
+            st.button("Another", icon=":material/refresh:", type="tertiary", key="explore_another", on_click=_turn)
+    if any(counts):
+        lines = [
+            f"{number} · {plain(family.title)} ({count(found, 'place')})"
+            for number, (family, found) in enumerate(zip(families, counts, strict=False), start=1)
+            if found
+        ]
+        st.markdown("  \n".join(lines))
+
+
+def _turn() -> None:
+    st.session_state[_TURN] = int(st.session_state.get(_TURN, 0)) + 1
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def telling_rows(version: str, rows: np.ndarray, *, _dataset: Dataset) -> np.ndarray:
+    """Images to show large, at most `_MOST_LARGE`: those with the most families of marks first, of the last class
+    first.
+
+    The rule looks at no more than `_MOST_READ` masks, evenly chosen, so it costs the same in a large set.
+    """
+    if not len(rows):
+        return rows
+    dataset, targets = _dataset, _dataset.table["target"].to_numpy()
+    families = mask_families(dataset.spec.mask_names) if dataset.has_masks else ()
+    if not families:  # one of each class, in turn
+        order = np.argsort(targets[rows], kind="stable")
+        return rows[order][np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_LARGE)).astype(int))]
+    sharp = rows[~dataset.table["flags"].iloc[rows].str.startswith(_UNGRADABLE).to_numpy()]
+    read = (sharp if len(sharp) else rows)[::-1]
+    read = read[np.unique(np.linspace(0, len(read) - 1, min(len(read), _MOST_READ)).astype(int))]
+    found = [_num_families(dataset.mask(int(row)), families) for row in read]
+    order = np.lexsort((-targets[read], -np.array(found)))
+    return read[order][:_MOST_LARGE]
+
+
+def _num_families(mask: np.ndarray | None, families: Sequence[MaskFamily]) -> int:
+    values = set() if mask is None else set(np.unique(mask).tolist())
+    return sum(bool(values & set(family.values)) for family in families)
 
 
 def _choose_class(dataset: Dataset) -> str | None:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from lib.atomic import read_json
@@ -70,6 +71,20 @@ def cached_thumbnail(
 ) -> bytes:
     """JPEG bytes of one image, at most 384 px a side; `with_mask` rings what its mask marks."""
     return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def cached_numbered(name: str, version: str, row: int) -> tuple[bytes, list[int]]:
+    """JPEG bytes of one image at its kept size, its marked families numbered, and how many places each has."""
+    from lib.data.mask_overlay import mask_families, number_families
+    from lib.explain.overlays import to_jpeg
+
+    dataset = cached_dataset(name, version)
+    pixels, mask = np.asarray(dataset.pixels[row]), dataset.mask(row)
+    counts: list[int] = []
+    if mask is not None:
+        pixels, counts = number_families(pixels, mask, mask_families(dataset.spec.mask_names))
+    return to_jpeg(pixels), counts
 
 
 @st.cache_resource(max_entries=2, show_spinner="Building the network …")

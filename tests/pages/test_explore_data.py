@@ -29,9 +29,13 @@ def test_an_empty_library_says_what_to_do():
 def test_counts_and_pictures():
     make_dataset()
     at = open_page("explore_data")
-    assert at.metric[0].value == "20"
-    assert [chart.key for chart in at.get("plotly_chart")] == ["class_counts", "image_sizes"]
-    assert html_of(at).count("<img ") == 16  # eight a class
+    assert "20 images** in 2 classes of 10" in words(at)  # equal classes are one line
+    assert [chart.key for chart in at.get("plotly_chart")] == ["class_counts", "image_sizes"]  # behind the images
+    assert html_of(at).count("<img ") == 10  # five a class
+    files = [element.help for element in at.markdown if ".png" in element.help]
+    at.button(key="explore_another").click().run()
+    assert files
+    assert files != [element.help for element in at.markdown if ".png" in element.help]
     assert r"\<b\>red\<\_b\> \$x\^2\$" in words(at)
 
 
@@ -94,7 +98,7 @@ def test_deletion_can_be_undone():
     assert list_datasets() == []
     at.button(key="undo_data set_button").click().run()
     assert [summary.name for summary in list_datasets()] == ["tiny"]
-    assert at.metric[0].value == "20"
+    assert "20 images** in 2 classes" in words(at)
 
 
 def test_lesions_are_outlined_on_request_and_ungradable_images_say_so(monkeypatch):
