@@ -51,6 +51,20 @@ def timm_names() -> tuple[str, ...]:
     return tuple(_known(_LIST)["names"])
 
 
+def search_timm(text: str, limit: int = 12) -> list[str]:
+    """The names of networks of timm, without prefix, that hold every word of a text; the most similar where none does.
+
+    Raises:
+        UserError: timm is not installed.
+    """
+    words, names = text.casefold().removeprefix(TIMM).split(), timm_names()
+    found = [name for name in names if all(word in name.casefold() for word in words)]
+    if not found:
+        return difflib.get_close_matches("_".join(words), names, n=limit, cutoff=0.4)
+    # Whole names before the choices of weights, short ones before long ones.
+    return sorted(found, key=lambda name: ("." in name, not name.startswith(words[0]), len(name)))[:limit]
+
+
 def known_timm_specs() -> list[BackboneSpec]:
     """The networks of timm that were asked for before, by name; what cannot be read is left out."""
     try:
@@ -76,8 +90,11 @@ def unknown_network(bare: str) -> UserError:
 
 def answer_child(bare: str) -> None:
     """What a child process does for its parent: write one line of JSON, a specification or why there is none."""
+    # With torch loaded, nothing below asks for another child; the list of names then costs nothing more.
+    import timm  # noqa: F401
+
     try:
-        _known(_LIST)  # costs nothing more, now that timm is loaded
+        _known(_LIST)
         content = _compute(bare)
     except UserError as error:
         content = {"error": str(error)}

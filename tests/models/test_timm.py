@@ -210,6 +210,19 @@ def test_a_known_network_is_read_without_torch(_described):
     assert done.stdout == "True\n", done.stderr
 
 
+def test_a_new_network_is_looked_at_in_a_process_of_its_own(home):
+    code = (
+        "import sys; from lib.errors import UserError; from lib.models.backbones import BACKBONES;"
+        "print(BACKBONES.get('timm:test_vit').feature_dim, 'torch' in sys.modules)\n"
+        "try:\n    BACKBONES.get('timm:test_vitt')\nexcept UserError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=240)
+    first, second = done.stdout.splitlines()
+    assert first == "64 False", done.stderr
+    assert "has no network 'test_vitt'. Did you mean timm:test_vit" in second
+    assert {path.name for path in (home / "cache" / "timm").rglob("*.json")} == {"names-1.json", "test_vit-1.json"}
+
+
 def test_a_damaged_file_is_written_again(_described):
     path = _described / "test_resnet-1.json"
     BACKBONES.get("timm:test_resnet")
