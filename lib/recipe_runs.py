@@ -78,7 +78,7 @@ def _is_of(config: dict[str, Any], wanted: TrainConfig) -> bool:
     if config.get("recipe") != wanted.recipe:
         return False
     try:
-        return TrainConfig.from_dict(config) == wanted
+        return dataclasses.replace(TrainConfig.from_dict(config), engine=wanted.engine) == wanted
     except (TypeError, UserError):  # a run of a newer program, or of settings that are not allowed any more
         return False
 

@@ -31,7 +31,7 @@ CASES = {
         "retina_box",
         ("--set", "dtype=float32", "--set", "input_size_px=80", "--set", "preprocessing=brightness+clahe"),
     ),
-    "384 px": (384, "center_square", ("--set", "dtype=float32", "--set", "input_size_px=64")),
+    "384 px, ONNX Runtime": (384, "center_square", ("--set", "engine=onnx", "--set", "input_size_px=64")),
     "64 px, folds": (
         64,
         "retina_box",
@@ -141,6 +141,8 @@ def test_every_entrance_gives_the_same_probabilities(here, images, monkeypatch, 
     name = f"warm/{TURNED}"
     path, expected = images / name, by_library(run_id, images / name)
     assert expected.sum() == pytest.approx(1)
+    compute = json.loads((here[0] / "runs" / run_id / "compute.json").read_text())
+    assert opened(run_id).network.engine == compute["engine"]
     for found in (
         by_grade(run_id, path),
         by_explain(run_id, path, monkeypatch, tmp_path),

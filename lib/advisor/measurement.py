@@ -18,6 +18,7 @@ from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.data.splits import group_numbers
 from lib.data.subset import RowsOfPixels
+from lib.features.engine import TITLES
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
@@ -216,8 +217,11 @@ def _distance(layers: "dict[nn.Module, _Moments]") -> float | None:
 def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> Rows | None:
     """The features that a linear probe left in the cache, (N, D) in the order of the table."""
     spec = BACKBONES.get(backbone_name)
-    request = FeatureRequest(
-        named_images(dataset, chain), backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling,
-        spec.input_size_px, dtype, AS_IT_IS, "cpu",
+    requests = (
+        FeatureRequest(
+            named_images(dataset, chain), backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling,
+            spec.input_size_px, dtype, AS_IT_IS, "cpu", engine,
+        )
+        for engine in TITLES
     )  # fmt: skip
-    return request.read()
+    return next(filter(None.__ne__, (request.read() for request in requests)), None)

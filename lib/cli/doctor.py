@@ -9,37 +9,56 @@ import click
 
 from lib.atomic import write_json
 from lib.cli.output import json_option, print_facts, print_json, print_table
-from lib.settings import cache_dir, home
+from lib.settings import DEFAULT_BACKBONE, cache_dir, home
 
 REPORT_FILE = "doctor.json"
 MPS_NOTE = "Apple's MPS is chosen where it is present; this program was not tried on it. --set device=cpu avoids it."
-_PACKAGES = ("streamlit", "plotly", "timm", "captum", "scikit-learn", "mlflow", "safetensors", "pillow")
+_PACKAGES = (
+    "streamlit",
+    "plotly",
+    "timm",
+    "captum",
+    "scikit-learn",
+    "mlflow",
+    "safetensors",
+    "pillow",
+    "onnxruntime",
+    "onnx",
+)
 
 
-def diagnose() -> dict[str, Any]:
-    """Measure this machine and write `doctor.json` to the cache folder, which the dashboard's sidebar reads."""
+def diagnose(*, with_trial: bool = True) -> dict[str, Any]:
+    """Measure this machine and write `doctor.json` to the cache folder, which the dashboard's sidebar reads.
+
+    `with_trial` lets the engines of the default network compete, unless they have in this home.
+    """
+    from lib.features.engine import recorded_choices
     from lib.models.weights import all_weights_status
 
+    machine = describe_machine()
     report = {
-        **describe_machine(),
+        **machine,
+        **_engine(machine["device"], machine["dtype"], with_trial=with_trial),
         "packages": {name: _version(name) for name in _PACKAGES},
         "home": str(home()),
         "weights": [asdict(status) for status in all_weights_status()],
+        "engines": {key: asdict(choice) for key, choice in recorded_choices().items()},
     }
     write_json(cache_dir() / REPORT_FILE, report)
     return report
 
 
 @click.command()
+@click.option("--trial/--no-trial", default=True, help="Let torch and ONNX Runtime compete, once in a home.")
 @json_option
-def doctor(as_json: bool) -> None:
-    """Show versions, device, the chosen number format and why, and which weights are at hand.
+def doctor(trial: bool, as_json: bool) -> None:
+    """Show versions, device, number format and engine with the reasons, and which weights are at hand.
 
     The figures are also written to cache/doctor.json in the data folder, where the dashboard reads them.
     """
     from lib.models.weights import all_weights_status
 
-    report = diagnose()
+    report = diagnose(with_trial=trial)
     if as_json:
         print_json(report)
         return
@@ -48,6 +67,12 @@ def doctor(as_json: bool) -> None:
     click.echo()
     rows = [(status.backbone, status.place, status.size_mib, status.file) for status in all_weights_status()]
     print_table(rows, ("backbone", "at hand", "MiB", "file"))
+    if report["engines"]:
+        click.echo()
+        tried = [
+            (*key.split("|"), one["name"], one["batch_size"], one["reason"]) for key, one in report["engines"].items()
+        ]
+        print_table(tried, ("backbone", "up to", "px", "dtype", "engine", "batch", "why"))
 
 
 def describe_machine(device_name: str = "auto") -> dict[str, Any]:
@@ -79,6 +104,21 @@ def describe_machine(device_name: str = "auto") -> dict[str, Any]:
         "num_threads": num_threads,
         "memory_mib": memory_mib(),
     }
+
+
+def _engine(device: str, dtype: str, *, with_trial: bool) -> dict[str, str]:
+    """What computes the frozen stages of the default network, and why."""
+    from lib.features.engine import TOO_FEW, FrozenPart, choose_engine, recorded_choices
+    from lib.models.backbones import BACKBONES
+    from lib.models.weights import weights_status
+
+    spec = BACKBONES.get(DEFAULT_BACKBONE)
+    part = FrozenPart(spec.name, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
+    may_try = part.key in recorded_choices() or (with_trial and weights_status(spec.name).is_cached)
+    choice = choose_engine(part, device=device, num_images=None if may_try else 0)
+    if choice.reason == TOO_FEW:
+        return {"engine": "auto", "engine_reason": "the first training on enough images tries torch and ONNX Runtime"}
+    return {"engine": choice.name, "engine_reason": choice.reason}
 
 
 def _version(package: str) -> str:

@@ -158,9 +158,10 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
 
     dataset = open_dataset(config.dataset)
     resolved = resolve_start(config, dataset)
+    part = take_part(dataset, resolved)
     with tempfile.TemporaryDirectory() as folder:
-        compute = choose_compute(resolved, Path(folder) / "compute.json", ranks)
-    return resolved, take_part(dataset, resolved), compute
+        compute = choose_compute(resolved, Path(folder) / "compute.json", ranks, num_images=len(part.table))
+    return resolved, part, compute
 
 
 def _check_source(dataset: str) -> None:

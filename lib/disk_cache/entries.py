@@ -1,7 +1,7 @@
 """The entries of the cache: where they lie, how one is read under a lock, and how one is removed.
 
 An entry is a .npy file with the checksums of its blocks of rows behind them, where NumPy does not look; entries of
-before there were any have none and are read unchecked.
+before there were any have none and are read unchecked. Exported networks are .onnx files, read whole.
 """
 
 import fcntl
@@ -20,8 +20,12 @@ from lib.checked_rows import ROWS_PER_BLOCK, CheckedRows, Remake, Rows
 from lib.errors import UserError
 from lib.settings import cache_dir
 
-KINDS = {"features": "features and activations", "enhanced": "preprocessed images"}
-SUFFIX = ".npy"
+KINDS = {
+    "features": "features and activations",
+    "enhanced": "preprocessed images",
+    "networks": "exported networks",
+}
+_SUFFIXES = {"features": ".npy", "enhanced": ".npy", "networks": ".onnx"}
 _SUMS_MARK = b"TSBLOCK1"
 _SUM = np.dtype("<u4")
 _logger = logging.getLogger(__name__)
@@ -46,14 +50,14 @@ def entry_path(kind: str, key: str) -> Path:
     """Where an entry lies, whether it exists or not."""
     if kind not in KINDS:
         raise ValueError(f"There is no kind of cache {kind!r}; choose one of {', '.join(KINDS)}.")
-    return cache_dir() / kind / f"{key}{SUFFIX}"
+    return cache_dir() / kind / f"{key}{_SUFFIXES[kind]}"
 
 
 def list_entries() -> list[Entry]:
     """All entries, most recently used first."""
     entries = []
     for kind in KINDS:
-        for path in (cache_dir() / kind).glob(f"[!.]*{SUFFIX}"):
+        for path in (cache_dir() / kind).glob(f"[!.]*{_SUFFIXES[kind]}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 entries.append(Entry(path, kind, status.st_size, status.st_mtime))

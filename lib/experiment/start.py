@@ -61,7 +61,7 @@ def open_session(
     from lib.training.compute import choose_compute
     from lib.training.session import TrainingSession
 
-    compute = choose_compute(config, run.folder / "compute.json", ranks)
+    compute = choose_compute(config, run.folder / "compute.json", ranks, num_images=len(dataset.table))
     learned_head = head_bundle(config, dataset)
     plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
     ranks.announce({**plan, "head_bundle": str(learned_head or "")})

@@ -1,7 +1,5 @@
 """Networks as an explanation needs them: which stages have maps, and a view in evaluation mode that harms nobody."""
 
-import copy
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -10,6 +8,7 @@ import torch
 from torch import nn
 
 from lib.errors import UserError
+from lib.models.folding import share_module_tree
 from lib.models.stages import StagedNetwork
 
 
@@ -28,13 +27,6 @@ def check_map_stage(network: StagedNetwork, stage: str) -> str:
     known = {spec.name for spec in network.stage_specs}
     problem = "has no map (its output is a vector)" if stage in known else "is not a stage of this network"
     raise UserError(f"The stage {stage!r} {problem}. Choose one of: {', '.join(names)}.")
-
-
-def share_module_tree(module: nn.Module) -> nn.Module:
-    """Copy the tree of modules (modes, hooks, attributes) while every parameter and buffer stays the same tensor."""
-    tensors = itertools.chain(module.parameters(), module.buffers())
-    # An entry in deepcopy's memo means "this object is copied already": the tensors are taken over as they are.
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 @contextmanager

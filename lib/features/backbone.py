@@ -30,16 +30,21 @@ def frozen_backbone(name: str, *, weights: str, seed: int) -> "Backbone":
 
 
 def _calibration_batch(spec: BackboneSpec, seed: int) -> "torch.Tensor":
-    """Smooth random pictures: amplitude falls with frequency as in photographs (Field 1987), colours correlate."""
+    return smooth_pictures(_NUM_CALIBRATION_IMAGES, max(spec.min_input_px, 128), seed=seed)
+
+
+def smooth_pictures(num_images: int, side_px: int, *, seed: int) -> "torch.Tensor":
+    """Random pictures (N, 3, side, side) of deviation 1: amplitude falls with frequency as in photographs (Field 1987),
+    colours correlate.
+    """
     import torch
 
-    side = max(spec.min_input_px, 128)
     generator = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.rfftfreq(side_px)[None, :])
     frequency[0, 0] = np.inf
-    noise = generator.standard_normal((_NUM_CALIBRATION_IMAGES, 3, side, side))
+    noise = generator.standard_normal((num_images, 3, side_px, side_px))
     noise = 0.8 * noise.mean(1, keepdims=True) * np.sqrt(3) + 0.6 * noise
-    smooth = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(side, side))
+    smooth = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(side_px, side_px))
     smooth /= smooth.std(axis=(1, 2, 3), keepdims=True)
     batch = torch.from_numpy(smooth.astype(np.float32))
     return batch.contiguous(memory_format=torch.channels_last)

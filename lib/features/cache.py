@@ -44,6 +44,7 @@ def extract_features(
     dtype: str = "float32",
     view: View = AS_IT_IS,
     device: str = "cpu",
+    engine: str = "torch",
     copies_left: int = 1,
     ranks: Ranks = ALONE,
     progress: Progress = ignore_progress,
@@ -62,6 +63,7 @@ def extract_features(
         dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
         view: how every image is laid or drawn first (lib/data/augmentation.py).
         device: where to compute.
+        engine: "torch" or "onnx" (lib/features/engine.py).
         copies_left: how many sets of this size are still to be kept, this one included: the disk must hold them all.
         ranks: who computes together; each calls this alike and does its share.
         progress: called after each batch.
@@ -75,7 +77,9 @@ def extract_features(
     spec = BACKBONES.get(backbone_name)
     stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
     size_px = input_size_px or spec.input_size_px
-    request = FeatureRequest(dataset, backbone_name, weights, seed, stage, pooling, size_px, dtype, view, device)
+    request = FeatureRequest(
+        dataset, backbone_name, weights, seed, stage, pooling, size_px, dtype, view, device, engine
+    )
     return read_or_extract(request, copies_left=copies_left, ranks=ranks, progress=progress, should_stop=should_stop)
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.data.augmentation import IDENTITY, View
 from lib.errors import Stopped
+from lib.features.frozen_stages import FrozenStages
 from lib.memory import compute_in_parts
 from lib.number_format import autocast
 
@@ -25,7 +27,7 @@ _SLOW_BATCH_S = 1.0  # a stop is heard between batches, so slow networks and bus
 
 @dataclass(frozen=True)
 class Extraction:
-    """One pass of the frozen stages over pixels."""
+    """One pass of the frozen stages over pixels, by an engine that likes batches of `batch_size` images best."""
 
     backbone: "Backbone"
     stage: str
@@ -34,10 +36,13 @@ class Extraction:
     dtype: str
     view: View
     device: str
+    engine: str = "torch"
+    batch_size: int = _LARGEST_BATCH
 
     def batches(self, dataset: Any, should_stop: Callable[[], bool], rows: range) -> Iterator[np.ndarray]:
         """Yield features of the consecutive images `rows`, in batches small enough to hear a stop."""
-        start, batch_size = rows.start, _FIRST_BATCH
+        largest = min(_LARGEST_BATCH, self.batch_size)
+        start, batch_size = rows.start, min(_FIRST_BATCH, largest)
         image_ids = dataset.table["image_id"].tolist() if self.view.policy else []
         while start < rows.stop:
             if should_stop():
@@ -54,7 +59,11 @@ class Extraction:
             if seconds > _SLOW_BATCH_S:
                 batch_size = max(1, batch_size // 2)
             elif seconds < _SLOW_BATCH_S / 4:
-                batch_size = min(_LARGEST_BATCH, batch_size * 2)
+                batch_size = min(largest, batch_size * 2)
+
+    @cached_property
+    def _network(self) -> FrozenStages:
+        return FrozenStages(self.backbone.stages, size_px=self.size_px, engine=self.engine, last=self.stage)
 
     def _run(self, pixels: np.ndarray, image_ids: list[str]) -> np.ndarray:
         import torch
@@ -62,7 +71,7 @@ class Extraction:
         from lib.models.classifier import pool_features
 
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            hidden = self.backbone.forward_until(self._batch(pixels, image_ids), self.stage)
+            hidden = self._network.forward_until(self._batch(pixels, image_ids), self.stage)
         hidden = hidden.float()
         num_prefix = self.backbone.spec.stage(self.stage).num_prefix_tokens
         pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling, num_prefix)

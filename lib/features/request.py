@@ -13,6 +13,7 @@ import numpy as np
 from lib.checked_rows import Rows
 from lib.data.augmentation import POLICIES, View
 from lib.disk_cache import entry_path, read_entry, write_entry
+from lib.features.engine import DEFAULT_BATCH, engine_key
 from lib.features.extraction import UNPOOLED, Extraction
 from lib.progress import Progress
 
@@ -34,11 +35,13 @@ class FeatureRequest:
     dtype: str
     view: View
     device: str
+    engine: str = "torch"
+    batch_size: int = DEFAULT_BATCH
 
     @property
     def key(self) -> str:
-        """The cache's name for them; where they are computed does not count."""
-        parts = (self.stage, self.pooling, self.size_px, self.dtype, view_key(self.view))
+        """The cache's name for them; where and in what batches they are computed does not count."""
+        parts = (self.stage, self.pooling, self.size_px, self.dtype, view_key(self.view), *engine_key(self.engine))
         # A subset has fewer rows of the same version.
         content = getattr(self.dataset, "content_version", self.dataset.version)
         return feature_key(content, self.backbone_name, self.weights, self.seed, *parts)
@@ -70,7 +73,10 @@ class FeatureRequest:
         from lib.features.backbone import frozen_backbone
 
         backbone = frozen_backbone(self.backbone_name, weights=self.weights, seed=self.seed).to(self.device)
-        return Extraction(backbone, self.stage, self.pooling, self.size_px, self.dtype, self.view, self.device)
+        return Extraction(
+            backbone, self.stage, self.pooling, self.size_px, self.dtype, self.view, self.device, self.engine,
+            self.batch_size,
+        )  # fmt: skip
 
 
 def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: int, *parts: object) -> str:

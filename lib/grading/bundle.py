@@ -54,3 +54,9 @@ def manifest_thresholds(manifest: dict[str, Any], num_classes: int) -> list[floa
             "order. Grade without them."
         )
     return [float(limit) for limit in found]  # type: ignore[union-attr]
+
+
+def manifest_engine(manifest: dict[str, Any]) -> tuple[str, str]:
+    """What computed the frozen stages in training, and the last of them; ("torch", "") in a bundle of before that."""
+    engine = manifest.get("engine")
+    return (str(engine.get("name")), str(engine.get("stage"))) if isinstance(engine, dict) else ("torch", "")

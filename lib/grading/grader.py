@@ -11,11 +11,17 @@ import numpy as np
 
 from lib.data.images import DecodedImage
 from lib.data.network_input import InputFormat
-from lib.data.picture_quality import quality_words
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
-from lib.grading.bundle import find_bundle, is_medical, manifest_class_names, manifest_thresholds
+from lib.features.frozen_stages import FrozenStages
+from lib.grading.bundle import (
+    find_bundle,
+    is_medical,
+    manifest_class_names,
+    manifest_engine,
+    manifest_thresholds,
+)
 from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.seen_images import SeenImages, image_id_of
@@ -60,6 +66,12 @@ class Grader:
         self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
         self.inputs = InputFormat.of(self.preprocessing)
+        name, stage = manifest_engine(manifest)
+        is_on = name == "onnx" and device == "cpu" and stage in classifier.stages
+        self.network = FrozenStages(
+            self.classifier.stages, size_px=self.inputs.size_px, engine="onnx" if is_on else "torch",
+            last=stage if is_on else None,
+        )  # fmt: skip
         num_features = classifier.head_options["feature_dim"]
         if gate is not None and gate.reference.shape[1] != num_features:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
@@ -189,12 +201,12 @@ class Grader:
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
 
     def _features(self, batch: "Tensor") -> "Tensor":
-        """What the head reads, in the precision in which head and gate of a frozen backbone met it."""
+        """What the head reads, by the engine and in the precision in which head and gate met it."""
         from lib.number_format import autocast
 
         dtype = str(self.preprocessing.get("dtype", "float32")) if self._is_frozen else "float32"
         with autocast(self.device, dtype):
-            hidden = self.classifier.forward_until(batch, self.classifier.feature_stage)
+            hidden = self.network.forward_until(batch, self.classifier.feature_stage)
         return self.classifier.pooled(hidden.float())
 
     @property
@@ -225,9 +237,7 @@ class Grader:
         if distance is None or self.gate is None:
             return GRADED, ""
         if distance > self.gate.threshold:
-            words = quality_words(pixels, self.manifest.get("picture_quality"))
-            than = f"{words} than any of them; " if words else ""
-            return UNLIKE, f"Unlike the training images: {than}{numbers}."
+            return UNLIKE, f"Unlike the training images: {numbers}."
         return GRADED, f"Looks like the training images: {numbers}."
 
     def _with_cams(self, grades: list[Grade], batch: "Tensor") -> list[Grade]:

@@ -1,11 +1,15 @@
-"""Fitted scalers, models and BatchNorm as plain linear layers."""
+"""Fitted scalers, models and BatchNorm folded into the convolutions and linear layers beside them."""
 
 import copy
-from typing import TYPE_CHECKING
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from lib.models.head_layers import SupportVectorHead
 
@@ -110,3 +114,89 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
     return linear
+
+
+def share_module_tree(module: nn.Module) -> nn.Module:
+    """Copy the tree of modules (modes, hooks, attributes) while every parameter and buffer stays the same tensor."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    # An entry in deepcopy's memo means "this object is copied already": the tensors are taken over as they are.
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def fold_stages(stages: nn.ModuleDict, batch: Tensor) -> nn.ModuleDict:
+    """The stages in evaluation mode, BatchNorm folded into the convolution or linear layer that feeds it.
+
+    The given stages keep their weights and statistics; whatever is not folded is shared with them. Which layer feeds
+    which BatchNorm is seen by running `batch`, so that a network of any build can be folded; a stage whose output would
+    then differ is left as it is.
+
+    Args:
+        stages: run one after the other.
+        batch: a few images (N, 3, H, W) that are not all alike, on the device of the stages.
+    """
+    plain: Any = share_module_tree(stages).eval()
+    if not any(isinstance(module, _BatchNorm) for module in stages.modules()):
+        return plain
+    folded = nn.ModuleDict()
+    with torch.inference_mode(mode=False), torch.no_grad():
+        hidden = batch
+        for name, stage in plain.items():
+            expected = stage(hidden)
+            folded[name] = _folded_stage(stage, hidden, expected)
+            hidden = expected
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _folded_stage(plain: nn.Module, hidden: Tensor, expected: Tensor) -> nn.Module:
+    pairs = _layers_before_norms(plain, hidden)
+    if not pairs:
+        return plain
+    holder = nn.ModuleDict({"stage": share_module_tree(plain)})
+    places = {id(module): name for name, module in plain.named_modules(prefix="stage")}
+    for norm, layer in pairs.items():
+        fused = fuse_linear_bn_eval(layer, norm) if isinstance(layer, nn.Linear) else fuse_conv_bn_eval(layer, norm)
+        _put(holder, places[id(layer)], fused)
+        _put(holder, places[id(norm)], _behind_norm(norm))
+    found = holder["stage"](hidden)
+    is_same = torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    return holder["stage"] if is_same else plain
+
+
+def _layers_before_norms(stage: nn.Module, hidden: Tensor) -> dict[Any, Any]:
+    """BatchNorm layers whose input is what one convolution or linear layer put out, each run once; and that layer."""
+    made: dict[int, tuple[nn.Module, Tensor]] = {}  # holds the outputs, so that no other gets their place in memory
+    pairs: dict[Any, Any] = {}
+    calls: Counter[nn.Module] = Counter()
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        calls[module] += 1
+        made[id(output)] = (module, output)
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        calls[module] += 1
+        if id(inputs[0]) in made and module.running_mean is not None:
+            pairs[module] = made[id(inputs[0])][0]
+
+    handles = []
+    for module in stage.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            handles.append(module.register_forward_hook(keep))
+        elif isinstance(module, _BatchNorm):
+            handles.append(module.register_forward_pre_hook(look))
+    try:
+        stage(hidden)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {norm: layer for norm, layer in pairs.items() if calls[norm] == calls[layer] == 1}
+
+
+def _behind_norm(norm: nn.Module) -> nn.Module:
+    """What is left of a BatchNorm that went into the layer before it: in timm's networks it holds the activation."""
+    parts = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if isinstance(part, nn.Module)]
+    return nn.Sequential(*parts) if parts else nn.Identity()
+
+
+def _put(root: nn.Module, place: str, module: nn.Module) -> None:
+    parent, _, name = place.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)

@@ -234,7 +234,9 @@ def _fits(entry: SeriesEntry, dataset: "Dataset", run_id: str) -> bool:
     from lib.training.resolution import resolve_config
 
     try:
-        return TrainConfig.from_dict(RunWriter(run_id).config) == resolve_config(entry.config, dataset)
+        wanted = resolve_config(entry.config, dataset)
+        # What computes the frozen stages is no difference between two trainings, as the device is none.
+        return dataclasses.replace(TrainConfig.from_dict(RunWriter(run_id).config), engine=wanted.engine) == wanted
     except (OSError, ValueError, UserError):
         return False
 

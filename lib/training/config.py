@@ -12,6 +12,7 @@ from lib.data.augmentation import POLICIES
 from lib.data.enhancement import EnhancementChain, parse_chain
 from lib.data.target_map import check_target_map
 from lib.errors import UserError
+from lib.features.engine import ENGINES
 from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
 from lib.models.heads import OUTPUTS
@@ -84,6 +85,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile: minutes at first, then faster steps on a GPU
     device: str = "auto"
     dtype: str = "auto"  # "auto", "float32" or "bfloat16", for frozen features
+    engine: str = "auto"  # what computes frozen stages: "auto", "torch" or "onnx" (lib/features/engine.py)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -127,6 +129,9 @@ class TrainConfig:
         _check_range("num_views", self.num_views, 1, 64)
         _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
         _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        _check_choice("engine", self.engine, ENGINES)
+        if self.engine == "onnx" and self.dtype == "bfloat16":
+            raise UserError("The setting engine=onnx computes in float32; leave out dtype=bfloat16, or choose torch.")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UserError(f"The setting device must be auto, cpu, cuda, cuda:N or mps, received {self.device!r}.")
         if self.pooling is not None:
@@ -146,7 +151,8 @@ class TrainConfig:
         unknown = set(content) - set(_FIELD_TYPES)
         if unknown:
             raise UserError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {', '.join(_FIELD_TYPES)}.")
-        return cls(**content)
+        # Configs of the time before there was a choice go on as they began.
+        return cls(**{"engine": "torch", **content})
 
     def with_settings(self, settings: tuple[str, ...] | list[str]) -> "TrainConfig":
         """Apply `key=value` strings (command line: --set); raises UserError naming key, value and what is expected."""

@@ -6,7 +6,7 @@ and run the same trained stages: a training on cached inputs repeats the trainin
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from lib.checked_rows import Rows
 from lib.data.network_input import WHOLE_SQUARE, Resizing
 from lib.errors import Stopped
+from lib.features.frozen_stages import FrozenStages, in_layout
 from lib.training.events import ShouldStop, never_stop
 
 if TYPE_CHECKING:
@@ -25,12 +26,21 @@ if TYPE_CHECKING:
 class Inputs(Protocol):
     """Rows of the data set's table in, tensors for the network out."""
 
+    @property
+    def after(self) -> str | None:
+        """The stage behind which `entered` inputs go on; None: see the class."""
+        ...
+
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
         """Augmented inputs of an epoch; the same rows in the same epoch always give the same tensor."""
         ...
 
     def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
         """Inputs as they are."""
+        ...
+
+    def entered(self, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
+        """Inputs as the trained stages read them; raises Stopped."""
         ...
 
     def logits(self, classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop) -> "torch.Tensor":
@@ -66,14 +76,47 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class FrozenPrefix:
+    """Frozen stages up to `last`, as they run in front of the trained ones, `batch_size` images at a time."""
+
+    stages: FrozenStages
+    last: str
+    batch_size: int
+
+    def __call__(self, images: "torch.Tensor", should_stop: ShouldStop) -> "torch.Tensor":
+        """Images (n, 3, H, W) to the output of `last`; raises Stopped between two parts."""
+        import torch
+
+        parts = []
+        for part in images.split(self.batch_size):
+            if should_stop():
+                raise Stopped("Stopped within a batch.")
+            parts.append(self.stages.forward_until(part, self.last))
+        return in_layout(torch.cat(parts))
+
+
+@dataclass(frozen=True)
 class ImageInputs:
-    """Images from the pixel store, changed anew in every epoch by a policy of the augmentation table."""
+    """Images from the pixel store, changed anew in every epoch by a policy of the augmentation table.
+
+    They pass the `frozen` stages, if there are any, before they enter the classifier behind those (`after`).
+    """
 
     pixels: Rows
     image_ids: Sequence[str]
     preprocessing: Preprocessing
     seed: int = 0
     augmentation: str = "none"
+    frozen: FrozenPrefix | None = field(default=None, kw_only=True)
+
+    @property
+    def after(self) -> str | None:
+        """The last frozen stage; None where the classifier runs whole."""
+        return None if self.frozen is None else self.frozen.last
+
+    def entered(self, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
+        """Images (n, 3, H, W), or the output of the frozen stages for them."""
+        return inputs if self.frozen is None else self.frozen(inputs, should_stop)
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
         """Preprocessed images (n, 3, H, W), each as the epoch's draw says."""
@@ -95,7 +138,7 @@ class ImageInputs:
 
     def logits(self, classifier: Any, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
         """Run all stages."""
-        return run_stages(classifier, inputs, should_stop)
+        return run_stages(classifier, self.entered(inputs, should_stop), should_stop, after=self.after)
 
 
 @dataclass(frozen=True)
@@ -111,6 +154,10 @@ class CachedInputs:
     seed: int
     after: str | None = None
     device: str = "cpu"
+
+    def entered(self, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
+        """Activations are what the trained stages read."""
+        return inputs
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
         """Activations (n, ...) of the view that the epoch's draw says."""

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from lib.features.cache import UNPOOLED
+from lib.features.frozen_stages import FrozenStages
 from lib.models.freezing import parameter_summary
 from lib.number_format import autocast
 from lib.progress import Progress, ignore_progress
@@ -154,9 +155,13 @@ class _Measurement:
     def _sample(self, part: CachedPart) -> None:
         """Compute the frozen outputs (n, ...) of the images that the steps need, and how long one image takes."""
         rows, outputs, seconds = self._sample_rows(), [], []
-        for start in range(0, len(rows), _EXTRACTION_BATCH):
+        self._frozen = FrozenStages(
+            self.classifier.stages, size_px=self._preprocessing().size_px, engine=self.compute.engine, last=part.stage
+        )
+        step = min(_EXTRACTION_BATCH, self.compute.engine_batch_size)
+        for start in range(0, len(rows), step):
             started = time.perf_counter()
-            outputs.append(self._frozen_outputs(rows[start : start + _EXTRACTION_BATCH], part))
+            outputs.append(self._frozen_outputs(rows[start : start + step], part))
             seconds.append((time.perf_counter() - started) / len(outputs[-1]))
         self._image_s = statistics.median(seconds[1:] or seconds)
         self._sampled_rows, self._outputs = rows, np.concatenate(outputs)
@@ -166,8 +171,9 @@ class _Measurement:
 
         from lib.models.classifier import pool_features
 
+        batch = self._preprocessing()(self.images.pixels[rows])
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
-            hidden = self.classifier.eval().forward_until(self._preprocessing()(self.images.pixels[rows]), part.stage)
+            hidden = self._frozen.forward_until(batch, part.stage)
         hidden = hidden.float()
         num_prefix = self.classifier.spec.stage(part.stage).num_prefix_tokens
         pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling, num_prefix)

@@ -53,6 +53,16 @@ def first_trained_stage(config: TrainConfig) -> str | None:
     return config.unfreeze_from or BACKBONES.get(config.backbone).unfreeze_from
 
 
+def last_frozen_stage(config: TrainConfig) -> str | None:
+    """The last stage that is never trained; None where training reaches down to the first one."""
+    spec, part = BACKBONES.get(config.backbone), trained_part(config)
+    if part == "none":
+        return config.feature_stage or spec.feature_stage
+    first = first_trained_stage(config)
+    index = spec.stage_names.index(first) if first is not None else 0
+    return spec.stage_names[index - 1] if index else None
+
+
 def network_built(classifier: "Classifier") -> NetworkBuilt:
     """The event that tells a network's number of parameters."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]

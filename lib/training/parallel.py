@@ -28,10 +28,9 @@ class _Logits(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Inputs (n, ...) to logits (n, K), without looking for a stop between stages."""
-        if not isinstance(self._inputs, CachedInputs):
-            return self.classifier(batch)
         if self._inputs.after is None:
-            return self.classifier.head(batch)  # type: ignore[operator]
+            is_head = isinstance(self._inputs, CachedInputs)
+            return self.classifier.head(batch) if is_head else self.classifier(batch)  # type: ignore[operator]
         return self.classifier.forward_after(batch, self._inputs.after)  # type: ignore[operator]
 
 
@@ -61,6 +60,7 @@ class StepNetwork:
         """Inputs (n, ...) to logits (n, K)."""
         if self._ranks.is_alone and not self._is_compiled:
             return self._inputs.logits(self._classifier, batch, self._should_stop)
+        batch = self._inputs.entered(batch)
         trained = tuple(parameter.requires_grad for parameter in self._classifier.parameters())
         if self._network is None or trained != self._trained:
             self._network, self._trained = self._wrapped(batch), trained

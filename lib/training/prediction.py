@@ -70,12 +70,12 @@ def predict_features(
         plain = np.asarray(inputs.plain[rows])
         return plain.mean((2, 3)) if plain.ndim == 4 else plain
     classifier.eval()
-    after = inputs.after if isinstance(inputs, CachedInputs) else None
+    after = inputs.after
     parts: list[torch.Tensor] = []
 
     def compute(some_rows: np.ndarray) -> "torch.Tensor":
         with torch.no_grad(), autocast(device, dtype):
-            batch = inputs.for_evaluation(some_rows)
+            batch = inputs.entered(inputs.for_evaluation(some_rows))
             stage = classifier.feature_stage
             hidden = (
                 classifier.forward_between(batch, after, stage) if after else classifier.forward_until(batch, stage)

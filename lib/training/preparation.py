@@ -13,14 +13,15 @@ from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
 from lib.distributed import ALONE, Ranks
 from lib.features.cache import UNPOOLED, FeatureSet, read_or_extract
+from lib.features.frozen_stages import FrozenStages
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, PhaseStarted, ShouldStop
-from lib.training.inputs import CachedInputs, ImageInputs, Inputs, Preprocessing
-from lib.training.network import first_trained_stage
+from lib.training.inputs import CachedInputs, FrozenPrefix, ImageInputs, Inputs, Preprocessing
+from lib.training.network import first_trained_stage, last_frozen_stage
 from lib.training.pace import Pace, paced_progress
 from lib.training.strategies import STRATEGIES
 
@@ -101,8 +102,18 @@ class Preparation:
         size_px = self.config.input_size_px or self.spec.input_size_px
         preprocessing = Preprocessing(size_px, self.spec.mean, self.spec.std, self.compute.device, self.spec.resizing)
         return ImageInputs(
-            self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation
-        )
+            self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation,
+            frozen=self.frozen_prefix(classifier),
+        )  # fmt: skip
+
+    def frozen_prefix(self, classifier: "Classifier") -> FrozenPrefix | None:
+        """The stages that are never trained, for images that no cache can hold; None where all are trained."""
+        last = last_frozen_stage(self.config)
+        if last is None or not self.spec.num_parameters:
+            return None
+        size_px, compute = self.config.input_size_px or self.spec.input_size_px, self.compute
+        stages = FrozenStages(classifier.stages, size_px=size_px, engine=compute.engine, last=last)
+        return FrozenPrefix(stages, last, compute.engine_batch_size)
 
     def plain_features(self, classifier: "Classifier") -> np.ndarray:
         """Pooled features (N, D) of all images as they are, as the classifier's head reads them."""
@@ -156,7 +167,7 @@ class Preparation:
         config, size_px = self.config, self.config.input_size_px or self.spec.input_size_px
         return FeatureRequest(
             self.images, config.backbone, config.weights, config.seed, part.stage, part.pooling, size_px,
-            self.compute.dtype, view, self.compute.device,
+            self.compute.dtype, view, self.compute.device, self.compute.engine, self.compute.engine_batch_size,
         )  # fmt: skip
 
     def _feature_set(self, part: CachedPart, view: View, *, copies_left: int = 1) -> FeatureSet:

@@ -11,6 +11,7 @@ from lib.evaluation.metrics import evaluate_predictions, quadratic_weighted_kapp
 from lib.evaluation.thresholds import fit_thresholds, kappa_by_thresholds
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
+from lib.training.network import last_frozen_stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,11 +173,12 @@ def bundle_manifest(
     frozen_dtype: str,
     is_out_of_fold: bool = False,
     enhancement: dict[str, Any] | None = None,
+    engine: str = "torch",
 ) -> dict[str, Any]:
     """What must be known to use the classifier later: classes, preprocessing, origin and what it reached.
 
     With `is_out_of_fold` its weights come from the validation images too, each of which was answered by a classifier
-    that had not seen it.
+    that had not seen it. `engine` computed the frozen stages.
     """
     spec, data = BACKBONES.get(config.backbone), dataset.spec
     return {
@@ -196,6 +198,7 @@ def bundle_manifest(
             "dtype": frozen_dtype,
             "enhancement": enhancement,
         },
+        "engine": {"name": engine, "stage": last_frozen_stage(config)},
         "dataset": {
             "split_caveat": data.split_caveat,
             "name": data.name,

@@ -74,7 +74,7 @@ def _probe(file: Path) -> None:
             if file.exists():
                 return
             done = subprocess.run(
-                [sys.executable, "-m", "lib", "doctor", "--json"],
+                [sys.executable, "-m", "lib", "doctor", "--json", "--no-trial"],
                 cwd=settings.PROJECT_ROOT,
                 capture_output=True,
                 text=True,

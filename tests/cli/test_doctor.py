@@ -3,12 +3,24 @@ import json
 import torch
 
 from lib.cli.doctor import describe_machine
-from lib.settings import cache_dir
+from lib.features import engine
+from lib.features.engine import EngineChoice
+from lib.features.onnx_session import runtime_version
+from lib.settings import DEFAULT_BACKBONE, cache_dir
 
 
 def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     monkeypatch.setattr("lib.number_format.choose_dtype", lambda device, purpose="inference": ("float32", "asked for"))
+    choice = EngineChoice("onnx", 8, "125 by torch and 200 by ONNX Runtime")
+    monkeypatch.setattr(engine, "_try_engines", lambda part: choice)
+    quick = json.loads(command("doctor", "--json", "--no-trial").out.splitlines()[-1])
+    assert (quick["engine"], quick["engines"]) == ("auto", {})
     report = json.loads(command("doctor", "--json").out.splitlines()[-1])
+    assert (report["engine"], report["engine_reason"]) == ("onnx", choice.reason)
+    ((key, found),) = report["engines"].items()
+    assert key.split("|")[0] == DEFAULT_BACKBONE
+    assert found["batch_size"] == 8
+    assert report["packages"]["onnxruntime"] == runtime_version()
     assert report["device"] in {"cpu", "cuda", "mps"}
     assert report["dtype_reason"] == "asked for"
     assert {entry["backbone"] for entry in report["weights"]} >= {"mobilenet_v2", "vgg16"}
@@ -16,10 +28,17 @@ def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     text = command("doctor").out
     assert "torchvision" in text
     assert "mobilenet_v2" in text
+    assert text.count(choice.reason) == 2
+
+
+def test_doctor_says_that_the_package_is_missing(command, monkeypatch):
+    monkeypatch.setattr(engine, "why_missing", lambda: "the package onnxruntime is not installed")
+    report = json.loads(command("doctor", "--json").out.splitlines()[-1])
+    assert (report["engine"], report["engine_reason"]) == ("torch", "the package onnxruntime is not installed")
 
 
 def test_doctor_says_that_apple_gpus_were_not_tried(command, monkeypatch):
-    assert "MPS" not in command("doctor").out
+    assert "MPS" not in command("doctor", "--no-trial").out
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert json.loads(command("doctor", "--json").out.splitlines()[-1])["device"] == "mps"

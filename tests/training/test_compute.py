@@ -3,6 +3,7 @@ import json
 import pytest
 
 from lib.distributed import Ranks
+from lib.features.engine import EngineChoice, FrozenPart
 from lib.training import compute
 from lib.training.compute import choose_compute
 from lib.training.config import TrainConfig
@@ -29,3 +30,43 @@ def test_each_rank_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(compute, "pick_device", lambda name, found=found: found)
         assert compute.device_of("auto", Ranks(3, 4, 1)) == expected
         assert compute.device_of("auto", Ranks()) == found
+
+
+def test_the_engine_is_kept_for_a_resume_and_computes_in_float32(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def choose(part: FrozenPart | None, **options: object) -> EngineChoice:
+        asked.append((part, options))
+        return EngineChoice("onnx", 8, "twice as fast")
+
+    monkeypatch.setattr(compute, "choose_engine", choose)
+    monkeypatch.setattr(compute, "choose_dtype", lambda device, purpose="inference": ("bfloat16", "fast"))
+    config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", weights="random", seed=3, input_size_px=64)
+    first = choose_compute(config, tmp_path / "compute.json", num_images=500)
+    assert (first.engine, first.engine_batch_size, first.engine_reason) == ("onnx", 8, "twice as fast")
+    assert (first.dtype, first.training_dtype) == ("float32", "bfloat16")
+    part = FrozenPart("mobilenet_v3_small", "random", 3, "head_conv", 64, "bfloat16")
+    assert asked == [(part, {"asked": "auto", "device": "cpu", "num_images": 500})]
+    monkeypatch.setattr(compute, "choose_engine", lambda *args, **options: pytest.fail("chosen again"))
+    assert choose_compute(config, tmp_path / "compute.json", num_images=500) == first
+    old = {"dtype": "float32", "training_dtype": "float32"}  # as a run of before there was a choice kept it
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert choose_compute(config, tmp_path / "old.json").engine == "torch"
+
+
+@pytest.mark.parametrize(
+    ("settings", "stage"),
+    [
+        ({"strategy": "linear_probe"}, "head_conv"),
+        ({"strategy": "partial_finetuning", "unfreeze_from": "block4"}, "block3"),
+        ({"strategy": "partial_finetuning", "unfreeze_from": "stem"}, None),
+        ({"strategy": "probe_then_finetune"}, "head_conv"),
+        ({"strategy": "full_finetuning"}, None),
+    ],
+)
+def test_the_engine_runs_what_is_frozen(tmp_path, monkeypatch: pytest.MonkeyPatch, settings, stage) -> None:
+    parts = []
+    monkeypatch.setattr(compute, "choose_engine", lambda part, **_: parts.append(part) or EngineChoice())
+    config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", dtype="float32", **settings)
+    choose_compute(config, tmp_path / "compute.json")
+    assert [part and part.stage for part in parts] == [stage]

@@ -51,3 +51,15 @@ def test_a_newer_or_unknown_file_is_refused():
         TrainConfig.from_dict({"dataset": "d", "format_version": 2})
     with pytest.raises(UserError, match="Unknown setting 'colour'"):
         TrainConfig.from_dict({"dataset": "d", "colour": "red"})
+
+
+def test_a_config_of_before_there_was_a_choice_of_engines_opens_as_torch() -> None:
+    stored = TrainConfig(dataset="d").to_dict()
+    assert TrainConfig.from_dict(stored).engine == "auto"
+    del stored["engine"]
+    assert TrainConfig.from_dict(stored).engine == "torch"
+    assert "--set engine=torch" in TrainConfig.from_dict(stored).to_command()
+    with pytest.raises(UserError, match="engine must be one of auto, torch, onnx, received 'tpu'"):
+        TrainConfig(dataset="d", engine="tpu")
+    with pytest.raises(UserError, match="engine=onnx computes in float32; leave out dtype=bfloat16"):
+        TrainConfig(dataset="d", engine="onnx", dtype="bfloat16")

@@ -24,13 +24,13 @@ from tests.features.tiny_dataset import TinyDataset
 
 
 def make_session(strategy: str, dataset: TinyDataset | None = None, **changes: object) -> TrainingSession:
-    dataset = dataset or TinyDataset()
+    dataset, compute = dataset or TinyDataset(), Compute(engine=str(changes.get("engine", "torch")))
     settings: dict = {"epochs": 2, "batch_size": 8, "input_size_px": 32, "weights": "random"}
     should_stop = changes.pop("should_stop", lambda: False)
     listener = changes.pop("listener", lambda event: None)
     config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", strategy=strategy, **(settings | changes))
     return TrainingSession(
-        resolve_config(config, dataset), dataset, Compute(), listener=listener, should_stop=should_stop
+        resolve_config(config, dataset), dataset, compute, listener=listener, should_stop=should_stop
     )
 
 
@@ -74,13 +74,17 @@ def test_partial_finetuning_trains_from_the_named_stage_up_and_caches_below() ->
     assert fitted.inputs.after == "block4"
 
 
-def test_partial_finetuning_with_and_without_cache_gives_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_partial_finetuning_with_and_without_cache_gives_the_same_losses(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
     histories = []
     for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
         monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
-        session = make_session("partial_finetuning", unfreeze_from="block5")
+        session = make_session("partial_finetuning", unfreeze_from="block5", engine=engine)
         fitted = session.fit(session.dataset.split(0))
         assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
+        assert fitted.inputs.after == "block4"
         histories.append([epoch["train_loss"] for epoch in fitted.history])
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
 

@@ -1,0 +1,185 @@
+"""What computes frozen stages fastest here, torch or ONNX Runtime, and in batches of how many images.
+
+A short trial finds out, once per home and network; what it found is kept in `engines.json` of the cache folder.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from lib.atomic import read_json, write_json
+from lib.errors import UserError
+from lib.features.onnx_session import EngineUnavailable, OnnxSession, runtime_version, why_missing
+from lib.models.backbones import BACKBONES
+from lib.number_format import autocast
+from lib.settings import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+ENGINES = ("auto", "torch", "onnx")
+TITLES = {"torch": "torch", "onnx": "ONNX Runtime"}
+DEFAULT_BATCH = 32
+# Trial and export take as long as some hundred images, so fewer of them are computed sooner by torch. Whether there
+# are enough depends on the data set alone, so that the same training is always computed by the same engine.
+MIN_IMAGES = 256
+TOO_FEW = f"fewer than {MIN_IMAGES} images are done before a trial is"
+# What the two engines put out for the same images must point the same way, or torch computes.
+MIN_COSINE = 0.9999
+_FILE = "engines.json"
+_BATCH_SIZES = (4, 8, 16, 32)
+_TRIAL_S = 3.0
+_MIN_GAIN = 1.05  # of ONNX Runtime, below which a trial on a shared machine says little
+_CPU_ONLY = "ONNX Runtime is used on the CPU alone"
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine ("torch" or "onnx"), the images of a batch, and the phrase that says why."""
+
+    name: str = "torch"
+    batch_size: int = DEFAULT_BATCH
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FrozenPart:
+    """Which stages run: those of a backbone up to `stage`, on images of `size_px`, in the number format `dtype`."""
+
+    backbone_name: str
+    weights: str
+    seed: int
+    stage: str
+    size_px: int
+    dtype: str = "float32"
+
+    @property
+    def key(self) -> str:
+        """The name of the trial: weights do not change how fast a network is."""
+        return f"{self.backbone_name}|{self.stage}|{self.size_px}|{self.dtype}"
+
+
+def choose_engine(
+    part: FrozenPart | None, *, asked: str = "auto", device: str = "cpu", num_images: int | None = None
+) -> EngineChoice:
+    """What runs the frozen stages; where "auto" is asked for and no trial was made yet, makes it.
+
+    Args:
+        part: what is frozen; None if nothing is.
+        asked: a name in `ENGINES`.
+        device: where torch computes.
+        num_images: how many are to be computed; None for any number.
+
+    Raises:
+        UserError: ONNX Runtime is asked for and is not installed, or not for a CPU.
+        WeightsUnavailable: the trial needs the pretrained weights and they are not at hand.
+    """
+    if part is None:
+        return EngineChoice(reason="no stage is frozen")
+    if asked == "onnx":
+        if why := why_missing() or (_CPU_ONLY if device != "cpu" else ""):
+            raise UserError(f"The setting engine=onnx cannot be used: {why}. Choose engine=auto or engine=torch.")
+        known = recorded_choices().get(part.key)
+        return EngineChoice("onnx", known.batch_size if known and known.name == "onnx" else 8, "asked for")
+    if why := _why_torch(part, asked, device, num_images):
+        return EngineChoice(reason=why)
+    known = recorded_choices().get(part.key)
+    if known is not None:
+        return known
+    with FileLock(cache_dir() / f"{_FILE}.lock"):  # of several processes one makes the trial
+        known = recorded_choices().get(part.key)
+        return known or _record(part, _try_engines(part))
+
+
+def recorded_choices() -> dict[str, EngineChoice]:
+    """What trials in this home found, by `FrozenPart.key`; made with another version of ONNX Runtime they are void."""
+    try:
+        content = read_json(cache_dir() / _FILE)
+        if content["onnxruntime"] != runtime_version():
+            return {}
+        return {key: EngineChoice(**choice) for key, choice in content["choices"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def engine_key(engine: str) -> tuple[str, ...]:
+    """What an engine adds to the name of cached features; nothing for torch, whose version is part of any."""
+    return () if engine == "torch" else (f"{engine} {runtime_version()}",)
+
+
+def _record(part: FrozenPart, choice: EngineChoice) -> EngineChoice:
+    choices = {**recorded_choices(), part.key: choice}
+    content = {key: asdict(one) for key, one in sorted(choices.items())}
+    write_json(cache_dir() / _FILE, {"format_version": 1, "onnxruntime": runtime_version(), "choices": content})
+    return choice
+
+
+def _why_torch(part: FrozenPart, asked: str, device: str, num_images: int | None) -> str:
+    """Why no trial is needed, as a phrase; "" if it is."""
+    if asked == "torch":
+        return "asked for"
+    if device != "cpu":
+        return _CPU_ONLY
+    if BACKBONES.get(part.backbone_name).num_parameters == 0:
+        return "there is no network"
+    if why := why_missing():
+        return why
+    return TOO_FEW if num_images is not None and num_images < MIN_IMAGES else ""
+
+
+def _try_engines(part: FrozenPart) -> EngineChoice:
+    """Compute made-up pictures in turn by both engines, in batches of several sizes."""
+    import numpy as np
+    import torch
+
+    from lib.features.backbone import frozen_backbone, smooth_pictures
+    from lib.features.frozen_stages import FrozenStages
+    from lib.models.stages import keep_stages_until
+
+    backbone = frozen_backbone(part.backbone_name, weights=part.weights, seed=part.seed)
+    keep_stages_until(backbone, part.stage)
+    frozen = FrozenStages(backbone.stages, size_px=part.size_px)
+    batch = smooth_pictures(max(_BATCH_SIZES), part.size_px, seed=0)
+
+    def by_torch(images: "Tensor") -> "Tensor":
+        with torch.inference_mode(), autocast("cpu", part.dtype):
+            return frozen.forward_until(images, part.stage).float()
+
+    try:
+        session = OnnxSession(torch.nn.Sequential(*backbone.stages.values()), (3, part.size_px, part.size_px))
+    except EngineUnavailable as error:
+        return EngineChoice(reason=str(error))
+    found = (engine(batch[:2]).flatten(1).double().numpy() for engine in (by_torch, session))
+    ours, theirs = found
+    cosine = float(((ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)).min())
+    if not cosine >= MIN_COSINE:
+        return EngineChoice(reason=f"ONNX Runtime puts out something else here (cosine {cosine:.5f})")
+    rates = _rates({"torch": by_torch, "onnx": session}, batch)
+    best = {name: max((rate, -size) for size, rate in by_size.items()) for name, by_size in rates.items()}
+    name = "onnx" if best["onnx"][0] > _MIN_GAIN * best["torch"][0] else "torch"
+    speeds = " and ".join(
+        f"{rate:.{0 if rate >= 10 else 1}f} by {TITLES[one]}" for one, (rate, _) in sorted(best.items(), reverse=True)
+    )
+    threads = torch.get_num_threads()
+    return EngineChoice(name, -best[name][1], f"{speeds} images a second in a trial with {threads} threads")
+
+
+def _rates(engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor") -> dict[str, dict[int, float]]:
+    """Best images a second of each engine by size of the batch; all take turns, so that other programs slow all."""
+    rates: dict[str, dict[int, float]] = {name: {} for name in engines}
+    deadline = time.perf_counter() + _TRIAL_S
+    for _ in range(3):
+        for size in _BATCH_SIZES:
+            for name, engine in engines.items():
+                # A slow network is measured at the smallest size at least.
+                if time.perf_counter() > deadline and rates[name]:
+                    continue
+                began = time.perf_counter()
+                engine(batch[:size])
+                rate = size / (time.perf_counter() - began)
+                rates[name][size] = max(rate, rates[name].get(size, 0.0))
+    return rates

@@ -1,0 +1,86 @@
+"""Frozen stages as they run: BatchNorm folded, by torch or by ONNX Runtime."""
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from lib.features.onnx_session import EngineUnavailable, OnnxSession
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_logger = logging.getLogger(__name__)
+
+
+def in_layout(hidden: "Tensor") -> "Tensor":
+    """A map (N, C, H, W) in channels_last, as torch's stages compute it fastest; vectors as they are."""
+    import torch
+
+    return hidden.contiguous(memory_format=torch.channels_last) if hidden.ndim == 4 else hidden
+
+
+class FrozenStages:
+    """Runs stages whose weights no longer change; may be shared by threads.
+
+    `engine` says what computes: "torch" with BatchNorm folded into the convolutions, or "onnx", ONNX Runtime, up to the
+    stage `last` (by default all of them) and torch behind it. Where ONNX Runtime cannot be used, torch computes it all,
+    which differs by 1e-4 at most, and the log says so. The given stages stay as they are.
+    """
+
+    def __init__(
+        self, stages: "nn.ModuleDict", *, size_px: int, engine: str = "torch", last: str | None = None
+    ) -> None:
+        self._stages, self._size_px = stages, size_px
+        self.engine = engine
+        self._names = list(stages)
+        self._last = last or self._names[-1]
+        self._sessions: dict[str, OnnxSession] = {}
+        self._folded: nn.ModuleDict | None = None
+        self._lock = threading.RLock()
+
+    def forward_until(self, batch: "Tensor", stage: str) -> "Tensor":
+        """The output of `stage` for images (N, 3, H, W)."""
+        import torch
+
+        from lib.models.stages import run_stages
+
+        with torch.no_grad():
+            if self.engine == "onnx":
+                cut = min(stage, self._last, key=self._names.index)
+                session = self._session(cut)
+                if session is not None:
+                    hidden = session(batch)
+                    return (
+                        hidden if cut == stage else run_stages(self.folded, in_layout(hidden), after=cut, until=stage)
+                    )
+            return run_stages(self.folded, batch, until=stage)
+
+    @property
+    def folded(self) -> "nn.ModuleDict":
+        """The stages for torch, in evaluation mode."""
+        import torch
+
+        from lib.models.folding import fold_stages
+
+        with self._lock:
+            if self._folded is None:
+                device = next((tensor.device for tensor in self._stages.state_dict().values()), torch.device("cpu"))
+                generator = torch.Generator().manual_seed(0)
+                batch = torch.randn(2, 3, self._size_px, self._size_px, generator=generator)
+                batch = batch.to(device, memory_format=torch.channels_last)
+                self._folded = fold_stages(self._stages, batch)
+            return self._folded
+
+    def _session(self, stage: str) -> OnnxSession | None:
+        """The session that ends with a stage; None, from then on, where there cannot be one."""
+        from torch import nn
+
+        with self._lock:
+            if stage not in self._sessions and self.engine == "onnx":
+                kept = [self._stages[name] for name in self._names[: self._names.index(stage) + 1]]
+                try:
+                    self._sessions[stage] = OnnxSession(nn.Sequential(*kept), (3, self._size_px, self._size_px))
+                except EngineUnavailable as error:
+                    _logger.warning("torch computes the frozen stages instead of ONNX Runtime: %s.", error)
+                    self.engine = "torch"
+            return self._sessions.get(stage)
