@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser kills orphans recipes help clean
+.PHONY: run test check format bench browser kills orphans recipes demo help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
@@ -48,6 +48,9 @@ bench: $(VENV)/.development  ## Measure: ratios in one run on this machine
 
 recipes: $(VENV)/.runtime  ## Run every published experiment in small beside its published figures (AGAIN=1 repeats finished ones)
 	@$(BIN)/python -m lib recipes run all --budget small $(if $(AGAIN),--again)
+
+demo: $(VENV)/.runtime  ## Record the demo anew that ships with the program (about ten minutes of two cores)
+	@$(BIN)/python -m lib demo record
 
 clean:  ## Remove the virtual environment and tool caches (data stays)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

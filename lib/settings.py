@@ -19,6 +19,7 @@ ASSETS_DIR = PROJECT_ROOT / "assets"
 DEFAULT_STORE_SIDE_PX = 384
 DEFAULT_BACKBONE = "bundled_vgg"
 DEFAULT_DATASET = "synthetic-fundus"
+DEMO_DATASET = "fundus-demo"  # comes with the program, with recorded runs
 
 MAX_IMAGE_PIXELS = 50_000_000
 MAX_FILE_BYTES = 50 * 2**20

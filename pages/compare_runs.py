@@ -19,7 +19,7 @@ from pages.common import (
 )
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
-from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, results_table
+from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, recorded_words, results_table
 from pages.common.text import count, plain
 
 ensure_frame(__file__)
@@ -196,6 +196,8 @@ if len(selected) > len(shown):
     st.caption(f"Pictures and comparisons are of the first {len(shown)} of them.")
 with show_errors("show the versions"):
     comparison_views.show_versions(shown)
+if words := recorded_words(shown):
+    st.caption(plain(words, 600))
 for caveat in split_caveats(shown):
     st.warning(plain(caveat, 300), icon=":material/group_off:")
 with show_errors("show the seeds"):

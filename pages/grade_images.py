@@ -228,6 +228,8 @@ with left:
     if run_id is None:
         end_page()
     by_thresholds = controls.choose_rule(manifest_of(run_id).get("thresholds"), key=f"grade_rule_{run_id}")
+    if words := next((run.recorded_words for run in resources.run_records() if run.run_id == run_id), ""):
+        st.caption(plain(f"{words[:1].upper()}{words[1:]}; it came with the program."))
     if is_medical(run_id):
         st.caption(MEDICAL_NOTICE)
 with right:

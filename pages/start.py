@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from lib.settings import DEFAULT_DATASET
+from lib.settings import DEFAULT_DATASET, DEMO_DATASET
 from pages.common import controls, demo_panel, first_dataset, folder_import, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
@@ -44,7 +44,7 @@ with show_errors("show the data sets and runs"):
             gone = state.current_dataset()
             st.markdown(f"There is no data set {plain(gone)} (any more)." if gone else "No data set yet.")
         else:
-            generated = " It is generated, not photographed." if summary.name == DEFAULT_DATASET else ""
+            generated = " It is generated, not photographed." if summary.name in (DEFAULT_DATASET, DEMO_DATASET) else ""
             st.markdown(
                 f"**{plain(summary.title or summary.name)}**: {count(summary.num_images, 'image')} in "
                 f"{count(summary.num_classes, 'class', 'classes')}.{generated}"
@@ -54,9 +54,7 @@ with show_errors("show the data sets and runs"):
         st.subheader("Best result on it", anchor=False)
         best = resources.best_result(summary.name) if summary else None
         if best is None:
-            st.markdown(
-                "Nothing has been trained on it yet. Prepare the demo, or start with a linear probe: it takes seconds."
-            )
+            st.markdown("Nothing has been trained on it yet. Start with a linear probe: it takes seconds.")
             controls.link_to("train_model", "Train the first one", icon=":material/model_training:")
         else:
             st.markdown(f"**{plain(best.label)}**: {plain(best.score.words, 300)}. {best.compared_words}")

@@ -39,13 +39,14 @@ def _frozen_imports() -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty TRANSFERSCOPE_HOME, TORCH_HOME and HF_HOME of the test's own."""
+    """An empty TRANSFERSCOPE_HOME, TORCH_HOME and HF_HOME of the test's own, and no recorded demo."""
     folder = tmp_path / "home"
     monkeypatch.setenv("TRANSFERSCOPE_HOME", str(folder))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.setattr("lib.demo.recording.FOLDER", tmp_path / "no_demo")  # pages would unpack it into every home
     return folder
 
 

@@ -1,6 +1,6 @@
 """The committed samples are those that the code draws, and each is what its name says."""
 
-from tests.make_samples import SAMPLES_FOLDER, main
+from tests.make_samples import SAMPLES_FOLDER, write_samples
 
 
 def test_a_dozen_samples_of_every_kind_are_small():
@@ -11,8 +11,8 @@ def test_a_dozen_samples_of_every_kind_are_small():
 
 
 def test_they_are_made_deterministically(tmp_path):
-    main(tmp_path / "one")
-    main(tmp_path / "two")
+    write_samples(tmp_path / "one")
+    write_samples(tmp_path / "two")
     made = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert made == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     assert made.keys() == {path.name for path in SAMPLES_FOLDER.iterdir()}

@@ -16,7 +16,7 @@ from lib.settings import home
 # name -> (module, attribute, what it does)
 COMMANDS = {
     "doctor": ("lib.cli.doctor", "doctor", "Show versions, device, number format and which weights are at hand."),
-    "demo": ("lib.cli.demo", "demo", "Prepare the default story: a data set and a run for each strategy."),
+    "demo": ("lib.cli.demo", "demo", "Install the recorded demo, train it here, or record it anew."),
     "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, change, delete and restore data sets."),
     "weights": ("lib.cli.weights", "weights", "List and download pretrained weights."),
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),

@@ -1,4 +1,4 @@
-"""`demo prepare | status | stop`."""
+"""`demo install | prepare | status | stop | record`."""
 
 import click
 
@@ -12,10 +12,27 @@ def demo() -> None:
 
 
 @demo.command()
+@json_option
+def install(as_json: bool) -> None:
+    """Install the recorded demo: its data set, runs and race, in seconds; nothing is trained.
+
+    The dashboard does so by itself on its first start. Runs of it that were deleted come back; others are not touched.
+    """
+    from lib.demo.installation import install as install_demo
+
+    with ProgressLine() as progress:
+        recording = install_demo(progress=progress)
+    if as_json:
+        print_json({"runs": recording.runs, "race_id": recording.race_id, "recorded": recording.words})
+    else:
+        click.echo(f"The demo is installed: {len(recording.runs)} runs, {recording.words}.")
+
+
+@demo.command()
 @click.option("--worker", is_flag=True, hidden=True, help="What the start page starts: quietly and politely.")
 @json_option
 def prepare(worker: bool, as_json: bool) -> int:
-    """Make the default data set and its runs; what is there already is not made again.
+    """Train the demo's runs on this machine; what was trained here already is not made again.
 
     Ctrl-C stops it; a second call goes on from there.
     """
@@ -31,7 +48,8 @@ def prepare(worker: bool, as_json: bool) -> int:
         print_json(as_dict(state))
     elif state.state == "finished":
         click.echo(
-            f"The demo is ready: {len(state.runs)} runs ({state.seconds_total:.0f} s). See: python -m lib runs list"
+            f"The demo was trained here: {len(state.runs)} runs ({state.seconds_total:.0f} s). "
+            "See: python -m lib runs list"
         )
     else:
         note(state.message)
@@ -58,3 +76,20 @@ def stop() -> None:
     from lib.demo import control
 
     click.echo(control.stop_and_wait().message or "No preparation is running.")
+
+
+@demo.command()
+@click.option("--machine", default="", help="What to call this machine (default: its cores and processor).")
+def record(machine: str) -> None:
+    """Record the demo anew, as it ships with the program: in assets/demo, and the samples in data/samples.
+
+    It takes about ten minutes of two cores, in a home of its own.
+    """
+    from lib.demo.making import record as record_demo
+    from lib.demo.recording import size_table
+    from lib.demo.samples import write_samples
+
+    with ProgressLine() as progress:
+        recording = record_demo(machine=machine, progress=progress)
+    write_samples()
+    click.echo(size_table(recording))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--dataset", help=f"A data set of the library (default: {DEFAULT_DATASET}).")
 @click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE}).")
-@click.option("--rungs", metavar="A,B,...", help="Which strategies race, joined by commas (default: all rungs).")
+@click.option("--rungs", metavar="A,B,...", help="Which strategies race, joined by commas (default: five of them).")
 @click.option("--epochs", type=int, help="Passes over the training images of each rung that trains the network.")
 @click.option("--batch-size", type=int, help="Images a step.")
 @click.option("--input-size", "input_size_px", type=int, help="Side in pixels of the images that the networks see.")

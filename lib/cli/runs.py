@@ -57,6 +57,8 @@ def show(run_id: str, as_json: bool) -> None:
         print_json({**_facts(run), **now, "config": run.config, "metrics": run.metrics, "summary": run.summary})
         return
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
+    if run.recorded_words:
+        facts["made"] = run.recorded_words
     facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     print_score(run_score(run), "Test ")

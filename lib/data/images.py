@@ -76,11 +76,13 @@ class DecodedImage:
     sha256: str = ""
 
 
-def decode_bytes(data: bytes, *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE) -> DecodedImage:
+def decode_bytes(
+    data: bytes, *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE, box: Box | None = None
+) -> DecodedImage:
     """Decode the first frame, upright, as RGB on white, cropped by the policy and resized to `side_px`.
 
-    `value_scale` says what becomes black and white in an image of more than 8 bits.
-    Raises BadImage with one plain reason, whatever Pillow says.
+    `value_scale` says what becomes black and white in an image of more than 8 bits; `box` is the square to keep
+    where it is known already. Raises BadImage with one plain reason, whatever Pillow says.
     """
     check_crop_policy(crop_policy)
     with plain_reasons():
@@ -95,7 +97,7 @@ def decode_bytes(data: bytes, *, side_px: int, crop_policy: str, value_scale: Va
         if image.size != loaded_size:
             full_size = full_size[::-1]
         image = _to_rgb(image, value_scale, notices)
-        box = _box(image, full_size, crop_policy, notices)
+        box = box or _box(image, full_size, crop_policy, notices)
         pixels = np.array(_cut(image, box, full_size, side_px))
         return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices))
 

@@ -22,7 +22,7 @@ from lib.data.store_writer import write_dataset
 from lib.data.versions import changed_description, with_history
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
-from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, datasets_dir
+from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, DEMO_DATASET, datasets_dir
 
 
 def import_folder(
@@ -56,8 +56,8 @@ def import_folder(
             f"The name {shown(name)!r} cannot be used; take at most 48 letters, digits, '-', '_' and '.', such as "
             f"{as_name(name)!r}."
         )
-    if name == DEFAULT_DATASET:
-        raise UserError(f"The name {name!r} is kept for the generated data set; choose another.")
+    if name in (DEFAULT_DATASET, DEMO_DATASET):
+        raise UserError(f"The name {name!r} is kept for a generated data set; choose another.")
     asked = ImportOptions(
         group_column, store_side_px, crop_policy or "center_square", dict(spec_changes or {}),
         labels=label_paths(existing_folder(path), labels), class_column=class_column,
@@ -234,7 +234,7 @@ def _imported_from(source: str, name: str | None) -> dict[str, Any] | None:
 
 def _free_name(folder: Path) -> str:
     name = as_name(folder.name)
-    if name == DEFAULT_DATASET or is_taken(name):
+    if name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name):
         name = f"{name[:40]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
     return name
 

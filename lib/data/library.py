@@ -44,7 +44,7 @@ __all__ = [
     "restore_version",
 ]
 
-_SYNTHETIC_SPEC = {
+FUNDUS_SPEC = {
     "title": "Synthetic fundus (generated)",
     "domain": "fundus photographs",
     "class_names": GRADE_NAMES,
@@ -97,7 +97,7 @@ def _make(*, per_class: int, size_px: int, seed: int, spoiling: Spoiling | None 
     present = next((d for d in descriptions() if d["spec"]["name"] == DEFAULT_DATASET), None)
     if present and present["source"] == source:
         return open_dataset(DEFAULT_DATASET)
-    options = ImportOptions("patient", min(size_px, DEFAULT_STORE_SIDE_PX), "retina_box", _SYNTHETIC_SPEC)
+    options = ImportOptions("patient", min(size_px, DEFAULT_STORE_SIDE_PX), "retina_box", FUNDUS_SPEC)
     with staging_folder() as folder:
         generate(folder, per_class=per_class, size_px=size_px, seed=seed, spoiling=spoiling, progress=progress)
         scan = scan_folder(folder, options.source)

@@ -1,7 +1,26 @@
-"""The default story: the generated data set and one finished run for each way between "frozen" and "from scratch"."""
+"""The default story: a generated data set and one finished run for each way between "frozen" and "from scratch".
+
+It ships recorded and is installed on a first visit; the same runs can be trained here, and the recording made anew.
+"""
 
 from lib.demo.control import start, stop
+from lib.demo.installation import install, installed_recording, is_due, missing_runs
+from lib.demo.recording import Recording
 from lib.demo.state import demo_run_ids, read_demo
 from lib.demo.story import STORY, DemoRun
+from lib.settings import DEMO_DATASET as DATASET
 
-__all__ = ["STORY", "DemoRun", "demo_run_ids", "read_demo", "start", "stop"]
+__all__ = [
+    "DATASET",
+    "STORY",
+    "DemoRun",
+    "Recording",
+    "demo_run_ids",
+    "install",
+    "installed_recording",
+    "is_due",
+    "missing_runs",
+    "read_demo",
+    "start",
+    "stop",
+]

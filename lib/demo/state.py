@@ -1,5 +1,7 @@
-"""How far the preparation of the demo is: readable by every page, without MLflow and torch."""
+"""How far a training of the demo on this machine is, and which runs tell the story. Needs neither MLflow nor torch."""
 
+from lib.demo.installation import installed_runs
+from lib.demo.story import RUNG_NAMES
 from lib.series import SeriesFiles, SeriesState, read_series, run_state
 from lib.settings import runs_dir
 
@@ -18,5 +20,7 @@ def read_demo() -> SeriesState:
 
 
 def demo_run_ids() -> list[str]:
-    """The finished runs of the demo that are still here, in the order of the story."""
-    return [run_id for run_id in read_demo().runs.values() if run_state(run_id) == "finished"]
+    """The finished runs of the story that are here, in its order: those trained here, or else the recorded ones."""
+    trained = [run_id for run_id in read_demo().runs.values() if run_state(run_id) == "finished"]
+    recorded = [run_id for run_id in installed_runs().values() if run_state(run_id) == "finished"]
+    return trained if len(trained) == len(RUNG_NAMES) or not recorded else recorded

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.data.picture_quality import quality_ranges
 from lib.data.splits import group_numbers
 from lib.evaluation.headline import key_of_tested_images, score_figures
 from lib.evaluation.metrics import accuracy
@@ -15,6 +16,8 @@ from lib.training.results import RunSummary, bundle_manifest, prediction_table
 if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
     from lib.training.session import TrainingSession
+
+_NUM_MEASURED = 256
 
 
 def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome) -> None:
@@ -55,6 +58,9 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     found = {f"test_{key}": value for key, value in outcome.metrics.items() if np.isfinite(value)}
     num_test = sum(len(part.rows) for part in outcome.predictions if part.part == "test")
     manifest["result"] = {**found, **_beside_metrics(session, outcome, num_draws=0), "num_test": num_test}
+    pixels = session.dataset.pixels
+    # Says of an image that is turned away what is the matter with it; the range of 256 images tells as much as of all.
+    manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
     digest = weights_digest(config.backbone, config.weights, config.seed)

@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.data.images import DecodedImage
 from lib.data.network_input import InputFormat
+from lib.data.picture_quality import quality_words
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
@@ -237,7 +238,9 @@ class Grader:
         if distance is None or self.gate is None:
             return GRADED, ""
         if distance > self.gate.threshold:
-            return UNLIKE, f"Unlike the training images: {numbers}."
+            words = quality_words(pixels, self.manifest.get("picture_quality"))
+            than = f"{words} than any of them; " if words else ""
+            return UNLIKE, f"Unlike the training images: {than}{numbers}."
         return GRADED, f"Looks like the training images: {numbers}."
 
     def _with_cams(self, grades: list[Grade], batch: "Tensor") -> list[Grade]:

@@ -58,8 +58,10 @@ def _like_training(grade: Grade) -> GateReading:
         return GateReading(level, "Not compared", reason)
     numbers = f"Feature distance {grade.distance:.3f}, limit {grade.threshold:.3f}."
     if grade.status == UNLIKE:
-        is_far = grade.distance > grade.threshold
-        return GateReading(STOPPED, "Unlike the training images", numbers if is_far else grade.reason)
+        title, _, said = grade.reason.partition(": ")
+        if title != "Unlike the training images":
+            said = numbers if grade.distance > grade.threshold else grade.reason
+        return GateReading(STOPPED, "Unlike the training images", f"{said[:1].upper()}{said[1:]}")
     if grade.distance > NEAR_LIMIT * grade.threshold:
         return GateReading(CAUTION, "Barely looks like the training images", f"Close to the limit. {numbers}")
     return GateReading(PASSED, "Looks like the training images", numbers)

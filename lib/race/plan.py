@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.models.backbones import BACKBONES
-from lib.race.rungs import RUNGS, RungSpec, check_rungs
+from lib.race.rungs import DEFAULT_RUNGS, RUNGS, RungSpec, check_rungs
 from lib.recipes import run_title
 from lib.series import SeriesFiles, SeriesState, read_series
 from lib.series.plans import KeptPlans
@@ -136,7 +136,7 @@ def make_plan(
     Args:
         dataset: a name in the library.
         backbone: a name in `BACKBONES`.
-        rungs: names in `RUNGS`; by default all of them.
+        rungs: names in `RUNGS`; by default those of `DEFAULT_RUNGS`.
         settings: further fields of `RacePlan`; those that are None keep their default.
 
     Raises:
@@ -154,7 +154,7 @@ def make_plan(
         race_id=secrets.token_hex(6),
         dataset=opened.name,
         backbone=spec.name,
-        rungs=check_rungs(tuple(rungs) or tuple(rung.name for rung in RUNGS)),
+        rungs=check_rungs(tuple(rungs) or DEFAULT_RUNGS),
         num_images=len(opened.table),
         created_s=time.time(),
         **given,

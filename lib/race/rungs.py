@@ -15,7 +15,8 @@ class RungSpec:
 
     `fixed_s` is for what is done once (features, evaluation), `epoch_s` for an epoch; both of 1,000 images of 192 px on
     two cores. They only shape the progress bar and the estimate before the start. `recipes` name published experiments
-    that train as this rung does; the first that fits the data set gives its published line.
+    that train as this rung does; the first that fits the data set gives its published line. One with `is_on_request`
+    races only where it is named.
     """
 
     name: str
@@ -23,6 +24,7 @@ class RungSpec:
     epoch_s: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     recipes: tuple[str, ...] = ()
+    is_on_request: bool = False
 
     @property
     def title(self) -> str:
@@ -36,6 +38,8 @@ _SCRATCH = ("inceptionv3-dr-scratch", "cnn-food-scratch")
 _LADDER = (
     RungSpec(name="nearest_neighbors", fixed_s=9.0),
     RungSpec(name="linear_probe", fixed_s=2.0, recipes=_PROBED),
+    RungSpec(name="feature_extraction", fixed_s=4.0, is_on_request=True),
+    RungSpec(name="partial_finetuning", fixed_s=12.0, epoch_s=7.0, is_on_request=True),
     RungSpec(name="probe_then_finetune", fixed_s=19.0, epoch_s=17.0, recipes=_TUNED),
     RungSpec(name="full_finetuning", fixed_s=18.0, epoch_s=17.0),
     RungSpec(name="from_scratch", fixed_s=18.0, epoch_s=17.0, recipes=_SCRATCH),
@@ -44,6 +48,7 @@ RUNGS: Registry[RungSpec] = Registry("rung")
 for _rung in _LADDER:
     if _rung.name in STRATEGIES:
         RUNGS.add(_rung)
+DEFAULT_RUNGS = tuple(rung.name for rung in RUNGS if not rung.is_on_request)
 
 
 def check_rungs(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,13 @@ _UPLOADED = (
 )  # fmt: skip
 
 
+def link_artifacts(folder: Path) -> None:
+    """Give MLflow the files of a run's folder where it looks for them in a store of this machine."""
+    for name in _UPLOADED:
+        if (folder / name).exists():
+            _link_tree(folder / name, folder / "artifacts" / name)
+
+
 def upload_artifacts(run_id: str, folder: Path) -> None:
     """Give MLflow the files of a run's folder that belong to the run, where it looks for its artifacts."""
     artifact_uri = client().get_run(run_id).info.artifact_uri

@@ -67,6 +67,11 @@ class RunRecord:
         return ending_title(self.ending, self.state)
 
     @property
+    def recorded_words(self) -> str:
+        """When and where a run was made that came with the program; empty for one that was made here."""
+        return states.recorded_words(self.created_s, self.tags.get("recorded_on", ""))
+
+    @property
     def summary(self) -> dict[str, Any]:
         """The final figures with their texts, empty before the run has finished."""
         path = self.folder / states.SUMMARY_FILE

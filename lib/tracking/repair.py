@@ -1,6 +1,5 @@
 """A damaged database of runs is moved aside, never deleted, and the runs are entered anew from their folders."""
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -10,12 +9,10 @@ from typing import Any
 
 from lib.settings import runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
+from lib.tracking.entering import enter_folder
 from lib.tracking.store import client, experiment_id, sqlite_path
-from lib.tracking.writer import MLFLOW_STATUS, RunWriter
+from lib.tracking.timeline import events
 
-_RUN = """INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
-    end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
-    VALUES (?, ?, 'UNKNOWN', '', '', 'unknown', ?, ?, ?, '', ?, ?, ?)"""
 _KEPT_TAGS = "SELECT key, value FROM tags WHERE run_uuid = ?"
 _KEPT_METRICS = "SELECT key, value, timestamp, step FROM metrics WHERE run_uuid = ? ORDER BY timestamp"
 
@@ -65,40 +62,15 @@ def repair_store() -> list[str]:
 
 def _enter(folder: Path, path: Path, aside: Path) -> bool:
     """Enter one run; False if its folder does not say what it is."""
-    try:
-        content = json.loads((folder / states.STATE_FILE).read_text(encoding="utf-8"))
-        state = states.RunState(**{key: content[key] for key in states.RunState.__dataclass_fields__ if key in content})
-        config = json.loads((folder / states.CONFIG_FILE).read_text(encoding="utf-8"))
-        status = MLFLOW_STATUS[state.state]
-    except (OSError, ValueError, TypeError, KeyError):
+    run_id, tags = folder.name, dict(_kept(aside, _KEPT_TAGS, folder.name))
+    # A run that keeps its timeline has its curves there; of older ones the damaged file still has some.
+    rows = [] if events(folder) else _kept(aside, _KEPT_METRICS, run_id)
+    metrics = [(str(key), float(value), int(when), int(step)) for key, value, when, step in rows]
+    if not enter_folder(folder, client(), experiment_id(), path, tags=tags, metrics=metrics):
         return False
-    run_id, is_kept = folder.name, folder.parent == runs_dir()
-    times = (int(state.created_s * 1000), None if state.is_active else int(state.heartbeat_s * 1000))
-    artifacts = str(states.run_folder(run_id) / "artifacts")
-    experiment = experiment_id()
-    with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-        values = (run_id, state.name, status, *times, "active", artifacts, int(experiment))
-        connection.execute(_RUN, values)
-    run = RunWriter(run_id, folder)
-    tags = {
-        "state": state.state, "message": state.message, "ending": state.ending, "host": state.host,
-        "config": json.dumps(config), "mlflow.runName": state.name,
-        "dataset_version": config.get("dataset_version") or "",
-    }  # fmt: skip
-    run.set_tags({**dict(_kept(aside, _KEPT_TAGS, run_id)), **tags})
-    _enter_metrics(run, list(_kept(aside, _KEPT_METRICS, run_id)))
-    run.log_metrics({key: value for key, value in run.summary.items() if isinstance(value, int | float)})
-    if not is_kept:
+    if folder.parent != runs_dir():
         client().delete_run(run_id)
     return True
-
-
-def _enter_metrics(run: RunWriter, rows: list[Any]) -> None:
-    from mlflow.entities import Metric
-
-    metrics = [Metric(key, float(value), int(when), int(step)) for key, value, when, step in rows]
-    for start in range(0, len(metrics), 1000):
-        client().log_batch(run.run_id, metrics=metrics[start : start + 1000])
 
 
 def _kept(aside: Path, question: str, run_id: str) -> Iterable[Any]:

@@ -20,6 +20,16 @@ STATES = ("queued", "running", "stopping", "stopped", "finished", "failed", "kil
 ACTIVE_STATES = frozenset({"queued", "running", "stopping"})
 RESUMABLE_STATES = frozenset({"stopped", "failed", "killed"})
 
+MLFLOW_STATUS = {
+    "queued": "SCHEDULED",
+    "running": "RUNNING",
+    "stopping": "RUNNING",
+    "stopped": "KILLED",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"
@@ -73,6 +83,7 @@ class RunState:
     heartbeat_s: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences for the person, such as a damaged checkpoint
+    recorded_on: str = ""  # the machine of a run that came with the program, empty for one that was made here
 
     @property
     def is_active(self) -> bool:
@@ -90,6 +101,11 @@ class RunState:
         return ending_title(self.ending, self.state)
 
     @property
+    def recorded_words(self) -> str:
+        """When and where a run was made that came with the program; empty for one that was made here."""
+        return recorded_words(self.created_s, self.recorded_on)
+
+    @property
     def heartbeat_age_s(self) -> float:
         """Seconds since the process last gave a sign."""
         return max(0.0, time.time() - self.heartbeat_s)
@@ -98,6 +114,11 @@ class RunState:
     def folder(self) -> Path:
         """The run's folder."""
         return run_folder(self.run_id)
+
+
+def recorded_words(created_s: float, machine: str) -> str:
+    """Such as "recorded on 26 November 2026, 2 cores of Intel Xeon"; empty for no machine."""
+    return f"recorded on {time.strftime('%-d %B %Y', time.gmtime(created_s))}, {machine}" if machine else ""
 
 
 def run_folder(run_id: str) -> Path:

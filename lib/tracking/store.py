@@ -1,8 +1,10 @@
 """The MLflow store behind the runs: an SQLite file in WAL mode by default, any MLFLOW_TRACKING_URI for a team."""
 
+import gzip
 import logging
 import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from lib.atomic import atomic_path
 from lib.errors import UserError, disk_fault
-from lib.settings import runs_dir, tracking_uri
+from lib.settings import ASSETS_DIR, runs_dir, tracking_uri
+from lib.tracking.entering import enter_waiting, has_waiting
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "transferscope"
+EMPTY_STORE = ASSETS_DIR / "empty_run_store.db.gz"
 _SQLITE = "sqlite:///"
 _lock = threading.RLock()
 _clients: dict[str, tuple["MlflowClient", str, int]] = {}
@@ -44,9 +49,9 @@ def experiment_id() -> str:
 
 
 def is_store_empty() -> bool:
-    """Whether the default database does not exist yet, so that listing needs no MLflow."""
+    """Whether the default database does not exist yet and no run waits for it, so that listing needs no MLflow."""
     path = sqlite_path(tracking_uri())
-    return path is not None and not path.exists()
+    return path is not None and not path.exists() and not has_waiting()
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -99,6 +104,9 @@ def _connected() -> tuple["MlflowClient", str]:
                 client, experiment = _connect(uri)
                 plain: Any = _PlainClient(client, uri)
                 _clients[uri] = (plain, experiment, _identity(path))
+        if path is not None and has_waiting():
+            with plain_faults(path), FileLock(runs_dir() / ".mlflow.lock"):
+                enter_waiting(_clients[uri][0], _clients[uri][1], path)
         return _clients[uri][:2]
 
 
@@ -124,11 +132,10 @@ def _connect(uri: str) -> tuple["MlflowClient", str]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     load_mlflow()
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
     path = sqlite_path(uri)
     try:
-        connected = MlflowClient(tracking_uri=uri)
+        connected = _opened(uri, path)
         found = connected.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             experiment = found.experiment_id
@@ -147,6 +154,45 @@ def _connect(uri: str) -> tuple["MlflowClient", str]:
     if path is not None:
         _use_write_ahead_log(path)
     return connected, str(experiment)
+
+
+def _opened(uri: str, path: Path | None) -> "MlflowClient":
+    """The client of a store; the tables of a new one are unpacked where they are those of this MLflow.
+
+    To make them takes MLflow seven seconds: it goes through every change that its tables have ever seen.
+    """
+    from mlflow.tracking import MlflowClient
+
+    if path is not None and not path.exists():
+        with suppress(OSError, EOFError, sqlite3.Error), atomic_path(path) as temporary:
+            temporary.write_bytes(gzip.decompress(EMPTY_STORE.read_bytes()))
+            _refuse_other_tables(temporary)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _refuse_other_tables(path: Path) -> None:
+    """Raise sqlite3.Error for tables of another MLflow, which would refuse the file and then keep it open."""
+    from mlflow.store.db import utils
+
+    latest = getattr(utils, "_get_latest_schema_revision", None)
+    with closing(sqlite3.connect(path)) as connection:
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if latest is None or revision != (latest(),):
+        raise sqlite3.DatabaseError(f"The tables {revision} are not those of this MLflow.")
+
+
+def write_empty_store(target: Path) -> None:
+    """Keep the tables that this MLflow makes, without experiments of ours: `EMPTY_STORE` comes from here."""
+    load_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mlflow.db"
+        MlflowClient(tracking_uri=f"{_SQLITE}{path}").search_experiments()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
 
 
 def _use_write_ahead_log(path: Path) -> None:

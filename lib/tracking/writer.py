@@ -19,16 +19,8 @@ from lib.tracking import state as states
 from lib.tracking.artifacts import upload_artifacts
 from lib.tracking.code_version import code_version
 from lib.tracking.store import client, experiment_id, load_mlflow
+from lib.tracking.timeline import TimelineWriter
 
-MLFLOW_STATUS = {
-    "queued": "SCHEDULED",
-    "running": "RUNNING",
-    "stopping": "RUNNING",
-    "stopped": "KILLED",
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "killed": "KILLED",
-}
 _MAX_NOTES = 10
 _METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
 
@@ -59,7 +51,7 @@ def create_run(
             progress={},
         )  # fmt: skip
         if state == "queued":
-            client().update_run(run_id, status=MLFLOW_STATUS[state])
+            client().update_run(run_id, status=states.MLFLOW_STATUS[state])
     except (OSError, UserError) as error:
         discard_run(run_id)
         raise disk_fault(error, folder) or error from error
@@ -88,6 +80,7 @@ class RunWriter:
         self._progress: dict[str, Any] = {}
         self._written_s = 0.0
         self._lock = threading.Lock()
+        self._timeline = TimelineWriter(self.folder)
 
     @property
     def checkpoints(self) -> Path:
@@ -138,11 +131,13 @@ class RunWriter:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        entries = [
-            Metric(key, float(value), now_ms, step or 0)
+        numbers = {
+            key: float(value)
             for key, value in metrics.items()
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        ]
+        }
+        self._timeline.metrics(numbers, step)
+        entries = [Metric(key, value, now_ms, step or 0) for key, value in numbers.items()]
         for start in range(0, len(entries), _METRICS_PER_CALL):
             client().log_batch(self.run_id, metrics=entries[start : start + _METRICS_PER_CALL])
 
@@ -168,14 +163,15 @@ class RunWriter:
             details = {**_this_process(), **details}
         details = {"ending": ending, **details}
         states.update_state(self.run_id, state=state, message=message, heartbeat_s=time.time(), **details)
+        self._timeline.state(state)
         self._tell_mlflow(state, message, details)
 
     def _tell_mlflow(self, state: str, message: str, details: Mapping[str, Any]) -> None:
         self.set_tags({"state": state, "message": message, **details})
         if state in states.ACTIVE_STATES:
-            client().update_run(self.run_id, status=MLFLOW_STATUS[state])
+            client().update_run(self.run_id, status=states.MLFLOW_STATUS[state])
         else:
-            client().set_terminated(self.run_id, status=MLFLOW_STATUS[state])
+            client().set_terminated(self.run_id, status=states.MLFLOW_STATUS[state])
 
     def heartbeat(self, **progress: Any) -> None:
         """Say that the process lives and, where given, how far it is; cheap enough to call for every batch."""
@@ -189,6 +185,8 @@ class RunWriter:
             if not changes_phase and now - self._written_s < HEARTBEAT_INTERVAL_S / 2:
                 return
             self._written_s = now
+            if self._progress:
+                self._timeline.progress(self._progress)
             changes = {"progress": self._progress} if self._progress else {}
             states.update_state(self.run_id, heartbeat_s=time.time(), **changes)
 
@@ -220,6 +218,7 @@ class RunWriter:
             if self._progress:
                 states.update_state(self.run_id, progress=self._progress)
         states.update_state(self.run_id, state=state, message=message, ending=ending, heartbeat_s=time.time())
+        self._timeline.state(state)
         try:
             self._tell_mlflow(state, message, {"ending": ending})
         except Exception:

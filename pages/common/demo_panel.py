@@ -1,44 +1,80 @@
-"""The demo on the start page: prepare it with one click, watch it, stop it, go on."""
+"""The demo: installed by itself on a first visit; on the start page its race to watch, and a training of it here."""
+
+import threading
 
 import streamlit as st
 
 from lib import demo
 from lib.demo import STORY
+from lib.errors import UserError
 from lib.series import SeriesState
 from pages.common import clicks, resources
-from pages.common.controls import link_to
+from pages.common.controls import button_to, link_to
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message
 
 _POLL_S = 1.0
 _SEEN = "demo_seen"
+_installing = threading.Lock()  # sessions of one server; the library has a lock between processes
+_failed: dict[str, str] = {}  # what was said of the recording that could not be installed, until the server ends
+
+
+def install_once() -> None:
+    """On every page, before anything is looked up: a home that has not had the recorded demo gets it, in seconds."""
+    if not demo.is_due() or _failed:
+        return
+    with st.spinner("Unpacking the demo, once: generated images and recorded trainings …"), _installing:
+        _install()
+
+
+def _install() -> None:
+    if not demo.is_due() or _failed:
+        return  # another session was first
+    try:
+        demo.install()
+    except UserError as error:
+        _failed["message"] = str(error)
+    except Exception:
+        _failed["message"] = "The recorded demo could not be installed; the server's log says why."
+        raise
+    finally:
+        resources.forget_results()
 
 
 def show() -> None:
-    """What fits the state of the demo; the work is done by a process of its own, here it is only watched."""
+    """What fits the state of the demo; a training is done by a process of its own, here it is only watched."""
+    if message := _failed.get("message"):
+        st.warning(plain_message(message), icon=":material/movie_off:")
     state = demo.read_demo()
     if state.is_active:
         st.session_state.setdefault(_SEEN, state.step)
         _watch()
         return
-    num_ready = len(demo.demo_run_ids())
-    if num_ready == len(STORY):
-        if st.session_state.pop(_SEEN, None):
-            took = f" It took {duration(state.seconds_total)}." if state.seconds_total > 1 else ""
-            st.success(f"The demo is ready: {num_ready} trainings to compare.{took}", icon=":material/check_circle:")
+    recording = demo.installed_recording()
+    if st.session_state.pop(_SEEN, None) and state.state == "finished":
+        took = f" It took {duration(state.seconds_total)}." if state.seconds_total > 1 else ""
+        st.success(f"The demo was trained here: {len(state.runs)} trainings to compare.{took}",
+                   icon=":material/check_circle:")  # fmt: skip
         return
-    _offer(state, num_ready)
+    if recording is not None:
+        _offer(recording, state)
 
 
-def _offer(state: SeriesState, num_ready: int) -> None:
+def _offer(recording: "demo.Recording", state: SeriesState) -> None:
+    missing = demo.missing_runs()
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="demo_offer"):
-        left = f"{num_ready} of {len(STORY)} trainings are ready. " if num_ready else ""
-        st.markdown(
-            f"**See the whole story.** {left}{count(len(STORY), 'training')}, from no training at all to training from "
-            "scratch, on the same generated images: to compare, to look inside and to grade with. Some minutes, once."
-        )
-        label = "Go on" if num_ready or state.state in ("stopped", "failed") else "Prepare the demo"
-        st.button(label, type="primary", icon=":material/play_circle:", key="demo_start", on_click=_start)
+        there = f"{count(len(STORY), 'training')}, from no training at all to training from scratch, on the same "
+        there += f"generated images: {recording.words}."
+        st.markdown(plain(f"**See the whole story.** {there}", 400).replace("\\*\\*", "**"))
+        if missing:
+            st.button("Bring back what was deleted", icon=":material/restore:", key="demo_restore", on_click=_restore)
+        else:
+            button_to("train_model", "Watch the race", icon=":material/replay:", is_primary=True,
+                      dataset=demo.DATASET, race=recording.race_id, replay=recording.race_id)  # fmt: skip
+        label = "Go on training it here" if state.state in ("stopped", "failed") else "Train it here yourself"
+        if not (state.state == "finished" and len(state.runs) == len(STORY)):
+            st.button(label, icon=":material/model_training:", key="demo_start", on_click=_start,
+                      help="The same trainings on this machine, beside the recorded ones: some minutes.")  # fmt: skip
     if state.state == "failed":
         st.error(plain_message(state.message), icon=":material/error:")
     elif state.state == "stopped":
@@ -63,7 +99,7 @@ def _watch_now() -> None:
         resources.forget_results()
         st.rerun(scope="app")
     with st.container(border=True, key="demo_progress"):
-        st.markdown("**Preparing the demo** · you can go to other pages meanwhile, or close the browser")
+        st.markdown("**Training the demo here** · you can go to other pages meanwhile, or close the browser")
         left = f" · about {duration(state.seconds_left)} left" if state.seconds_left else ""
         is_stopping = state.state == "stopping"
         words = "Stopping …" if is_stopping else f"{plain(state.step)}{left}"
@@ -86,5 +122,11 @@ def _strategy_of(title: str) -> str:
 def _start() -> None:
     if clicks.is_repeat("demo"):
         return
-    with show_errors("start the preparation"):
+    with show_errors("start the training"):
         demo.start()
+
+
+def _restore() -> None:
+    with show_errors("bring the demo back"):
+        demo.install()
+    resources.forget_results()

@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from lib.settings import PROJECT_ROOT
-from pages.common import address, clicks, sidebar, state
+from pages.common import address, clicks, demo_panel, sidebar, state
 from pages.common.errors import EndOfPage, show_errors
 from pages.common.page_table import PAGES
 
@@ -51,6 +51,8 @@ def run_frame(alone: Path | None = None) -> None:
     st.html(_STYLE)
     st.session_state["frame_run"] = st.session_state.get("frame_run", 0) + 1
     state.sync_from_url(page.url_path)
+    with show_errors("install the demo"):
+        demo_panel.install_once()
     with st.sidebar, show_errors("show the sidebar"):
         sidebar.draw()
     _run.is_inside = True

@@ -21,11 +21,15 @@ TILE_PX = 192
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """A run that writes frames of pinned images: its title and folder; None where it has not begun."""
+    """A run that writes frames of pinned images: its title and folder; None where it has not begun.
+
+    `newest` is the last epoch to be shown of a recording, -1 for none yet; None for all there are.
+    """
 
     title: str
     run_id: str | None
     folder: Path | None
+    newest: int | None = None
 
 
 def draw(pinned: str, runs: Sequence[WatchedRun], dataset: Dataset, *, epochs: int, key: str) -> None:
@@ -79,7 +83,8 @@ def _frame(run: WatchedRun, epoch: int) -> PinnedFrame | None:
     """The newest frame of a run up to an epoch."""
     if run.folder is None or run.run_id is None:
         return None
-    found = [one for one in frame_epochs(run.folder) if one <= epoch]
+    last = epoch if run.newest is None else min(epoch, run.newest)
+    found = [one for one in frame_epochs(run.folder) if one <= last]
     return _cached_frame(run.run_id, found[-1], run.folder) if found else None
 
 

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -41,9 +41,26 @@ def choose_metric(spec: DatasetSpec | None) -> str:
     return chosen or "quadratic_weighted_kappa"
 
 
-def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str) -> None:
-    """Picture, table and pinned images."""
-    standings = read_standings(plan, now)
+def draw(
+    plan: RacePlan,
+    now: SeriesState,
+    dataset: Dataset | None,
+    metric: str,
+    *,
+    then: Sequence[RungStanding] | None = None,
+    newest: Mapping[str, int] | None = None,
+) -> None:
+    """Picture, table and pinned images.
+
+    Args:
+        plan: the race.
+        now: its state.
+        dataset: that it is run on; None if it is gone.
+        metric: what the picture shows.
+        then: the rungs as they stood at a moment of a recording, instead of as they are.
+        newest: of a recording: run id -> the last epoch whose pictures may be shown.
+    """
+    standings = list(then) if then is not None else read_standings(plan, now)
     lines = race_lines(standings, metric)
     published = published_lines(plan, dataset.spec, metric) if dataset is not None else {}
     moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
@@ -61,7 +78,9 @@ def draw(plan: RacePlan, now: SeriesState, dataset: Dataset | None, metric: str)
     for key, line in published.items():
         st.caption(published_words(key, line.recipe, line.measured_on))
     if dataset is not None and plan.pinned_images:
-        watched = [WatchedRun(standing.title, standing.run_id, standing.folder) for standing in standings]
+        watched = [
+            WatchedRun(one.title, one.run_id, one.folder, (newest or {}).get(str(one.run_id))) for one in standings
+        ]
         pinned_pictures.draw(
             plan.pinned_images, watched, _dataset_of_runs(standings) or dataset, epochs=plan.epochs, key=plan.race_id
         )

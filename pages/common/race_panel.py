@@ -9,11 +9,13 @@ from lib import race
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.race import RUNGS, RacePlan
+from lib.race import DEFAULT_RUNGS, RUNGS, RacePlan
 from lib.race.plan import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, default_input_size
+from lib.race.replay import RaceReplay, replay_race
 from lib.series import SeriesState
+from lib.tracking.state import read_state
 from lib.training.pinning import MAX_PINNED
-from pages.common import clicks, race_live, resources, state, weights_panel
+from pages.common import clicks, race_live, replay, resources, state, weights_panel
 from pages.common.controls import empty_state
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message, readable
@@ -39,13 +41,14 @@ def draw(dataset: str, backbone: str) -> None:
         empty_state("This data set is not in the library any more.", button="Go to start", page="start")
         return
     opened = resources.cached_dataset(dataset, summary.version)
-    st.markdown(
-        "Every rung learns on the same split and seed, one after the other: from nothing trained to everything trained "
-        "from random weights. How much does each step up cost, and what does it bring?"
-    )
-    with show_errors("show the settings"):
-        _draw_controls(opened, backbone)
     plan = _watched(dataset)
+    if plan is None or not replay.is_asked(plan.race_id):  # a recording needs the room
+        st.markdown(
+            "Every rung learns on the same split and seed, one after the other: from nothing trained to everything "
+            "trained from random weights. How much does each step up cost, and what does it bring?"
+        )
+        with show_errors("show the settings"):
+            _draw_controls(opened, backbone)
     if plan is None:
         st.caption("No race has been run on this data set yet.")
         return
@@ -74,7 +77,7 @@ def _draw_controls(dataset: Dataset, backbone: str) -> None:
 
 def _draw_settings(dataset: Dataset) -> None:
     titles = {rung.name: rung.title for rung in RUNGS}
-    st.multiselect("Rungs", list(titles), list(titles), format_func=titles.__getitem__, key="race_rungs",
+    st.multiselect("Rungs", list(titles), list(DEFAULT_RUNGS), format_func=titles.__getitem__, key="race_rungs",
                    persist_state="session")  # fmt: skip
     left, middle, right = st.columns(3)
     help_text = "Passes over the training images, the same number for every rung that trains the network."
@@ -112,7 +115,7 @@ def _chosen(dataset: str) -> dict[str, object]:
     chosen = st.session_state
     pins = chosen.get(f"race_pins_{dataset}") or []
     return {
-        "rungs": tuple(chosen.get("race_rungs") or RUNGS.names),
+        "rungs": tuple(chosen.get("race_rungs") or DEFAULT_RUNGS),
         "epochs": chosen.get("race_epochs"),
         "batch_size": chosen.get("race_batch"),
         "seed": chosen.get("race_seed"),
@@ -167,12 +170,45 @@ def _draw_race(plan: RacePlan, dataset: Dataset) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", key="race_view"):
         _draw_choice(plan)
         metric = race_live.choose_metric(dataset.spec if dataset is not None else None)
+    if _replay(plan, dataset, metric):
+        return
     # Polling ends with the race: nothing moves on a page that has nothing new to say.
-    st.fragment(_live, run_every=race_live.POLL_S if is_active else None)(plan, dataset, metric, is_active=is_active)
+    st.fragment(_live, run_every=race_live.POLL_S if is_active else None)(
+        plan, dataset, metric, is_active=is_active, was_asked=replay.is_asked(plan.race_id)
+    )
 
 
-def _live(plan: RacePlan, dataset: Dataset | None, metric: str, *, is_active: bool) -> None:
+def _replay(plan: RacePlan, dataset: Dataset | None, metric: str) -> bool:
+    """Play the recording of a race where that was asked for; False where it was not, or nothing of it has finished."""
+    recording = replay_race(plan) if replay.is_asked(plan.race_id) else None
+    if recording is None:
+        return False
+    playback = replay.current(plan.race_id, recording.seconds)
+
+    def draw_recorded(*, was_playing: bool) -> None:
+        with show_errors("play the recording"):
+            second = playback.now_s
+            replay.draw_controls(
+                playback, recording.stops, made=_recorded_words(recording), what=recording.words(second)
+            )
+            then, newest = recording.at(second), recording.newest_epochs(second)
+            race_live.draw(plan, race.read_race(plan), dataset, metric, then=then, newest=newest)
+            replay.rerun_if_changed(playback, was_playing=was_playing)
+
+    st.fragment(draw_recorded, run_every=replay.tick_s(playback))(was_playing=playback.is_playing)
+    return True
+
+
+def _recorded_words(recording: RaceReplay) -> str:
+    """When and where a race was run that came with the program; empty for one that was run here."""
+    run_id = next((leg.standing.run_id for leg in recording.legs if leg.standing.run_id), None)
+    return read_state(run_id).recorded_words if run_id else ""
+
+
+def _live(plan: RacePlan, dataset: Dataset | None, metric: str, *, is_active: bool, was_asked: bool) -> None:
     with show_errors("show the race"):
+        if replay.is_asked(plan.race_id) and not was_asked:
+            st.rerun()  # asked for in here: the whole page once
         now = race.read_race(plan)
         _draw_progress(plan, now)
         race_live.draw(plan, now, dataset, metric)
@@ -209,7 +245,11 @@ def _draw_progress(plan: RacePlan, now: SeriesState) -> None:
             st.button(label, icon=icon, key="race_stop", disabled=is_stopping, on_click=race.stop, args=(plan,))
             return
         if now.state == "finished":
-            st.markdown(f"Finished in {duration(now.seconds_total)}.")
+            recording = replay_race(plan, now)
+            made = _recorded_words(recording) if recording else ""
+            st.markdown(plain(f"Finished in {duration(now.seconds_total)}{f', {made}' if made else ''}."))
+            if recording:
+                replay.offer(plan.race_id)
             return
         st.markdown(plain_message(now.message) or "Not started.")
         st.button("Go on", icon=":material/resume:", key="race_resume", on_click=_resume, args=(plan,))

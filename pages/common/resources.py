@@ -13,6 +13,7 @@ from lib.data.library import DatasetSummary, list_datasets, open_dataset
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of, in_order
 from lib.settings import runs_dir, tracking_uri
+from lib.tracking.entering import WAITING_FILE
 from lib.tracking.scores import folder_score
 from lib.tracking.state import SUMMARY_FILE, stored_states
 
@@ -139,7 +140,7 @@ def _store_moment() -> tuple[object, ...]:
 
     is_at_work = bool(active_runs())  # first: a worker that died since then must not be shown as running
     changed = []
-    for name in ("mlflow.db", "mlflow.db-wal", "jobs.sqlite"):
+    for name in ("mlflow.db", "mlflow.db-wal", "jobs.sqlite", WAITING_FILE):
         path = runs_dir() / name
         changed.append((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None)
     is_here = changed[0] is not None and tracking_uri() == f"sqlite:///{runs_dir() / 'mlflow.db'}"

@@ -105,7 +105,16 @@ def state_text(run: RunRecord) -> str:
             )
     elif run.message and run.state != "finished":
         return readable(f"{run.state}: {run.message}")
-    return run.state
+    return f"{run.state}, recorded" if run.recorded_words else run.state
+
+
+def recorded_words(runs: Sequence[RunRecord]) -> str:
+    """Which of these runs came with the program, when they were made and on what machine; empty for none."""
+    recorded = [run for run in runs if run.recorded_words]
+    if not recorded:
+        return ""
+    whose = "All" if len(recorded) == len(runs) else ", ".join(short_labels(recorded).values())
+    return f"{whose} {recorded[0].recorded_words}: they came with the program, nothing was trained here for them."
 
 
 def own_name(run: RunRecord) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from lib.models.backbones import BACKBONES, BackboneSpec
-from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET, DEMO_DATASET
 from pages.common import cache_panel, machine, resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
@@ -35,7 +35,7 @@ def _choose_dataset() -> None:
         return
     wanted = state.current_dataset()
     if wanted is None:
-        wanted = DEFAULT_DATASET if DEFAULT_DATASET in summaries else next(iter(summaries))
+        wanted = next((name for name in (DEFAULT_DATASET, DEMO_DATASET) if name in summaries), next(iter(summaries)))
         state.settle("dataset", wanted)
     if wanted not in summaries:
         # No other one is shown instead: whoever presses Start next must not train on a data set that nobody chose.

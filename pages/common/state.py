@@ -20,7 +20,7 @@ from lib.settings import DEFAULT_BACKBONE
 # Query parameter = key. `dataset` and `backbone` are on every page, the others where a page asks for them.
 KEYS = (
     "dataset", "backbone", "run", "runs", "stage", "image", "class", "target", "rule", "race", "recipe", "budget",
-    "form",
+    "form", "replay",
 )  # fmt: skip
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"
@@ -100,7 +100,7 @@ def current_dataset() -> str | None:
 def choose_dataset(name: str | None) -> None:
     """Another data set: what belonged to the former one is let go."""
     remember("dataset", name)
-    for key in ("class", "target", "runs", "race"):
+    for key in ("class", "target", "runs", "race", "replay"):
         settle(key, None)
     if ":" not in (st.session_state.get("view_image") or "upload:"):  # a sample or an upload belongs to none
         settle("image", None)

@@ -6,13 +6,12 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from lib import tracking
 from lib.figures import confusion_figure
 from lib.figures.live_charts import HEIGHT_PX, KEYS, progress_figure, progress_text
-from lib.tracking import RunState
 from lib.training.diagnosis import Diagnosis, diagnose
 from pages.common import controls, train_live
 from pages.common.run_data import class_names_of_run
+from pages.common.run_view import RunView
 from pages.common.text import count, plain
 
 _ICONS = {"overfitting": ":material/trending_up:", "underfitting": ":material/trending_flat:"}
@@ -20,9 +19,11 @@ _DIAGNOSIS_PX = 136
 _EMPTY_PX = HEIGHT_PX + 16
 
 
-def draw_details(run: RunState, *, prefix: str, strategy: str, moment: tuple[object, ...]) -> None:
+def draw_details(view: RunView, *, prefix: str, strategy: str) -> None:
     """The reading of the curves, and two tabs, of which the open one is drawn."""
-    figure, text, diagnosis = _numbers(run.run_id, prefix, moment, strategy, is_dark=controls.is_dark())
+    figure, text, diagnosis = _numbers(
+        view.run.run_id, prefix, view.moment, strategy, _view=view, is_dark=controls.is_dark()
+    )
     with st.container(height=_DIAGNOSIS_PX, border=False):
         _draw_diagnosis(diagnosis)
     numbers, matrix = st.tabs(["Gap, gradient, rate", "Confusion matrix"], on_change="rerun", key="train_details")
@@ -31,7 +32,7 @@ def draw_details(run: RunState, *, prefix: str, strategy: str, moment: tuple[obj
             controls.show_figure(figure, alt=text, key="train_progress")
     if matrix.open:
         with matrix:
-            _draw_confusion(run, prefix)
+            _draw_confusion(view, prefix)
 
 
 def _draw_diagnosis(diagnosis: Diagnosis) -> None:
@@ -43,11 +44,11 @@ def _draw_diagnosis(diagnosis: Diagnosis) -> None:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _numbers(
-    run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, *, is_dark: bool
+    run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, *, _view: RunView, is_dark: bool
 ) -> tuple[go.Figure, str, Diagnosis]:
     """Picture, its text and the diagnosis, made once a `moment` for everybody who watches; never change them."""
     keys = dict.fromkeys((*train_live.CURVE_KEYS, *KEYS))
-    history = tracking.metric_history(run_id, [prefix + key for key in keys])
+    history = _view.history([prefix + key for key in keys])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
     # Epochs count from 1: what a finished run reached as a whole is kept at step 0 under some of the same names.
     epochs = history[history["key"].isin(train_live.CURVE_KEYS) & (history["step"] > 0)]
@@ -58,8 +59,8 @@ def _numbers(
     return figure, progress_text(history), diagnose(by_epoch)
 
 
-def _draw_confusion(run: RunState, prefix: str) -> None:
-    matrices = tracking.validation_confusions(run.run_id, prefix)
+def _draw_confusion(view: RunView, prefix: str) -> None:
+    run, matrices = view.run, view.confusions(prefix)
     if not matrices:
         st.caption("The matrix of the validation images appears when the first epoch has ended.")
         return

@@ -10,17 +10,18 @@ from lib.errors import UserError
 from lib.tracking import RunState
 from lib.tracking.scores import folder_score
 from lib.tracking.state import stored_states
+from lib.tracking.timeline import Timeline, read_timeline
 from lib.training.strategies import STRATEGIES
-from pages.common import controls, pinned_pictures, resources, state, train_live
+from pages.common import controls, pinned_pictures, replay, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
 from pages.common.run_data import dataset_of_run, version_note
+from pages.common.run_view import RunView
 from pages.common.text import plain, plain_message
 from pages.common.train_details import draw_details
 from pages.common.train_queue import draw_queue
 
 POLL_S = 1.0
-HISTORY_AGE_S = 10  # curves are read from the database this often, and after each epoch
 LOG_LINES = 6
 LOG_PX = 176
 ACTIONS_PX = 48
@@ -47,10 +48,34 @@ def draw_live_panel(dataset: str) -> None:
         return
     if state.current_run() is None:
         state.settle("run", run_id)  # found, not linked: it stays in view, with its Resume, after it was stopped
-    is_live = bool(active) or tracking.read_state(run_id).is_active
     st.html(train_live.STYLE)
+    if _replay(run_id):
+        return
+    is_live = bool(active) or tracking.read_state(run_id).is_active
     # Polling ends with the last active run: nothing moves on a page that has nothing new to say.
-    st.fragment(_panel, run_every=POLL_S if is_live else None)(run_id, is_live=is_live)
+    was_asked = replay.is_asked(run_id)
+    st.fragment(_panel, run_every=POLL_S if is_live else None)(run_id, is_live=is_live, was_asked=was_asked)
+
+
+def _replay(run_id: str) -> bool:
+    """Play the recording of a finished run where that was asked for; False where it was not."""
+    if tracking.read_state(run_id).state != "finished" or not replay.is_asked(run_id):
+        return False
+    timeline = read_timeline(run_id)
+    if timeline is None:
+        st.info("This run kept no times, so there is nothing to play again.", icon=":material/info:")
+        return False
+    playback = replay.current(run_id, timeline.seconds)
+    st.fragment(_recorded_panel, run_every=replay.tick_s(playback))(run_id, timeline, playback, playback.is_playing)
+    return True
+
+
+def _recorded_panel(run_id: str, timeline: Timeline, playback: replay.Playback, was_playing: bool) -> None:  # noqa: FBT001
+    with show_errors("play the recording"):
+        run = tracking.read_state(run_id)
+        replay.draw_controls(playback, timeline.stops, made=run.recorded_words)
+        _draw_run(RunView.of_recording(run, timeline, playback.now_s), [])
+        replay.rerun_if_changed(playback, was_playing=was_playing)
 
 
 def _last_run(dataset: str) -> str | None:
@@ -59,28 +84,35 @@ def _last_run(dataset: str) -> str | None:
     return next((run.run_id for run in runs if train_live.run_config(run).get("dataset") == dataset), None)
 
 
-def _panel(run_id: str, *, is_live: bool) -> None:
+def _panel(run_id: str, *, is_live: bool, was_asked: bool) -> None:
     with show_errors("show the training"):
         active = jobs.active_runs()
+        if replay.is_asked(run_id) and not was_asked:
+            st.rerun()  # asked for in here: the whole page once
         run = tracking.read_state(run_id)
-        _draw_run(run, [other.run_id for other in active])
+        _draw_run(RunView(run), [other.run_id for other in active])
         draw_queue(active, run_id, _stop)
         if is_live != (bool(active) or run.is_active):
             resources.forget_results()  # so that Compare below brings the new result along
             st.rerun()  # the whole page once: it starts or ends the polling
 
 
-def _draw_run(run: RunState, queue: list[str]) -> None:
+def _draw_run(view: RunView, queue: list[str]) -> None:
+    run = view.run
     config = train_live.run_config(run)
     is_iterative = config.get("strategy") not in STRATEGIES or STRATEGIES.get(config["strategy"]).is_iterative
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.markdown(f"**{plain(run.name)}**", width="stretch")
         st.badge(run.title.lower(), color=train_live.STATE_COLORS[run.state])
+    if run.recorded_words and not view.is_recording:
+        st.caption(plain(f"{run.recorded_words[:1].upper()}{run.recorded_words[1:]}; it came with the program."))
     ahead = queue.index(run.run_id) if run.run_id in queue else 0
     st.progress(train_live.progress_fraction(run), train_live.progress_words(run, ahead))
     summary = train_live.run_summary(run) if run.state == "finished" else {}
     score = folder_score(run.folder, summary) if summary else None
     facts = train_live.final_facts(score, summary) if score else train_live.live_facts(run, is_iterative=is_iterative)
+    if view.time_fact and not score:
+        facts[-1] = view.time_fact
     st.html(train_live.facts_html(facts))
     if score and (words := train_live.beside_words(score)):
         st.caption(plain(words, 300))
@@ -89,7 +121,8 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     if words := version_note(config):
         st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
-        _draw_actions(run)
+        if not view.is_recording or not run.is_active:
+            _draw_actions(run, is_recording=view.is_recording)
     controls.show_kept_error("train")
     if caveat := summary.get("split_caveat"):
         st.warning(plain_message(caveat), icon=":material/group_off:")
@@ -98,44 +131,38 @@ def _draw_run(run: RunState, queue: list[str]) -> None:
     if run.message and run.state in ("failed", "killed"):
         st.error(plain_message(run.message), icon=":material/error:")
     curves = st.container(height=train_live.CURVES_HEIGHT_PX + 16 if is_iterative else "content", border=False)
-    st.code(jobs.tail_log(run.run_id, LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
+    st.code(view.log(LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
     details = st.container() if is_iterative else None
     with curves:  # last: the first look at the curves waits for MLflow, which takes seconds to import
         if is_iterative:
             # With a time budget the config has the most epochs, the progress those that were chosen.
             epochs = int(run.progress.get("epochs") or config.get("epochs") or 1)
-            _draw_curves(run, str(config.get("strategy")), epochs)
+            _draw_curves(view, str(config.get("strategy")), epochs)
         else:
             st.caption("No epochs, so no curves: this strategy is fitted in one go on features that stay as they are.")
     if details is not None:
         with details:
-            draw_details(
-                run, prefix=train_live.curve_prefix(run), strategy=str(config.get("strategy")), moment=_moment(run)
-            )
+            draw_details(view, prefix=train_live.curve_prefix(run), strategy=str(config.get("strategy")))
 
-    _draw_pinned(run, config)
+    _draw_pinned(view, config)
 
 
-def _draw_pinned(run: RunState, config: dict[str, Any]) -> None:
+def _draw_pinned(view: RunView, config: dict[str, Any]) -> None:
     """What the run says of its pinned images, where it has any."""
     dataset = dataset_of_run(config) if config.get("pinned_images") else None
     if dataset is None:
         return
-    watched = WatchedRun("Network", run.run_id, run.folder)
+    newest = view.epoch if view.run.is_active else None
+    watched = WatchedRun("Network", view.run.run_id, view.run.folder, newest)
     epochs = int(config.get("epochs") or 0)
-    pinned_pictures.draw(config["pinned_images"], [watched], dataset, epochs=epochs, key=run.run_id)
+    pinned_pictures.draw(config["pinned_images"], [watched], dataset, epochs=epochs, key=view.run.run_id)
 
 
-def _moment(run: RunState) -> tuple[object, ...]:
-    """What changes when there is something new to draw."""
-    # The epoch is written after its numbers, so a new epoch shows at once; the age is for whatever was missed.
-    return (run.state, run.progress.get("epoch"), int(run.heartbeat_s / HISTORY_AGE_S))
-
-
-def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:
-    moment = _moment(run)
-    prefix = train_live.curve_prefix(run)
-    figure, text = _curves(run.run_id, prefix, moment, strategy, epochs, is_dark=controls.is_dark())
+def _draw_curves(view: RunView, strategy: str, epochs: int) -> None:
+    prefix = train_live.curve_prefix(view.run)
+    figure, text = _curves(
+        view.run.run_id, prefix, view.moment, strategy, epochs, _view=view, is_dark=controls.is_dark()
+    )
     if figure is None:
         st.markdown(plain(text, 300))
     else:
@@ -144,10 +171,10 @@ def _draw_curves(run: RunState, strategy: str, epochs: int) -> None:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _curves(
-    run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, epochs: int, *, is_dark: bool
+    run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, epochs: int, *, _view: RunView, is_dark: bool
 ) -> tuple[go.Figure | None, str]:
     """The curves of a run, where two epochs make one, and their text; drawn once a `moment` for all; never change."""
-    history = tracking.metric_history(run_id, [prefix + key for key in train_live.CURVE_KEYS])
+    history = _view.history([prefix + key for key in train_live.CURVE_KEYS])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
     text = train_live.curves_text(history)
     if train_live.num_epochs(history) < 2:
@@ -155,7 +182,7 @@ def _curves(
     return train_live.curves_figure(history, strategy=strategy, epochs=epochs, is_dark=is_dark), text
 
 
-def _draw_actions(run: RunState) -> None:
+def _draw_actions(run: RunState, *, is_recording: bool = False) -> None:
     if run.is_active:
         is_stopping = run.state == "stopping"
         label = "Stopping …" if is_stopping else "Cancel" if run.state == "queued" else "Stop"
@@ -169,6 +196,8 @@ def _draw_actions(run: RunState) -> None:
         icon = ":material/leaderboard:"
         controls.link_to("compare_runs", "Compare", icon=icon, dataset=dataset, runs=runs, run=run.run_id)
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=run.run_id)
+        if not is_recording:
+            replay.offer(run.run_id)
 
 
 def _stop(run_id: str) -> None:

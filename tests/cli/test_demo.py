@@ -11,7 +11,7 @@ def test_prepare_ends_with_one_line_of_json(command, monkeypatch):
     assert answer.status == 0
     said = json.loads(answer.out.splitlines()[-1])
     assert (said["state"], said["runs"]) == ("finished", state.runs)
-    assert "The demo is ready: 1 runs" in command("demo", "prepare").out
+    assert "The demo was trained here: 1 runs" in command("demo", "prepare").out
 
 
 def test_a_stopped_preparation_says_so(command, monkeypatch):

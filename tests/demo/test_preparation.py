@@ -7,12 +7,13 @@ from lib.data.library import open_dataset
 from lib.demo import demo_run_ids, read_demo
 from lib.demo.preparation import prepare
 from lib.demo.state import demo_files
-from lib.demo.story import STORY
+from lib.demo.story import BACKBONE, STORY
 from lib.errors import UserError
 from lib.jobs import tickets
+from lib.models.backbones import BACKBONES
 from lib.series import write_series
 from lib.series.work import missing_entries
-from lib.settings import DEFAULT_DATASET
+from lib.settings import DEMO_DATASET
 
 STRATEGIES = [entry.strategy for entry in STORY]
 
@@ -24,11 +25,14 @@ def test_everything_is_made_once(worker):
     assert worker.done == STRATEGIES
     assert list(state.runs) == STRATEGIES
     assert demo_run_ids() == list(state.runs.values())
-    assert heard[0][2] == "Generated fundus images: Drawing 1 of 2"
+    assert heard[0][2].startswith("Generated fundus images: unpacking pictures ")
     shares = [done for done, total, what in heard]
     assert shares == sorted(shares)
     run = tracking.get_run(state.runs["linear_probe"])
-    assert (run.label, run.tags["demo"]) == ("Linear probe · Bundled VGG · synthetic-fundus · demo", "linear_probe")
+    assert (run.label, run.tags["demo"]) == (
+        f"Linear probe · {BACKBONES.get(BACKBONE).title} · fundus-demo · demo",
+        "linear_probe",
+    )
     assert tickets.queue() == []
 
     assert prepare(work=worker).runs == state.runs
@@ -61,7 +65,7 @@ def test_a_failure_is_named_and_the_others_are_made(worker):
 
 def test_deleted_runs_and_other_data_are_made_afresh(worker):
     state = prepare(work=worker)
-    dataset = open_dataset(DEFAULT_DATASET)
+    dataset = open_dataset(DEMO_DATASET)
     assert missing_entries(STORY, dataset, state.runs) == []
     tracking.delete_run(state.runs["linear_probe"])
     assert [entry.strategy for entry in missing_entries(STORY, dataset, state.runs)] == ["linear_probe"]
@@ -85,7 +89,7 @@ def test_a_flag_stops_between_two_runs(worker):
 
 def test_only_one_process_prepares(worker):
     def work(run, **listeners):
-        with pytest.raises(UserError, match="being prepared already"):
+        with pytest.raises(UserError, match="being trained already"):
             prepare(work=worker)
         return worker(run, **listeners)
 

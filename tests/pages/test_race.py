@@ -56,7 +56,7 @@ def test_a_click_starts_one_race_and_a_running_one_can_be_stopped(runner, monkey
     at.button(key="race_start").click().run()
     assert not at.exception
     assert [made.dataset for made in started] == ["tiny"]
-    assert started[0].rungs == race.RUNGS.names
+    assert started[0].rungs == race.DEFAULT_RUNGS
     assert link(at, "race") == started[0].race_id
     assert at.button(key="race_start").disabled  # one race at a time
     at.button(key="race_stop").click().run()

@@ -3,13 +3,15 @@
 import os
 import threading
 
-from lib import demo
+from lib import demo, tracking
 from lib.demo import STORY, read_demo
 from lib.demo.state import demo_files
 from lib.jobs.processes import start_time_s
 from lib.series import SeriesState, write_series
+from lib.settings import DEMO_DATASET
 from lib.tracking.state import host_name
-from pages.common import background, first_dataset
+from pages.common import background, demo_panel, first_dataset
+from tests.demo.conftest import shipped  # noqa: F401
 from tests.pages.scene import link, make_dataset, make_run, open_page, page_links, words
 
 
@@ -70,15 +72,39 @@ def test_the_best_run_is_named():
     assert "The best of 2 runs on the same 4 test images." in shown
 
 
-def test_the_demo_is_offered_watched_and_cancelled(monkeypatch):
-    make_dataset()
+def test_a_first_visit_unpacks_the_demo_whatever_page_it_opens(shipped):  # noqa: F811
+    at = open_page("compare_runs", through_app=False)
+    assert link(at, "dataset") == DEMO_DATASET
+    assert set(link(at, "runs").split(",")) == set(shipped.runs.values())
+    assert "they came with the program" in words(at)
+    at = open_page("start")
+    assert "recorded on" in words(at)
+    assert f"race={shipped.race_id}&replay={shipped.race_id}" in page_links(at)["Watch the race"]
+    tracking.delete_run(shipped.runs["linear_probe"])
+    at = open_page("start")
+    at.button(key="demo_restore").click().run()
+    assert not demo.missing_runs()
+    assert "Watch the race" in page_links(at)
+
+
+def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(first_dataset, "ensure_default_dataset", lambda progress: make_dataset())
+    monkeypatch.setattr(demo_panel, "_failed", {})
+    (shipped.folder / "dataset" / "table.parquet").unlink()
+    at = open_page("start")
+    assert "The recorded demo is damaged" in words(at)
+    assert "Import a folder" in page_links(at)
+
+
+def test_the_demo_is_trained_here_watched_and_cancelled(shipped, monkeypatch):  # noqa: F811
     at = open_page("start")
     assert "See the whole story" in words(at)
     monkeypatch.setattr(demo, "start", lambda: write_series(demo_files(), running(step="Full fine-tuning", share=0.5)))
     stopped = []
     monkeypatch.setattr(demo, "stop", lambda: stopped.append(1))
+    assert at.button(key="demo_start").label == "Train it here yourself"
     at.button(key="demo_start").click().run()
-    assert "Preparing the demo" in words(at)
+    assert "Training the demo here" in words(at)
     assert "Done: Nearest neighbours." in words(at)
     at.button(key="demo_stop").click().run()
     assert stopped == [1]
@@ -86,7 +112,7 @@ def test_the_demo_is_offered_watched_and_cancelled(monkeypatch):
     write_series(demo_files(), SeriesState(state="stopped", message="Stopped on request. What is done is kept."))
     at.run()
     assert "What is done is kept" in words(at)
-    assert at.button(key="demo_start").label == "Go on"
+    assert at.button(key="demo_start").label == "Go on training it here"
 
 
 def running(**changes):

@@ -4,7 +4,7 @@ import pytest
 
 from lib.data.library import open_dataset
 from lib.errors import UserError
-from lib.race import RUNGS, active_race, list_plans, make_plan, read_plan, write_plan
+from lib.race import DEFAULT_RUNGS, active_race, list_plans, make_plan, read_plan, write_plan
 from lib.race.rungs import check_rungs
 from lib.series import SeriesState, write_series
 from lib.training.strategies import STRATEGIES
@@ -12,7 +12,7 @@ from lib.training.strategies import STRATEGIES
 
 def test_rungs_share_everything_but_the_strategy(plan):
     configs = [entry.config for entry in plan.entries]
-    assert [config.strategy for config in configs] == list(RUNGS.names)
+    assert [config.strategy for config in configs] == list(DEFAULT_RUNGS)
     assert {(c.dataset, c.seed, c.split_seed, c.input_size_px, c.pinned_images) for c in configs} == {
         ("tiny", 0, 0, 192, plan.pinned_images)
     }

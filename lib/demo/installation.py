@@ -1,0 +1,134 @@
+"""Puts the recorded demo into a home: data set, runs and race, in seconds, without torch and without MLflow.
+
+Runs appear as folders; whoever opens the run store next enters them there (lib/tracking/entering.py).
+"""
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import Any
+
+from filelock import FileLock
+
+from lib.atomic import read_json, write_json
+from lib.data.dataset import Dataset
+from lib.data.shipped import install_dataset
+from lib.demo.packed_runs import unpack_run
+from lib.demo.recording import RACE_FOLDER, Recording, find_recording
+from lib.errors import UserError
+from lib.progress import Progress, ignore_progress
+from lib.series import run_state
+from lib.settings import runs_dir, tracking_uri, trash_dir
+from lib.tracking.entering import let_wait
+from lib.tracking.store import sqlite_path
+
+_MARK_FILE = "demo_recording.json"  # which recording this home got; stays when its runs are deleted
+
+
+def is_due() -> bool:
+    """Whether this home has not had the recording that ships with the program; a look at one or two small files.
+
+    A run store on a server is a team's: nothing is put there unasked.
+    """
+    try:
+        recording = find_recording()
+    except UserError:
+        return False
+    return recording is not None and _mark().get("recording_id") != recording.recording_id and _is_local()
+
+
+def installed_runs() -> dict[str, str]:
+    """Strategy -> recorded run that this home got, whether or not it is still there."""
+    return {str(key): str(run_id) for key, run_id in (_mark().get("runs") or {}).items()}
+
+
+def installed_recording() -> Recording | None:
+    """The recording that this home got, if it is the one that ships; None otherwise."""
+    try:
+        recording = find_recording()
+    except UserError:
+        return None
+    is_here = recording is not None and _mark().get("recording_id") == recording.recording_id
+    return recording if is_here else None
+
+
+def missing_runs() -> list[str]:
+    """The strategies whose recorded runs have been deleted here."""
+    return [key for key, run_id in installed_runs().items() if run_state(run_id) != "finished"]
+
+
+def install(*, progress: Progress = ignore_progress) -> Recording:
+    """Install what is missing of the recorded demo; deleted runs come back, nothing else is touched.
+
+    Raises:
+        UserError: this copy ships no recording, it is damaged, the run store is a server's, or another data set has
+            its name.
+    """
+    recording = _shipped()
+    if not _is_local():
+        raise UserError(f"The demo is installed into a run store of this machine, not into {tracking_uri()}.")
+    with FileLock(runs_dir() / ".demo_install.lock"):
+        recording.verify()
+        install_dataset(recording.dataset_folder, progress=progress)
+        _remove_former(recording)
+        for run_id in recording.runs.values():
+            _install_run(recording, run_id)
+        for path in (recording.folder / RACE_FOLDER).iterdir():
+            target = runs_dir() / "races" / path.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+        let_wait(recording.runs.values())
+        mark = {"recording_id": recording.recording_id, "runs": recording.runs, "installed_s": time.time()}
+        write_json(runs_dir() / _MARK_FILE, mark)
+    return recording
+
+
+def install_dataset_alone(progress: Progress = ignore_progress) -> Dataset:
+    """Put the demo's data set into the library, without its runs; raises UserError as `install`."""
+    recording = _shipped()
+    recording.verify()
+    return install_dataset(recording.dataset_folder, progress=progress)
+
+
+def _shipped() -> Recording:
+    recording = find_recording()
+    if recording is None:
+        raise UserError("This copy of the program ships no recorded demo (assets/demo); make one: make demo")
+    return recording
+
+
+def _install_run(recording: Recording, run_id: str) -> None:
+    target, deleted = runs_dir() / run_id, trash_dir() / "runs" / run_id
+    if target.exists():
+        return
+    if deleted.exists():
+        shutil.move(deleted, target)
+        return
+    staging = runs_dir() / f".{run_id}.{os.getpid()}"
+    try:
+        unpack_run(recording.run_folder(run_id), staging)
+        staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _remove_former(recording: Recording) -> None:
+    """Runs of the recording of an earlier version of the program go into the trash."""
+    for run_id in set(installed_runs().values()) - set(recording.runs.values()):
+        if run_state(run_id) == "finished":
+            from lib.tracking import delete_run
+
+            with suppress(UserError):
+                delete_run(run_id)
+
+
+def _mark() -> dict[str, Any]:
+    try:
+        return dict(read_json(runs_dir() / _MARK_FILE))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _is_local() -> bool:
+    return sqlite_path(tracking_uri()) is not None

@@ -1,0 +1,234 @@
+"""Records the demo that ships with the program: draws its data set, trains every rung, packs both."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib.atomic import read_json, write_json
+from lib.demo import recording as recordings
+from lib.demo.packed_runs import halve_tensors, pack_run, unpack_run
+from lib.demo.samples import SEEDS_FILE, choose_seeds
+from lib.demo.story import DEMO_TAG, PER_CLASS, PICTURE_PX, SEED, STORE_SIDE_PX, demo_plan
+from lib.errors import UserError
+from lib.progress import Progress, ignore_progress
+from lib.recipes import run_title
+from lib.runtime import available_cores, processor_name
+from lib.series.work import Work
+from lib.settings import DEMO_DATASET
+from lib.tracking.state import CONFIG_FILE, run_folder
+from lib.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
+    from lib.race import RacePlan
+
+MAX_BYTES = 40_000_000
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What may be smaller in a trial: images a grade, and fields of the race's plan."""
+
+    per_class: int = PER_CLASS
+    plan: tuple[tuple[str, Any], ...] = ()
+    has_samples: bool = True
+
+
+def record(
+    folder: Path | None = None,
+    *,
+    setting: Setting | None = None,
+    machine: str = "",
+    progress: Progress = ignore_progress,
+    work: Work | None = None,
+) -> recordings.Recording:
+    """Make the recording anew in `folder` (by default the one that ships), in a home of its own.
+
+    Args:
+        folder: its content is replaced.
+        setting: what is smaller in a trial.
+        machine: what to call this machine.
+        progress: hears how far it is.
+        work: does one prepared run; by default `jobs.work`.
+
+    Raises:
+        UserError: a rung failed, or the recording would be larger than 40 MB.
+    """
+    setting, target = setting or Setting(), folder or recordings.FOLDER
+    machine = machine or this_machine()
+    began = time.time()
+    with _own_home() as home:
+        made = home / "recording"
+        dataset = draw_dataset(made / recordings.DATASET_FOLDER, per_class=setting.per_class, progress=progress)
+        plan, runs = _race(dataset, dict(setting.plan), progress, work)
+        for strategy, run_id in runs.items():
+            tags = {DEMO_TAG: strategy, "race_id": plan.race_id}
+            _pack(run_id, made / recordings.RUNS_FOLDER / run_id, dataset=dataset, machine=machine, tags=tags)
+        _pack_race(plan, made / recordings.RACE_FOLDER)
+        if setting.has_samples:
+            from lib.grading.grader import Grader
+
+            progress(0, 0, "Choosing the samples of the grade page")
+            write_json(made / SEEDS_FILE, choose_seeds(Grader.open(_best_run(plan), device="cpu")))
+        recording = recordings.write_recording(made, created_s=began, machine=machine, race_id=plan.race_id, runs=runs)
+        size = sum((made / name).stat().st_size for name in recording.files)
+        if size > MAX_BYTES:
+            raise UserError(f"The recording would have {size / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.0f} MB ship.")
+        (made / "README.md").write_text(_about(recording, plan, time.time() - began), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(made, target)
+    return replace(recording, folder=target)
+
+
+def draw_dataset(folder: Path, *, per_class: int, progress: Progress = ignore_progress) -> "Dataset":
+    """Draw the pictures of the demo, import them with splits of their own, and keep what the import found."""
+    from lib.data.fundus.generation import Spoiling, generate
+    from lib.data.import_options import ImportOptions
+    from lib.data.importing import import_scan
+    from lib.data.library import FUNDUS_SPEC
+    from lib.data.shipped import PICTURES_FOLDER, ship_dataset
+    from lib.data.sources.folder import scan_folder
+    from lib.data.splits import assign_splits
+
+    pictures = folder / PICTURES_FOLDER
+    pictures.mkdir(parents=True)
+    # All of them can be graded: what cannot is for the gate to turn away.
+    generate(
+        pictures, per_class=per_class, size_px=PICTURE_PX, seed=SEED, spoiling=Spoiling(share=0.0), progress=progress
+    )
+    spec = {**FUNDUS_SPEC, "title": "Fundus demo (generated)"}
+    options = ImportOptions("patient", STORE_SIDE_PX, "retina_box", spec)
+    scan = scan_folder(pictures, options.source)
+    targets = np.array([scan.class_names.index(entry.class_name) for entry in scan.entries])
+    groups = np.array([entry.group_id for entry in scan.entries])
+    parts = assign_splits(targets, groups, None, split_seed=_SPLIT_SEED)
+    entries = [replace(entry, split=str(part)) for entry, part in zip(scan.entries, parts, strict=True)]
+    scan = replace(scan, entries=entries)
+    dataset = import_scan(scan, name=DEMO_DATASET, options=options, source=str(pictures), progress=progress)
+    ship_dataset(dataset, folder)
+    return dataset
+
+
+def this_machine() -> str:
+    """Such as "2 cores of Intel Xeon Processor @ 2.50GHz"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cores = available_cores()
+    return f"{cores} {'core' if cores == 1 else 'cores'} of {' '.join(processor_name().split())}"
+
+
+@contextmanager
+def _own_home() -> Iterator[Path]:
+    """A home that lasts as long as the recording, so that nobody's runs and data sets are touched."""
+    former = os.environ.get("TRANSFERSCOPE_HOME")
+    with tempfile.TemporaryDirectory(prefix="transferscope-demo-") as name:
+        os.environ["TRANSFERSCOPE_HOME"] = name
+        try:
+            yield Path(name)
+        finally:
+            os.environ.pop("TRANSFERSCOPE_HOME")
+            if former is not None:
+                os.environ["TRANSFERSCOPE_HOME"] = former
+
+
+def _race(
+    dataset: "Dataset", changes: dict[str, Any], progress: Progress, work: Work | None
+) -> "tuple[RacePlan, dict[str, str]]":
+    import secrets
+
+    from lib.race import write_plan
+    from lib.race.work import run_race
+    from lib.training.resolution import resolve_config
+
+    settings = {"num_images": dataset.num_images, "created_s": time.time(), **changes}
+    plan = demo_plan(secrets.token_hex(6), **settings)
+    pinned = resolve_config(plan.entries[0].config, dataset).pinned_images
+    plan = replace(plan, pinned_images=pinned)
+    write_plan(plan)
+    return plan, dict(run_race(plan, progress=progress, work=work).runs)
+
+
+def _pack(run_id: str, target: Path, *, dataset: "Dataset", machine: str, tags: dict[str, str]) -> None:
+    """Pack a run; in half precision if each image then gets the class that it had."""
+    config = TrainConfig.from_dict(read_json(run_folder(run_id) / CONFIG_FILE))
+    pack_run(run_id, target, name=run_title(config, mark=DEMO_TAG), machine=machine, tags=tags)
+    with tempfile.TemporaryDirectory() as name:
+        whole = Path(name) / "whole"
+        shutil.copytree(target, whole)
+        halve_tensors(target)
+        unpacked = Path(name) / run_id
+        unpack_run(target, unpacked)
+        if not _answers_alike(whole / "bundle", unpacked / "bundle", dataset):
+            shutil.rmtree(target)
+            shutil.copytree(whole, target)
+
+
+def _answers_alike(one: Path, other: Path, dataset: "Dataset") -> bool:
+    """Whether two bundles give every image of a data set the same class."""
+    from lib.grading.grader import Grader
+
+    classes = []
+    for bundle in (one, other):
+        grader = Grader.open(bundle, device="cpu")
+        rows = range(0, dataset.num_images, 32)
+        scores = [grader.scores(np.asarray(dataset.pixels[row : row + 32]))[0] for row in rows]
+        classes.append(np.concatenate(scores).argmax(axis=1))
+    return bool(np.array_equal(*classes))
+
+
+def _best_run(plan: "RacePlan") -> str:
+    """The run that answers the test images best, by what grades are judged by."""
+    from lib.race import leader, read_standings
+
+    best = leader(read_standings(plan))
+    if best is None or best.run_id is None:
+        raise UserError("No rung has a defined result; there is nothing to choose the samples by.")
+    return best.run_id
+
+
+def _pack_race(plan: "RacePlan", target: Path) -> None:
+    from lib.race import read_race
+
+    target.mkdir()
+    source = plan.files.state
+    for path in (source, source.with_suffix(".plan.json")):
+        shutil.copyfile(path, target / path.name)
+    assert read_race(plan).state == "finished"  # noqa: S101  (a rung that fails raises)
+
+
+def _about(recording: recordings.Recording, plan: "RacePlan", seconds: float) -> str:
+    """The page beside the recording: what it is, its parts and their sizes."""
+    return f"""# The recorded demo
+
+Made by `make demo`, {recording.words.removeprefix("recorded ")}, in {seconds / 60:.1f} minutes; never edited by hand.
+{plan.num_images} generated images, {plan.title.partition(" · ")[0]}, {plan.size_px} px; each rung that trains
+the network sees them {plan.epochs} times in batches of {plan.batch_size}.
+`recording.json` has the SHA-256 of every file.
+
+{_results(plan)}
+
+{recordings.size_table(recording)}
+"""
+
+
+def _results(plan: "RacePlan") -> str:
+    """What each rung reached on the test images, as a table in Markdown."""
+    from lib.race import read_standings
+
+    rows = []
+    for standing in read_standings(plan):
+        (kappa, low, high), accuracy = standing.test("quadratic_weighted_kappa"), standing.test("accuracy")[0]
+        seconds = float(standing.summary["seconds_total"])
+        rows.append(f"| {standing.title} | {kappa:.2f} ({low:.2f} to {high:.2f}) | {accuracy:.3f} | {seconds:.0f} |")
+    return "\n".join(["| run | quadratic kappa (95 % interval) | accuracy | seconds |", "|---|---|---|---:|", *rows])

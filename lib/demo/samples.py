@@ -1,0 +1,231 @@
+"""The images to try the grade page with: graded eyes, and what a grader must refuse or mark.
+
+Which eyes is no matter of taste: `choose_seeds` takes the first drawn ones that the demo's best run answers as the page
+has to show it. The same seeds make the same files.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
+
+from lib.atomic import read_json
+from lib.data.fundus.photograph import draw_example
+from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.demo.recording import FOLDER
+from lib.errors import UserError
+from lib.evaluation.verdict import UNLIKE
+from lib.settings import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from lib.grading.grader import Grader
+    from lib.grading.grades import Grade
+
+SAMPLES_FOLDER = PROJECT_ROOT / "data" / "samples"
+SEEDS_FILE = "samples.json"  # in the recording
+SIZE_PX = 512
+QUALITY = 88
+_ORIENTATION = 0x0112
+GRADES = ("no_dr", "mild", "moderate", "severe", "proliferative")
+MOST_SEEDS = 64
+NUM_PLAIN = 3
+# Sure enough to be shown as plainly right, and not near the limit of likeness.
+_PLAIN_CONFIDENCE, _PLAIN_DISTANCE = 0.7, 0.9
+_UNGRADABLE, _RED_FREE, _TURNED = "ungradable", "red_free", "turned"
+_DEFAULT_SEEDS = {**dict.fromkeys(GRADES, 0), _UNGRADABLE: 3, _RED_FREE: 4, _TURNED: 6}
+_TEXT = (
+    "Appointment letter",
+    "",
+    "Please bring this page with you. The photographs of your eyes take",
+    "ten minutes; the drops widen the pupil for some hours, so do not",
+    "drive afterwards. If you wear contact lenses, take them out first.",
+    "",
+    "This page is text. A grader of fundus photographs should say that it",
+    "has never seen anything like it, and give no grade.",
+)
+
+
+def write_samples(folder: Path = SAMPLES_FOLDER, seeds: dict[str, int] | None = None) -> None:
+    """Write all samples; what is there already is replaced. Without `seeds`, those that the recording chose."""
+    seeds = seeds or recorded_seeds()
+    folder.mkdir(parents=True, exist_ok=True)
+    for grade, name in enumerate(GRADES):
+        (folder / f"generated_{grade}_{name}.jpg").write_bytes(_eye(name, seeds[name]))
+    for name in (_UNGRADABLE, _RED_FREE, _TURNED):
+        (folder / f"generated_{name}.jpg").write_bytes(_eye(name, seeds[name]))
+    _cat().save(folder / "other_cat_drawing.png", optimize=True)
+    _text_page().save(folder / "other_text_page.png", optimize=True)
+    _lens_cap().save(folder / "other_lens_cap.jpg", quality=QUALITY)
+    # Cut off after a third, as an upload over a bad line ends.
+    whole = _eye(GRADES[1], 5)
+    (folder / "other_broken_file.jpg").write_bytes(whole[: len(whole) // 3])
+
+
+def recorded_seeds() -> dict[str, int]:
+    """The seeds that the recording chose; those of before where there is no recording."""
+    path = FOLDER / SEEDS_FILE
+    return dict(read_json(path)) if path.is_file() else dict(_DEFAULT_SEEDS)
+
+
+def choose_seeds(grader: "Grader") -> dict[str, int]:
+    """For each drawn sample the first seed whose image the grader answers as it should be shown.
+
+    One grade between the first and the last is doubtful: a close call that the right grade is part of. Of the other
+    four at least three are plainly right. The spoiled one is refused and said to be darker or more blurred than the
+    training images; the one of green light alone is refused; the turned one is graded right.
+
+    Raises:
+        UserError: no such images among the first 64 seeds.
+    """
+    found = {name: _first_answers(grader, name) for name in GRADES}
+    doubtful = next((name for name in GRADES[1:-1] if found[name].doubtful is not None), None)
+    plain = {name: answers.plain for name, answers in found.items() if name != doubtful and answers.plain is not None}
+    if doubtful is None or len(plain) < NUM_PLAIN:
+        raise UserError(
+            f"With this classifier {len(plain)} grades are plainly right and {'one' if doubtful else 'none'} is "
+            f"doubtful among {MOST_SEEDS} drawn images of each; the samples need {NUM_PLAIN} and one. Train it longer."
+        )
+    seeds = {name: plain.get(name, found[name].graded or 0) for name in GRADES}
+    seeds[doubtful] = found[doubtful].doubtful or 0
+    for name, is_as_wanted in (
+        (_UNGRADABLE, is_refused_as_spoiled),
+        (_RED_FREE, lambda grade: grade.status == UNLIKE),
+        (_TURNED, lambda grade: is_right(grade, 3)),
+    ):
+        seed = next((seed for seed, grade in _answers(grader, name) if is_as_wanted(grade)), None)
+        if seed is None:
+            raise UserError(f"None of {MOST_SEEDS} drawn images does as the sample {name!r} with this classifier.")
+        seeds[name] = seed
+    return seeds
+
+
+def is_right(grade: "Grade", target: int) -> bool:
+    """Whether an image was graded, and rightly."""
+    return grade.is_graded and grade.class_name == GRADE_NAMES[target]
+
+
+def is_plainly_right(grade: "Grade", target: int) -> bool:
+    """Whether the right grade is given with confidence, to an image well within the limit of likeness."""
+    is_near = grade.distance is not None and grade.distance < _PLAIN_DISTANCE * (grade.threshold or 0.0)
+    return is_right(grade, target) and (grade.confidence or 0.0) >= _PLAIN_CONFIDENCE and is_near
+
+
+def is_doubtful(grade: "Grade", target: int) -> bool:
+    """Whether two grades are nearly as probable, of which one is right."""
+    return grade.is_graded and grade.is_close_call and GRADE_NAMES[target] in (grade.class_name, grade.runner_up)
+
+
+def is_refused_as_spoiled(grade: "Grade") -> bool:
+    """Whether an image is refused, and said to be darker or more blurred than the training images."""
+    return grade.status == UNLIKE and any(word in grade.reason for word in ("darker", "blurred"))
+
+
+@dataclass
+class _Answers:
+    """The first seed of each kind; None where there is none."""
+
+    plain: int | None = None
+    doubtful: int | None = None
+    graded: int | None = None
+
+
+def _first_answers(grader: "Grader", name: str) -> _Answers:
+    target, found = GRADES.index(name), _Answers()
+    for seed, grade in _answers(grader, name):
+        if found.plain is None and is_plainly_right(grade, target):
+            found.plain = seed
+        if found.doubtful is None and is_doubtful(grade, target):
+            found.doubtful = seed
+        if found.graded is None and is_right(grade, target):
+            found.graded = seed
+        if found.plain is not None and (found.doubtful is not None or name in (GRADES[0], GRADES[-1])):
+            break
+    return found
+
+
+def _answers(grader: "Grader", name: str) -> "Iterator[tuple[int, Grade]]":
+    """The grader's answers to the drawn images of the first seeds, a few at a time."""
+    for start in range(0, MOST_SEEDS, 8):
+        seeds = range(start, start + 8)
+        grades = grader.grade([(f"{name}_{seed}", _eye(name, seed)) for seed in seeds])
+        yield from zip(seeds, grades, strict=True)
+
+
+def _eye(name: str, seed: int) -> bytes:
+    """A drawn sample as its file."""
+    if name == _UNGRADABLE:
+        return _jpeg(_ungradable(seed))
+    if name == _RED_FREE:
+        return _jpeg(_red_free(seed))
+    if name == _TURNED:
+        return _turned(seed)
+    return _jpeg(_fundus(GRADES.index(name), seed=seed))
+
+
+def _fundus(grade: int, *, seed: int, is_ungradable: bool = False) -> Image.Image:
+    return Image.fromarray(draw_example(grade, size_px=SIZE_PX, seed=seed, is_ungradable=is_ungradable).pixels)
+
+
+def _ungradable(seed: int) -> Image.Image:
+    """Blurred by a moving eye and far too dark."""
+    blurred = _fundus(2, seed=seed, is_ungradable=True).filter(ImageFilter.GaussianBlur(8))
+    return ImageEnhance.Brightness(blurred).enhance(0.4)
+
+
+def _red_free(seed: int) -> Image.Image:
+    """The green channel alone, as some cameras photograph: a fundus, but unlike colour photographs."""
+    green = _fundus(2, seed=seed).getchannel("G")
+    return Image.merge("RGB", (green, green, green))
+
+
+def _turned(seed: int) -> bytes:
+    """Taken with the camera held upright: the pixels lie on their side and the file says so (EXIF orientation 6)."""
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6
+    opened = io.BytesIO()
+    _fundus(3, seed=seed).rotate(90).save(opened, "JPEG", quality=QUALITY, exif=exif)
+    return opened.getvalue()
+
+
+def _cat() -> Image.Image:
+    canvas = Image.new("RGB", (400, 400), "#F4EFE6")
+    pen = ImageDraw.Draw(canvas)
+    ink, fur = "#3B3A39", "#D98B45"
+    for ear in ((90, 170, 110, 60, 180, 120), (310, 170, 290, 60, 220, 120)):
+        pen.polygon(ear, fill=fur, outline=ink, width=4)
+    pen.ellipse((80, 90, 320, 320), fill=fur, outline=ink, width=4)
+    for x in (150, 250):
+        pen.ellipse((x - 24, 165, x + 24, 213), fill="#DFF0C8", outline=ink, width=3)
+        pen.ellipse((x - 7, 168, x + 7, 210), fill=ink)
+    pen.polygon((188, 236, 212, 236, 200, 252), fill="#C4576B", outline=ink)
+    pen.arc((170, 240, 200, 278), 0, 160, fill=ink, width=4)
+    pen.arc((200, 240, 230, 278), 20, 180, fill=ink, width=4)
+    for height in (-12, 0, 12):
+        pen.line((60, 250 + height, 150, 256), fill=ink, width=2)
+        pen.line((340, 250 + height, 250, 256), fill=ink, width=2)
+    return canvas
+
+
+def _text_page() -> Image.Image:
+    page = Image.new("RGB", (620, 480), "white")
+    pen = ImageDraw.Draw(page)
+    for row, line in enumerate(_TEXT):
+        size_px = 30 if row == 0 else 18
+        pen.text((40, 40 + 36 * row), line, fill="#222222", font=ImageFont.load_default(size_px))
+    return page
+
+
+def _lens_cap() -> Image.Image:
+    """A photograph with the cap on: noise of the sensor and nothing else."""
+    noise = np.random.default_rng(7).normal(6, 2, (384, 384, 3))
+    return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    opened = io.BytesIO()
+    image.save(opened, "JPEG", quality=QUALITY)
+    return opened.getvalue()
