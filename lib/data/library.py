@@ -56,7 +56,7 @@ FUNDUS_SPEC = {
     "description": "Drawn by this program: no photograph, no patient. The five grades follow the International "
     f"Clinical Diabetic Retinopathy severity scale ({SOURCE}); the masks say where each kind of lesion was drawn.",
 }
-_GENERATOR_VERSION = 3  # of the drawing; a new one makes a data set of the same arguments anew
+_GENERATOR_VERSION = 4  # of the drawing; a new one makes a data set of the same arguments anew
 DEFAULT_PER_CLASS, DEFAULT_SIZE_PX = 200, 512
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 _DISC_RADIUS = (0.116, 0.150)  # 1.5 to 1.95 mm across
-_SHARE_ON_MACULA = 0.62  # of photographs; the others are centred between macula and disc
+# Shares of photographs centred on the macula and on the disc (fields 2 and 1 of the ETDRS protocol, report 10,
+# Ophthalmology 1991; 98:786); the others are centred between them.
+_SHARE_ON_MACULA, _SHARE_ON_DISC = 0.52, 0.06
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ def choose_eye(shared: np.random.Generator, own: np.random.Generator, *, is_righ
     cup_share = shared.uniform(0.28, 0.58)
     distance = shared.uniform(0.64, 0.74)
     nasal = 1 if is_right else -1
-    # Centred on the macula, or between macula and disc (as the second field of the EURODIAB protocol).
-    offset = own.normal(0.02, 0.05) if own.random() < _SHARE_ON_MACULA else own.uniform(0.22, 0.36)
+    view = own.random()
+    offset = own.normal(0.02, 0.05) if view < _SHARE_ON_MACULA else own.uniform(0.20, 0.38)
+    if view > 1 - _SHARE_ON_DISC:
+        offset = offset + 0.32
     fovea = (-nasal * float(offset), float(own.normal(0.0, 0.035)))
     tilt = math.radians(own.normal(6.5, 3.0))  # the fovea lies 6.5 degrees below the disc on average
     disc = (fovea[0] + nasal * distance * math.cos(tilt), fovea[1] - distance * math.sin(tilt))

@@ -8,15 +8,15 @@ from lib.data.fundus.camera import Camera
 from lib.data.fundus.strokes import StrokeCanvas, fine_line_strength
 from lib.data.fundus.vessels import Vessel, vein_narrowing
 
-# Share of red, green and blue light that a vessel of full width takes away: blood absorbs green and blue, and red the more
-# the less oxygen it holds (scikit-image's photograph: 0.1, 0.45 and 0.3 less than the retina beside it).
+# Share of red, green and blue light that a vessel of full width takes away: blood absorbs green and blue, and red the
+# more the less oxygen it holds (scikit-image's photograph: 0.1, 0.45 and 0.3 less than the retina beside it).
 _VEIN = (0.18, 0.51, 0.37)
 _ARTERY = (0.11, 0.42, 0.32)
 _REFLEX = (0.10, 0.25, 0.20)  # added back along the middle
 _REFLEX_WIDTH = 0.32  # of the vessel's width (Brinchmann-Hansen & Engvold 1986: a third)
 _REFLEX_FROM_PX = 2.4  # of 512: thinner vessels show none
 _FULL_WIDTH = 0.008  # of the field's radius: vessels much wider than this take away all they can (Beer and Lambert)
-_STRENGTH = (0.45, 1.02)  # of a photograph: blood seems paler through a clouded lens
+_STRENGTH = (0.36, 0.96)  # of a photograph: blood seems paler through a clouded lens
 _NARROWING = (0.05, 0.45)  # of a vein's width under a crossing artery
 
 
@@ -45,4 +45,4 @@ def paint_vessels(planes: np.ndarray, vessels: Sequence[Vessel], camera: Camera,
         taken *= 1 - np.float32(0.75) * artery
         taken = np.maximum(taken, artery * np.float32(of_artery * strength))
         taken -= shine * np.float32(lift * strength)
-        plane *= 1 - taken
+        np.multiply(plane, 1 - taken, out=plane)

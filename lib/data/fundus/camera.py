@@ -27,7 +27,7 @@ class Camera:
         return self.height, self.width
 
     def grid(self, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """x (1, w) and y (h, 1) of the pixels' centres in radii; `shape` for a smaller map of the same frame."""
+        """X (1, w) and y (h, 1) of the pixels' centres in radii; `shape` for a smaller map of the same frame."""
         height, width = shape or self.shape
         x = ((np.arange(width, dtype=np.float32) + 0.5) * (self.width / width) - self.center_x) / self.radius_px
         y = ((np.arange(height, dtype=np.float32) + 0.5) * (self.height / height) - self.center_y) / self.radius_px
@@ -46,10 +46,10 @@ class Camera:
 
 
 # Set so that the share of the frame that the field covers is that of photographs (quartiles 0.72, 0.91, 0.97).
-_SHARES = (0.37, 0.21, 0.38, 0.04)  # of round, cut, zoomed and wide frames
+_SHARES = (0.31, 0.18, 0.47, 0.04)  # of round, cut, zoomed and wide frames
 _NOTCHES = (0.55, 0.25, 0.20)  # none, triangle, square
 _ROUND = (0.895, 0.99)  # the field's radius beside half the frame
-_CUT_HEIGHT = (0.62, 0.86)  # of the width
+_CUT_HEIGHT = (0.65, 0.87)  # of the width
 _ZOOM = (1.06, 1.33)  # as for round ones
 
 

@@ -23,7 +23,9 @@ def write_contact_sheets(folder: Path, *, seed: int = 0, columns: int = _COLUMNS
     """Draw the eyes and write both sheets; returns their paths."""
     rows = []
     for grade in range(len(GRADE_NAMES)):
-        cases = [FundusCase(seed, 20_000 + columns * grade + number, bool(number % 2), grade) for number in range(columns)]
+        cases = [
+            FundusCase(seed, 20_000 + columns * grade + number, bool(number % 2), grade) for number in range(columns)
+        ]
         rows.append([draw_photograph(case, size_px=size_px) for case in cases])
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -10,7 +10,8 @@ from lib.data.fundus.generation import Spoiling, plan_files, write_photograph
 
 def main(arguments: list[str]) -> None:
     """Arguments: folder, images a grade, size, seed, with lesions (0 or 1), share and kinds of ungradable images, the
-    child's share of the drawing, number of shares."""
+    child's share of the drawing, number of shares.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     folder = Path(arguments[0])
     per_class, size_px, seed, with_lesions = (int(value) for value in arguments[1:5])

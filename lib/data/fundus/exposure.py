@@ -9,10 +9,10 @@ from lib.data.fundus.camera import Camera, field_mask
 from lib.data.fundus.random_streams import enlarged, smooth_noise
 
 # Channel means (0 to 255) over photographs: mean, deviation and correlation, between those of public collections.
-_MEANS = np.array([147.0, 98.0, 70.0])
-_DEVIATIONS = np.array([40.0, 29.0, 27.0])
+_MEANS = np.array([139.0, 95.0, 68.0])
+_DEVIATIONS = np.array([47.0, 34.0, 31.0])
 _CORRELATION = np.array([[1.0, 0.84, 0.64], [0.84, 1.0, 0.90], [0.64, 0.90, 1.0]])
-_LOWEST, _HIGHEST = (46, 28, 8), (224, 172, 148)
+_LOWEST, _HIGHEST = (34, 20, 5), (232, 182, 160)
 # Colour casts of makers and lamps: share of photographs, factors of red, green and blue.
 _CASTS = (
     (0.42, (1.00, 1.00, 1.00)),  # warm orange
@@ -21,9 +21,10 @@ _CASTS = (
     (0.08, (0.97, 1.04, 0.65)),  # yellow
     (0.10, (0.86, 1.10, 0.84)),  # green, of older lamps
 )
-# Ranges of contrast, blur, noise and compression are set so that the statistics of `tests.checks.fundus` are those of photographs.
-_CONTRAST = (0.82, 1.44)
-_BLUR_PX = (0.45, 2.05, 1.6)  # at 512 px: lowest, highest, and the power by which draws crowd at the lowest
+# Ranges of contrast, blur, noise and compression are set so that the statistics of `tests.checks.fundus` are those of
+# photographs.
+_CONTRAST = (0.90, 1.45)
+_BLUR_PX = (0.5, 1.7, 1.5)  # at 512 px: lowest, highest, and the power by which draws crowd at the lowest
 _SHARPENED_SHARE, _SHARPENING, _SHARPENING_PX = 0.16, (0.2, 0.6), 2.0  # by the camera: amount, and radius at 512 px
 _NOISE = (0.6, 2.6)  # deviation in levels
 _JPEG_QUALITIES = ((0.45, 40, 65), (0.40, 65, 86), (0.15, 86, 97))  # share, lowest, highest
@@ -58,7 +59,9 @@ def choose_exposure(shared: np.random.Generator, own: np.random.Generator, *, un
     means[2] = min(means[2], 0.84 * means[1])
     low, high, crowding = _BLUR_PX
     blur = float(low + (high - low) * own.uniform() ** crowding)
-    _, worst, best = _JPEG_QUALITIES[int(shared.choice(len(_JPEG_QUALITIES), p=[share for share, _, _ in _JPEG_QUALITIES]))]
+    _, worst, best = _JPEG_QUALITIES[
+        int(shared.choice(len(_JPEG_QUALITIES), p=[share for share, _, _ in _JPEG_QUALITIES]))
+    ]
     return Exposure(
         means=(float(means[0]), float(means[1]), float(means[2])),
         contrast=float(own.uniform(*_CONTRAST)),
@@ -126,7 +129,7 @@ def _blurred(plane: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _haze(camera: Camera, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Light scattered by lens and lashes: often a pale crescent at one side of the rim, or a halo along it, in levels."""
+    """Light scattered by lens and lashes, in levels: often a pale crescent at one side of the rim, or a halo."""
     x, y = camera.grid(shape)
     draws = rng.uniform(size=6)
     angle = 2 * np.pi * draws[0]
@@ -159,7 +162,9 @@ def _grain(shape: tuple[int, int], noise: float, rng: np.random.Generator) -> li
     """Sensor noise in levels for red, green and blue: mostly brightness, a little colour, which demosaicing smears."""
     brightness = np.float32(0.9 * noise) * rng.standard_normal(shape, dtype=np.float32)
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2))
-    red, blue = (enlarged(np.float32(0.5 * noise) * rng.standard_normal(half, dtype=np.float32), shape) for _ in range(2))
+    red, blue = (
+        enlarged(np.float32(0.5 * noise) * rng.standard_normal(half, dtype=np.float32), shape) for _ in range(2)
+    )
     return [brightness + red, brightness - np.float32(0.5) * red, brightness + blue]
 
 

@@ -4,6 +4,7 @@ The children are started as `python -m lib.data.fundus.drawing_child` and answer
 that has threads, and nothing is kept in memory but the image at hand.
 """
 
+import itertools
 import os
 import queue
 import subprocess
@@ -57,8 +58,8 @@ class Spoiling:
         unknown = [kind for kind in self.kinds if kind not in UNGRADABLE_KINDS]
         if unknown or not self.kinds:
             raise UserError(
-                f"The kinds of ungradable images are {', '.join(UNGRADABLE_KINDS)}, not {', '.join(unknown) or 'none'}. "
-                "For no such images set the share to 0."
+                f"The kinds of ungradable images are {', '.join(UNGRADABLE_KINDS)}, "
+                f"not {', '.join(unknown) or 'none'}. For no such images set the share to 0."
             )
 
     def choose(self, num_images: int, seed: int) -> list[str]:
@@ -75,7 +76,7 @@ def plan_files(*, per_class: int, seed: int, spoiling: Spoiling | None = None) -
     spoiling = spoiling or Spoiling()
     pairs = [[[grade, grade] for _ in range((per_class + 1) // 2)] for grade in range(len(CLASS_FOLDERS))]
     num_mixed = per_class // 20  # at each border between grades; one patient in six of a large set
-    for lower, upper in zip(pairs, pairs[1:], strict=False):
+    for lower, upper in itertools.pairwise(pairs):
         for number in range(num_mixed):
             lower[number][1], upper[-2 - number][1] = upper[-2 - number][1], lower[number][1]
     patients = [pair for of_grade in pairs for pair in of_grade]
@@ -195,5 +196,3 @@ def _write_metadata(folder: Path, files: list[PlannedFile], flags: list[str]) ->
         for file, flag in zip(files, flags, strict=True)
     )
     (folder / "metadata.csv").write_text(csv_of_rows(_COLUMNS, rows), encoding="utf-8", newline="")
-
-

@@ -77,7 +77,7 @@ def _paint(
         changed = plane * np.float32(factor)
         if tint.hides:
             changed = changed * (1 - tint.hides) + np.float32(tint.hides * factor)
-        plane += share * (changed - plane)
+        np.add(plane, share * (changed - plane), out=plane)
     window = mask[top:bottom, left:right]
     is_covered = cover > min(_COVERED_FROM, 0.6 * float(cover.max()))
     if lesion.kind in (LesionKind.IRMA, LesionKind.NEOVASCULARISATION):

@@ -1,8 +1,8 @@
 """Which lesions a grade gets, and where: drawn from the grade, so that the scale's rules give the grade back.
 
 Within its rules a grade varies widely (Wilkinson et al. 2003, see `severity_scale`): a mild eye has one or many
-microaneurysms, a severe one any of the three signs of the 4-2-1 rule, and a proliferative one may have few other lesions.
-Most lesions are few and small: counts and sizes are drawn from `Spread`, whose draws crowd at the lower end.
+microaneurysms, a severe one any of the three signs of the 4-2-1 rule, and a proliferative one may have few other
+lesions. Most lesions are few and small: counts and sizes are drawn from `Spread`, whose draws crowd at the lower end.
 """
 
 from collections.abc import Sequence
@@ -38,8 +38,9 @@ class Spread:
 
 
 # Radii in units of the field's radius of 6.5 mm; 0.01 is 65 um, or 2.5 px of a picture of 512 px. Sizes from the ETDRS
-# definitions (report 10, Ophthalmology 1991; 98:786): microaneurysms are below 125 um wide, the width of a vein at the disc's
-# edge, and those that a camera resolves 40 um and more; cotton-wool spots are a quarter of a disc wide, some a half.
+# definitions (report 10, Ophthalmology 1991; 98:786): microaneurysms are below 125 um wide, the width of a vein at the
+# disc's edge, and those that a camera resolves 40 um and more; cotton-wool spots are a quarter of a disc wide, some a
+# half.
 _RADII = {
     LesionKind.MICROANEURYSM: Spread(0.0060, 0.0096, 2.0),
     LesionKind.DOT_HAEMORRHAGE: Spread(0.0070, 0.0140, 1.8),
@@ -51,8 +52,8 @@ _RADII = {
     LesionKind.NEOVASCULARISATION: Spread(0.065, 0.150, 1.5),
     LesionKind.PRERETINAL_HAEMORRHAGE: Spread(0.09, 0.26, 1.5),
 }
-# How many, by grade. Most eyes with mild and moderate retinopathy show a handful (median of 3 microaneurysms in level 20,
-# Klein et al., Arch Ophthalmol 1989; 107:1780), a few show dozens.
+# How many, by grade. Most eyes with mild and moderate retinopathy show a handful (median of 3 microaneurysms in level
+# 20, Klein et al., Arch Ophthalmol 1989; 107:1780), a few show dozens.
 _MICROANEURYSMS = {1: Spread(1, 12, 1.8), 2: Spread(1, 18, 2.2), 3: Spread(3, 26, 1.6), 4: Spread(1, 22, 1.8)}
 _HAEMORRHAGES = {2: Spread(1, 46, 2.6), 3: Spread(4, 56, 1.6), 4: Spread(1, 50, 1.9)}
 _EXUDATE_SHARE = {2: 0.45, 3: 0.55, 4: 0.45}  # of eyes that have any
@@ -61,6 +62,7 @@ _COTTON_WOOL_SHARE = {2: 0.20, 3: 0.50, 4: 0.35}
 _COTTON_WOOL_SPOTS = Spread(1, 5, 1.6)
 _BEYOND_RULE = Spread(1, 6, 1.6)  # haemorrhages a quadrant beyond the twenty of the rule
 _IRMA = Spread(1, 4, 1.3)
+_SHARE_WITH_NEW_VESSELS = 0.88  # of proliferative eyes; the others have a haemorrhage before the retina alone
 _NEW_VESSELS = Spread(1, 3, 1.5)
 _KIND_WEIGHTS = (6.0, 1.6, 1.0)  # dots, blots, flames
 
@@ -167,8 +169,8 @@ def _add_many(plan: LesionPlan, kind: LesionKind, count: int) -> None:
 
 def _add_proliferation(plan: LesionPlan, rng: np.random.Generator) -> None:
     """New vessels at the disc or elsewhere, a haemorrhage before the retina, or both."""
-    has_vessels = rng.random() < 0.8
-    if not has_vessels or rng.random() < 0.3:
+    has_vessels = rng.random() < _SHARE_WITH_NEW_VESSELS
+    if not has_vessels or rng.random() < 0.2:
         plan.add(LesionKind.PRERETINAL_HAEMORRHAGE)
     if has_vessels:
         if rng.random() < 0.5:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.data.fundus.random_streams import smooth_noise
 from lib.data.fundus.severity_scale import LesionKind
 from lib.data.fundus.strokes import StrokeCanvas
 
@@ -27,7 +28,7 @@ TINTS = {
     LesionKind.VENOUS_BEADING: Tint((1.0, 1.0, 1.0)),
     LesionKind.IRMA: Tint((0.84, 0.54, 0.64)),
     LesionKind.NEOVASCULARISATION: Tint((0.82, 0.50, 0.60)),
-    LesionKind.PRERETINAL_HAEMORRHAGE: Tint((0.60, 0.34, 0.44), hides=0.8),
+    LesionKind.PRERETINAL_HAEMORRHAGE: Tint((0.66, 0.34, 0.42), hides=0.9),
 }
 # How far the window reaches, in radii of the lesion.
 REACH = {LesionKind.FLAME_HAEMORRHAGE: 1.35, LesionKind.HARD_EXUDATE: 1.3, LesionKind.COTTON_WOOL_SPOT: 1.7}
@@ -53,13 +54,13 @@ def shape_of(
     return _spot(dx, dy, radius, rng, irregular=0.05 if kind is LesionKind.MICROANEURYSM else 0.09)
 
 
-def _spot(
-    dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator, *, irregular: float
-) -> np.ndarray:
+def _spot(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator, *, irregular: float) -> np.ndarray:
     """A round spot with an irregular outline, soft over a pixel and a half."""
     angle = np.arctan2(dy, dx)
     phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, irregular, 3) / (1.0, 1.3, 1.6)
-    outline = radius * (1 + sum(wave * np.cos(n * angle + p) for n, wave, p in zip((2, 3, 5), waves, phases, strict=True)))
+    outline = radius * (
+        1 + sum(wave * np.cos(n * angle + p) for n, wave, p in zip((2, 3, 5), waves, phases, strict=True))
+    )
     return np.clip((outline - np.hypot(dx, dy)) / max(1.2, 0.45 * radius) + 0.5, 0, 1) * rng.uniform(0.5, 1.0)
 
 
@@ -87,9 +88,7 @@ def _exudates(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Gene
     return cover * np.float32(rng.uniform(0.65, 1.0))
 
 
-def _cotton_wool(
-    dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: np.random.Generator
-) -> np.ndarray:
+def _cotton_wool(dx: np.ndarray, dy: np.ndarray, radius: float, heading: float, rng: np.random.Generator) -> np.ndarray:
     """A fluffy pale patch in the nerve fibre layer, wider than it is long."""
     along = dx * np.cos(heading) + dy * np.sin(heading)
     across = (dy * np.cos(heading) - dx * np.sin(heading)) * rng.uniform(0.6, 0.95)
@@ -102,19 +101,25 @@ def _cotton_wool(
 
 
 def _boat(dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """Blood between retina and vitreous: it settles, so that its upper edge is level; vessels vanish behind it."""
-    wide, deep = radius, radius * rng.uniform(0.35, 0.75)
-    phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, 0.05, 3)
+    """Blood between retina and vitreous: it settles, so that its upper edge is level; vessels vanish behind it.
+
+    Its cells sink, so that it is thin and pale at the top and thick at the bottom, where it thins out again to its
+    edge.
+    """
+    wide, deep = radius, radius * rng.uniform(0.5, 1.0)
+    phases, waves = rng.uniform(0, 6.28, 3), rng.normal(0, (0.07, 0.04, 0.02))
     angle = np.arctan2(dy + 0.3 * deep, dx)
-    outline = 1 + sum(wave * np.sin(n * angle + p) for n, wave, p in zip((3, 5, 8), waves, phases, strict=True))
+    outline = 1 + sum(wave * np.sin(n * angle + p) for n, wave, p in zip((2, 3, 5), waves, phases, strict=True))
     bowl = outline - np.hypot(dx / wide, np.maximum(dy + 0.3 * deep, 0) / deep)
-    level = dy + 0.3 * deep + 0.12 * deep * np.sin(dx / wide * 3 + rng.uniform(0, 6))
-    return np.clip(bowl * radius / 2.5 + 0.5, 0, 1) * np.clip(level / 1.5 + 0.5, 0, 1) * np.float32(0.95)
+    depth = dy + 0.3 * deep + 0.10 * deep * np.sin(dx / wide * 3 + rng.uniform(0, 6))
+    soft = rng.uniform(0.06, 0.22)  # of the radius: where the blood thins out towards its edge
+    level = np.clip(depth / max(1.5, rng.uniform(0.02, 0.12) * radius) + 0.3, 0, 1)
+    thick = rng.uniform(0.66, 0.88) + 0.25 * np.clip(depth / (1.3 * deep), 0, 1)
+    thick = thick * (1 + 0.08 * smooth_noise(bowl.shape, rng.uniform(3, 7), rng))
+    return np.clip(bowl / soft, 0, 1) ** 0.7 * level * np.clip(thick, 0, 0.97)
 
 
-def _tangle(
-    kind: LesionKind, dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator
-) -> np.ndarray:
+def _tangle(kind: LesionKind, dx: np.ndarray, dy: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Fine vessels that turn sharply: a few for IRMA; a fan of loops for new vessels."""
     is_new = kind is LesionKind.NEOVASCULARISATION
     unit = radius / (30 if is_new else 16)

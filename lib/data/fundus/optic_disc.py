@@ -7,7 +7,7 @@ from lib.data.fundus.camera import Camera
 
 # By how much the rim and, beyond that, the cup are brighter than the retina, in red, green and blue, lowest and highest
 # (scikit-image's photograph: 0.35 and 0.65 in green, 0.25 and 0.75 in blue, its red at its limit).
-_RIM = ((0.30, 0.64), (0.60, 1.12), (0.48, 1.08))
+_RIM = ((0.28, 0.60), (0.52, 1.08), (0.38, 1.02))
 _CUP = ((0.05, 0.22), (0.35, 0.90), (0.50, 1.30))
 _EDGE = (14.0, 34.0)  # steepness of the disc's edge, per disc radius
 _CUP_EDGE = (6.0, 16.0)
@@ -56,7 +56,7 @@ def _around(distance: np.ndarray, angle: np.ndarray, dx: np.ndarray, draws: np.n
     crescent = sclera * temple * _inside(distance - 1.04 - wide, 30.0)
     patches = np.clip(np.sin(5 * angle + 6 * draws[13]) + np.sin(9 * angle + 6 * draws[14]), 0, 1)
     heaped = (draws[15] < _SHARE_WITH_PIGMENT) * 0.35 * patches * temple
-    pigment = heaped * np.exp(-(((distance - 1.08 - wide * (sclera > 0)) / 0.06) ** 2))
+    pigment = heaped * np.exp(-(((distance - 1.08 - wide * (sclera > 0)) / 0.09) ** 2))
     return halo + crescent - pigment
 
 

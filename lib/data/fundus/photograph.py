@@ -27,7 +27,7 @@ class FundusCase:
 
     @property
     def laterality(self) -> str:
-        """"left" or "right"."""
+        """Which eye it is: "left" or "right"."""
         return "right" if self.is_right else "left"
 
     def rng(self, component: str) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""One stream of random numbers for each part of a picture, so that a change of one part leaves all others as they are."""
+"""One stream of random numbers for each part of a picture: a change of one part leaves all others as they are."""
 
 import zlib
 

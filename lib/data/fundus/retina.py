@@ -23,19 +23,26 @@ _FALL = (
     (1.14, 1.14, 1.135, 1.13, 1.11, 1.065, 1.0, 0.94, 0.895, 0.875, 0.85),
     (1.12, 1.10, 1.08, 1.075, 1.07, 1.045, 1.0, 0.96, 0.94, 0.96, 0.97),
 )
-_VIGNETTE = (0.2, 1.9)  # how strongly a camera shows the mean profile
+_VIGNETTE = (0.0, 2.3)  # how strongly a camera shows the mean profile
 _TILT = 0.22  # deviation of the light's gradient: a pupil that is not centred
 _SHARE_WITH_SHADOW = 0.15  # of photographs, through a narrow pupil
 # Uneven light and pigment: cells over the field, amplitude; set so that local contrast is that of photographs.
-_CLOUDS = ((2, 0.08), (5, 0.045), (12, 0.022))
+_CLOUDS = ((2, 0.06), (5, 0.03), (12, 0.018))
 # Contrast of the choroid's pattern in the eldest, what youth takes of it, and the power by which draws crowd at none.
-_TESSELLATION_STRENGTH = (0.095, 0.05, 2.5)
-_GRAIN = (0.0055, 0.0145)  # contrast of the pigment epithelium at 34 and 90 cells over the field
-# How strongly the macula darkens red, green and blue, in the proportion of its yellow pigment, which absorbs blue, and of the
-# taller epithelium below it, which absorbs all (measured on scikit-image's photograph: 0.17, 0.50, 0.65 at the foveola).
+_TESSELLATION_STRENGTH = (0.09, 0.05, 2.2)
+_GRAIN = (0.0062, 0.0165)  # contrast of the pigment epithelium at 34 and 90 cells over the field
+# How strongly the macula darkens red, green and blue, in the proportion of its yellow pigment, which absorbs blue, and
+# of the taller epithelium below it, which absorbs all (measured on scikit-image's photograph: 0.17, 0.50, 0.65 at the
+# foveola).
 _MACULA = (0.48, 1.2, 1.38)
+_MACULA_UNEVEN = (0.05, 0.35)  # deviation of its radius
 _TESSELLATION = (0.55, 1.0, 0.75)  # how much of the choroid's pattern each channel shows
 _CHOROIDAL_WIDTH = (0.016, 0.040)  # 100 to 260 um: the large vessels of Haller's layer
+_DRUSEN = (0.5, 1.0, 0.55)  # pale yellow
+# Of the eldest eyes, and how many: most show a few hard drusen below 63 um, some many, a few of them soft ones of twice
+# that (Klein et al., the Beaver Dam Eye Study, Ophthalmology 1992; 99:933). They tell nothing of the grade.
+_SHARE_WITH_DRUSEN, _NUM_DRUSEN, _DRUSEN_WIDTH = 0.5, (4, 60, 2.5), (0.007, 0.022)
+_CHOROID_SOFTNESS = 0.014  # seen through the pigment epithelium
 _SHEEN = (0.45, 1.0, 1.05)  # nerve fibres and reflexes are white, on a red ground
 
 
@@ -47,9 +54,12 @@ def paint_retina(camera: Camera, eye: Eye, shared: np.random.Generator, own: np.
     soft = _soft_layers(camera, eye, small, shared, own, youth=youth)
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2))
     choroid, sheen = _texture(camera, eye, half, shared, own, youth=youth)
+    drusen = _drusen(camera, eye, half, shared, youth=youth)
     planes = np.empty((3, *shape), dtype=np.float32)
-    for plane, layer, tessellated, shining in zip(planes, soft, _TESSELLATION, _SHEEN, strict=True):
+    for plane, layer, tessellated, shining, pale in zip(planes, soft, _TESSELLATION, _SHEEN, _DRUSEN, strict=True):
         detail = np.float32(tessellated) * choroid + np.float32(shining) * sheen
+        if drusen is not None:
+            detail += np.float32(pale) * drusen
         plane[:] = enlarged(layer, shape) * enlarged(1 + detail, shape)
     paint_disc(planes, camera, eye, shared)
     return planes
@@ -94,9 +104,13 @@ def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: np.random.Generator, *,
     """Share of green light that macular pigment and the deeper epithelium take away (h, w)."""
     distance = np.hypot(x - eye.fovea[0], (y - eye.fovea[1]) * 1.08)
     draws = rng.uniform(size=5)
-    wide = (0.04 + 0.12 * draws[0]) * np.exp(-((distance / (1.2 * eye.macula_radius)) ** 2))
-    core = (0.16 + 0.32 * draws[1]) * np.exp(-((distance / ((0.34 + 0.22 * draws[2]) * eye.macula_radius)) ** 1.7))
-    # The foveal pit mirrors the flash as a dot, its slope as a ring of 3 mm: in most eyes of the young, in few of the old.
+    # Pigment is heaped unevenly: the dark spot has no even outline.
+    uneven = 1 + rng.uniform(*_MACULA_UNEVEN) * smooth_noise(np.broadcast(x, y).shape, 9, rng)
+    blot = distance * np.clip(uneven, 0.5, 1.8)
+    wide = (0.04 + 0.12 * draws[0]) * np.exp(-((blot / (1.2 * eye.macula_radius)) ** 2))
+    core = (0.16 + 0.32 * draws[1]) * np.exp(-((blot / ((0.34 + 0.22 * draws[2]) * eye.macula_radius)) ** 1.7))
+    # The foveal pit mirrors the flash as a dot, its slope as a ring of 3 mm: in most eyes of the young, in few of the
+    # old.
     has_dot, has_ring = draws[3] < 0.2 + 0.6 * youth, draws[4] < 0.7 * youth
     dot = has_dot * (0.08 + 0.3 * youth) * np.exp(-((distance / 0.016) ** 2))
     ring = has_ring * 0.09 * youth * np.exp(-(((distance - eye.macula_radius) / 0.05) ** 2))
@@ -120,7 +134,9 @@ def _texture(
     return choroid, _nerve_fibres(camera, eye, shape, shared, youth=youth)
 
 
-def _choroid(camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, strength: float) -> np.ndarray:
+def _choroid(
+    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, strength: float
+) -> np.ndarray:
     """Choroidal vessels: pale ribbons between dark pigment that stream from the macula towards the vortex veins.
 
     They show away from the macula, in lightly pigmented and older eyes (a tessellated or tigroid fundus).
@@ -138,10 +154,32 @@ def _choroid(camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Ge
         path = place + 0.6 * np.cumsum(_unit_vectors(outwards + winding), axis=0) / len(steps)
         swelling = 1 + 0.3 * np.sin(7 * steps + 20 * off)
         canvas.line(camera.to_pixels(path) * scale, swelling * (width * camera.radius_px * scale[0]))
-    ribbons = gaussian_filter(canvas.to_array(), 0.008 * camera.radius_px * scale[0], truncate=2)
+    ribbons = gaussian_filter(canvas.to_array(), _CHOROID_SOFTNESS * camera.radius_px * scale[0], truncate=2)
     x, y = camera.grid(shape)
     distance = np.hypot(x - eye.fovea[0], y - eye.fovea[1])
     return np.asarray(strength * (2 * ribbons - 1) * (1 - 0.85 * np.exp(-((distance / 0.4) ** 2))), dtype=np.float32)
+
+
+def _drusen(
+    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, youth: float
+) -> np.ndarray | None:
+    """Pale deposits below the macula of older eyes, crowded round the fovea: relative change (h, w), None for none."""
+    if rng.random() >= _SHARE_WITH_DRUSEN * (1 - youth):
+        return None
+    fewest, most, crowding = _NUM_DRUSEN
+    count = int(fewest + (most - fewest) * rng.uniform() ** crowding)
+    places = np.array(eye.fovea) + rng.normal(0, rng.uniform(0.1, 0.3), (count, 2))
+    low, high = _DRUSEN_WIDTH
+    widths = low + (high - low) * rng.uniform(size=count) ** 3
+    scale = shape[1] / camera.width
+    canvas = StrokeCanvas(shape, scale=2)
+    for place, width, strength in zip(
+        camera.to_pixels(places) * scale, widths, rng.uniform(0.3, 1.0, count), strict=True
+    ):
+        reach = 0.5 * width * camera.radius_px * scale
+        canvas.line(place + np.array([[-reach, 0.0], [reach, 0.0]]), np.full(2, 2 * reach), strength=strength)
+    soft = gaussian_filter(canvas.to_array(), 0.0035 * camera.radius_px * scale, truncate=2)
+    return np.asarray(rng.uniform(0.10, 0.30) * soft, dtype=np.float32)
 
 
 def _unit_vectors(angles: np.ndarray) -> np.ndarray:

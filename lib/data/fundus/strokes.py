@@ -38,7 +38,6 @@ class StrokeCanvas:
         return np.asarray(self._image.reduce(self._scale), dtype=np.float32) * np.float32(1 / 255)
 
 
-
 def fine_line_strength(width_px: float) -> float:
     """How strongly to draw a line: one thinner than can be drawn is paler, but by the root of what it lacks only."""
     return float(min(1.0, max(width_px, 1e-6) / _LEAST_PX) ** 0.5)

@@ -1,9 +1,10 @@
 """Arteries and veins as branching trees that taper: geometry only.
 
-Four trunks of each leave the disc; the temporal ones bend round the macula as arcades, divide, and send winding branches
-to it that end before the foveal avascular zone. At every division the cubes of the daughters' radii add up to the
-parent's (Murray, J Gen Physiol 1926; 9:835). Arteries are two thirds as wide as veins (mean ratio 0.67 to 0.69 in the ARIC
-study, Hubbard et al., Ophthalmology 1999; 106:2269). Headings are angles from the temporal direction, counter-clockwise upwards.
+Four trunks of each leave the disc; the temporal ones bend round the macula as arcades, divide, and send winding
+branches to it that end before the foveal avascular zone. At every division the cubes of the daughters' radii add up to
+the parent's (Murray, J Gen Physiol 1926; 9:835). Arteries are two thirds as wide as veins (mean ratio 0.67 to 0.69 in
+the ARIC study, Hubbard et al., Ophthalmology 1999; 106:2269). Headings are angles from the temporal direction,
+counter-clockwise upwards.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ _VEIN_WIDTH = (0.0195, 0.0265)
 _ARTERY_TO_VEIN = (0.62, 0.78)
 _WAVES = ((0.11, 0.22, 0.5), (0.22, 0.45, 1.1))  # shortest and longest of three wavelengths, in radii
 _WAVE_WEIGHTS = np.array([0.8, 1.0, 1.1])
-# By depth: how much a vessel winds (radians), the room between its branches (radii), how wide a branch is beside its parent,
-# how long it is. Small vessels wind more (Hart et al., Int J Med Inform 1999; 53:239).
+# By depth: how much a vessel winds (radians), the room between its branches (radii), how wide a branch is beside its
+# parent, how long it is. Small vessels wind more (Hart et al., Int J Med Inform 1999; 53:239).
 _WINDING = (0.09, 0.20, 0.30, 0.34)
 _SPACING = (0.28, 0.245, 0.245)
 _BRANCH_WIDTH = ((0.36, 0.62), (0.50, 0.78), (0.60, 0.85))
 _BRANCH_LENGTH = (0.70, 0.40, 0.24)
+_TORTUOSITY, _DENSITY = (0.55, 1.75), (0.68, 1.42)  # of an eye, beside the mean
 _THINNEST = 0.0026  # 17 um: capillaries are not seen
 
 
@@ -70,8 +72,8 @@ _SHIFT_SHARE = np.array([0.4, 0.8, 1, 0.9, 0.7, 0.5, 0.4])
 def grow_vessels(eye: Eye, rng: np.random.Generator) -> list[Vessel]:
     """Grow all vessels of an eye; veins first, so that arteries cross over them."""
     width = rng.uniform(*_VEIN_WIDTH)
-    tortuosity = rng.uniform(0.6, 1.6)
-    density = rng.uniform(0.8, 1.25)  # how many branches are filled well enough to be seen
+    tortuosity = rng.uniform(*_TORTUOSITY)
+    density = rng.uniform(*_DENSITY)  # how many branches are filled well enough to be seen
     found: list[Vessel] = []
     for is_vein in (True, False):
         calibre = width if is_vein else width * rng.uniform(*_ARTERY_TO_VEIN)
@@ -100,7 +102,9 @@ class _Grower:
         shift = rng.normal(0, 7) + (6 if self.is_vein else -6) * rng.choice((-1, 1))
         headings = np.radians(np.array(base) + shift * _SHIFT_SHARE + rng.normal(0, 5, len(base))) * up
         # Veins and arteries come out side by side through the cup's nasal wall.
-        start = (np.array([-0.2 + (0.1 if self.is_vein else -0.1), up * -0.15]) + rng.normal(0, 0.05, 2)) * self.eye.disc_radius
+        start = (
+            np.array([-0.2 + (0.1 if self.is_vein else -0.1), up * -0.15]) + rng.normal(0, 0.05, 2)
+        ) * self.eye.disc_radius
         self._grow(_Course(start, _LENGTHS, tuple(headings), width, _WINDING[0] * self.tortuosity), depth=0)
 
     def grow_small(self, width: float) -> None:

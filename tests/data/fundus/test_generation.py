@@ -95,10 +95,14 @@ def test_the_gradable_images_do_not_depend_on_the_ungradable_ones(tmp_path: Path
     for row in rows:
         same = (tmp_path / "none" / row["path"]).read_bytes() == (tmp_path / "some" / row["path"]).read_bytes()
         assert same != bool(row["flags"])
-        assert (tmp_path / "none" / row["mask_path"]).read_bytes() == (tmp_path / "some" / row["mask_path"]).read_bytes()
+        assert (tmp_path / "none" / row["mask_path"]).read_bytes() == (
+            tmp_path / "some" / row["mask_path"]
+        ).read_bytes()
 
 
-@pytest.mark.parametrize(("share", "kinds"), [(1.2, UNGRADABLE_KINDS), (-0.1, UNGRADABLE_KINDS), (0.5, ("foggy",)), (0.5, ())])
+@pytest.mark.parametrize(
+    ("share", "kinds"), [(1.2, UNGRADABLE_KINDS), (-0.1, UNGRADABLE_KINDS), (0.5, ("foggy",)), (0.5, ())]
+)
 def test_a_share_or_kind_that_cannot_be_is_refused(share: float, kinds: tuple[str, ...]):
     with pytest.raises(UserError, match=r"must be 0 to 1, not|covered by haze, not"):
         Spoiling(share, kinds)

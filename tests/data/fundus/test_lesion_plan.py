@@ -42,9 +42,9 @@ def test_most_lesions_are_few_and_small():
     """Radii are shares of 6.5 mm: a microaneurysm is below 125 um wide, a cotton-wool spot half a disc at most."""
     counts = {1: [], 2: []}
     radii = []
-    for grade in counts:
+    for grade, numbers in counts.items():
         for lesions, _, _ in _plans(grade, 60):
-            counts[grade].append(len(lesions))
+            numbers.append(len(lesions))
             radii += [lesion.radius for lesion in lesions if lesion.kind is LesionKind.MICROANEURYSM]
             for lesion in lesions:
                 if lesion.kind is LesionKind.COTTON_WOOL_SPOT:
@@ -59,7 +59,7 @@ def test_most_lesions_are_few_and_small():
 def test_a_spread_crowds_at_its_lower_limit():
     rng = np.random.default_rng(0)
     draws = [Spread(2.0, 10.0, 2.0).draw(rng) for _ in range(4000)]
-    assert 2 <= min(draws)
+    assert min(draws) >= 2
     assert max(draws) <= 10
     # The median of u squared is a quarter: 2 + 8 / 4.
     assert np.median(draws) == pytest.approx(4, abs=0.25)
