@@ -131,7 +131,10 @@ if resources.find_summary(dataset_name) is None:
         follow_starts(st.empty())  # a click that came just before says what became of it
     controls.say_gone(dataset_name)
     end_page()
-if race_panel.choose_mode() == "race":
+top = st.container(horizontal=True, vertical_alignment="bottom", key="train_top")
+with top:
+    mode = race_panel.choose_mode()
+if mode == "race":
     with show_errors("show the race"):
         race_panel.draw(dataset_name, state.current_backbone())
     warm_up()
@@ -140,14 +143,16 @@ with show_errors("follow the recipe"):
     recipe_picker.follow_view(dataset_name)
 chosen_strategy = current_strategy()
 with show_errors("show the settings"):
-    chosen_plan = recipe_picker.draw_recipe(dataset_name, state.current_backbone(), chosen_strategy)
+    chosen_plan = recipe_picker.draw_recipe(dataset_name, state.current_backbone(), chosen_strategy, where=top)
     chosen_config, beside_start = draw_controls(dataset_name, state.current_backbone(), chosen_strategy, chosen_plan)
 notices = st.container()
 plan_column, live_column = st.columns([5, 6], gap="medium")
 with plan_column, show_errors("show the strategies"):
-    strategy_cards(stage_plans(state.current_backbone()), chosen_strategy)
     if chosen_config is not None:
         draw_advisor(chosen_config)
+    plans = stage_plans(state.current_backbone())
+    strategy_cards(plans, chosen_strategy, is_fundus=resources.is_fundus(dataset_name))
+    if chosen_config is not None:
         draw_before(chosen_config)
         draw_seeds(chosen_config)
         offer_command(chosen_config)

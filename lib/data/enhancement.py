@@ -32,7 +32,10 @@ Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Enhancement:
-    """One step. `moves`: it crops, so that maps lie on its result; `needs_mean`: it reads the data set's mean."""
+    """One step. `moves`: it crops, so that maps lie on its result; `needs_mean`: it reads the data set's mean.
+
+    `is_for_fundus`: it was made for fundus photographs and is not offered for others.
+    """
 
     name: str
     title: str
@@ -41,6 +44,7 @@ class Enhancement:
     apply: Apply
     moves: bool = False
     needs_mean: bool = False
+    is_for_fundus: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,12 @@ for _step in (
     Enhancement(
         "retina_crop", "Crop to the retina",
         "Cuts the black surround away, where the edges of the retina are found along the centre lines.",
-        _STUDY_1, crop_retina, moves=True,
+        _STUDY_1, crop_retina, moves=True, is_for_fundus=True,
     ),
     Enhancement(
         "aspect_crop", "Crop to 1.2 : 1",
         "Cuts top and bottom, where cameras cut the disc anyway, and stretches the rest to the network's square.",
-        _STUDY_1, crop_aspect, moves=True,
+        _STUDY_1, crop_aspect, moves=True, is_for_fundus=True,
     ),
     Enhancement(
         "brightness", "Even brightness",
@@ -173,6 +177,7 @@ for _step in (
         "local_average", "Subtract local average",
         "Takes the blurred picture away and keeps fine detail: vessels and lesions on even grey.",
         "B. Graham, winning entry of the Kaggle diabetic retinopathy task (2015)", subtract_local_average,
+        is_for_fundus=True,
     ),
     Enhancement(
         "clahe", "Local contrast (CLAHE)",

@@ -40,6 +40,11 @@ class DatasetSpec:
         """How many classes there are."""
         return len(self.class_names)
 
+    @property
+    def is_fundus(self) -> bool:
+        """Whether these are photographs of the fundus: so said, or cropped to the retina."""
+        return "fundus" in self.domain or self.crop_policy == "retina_box"
+
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
         return dataclasses.asdict(self) | {

@@ -18,14 +18,18 @@ _FIELDS = {
 }
 
 
-def guide_figure(advice: Advice, *, name: str, is_dark: bool) -> go.Figure:
-    """Four fields, the one that applies tinted, and the data set called `name` as a point."""
+def guide_figure(advice: Advice | None, *, name: str, is_dark: bool, least_per_class: int = 0) -> go.Figure:
+    """Four fields, the one that applies tinted, and the data set called `name` as a point.
+
+    Before anything is measured (`advice` None) both fields of its size are tinted and it is a line at its
+    `least_per_class`, the training images of its rarest class: how similar it is remains open.
+    """
     figure, colors = new_figure(is_dark=is_dark, height=_HEIGHT_PX), palette(is_dark=is_dark)
-    x, y = guide_position(advice)
+    x, y = guide_position(advice) if advice is not None else (0.0, _size_position(least_per_class))
     for (is_right, is_top), (title, words, strategy) in _FIELDS.items():
-        is_here = (x >= 0, y >= 0) == (is_right, is_top)
+        is_here = (y >= 0) == is_top and (advice is None or (x >= 0) == is_right)
         shown, colored = words, strategy
-        if is_here and advice.readings.is_separated:
+        if is_here and advice is not None and advice.readings.is_separated:
             shown, colored = "frozen features separate:<br>linear classifier", "linear_probe"
         color = strategy_style(colored, is_dark).color
         left, bottom = (0.0 if is_right else -_REACH), (0.0 if is_top else -_REACH)
@@ -39,13 +43,16 @@ def guide_figure(advice: Advice, *, name: str, is_dark: bool) -> go.Figure:
             yanchor="top" if is_top else "bottom", text=f"<b>{title}</b><br>{shown}",
             font={"color": colors.ink if is_here else colors.muted},
         )  # fmt: skip
-    is_known = advice.readings.distance is not None
-    figure.add_scatter(
-        x=[x], y=[y], mode="markers",
-        marker={"size": 14, "color": colors.accent, "symbol": "circle" if is_known else "circle-open",
-                "line": {"width": 2, "color": colors.accent}},
-        hovertext=[guide_text(advice)], hoverinfo="text", cliponaxis=False,
-    )  # fmt: skip
+    if advice is None:
+        figure.add_hline(y=y, line={"color": colors.accent, "width": 2, "dash": "dot"})
+    else:
+        is_known = advice.readings.distance is not None
+        figure.add_scatter(
+            x=[x], y=[y], mode="markers",
+            marker={"size": 14, "color": colors.accent, "symbol": "circle" if is_known else "circle-open",
+                    "line": {"width": 2, "color": colors.accent}},
+            hovertext=[guide_text(advice)], hoverinfo="text", cliponaxis=False,
+        )  # fmt: skip
     # Beside the point, and so far from the edges that a long name stays inside.
     figure.add_annotation(
         x=max(-_REACH / 3, min(_REACH / 3, x)), y=y - 0.3 if y > -1 else y + 0.3, showarrow=False,
@@ -81,9 +88,13 @@ def guide_position(advice: Advice) -> tuple[float, float]:
         x = -_REACH / 2 if readings.is_similar else _REACH / 2
     else:
         x = math.log2(max(readings.distance, 1e-9) / DIFFERENT_DISTANCE)
-    y = math.log10(max(readings.least_per_class, 1) / SMALL_PER_CLASS)
     edge = _REACH - 0.1
-    return max(-edge, min(edge, x)), max(-edge, min(edge, y))
+    return max(-edge, min(edge, x)), _size_position(readings.least_per_class)
+
+
+def _size_position(least_per_class: int) -> float:
+    edge = _REACH - 0.1
+    return max(-edge, min(edge, math.log10(max(least_per_class, 1) / SMALL_PER_CLASS)))
 
 
 def guide_text(advice: Advice) -> str:

@@ -13,7 +13,8 @@ class StrategySpec:
     "none", "partial" (from `unfreeze_from` up) or "all"; `is_iterative` tells whether there are epochs and curves;
     `is_differentiable` tells whether the head passes gradients, which Grad-CAM needs; `starts_from_probe` that the head
     begins as the linear probe on the frozen features, `unfreezes_gradually` that stages join from the last one down;
-    `backbone` names the only source of features that the strategy takes, whatever backbone is chosen.
+    `backbone` names the only source of features that the strategy takes, whatever backbone is chosen; `is_for_fundus`
+    that it was made for fundus photographs and is not offered for others.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StrategySpec:
     starts_from_probe: bool = False
     unfreezes_gradually: bool = False
     backbone: str = ""
+    is_for_fundus: bool = False
 
 
 STRATEGIES: Registry[StrategySpec] = Registry("strategy")
@@ -48,6 +50,7 @@ STRATEGIES.add(
         uses_pretrained=False,
         line_dash="dash",
         backbone="handcrafted",
+        is_for_fundus=True,
     )
 )
 STRATEGIES.add(

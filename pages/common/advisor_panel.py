@@ -1,13 +1,16 @@
 """Which strategy suits these images: the guide of four scenarios, measured on a click, taken over with another."""
 
+import numpy as np
 import streamlit as st
 
 from lib.advisor.guide import Advice
 from lib.advisor.question import advice_command, counted_words, kept_advice
+from lib.data.dataset import Dataset
 from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
+from lib.training.fit_splits import fit_splits
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, measuring, resources
 from pages.common.errors import show_errors
@@ -33,13 +36,18 @@ def draw_advisor(config: TrainConfig) -> None:
         measuring.show_failure(name)
         found = measuring.kept(path, Advice.from_dict)
         if found is None:
-            _offer(config, name)
+            _offer(config, dataset, name)
             return
         background.forget(name)
         _draw(found, config, dataset.spec.title)
 
 
-def _offer(config: TrainConfig, name: str) -> None:
+def _offer(config: TrainConfig, dataset: Dataset, name: str) -> None:
+    targets = dataset.table["target"].to_numpy()[fit_splits(dataset, config)[0] == "train"]
+    least = int(np.bincount(targets, minlength=dataset.spec.num_classes).min())
+    figure = guide_figure(None, name=dataset.spec.title, is_dark=controls.is_dark(), least_per_class=least)
+    alt = f"Four scenarios by size and similarity; {least} training images in the rarest class, similarity not measured"
+    controls.show_figure(figure, alt=alt, key="train_guide_before")
     st.caption(
         "Looks at how many training images there are and how far their features lie from the images that the network "
         "learned from. Nothing is trained, and test images are not looked at."

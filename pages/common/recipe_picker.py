@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib import jobs
 from lib.errors import UserError
@@ -46,19 +47,19 @@ def follow_view(dataset: str) -> None:
     fill_form(plan.config)
 
 
-def draw_recipe(dataset: str, backbone: str, strategy: StrategySpec) -> RecipePlan | None:
-    """Draw the picker and what the recipe says; returns its plan for what is chosen now, None without a recipe."""
+def draw_recipe(dataset: str, backbone: str, strategy: StrategySpec, *, where: DeltaGenerator) -> RecipePlan | None:
+    """Draw the picker `where` there is room, and what the recipe says; returns its plan for what is chosen now."""
     _let_go(strategy)
     name = state.current("recipe") or NO_RECIPE
     st.session_state["train_recipe"], st.session_state["train_recipe_budget"] = name, _budget()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="train_recipe_row"):
+    with where.container(horizontal=True, vertical_alignment="bottom", key="train_recipe_row"):
         st.selectbox(
             "Recipe",
             [NO_RECIPE, *RECIPES.names],
             format_func=lambda name: "None: settings of your own" if not name else f"{name}: {RECIPES.get(name).title}",
             help="A published experiment. Choosing one sets the whole form; every field can still be changed.",
             key="train_recipe",
-            width=440,
+            width=360,
             on_change=_choose,
             args=(dataset,),
         )
@@ -169,7 +170,7 @@ def _say(plan: RecipePlan) -> None:
     lines = [f"**Published:** {published_words(plan.recipe)}"]
     lines += [f"**Here:** {plain(note, 300)}" for note in plan.notes]
     lines.append("**Not as published:** " + " ".join(plain(line, 300) for line in plan.recipe.deviations))
-    with st.container(key="train_recipe_notes", gap="xxsmall"):
+    with st.expander("Published, and what is not as published", key="train_recipe_notes"):
         for line in lines:
             st.caption(line)
 

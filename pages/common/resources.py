@@ -74,6 +74,12 @@ def cached_thumbnail(
     return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
 
 
+def is_fundus(dataset: str | None) -> bool:
+    """Whether a data set of the library holds fundus photographs."""
+    summary = find_summary(dataset)
+    return summary is not None and cached_dataset(summary.name, summary.version).spec.is_fundus
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def cached_numbered(name: str, version: str, row: int) -> tuple[bytes, list[int]]:
     """JPEG bytes of one image at its kept size, its marked families numbered, and how many places each has."""

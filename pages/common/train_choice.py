@@ -22,7 +22,7 @@ _PLAIN = (
     "output", "target_map", "class_weights", "optimizer", "loss", "batchnorm", "augmentation", "schedule", "sampling",
     "batch_size", "time_budget_s", "weight_decay", "patience", "stage_rate_decay", "label_smoothing", "mixup",
     "num_views", "unfreeze_every", "num_neighbors", "num_folds", "split_seed", "seed", "head_from", "preprocessing",
-    "pinned_images",
+    "pinned_images", "input_size_px",
 )  # fmt: skip
 IN_FORM = (*_BY_STRATEGY, *_BY_BACKBONE, *_PLAIN)
 _KEYS = {"pinned_images": "train_pinned"}

@@ -137,11 +137,15 @@ def beside_words(score: Score) -> str:
 
 
 def expected_grade_words(summary: Mapping[str, Any]) -> str:
-    """The kappa of a finished run if the expected grade decides; empty where there are no limits for it."""
-    kappa = summary.get("test_quadratic_weighted_kappa_by_thresholds")
+    """What a finished run gains or loses if the expected grade decides; empty where there are no limits for it."""
+    kappa, plain_kappa = (summary.get(f"test_quadratic_weighted_kappa{suffix}") for suffix in ("_by_thresholds", ""))
     if kappa is None or not np.isfinite(kappa):
         return ""
-    return f"Weighted kappa {kappa:.2f} by the expected grade, cut at limits that were fitted in validation alone."
+    change = "" if plain_kappa is None or not np.isfinite(plain_kappa) else f" ({kappa - plain_kappa:+.2f})"
+    return (
+        f"**Kappa {kappa:.2f}{change} by the expected grade**, cut at limits that were fitted in validation alone, "
+        "instead of the most probable class."
+    )
 
 
 def facts_html(facts: Sequence[Fact]) -> str:
@@ -154,7 +158,24 @@ def facts_html(facts: Sequence[Fact]) -> str:
     return f'<div class="tl-facts">{cells}</div>'
 
 
+def extremes_html(history: pd.DataFrame) -> str:
+    """Lowest, highest and present value of each curve of validation, always of the same height."""
+    cells = []
+    for metric in ("loss", "accuracy"):
+        line = history[(history["key"] == f"val_{metric}") & (history["step"] > 0)].sort_values("step")["value"]
+        values = line[np.isfinite(line.astype(float))]
+        shown = (
+            [f"{value:.3f}" for value in (values.iloc[-1], values.min(), values.max())] if len(values) else ["–"] * 3
+        )
+        pairs = zip(("now", "lowest", "highest"), shown, strict=True)
+        words = " · ".join(f"{name} <b>{value}</b>" for name, value in pairs)
+        cells.append(f'<div class="tl-label">{metric.capitalize()}, validation<br>{words}</div>')
+    return f'<div class="tl-extremes">{"".join(cells)}</div>'
+
+
 STYLE = """<style>
+.tl-extremes { display: grid; grid-template-columns: 44fr 12fr 44fr; height: 40px; overflow: hidden; }
+.tl-extremes > :last-child { grid-column: 3; }
 .tl-facts { display: grid; grid-template-columns: repeat(3, 1fr); gap: 16px; height: 76px; overflow: hidden; }
 .tl-label { font-size: 14px; line-height: 20px; opacity: .75; white-space: nowrap; }
 .tl-value { font-size: 22px; line-height: 32px; font-weight: 600; white-space: nowrap; }

@@ -26,6 +26,7 @@ LOG_LINES = 6
 LOG_PX = 176
 ACTIONS_PX = 48
 EMPTY_PX = 320
+EXTREMES_PX = 56
 
 
 def draw_live_panel(dataset: str) -> None:
@@ -117,7 +118,7 @@ def _draw_run(view: RunView, queue: list[str]) -> None:
     if score and (words := train_live.beside_words(score)):
         st.caption(plain(words, 300))
     if words := train_live.expected_grade_words(summary):
-        st.caption(words)
+        st.markdown(words)
     if words := version_note(config):
         st.caption(words)
     with st.container(horizontal=True, height=ACTIONS_PX, border=False, vertical_alignment="center"):
@@ -130,7 +131,9 @@ def _draw_run(view: RunView, queue: list[str]) -> None:
         st.info(plain_message(note), icon=":material/info:")
     if run.message and run.state in ("failed", "killed"):
         st.error(plain_message(run.message), icon=":material/error:")
-    curves = st.container(height=train_live.CURVES_HEIGHT_PX + 16 if is_iterative else "content", border=False)
+    curves = st.container(
+        height=train_live.CURVES_HEIGHT_PX + EXTREMES_PX + 16 if is_iterative else "content", border=False
+    )
     st.code(view.log(LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
     details = st.container() if is_iterative else None
     with curves:  # last: the first look at the curves waits for MLflow, which takes seconds to import
@@ -160,26 +163,28 @@ def _draw_pinned(view: RunView, config: dict[str, Any]) -> None:
 
 def _draw_curves(view: RunView, strategy: str, epochs: int) -> None:
     prefix = train_live.curve_prefix(view.run)
-    figure, text = _curves(
+    figure, text, extremes = _curves(
         view.run.run_id, prefix, view.moment, strategy, epochs, _view=view, is_dark=controls.is_dark()
     )
     if figure is None:
         st.markdown(plain(text, 300))
     else:
         controls.show_figure(figure, alt=text, key="train_curves")
+        st.html(extremes)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _curves(
     run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, epochs: int, *, _view: RunView, is_dark: bool
-) -> tuple[go.Figure | None, str]:
-    """The curves of a run, where two epochs make one, and their text; drawn once a `moment` for all; never change."""
+) -> tuple[go.Figure | None, str, str]:
+    """The curves of a run, from two epochs on, their text and extremes; drawn once a `moment` for all; never change."""
     history = _view.history([prefix + key for key in train_live.CURVE_KEYS])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
     text = train_live.curves_text(history)
     if train_live.num_epochs(history) < 2:
-        return None, text
-    return train_live.curves_figure(history, strategy=strategy, epochs=epochs, is_dark=is_dark), text
+        return None, text, ""
+    figure = train_live.curves_figure(history, strategy=strategy, epochs=epochs, is_dark=is_dark)
+    return figure, text, train_live.extremes_html(history)
 
 
 def _draw_actions(run: RunState, *, is_recording: bool = False) -> None:

@@ -9,6 +9,9 @@ from lib.figures.style import strategy_style
 from lib.training.strategies import STRATEGIES, StrategySpec
 
 DEFAULT_STRATEGY = "linear_probe"
+# From frozen to from scratch in four steps; the others are behind one more click.
+MAIN = ("linear_probe", "partial_finetuning", "full_finetuning", "from_scratch")
+_NUMBERS = ("no", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 # From lib.models.freezing.stage_plan: a stage's name, its title, whether it is trained; the head comes last.
 StagePlan = Sequence[tuple[str, str, bool]]
@@ -20,15 +23,25 @@ def current_strategy() -> StrategySpec:
     return STRATEGIES.get(chosen if chosen in STRATEGIES else DEFAULT_STRATEGY)
 
 
-def strategy_cards(plans: Mapping[str, StagePlan], chosen: StrategySpec) -> None:
-    """One card a strategy; a click on a card chooses it."""
+def strategy_cards(plans: Mapping[str, StagePlan], chosen: StrategySpec, *, is_fundus: bool) -> None:
+    """One card a strategy, four in sight; a click on a card chooses it. What is made for fundus is offered for that."""
     st.html(_style(chosen.name))
     st.html(
         '<div class="ts-legend"><span class="ts-key frozen"></span>frozen<span class="ts-key"></span>trained'
         '<span class="ts-flow">first stage → last stage, head</span></div>'
     )
+    others = [
+        one for one in STRATEGIES
+        if one.name not in MAIN and (is_fundus or not one.is_for_fundus or one.name == chosen.name)
+    ]  # fmt: skip
     with st.container(gap="xsmall"):
-        for strategy in STRATEGIES:
+        for name in MAIN:
+            _card(STRATEGIES.get(name), plans[name], is_chosen=name == chosen.name)
+    count = _NUMBERS[len(others)] if len(others) < len(_NUMBERS) else str(len(others))
+    # The key has what is chosen: a strategy that is chosen from elsewhere is in sight.
+    is_open = chosen.name not in MAIN
+    with st.expander(f"{count} more strategies", expanded=is_open, key=f"train_more_strategies_{is_open}"):
+        for strategy in others:
             _card(strategy, plans[strategy.name], is_chosen=strategy.name == chosen.name)
 
 
@@ -63,14 +76,17 @@ def _is_memory(strategy: StrategySpec) -> bool:
 
 def _card(strategy: StrategySpec, plan: StagePlan, *, is_chosen: bool) -> None:
     with st.container(key=f"train_card_{strategy.name}", border=True, gap=None):
-        st.button(
-            strategy.title,
-            key=f"train_strategy_{strategy.name}",
-            icon=f":material/radio_button_{'checked' if is_chosen else 'unchecked'}:",
-            type="tertiary",
-            on_click=lambda: st.session_state.update(train_strategy=strategy.name),
-        )
-        st.html(f'{stage_bar(strategy, plan)}<div class="ts-summary">{html.escape(strategy.summary)}</div>')
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="small"):
+            st.button(
+                strategy.title,
+                key=f"train_strategy_{strategy.name}",
+                icon=f":material/radio_button_{'checked' if is_chosen else 'unchecked'}:",
+                type="tertiary",
+                width=186,
+                on_click=lambda: st.session_state.update(train_strategy=strategy.name),
+            )
+            st.html(stage_bar(strategy, plan), width="stretch")
+        st.html(f'<div class="ts-summary">{html.escape(strategy.summary)}</div>')
 
 
 def _style(chosen: str) -> str:
@@ -81,14 +97,15 @@ def _style(chosen: str) -> str:
         colors += f".ts-{name} {{ --ts: light-dark({light}, {dark}); }}\n"
     # The button's ::after covers its card: the whole card is the target, and the keyboard still finds a button.
     return f"""<style>
-[class*="st-key-train_card_"] {{ --accent: light-dark(#0F766E, #2DD4BF); position: relative; padding: 8px 12px; }}
+[class*="st-key-train_card_"] {{ --accent: light-dark(#0F766E, #2DD4BF); position: relative; padding: 6px 12px; }}
 [class*="st-key-train_card_"]:hover {{ border-color: var(--accent); }}
 .st-key-train_card_{chosen} {{ border-color: var(--accent); box-shadow: inset 3px 0 0 var(--accent); }}
 [class*="st-key-train_card_"] button {{ position: static; min-height: 24px; padding: 0; justify-content: start; }}
+[class*="st-key-train_card_"] button > div {{ width: 100%; justify-content: start; }}
 [class*="st-key-train_card_"] button p {{ font-weight: 600; }}
 [class*="st-key-train_card_"] button::after {{ content: ""; position: absolute; inset: 0; border-radius: 8px; }}
 [class*="st-key-train_card_"] button:focus-visible::after {{ outline: 2px solid var(--accent); }}
-.ts-summary {{ font-size: 14px; line-height: 1.35; opacity: .8; }}
+.ts-summary {{ font-size: 14px; line-height: 1.25; opacity: .8; }}
 .ts-legend {{ display: flex; align-items: center; gap: 6px; font-size: 14px; opacity: .85; }}
 .ts-flow {{ margin-left: auto; }}
 .ts-key {{ width: 18px; height: 10px; border: 1.5px solid currentColor; border-radius: 2px; margin-left: 8px; }}

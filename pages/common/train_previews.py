@@ -8,7 +8,7 @@ from lib.data.enhancement import ENHANCEMENTS, EnhancementChain, fit_chain, pars
 from lib.errors import UserError
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
-from pages.common import resources
+from pages.common import resources, state
 from pages.common.text import plain_message
 from pages.common.tiles import EncodedTile, draw_tiles
 
@@ -21,7 +21,11 @@ _STEPS_HELP = (
 
 def choose_preprocessing() -> str | None:
     """Draw the choice of steps; returns a chain such as "brightness+clahe", or None for images as they are."""
-    titles = {step.name: step.title for step in ENHANCEMENTS}
+    taken = st.session_state.get("train_preprocessing") or []
+    is_fundus = resources.is_fundus(state.current_dataset())
+    titles = {
+        step.name: step.title for step in ENHANCEMENTS if is_fundus or not step.is_for_fundus or step.name in taken
+    }
     chosen = st.multiselect(
         "Preprocessing",
         list(titles),

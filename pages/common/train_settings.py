@@ -67,6 +67,9 @@ _DECAY_HELP = (
 _STAGE_HELP = "How fast a stage learns, as a share of the next one: below 1, generic early stages change less."
 _SMOOTHING_HELP = "The share of each target that is spread over all classes, against overconfidence."
 _MIXUP_HELP = "Blends pairs of images and their targets; larger blends more. 0: off."
+_SIZE_HELP = (
+    "Side of the square that the network sees. Empty: as it was pretrained. Smaller is faster and loses fine detail."
+)
 _VIEWS_HELP = "Keep that many fixed views of each image in the cache. Empty: new ones each epoch, without a cache."
 _PACE_HELP = "Epochs until one more stage joins the training, from the last one down; the head alone learns first."
 _PATIENCE_HELP = "Epochs without a better validation loss before the training stops."
@@ -91,6 +94,7 @@ MORE_NUMBERS = (
     ),
     NumberSetting("label_smoothing", "Label smoothing", 0.0, 0.9, 0.05, _SMOOTHING_HELP, _is_iterative, "%g"),
     NumberSetting("mixup", "Mixup", 0.0, 10.0, 0.1, _MIXUP_HELP, _is_iterative, "%g"),
+    NumberSetting("input_size_px", "Input size, px", 32, 1024, 32, _SIZE_HELP, group=IMAGES),
     NumberSetting("num_views", "Cached views", 1, 64, 1, _VIEWS_HELP, _is_iterative, group=IMAGES),
     NumberSetting("unfreeze_every", "Epochs per stage", 1, 1000, 1, _PACE_HELP, _unfreezes_gradually, group=NETWORK),
     NumberSetting("num_neighbors", "Neighbours", 1, 1000, 1, _NEIGHBORS_HELP, _has_neighbors, group=NETWORK),
@@ -98,7 +102,12 @@ MORE_NUMBERS = (
     NumberSetting("split_seed", "Split seed", 0, MAX_SEED, 1, _SPLIT_HELP, group=IMAGES),
 )
 AUGMENTATIONS = {policy.name: policy.title for policy in POLICIES}
-_PLACEHOLDERS = {"num_folds": "one split", "num_views": "new each epoch", "time_budget_s": "no limit"}
+_PLACEHOLDERS = {
+    "num_folds": "one split",
+    "num_views": "new each epoch",
+    "input_size_px": "as pretrained",
+    "time_budget_s": "no limit",
+}
 OPTIMIZER_TITLES = {optimizer.name: optimizer.title for optimizer in OPTIMIZERS}
 SCHEDULE_TITLES = {schedule.name: schedule.title for schedule in SCHEDULES}
 CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always", "none": "Never"}

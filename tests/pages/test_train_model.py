@@ -47,6 +47,7 @@ from pages.common import (
     train_settings,
     train_start,
 )
+from pages.common.train_plan import MAIN
 from tests.pages.scene import ROOT, html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
 from tests.run_store import make_run_store
 
@@ -81,7 +82,12 @@ def test_page_offers_every_strategy(through_app):
     at = open_page("train_model", through_app=through_app)
     assert_calm(at)
     labels = [button.label for button in at.button]
-    assert [spec.title for spec in STRATEGIES if spec.title in labels] == [spec.title for spec in STRATEGIES]
+    titles = {spec.name: spec.title for spec in STRATEGIES}
+    offered = [label for label in labels if label in titles.values()]
+    assert offered[:4] == [titles[name] for name in MAIN]  # the others are behind one more click
+    assert set(offered) == {spec.title for spec in STRATEGIES if not spec.is_for_fundus}  # it is another kind of set
+    assert any(box.label == "Five more strategies" for box in at.expander)
+    assert not at.multiselect(key="train_preprocessing").options.count("Crop to the retina")
     assert not at.button(key="train_start").disabled
 
 
@@ -427,9 +433,9 @@ def test_every_config_field_has_a_place_on_the_page():
         "pinned_images",
         "pooling",
         "warmup_fraction",
-        "input_size_px",
         "device",
         "dtype",
+        "engine",
     }
     technical = {"dataset_version", "format_version", "recipe", *(f.name for f in dataclasses.fields(DataProtocol))}
     assert {field.name for field in dataclasses.fields(TrainConfig)} == numbers | chosen | for_experts | technical
@@ -502,6 +508,9 @@ def test_curves_span_all_planned_epochs():
     empty = history.iloc[:0].astype(object)
     train_live.curves_figure(empty, strategy="full_finetuning", epochs=8, is_dark=False)
     assert "no epoch has ended" in train_live.curves_text(empty)
+    told = train_live.extremes_html(history)
+    assert "now <b>0.600</b> · lowest <b>0.600</b> · highest <b>0.800</b>" in told
+    assert train_live.extremes_html(empty).count("–") == 6
 
 
 def test_curve_prefix_follows_the_fold_at_work():
@@ -631,3 +640,10 @@ def test_merged_classes_are_said_and_a_map_for_other_classes_is_refused_before_t
     assert said in words(at).replace("\\", "")
     assert [refused in error.value for error in at.error] == ([True] if refused else [])
     assert at.button(key="train_start").disabled == bool(refused)
+
+
+def test_fundus_photographs_are_offered_what_is_made_for_them():
+    spec = open_dataset(make_dataset()).spec
+    assert not spec.is_fundus
+    assert dataclasses.replace(spec, crop_policy="retina_box").is_fundus
+    assert dataclasses.replace(spec, domain="fundus photographs").is_fundus
