@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET
-from pages.common import controls, demo_panel, first_dataset, folder_import, resources, state
+from pages.common import controls, demo_panel, first_dataset, folder_import, opening_picture, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, plain
@@ -17,16 +17,16 @@ controls.page_header(
 )
 
 first_dataset.show()
-with show_errors("show the demo"):
-    demo_panel.show()
+with show_errors("show the first picture"):
+    opening_picture.show()
 
 DOORS = (
     ("See", ":material/layers:", "look_inside", "Look inside a network",
-     "From edges to objects: the filters, the activation maps and the evidence of every stage, on a real image."),
+     "A cat, from edges to ears, through every stage."),
     ("Train and compare", ":material/model_training:", "train_model", "Train a model",
-     "From frozen features to training from scratch: start one, watch it live, and compare with intervals."),
+     "From frozen to from scratch, live, with intervals."),
     ("Bring your images", ":material/folder_open:", "explore_data", "Import a folder",
-     "One folder for each class is enough. Nothing leaves this machine."),
+     "A folder for each class. Nothing leaves this machine."),
 )  # fmt: skip
 for column, (title, icon, page, action, text) in zip(st.columns(3), DOORS, strict=True):
     with column.container(border=True, height="stretch"):
@@ -35,6 +35,8 @@ for column, (title, icon, page, action, text) in zip(st.columns(3), DOORS, stric
         form = folder_import.IMPORT if page == "explore_data" else None
         controls.button_to(page, action, is_primary=page == "look_inside", form=form)
 
+with show_errors("show the demo"):
+    demo_panel.show()
 with show_errors("show the data sets and runs"):
     summary = resources.find_summary(state.current_dataset())
     left, right = st.columns(2)

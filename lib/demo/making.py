@@ -14,6 +14,7 @@ import numpy as np
 
 from lib.atomic import read_json, write_json
 from lib.demo import recording as recordings
+from lib.demo.opening import write_opening
 from lib.demo.packed_runs import halve_tensors, pack_run, unpack_run
 from lib.demo.samples import SEEDS_FILE, choose_seeds
 from lib.demo.story import DEMO_TAG, PER_CLASS, PICTURE_PX, SEED, STORE_SIDE_PX, demo_plan
@@ -79,6 +80,8 @@ def record(
 
             progress(0, 0, "Choosing the samples of the grade page")
             write_json(made / SEEDS_FILE, choose_seeds(Grader.open(_best_run(plan), device="cpu")))
+            progress(0, 0, "Drawing the first picture")
+            write_opening(made, dataset, runs, _kappas(plan))
         recording = recordings.write_recording(made, created_s=began, machine=machine, race_id=plan.race_id, runs=runs)
         size = sum((made / name).stat().st_size for name in recording.files)
         if size > MAX_BYTES:
@@ -195,6 +198,12 @@ def _best_run(plan: "RacePlan") -> str:
     if best is None or best.run_id is None:
         raise UserError("No rung has a defined result; there is nothing to choose the samples by.")
     return best.run_id
+
+
+def _kappas(plan: "RacePlan") -> dict[str, float]:
+    from lib.race import read_standings
+
+    return {standing.key: standing.test("quadratic_weighted_kappa")[0] for standing in read_standings(plan)}
 
 
 def _pack_race(plan: "RacePlan", target: Path) -> None:

@@ -127,6 +127,8 @@ def _part(name: str, runs: dict[str, str]) -> str:
     pieces = name.split("/")
     if pieces[0] == DATASET_FOLDER:
         return f"data set: {'masks' if 'masks' in pieces else 'pictures' if 'pictures' in pieces else 'tables'}"
+    if pieces[0] == "opening":
+        return "first picture"
     if pieces[0] != RUNS_FOLDER:
         return "race"
     strategy = next((key for key, run_id in runs.items() if run_id == pieces[1]), pieces[1])
