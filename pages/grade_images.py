@@ -155,8 +155,7 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: "Grader") -> Non
         middle.markdown(f"No class is given. {plain(grade.reason, 400)}")
         return
     if grade.cam is None:
-        why = "This head passes no gradient to the image" if grader.has_maps else "This run has no network"
-        middle.markdown(f"{why}, so there is no Grad-CAM map.")
+        middle.markdown(f"{grader.why_no_cam or 'The map was left out'}, so there is no Grad-CAM map.")
     else:
         caption = f"Grad-CAM: yellow speaks most for {plain(grade.class_name)}"
         alt = readable(f"Grad-CAM map of {grade.name} for {grade.class_name}")

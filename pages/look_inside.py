@@ -127,7 +127,7 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
             width="stretch",
         )
     # The stage that is looked at below, outlined so that the eye finds it again.
-    spoken_of = state.current_stage() or network.spec.cam_stage
+    spoken_of = state.current_stage() or network.spec.shown_stage
     tiles = [
         dataclasses.replace(tile, is_marked=tile.name == spoken_of, link=_stage_link(tile.name, explanation))
         for tile in sheet.tiles
@@ -150,7 +150,8 @@ def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str
         last = list(explanation.activations)[-1]
         st.warning(f"This run's network ends at {plain(network.spec.stage(last).label)}; showing that stage.")
         stage = last
-    shown = close_up(network, explanation, stage, kind == CAM)
+    # A network may hand on maps first and tokens behind them, which have no Grad-CAM.
+    shown = close_up(network, explanation, stage, kind == CAM and stage in (explanation.cams or {}))
     draw_tiles(shown.tiles, columns=2)
     st.caption(plain(shown.note, 500))
     return stage

@@ -34,6 +34,7 @@ from pages.common.advisor_panel import draw_advisor  # noqa: E402
 from pages.common.errors import end_page, show_errors  # noqa: E402
 from pages.common.seeds_panel import draw_seeds  # noqa: E402
 from pages.common.text import plain, plain_message  # noqa: E402
+from pages.common.timm_search import draw_search  # noqa: E402
 from pages.common.train_before import draw_before  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
 from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
@@ -53,6 +54,7 @@ def draw_controls(
         }
         with st.popover("More settings", icon=":material/tune:", width="content"):
             values |= train_more.draw_more(backbone, strategy)
+        draw_search("train_search")
         given = recipe_picker.with_recipe(plan, values)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
         draw_button(None if recipe_picker.lacks_head(plan) else config)

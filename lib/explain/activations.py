@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.explain.network import check_map_stage, evaluation_view, map_stage_names
+from lib.explain.network import as_map, check_drawn_stage, drawn_stages, evaluation_view
 from lib.models.stages import StagedNetwork
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
@@ -34,11 +34,11 @@ def first_layer_filters(network: StagedNetwork) -> FloatArray:
 
 
 def stage_activations(network: StagedNetwork, batch: Tensor, stage: str) -> FloatArray:
-    """All channel maps (C, h, w) of one map stage for one image, batch (1, 3, H, W)."""
-    check_map_stage(network, stage)
+    """All channels (C, h, w) of one stage that can be drawn for one image, batch (1, 3, H, W)."""
+    spec = check_drawn_stage(network, stage)
     check_one_image(batch)
     with evaluation_view(network) as view, torch.no_grad():
-        return view.forward_until(batch, stage)[0].float().cpu().numpy()
+        return as_map(view.forward_until(batch, stage), spec)[0].float().cpu().numpy()
 
 
 def top_channels(activations: FloatArray, n: int) -> IntArray:
@@ -49,14 +49,14 @@ def top_channels(activations: FloatArray, n: int) -> IntArray:
 
 
 def activation_strip(network: StagedNetwork, batch: Tensor) -> dict[str, FloatArray]:
-    """For each map stage the mean absolute activation over its channels, (h, w), for one image, in one forward pass."""
+    """For each stage that can be drawn the mean absolute activation over its channels, (h, w), in one forward pass."""
     check_one_image(batch)
     maps: dict[str, FloatArray] = {}
     with evaluation_view(network) as view, torch.no_grad():
         h, previous = batch, ""
-        for stage in map_stage_names(view):
+        for stage, spec in drawn_stages(view).items():
             h = view.forward_between(h, previous, stage) if previous else view.forward_until(h, stage)
-            maps[stage] = mean_magnitude(h)
+            maps[stage] = mean_magnitude(as_map(h, spec))
             previous = stage
     return maps
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lib.errors import UserError
 from lib.explain.activations import FloatArray, check_one_image, mean_magnitude
-from lib.explain.network import check_map_stage, evaluation_view, map_stage_names
+from lib.explain.network import NO_MAPS, as_map, check_map_stage, drawn_stages, evaluation_view
+from lib.models.backbone_spec import StageSpec
 from lib.models.heads import HEADS
 from lib.models.stages import StagedNetwork
 
@@ -24,7 +25,11 @@ _NO_GRADIENT = (
 )
 
 
-class NoGradient(UserError):
+class NoCam(UserError):
+    """There is no Grad-CAM of this network; the message says why."""
+
+
+class NoGradient(NoCam):
     """The network's head cannot say how its answer would change with the image."""
 
     def __init__(self) -> None:
@@ -82,7 +87,8 @@ def grad_cam_strip(network: StagedNetwork, batch: Tensor, *, target: int | None 
 class ImageTrace:
     """One image's way through a network: everything that is shown of it comes from a single forward pass."""
 
-    outputs: dict[str, Tensor]  # map stage -> (1, C, h, w), part of one graph
+    outputs: dict[str, Tensor]  # stage that can be drawn -> (1, C, h, w) or (1, L, C), part of one graph
+    specs: dict[str, StageSpec]
     logits: Tensor  # (1, K)
     is_differentiable: bool
 
@@ -92,36 +98,42 @@ class ImageTrace:
         return self.logits.detach().float().softmax(dim=1)[0].cpu().numpy()
 
     def activations(self) -> dict[str, FloatArray]:
-        """Map stage -> (h, w) mean absolute activation, as `activation_strip`."""
-        return {stage: mean_magnitude(output) for stage, output in self.outputs.items()}
+        """Stage -> (h, w) mean absolute activation, as `activation_strip`."""
+        return {stage: mean_magnitude(as_map(output, self.specs[stage])) for stage, output in self.outputs.items()}
 
     def cams(self, target: int | None = None) -> dict[str, CamResult]:
-        """Map stage -> Grad-CAM of a class, by one backward pass that frees the graph; so it can be asked once."""
+        """Map stage -> Grad-CAM of a class, by one backward pass that frees the graph; so it can be asked once.
+
+        Raises:
+            NoCam: a head without gradients, or no stage with a map.
+        """
         if not self.is_differentiable:
             raise NoGradient
+        maps = {stage: output for stage, output in self.outputs.items() if self.specs[stage].output == "map"}
+        if not maps:
+            raise NoCam(NO_MAPS)
         targets = _resolve_targets(target, self.logits)
         with torch.inference_mode(mode=False), torch.enable_grad():
-            gradients = _gradients(self.logits, targets, list(self.outputs.values()))
+            gradients = _gradients(self.logits, targets, list(maps.values()))
         return {
             stage: _to_result(stage, output, gradient, self.logits, targets)
-            for (stage, output), gradient in zip(self.outputs.items(), gradients, strict=True)
+            for (stage, output), gradient in zip(maps.items(), gradients, strict=True)
         }
 
 
 def trace_image(network: StagedNetwork, batch: Tensor) -> ImageTrace:
-    """Run one image (1, 3, H, W) through all stages and keep the maps; gradients start at the first of them."""
+    """Run one image (1, 3, H, W) through all stages and keep what can be drawn; gradients start at the first of it."""
     check_one_image(batch)
     with evaluation_view(network) as view:
-        stages = map_stage_names(view)
-        if not stages:
-            raise UserError("This classifier has no network to look into: its features are made by hand-made filters.")
+        specs = drawn_stages(view)
+        stages = tuple(specs)
         with torch.no_grad():
             h = view.forward_until(_normal_tensor(batch), stages[0])
         outputs = {stages[0]: h.detach().requires_grad_()}
         for previous, stage in itertools.pairwise(stages):
             outputs[stage] = view.forward_between(outputs[previous], previous, stage)
         logits = view.forward_after(outputs[stages[-1]], stages[-1])
-    return ImageTrace(outputs, logits, is_differentiable(network))
+    return ImageTrace(outputs, specs, logits, is_differentiable(network))
 
 
 def is_differentiable(network: StagedNetwork) -> bool:

@@ -12,9 +12,9 @@ from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.evaluation.verdict import GRADED, Verdict
 from lib.explain.activations import FloatArray
-from lib.explain.attribution import CamResult, NoGradient, trace_image
+from lib.explain.attribution import CamResult, NoCam, NoGradient, trace_image
 from lib.explain.inputs import make_batch
-from lib.explain.network import check_map_stage
+from lib.explain.network import check_drawn_stage
 from lib.explain.overlays import PixelArray, magnitude_picture, overlay
 from lib.explain.pictures import TILE_PX, Tile, save_strip_png
 from lib.models.stages import StagedNetwork
@@ -27,9 +27,10 @@ ACTIVATION_NOTE = "Mean absolute activation over all channels; violet to yellow 
 class Explanation:
     """What a network sees in one image.
 
-    `cams` is None where the head passes no gradient, and where no class is given and none was asked for; `notice` then
-    says why. `verdict` is what a trained classifier says of the image: its class is the answer, and one that is turned
-    away has none. A network as published has no verdict; its most probable class is the answer.
+    `cams` is None where the head passes no gradient, where no stage has a map, and where no class is given and none was
+    asked for; `notice` then says why. `verdict` is what a trained classifier says of the image: its class is the
+    answer, and one that is turned away has none. A network as published has no verdict; its most probable class is the
+    answer.
     """
 
     pixels: PixelArray  # (S, S, 3), the whole input
@@ -117,7 +118,7 @@ def explain(
     target: str | int | None = None,
     verdict: Verdict | None = None,
 ) -> Explanation:
-    """Explain one picture (S, S, 3) at every map stage; `target` None explains the class that is given.
+    """Explain one picture (S, S, 3) at every stage that can be drawn; `target` None explains the class that is given.
 
     Args:
         pixels: uint8, as decoded or stored.
@@ -143,7 +144,7 @@ def explain(
     if wanted is not None or given is not None:
         try:
             cams = trace.cams(index)
-        except NoGradient as error:
+        except NoCam as error:
             notice = f"{notice} {error}".strip()
     shown = inputs.framed(pixels)  # what the maps lie on
     activations = trace.activations()
@@ -167,7 +168,8 @@ def map_tiles(
     """The input and one map for each of `stages` (by default all, in order): Grad-CAM overlays or mean activations."""
     height, width = explanation.pixels.shape[:2]
     tiles = [Tile("Input", f"{width} × {height} pixels", explanation.pixels)]
-    for stage in explanation.activations if stages is None else stages:
+    drawn = explanation.cams if is_cam and explanation.cams is not None else explanation.activations
+    for stage in drawn if stages is None else stages:
         tiles.append(_cam_tile(explanation, stage) if is_cam else _activation_tile(explanation, stage))
     return tiles
 
@@ -230,13 +232,14 @@ def explain_image(
         score are None; where none is given, top is empty.
     """
     if stage is not None:
-        check_map_stage(network, stage)
+        check_drawn_stage(network, stage)
     explanation = explain(
         pixels, network, preprocessing=preprocessing, class_names=class_names, target=target, verdict=verdict
     )
-    is_cam = explanation.cams is not None
+    cams = explanation.cams or {}
+    is_cam = stage in cams if stage else bool(cams)
     method = "Grad-CAM" if is_cam else "Mean activation"
-    stages = [stage] if stage else list(explanation.activations)
+    stages = [stage] if stage else list(cams or explanation.activations)
     save_strip_png(
         Path(out),
         map_tiles(explanation, is_cam=is_cam, stages=stages),

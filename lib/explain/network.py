@@ -1,15 +1,22 @@
-"""Networks as an explanation needs them: which stages have maps, and a view in evaluation mode that harms nobody."""
+"""Networks as an explanation needs them: which stages can be drawn, and a view in evaluation mode that harms nobody."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.errors import UserError
+from lib.models.backbone_spec import StageSpec
 from lib.models.folding import share_module_tree
 from lib.models.stages import StagedNetwork
+
+NO_MAPS = (
+    "This network works on tokens: each of them mixes all places of the image, and there is no map of channels for "
+    "Grad-CAM. Mean activation shows how strongly each token responds."
+)
 
 
 def map_stage_names(network: StagedNetwork) -> tuple[str, ...]:
@@ -17,15 +24,53 @@ def map_stage_names(network: StagedNetwork) -> tuple[str, ...]:
     return tuple(spec.name for spec in network.stage_specs if spec.output == "map")
 
 
+def drawn_stages(network: StagedNetwork) -> dict[str, StageSpec]:
+    """The stages that can be drawn over the image, in order: maps, and tokens on a grid.
+
+    Raises:
+        UserError: there are none.
+    """
+    specs = network.stage_specs
+    drawn = {spec.name: spec for spec in specs if spec.has_places}
+    if not drawn and any(spec.output == "tokens" for spec in specs):
+        raise UserError(
+            "The tokens of this network lie on no grid over the image, so there is nothing to draw of them."
+        )
+    if not drawn:
+        raise UserError("This classifier has no network to look into: its features are made by hand-made filters.")
+    return drawn
+
+
+def as_map(output: Tensor, spec: StageSpec) -> Tensor:
+    """The output of a stage that can be drawn as (N, C, h, w): tokens (N, L, C) in their places."""
+    if spec.output == "map":
+        return output
+    places = output[:, spec.num_prefix_tokens :]
+    side = math.isqrt(places.shape[1])
+    return places.transpose(1, 2).reshape(len(output), -1, side, side)
+
+
 def check_map_stage(network: StagedNetwork, stage: str) -> str:
     """Return `stage`; raises UserError if it is unknown or has no map."""
-    names = map_stage_names(network)
+    return _check_among(network, stage, map_stage_names(network))
+
+
+def check_drawn_stage(network: StagedNetwork, stage: str) -> StageSpec:
+    """The specification of `stage`; raises UserError if it is unknown or cannot be drawn."""
+    drawn = drawn_stages(network)
+    return drawn[_check_among(network, stage, tuple(drawn))]
+
+
+def _check_among(network: StagedNetwork, stage: str, names: tuple[str, ...]) -> str:
+    outputs = {spec.name: spec.output for spec in network.stage_specs}
     if stage in names:
         return stage
+    if not names and "tokens" in outputs.values():
+        raise UserError(NO_MAPS)
     if not names:
         raise UserError("This classifier has no network, so there are no maps to show; choose a run with a network.")
-    known = {spec.name for spec in network.stage_specs}
-    problem = "has no map (its output is a vector)" if stage in known else "is not a stage of this network"
+    kind = "tokens" if outputs.get(stage) == "tokens" else "a vector"
+    problem = f"has no map (its output is {kind})" if stage in outputs else "is not a stage of this network"
     raise UserError(f"The stage {stage!r} {problem}. Choose one of: {', '.join(names)}.")
 
 

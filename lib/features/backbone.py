@@ -30,7 +30,9 @@ def frozen_backbone(name: str, *, weights: str, seed: int) -> "Backbone":
 
 
 def _calibration_batch(spec: BackboneSpec, seed: int) -> "torch.Tensor":
-    return smooth_pictures(_NUM_CALIBRATION_IMAGES, max(spec.min_input_px, 128), seed=seed)
+    return smooth_pictures(
+        _NUM_CALIBRATION_IMAGES, spec.input_size_px if spec.is_fixed_size else max(spec.min_input_px, 128), seed=seed
+    )
 
 
 def smooth_pictures(num_images: int, side_px: int, *, seed: int) -> "torch.Tensor":

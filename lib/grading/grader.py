@@ -130,7 +130,7 @@ class Grader:
 
     @property
     def has_maps(self) -> bool:
-        """Whether there is a network with maps; hand-made measures have none."""
+        """Whether there is a network with maps; hand-made measures and networks of tokens have none."""
         return bool(self.classifier.spec.map_stages)
 
     @property
@@ -139,6 +139,17 @@ class Grader:
         from lib.models.heads import HEADS
 
         return self.has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
+
+    @property
+    def why_no_cam(self) -> str:
+        """Why there is no Grad-CAM of this classifier, as the beginning of a sentence; "" where there is."""
+        if self.has_cam:
+            return ""
+        if self.has_maps:
+            return "This head passes no gradient to the image"
+        stages = self.classifier.spec.stages
+        is_of_tokens = any(stage.output == "tokens" for stage in stages)
+        return "This network works on tokens, not on maps" if is_of_tokens else "This run has no network"
 
     def grade(
         self,

@@ -112,6 +112,11 @@ class BackboneSpec:
         return bool(self.weights_file)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether the network answers with classes of its own; some of timm end at the vector before them."""
+        return self.stages[-1].name != "pool"
+
+    @property
     def weights_url(self) -> str:
         """Where the weights are published; empty if they come with an installation or there are none."""
         if self.is_installed_with_weights or not self.has_weights:

@@ -56,6 +56,14 @@ def split_timm(network: nn.Module, spec: BackboneSpec) -> dict[str, nn.Module]:
     return dict(segments(network, turned, set(spec.stage_names)))
 
 
+class TimmStage(fx.GraphModule):
+    """A piece of a network's recorded forward pass, with the modules that it calls."""
+
+    def extra_repr(self) -> str:
+        """The recorded code: two stages that only differ in it must not look alike (lib/features/onnx_session.py)."""
+        return str(self.code).strip()
+
+
 class _Tracer(fx.Tracer):
     """Records calls of modules down to those that hold no cut inside."""
 
@@ -95,7 +103,7 @@ def _feature_info(network: Any) -> dict[str, int]:
 
 def segments(
     network: nn.Module, turned: Collection[str], kept: Collection[str] | None = None
-) -> Iterator[tuple[str, fx.GraphModule]]:
+) -> Iterator[tuple[str, "TimmStage"]]:
     """Name and module of each stage in order, by default of all that can be.
 
     Those in `turned` end in (N, H, W, C), which is handed on as (N, C, H, W).
@@ -116,7 +124,7 @@ def segments(
                 copies[node] = part.node_copy(node, copies.__getitem__)
         was_turned = name in turned
         part.output(part.call_method("permute", (copies[end], 0, 3, 1, 2)) if was_turned else copies[end])
-        yield name, fx.GraphModule(network, part)
+        yield name, TimmStage(network, part)
         previous = end
 
 

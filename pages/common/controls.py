@@ -126,11 +126,11 @@ def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
     from lib.models.backbones import BACKBONES
 
     spec = BACKBONES.get(backbone)
-    titles = {stage.name: stage.label for stage in spec.stages if stage.output == "map" or not only_maps}
+    titles = {stage.name: stage.label for stage in spec.stages if stage.has_places or not only_maps}
     wanted = state.current_stage()
-    st.session_state[key] = wanted if wanted in titles else spec.cam_stage
+    st.session_state[key] = wanted if wanted in titles else spec.shown_stage
     help_text = "A named part of the network; earlier stages see simpler patterns."
-    return _choose("Stage", titles, "stage", key, help_text) or spec.cam_stage
+    return _choose("Stage", titles, "stage", key, help_text) or spec.shown_stage
 
 
 def choose_run(labels: dict[str, str], *, key: str, label: str = "Run", is_known: bool = True) -> str | None:

@@ -18,6 +18,7 @@ from lib.training.strategies import STRATEGIES
 from pages.common import controls, resources, state
 from pages.common.results import distinct_labels
 from pages.common.text import plain, readable
+from pages.common.timm_search import draw_search
 
 if TYPE_CHECKING:
     from lib.evaluation.verdict import Verdict
@@ -69,7 +70,9 @@ def finished_runs() -> dict[str, str]:
     """Run id -> label of every finished run with a network, newest first."""
     from lib.tracking import list_runs
 
-    runs = [run for run in list_runs() if run.state == "finished" and run.config.get("backbone") in BACKBONES.names]
+    runs = [
+        run for run in list_runs() if run.state == "finished" and BACKBONES.may_know(str(run.config.get("backbone")))
+    ]
     return distinct_labels(runs)
 
 
@@ -92,6 +95,7 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
         on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
         help="The backbone of the sidebar with its own classes, or the network of a finished training.",
     )
+    draw_search("inside_search", closes_run=True)
     return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
 
 

@@ -1,16 +1,18 @@
 """The sidebar of every page: which data set, which backbone, which machine, what is running."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import streamlit as st
 
+from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET, DEMO_DATASET
 from pages.common import cache_panel, machine, resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
 from pages.common.page_table import PAGES
-from pages.common.text import plain, readable
+from pages.common.text import plain, plain_message, readable
 
 _POLL_S = 3
 _NO_BACKBONE = "sidebar_no_backbone"  # the one of a link that the table does not have, until another is chosen
@@ -48,14 +50,15 @@ def _choose_dataset() -> None:
 
 def _choose_backbone() -> None:
     wanted = state.current_backbone()
-    if wanted not in BACKBONES.names:
-        st.session_state[_NO_BACKBONE] = wanted
+    if problem := _why_not(wanted):
+        st.session_state[_NO_BACKBONE] = problem
         wanted = DEFAULT_BACKBONE
-    if unknown := st.session_state.get(_NO_BACKBONE):
-        st.warning(f"There is no backbone {plain(unknown)}; showing {BACKBONES.get(wanted).title}.")
+    if problem := st.session_state.get(_NO_BACKBONE):
+        st.warning(f"{problem}; showing {BACKBONES.get(wanted).title}.")
     state.settle("backbone", wanted)
     at_hand = resources.weights_at_hand()
-    titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in BACKBONES}
+    offered = [*BACKBONES, *([] if wanted in BACKBONES.names else [BACKBONES.get(wanted)])]
+    titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in offered}
     _select("Backbone", titles, "backbone", wanted, _choose)
     if not at_hand.get(wanted):
         spec = BACKBONES.get(wanted)
@@ -67,6 +70,18 @@ def _choose_backbone() -> None:
             "random weights work."
         )
         weights_panel.offer_download(spec, key="sidebar_download")
+
+
+def _why_not(backbone: str) -> str:
+    """Why a backbone of the link cannot be used; "" if it can."""
+    if not BACKBONES.may_know(backbone):
+        return f"There is no backbone {plain(backbone)}"
+    try:
+        with st.spinner("Looking at the network, once …") if backbone not in BACKBONES.names else nullcontext():
+            BACKBONES.get(backbone)
+    except UserError as error:
+        return plain_message(error).rstrip(".")
+    return ""
 
 
 def _backbone_title(spec: BackboneSpec, *, is_at_hand: bool) -> str:

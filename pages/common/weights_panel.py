@@ -3,6 +3,7 @@
 import streamlit as st
 
 from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.timm_networks import known_timm_specs
 from lib.models.weights import WeightsStatus, all_weights_status, download_weights
 from pages.common import background
 
@@ -24,7 +25,7 @@ def offer_download(spec: BackboneSpec, *, key: str) -> None:
 
 def draw_sidebar() -> None:
     """Downloads at work, what came of the last one, and the list of all weights."""
-    for spec in BACKBONES:
+    for spec in (*BACKBONES, *known_timm_specs()):
         task = _task(spec.name)
         background.watch(task)
         background.show_outcome(task, f"{spec.title}: its weights are here, checksum right.")

@@ -1,10 +1,12 @@
 import json
+import shutil
 import time
 
 import pytest
 
 from lib import cli, jobs, tracking
 from lib.jobs import processes, tickets
+from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 from tests.cli.conftest import TRAIN, write_classes, write_images
 from tests.run_store import make_run_store
@@ -24,6 +26,11 @@ from tests.run_store import make_run_store
         (["--dataset", "{images}", "--set", "speed=9"], "Unknown setting 'speed'"),
         (["--dataset", "{images}", "--set", "seed"], "--set needs key=value"),
         (["--dataset", "{images}", "--backbone", "resnet18"], "python -m lib weights download resnet18"),
+        (
+            ["--dataset", "{images}", "--backbone", "timm:resnet18x"],
+            "no network 'resnet18x'. Did you mean timm:resnet18",
+        ),
+        (["--dataset", "{images}", "--backbone", "timm:test_vit"], "python -m lib weights download timm:test_vit"),
         (["--dataset", "nothing"], "There is no data set"),
         (["--run", "0" * 32], "There is no run"),
     ],
@@ -219,3 +226,25 @@ def test_a_head_that_has_seen_a_test_image_by_content_is_refused(command, traine
     answer = command(*TRAIN, *options, "--dry-run")
     assert answer.status == 2
     assert "has seen 2 images that are tested here" in answer.err
+
+
+def test_a_network_of_timm_goes_the_whole_way(command, images, tmp_path):
+    network = ("--backbone", "timm:test_vit", "--weights", "random", "--set", "pooling=average")
+    make_run_store()
+    answer = command("train", "--dataset", images, *network, "--json")
+    assert answer.status == 0, answer.err
+    run = json.loads(answer.out.splitlines()[-1])["run_id"]
+    bundle, first = tmp_path / "whole.zip", images / "warm"
+    assert command("export", "--run", run, "--out", bundle).status == 0
+    shutil.rmtree(known := cache_dir() / "timm")  # another machine knows nothing of the network yet
+    graded = [json.loads(command("grade", first, "--run", which, "--json").out) for which in (run, bundle)]
+    assert len(graded[0]["images"]) == 12
+    for one, other in zip(*(report["images"] for report in graded), strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"])
+    assert known.is_dir()
+    evaluated = command("evaluate", "--run", run, "--dataset", images, "--json")
+    assert json.loads(evaluated.out.splitlines()[-1])["num"] > 0
+    out = tmp_path / "strip.png"
+    explained = command("explain", first / "0.png", "--run", run, "--target", "warm", "--out", out, "--json")
+    assert json.loads(explained.out)["method"] == "Mean activation"
+    assert out.is_file()

@@ -10,6 +10,9 @@ from lib.explain.activations import (
     stage_activations,
     top_channels,
 )
+from lib.explain.network import as_map
+from lib.models.backbones import StageSpec
+from lib.models.stages import build_backbone
 from tests.explain.tiny import TinyNetwork, tiny_batch
 
 
@@ -56,3 +59,24 @@ def test_top_channels_rank_by_mean_magnitude() -> None:
     activations[3] = [[2.5, 2.5]]  # mean 2.5, after channel 1
     assert top_channels(activations, 3).tolist() == [2, 1, 3]
     assert top_channels(activations, 9).tolist() == [2, 1, 3, 0]
+
+
+def test_tokens_on_a_grid_are_drawn_in_their_places():
+    spec = StageSpec("block", "Block", "tokens", num_channels=2, num_prefix_tokens=1, is_on_grid=True)
+    tokens = torch.arange(10.0).reshape(1, 5, 2)  # a class token, then the places of a grid of 2 x 2
+    laid = as_map(tokens, spec)
+    assert laid.shape == (1, 2, 2, 2)
+    assert laid[0, 0].tolist() == [[2.0, 4.0], [6.0, 8.0]]
+    assert laid[0, 1].tolist() == [[3.0, 5.0], [7.0, 9.0]]
+
+
+def test_a_transformer_shows_its_tokens_and_its_first_filters():
+    network = build_backbone("timm:test_vit", weights="random")
+    batch = torch.randn(1, 3, 160, 160)
+    strip = activation_strip(network, batch)
+    assert list(strip) == [*(f"blocks_{number}" for number in range(6)), "features"]
+    assert {maps.shape for maps in strip.values()} == {(10, 10)}
+    assert stage_activations(network, batch, "blocks_3").shape == (64, 10, 10)
+    assert first_layer_filters(network).shape == (64, 16, 16, 3)
+    with pytest.raises(UserError, match=r"The stage 'pool' has no map \(its output is a vector\)"):
+        stage_activations(network, batch, "pool")

@@ -8,7 +8,7 @@ from torch import nn
 
 from lib.errors import UserError
 from lib.explain.activations import activation_strip
-from lib.explain.attribution import NoGradient, grad_cam, grad_cam_strip, trace_image
+from lib.explain.attribution import NoCam, NoGradient, grad_cam, grad_cam_strip, trace_image
 from lib.explain.network import share_module_tree
 from lib.models.backbones import StageSpec
 from lib.models.classifier import build_classifier
@@ -221,3 +221,33 @@ def test_unknown_and_vector_stages_are_refused(network: TinyNetwork) -> None:
         grad_cam_strip(network, tiny_batch(2))
     with pytest.raises(ValueError, match="2 images need 2 target classes"):
         grad_cam(network, tiny_batch(2), stage="last", target=[1])
+
+
+def test_networks_of_tokens_have_no_grad_cam_and_say_why():
+    network = build_backbone("timm:test_vit", weights="random")
+    trace = trace_image(network, torch.randn(1, 3, 160, 160))
+    assert trace.activations()["features"].shape == (10, 10)
+    with pytest.raises(NoCam, match=r"works on tokens.*no map of channels for Grad-CAM"):
+        trace.cams()
+    with pytest.raises(UserError, match="works on tokens"):
+        grad_cam(network, torch.randn(1, 3, 160, 160), stage="blocks_2")
+
+
+def test_of_maps_and_tokens_the_maps_are_explained():
+    class Mixed(TinyNetwork):
+        @property
+        def stage_specs(self):
+            specs = list(super().stage_specs)
+            specs[2] = StageSpec("last", "Last", "tokens", num_channels=16, is_on_grid=True)
+            return tuple(specs)
+
+        def _run(self, h, first, end):
+            if h.ndim == 3:
+                h = h.transpose(1, 2).reshape(len(h), 16, 4, 4)
+            h = super()._run(h, first, end)
+            return h.flatten(2).transpose(1, 2) if end == 3 else h
+
+    assert list(trace_image(Mixed(), tiny_batch()).activations()) == ["stem", "middle", "last"]
+    cams, expected = (grad_cam_strip(network, tiny_batch(), target=1) for network in (Mixed(), TinyNetwork()))
+    assert list(cams) == ["stem", "middle"]
+    np.testing.assert_allclose(cams["middle"].maps, expected["middle"].maps, atol=1e-6)

@@ -7,6 +7,8 @@ import timm
 import torch
 
 from lib.errors import UserError
+from lib.features.backbone import frozen_backbone
+from lib.features.frozen_stages import FrozenStages
 from lib.models import timm_networks
 from lib.models.architectures import build_network
 from lib.models.backbones import BACKBONES
@@ -229,3 +231,23 @@ def test_a_damaged_file_is_written_again(_described):
     path.write_text("{")
     assert BACKBONES.get("timm:test_resnet").stage_names[0] == "act1"
     assert json.loads(path.read_text())["title"] == "timm:test_resnet"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_frozen_stages_are_folded_and_exported_like_any_other(name):
+    spec = BACKBONES.get(name)
+    backbone = frozen_backbone(name, weights="random", seed=0)
+    images = random_images(spec)
+    with torch.no_grad():
+        expected = backbone.forward_until(images, spec.feature_stage).flatten(1)
+        for engine in ("torch", "onnx"):
+            frozen = FrozenStages(backbone.stages, size_px=images.shape[2], engine=engine)
+            found = frozen.forward_until(images, spec.feature_stage).flatten(1)
+            assert frozen.engine == engine
+            assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.9999
+
+
+def test_stages_that_differ_in_their_code_alone_do_not_look_alike():
+    vit = build_backbone("timm:test_vit", weights="random")
+    assert "forward" in repr(vit.stages["pool"])
+    assert repr(vit.stages["pool"]) != repr(build_backbone("timm:test_resnet", weights="random").stages["pool"])

@@ -7,7 +7,8 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lib.settings import runs_dir
+from lib.models.backbones import BACKBONES
+from lib.settings import DEFAULT_BACKBONE, runs_dir
 from pages.common import background, state, weights_panel
 from pages.common.page_table import PAGES
 from tests.pages.scene import ROOT, link, make_dataset, open_page, words
@@ -184,3 +185,23 @@ def test_damaged_databases_are_named_on_every_page(page):
     assert "runs repair" in said
     assert "unexpected" not in said
     assert (runs_dir() / "mlflow.db").read_bytes() == b"no database" * 1000
+
+
+def test_a_network_of_timm_that_is_none_is_said_with_near_ones():
+    at = open_page("explore_data", backbone="timm:resnet18x")
+    said = " ".join(warning.value for warning in at.warning)
+    assert "resnet18x" in said
+    assert "Did you mean" in said
+    assert "resnet18d" in said
+    assert link(at, "backbone") == DEFAULT_BACKBONE
+
+
+def test_pages_show_a_known_network_of_timm_without_torch(home):
+    BACKBONES.get("timm:test_resnet")
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; at = AppTest.from_file('app.py', default_timeout=60);"
+        "at.query_params['backbone'] = 'timm:test_resnet'; at.run(); at.switch_page('pages/compare_runs.py').run();"
+        "print(at.selectbox(key='sidebar_backbone').value, 'torch' in sys.modules, len(at.exception))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, timeout=240)
+    assert done.stdout == "timm:test_resnet False 0\n", done.stderr

@@ -248,3 +248,35 @@ def test_images_of_another_data_set_pass_the_gate_and_own_ones_need_not(gated: s
 def test_a_run_without_a_gate_says_so(dataset: str) -> None:
     at = open_page(dataset=dataset, run=make_run("linear", "from_scratch"))
     assert "Not compared with the training images: this classifier keeps none." in texts(at)
+
+
+@pytest.mark.parametrize("backbone", ["timm:test_vit", "timm:test_resnet"])
+def test_any_network_of_timm_can_be_looked_into(dataset: str, backbone: str) -> None:
+    at = open_page(dataset=dataset, backbone=backbone)
+    assert f"{backbone} has learned nothing" in at.warning[0].value
+    shown = pictures(at)
+    kinds = next(element for element in at.get("button_group") if element.key.startswith("inside_maps"))
+    if backbone == "timm:test_vit":
+        assert kinds.options == ["Mean activation"]
+        assert any("works on tokens" in info.value for info in at.info)
+        assert shown.count("10 × 10 cells") >= 7  # six blocks and the last norm
+    else:
+        assert "Grad-CAM" in kinds.options
+        assert "80 × 80 cells" in shown
+    at.session_state["inside_detail"] = "First-layer filters"
+    at.run()
+    assert "First-layer filter 0" in pictures(at)
+    assert not at.exception
+
+
+def test_the_search_field_finds_a_network_of_timm_and_shows_it(dataset: str) -> None:
+    at = open_page(dataset=dataset)
+    at.text_input(key="inside_search_text").set_value("test vit").run()
+    found = next(element for element in at.get("button_group") if element.key == "inside_search_found_test vit")
+    assert found.options[:3] == ["test_vit", "test_vit2", "test_vit3"]
+    found.set_value("test_vit").run()
+    assert not at.exception
+    assert link(at, "backbone") == "timm:test_vit"
+    assert "timm:test_vit has learned nothing" in at.warning[0].value
+    at.selectbox(key="sidebar_backbone").set_value(BACKBONE).run()
+    assert link(at, "backbone") == BACKBONE  # the found one is not chosen again

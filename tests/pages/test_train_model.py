@@ -647,3 +647,19 @@ def test_fundus_photographs_are_offered_what_is_made_for_them():
     assert not spec.is_fundus
     assert dataclasses.replace(spec, crop_policy="retina_box").is_fundus
     assert dataclasses.replace(spec, domain="fundus photographs").is_fundus
+
+
+def test_a_network_of_timm_is_found_and_trained(started):
+    at = open_train(strategy="partial_finetuning")
+    at.text_input(key="train_search_text").set_value("test_resnet").run()
+    found = next(one for one in at.get("button_group") if one.key == "train_search_found_test_resnet")
+    found.set_value("test_resnet").run()
+    assert_calm(at)
+    assert link(at, "backbone") == "timm:test_resnet"
+    choose(at, "partial_finetuning")
+    assert any("weights of timm:test_resnet are not on this machine" in warning.value for warning in at.warning)
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    assert [(config.backbone, config.weights) for config in started] == [("timm:test_resnet", "random")]
+    at.text_input(key="train_search_text").set_value("zzzz").run()
+    assert any("no network of such a name" in caption.value for caption in at.caption)

@@ -43,6 +43,16 @@ def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() ->
         ({"strategy": "full_finetuning", "head": "fully_convolutional", "feature_stage": "pool"}, "such as block5"),
         ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: block1"),
         ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
+        ({"backbone": "timm:test_vit", "input_size_px": 64}, "takes images of 160 px only, received 64 px"),
+        (
+            {"backbone": "timm:test_vit", "pooling": "none"},
+            "tokens: pooling must be cls or average or flatten",
+        ),
+        ({"backbone": "timm:test_vit", "strategy": "full_finetuning", "head": "fully_convolutional"}, "has no maps"),
+        (
+            {"backbone": "timm:test_resnet", "pooling": "cls"},
+            "must be average or flatten, received 'cls'",
+        ),
         ({"num_folds": 20}, "has 12 images; at least 20 are needed"),
     ],
 )

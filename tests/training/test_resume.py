@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.models.backbones import BACKBONES
 from lib.training.checkpoints import CheckpointStore
 from lib.training.divergence import TrainingDiverged
 from lib.training.events import EpochEnded, Noticed, Progressed, StepEnded
+from lib.training.inputs import CachedInputs
 from lib.training.loop import fit
 from lib.training.strategies import STRATEGIES
 from tests.features.tiny_dataset import TinyDataset
@@ -118,3 +120,19 @@ def test_weights_that_diverged_are_not_kept_over_the_last_good_ones(tmp_path, mo
     assert content is not None
     assert content["state"]["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in content["tuned"].values())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "first", "size_px"), [("timm:test_vit", "blocks_5", 160), ("timm:test_resnet", "layer4", 32)]
+)
+def test_networks_of_timm_train_behind_a_cache_and_resume(tmp_path, backbone: str, first: str, size_px: int) -> None:
+    settings = {"backbone": backbone, "input_size_px": size_px, "epochs": 2}
+    split = TinyDataset().split(0)
+    expected = make_session("partial_finetuning", **settings).fit(split)
+    with pytest.raises(Killed):
+        make_session("partial_finetuning", listener=killed_after(4), **settings).fit(split, dense(tmp_path))
+    resumed = make_session("partial_finetuning", **settings).fit(split, dense(tmp_path))
+    assert torch.equal(weights_of(resumed.classifier), weights_of(expected.classifier))
+    assert isinstance(expected.inputs, CachedInputs)
+    names = BACKBONES.get(backbone).stage_names
+    assert expected.inputs.after == names[names.index(first) - 1]

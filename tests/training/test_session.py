@@ -28,7 +28,8 @@ def make_session(strategy: str, dataset: TinyDataset | None = None, **changes: o
     settings: dict = {"epochs": 2, "batch_size": 8, "input_size_px": 32, "weights": "random"}
     should_stop = changes.pop("should_stop", lambda: False)
     listener = changes.pop("listener", lambda event: None)
-    config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", strategy=strategy, **(settings | changes))
+    settings |= {"backbone": "mobilenet_v3_small", **changes}
+    config = TrainConfig(dataset="tiny", strategy=strategy, **settings)
     return TrainingSession(
         resolve_config(config, dataset), dataset, compute, listener=listener, should_stop=should_stop
     )
