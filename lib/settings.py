@@ -17,7 +17,9 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 ASSETS_DIR = PROJECT_ROOT / "assets"
 
 DEFAULT_STORE_SIDE_PX = 384
-DEFAULT_BACKBONE = "bundled_vgg"
+DEFAULT_BACKBONE = "efficientnet_lite0"
+# Takes its place where the package that holds the default's weights is missing.
+FALLBACK_BACKBONE = "bundled_vgg"
 DEFAULT_DATASET = "synthetic-fundus"
 DEMO_DATASET = "fundus-demo"  # comes with the program, with recorded runs
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from lib.atomic import read_json
+from lib.data.samples import drawn_samples, photographs
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
@@ -17,7 +18,6 @@ from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
-from pages.common.image_choice import SAMPLES_FOLDER
 from pages.common.passports import draw_passports, overlay_jpeg
 from pages.common.results import distinct_labels, ranked
 from pages.common.text import count, percent, plain, readable
@@ -79,19 +79,29 @@ def take_uploads(sitting: Sitting) -> None:
 
 def offer_samples(sitting: Sitting) -> None:
     """Nothing to grade yet: say what happens, and offer the images that come with the program."""
-    samples = [path for path in sorted(SAMPLES_FOLDER.glob("*")) if path.is_file()]
+    samples, photos = drawn_samples(), photographs()
     with st.container(border=True, horizontal_alignment="center"):
         st.markdown(
             "Add images above. Each passes three gates: **readable**, **looks like the training images**, **graded**. "
             "An image unlike the training images gets no class; one that looks like them may still get a wrong one.",
             text_alignment="center",
         )
-        if samples and st.button(
-            "Try the samples", type="primary", icon=":material/add_photo_alternate:", key="grade_samples",
-            help="Generated fundus images of all grades, and files that must be refused.",
-        ):  # fmt: skip
-            sitting.add((path.name, path.read_bytes()) for path in samples)
-            st.rerun()
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            is_drawn = bool(samples) and st.button(
+                "Try the samples", type="primary", icon=":material/add_photo_alternate:", key="grade_samples",
+                help="Generated fundus images of all grades, and files that must be refused.",
+            )  # fmt: skip
+            is_photographed = bool(photos) and st.button(
+                "Try real photographs", icon=":material/photo_camera:", key="grade_photographs",
+                help="An eye and things that are none, as scikit-image comes with them.",
+            )  # fmt: skip
+        if photos:
+            st.caption(
+                plain("Photographs: " + ", ".join(photo.label for photo in photos) + ".", 700), text_alignment="center"
+            )
+    if is_drawn or is_photographed:
+        sitting.add((sample.name, sample.path.read_bytes()) for sample in (samples if is_drawn else photos))
+        st.rerun()
 
 
 def grade_waiting(sitting: Sitting, key: str, grader: "Grader") -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING  # noqa: E402
 import numpy as np  # noqa: E402
 import streamlit as st  # noqa: E402
 
+from lib.data.samples import CAT  # noqa: E402
 from lib.grading.grades import NOT_CHECKED  # noqa: E402
 from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
@@ -42,7 +43,11 @@ def main() -> None:
     with first:
         network = choose_network(notices)
     with second:
-        image = choose_image(key="inside", inputs=network.inputs, picker=third)
+        # A network of photographs is best met on a photograph; one that learned a data set, on that data set.
+        opens_on = CAT if network.run_id is None and network.spec.pretrained_on == "ImageNet" else ""
+        image = choose_image(
+            key="inside", inputs=network.inputs, picker=third, opens_on="" if network.is_random else opens_on
+        )
     with fourth:
         target = _choose_target(network)
     _say_what_it_is(network)

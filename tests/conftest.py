@@ -63,3 +63,9 @@ def package_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), os.environ["PYTHONPATH"]]))
     return folder
+
+
+@pytest.fixture
+def bundled_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small bundled network as the default backbone: a third of the time wherever a test trains by default."""
+    monkeypatch.setattr("lib.settings.DEFAULT_BACKBONE", "bundled_vgg")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib.cli.output import ProgressLine, json_option, print_facts, print_json, print_table
+from lib.cli.weights import backbone_or_default
 from lib.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--dataset", required=True, help="A data set of the library.")
-@click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, help="The network, with pretrained weights.")
+@click.option("--backbone", help=f"The network, with pretrained weights (default: {DEFAULT_BACKBONE}).")
 @click.option("--split-seed", type=int, default=0, show_default=True, help="Only this split's training part is read.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
               help="A setting of the training that decides on its images or classes; may be repeated.")  # fmt: skip
 @json_option
-def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ...], as_json: bool) -> None:
+def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[str, ...], as_json: bool) -> None:
     """Suggest a strategy by the guide of four scenarios: few or many images, similar to the source or different.
 
     A rule of thumb: it measures, but it trains nothing. Only images of the training part are looked at: those that a
@@ -37,7 +38,8 @@ def advise(dataset: str, backbone: str, split_seed: int, settings: tuple[str, ..
     from lib.runtime import pick_device, set_threads
     from lib.training.config import TrainConfig
 
-    config = TrainConfig(dataset=dataset, backbone=backbone, split_seed=split_seed).with_settings(settings)
+    config = TrainConfig(dataset=dataset, backbone=backbone_or_default(backbone), split_seed=split_seed)
+    config = config.with_settings(settings)
     opened = open_dataset(config.dataset)
     BACKBONES.get(config.backbone)
     require_weights(config.backbone)

@@ -9,7 +9,7 @@ import click
 
 from lib.atomic import write_json
 from lib.cli.output import json_option, print_facts, print_json, print_table
-from lib.settings import DEFAULT_BACKBONE, cache_dir, home
+from lib.settings import cache_dir, home
 
 REPORT_FILE = "doctor.json"
 MPS_NOTE = "Apple's MPS is chosen where it is present; this program was not tried on it. --set device=cpu avoids it."
@@ -110,9 +110,9 @@ def _engine(device: str, dtype: str, *, with_trial: bool) -> dict[str, str]:
     """What computes the frozen stages of the default network, and why."""
     from lib.features.engine import TOO_FEW, FrozenPart, choose_engine, recorded_choices
     from lib.models.backbones import BACKBONES
-    from lib.models.weights import weights_status
+    from lib.models.weights import default_backbone, weights_status
 
-    spec = BACKBONES.get(DEFAULT_BACKBONE)
+    spec = BACKBONES.get(default_backbone())
     part = FrozenPart(spec.name, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
     may_try = part.key in recorded_choices() or (with_trial and weights_status(spec.name).is_cached)
     choice = choose_engine(part, device=device, num_images=None if may_try else 0)

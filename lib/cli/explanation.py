@@ -6,13 +6,19 @@ from typing import Any
 import click
 
 from lib.cli.output import json_option, note, print_json
+from lib.cli.weights import backbone_or_default
 from lib.errors import UserError
+from lib.settings import DEFAULT_BACKBONE
 
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--run", "run_id", metavar="ID", help="Explain with this run's classifier (or a bundle's zip).")
-@click.option("--backbone", metavar="NAME", help="Explain with a pretrained network and its own classes.")
+@click.option(
+    "--backbone",
+    metavar="NAME",
+    help=f"Explain with a pretrained network and its own classes (without --run: {DEFAULT_BACKBONE}).",
+)
 @click.option("--stage", help="One stage (default: a strip through all stages).")
 @click.option("--method", type=click.Choice(["grad_cam"]), default="grad_cam", show_default=True)
 @click.option("--target", metavar="CLASS", help="The class to explain (default: the predicted one).")
@@ -35,8 +41,8 @@ def explain(
     A run answers as in `grade`: an image unlike its training images gets no class, so that its picture shows mean
     activations, or Grad-CAM of the class that --target names.
     """
-    if (run_id is None) == (backbone is None):
-        raise UserError("Give either --run ID or --backbone NAME: what should explain the image?")
+    if run_id is not None and backbone is not None:
+        raise UserError("Give either --run ID or --backbone NAME, not both: what should explain the image?")
     if out.suffix.lower() != ".png":
         raise UserError(f"The picture is written as PNG: --out must end in .png, received {str(out)!r}.")
     if not image.is_file():
@@ -44,7 +50,7 @@ def explain(
     if by_thresholds and run_id is None:
         raise UserError("--by-thresholds goes with --run ID: limits of the expected grade belong to a trained run.")
     result = (
-        _by_backbone(image, str(backbone), out, options)
+        _by_backbone(image, backbone_or_default(backbone), out, options)
         if run_id is None
         else _by_run(image, run_id, out, options, by_thresholds=by_thresholds)
     )

@@ -8,6 +8,7 @@ import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
+from lib.cli.weights import backbone_or_default
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
@@ -59,7 +60,7 @@ def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **set
         with ProgressLine() as progress:
             dataset = ensure_default_dataset(progress).name
     names = tuple(name.strip() for name in (rungs or "").split(",") if name.strip())
-    return make_plan(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, rungs=names, **settings)
+    return make_plan(dataset=dataset, backbone=backbone_or_default(backbone), rungs=names, **settings)
 
 
 def _race_here(plan: "RacePlan", *, as_json: bool) -> int:

@@ -11,6 +11,7 @@ import click
 
 from lib.cli.dataset_kind import note_suggestions
 from lib.cli.output import ProgressLine, note
+from lib.cli.weights import backbone_or_default
 from lib.distributed import ALONE, Ranks
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
@@ -119,7 +120,7 @@ def config_from(
             "Missing --dataset: give a folder with one sub-folder of images per class, or a name from "
             "`python -m lib datasets list`."
         )
-    config = TrainConfig(dataset=dataset, backbone=backbone or DEFAULT_BACKBONE, **options).with_settings(settings)
+    config = TrainConfig(dataset=dataset, backbone=backbone_or_default(backbone), **options).with_settings(settings)
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
     if backbone and strategy.backbone not in ("", spec.name):
         note(f"{strategy.title}: no network is used, so --backbone {spec.name} changes nothing.")

@@ -4,7 +4,18 @@ from dataclasses import asdict
 
 import click
 
-from lib.cli.output import ProgressLine, json_option, print_json, print_table
+from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+
+
+def backbone_or_default(name: str | None) -> str:
+    """The named backbone, or the default one, saying so where the fallback takes its place."""
+    from lib.models.weights import default_backbone, fallback_sentence
+
+    if name:
+        return name
+    if sentence := fallback_sentence():
+        note(sentence)
+    return default_backbone()
 
 
 @click.group()

@@ -16,16 +16,15 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 from lib.atomic import read_json
 from lib.data.fundus.photograph import draw_example
 from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.samples import SAMPLES_FOLDER
 from lib.demo.recording import FOLDER
 from lib.errors import UserError
 from lib.evaluation.verdict import UNLIKE
-from lib.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from lib.grading.grader import Grader
     from lib.grading.grades import Grade
 
-SAMPLES_FOLDER = PROJECT_ROOT / "data" / "samples"
 SEEDS_FILE = "samples.json"  # in the recording
 SIZE_PX = 512
 QUALITY = 88

@@ -31,40 +31,6 @@ def _vgg_layers(block: int, num_layers: int, num_channels: int) -> tuple[StageSp
     )
 
 
-# Widths and the number of generated classes stand in lib/models/bundled_vgg.py and lib/pretraining/families.py, which
-# import torch or lie a floor above; tests compare them. Block 4 hands on the maps of block 3 beside its own, block 5
-# those of blocks 3 and 4. A head reads mean and maximum of every channel: the maximum
-# sees a dot of three pixels that a mean over the image would drown.
-BACKBONES.add(
-    BackboneSpec(
-        name="bundled_vgg",
-        title="Bundled VGG",
-        weights_file="bundled_vgg.safetensors",
-        weights_mib=5.1,
-        num_parameters=2_666_400,
-        stages=(
-            _map("block1", "Block 1", 32),
-            _map("block2", "Block 2", 48),
-            _map("block3", "Block 3", 96),
-            _map("block4", "Block 4", 160 + 96),
-            _map("block5", "Block 5", 256 + 160 + 96),
-            _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
-            _vector("projection", "Projection", 512),
-            _vector("logits", "Generated classes", 832),
-        ),
-        feature_stage="pool",
-        feature_dim=2 * (256 + 160 + 96),
-        cam_stage="block5",
-        unfreeze_from="block4",
-        pooling="none",
-        input_size_px=192,
-        pretrained_on="generated images",
-        is_bundled=True,
-        year=2026,
-        paper_url="https://arxiv.org/abs/2101.08515",
-    )
-)
-
 # What came first to be made for phones: no squeeze-and-excitation, ReLU6 in the place of SiLU, so that BatchNorm folds
 # into every convolution and each channel of a map can be read by itself.
 BACKBONES.add(
@@ -96,6 +62,40 @@ BACKBONES.add(
         weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         year=2020,
         paper_url="https://arxiv.org/abs/1905.11946",
+    )
+)
+
+# Widths and the number of generated classes stand in lib/models/bundled_vgg.py and lib/pretraining/families.py, which
+# import torch or lie a floor above; tests compare them. Block 4 hands on the maps of block 3 beside its own, block 5
+# those of blocks 3 and 4. A head reads mean and maximum of every channel: the maximum
+# sees a dot of three pixels that a mean over the image would drown.
+BACKBONES.add(
+    BackboneSpec(
+        name="bundled_vgg",
+        title="Bundled VGG",
+        weights_file="bundled_vgg.safetensors",
+        weights_mib=5.1,
+        num_parameters=2_666_400,
+        stages=(
+            _map("block1", "Block 1", 32),
+            _map("block2", "Block 2", 48),
+            _map("block3", "Block 3", 96),
+            _map("block4", "Block 4", 160 + 96),
+            _map("block5", "Block 5", 256 + 160 + 96),
+            _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
+            _vector("projection", "Projection", 512),
+            _vector("logits", "Generated classes", 832),
+        ),
+        feature_stage="pool",
+        feature_dim=2 * (256 + 160 + 96),
+        cam_stage="block5",
+        unfreeze_from="block4",
+        pooling="none",
+        input_size_px=192,
+        pretrained_on="generated images",
+        is_bundled=True,
+        year=2026,
+        paper_url="https://arxiv.org/abs/2101.08515",
     )
 )
 

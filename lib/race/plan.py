@@ -3,15 +3,16 @@
 import dataclasses
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lib.models.backbones import BACKBONES
+from lib.models.weights import default_backbone
 from lib.race.rungs import DEFAULT_RUNGS, RUNGS, RungSpec, check_rungs
 from lib.recipes import run_title
 from lib.series import SeriesFiles, SeriesState, read_series
 from lib.series.plans import KeptPlans
-from lib.settings import DEFAULT_BACKBONE
+from lib.settings import FALLBACK_BACKBONE
 from lib.training.config import TrainConfig
 from lib.training.pinning import AUTO
 from lib.training.strategies import STRATEGIES
@@ -33,7 +34,7 @@ class RacePlan:
 
     race_id: str
     dataset: str
-    backbone: str = DEFAULT_BACKBONE
+    backbone: str = field(default_factory=default_backbone)
     rungs: tuple[str, ...] = ()
     epochs: int = DEFAULT_EPOCHS
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -128,14 +129,12 @@ class RaceEntry:
         )
 
 
-def make_plan(
-    *, dataset: str, backbone: str = DEFAULT_BACKBONE, rungs: tuple[str, ...] = (), **settings: Any
-) -> RacePlan:
+def make_plan(*, dataset: str, backbone: str | None = None, rungs: tuple[str, ...] = (), **settings: Any) -> RacePlan:
     """A checked plan with an id of its own; nothing is written yet.
 
     Args:
         dataset: a name in the library.
-        backbone: a name in `BACKBONES`.
+        backbone: a name in `BACKBONES`; by default the default backbone.
         rungs: names in `RUNGS`; by default those of `DEFAULT_RUNGS`.
         settings: further fields of `RacePlan`; those that are None keep their default.
 
@@ -146,7 +145,7 @@ def make_plan(
     from lib.models.weights import require_weights
     from lib.training.resolution import resolve_config
 
-    spec, opened = BACKBONES.get(backbone), open_dataset(dataset)
+    spec, opened = BACKBONES.get(backbone or default_backbone()), open_dataset(dataset)
     require_weights(spec.name)
     given = {key: value for key, value in settings.items() if value is not None}
     given.setdefault("input_size_px", default_input_size(spec.name))
@@ -165,7 +164,7 @@ def make_plan(
 
 def default_input_size(backbone: str) -> int | None:
     """The side of the images in a race where none is asked for; None for the backbone's own."""
-    return _BUNDLED_INPUT_PX if backbone == DEFAULT_BACKBONE else None
+    return _BUNDLED_INPUT_PX if backbone == FALLBACK_BACKBONE else None
 
 
 def write_plan(plan: RacePlan) -> None:

@@ -35,6 +35,8 @@ _DEVIATIONS = (
     "This GoogLeNet has BatchNorm, which the original has not; it stays as pretrained.",
 )
 _ELSEWHERE = {"unfreeze_from": None}
+# As published: all but the convolutions at a half and a quarter of the side, which comes first in both.
+_STAGES_ON = {name: {"unfreeze_from": "block3"} for name in ("efficientnet_lite0", "bundled_vgg")}
 # A hundredth of the steps needs a higher rate to get anywhere.
 _SMALL = {"max_per_class": 60, "input_size_px": 128, "epochs": 20, "learning_rate": 4e-4}
 
@@ -44,7 +46,7 @@ RECIPES = (
         title="GoogLeNet fine-tuned, two classes",
         settings={**_SETTINGS, "target_map": "any_dr"},
         elsewhere=_ELSEWHERE,
-        on_bundled={"unfreeze_from": "block3"},
+        stages_on=_STAGES_ON,
         small=_SMALL,
         deviations=("Two classes are no retinopathy and any: the source does not say where it cuts.", *_DEVIATIONS),
         **_EXTRAS,
@@ -54,7 +56,7 @@ RECIPES = (
         title="GoogLeNet fine-tuned, four classes",
         settings={**_SETTINGS, "target_map": "four_classes"},
         elsewhere=_ELSEWHERE,
-        on_bundled={"unfreeze_from": "block3"},
+        stages_on=_STAGES_ON,
         small=_SMALL,
         deviations=(
             "Four classes join severe and proliferative: the source does not name its four labels.",

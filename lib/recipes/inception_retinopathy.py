@@ -61,7 +61,7 @@ RECIPES = (
             "patience": 70,
         },
         small={"max_per_class": 60, "input_size_px": 128, "epochs": 6},
-        small_on_bundled={"max_per_class": 120, "epochs": 3},
+        small_on={"bundled_vgg": {"max_per_class": 120, "epochs": 3}},
         follows="inceptionv3-dr-transfer",
         published=Published(accuracy=0.52, measured_on=_MEASURED_ON),
         deviations=(

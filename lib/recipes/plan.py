@@ -10,11 +10,11 @@ from lib.data.specs import DatasetSpec
 from lib.data.target_map import parse_target_map
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.models.weights import weights_status
+from lib.models.weights import default_backbone, fallback_sentence, weights_status
 from lib.recipes.spec import RecipeSpec, Subject
 from lib.recipes.table import RECIPES
 from lib.recipes.titles import run_title
-from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from lib.settings import DEFAULT_DATASET
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
 
@@ -55,7 +55,7 @@ def plan_recipe(
     Args:
         name: a name in `RECIPES`.
         dataset: a data set of the library; by default one that shows what the study shows, else the generated one.
-        backbone: by default the published one, or the bundled one where its pretrained weights are not at hand.
+        backbone: by default the published one, or the default one where its pretrained weights are not at hand.
         budget: a name in `BUDGETS`.
         changes: fields of TrainConfig to set on top.
 
@@ -68,14 +68,12 @@ def plan_recipe(
     notes: list[str] = []
     dataset_name = dataset or _choose_dataset(recipe.subject)
     spec = open_dataset(dataset_name).spec
-    chosen = backbone or (recipe.backbone if _is_at_hand(recipe) else DEFAULT_BACKBONE)
+    chosen = backbone or (recipe.backbone if _is_at_hand(recipe) else default_backbone())
     if chosen != recipe.backbone:
         notes.append(_instead(recipe, chosen))
     settings = {**recipe.settings, "backbone": chosen, "recipe": recipe.name, "dataset": dataset_name}
     if chosen != recipe.backbone:
-        settings |= recipe.elsewhere
-    if chosen == DEFAULT_BACKBONE and recipe.backbone != DEFAULT_BACKBONE:
-        settings |= recipe.on_bundled
+        settings |= {**recipe.elsewhere, **recipe.stages_on.get(chosen, {})}
     _fit_classes(settings, recipe.subject, spec, notes)
     settings |= _budget_settings(recipe, chosen, budget)
     settings |= dict(changes or {})
@@ -106,8 +104,9 @@ def _is_at_hand(recipe: RecipeSpec) -> bool:
 
 def _instead(recipe: RecipeSpec, chosen: str) -> str:
     published, title = BACKBONES.get(recipe.backbone), BACKBONES.get(chosen).title
-    if chosen == DEFAULT_BACKBONE and not _is_at_hand(recipe):
-        return f"{title} instead of {published.title}, whose {published.weights_title} weights are not at hand."
+    if chosen == default_backbone() and not _is_at_hand(recipe):
+        why = f"{title} instead of {published.title}, whose {published.weights_title} weights are not at hand."
+        return f"{why} {fallback_sentence()}".rstrip()
     return f"{title} instead of {published.title}."
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.settings import DEFAULT_BACKBONE
-
 
 @dataclass(frozen=True)
 class Study:
@@ -55,8 +53,8 @@ class RecipeSpec:
     """One published experiment.
 
     `settings` are fields of TrainConfig. On another backbone than the published one the settings that name stages give
-    way to `elsewhere`, on the bundled backbone also to `on_bundled`. `small` are the settings of a run of at most two
-    minutes on two cores, `small_on_bundled` those with the small and quick bundled backbone, where they differ.
+    way to `elsewhere`, and to what `stages_on` says for that backbone. `small` are the settings of a run of at most two
+    minutes on two cores, `small_on` those with a backbone on which they differ.
     `follows` names the recipe whose trained head this one starts from. `deviations` say in a line each what cannot be
     repeated to the letter.
     """
@@ -68,18 +66,16 @@ class RecipeSpec:
     protocol: str
     settings: Mapping[str, Any]
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
-    on_bundled: Mapping[str, Any] = field(default_factory=dict)
+    stages_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
-    small_on_bundled: Mapping[str, Any] | None = None
+    small_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Published | None = None
     deviations: tuple[str, ...] = ()
     follows: str = ""
 
     def small_settings(self, backbone: str) -> Mapping[str, Any]:
         """The settings of a run of at most two minutes with a backbone."""
-        if backbone == DEFAULT_BACKBONE and self.small_on_bundled is not None:
-            return self.small_on_bundled
-        return self.small
+        return self.small_on.get(backbone, self.small)
 
     @property
     def backbone(self) -> str:

@@ -47,7 +47,7 @@ _FINETUNING: dict[str, Any] = {
 _TUNED: dict[str, Any] = {
     **_EXTRAS,
     "elsewhere": {**_ELSEWHERE, "unfreeze_from": None},
-    "on_bundled": {"unfreeze_from": "block5"},
+    "stages_on": {"bundled_vgg": {"unfreeze_from": "block5"}},
 }
 _ADADELTA = "Adadelta starts at 1.0, the framework's default of that time is not stated in the study."
 _VIEWS_SMALL = {"max_per_class": 60, "input_size_px": 128, "epochs": 30, "patience": 30}
@@ -114,7 +114,7 @@ RECIPES = (
         title="VGG16 block 5 fine-tuned, random head",
         settings=_FINETUNING,
         small=_SMALL_TUNED,
-        small_on_bundled={},
+        small_on={"bundled_vgg": {}},
         published=Published(
             accuracy=0.61667,
             quadratic_weighted_kappa=0.74487,
@@ -136,7 +136,7 @@ RECIPES = (
         title="VGG16 block 5 fine-tuned, learned head",
         settings=_FINETUNING,
         small=_SMALL_TUNED,
-        small_on_bundled={},
+        small_on={"bundled_vgg": {}},
         follows="vgg16-dr-mlp1",
         published=Published(
             accuracy=0.63,

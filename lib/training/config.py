@@ -16,7 +16,7 @@ from lib.features.engine import ENGINES
 from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
 from lib.models.heads import OUTPUTS
-from lib.settings import DEFAULT_BACKBONE
+from lib.models.weights import default_backbone
 from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS
 from lib.training.schedules import SCHEDULES
@@ -34,7 +34,7 @@ class TrainConfig:
     """
 
     dataset: str  # name in the data library
-    backbone: str = DEFAULT_BACKBONE
+    backbone: str = dataclasses.field(default_factory=default_backbone)
     strategy: str = "linear_probe"
     weights: str = "pretrained"  # or "random"; from_scratch always uses "random"
     dataset_version: str = ""

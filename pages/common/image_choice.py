@@ -12,16 +12,17 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
 from lib.data.network_input import InputFormat
+from lib.data.samples import Sample, drawn_samples, photographs
 from lib.data.sources.layout import storable
 from lib.errors import BadImage
 from lib.models.seen_images import image_id_of
-from lib.settings import MAX_FILE_BYTES, PROJECT_ROOT
+from lib.settings import MAX_FILE_BYTES
 from pages.common import resources, state
 from pages.common.text import plain, plain_message, readable
 
-SAMPLES_FOLDER = PROJECT_ROOT / "data" / "samples"
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
 _SAMPLE, _UPLOAD = "sample:", "upload"
+_OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, until somebody chooses
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,26 +45,32 @@ class ChosenImage:
         return shlex.quote(self.path)
 
 
-def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputFormat) -> ChosenImage | None:
+def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputFormat, opens_on: str = "") -> ChosenImage | None:
     """Draw where the image comes from here, and which one it is in `picker`; None while nothing is chosen.
 
-    A file is decoded as `inputs` says, that is, as the chosen network's own data set was.
+    A file is decoded as `inputs` says, that is, as the chosen network's own data set was. `opens_on` is the sample that
+    is shown before anybody has chosen, by default the data set's first image.
     The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" (which a link
     cannot carry).
     """
     dataset = _current_dataset()
-    samples = sorted(path.name for path in SAMPLES_FOLDER.glob("*") if path.suffix.lower()[1:] in UPLOAD_TYPES)
+    samples = {
+        sample.name: sample
+        for sample in (*photographs(), *drawn_samples())
+        if sample.path.suffix.lower()[1:] in UPLOAD_TYPES
+    }
+    _open_on(opens_on if opens_on in samples else "")
     kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one"}
     offered = [name for name in kinds if {"dataset": dataset is not None, "sample": bool(samples)}.get(name, True)]
     kind = _kind_of(state.current_image() or "", offered)
     st.session_state[f"{key}_kind"] = kind
-    starts = {"dataset": None, "sample": f"{_SAMPLE}{samples[0]}" if samples else None, "upload": _UPLOAD}
+    starts = {"dataset": None, "sample": f"{_SAMPLE}{next(iter(samples))}" if samples else None, "upload": _UPLOAD}
     st.selectbox(
         "Image from",
         offered,
         format_func=lambda name: kinds[name],
         key=f"{key}_kind",
-        on_change=lambda: state.remember("image", starts[st.session_state[f"{key}_kind"]]),
+        on_change=lambda: _remember(starts[st.session_state[f"{key}_kind"]]),
     )
     with picker:
         if kind == "dataset" and dataset is not None:
@@ -71,6 +78,26 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputFormat) -> Ch
         if kind == "sample":
             return _from_samples(samples, key, inputs)
         return _from_upload(key, inputs)
+
+
+def _open_on(sample: str) -> None:
+    """Show a sample where nothing is chosen yet, and let it go where it is not what the page opens on any more."""
+    opened, current = st.session_state.get(_OPENED_ON), state.current_image()
+    if current is None and opened is None and sample:
+        st.session_state[_OPENED_ON] = sample
+        state.settle("image", f"{_SAMPLE}{sample}")
+    elif opened and current == f"{_SAMPLE}{opened}":
+        if not sample:
+            st.session_state[_OPENED_ON] = ""
+            state.settle("image", None)
+    elif current is not None:
+        st.session_state[_OPENED_ON] = ""  # a link or a person chose
+
+
+def _remember(image: str | None) -> None:
+    """A person chose an image."""
+    st.session_state[_OPENED_ON] = ""
+    state.remember("image", image)
 
 
 def _kind_of(wanted: str, offered: list[str]) -> str:
@@ -96,7 +123,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
     st.session_state[widget] = row + 1
 
     def keep() -> None:
-        state.remember("image", str(table["image_id"].iloc[int(st.session_state[widget]) - 1]))
+        _remember(str(table["image_id"].iloc[int(st.session_state[widget]) - 1]))
 
     st.number_input(f"Number, 1 to {dataset.num_images:,}", 1, dataset.num_images, step=1, key=widget, on_change=keep)
     path = str(table["path"].iloc[row])
@@ -117,9 +144,9 @@ def _source_path(dataset: Dataset, row: int) -> str:
     return storable(str(path)) if path else str(dataset.table["path"].iloc[row])
 
 
-def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenImage:
+def _from_samples(samples: dict[str, Sample], key: str, inputs: InputFormat) -> ChosenImage:
     wanted = (state.current_image() or "").removeprefix(_SAMPLE)
-    name = wanted if wanted in samples else samples[0]
+    name = wanted if wanted in samples else next(iter(samples))
     if wanted and wanted != name:
         st.warning(f"There is no sample {plain(wanted)}; showing {plain(name)}.")
     state.settle("image", f"{_SAMPLE}{name}")
@@ -127,13 +154,15 @@ def _from_samples(samples: list[str], key: str, inputs: InputFormat) -> ChosenIm
     st.session_state[widget] = name
     st.selectbox(
         "Sample",
-        samples,
-        format_func=readable,
+        list(samples),
+        format_func=lambda name: readable(samples[name].label),
         key=widget,
-        on_change=lambda: state.remember("image", f"{_SAMPLE}{st.session_state[widget]}"),
+        on_change=lambda: _remember(f"{_SAMPLE}{st.session_state[widget]}"),
+        help="The photographs come with scikit-image, the other images with this program.",
     )
-    path = SAMPLES_FOLDER / name
-    return _decoded(path.read_bytes(), name, inputs, f"data/samples/{name}")
+    sample = samples[name]
+    path = str(sample.path) if sample.credit else f"data/samples/{name}"
+    return _decoded(sample.path.read_bytes(), sample.label, inputs, path)
 
 
 def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:

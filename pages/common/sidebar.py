@@ -7,7 +7,8 @@ import streamlit as st
 
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
-from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET, DEMO_DATASET
+from lib.models.weights import default_backbone, fallback_sentence
+from lib.settings import DEFAULT_DATASET, DEMO_DATASET, FALLBACK_BACKBONE
 from pages.common import cache_panel, machine, resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
@@ -52,7 +53,7 @@ def _choose_backbone() -> None:
     wanted = state.current_backbone()
     if problem := _why_not(wanted):
         st.session_state[_NO_BACKBONE] = problem
-        wanted = DEFAULT_BACKBONE
+        wanted = default_backbone()
     if problem := st.session_state.get(_NO_BACKBONE):
         st.warning(f"{problem}; showing {BACKBONES.get(wanted).title}.")
     state.settle("backbone", wanted)
@@ -60,6 +61,8 @@ def _choose_backbone() -> None:
     offered = [*BACKBONES, *([] if wanted in BACKBONES.names else [BACKBONES.get(wanted)])]
     titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in offered}
     _select("Backbone", titles, "backbone", wanted, _choose)
+    if wanted == FALLBACK_BACKBONE and (sentence := fallback_sentence()):
+        st.caption(f":material/warning: {sentence}")
     if not at_hand.get(wanted):
         spec = BACKBONES.get(wanted)
         if not spec.has_weights:

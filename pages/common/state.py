@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from lib.settings import DEFAULT_BACKBONE
+from lib.models.weights import default_backbone
 
 # Query parameter = key. `dataset` and `backbone` are on every page, the others where a page asks for them.
 KEYS = (
@@ -108,7 +108,7 @@ def choose_dataset(name: str | None) -> None:
 
 def current_backbone() -> str:
     """The name of the chosen backbone, checked against the table by the frame."""
-    return current("backbone") or DEFAULT_BACKBONE
+    return current("backbone") or default_backbone()
 
 
 def current_run() -> str | None:

@@ -19,7 +19,7 @@ from lib.training.preparation import Preparation
 from lib.training.resolution import resolve_config
 from tests.features.tiny_dataset import TinyDataset
 
-CONFIG = TrainConfig(dataset="tiny")
+CONFIG = TrainConfig(dataset="tiny", backbone="bundled_vgg")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def test_explain_answers_what_grade_answers(command, trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["x.png", "--out", "y.png"], "either --run ID or --backbone NAME"),
+        (["x.png", "--out", "y.png"], "There is no image file x.png"),
         (["x.png", "--run", "a", "--backbone", "b", "--out", "y.png"], "either --run ID or --backbone NAME"),
         (["x.png", "--run", "a", "--out", "y.gif"], "must end in .png"),
         (["none.png", "--run", "a", "--out", "y.png"], "There is no image file none.png"),

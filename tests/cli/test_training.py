@@ -69,10 +69,15 @@ def test_training_ends_with_one_line_of_json(command, images):
     assert "Training" in jobs.tail_log(run.run_id)
 
 
-def test_the_default_is_the_bundled_backbone_with_its_weights(images, monkeypatch):
+def test_the_default_is_the_packaged_backbone_with_its_weights(images, monkeypatch, capsys, request):
     monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail(f"{config.backbone} weights={config.weights}"))
+    with pytest.raises(pytest.fail.Exception, match="efficientnet_lite0 weights=pretrained"):
+        cli.cli.main(["train", "--dataset", str(images)], standalone_mode=False)
+    assert "takes its place" not in capsys.readouterr().err
+    request.getfixturevalue("package_of_weights")
     with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
         cli.cli.main(["train", "--dataset", str(images)], standalone_mode=False)
+    assert "Bundled VGG, pretrained on generated images, takes its place" in capsys.readouterr().err
     with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
         cli.cli.main(["train", "--dataset", str(images), "--weights", "imagenet"], standalone_mode=False)
     with pytest.raises(pytest.fail.Exception, match="weights=random"):

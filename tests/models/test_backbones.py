@@ -9,7 +9,7 @@ from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
 from lib.models.bundled_vgg import BLOCK_CHANNELS, FEATURE_CHANNELS, PROJECTION_DIM
 from lib.pretraining.families import class_table
-from lib.settings import DEFAULT_BACKBONE
+from lib.settings import DEFAULT_BACKBONE, FALLBACK_BACKBONE
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in BACKBONES if spec.weights_url])
@@ -37,9 +37,9 @@ def test_stage_names_in_the_table_exist(name):
     assert all(stage.title and stage.group and stage.num_channels for stage in spec.stages)
 
 
-def test_bundled_network_stands_first_with_its_own_widths():
-    spec = BACKBONES.get(DEFAULT_BACKBONE)
-    assert BACKBONES.names[0] == spec.name == "bundled_vgg"
+def test_the_default_stands_first_and_the_fallback_second_with_its_own_widths():
+    assert list(BACKBONES.names[:2]) == [DEFAULT_BACKBONE, FALLBACK_BACKBONE] == ["efficientnet_lite0", "bundled_vgg"]
+    spec = BACKBONES.get(FALLBACK_BACKBONE)
     c1, c2, c3, c4, c5 = BLOCK_CHANNELS
     assert [stage.num_channels for stage in spec.map_stages] == [c1, c2, c3, c4 + c3, FEATURE_CHANNELS]
     assert c5 + c4 + c3 == FEATURE_CHANNELS

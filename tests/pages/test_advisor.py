@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from lib.advisor.guide import Readings, StageReading, recommend
 from lib.advisor.question import kept_advice
 from lib.atomic import write_json
@@ -7,6 +9,9 @@ from lib.data.library import open_dataset
 from lib.training.config import TrainConfig
 from tests.pages.scene import make_dataset
 from tests.pages.test_train_model import assert_calm, open_train, words
+
+# The form is the same for every network; trained and measured is the quick one.
+pytestmark = pytest.mark.usefixtures("bundled_default")
 
 STAGES = (StageReading("block3", 0.9, 0.4), StageReading("block4", 0.9, 0.2), StageReading("pool", None, 0.9))
 ADVICE = recommend(Readings(least_per_class=40, num_classes=2, stages=STAGES, nearest_centroid=0.8, num_scored=80))

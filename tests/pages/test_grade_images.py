@@ -12,6 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from lib import memory
+from lib.data.samples import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle
@@ -19,7 +20,6 @@ from lib.models.gate import GATE_FILE, save_gate
 from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.tracking import create_run
 from pages.common import resources
-from pages.common.image_choice import SAMPLES_FOLDER
 from tests.grading.squares import CLASS_NAMES, encode, png, train_on_squares
 from tests.pages.scene import link, page_links
 
@@ -224,6 +224,15 @@ def test_the_samples_are_graded_with_one_click(run_ids):
     shown = " ".join(str(element.value) for element in at.markdown)
     assert f"{len(list(SAMPLES_FOLDER.iterdir()))} files" in shown
     assert "refused" in shown  # the broken file, whatever the network thinks of the others
+    assert not at.error
+
+
+def test_real_photographs_are_named_with_their_licence_and_graded_with_one_click(run_ids):
+    at = open_page(run=run_ids["plain"])
+    assert any("Stefan van der Walt, CC0" in caption.value.replace("\\", "") for caption in at.caption)
+    at.button(key="grade_photographs").click().run()
+    shown = " ".join(str(element.value) for element in at.markdown)
+    assert f"{len(photographs())} files" in shown
     assert not at.error
 
 

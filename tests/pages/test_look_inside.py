@@ -1,5 +1,6 @@
 """The page "Look inside" on a tiny data set, with random weights: there are no others in a test."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_strip_through_all_stages(dataset: str, *, through_app: bool) -> None:
     assert "(stem) of MobileNetV3-small with random weights" in shown  # the alternative text
     assert any("features are random" in warning.value for warning in at.warning)
     assert link(at, "image") == dataset_image(dataset, 0)
+
+
+def test_an_imagenet_network_opens_on_the_cat_and_names_it(dataset: str) -> None:
+    at = open_page(dataset=dataset, backbone="efficientnet_lite0")
+    assert link(at, "image") == "sample:chelsea.png"
+    shown = " ".join(str(element.value) for element in at.markdown)
+    assert "Cat (Stefan van der Walt, CC0)" in shown.replace("\\", "")  # the Markdown is escaped
+    assert re.search(r"(Egyptian|tiger) cat|tabby", pictures(at))
+    # A random network has nothing to say of it: the data set's first image.
+    at.sidebar.selectbox[1].select(BACKBONE).run()
+    assert link(at, "image") == dataset_image(dataset, 0)
+
+
+def test_what_a_person_chose_is_not_opened_over(dataset: str) -> None:
+    at = open_page(dataset=dataset, backbone="efficientnet_lite0")
+    at.selectbox(key="inside_kind").set_value("dataset").run()
+    assert link(at, "image") == dataset_image(dataset, 0)
+    assert link(
+        open_page(dataset=dataset, backbone="efficientnet_lite0", image=dataset_image(dataset, 2)), "image"
+    ) == (dataset_image(dataset, 2))
 
 
 def dataset_image(name: str, row: int) -> str:

@@ -24,7 +24,7 @@ def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
     said = words(at)
     assert "accuracy 0.667, quadratic kappa 0.746" in said
     assert "BGR" in said
-    assert "Bundled VGG instead of VGG16" in said
+    assert "Lite0 instead of VGG16" in said
     assert at.number_input(key="train_epochs_feature_extraction").value == 50
     assert at.selectbox(key="train_optimizer").value == "adadelta"
     at.number_input(key="train_epochs_feature_extraction").set_value(2).run()
@@ -42,7 +42,7 @@ def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
         0.0,
     )
     assert config.epochs == 2
-    assert jobs.active_runs()[0].name.startswith("vgg16-dr-mlp1 · Bundled VGG instead of VGG16")
+    assert jobs.active_runs()[0].name.startswith("vgg16-dr-mlp1 · EfficientNet-Lite0 instead of VGG16")
     at.button(key="train_strategy_linear_probe").click().run()
     assert at.selectbox(key="train_recipe").value == ""
 

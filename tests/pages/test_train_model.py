@@ -51,6 +51,9 @@ from pages.common.train_plan import MAIN
 from tests.pages.scene import ROOT, html_of, link, make_dataset, make_run, open_page, page_links, words, write_images
 from tests.run_store import make_run_store
 
+# The form is the same for every network; trained and measured is the quick one.
+pytestmark = pytest.mark.usefixtures("bundled_default")
+
 ESTIMATE = Estimate(
     stages=[("head", "Head", 5, True)], epochs=10, num_steps_measured=3, step_s=0.5, epoch_s=2.0, seconds_start=5.0,
     seconds_features=3.0, seconds_training=20.0, seconds_evaluation=3.0, peak_rss_mib=512.0, device_mib=0.0,

@@ -14,8 +14,9 @@ def test_rungs_share_everything_but_the_strategy(plan):
     configs = [entry.config for entry in plan.entries]
     assert [config.strategy for config in configs] == list(DEFAULT_RUNGS)
     assert {(c.dataset, c.seed, c.split_seed, c.input_size_px, c.pinned_images) for c in configs} == {
-        ("tiny", 0, 0, 192, plan.pinned_images)
+        ("tiny", 0, 0, None, plan.pinned_images)
     }
+    assert make_plan(dataset="tiny", backbone="bundled_vgg").input_size_px == 192
     assert {c.epochs for c in configs if STRATEGIES.get(c.strategy).is_iterative} == {2}
     table = open_dataset("tiny").table.set_index("image_id")
     assert sorted(table.loc[plan.pinned_images.split(","), "target"]) == [0, 1]  # one of each class

@@ -54,10 +54,12 @@ def test_a_finished_recipe_is_not_run_again(recipes_home, capsys):
 
 def test_plan_says_what_stands_in(recipes_home):
     plan = plan_recipe("vgg16-dogscats")
-    assert (plan.config.backbone, plan.config.feature_stage) == ("bundled_vgg", "last_vector")
+    assert (plan.config.backbone, plan.config.feature_stage) == ("efficientnet_lite0", "last_vector")
     assert plan.config.target_map == "any_dr"
     assert any("instead of photographs of a cats-and-dogs competition" in note for note in plan.notes)
-    assert plan.name.startswith("vgg16-dogscats · Bundled VGG instead of VGG16 · synthetic-fundus")
+    assert plan.name.startswith("vgg16-dogscats · EfficientNet-Lite0 instead of VGG16 · synthetic-fundus")
+    fallback = plan_recipe("vgg16-dr-ft-random", backbone="bundled_vgg", budget="small").config
+    assert (fallback.unfreeze_from, fallback.input_size_px, fallback.epochs) == ("block5", None, 20)
     other = plan_recipe("vgg16-dr-ft-random", backbone="mobilenet_v2")
     assert other.config.unfreeze_from is None
     assert not any("not at hand" in note for note in other.notes)

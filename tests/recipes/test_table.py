@@ -69,7 +69,8 @@ def test_all_five_matrices_are_here():
 
 @pytest.mark.parametrize("recipe", list(RECIPES), ids=lambda recipe: recipe.name)
 def test_settings_are_those_of_a_training(recipe):
-    for changes in ({}, recipe.elsewhere, recipe.on_bundled, recipe.small, recipe.small_on_bundled or {}):
+    assert {*recipe.stages_on, *recipe.small_on} <= set(BACKBONES.names)
+    for changes in ({}, recipe.elsewhere, *recipe.stages_on.values(), recipe.small, *recipe.small_on.values()):
         TrainConfig(dataset="any", **{**recipe.settings, **changes})
     assert recipe.backbone in BACKBONES
     assert recipe.protocol and recipe.deviations

@@ -35,7 +35,7 @@ def test_every_series_names_its_runs_by_the_same_title(strategy):
     seeds = SeedEntry(RepeatPlan(group_id="ab12cd34", num_seeds=2, config=config.to_dict()), 1)
     assert seeds.name == f"{title} · MobileNetV2 · cats_dogs · seed 1"
     for entry in RacePlan(race_id="beef1234", dataset="cats_dogs", rungs=RUNGS.names).entries:
-        assert entry.name == f"{STRATEGIES.get(entry.key).title} · Bundled VGG · cats_dogs · race beef"
+        assert entry.name == f"{STRATEGIES.get(entry.key).title} · EfficientNet-Lite0 · cats_dogs · race beef"
     for run in STORY:
         assert run.title == STRATEGIES.get(run.strategy).title
         assert run.name == f"{run.title} · EfficientNet-Lite0 · fundus-demo · demo"

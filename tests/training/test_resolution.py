@@ -16,8 +16,8 @@ def test_every_open_setting_of_a_fine_tuning_is_filled_in() -> None:
     resolved = resolve_config(TrainConfig(dataset="/some/folder", strategy="partial_finetuning"), TinyDataset())
     assert resolved.dataset == "tiny"
     assert resolved.dataset_version == "v1"
-    assert (resolved.head, resolved.feature_stage, resolved.pooling) == ("linear", "pool", "none")
-    assert (resolved.unfreeze_from, resolved.epochs, resolved.learning_rate) == ("block4", 10, 3e-4)
+    assert (resolved.head, resolved.feature_stage, resolved.pooling) == ("linear", "head_conv", "average")
+    assert (resolved.unfreeze_from, resolved.epochs, resolved.learning_rate) == ("block6", 10, 3e-4)
     assert resolved.input_size_px == BACKBONES.get(DEFAULT_BACKBONE).input_size_px
     assert resolve_config(resolved, TinyDataset()) == resolved
 
@@ -40,8 +40,8 @@ def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() ->
             {"pooling": "none", "feature_stage": "block5"},
             "gives a map: pooling must be average or flatten, received 'none'",
         ),
-        ({"strategy": "full_finetuning", "head": "fully_convolutional", "feature_stage": "pool"}, "such as block5"),
-        ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: block1"),
+        ({"strategy": "full_finetuning", "head": "fully_convolutional", "feature_stage": "pool"}, "such as head_conv"),
+        ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: stem"),
         ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
         ({"backbone": "timm:test_vit", "input_size_px": 64}, "takes images of 160 px only, received 64 px"),
         (
@@ -82,7 +82,7 @@ def test_last_vector_is_resolved_for_every_backbone() -> None:
         ).feature_stage
         for spec in BACKBONES
     }
-    assert (found["vgg16"], found["mobilenet_v2"], found["bundled_vgg"]) == ("fc2", "pool", "projection")
+    assert (found["vgg16"], found["efficientnet_lite0"], found["bundled_vgg"]) == ("fc2", "pool", "projection")
 
 
 def test_sigmoid_needs_two_classes_and_is_dropped_where_nothing_is_iterated() -> None:
