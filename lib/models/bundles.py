@@ -22,7 +22,7 @@ from lib.models.bundle_files import (
     write_bundle_files,
     zip_bundle,
 )
-from lib.models.classifier import Classifier, check_pooling
+from lib.models.classifier import Classifier, HeadAlone, check_pooling
 from lib.models.head_layers import NearestNeighborsHead
 from lib.models.heads import HEADS, build_head, described_head
 from lib.models.stages import empty_backbone, load_pretrained_backbone
@@ -126,6 +126,10 @@ def save_bundle(
             Random weights are always saved: another version of torch may draw others from the same seed.
     """
     state = {key: tensor.detach().cpu() for key, tensor in classifier.state_dict().items()}
+    if isinstance(classifier, HeadAlone):
+        changed_only = False  # nothing of the published weights is in it
+        if not _is_base_at_hand(classifier.spec.name, base_digest):
+            raise UserError(f"The weights of {classifier.spec.title} were taken away during the training; train again.")
     if changed_only and classifier.weights == "pretrained" and _is_base_at_hand(classifier.spec.name, base_digest):
         base = load_pretrained_backbone(classifier.spec.name).state_dict()
         state = {key: tensor for key, tensor in state.items() if key not in base or not torch.equal(tensor, base[key])}

@@ -30,7 +30,7 @@ class Classifier(nn.Module):
         self.weights = backbone.weights
         self.seed = backbone.seed
         kept = [stage.name for stage in self.spec.stages_until(feature_stage)]
-        self.stages = nn.ModuleDict({name: backbone.stages[name] for name in kept})
+        self.stages = nn.ModuleDict({name: backbone.stages[name] for name in kept if len(backbone.stages)})
         self.feature_stage = feature_stage
         self.pooling = pooling
         self.head = head
@@ -87,6 +87,22 @@ class Classifier(nn.Module):
                 if is_frozen(module):
                     module.eval()
         return self
+
+
+class HeadAlone(Classifier):
+    """A classifier on published, frozen stages that are not built: all that it reads lies in the cache of features.
+
+    To build a network takes longer than to fit a head on features that are there. `save_bundle` knows it; it cannot run
+    on images.
+    """
+
+    def __init__(self, spec: BackboneSpec, head: nn.Module, *, feature_stage: str, pooling: str, options: dict) -> None:
+        nothing = Backbone(spec, nn.ModuleDict(), weights="pretrained")
+        super().__init__(nothing, head, feature_stage=feature_stage, pooling=pooling, head_options=options)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Raises RuntimeError: there are no stages."""
+        raise RuntimeError("This classifier is a head alone: its stages are not built.")
 
 
 def is_frozen(module: nn.Module) -> bool:
@@ -201,3 +217,26 @@ def build_classifier(
     module = build_head(head, dim, num_classes, seed, output=output, **head_options)
     described = described_head(head, num_classes, dim, head_options, output)
     return Classifier(backbone, module, feature_stage=feature_stage, pooling=pooling, head_options=described)
+
+
+def build_head_alone(
+    spec: BackboneSpec,
+    *,
+    head: str,
+    num_classes: int,
+    feature_stage: str | None = None,
+    pooling: str | None = None,
+    seed: int = 0,
+    **head_options: float,
+) -> HeadAlone | None:
+    """What `build_classifier` gives for a pretrained backbone, without its stages; None where they must be run first.
+
+    Only they know how many numbers a flattened map has.
+    """
+    stage, pooling = resolve_features(spec, feature_stage, pooling, head)
+    if HEADS.get(head).reads == "map" or pooling == "flatten":
+        return None
+    dim = spec.stage(stage).num_channels
+    module = build_head(head, dim, num_classes, seed, output="softmax", **head_options)
+    options = described_head(head, num_classes, dim, head_options, "softmax")
+    return HeadAlone(spec, module, feature_stage=stage, pooling=pooling, options=options)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lib.models.backbones import BACKBONES
+from lib.models.parameter_counts import stage_counts
 from lib.training.config import TrainConfig
 from lib.training.events import NetworkBuilt
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from lib.models.classifier import Classifier
+    from lib.models.classifier import Classifier, HeadAlone
     from lib.models.stages import Backbone
 
 
@@ -18,7 +19,6 @@ def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifie
     from lib.models.classifier import build_classifier
     from lib.models.freezing import apply_freezing
 
-    options = {"num_neighbors": config.num_neighbors} if config.head == "nearest_neighbors" else {}
     classifier = build_classifier(
         _new_backbone(config),
         head=config.head or STRATEGIES.get(config.strategy).default_head,
@@ -28,7 +28,7 @@ def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifie
         seed=config.seed,
         input_size_px=config.input_size_px,
         output=config.output,
-        **options,
+        **_head_options(config),
     )
     apply_freezing(
         classifier,
@@ -37,6 +37,25 @@ def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifie
         batchnorm=config.batchnorm,
     )
     return classifier
+
+
+def head_alone(config: TrainConfig, *, num_classes: int) -> "HeadAlone | None":
+    """The head of a resolved config that is fitted in one go on published features; None for any other training."""
+    from lib.models.classifier import build_head_alone
+
+    strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
+    if strategy.is_iterative or strategy.trains_backbone != "none" or config.weights != "pretrained":
+        return None
+    if not spec.has_weights or not stage_counts(spec.name):
+        return None
+    return build_head_alone(
+        spec, head=config.head or strategy.default_head, num_classes=num_classes, feature_stage=config.feature_stage,
+        pooling=config.pooling, seed=config.seed, **_head_options(config),
+    )  # fmt: skip
+
+
+def _head_options(config: TrainConfig) -> dict[str, float]:
+    return {"num_neighbors": config.num_neighbors} if config.head == "nearest_neighbors" else {}
 
 
 def trained_part(config: TrainConfig) -> str:
@@ -66,7 +85,11 @@ def last_frozen_stage(config: TrainConfig) -> str | None:
 def network_built(classifier: "Classifier") -> NetworkBuilt:
     """The event that tells a network's number of parameters."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
-    return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), sum(count for count, _ in counts))
+    num_all = sum(count for count, _ in counts)
+    if not len(classifier.stages):  # of a head alone
+        known = stage_counts(classifier.spec.name)
+        num_all += sum(known[stage.name] for stage in classifier.stage_specs[:-1])
+    return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), num_all)
 
 
 def _new_backbone(config: TrainConfig) -> "Backbone":

@@ -18,7 +18,7 @@ from lib.training.events import EpochEnded, Event, Listener, PhaseStarted, Progr
 from lib.training.head_fitting import FittedHead, fit_head
 from lib.training.inputs import FitData, Inputs
 from lib.training.loop import fit
-from lib.training.network import network_built, untrained_classifier
+from lib.training.network import head_alone, network_built, untrained_classifier
 from lib.training.pace import Pace
 from lib.training.prediction import predict_features, predict_logits
 from lib.training.preparation import Preparation
@@ -100,7 +100,7 @@ class TrainingSession:
         """
         self.preparation.preprocess(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())
-        classifier = self.new_classifier()
+        classifier = self._head_alone() or self.new_classifier()
         self.listener(network_built(classifier))
         inputs = self.inputs(classifier)
         if self.should_stop():
@@ -159,6 +159,13 @@ class TrainingSession:
         """The network as it stands before training, its stages frozen as the strategy says."""
         classifier = untrained_classifier(self.config, num_classes=self.dataset.spec.num_classes)
         return classifier.to(self.compute.device)
+
+    def _head_alone(self) -> "Classifier | None":
+        """The classifier without its stages, where nobody looks at what it makes of images."""
+        if self.on_epoch is not None:
+            return None
+        classifier = head_alone(self.config, num_classes=self.dataset.spec.num_classes)
+        return None if classifier is None else classifier.to(self.compute.device)
 
     def inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""

@@ -1,6 +1,6 @@
-"""`python -m tests.benchmarks.extraction [BACKBONE ...]`: frozen features, ours against the loop that everybody writes.
+"""`python -m tests.benchmarks.extraction [BACKBONE ...]`: frozen features, ours against the usual loop.
 
-End to end: read the pixel store, resize, run the frozen stages, write the features to the disk. The stock loop reads the
+End to end: read the pixel store, resize, run the frozen stages, write the features. The stock loop reads the
 same store with the same resize and runs torch in its own layout (NCHW), float32, in batches of 32. Networks have random
 weights and are built, and exported, before the clock starts. The bare engine computes a batch that lies ready, again
 and again: what is left of its rate is what reading, resizing and writing cost.

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from lib.data.augmentation import drawn_views, turned, view_parameters
-from lib.errors import Stopped
+from lib.errors import Stopped, UserError
 from lib.models.backbones import BACKBONES
+from lib.models.bundles import load_bundle, save_bundle
+from lib.models.classifier import HeadAlone
+from lib.models.weights import weights_digest
 from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
 from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.development import development_apart
-from lib.training.events import Progressed, StepEnded
+from lib.training.events import NetworkBuilt, Progressed, StepEnded
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
 from lib.training.pace import paced_progress
@@ -88,6 +91,37 @@ def test_partial_finetuning_with_and_without_cache_gives_the_same_losses(
         assert fitted.inputs.after == "block4"
         histories.append([epoch["train_loss"] for epoch in fitted.history])
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["linear_probe", "linear_svm", "nearest_neighbors"])
+def test_a_head_on_published_features_is_fitted_and_kept_without_the_network(tmp_path, monkeypatch, strategy) -> None:
+    built, saved = [], []
+    options = {"backbone": "bundled_vgg", "weights": "pretrained", "input_size_px": 32}
+    for is_alone in (False, True):
+        told: list = []
+        session = make_session(strategy, listener=told.append, **options)
+        if is_alone:
+            monkeypatch.setattr("lib.training.session.untrained_classifier", lambda *_, **__: pytest.fail("built"))
+        else:
+            session.on_epoch = lambda classifier, _: None  # somebody looks at images
+        split = session.dataset.split(0)
+        fitted = session.fit(split)
+        assert isinstance(fitted.classifier, HeadAlone) == is_alone
+        built += [event for event in told if isinstance(event, NetworkBuilt)]
+        rows = np.arange(24)
+        folder = tmp_path / str(is_alone)
+        digest = weights_digest("bundled_vgg", "pretrained")
+        save_bundle(folder, fitted.classifier, {}, base_digest=digest)
+        loaded = load_bundle(folder).classifier
+        saved.append((loaded.state_dict(), session.probabilities(fitted, rows), session.features(fitted, rows)))
+    assert built[0] == built[1]
+    assert all(torch.equal(saved[0][0][key], tensor) for key, tensor in saved[1][0].items())
+    assert saved[0][0].keys() == saved[1][0].keys()
+    assert all(np.array_equal(one, other) for one, other in zip(saved[0][1:], saved[1][1:], strict=True))
+    with pytest.raises(RuntimeError, match="its stages are not built"):
+        fitted.classifier(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(UserError, match="weights of Bundled VGG were taken away during the training"):
+        save_bundle(tmp_path / "other", fitted.classifier, {}, base_digest="0" * 64)
 
 
 def test_folds_share_the_features() -> None:
