@@ -55,13 +55,14 @@ def main() -> None:
         controls.empty_state("Choose an image: upload one above, or take one of the samples or of the data set.")
         return
     explanation = cached_explanation(network, image, target)
-    kind = _draw_strip(network, image, explanation)
-    st.divider()
-    picture, reading = st.columns([2, 1], gap="large")
-    with picture, show_errors("show the stage"):
-        stage = _draw_close_up(network, explanation, kind)
+    strip, reading = st.columns([2.2, 1], gap="large")
+    with strip:
+        kind = _draw_strip(network, image, explanation)
     with reading:
         _draw_reading(network, image, explanation)
+    st.divider()
+    with show_errors("show the stage"):
+        stage = _draw_close_up(network, explanation, kind)
     st.divider()
     with show_errors("show the detail"):
         _draw_detail(network, image, stage)
@@ -99,7 +100,7 @@ def _say_what_it_is(network: InsideNetwork) -> None:
         )
         weights_panel.offer_download(network.spec, key="inside_download")
     if network.is_medical:
-        st.info("Research and education only: not a medical device, not for diagnosis.", icon=":material/info:")
+        st.caption("Research and education only: not a medical device, not for diagnosis.")
 
 
 def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explanation") -> str:
@@ -109,8 +110,7 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
         st.warning(plain(explanation.notice, 500), icon=":material/block:")
     elif explanation.notice:
         st.info(plain(explanation.notice, 400), icon=":material/info:")
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         kind = st.segmented_control(
             "Maps, from the first stage to the last",
             offered,
@@ -119,9 +119,7 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
             key=f"inside_maps_{len(offered)}",
             help="Grad-CAM: which places speak for the class. Mean activation: where a stage responds at all.",
         )
-    kind = str(kind or offered[0])
-    sheet = cached_strip(network, image, explanation, kind == CAM)
-    with right:
+        kind = str(kind or offered[0])
         st.download_button(
             "Strip as PNG",
             lambda: sheet_bytes(network, explanation, kind == CAM),
@@ -129,15 +127,15 @@ def _draw_strip(network: InsideNetwork, image: ChosenImage, explanation: "Explan
             mime="image/png",
             icon=":material/download:",
             on_click="ignore",
-            width="stretch",
         )
+    sheet = cached_strip(network, image, explanation, kind == CAM)
     # The stage that is looked at below, outlined so that the eye finds it again.
     spoken_of = state.current_stage() or network.spec.shown_stage
     tiles = [
         dataclasses.replace(tile, is_marked=tile.name == spoken_of, link=_stage_link(tile.name, explanation))
         for tile in sheet.tiles
     ]
-    draw_tiles(tiles, columns=sheet.columns)
+    draw_tiles(tiles, columns=sheet.columns, least_px=64, text_px=14)
     st.caption(
         f"{plain(network.title)}. {plain(sheet.note, 400)} A coarse map cannot show a detail smaller than a cell."
     )

@@ -19,8 +19,10 @@ from lib.models.seen_images import image_id_of
 from lib.settings import MAX_FILE_BYTES
 from pages.common import resources, state
 from pages.common.text import plain, plain_message, readable
+from pages.common.tiles import EncodedTile, draw_tiles
 
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
+_COLUMNS, _PER_PAGE, _THUMBNAIL_PX, _CHOICE_PX = 6, 24, 128, 560
 _SAMPLE, _UPLOAD = "sample:", "upload"
 _OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, until somebody chooses
 
@@ -119,14 +121,16 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
     row = int(found[0]) if len(found) else 0
     if len(found) or not wanted:  # else the link stays as it is, and so does the warning, until somebody chooses
         state.settle("image", str(table["image_id"].iloc[row]))
-    widget = f"{key}_row"
-    st.session_state[widget] = row + 1
-
-    def keep() -> None:
-        _remember(str(table["image_id"].iloc[int(st.session_state[widget]) - 1]))
-
-    st.number_input(f"Number, 1 to {dataset.num_images:,}", 1, dataset.num_images, step=1, key=widget, on_change=keep)
     path = str(table["path"].iloc[row])
+    with st.container(gap="xxsmall"):
+        st.caption("Image")
+        box = st.popover(
+            readable(path.rpartition("/")[2], 40), icon=":material/grid_view:", key=f"{key}_images",
+            on_change="rerun", width="stretch",
+        )  # fmt: skip
+    if box.open:
+        with box:
+            _thumbnails(dataset, row, key)
     return ChosenImage(
         key=f"{dataset.name}:{dataset.version}:{row}",
         name=path,
@@ -136,6 +140,34 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         image_id=str(table["image_id"].iloc[row]),
         versions=tuple(dataset.versions),
     )
+
+
+def _thumbnails(dataset: Dataset, row: int, key: str) -> None:
+    """All images of a class, page by page, each a link to itself; the class of the present one first."""
+    targets = dataset.table["target"].to_numpy()
+    present = int(targets[row])
+    chosen = st.selectbox(
+        "Class", range(dataset.spec.num_classes), index=present, key=f"{key}_class_{dataset.name}_{present}",
+        format_func=lambda target: readable(dataset.class_names[target]),
+    )  # fmt: skip
+    rows = np.flatnonzero(targets == chosen)
+    num_pages = max(1, -(-len(rows) // _PER_PAGE))
+    pager = f"{key}_page_{dataset.name}_{chosen}"
+    first = int(np.flatnonzero(rows == row)[0]) // _PER_PAGE + 1 if chosen == present else 1
+    page = min(int(st.session_state.get(pager) or first), num_pages)
+    tiles = [_thumbnail(dataset, int(one), is_marked=one == row) for one in rows[(page - 1) * _PER_PAGE :][:_PER_PAGE]]
+    with st.container(width=_CHOICE_PX):
+        draw_tiles(tiles, columns=_COLUMNS, least_px=64)
+        if num_pages > 1:
+            st.pagination(num_pages, default=page, key=pager)
+
+
+def _thumbnail(dataset: Dataset, row: int, *, is_marked: bool) -> EncodedTile:
+    record = dataset.table.iloc[row]
+    content = resources.cached_thumbnail(dataset.name, dataset.version, row, _THUMBNAIL_PX)
+    alt = readable(f"{dataset.class_names[int(record['target'])]}: {record['path']}")
+    link = state.page_link("look_inside", image=str(record["image_id"]))
+    return EncodedTile(content, "", "", alt, is_marked=is_marked, link=link)
 
 
 def _source_path(dataset: Dataset, row: int) -> str:

@@ -24,13 +24,13 @@ class EncodedTile:
     link: str = ""  # where a click leads, in this tab: see `pages.common.address`
 
 
-def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96) -> None:
-    """Draw tiles in rows of `columns`; on a narrow screen fewer, none narrower than `least_px`."""
+def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96, text_px: int = 16) -> None:
+    """Draw tiles in rows of `columns`; on a narrow screen fewer, none narrower than `least_px`; `text_px` of titles."""
     gap_px = 12
     # As many as fit, but never more than `columns`: the wider of the two limits decides.
     share = f"calc((100% - {gap_px * (columns - 1)}px) / {columns})"
     style = (
-        f"display:grid;gap:16px {gap_px}px;"
+        f"display:grid;gap:16px {gap_px}px;font-size:{text_px}px;"
         f"grid-template-columns:repeat(auto-fill,minmax(max({least_px}px,{share}),1fr))"
     )
     st.html(f'<div style="{style}">{"".join(_figure(tile) for tile in tiles)}</div>')
@@ -66,7 +66,7 @@ def _figure(tile: EncodedTile) -> str:
         f'style="width:100%;display:block;border-radius:4px;{outline}{sharp}">'
     )
     words = [f'<span style="font-weight:600">{title}</span>'] if title else []
-    words += [f'<span style="opacity:.75;font-size:.875rem">{caption}</span>'] if caption else []
+    words += [f'<span style="opacity:.75;font-size:.875em">{caption}</span>'] if caption else []
     below = (
         '<figcaption style="margin-top:6px;line-height:1.35;overflow-wrap:anywhere">' + "<br>".join(words)
     ) + "</figcaption>"

@@ -103,7 +103,8 @@ def dataset_image(name: str, row: int) -> str:
 def test_a_view_is_a_link(dataset: str) -> None:
     wanted = dataset_image(dataset, 4)
     at = open_page(dataset=dataset, image=wanted, stage="block2", target="281")
-    assert at.number_input(key="inside_row").value == 5
+    assert link(at, "image") == wanted
+    assert "4.png" in " ".join(str(element.value) for element in at.markdown).replace("\\", "")
     assert at.selectbox(key="inside_stage").value == "block2"
     assert at.selectbox(key="inside_class").value == 281
     assert any('Class "tabby" (chosen' in caption.value.replace("\\", "") for caption in at.caption)
@@ -111,13 +112,25 @@ def test_a_view_is_a_link(dataset: str) -> None:
 
 def test_choices_go_into_the_link(dataset: str) -> None:
     at = open_page(dataset=dataset)
-    at.number_input(key="inside_row").set_value(3).run()
     at.selectbox(key="inside_class").set_value(0).run()
     assert not at.exception
-    assert link(at, "image") == dataset_image(dataset, 2)
     assert link(at, "target") == "0"
     at.selectbox(key="inside_class").set_value(-1).run()
     assert link(at, "target") == ""
+
+
+def test_an_image_is_chosen_by_its_picture(dataset: str) -> None:
+    at = open_page(dataset=dataset, image=dataset_image(dataset, 8))
+    count = pictures(at).count("<img ")
+    at.session_state["inside_images"] = True
+    at.run()
+    shown = pictures(at)
+    assert shown.count("<img ") == count + 6  # all of its class, and no other
+    assert all(f"image={dataset_image(dataset, row)}" in shown for row in range(6, 12))
+    assert f"image={dataset_image(dataset, 0)}" not in shown
+    at.selectbox(key="inside_class_tiny_1").select(0).run()
+    assert f"image={dataset_image(dataset, 0)}" in pictures(at)
+    assert link(at, "image") == dataset_image(dataset, 8)  # looking for another is no choice yet
 
 
 def test_a_bad_link_falls_back(dataset: str) -> None:
@@ -175,7 +188,7 @@ def test_a_finished_run_with_its_classes(dataset: str) -> None:
     at = open_page(dataset=dataset, run=run_id[:8])
     assert link(at, "run") == run_id
     assert at.selectbox(key="inside_class").options == ["Whichever is predicted", "<b>No DR</b>", "Mild"]
-    assert any("Research and education only" in info.value for info in at.info)
+    assert any("Research and education only" in caption.value for caption in at.caption)
     assert not any("random" in warning.value for warning in at.warning)  # trained from scratch: learned
     assert "(stem) of A from_scratch" in pictures(at)
     assert "<b>No DR" not in pictures(at)
