@@ -1,5 +1,7 @@
+import gzip
 import json
 import math
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import pytest
 from lib import tracking
 from lib.errors import UserError
 from lib.settings import PROJECT_ROOT, runs_dir
+from lib.tracking import store
+from lib.tracking.entering import let_wait
 from lib.tracking.state import STOP_FILE, update_state
 from tests.run_store import make_run_store
 
@@ -274,3 +278,33 @@ def test_a_run_whose_maker_was_killed_before_it_had_a_folder_is_readable_and_del
     assert tracking.get_run(old).ending == "never_started"
     tracking.delete_run(old)
     assert old not in [run.run_id for run in tracking.list_runs()]
+
+
+def test_tables_of_another_mlflow_are_not_unpacked(tmp_path):
+    path = tmp_path / "store.db"
+    path.write_bytes(gzip.decompress(store.EMPTY_STORE.read_bytes()))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of another'")
+    with pytest.raises(sqlite3.DatabaseError, match="are not those of this MLflow"):
+        store._refuse_other_tables(path)
+
+
+def test_runs_that_wait_are_entered_once(home):
+    run = tracking.create_run(CONFIG)
+    run.finish("finished")
+    folder = runs_dir() / ("f" * 32)
+    shutil.copytree(run.folder, folder)
+    update_state(folder.name, name="From elsewhere", recorded_on="a tested machine")
+    (folder / "tags.json").write_text(json.dumps({"demo": "linear_probe"}))
+    let_wait([folder.name, folder.name, "0" * 32])  # the last has no folder
+    found = {record.run_id: record for record in tracking.list_runs()}
+    assert set(found) == {run.run_id, folder.name}
+    entered = found[folder.name]
+    assert (entered.label, entered.state, entered.tags["demo"]) == ("From elsewhere", "finished", "linear_probe")
+    assert entered.recorded_words.endswith(", a tested machine")
+    assert found[run.run_id].recorded_words == ""
+    assert not (runs_dir() / "waiting_for_store.json").exists()
+    tracking.delete_run(folder.name)
+    shutil.move(home / "trash" / "runs" / folder.name, folder)
+    let_wait([folder.name])
+    assert len(tracking.list_runs()) == 2  # visible again, not twice

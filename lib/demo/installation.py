@@ -34,7 +34,7 @@ def is_due() -> bool:
     try:
         recording = find_recording()
     except UserError:
-        return False
+        return not _mark()  # installing says what is wrong
     return recording is not None and _mark().get("recording_id") != recording.recording_id and _is_local()
 
 

@@ -20,6 +20,7 @@ _FILES = (
 _FOLDERS = (states.BUNDLE_FOLDER, "pinned")
 # As lib/models/bundle_files.py names them, which imports torch.
 MANIFEST_FILE, NETWORK_FILE = "manifest.json", "network.safetensors"
+_LARGE = 4096  # values
 _OF_A_PROCESS = ("pid", "pid_started_s", "host", "is_detached")
 
 
@@ -47,13 +48,16 @@ def unpack_run(source: Path, target: Path) -> None:
         _write_tensors(bundle, {name: _widened(tensor) for name, tensor in _tensors(bundle).items()})
 
 
-def halve_tensors(folder: Path) -> None:
-    """Keep a shipped run's tensors of two dimensions and more in half precision, where their values are in its range.
+def halve_tensors(folder: Path, *, seed: int = 0) -> None:
+    """Keep a shipped run's large tensors in half precision, where their values are in its range.
 
-    Vectors stay as they are: statistics of BatchNorm go beyond that range, and all of them together are small.
+    Others stay as they are: statistics of BatchNorm go beyond that range, filters of few weights average no error out,
+    and all of them together are small. Seed 0
+    rounds to the nearest value, others up or down by chance, the nearer the likelier: another rounding as good on
+    average, for a network whose answer to some image is a tie that the nearest one decides otherwise.
     """
-    bundle = folder / states.BUNDLE_FOLDER
-    _write_tensors(bundle, {name: _narrowed(tensor) for name, tensor in _tensors(bundle).items()})
+    bundle, random = folder / states.BUNDLE_FOLDER, np.random.default_rng(seed) if seed else None
+    _write_tensors(bundle, {name: _narrowed(tensor, random) for name, tensor in _tensors(bundle).items()})
 
 
 def _tensors(bundle: Path) -> dict[str, np.ndarray]:
@@ -75,10 +79,17 @@ def _write_tensors(bundle: Path, tensors: dict[str, np.ndarray]) -> None:
     write_json(bundle / MANIFEST_FILE, {**manifest, "network_sha256": sha256_of_file(bundle / NETWORK_FILE)})
 
 
-def _narrowed(tensor: np.ndarray) -> np.ndarray:
-    if tensor.dtype != np.float32 or tensor.ndim < 2 or np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
+def _narrowed(tensor: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
+    if tensor.dtype != np.float32 or tensor.size < _LARGE or np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
         return tensor
-    return tensor.astype(np.float16)
+    nearest = tensor.astype(np.float16)
+    if random is None:
+        return nearest
+    rest = tensor - nearest
+    other = np.nextafter(nearest, np.where(rest > 0, np.float16(np.inf), np.float16(-np.inf)))
+    gap = np.abs(other.astype(np.float32) - nearest)
+    is_other = random.random(tensor.shape, dtype=np.float32) * gap < np.abs(rest)
+    return np.where(is_other & np.isfinite(other), other, nearest)
 
 
 def _widened(tensor: np.ndarray) -> np.ndarray:

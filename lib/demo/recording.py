@@ -130,7 +130,7 @@ def _part(name: str, runs: dict[str, str]) -> str:
     if pieces[0] == "opening":
         return "first picture"
     if pieces[0] != RUNS_FOLDER:
-        return "race"
+        return "race, seeds of the samples"
     strategy = next((key for key, run_id in runs.items() if run_id == pieces[1]), pieces[1])
     kinds = {"network.safetensors": "changed tensors", "reference.safetensors": "gate reference"}
     return f"{strategy}: {kinds.get(pieces[-1], 'events, predictions, pinned images')}"

@@ -5,8 +5,7 @@ has to show it. The same seeds make the same files.
 """
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +29,12 @@ SIZE_PX = 512
 QUALITY = 88
 _ORIENTATION = 0x0112
 GRADES = ("no_dr", "mild", "moderate", "severe", "proliferative")
-MOST_SEEDS = 64
+MOST_SEEDS = 160
 NUM_PLAIN = 3
 # Sure enough to be shown as plainly right, and not near the limit of likeness.
-_PLAIN_CONFIDENCE, _PLAIN_DISTANCE = 0.7, 0.9
+_PLAIN_CONFIDENCE, _PLAIN_DISTANCE = 0.6, 0.9
+_LOOKED_FOR = (GRADES[0], GRADES[4], GRADES[3], GRADES[1], GRADES[2])
+_TURNED_GRADE = 3
 _UNGRADABLE, _RED_FREE, _TURNED = "ungradable", "red_free", "turned"
 _DEFAULT_SEEDS = {**dict.fromkeys(GRADES, 0), _UNGRADABLE: 3, _RED_FREE: 4, _TURNED: 6}
 _TEXT = (
@@ -73,32 +74,31 @@ def recorded_seeds() -> dict[str, int]:
 def choose_seeds(grader: "Grader") -> dict[str, int]:
     """For each drawn sample the first seed whose image the grader answers as it should be shown.
 
-    One grade between the first and the last is doubtful: a close call that the right grade is part of. Of the other
-    four at least three are plainly right. The spoiled one is refused and said to be darker or more blurred than the
-    training images; the one of green light alone is refused; the turned one is graded right.
+    Three of the grades are plainly right: looked for are first both ends, then severe, mild and moderate. The next
+    grade is doubtful: a close call that the right grade is part of. The last one is right, whatever its probability.
+    The spoiled one is refused and said to be darker or more blurred than the training images; the one of green light
+    alone is refused; the turned one is right.
 
     Raises:
-        UserError: no such images among the first 64 seeds.
+        UserError: no such images among the first 160 seeds.
     """
-    found = {name: _first_answers(grader, name) for name in GRADES}
-    doubtful = next((name for name in GRADES[1:-1] if found[name].doubtful is not None), None)
-    plain = {name: answers.plain for name, answers in found.items() if name != doubtful and answers.plain is not None}
-    if doubtful is None or len(plain) < NUM_PLAIN:
+    seeds: dict[str, int] = {}
+    for name in _LOOKED_FOR:
+        if len(seeds) < NUM_PLAIN and (seed := _first(grader, name, is_plainly_right)) is not None:
+            seeds[name] = seed
+    if len(seeds) < NUM_PLAIN:
         raise UserError(
-            f"With this classifier {len(plain)} grades are plainly right and {'one' if doubtful else 'none'} is "
-            f"doubtful among {MOST_SEEDS} drawn images of each; the samples need {NUM_PLAIN} and one. Train it longer."
+            f"With this classifier only {len(seeds)} grades are plainly right among {MOST_SEEDS} drawn images of each; "
+            f"the samples need {NUM_PLAIN}. Train it longer."
         )
-    seeds = {name: plain.get(name, found[name].graded or 0) for name in GRADES}
-    seeds[doubtful] = found[doubtful].doubtful or 0
-    for name, is_as_wanted in (
-        (_UNGRADABLE, is_refused_as_spoiled),
-        (_RED_FREE, lambda grade: grade.status == UNLIKE),
-        (_TURNED, lambda grade: is_right(grade, 3)),
-    ):
-        seed = next((seed for seed, grade in _answers(grader, name) if is_as_wanted(grade)), None)
-        if seed is None:
+    doubtful, last = (name for name in _LOOKED_FOR if name not in seeds)
+    wanted = ((doubtful, is_doubtful), (last, is_right), (_UNGRADABLE, _is_spoiled), (_RED_FREE, _is_unlike),
+              (_TURNED, is_right))  # fmt: skip
+    for name, is_as_wanted in wanted:
+        found = _first(grader, name, is_as_wanted)
+        if found is None:
             raise UserError(f"None of {MOST_SEEDS} drawn images does as the sample {name!r} with this classifier.")
-        seeds[name] = seed
+        seeds[name] = found
     return seeds
 
 
@@ -123,27 +123,18 @@ def is_refused_as_spoiled(grade: "Grade") -> bool:
     return grade.status == UNLIKE and any(word in grade.reason for word in ("darker", "blurred"))
 
 
-@dataclass
-class _Answers:
-    """The first seed of each kind; None where there is none."""
-
-    plain: int | None = None
-    doubtful: int | None = None
-    graded: int | None = None
+def _is_spoiled(grade: "Grade", target: int) -> bool:
+    return is_refused_as_spoiled(grade)
 
 
-def _first_answers(grader: "Grader", name: str) -> _Answers:
-    target, found = GRADES.index(name), _Answers()
-    for seed, grade in _answers(grader, name):
-        if found.plain is None and is_plainly_right(grade, target):
-            found.plain = seed
-        if found.doubtful is None and is_doubtful(grade, target):
-            found.doubtful = seed
-        if found.graded is None and is_right(grade, target):
-            found.graded = seed
-        if found.plain is not None and (found.doubtful is not None or name in (GRADES[0], GRADES[-1])):
-            break
-    return found
+def _is_unlike(grade: "Grade", target: int) -> bool:
+    return grade.status == UNLIKE
+
+
+def _first(grader: "Grader", name: str, is_as_wanted: "Callable[[Grade, int], bool]") -> int | None:
+    """The first seed of a sample whose answer is as wanted; None if there is none."""
+    target = GRADES.index(name) if name in GRADES else _TURNED_GRADE
+    return next((seed for seed, grade in _answers(grader, name) if is_as_wanted(grade, target)), None)
 
 
 def _answers(grader: "Grader", name: str) -> "Iterator[tuple[int, Grade]]":
@@ -186,7 +177,7 @@ def _turned(seed: int) -> bytes:
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     opened = io.BytesIO()
-    _fundus(3, seed=seed).rotate(90).save(opened, "JPEG", quality=QUALITY, exif=exif)
+    _fundus(_TURNED_GRADE, seed=seed).rotate(90, expand=True).save(opened, "JPEG", quality=QUALITY, exif=exif)
     return opened.getvalue()
 
 

@@ -250,7 +250,7 @@ class Grader:
             return GRADED, ""
         if distance > self.gate.threshold:
             words = quality_words(pixels, self.manifest.get("picture_quality"))
-            than = f"{words} than any of them; " if words else ""
+            than = f"{words} than nearly all of them; " if words else ""
             return UNLIKE, f"Unlike the training images: {than}{numbers}."
         return GRADED, f"Looks like the training images: {numbers}."
 

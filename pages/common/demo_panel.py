@@ -61,12 +61,12 @@ def show() -> None:
 
 
 def _offer(recording: "demo.Recording", state: SeriesState) -> None:
-    missing = demo.missing_runs()
+    is_incomplete = bool(demo.missing_runs()) or resources.find_summary(demo.DATASET) is None
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="demo_offer"):
         there = f"{count(len(STORY), 'training')}, from no training at all to training from scratch, on the same "
         there += f"generated images: {recording.words}."
         st.markdown(plain(f"**See the whole story.** {there}", 400).replace("\\*\\*", "**"))
-        if missing:
+        if is_incomplete:
             st.button("Bring back what was deleted", icon=":material/restore:", key="demo_restore", on_click=_restore)
         else:
             button_to("train_model", "Watch the race", icon=":material/replay:", is_primary=True,

@@ -41,6 +41,9 @@ def main() -> None:
         bench_warm_command()
         for name in extraction.BACKBONES:
             extraction.bench_extraction(name, Path(folder))
+    from tests.benchmarks.first_visit import bench_first_visit
+
+    bench_first_visit()
 
 
 def report(name: str, seconds: dict[str, list[float]]) -> None:

@@ -45,7 +45,7 @@ def train_page(home: Path, port: int) -> Iterator[Any]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(url)
+        wait_for_server(url)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1280, "height": 1400})
@@ -87,7 +87,8 @@ def shoot(page: Any, folder: Path | None, name: str) -> None:
         page.screenshot(path=folder / f"{name}.png")
 
 
-def _wait_for(url: str) -> None:
+def wait_for_server(url: str) -> None:
+    """Return when a server answers; ends the benchmark where none does within a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):  # noqa: S310

@@ -23,7 +23,7 @@ from tests.kept_home import kept_home
 from tests.run_store import make_run_store
 from tests.stand_in import StandIn
 
-WEIGHTS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+WEIGHTS = np.linspace(-1, 1, 6400, dtype=np.float32).reshape(80, 80)  # many enough to be halved
 
 
 class Worker(StandIn):
@@ -81,7 +81,7 @@ def _recorded() -> Path:
     with kept_home() as home, pytest.MonkeyPatch.context() as patch:
         patch.setattr(making, "PICTURE_PX", 64)
         patch.setattr(making, "STORE_SIDE_PX", 64)
-        patch.setattr(making, "_answers_alike", lambda one, other, dataset: True)
+        patch.setattr(making, "_answers_as_recorded", lambda run, dataset: True)
         setting = Setting(per_class=6, plan=(("epochs", 2), ("input_size_px", 32)), has_samples=False)
         record(home / "demo", setting=setting, machine="a tested machine", work=Worker())
         return home / "demo"

@@ -30,6 +30,9 @@ def test_an_empty_home_gets_data_set_runs_and_race(shipped):
     assert not is_due()
     dataset = open_dataset(DEMO_DATASET)
     dataset.verify()
+    imported = json.loads((shipped.dataset_folder / "dataset.json").read_text())
+    assert dataset.description["sha256"] == imported["sha256"]  # what an ordinary import of the pictures gave
+    assert dataset.version == imported["version"]
     assert set(dataset.table["split"]) == {"train", "val", "test"}
     assert dataset.has_masks
     assert dataset.source_path(0).is_file()
@@ -72,7 +75,16 @@ def test_values_beyond_half_precision_stay_as_they_are(shipped, tmp_path):
     unpack_run(source, tmp_path / "run")
     from lib.demo.packed_runs import _write_tensors
 
-    _write_tensors(tmp_path / "run" / "bundle", {"large": np.full((2, 2), 1e6, np.float32)})
+    bundle = tmp_path / "run" / "bundle"
+    _write_tensors(bundle, {"ramp": np.linspace(1, 2, 10_000, dtype=np.float32).reshape(100, 100)})
+    ramp = load_file(bundle / "network.safetensors")["ramp"]
+    for seed in (0, 1, 2):
+        _write_tensors(bundle, {"ramp": ramp})
+        halve_tensors(tmp_path / "run", seed=seed)
+        rounded = load_file(bundle / "network.safetensors")["ramp"].astype(np.float32)
+        assert np.abs(rounded - ramp).max() <= 2**-11 * (2 if seed else 1)
+        assert abs(float((rounded - ramp).mean())) < 1e-5
+    _write_tensors(bundle, {"large": np.full((100, 100), 1e6, np.float32)})
     halve_tensors(tmp_path / "run")
     assert load_file(tmp_path / "run" / "bundle" / "network.safetensors")["large"].dtype == np.float32
 

@@ -3,14 +3,17 @@
 import os
 import threading
 
+import pytest
+
 from lib import demo, tracking
+from lib.data.library import delete_dataset
 from lib.demo import STORY, read_demo
 from lib.demo.state import demo_files
 from lib.jobs.processes import start_time_s
 from lib.series import SeriesState, write_series
 from lib.settings import DEMO_DATASET
 from lib.tracking.state import host_name
-from pages.common import background, demo_panel, first_dataset
+from pages.common import background, demo_panel, first_dataset, resources
 from tests.demo.conftest import shipped  # noqa: F401
 from tests.pages.scene import link, make_dataset, make_run, open_page, page_links, words
 
@@ -80,17 +83,20 @@ def test_a_first_visit_unpacks_the_demo_whatever_page_it_opens(shipped):  # noqa
     at = open_page("start")
     assert "recorded on" in words(at)
     assert f"race={shipped.race_id}&replay={shipped.race_id}" in page_links(at)["Watch the race"]
-    tracking.delete_run(shipped.runs["linear_probe"])
-    at = open_page("start")
-    at.button(key="demo_restore").click().run()
-    assert not demo.missing_runs()
-    assert "Watch the race" in page_links(at)
+    for delete in (lambda: tracking.delete_run(shipped.runs["linear_probe"]), lambda: delete_dataset(DEMO_DATASET)):
+        delete()
+        resources.forget_results()
+        at = open_page("start")
+        at.button(key="demo_restore").click().run()
+        assert not demo.missing_runs()
+        assert "Watch the race" in page_links(at)
 
 
-def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("name", ["dataset/table.parquet", "recording.json"])
+def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, name, monkeypatch):  # noqa: F811
     monkeypatch.setattr(first_dataset, "ensure_default_dataset", lambda progress: make_dataset())
     monkeypatch.setattr(demo_panel, "_failed", {})
-    (shipped.folder / "dataset" / "table.parquet").unlink()
+    (shipped.folder / name).write_text("{")
     at = open_page("start")
     assert "The recorded demo is damaged" in words(at)
     assert "Import a folder" in page_links(at)
