@@ -111,7 +111,7 @@ def config_from(
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
     from lib.data.kind_suggestion import suggest_for_dataset
     from lib.models.backbones import BACKBONES
-    from lib.models.weights import require_weights
+    from lib.models.weights import require_weights, weights_digest
     from lib.training.config import TrainConfig
     from lib.training.strategies import STRATEGIES
 
@@ -128,6 +128,8 @@ def config_from(
     start = config.weights if strategy.uses_pretrained else "random"
     if start == "pretrained":
         require_weights(spec.name)
+        if spec.is_from_timm:
+            weights_digest(spec.name, start)  # a damaged download is known before a run is begun
     started_s = time.time()
     with ProgressLine() as progress:
         opened = _open(config.dataset, progress)

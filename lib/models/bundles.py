@@ -15,6 +15,7 @@ from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
 from lib.models.bundle_files import (
     MANIFEST_FILE,
+    MAX_BUNDLE_BYTES,
     NETWORK_FILE,
     bundle_file_paths,
     read_bundle_files,
@@ -168,6 +169,12 @@ def export_bundle(source: str | Path, target: Path) -> Path:
     """
     with unpacked_bundle(Path(source)) as folder, tempfile.TemporaryDirectory() as name:
         loaded = load_bundle(folder)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in loaded.classifier.state_dict().values())
+        if size > MAX_BUNDLE_BYTES:
+            raise UserError(
+                f"With all its weights this classifier takes {size // 2**20} MiB, a bundle holds at most "
+                f"{MAX_BUNDLE_BYTES // 2**20}. Copy the run's folder and the weights file instead."
+            )
         digest = NetworkDescription.from_manifest(loaded.manifest).base_digest
         whole = Path(name)
         for file in bundle_file_paths(folder):

@@ -1,7 +1,8 @@
 """What a network of timm is: its stages, sizes and preprocessing, found by running it once with random weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def describe_timm(name: str) -> BackboneSpec:
     with seeded_initialization(0):
         network = build_timm(name).eval()
     images = torch.randn(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with torch.no_grad(), _named(name):
         outputs, turned = _usable_outputs(network, images)
         last, expected = next(reversed(outputs.values()), None), network(images)
         if len(outputs) < 2 or not _is_same(last, expected):
@@ -48,6 +49,15 @@ def describe_timm(name: str) -> BackboneSpec:
         name, settings, network, stages,
         feature_stage=feature_stage, pooling=pooling, least_px=least_px, step_px=step_px,
     )  # fmt: skip
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let refusals name the network."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("This network", f"The network {name}", 1)) from error.__cause__
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -72,7 +82,8 @@ def _settings(name: str) -> dict[str, Any]:
     num_channels, height, width = found["input_size"]
     if num_channels != 3:
         raise UserError(
-            f"The network {name} takes images of {num_channels} channels, not the three of RGB. Choose another network."
+            f"The network {name} takes no RGB images: its input has {num_channels} channel{'s' * (num_channels != 1)}. "
+            "Choose another network."
         )
     if height != width:
         raise UserError(f"The network {name} takes images of {height} x {width} px; only squares are possible here.")
@@ -208,12 +219,14 @@ def _usable_outputs(network: Any, images: Tensor) -> tuple[dict[str, Tensor], se
         outputs: dict[str, Tensor] = {}
         unusable, h = set(), images
         for name, module in segments(network, (), kept):
+            before = h
             try:
                 h = module.forward(h)
             except Exception as error:
                 raise not_divisible(error) from error
             outputs[name] = h
-            if not _is_usable(name, h):
+            # Behind the last of timm's stages often stands nothing but a place for a norm.
+            if not _is_usable(name, h) or (name == FEATURES and h is before):
                 unusable.add(name)
         if not unusable:
             break

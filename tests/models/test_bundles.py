@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 
 from lib.errors import UserError, WeightsUnavailable
-from lib.models import bundle_files
+from lib.models import bundle_files, bundles
 from lib.models.backbones import BACKBONES
 from lib.models.bundle_files import unpacked_bundle
 from lib.models.bundles import export_bundle, load_bundle, save_bundle
@@ -136,6 +136,13 @@ def test_export_needs_no_base_weights_and_keeps_what_lies_beside(tmp_path, base_
     assert not unpacked.exists()
     again = export_bundle(target, tmp_path / "again.zip")
     assert torch.equal(logits(load_bundle(again).classifier), logits(classifier))
+
+
+def test_an_export_that_could_not_be_opened_again_is_refused(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", 2**20)
+    with pytest.raises(UserError, match=r"takes \d+ MiB, a bundle holds at most 1. Copy the run's folder"):
+        export_bundle(bundle, tmp_path / "large.zip")
+    assert not (tmp_path / "large.zip").exists()
 
 
 @pytest.fixture

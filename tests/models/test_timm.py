@@ -182,13 +182,13 @@ def test_networks_that_do_not_fit_are_refused_in_a_sentence(monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(timm, "create_model", lambda name, **options: Unknown())
-        with pytest.raises(UserError, match="has no feature_info"):
+        with pytest.raises(UserError, match="The network timm:test_resnet has no feature_info"):
             describe_timm("timm:test_resnet")
     with monkeypatch.context() as patched:
         config = timm.get_pretrained_cfg("test_resnet")
         config.input_size = (1, 64, 64)
         patched.setattr(timm, "get_pretrained_cfg", lambda name: config)
-        with pytest.raises(UserError, match="takes images of 1 channels, not the three of RGB"):
+        with pytest.raises(UserError, match="takes no RGB images: its input has 1 channel"):
             describe_timm("timm:test_resnet")
     with pytest.raises(UserError, match="cannot be cut into stages"):
         describe_timm("timm:hiera_tiny_224")
