@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lib.atomic import read_json
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
 from lib.data.catalog import version_now, version_words
 from lib.distributed import is_launched
 from lib.tracking.scores import beside_metrics, run_score
-from lib.tracking.state import find_local_run
+from lib.tracking.state import COMPUTE_FILE, find_local_run
 
 if TYPE_CHECKING:
     from lib.tracking.records import RunRecord
@@ -54,7 +55,10 @@ def show(run_id: str, as_json: bool) -> None:
     run = tracking.get_run(run_id, include_deleted=True)
     if as_json:
         now = {"dataset_version_now": version_now(str(run.config.get("dataset")))}
-        print_json({**_facts(run), **now, "config": run.config, "metrics": run.metrics, "summary": run.summary})
+        compute = {"compute": _compute(run)}
+        print_json(
+            {**_facts(run), **now, "config": run.config, **compute, "metrics": run.metrics, "summary": run.summary}
+        )
         return
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
     if run.recorded_words:
@@ -62,7 +66,8 @@ def show(run_id: str, as_json: bool) -> None:
     facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     print_score(run_score(run), "Test ")
-    for title, facts in (("Progress", _progress(run)), ("Settings", run.config), ("Figures", run.metrics)):
+    parts = (("Progress", _progress(run)), ("Settings", run.config), ("Computed by", _compute(run)))
+    for title, facts in (*parts, ("Figures", run.metrics)):
         if facts:
             click.echo(f"\n{title}")
             print_facts(facts)
@@ -70,6 +75,14 @@ def show(run_id: str, as_json: bool) -> None:
         click.echo(f"\n{caveat}")
     if run.folder.exists() and (log := jobs.tail_log(run.run_id, _LOG_LINES)):
         click.echo(f"\nLog\n{log}")
+
+
+def _compute(run: "RunRecord") -> dict[str, Any]:
+    """Device, number formats and engine that the run chose, with the reason; empty before it did."""
+    try:
+        return dict(read_json(run.folder / COMPUTE_FILE))
+    except (OSError, ValueError):
+        return {}
 
 
 @runs.command()

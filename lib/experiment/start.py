@@ -11,7 +11,7 @@ from lib.distributed import Ranks
 from lib.errors import Stopped
 from lib.experiment.head_source import dataset_of, head_bundle
 from lib.pinned import watch_pinned
-from lib.tracking.state import read_state
+from lib.tracking.state import COMPUTE_FILE, read_state
 from lib.training.config import TrainConfig
 from lib.training.events import Listener
 from lib.training.pace import paced_progress
@@ -61,7 +61,7 @@ def open_session(
     from lib.training.compute import choose_compute
     from lib.training.session import TrainingSession
 
-    compute = choose_compute(config, run.folder / "compute.json", ranks, num_images=len(dataset.table))
+    compute = choose_compute(config, run.folder / COMPUTE_FILE, ranks, num_images=len(dataset.table))
     learned_head = head_bundle(config, dataset)
     plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
     ranks.announce({**plan, "head_bundle": str(learned_head or "")})

@@ -3,6 +3,7 @@
 A short trial finds out, once per home and network; what it found is kept in `engines.json` of the cache folder.
 """
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from lib.errors import UserError
 from lib.features.onnx_session import EngineUnavailable, OnnxSession, runtime_version, why_missing
 from lib.models.backbones import BACKBONES
 from lib.number_format import autocast
+from lib.runtime import available_cores
 from lib.settings import cache_dir
 
 if TYPE_CHECKING:
@@ -164,12 +166,25 @@ def _try_engines(part: FrozenPart) -> EngineChoice:
     speeds = " and ".join(
         f"{rate:.{0 if rate >= 10 else 1}f} by {TITLES[one]}" for one, (rate, _) in sorted(best.items(), reverse=True)
     )
-    threads = torch.get_num_threads()
-    return EngineChoice(name, -best[name][1], f"{speeds} images a second in a trial with {threads} threads")
+    counted = ", counted in processor time since other programs were at work" if is_busy() else ""
+    how = f"images a second in a trial with {torch.get_num_threads()} threads{counted}"
+    return EngineChoice(name, -best[name][1], f"{speeds} {how}")
+
+
+def is_busy() -> bool:
+    """Whether more programs want to compute at this moment than there are cores for."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cores() + 1
 
 
 def _rates(engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor") -> dict[str, dict[int, float]]:
-    """Best images a second of each engine by size of the batch; all take turns, so that other programs slow all."""
+    """Best images a second of each engine by size of the batch; all take turns, so that other programs slow all.
+
+    Where other programs take the cores, processor time tells more than the time on the wall, of which they take their
+    part at random; it leaves out only how well the threads share the work.
+    """
+    import torch
+
+    clock, share = (time.process_time, torch.get_num_threads()) if is_busy() else (time.perf_counter, 1)
     rates: dict[str, dict[int, float]] = {name: {} for name in engines}
     deadline = time.perf_counter() + _TRIAL_S
     for _ in range(3):
@@ -178,8 +193,8 @@ def _rates(engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor") ->
                 # A slow network is measured at the smallest size at least.
                 if time.perf_counter() > deadline and rates[name]:
                     continue
-                began = time.perf_counter()
+                began = clock()
                 engine(batch[:size])
-                rate = size / (time.perf_counter() - began)
+                rate = size * share / max(clock() - began, 1e-9)
                 rates[name][size] = max(rate, rates[name].get(size, 0.0))
     return rates

@@ -33,6 +33,7 @@ MLFLOW_STATUS = {
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"
+COMPUTE_FILE = "compute.json"  # device, number formats and engine that were chosen, with the reason
 LOG_FILE = "log.txt"
 STOP_FILE = "stop"
 PREDICTIONS_FILE = "predictions.parquet"

@@ -18,6 +18,7 @@ def test_list_show_rename_delete_and_restore(command):
     make_run_store()
     run = tracking.create_run(CONFIG, name="first", state="running")
     (run.folder / "log.txt").write_text("a word from the worker\n")
+    (run.folder / "compute.json").write_text('{"engine": "onnx", "engine_reason": "twice as fast in a trial"}')
     run.log_summary({"test_accuracy": 0.75})
     run.finish("finished", "all well")
     short = run.run_id[:8]
@@ -27,9 +28,11 @@ def test_list_show_rename_delete_and_restore(command):
     assert f"{short}  finished  accuracy 75.0 %  -                first" in command("runs", "list").out
     text = command("runs", "show", short).out
     assert "a word from the worker" in text
+    assert "engine_reason  twice as fast in a trial" in text
     assert "created_s" not in text
     shown = json.loads(command("runs", "show", "latest", "--json").out)
     assert (shown["config"], shown["message"]) == (CONFIG, "all well")
+    assert shown["compute"]["engine"] == "onnx"
 
     assert "is now called second" in command("runs", "rename", short, "second").out
     deleted = command("runs", "delete", short)

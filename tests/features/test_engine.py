@@ -174,8 +174,11 @@ def test_a_gain_that_is_none_is_not_taken_and_a_wrong_output_neither(monkeypatch
     assert "puts out something else here (cosine " in found.reason
 
 
-def test_the_trial_itself_measures_both():
+@pytest.mark.parametrize("load", [0.0, 1000.0])
+def test_the_trial_itself_measures_both(monkeypatch, load):
+    monkeypatch.setattr(engine.os, "getloadavg", lambda: (load, 0.0, 0.0))
     found = engine._try_engines(PART)
+    assert ("counted in processor time" in found.reason) == (load > 0)
     assert found.name in ("torch", "onnx")
     assert found.batch_size in (4, 8, 16, 32)
 
