@@ -19,14 +19,15 @@ OPENING_FOLDER, EYE_FILE, ABOUT_FILE = "opening", "eye.jpg", "opening.json"
 NETWORKS = ("pretrained", "tuned", "scratch")
 TITLES = {"pretrained": "Pretrained", "tuned": "Tuned", "scratch": "From scratch"}
 _MOST_LOOKED_AT = 60  # eyes
-_NEAR = 1 / 32  # of the side: how far around a lesion a cell of a map still counts as on it
+_NEAR = 1 / 64  # of the side: how far around a lesion a cell of a map still counts as on it
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
     """What one network makes of the eye.
 
-    `on_lesions` is the share of its map that lies on lesions, `typical` the median of that over all eyes looked at.
+    `on_lesions` is the share of its map that lies on lesions, `typical` the median over all eyes looked at of how far
+    that goes beyond the lesions' share of the picture.
     """
 
     network: str
@@ -59,9 +60,9 @@ class Opening:
         """How the eye was chosen, in a sentence."""
         return (
             f"Chosen by a rule: of the {self.num_looked_at} bleeding eyes of the test images that the tuned network "
-            "grades right, the one whose map lies most on its lesions. It is not typical; over all of them the middle "
-            "share of a map on lesions is "
-            + ", ".join(f"{view.typical:.2f} ({TITLES[view.network].lower()})" for view in self.views)
+            "grades right, the one whose map lies most on its lesions beyond what their area would give by chance. It "
+            "is not typical: over all of them that surplus has a median of "
+            + ", ".join(f"{view.typical:+.2f} ({TITLES[view.network].lower()})" for view in self.views)
             + "."
         )
 
@@ -105,7 +106,8 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
         )
         for name, cams in maps.items()
     }
-    best = int(shares["tuned"].argmax())
+    areas = np.array([_lesions(graders["tuned"], dataset, row).mean() for row in rows])
+    best = int((shares["tuned"] - areas).argmax())
     row = int(rows[best])
     target = int(dataset.table["target"].iloc[row])
     views = []
@@ -116,7 +118,7 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
         view = View(
             network=name, strategy=strategies[name], run_id=runs[strategies[name]],
             score=float(grader.scores(pixels[None])[0][0][target]), on_lesions=float(shares[name][best]),
-            typical=float(np.median(shares[name])),
+            typical=float(np.median(shares[name] - areas)),
         )  # fmt: skip
         (folder / OPENING_FOLDER / view.file).write_bytes(to_jpeg(overlay(framed, maps[name][best])))
         (folder / OPENING_FOLDER / EYE_FILE).write_bytes(to_jpeg(framed))
@@ -125,7 +127,7 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
         "image_id": str(dataset.table["image_id"].iloc[row]),
         "class_name": dataset.class_names[target],
         "num_looked_at": len(rows),
-        "lesion_area": float(_lesions(graders["tuned"], dataset, row).mean()),
+        "lesion_area": float(areas[best]),
         "finding": finding(kappas, tuned),
         "views": [asdict(view) for view in views],
     }

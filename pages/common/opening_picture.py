@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.demo.opening import EYE_FILE, TITLES, Opening, View, read_opening
-from pages.common.text import plain
+from pages.common.text import percent, plain
 
 _EYE = "eye"
 _WORDS = {
@@ -41,10 +41,11 @@ def _words(opening: Opening, view: View | None) -> str:
     """What is seen now, always three lines at most."""
     name = plain(opening.class_name)
     if view is None:
-        return f"A drawn eye of the grade **{name}**; bleedings and other lesions take {opening.lesion_area:.0%} of it."
+        return f"A drawn eye of the grade **{name}**; bleedings and other lesions take {percent(opening.lesion_area, 0)} of it."
     return (
         f"**{TITLES[view.network]}**: {_WORDS[view.network]}. It gives *{name}* {view.score:.2f}; "
-        f"{view.on_lesions:.0%} of its map lies on lesions, which take {opening.lesion_area:.0%} of the picture."
+        f"{percent(view.on_lesions, 0)} of its map lies on lesions, which take {percent(opening.lesion_area, 0)} of "
+        "the picture."
     )
 
 

@@ -27,7 +27,7 @@ def test_the_picture_says_by_what_rule_it_was_chosen(tmp_path):
     assert found is not None
     assert [view.network for view in found.views] == list(NETWORKS)
     assert "of the 7 bleeding eyes" in found.rule
-    assert "0.10 (tuned)" in found.rule
+    assert "+0.10 (tuned)" in found.rule
 
 
 @pytest.mark.parametrize("damage", ["nothing", "a picture", "a field", "the text"])
@@ -55,3 +55,10 @@ def test_the_share_of_a_map_on_lesions():
     assert opening._share_on(np.array([[1.0, 0.0], [1.0, 0.0]]), lesions) > 0.8
     assert opening._share_on(np.ones((2, 2)), lesions) == pytest.approx(0.5)
     assert opening._share_on(np.zeros((2, 2)), lesions) == 0.0
+
+
+def test_the_recording_that_ships_has_its_picture():
+    found = read_opening()
+    assert found is not None
+    tuned = next(view for view in found.views if view.network == "tuned")
+    assert tuned.on_lesions > found.lesion_area  # what the rule chose by
