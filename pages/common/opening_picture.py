@@ -41,7 +41,8 @@ def _words(opening: Opening, view: View | None) -> str:
     """What is seen now, always three lines at most."""
     name = plain(opening.class_name)
     if view is None:
-        return f"A drawn eye of the grade **{name}**; bleedings and other lesions take {percent(opening.lesion_area, 0)} of it."
+        area = percent(opening.lesion_area, 0)
+        return f"A drawn eye of the grade **{name}**; bleedings and other lesions take {area} of it."
     return (
         f"**{TITLES[view.network]}**: {_WORDS[view.network]}. It gives *{name}* {view.score:.2f}; "
         f"{percent(view.on_lesions, 0)} of its map lies on lesions, which take {percent(opening.lesion_area, 0)} of "
