@@ -38,7 +38,8 @@ def _choose_dataset() -> None:
         return
     wanted = state.current_dataset()
     if wanted is None:
-        wanted = next((name for name in (DEFAULT_DATASET, DEMO_DATASET) if name in summaries), next(iter(summaries)))
+        own = [name for name in summaries if name != DEMO_DATASET]
+        wanted = DEFAULT_DATASET if DEFAULT_DATASET in summaries else [*own, DEMO_DATASET][0]
         state.settle("dataset", wanted)
     if wanted not in summaries:
         # No other one is shown instead: whoever presses Start next must not train on a data set that nobody chose.

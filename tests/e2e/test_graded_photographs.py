@@ -52,7 +52,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def test_a_labelled_folder_is_imported_trained_and_graded_as_grades(photographs, server: Server, page, tmp_path):
-    page.goto(server.link("explore_data"))
+    page.goto(server.link("explore_data", form="import"))
     wait_until_drawn(page)
     folder = page.get_by_label("Folder", exact=True)
     folder.fill(str(photographs))
