@@ -46,7 +46,10 @@ def state_of(page):
 
 def choose_strategy(page, title: str) -> None:
     """Click on a strategy's card and wait until the page has taken it."""
-    page.get_by_role("button", name=title).click()
+    card = page.get_by_role("button", name=title)
+    if not card.is_visible():
+        page.get_by_text("more strategies").click()
+    card.click()
     wait_until_drawn(page)
 
 
