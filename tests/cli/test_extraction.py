@@ -38,6 +38,12 @@ def hues(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _batches_by_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that takes long makes the next ones smaller, which shows in the last digits: not on a busy machine here."""
+    monkeypatch.setattr("lib.features.extraction._SLOW_BATCH_S", float("inf"))
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(hues: Path, home: Path) -> None:
     """The data set in the test's own home, with an empty cache."""
     home.mkdir()

@@ -46,6 +46,9 @@ class TinyNetwork(nn.Module):
     def forward_after(self, h: Tensor, stage: str) -> Tensor:
         return self._run(h, self._index(stage) + 1, "head")
 
+    def pooled(self, h: Tensor) -> Tensor:
+        return h.mean((2, 3))
+
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_until(x, "head")
 
