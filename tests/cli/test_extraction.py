@@ -39,7 +39,7 @@ def hues(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _batches_by_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that takes long makes the next ones smaller, which shows in the last digits: not on a busy machine here."""
+    """A slow batch makes the next ones smaller, which shows in the last digits: not here, on a busy machine."""
     monkeypatch.setattr("lib.features.extraction._SLOW_BATCH_S", float("inf"))
 
 
