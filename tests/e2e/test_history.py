@@ -43,8 +43,8 @@ def test_back_undoes_one_visible_step_and_pictures_open_in_this_tab(shapes: Path
     page.wait_for_url("**stage=**image=**")
     wait_until_drawn(page)
     assert len(context.pages) == 1
-    image = page.locator(".st-key-inside_images button").first
-    fourth = image.text_content()  # without the line breaks of the layout
+    image = page.locator(".st-key-inside_images button p").first  # the name alone: the sign beside it is of the popover
+    fourth = image.text_content()
     stage = page.locator(".st-key-inside_stage input")
     last = stage.input_value()
 
