@@ -82,11 +82,11 @@ def number_families(
     return np.asarray(image), counts
 
 
-def _ring(pixels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def _ring(pixels: np.ndarray, mask: np.ndarray, hex_colors: Sequence[str]) -> np.ndarray:
     width = max(1, round(pixels.shape[0] / 160))
     grown = maximum_filter(mask, size=2 * width + 1)
     ring = (grown > 0) & (mask == 0)
-    colors = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in names], dtype=np.uint8)
+    colors = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in hex_colors], dtype=np.uint8)
     outlined = pixels.copy()
     outlined[ring] = colors[(grown[ring].astype(int) - 1) % len(colors)]
     return outlined

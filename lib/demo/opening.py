@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import read_json, write_json
-from lib.demo.recording import FOLDER
+from lib.demo.recording import FOLDER, OPENING_FOLDER
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
+    from lib.data.network_input import InputFormat
     from lib.grading.grader import Grader
 
-OPENING_FOLDER, EYE_FILE, ABOUT_FILE = "opening", "eye.jpg", "opening.json"
+EYE_FILE, ABOUT_FILE = "eye.jpg", "opening.json"
 NETWORKS = ("pretrained", "tuned", "scratch")
 TITLES = {"pretrained": "Pretrained", "tuned": "Tuned", "scratch": "From scratch"}
 _MOST_LOOKED_AT = 60  # eyes
@@ -100,28 +101,29 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
     if not len(rows):
         return False
     maps = {name: [_map(grader, dataset, row) for row in rows] for name, grader in graders.items()}
+    inputs = graders["tuned"].inputs  # the three see the same square
+    lesions = [_lesions(inputs, dataset, row) for row in rows]
     shares = {
-        name: np.array(
-            [_share_on(cam, _lesions(graders[name], dataset, row)) for cam, row in zip(cams, rows, strict=True)]
-        )
+        name: np.array([_share_on(cam, where) for cam, where in zip(cams, lesions, strict=True)])
         for name, cams in maps.items()
     }
-    areas = np.array([_lesions(graders["tuned"], dataset, row).mean() for row in rows])
+    areas = np.array([where.mean() for where in lesions])
     best = int((shares["tuned"] - areas).argmax())
     row = int(rows[best])
     target = int(dataset.table["target"].iloc[row])
+    pixels = np.asarray(dataset.pixels[row])
+    framed = inputs.framed(pixels)
+    target_folder = folder / OPENING_FOLDER
+    target_folder.mkdir(parents=True, exist_ok=True)
+    (target_folder / EYE_FILE).write_bytes(to_jpeg(framed))
     views = []
-    (folder / OPENING_FOLDER).mkdir(parents=True, exist_ok=True)
     for name, grader in graders.items():
-        pixels = np.asarray(dataset.pixels[row])
-        framed = grader.inputs.framed(pixels)
         view = View(
             network=name, strategy=strategies[name], run_id=runs[strategies[name]],
             score=float(grader.scores(pixels[None])[0][0][target]), on_lesions=float(shares[name][best]),
             typical=float(np.median(shares[name] - areas)),
         )  # fmt: skip
-        (folder / OPENING_FOLDER / view.file).write_bytes(to_jpeg(overlay(framed, maps[name][best])))
-        (folder / OPENING_FOLDER / EYE_FILE).write_bytes(to_jpeg(framed))
+        (target_folder / view.file).write_bytes(to_jpeg(overlay(framed, maps[name][best])))
         views.append(view)
     content = {
         "image_id": str(dataset.table["image_id"].iloc[row]),
@@ -131,7 +133,7 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
         "finding": finding(kappas, tuned),
         "views": [asdict(view) for view in views],
     }
-    write_json(folder / OPENING_FOLDER / ABOUT_FILE, content)
+    write_json(target_folder / ABOUT_FILE, content)
     return True
 
 
@@ -170,13 +172,13 @@ def _map(grader: "Grader", dataset: "Dataset", row: int) -> np.ndarray:
     ).maps[0]
 
 
-def _lesions(grader: "Grader", dataset: "Dataset", row: int) -> np.ndarray:
+def _lesions(inputs: "InputFormat", dataset: "Dataset", row: int) -> np.ndarray:
     """Where lesions are, or next to one, bool (S, S), in the frame that the network sees."""
     from scipy.ndimage import maximum_filter
 
     mask = dataset.mask(row)
     assert mask is not None  # noqa: S101  (rows were chosen by it)
-    framed = grader.inputs.framed(np.repeat((mask > 0).astype(np.uint8)[..., None], 3, axis=2))[..., 0]
+    framed = inputs.framed(np.repeat((mask > 0).astype(np.uint8)[..., None], 3, axis=2))[..., 0]
     return maximum_filter(framed, size=2 * round(_NEAR * framed.shape[0]) + 1) > 0
 
 

@@ -18,7 +18,7 @@ from lib.settings import ASSETS_DIR
 FORMAT_VERSION = 1
 FOLDER = ASSETS_DIR / "demo"
 RECORDING_FILE = "recording.json"
-DATASET_FOLDER, RUNS_FOLDER, RACE_FOLDER = "dataset", "runs", "race"
+DATASET_FOLDER, RUNS_FOLDER, RACE_FOLDER, OPENING_FOLDER = "dataset", "runs", "race", "opening"
 _TABLE_FILE = "README.md"  # about the recording, not of it
 
 
@@ -127,7 +127,7 @@ def _part(name: str, runs: dict[str, str]) -> str:
     pieces = name.split("/")
     if pieces[0] == DATASET_FOLDER:
         return f"data set: {'masks' if 'masks' in pieces else 'pictures' if 'pictures' in pieces else 'tables'}"
-    if pieces[0] == "opening":
+    if pieces[0] == OPENING_FOLDER:
         return "first picture"
     if pieces[0] != RUNS_FOLDER:
         return "race, seeds of the samples"

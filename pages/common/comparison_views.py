@@ -153,12 +153,14 @@ def summary_sentence(labels: Mapping[str, str], best: str, others: Sequence[tupl
     """Whom the best run is ahead of beyond chance, and whom not, in one sentence."""
     beaten = [labels[run_id] for run_id, one in others if one.is_shown]
     close = [labels[run_id] for run_id, one in others if not one.is_shown]
-    ahead = joined(beaten) if len(beaten) <= _MOST_NAMED else f"{len(beaten)} of {len(others)} others"
-    parts = [f"is ahead of {ahead}, more than by chance"] if beaten else []
+
+    def named(some: list[str]) -> str:
+        return joined(some) if len(some) <= _MOST_NAMED else f"{len(some)} of {len(others)} others"
+
+    parts = [f"is ahead of {named(beaten)}, more than by chance"] if beaten else []
     if close:
         lead = "its lead over" if beaten else "leads, but its lead over"
-        over = joined(close) if len(close) <= _MOST_NAMED else f"{len(close)} of {len(others)} others"
-        parts.append(f"{lead} {over} could be chance")
+        parts.append(f"{lead} {named(close)} could be chance")
     numbers = sorted({one.n for _, one in others})
     images = f"n = {' or '.join(map(str, numbers))}"
     return f"{labels[best]} {'; '.join(parts)} ({images}, the same images)."

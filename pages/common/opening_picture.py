@@ -13,11 +13,11 @@ _WORDS = {
 }
 
 
-def show() -> bool:
-    """Draw it; False where the program has no recording."""
+def show() -> None:
+    """Draw it where the program has a recording."""
     opening = _opening()
     if opening is None:
-        return False
+        return
     left, right = st.columns([1, 1], gap="large", vertical_alignment="center")
     with right:
         st.subheader("Borrowed eyes, new question.", anchor=False)
@@ -34,7 +34,6 @@ def show() -> bool:
         alt = f"A drawn eye with bleedings, {opening.class_name}"
         alt += "" if view is None else f", and where the network {TITLES[view.network].lower()} looks for that grade"
         st.image(str(opening.folder / name), width=320, alt=alt)
-    return True
 
 
 def _words(opening: Opening, view: View | None) -> str:

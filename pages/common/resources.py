@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+    from lib.data.specs import DatasetSpec
     from lib.grading.grader import Grader
     from lib.models.stages import Backbone
     from lib.tracking import RunRecord
@@ -74,10 +75,16 @@ def cached_thumbnail(
     return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
 
 
+def find_spec(dataset: str | None) -> "DatasetSpec | None":
+    """What a data set of the library is; None where there is none."""
+    summary = find_summary(dataset)
+    return cached_dataset(summary.name, summary.version).spec if summary is not None else None
+
+
 def is_fundus(dataset: str | None) -> bool:
     """Whether a data set of the library holds fundus photographs."""
-    summary = find_summary(dataset)
-    return summary is not None and cached_dataset(summary.name, summary.version).spec.is_fundus
+    spec = find_spec(dataset)
+    return spec is not None and spec.is_fundus
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -90,8 +90,8 @@ def _draw_learning(strategy: StrategySpec) -> dict[str, Any]:
 
 def _choose_loss() -> str | None:
     """The losses that mean something for the classes: one that counts how far grades are apart needs grades."""
-    summary = resources.find_summary(state.current_dataset())
-    has_order = summary is not None and resources.cached_dataset(summary.name, summary.version).spec.is_ordinal
+    spec = resources.find_spec(state.current_dataset())
+    has_order = spec is not None and spec.is_ordinal
     titles = {loss.name: loss.title for loss in offered_losses(is_ordinal=has_order)}
     if st.session_state.get("train_loss", next(iter(titles))) not in titles:
         del st.session_state["train_loss"]  # chosen for another data set

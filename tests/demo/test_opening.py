@@ -3,7 +3,8 @@ import pytest
 
 from lib.atomic import write_json
 from lib.demo import opening
-from lib.demo.opening import ABOUT_FILE, EYE_FILE, NETWORKS, OPENING_FOLDER, finding, read_opening
+from lib.demo.opening import ABOUT_FILE, EYE_FILE, NETWORKS, finding, read_opening
+from lib.demo.recording import OPENING_FOLDER
 
 VIEW = {"strategy": "linear_probe", "run_id": "r", "score": 0.5, "on_lesions": 0.2, "typical": 0.1}
 ABOUT = {
