@@ -1,7 +1,5 @@
 """Train model: choose how much of the network learns, start it, and watch it learn."""
 
-import threading
-from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -15,7 +13,6 @@ from lib.errors import UserError  # noqa: E402
 from lib.models.backbones import BACKBONES  # noqa: E402
 from lib.models.freezing import stage_plan  # noqa: E402
 from lib.recipes import RecipePlan  # noqa: E402
-from lib.tracking import store  # noqa: E402
 from lib.training.config import TrainConfig  # noqa: E402
 from lib.training.strategies import STRATEGIES, StrategySpec  # noqa: E402
 from pages.common import (  # noqa: E402
@@ -112,17 +109,6 @@ def offer_command(config: TrainConfig) -> None:
         st.code(config.to_python(), language="python", wrap_lines=True)
 
 
-def _open_store() -> None:
-    with suppress(UserError):  # whoever asks for a run says what is wrong
-        store.client()
-
-
-@st.cache_resource
-def warm_up() -> None:
-    """Import MLflow and open its database in the background, once a server: seconds that the first start would take."""
-    threading.Thread(target=_open_store, name="warm-up", daemon=True).start()
-
-
 controls.page_header("Train model", "How much of a pretrained network should learn the new images? Try it and watch.")
 dataset_name = state.current_dataset()
 if dataset_name is None:
@@ -139,7 +125,6 @@ with top:
 if mode == "race":
     with show_errors("show the race"):
         race_panel.draw(dataset_name, state.current_backbone())
-    warm_up()
     end_page()
 with show_errors("follow the recipe"):
     recipe_picker.follow_view(dataset_name)
@@ -163,4 +148,3 @@ with notices, show_errors("start the training"):
     follow_starts(beside_start)
 with live_column, show_errors("show the training"):
     draw_live_panel(dataset_name)
-warm_up()

@@ -1,4 +1,3 @@
-import gzip
 import json
 import math
 import shutil
@@ -15,7 +14,6 @@ import pytest
 from lib import tracking
 from lib.errors import UserError
 from lib.settings import PROJECT_ROOT, runs_dir
-from lib.tracking import store
 from lib.tracking.entering import let_wait
 from lib.tracking.state import STOP_FILE, update_state
 from tests.run_store import make_run_store
@@ -229,12 +227,13 @@ def test_importing_and_an_empty_list_need_no_mlflow(tmp_path):
 FIRST_USE_FROM_ALL_SIDES = """
 import sys, threading, time
 from lib import tracking
-from lib.tracking import store
+from lib.settings import tracking_uri
+from lib.tracking.mlflow_client import MlflowRuns, load_mlflow
 
 def use(position):
     time.sleep(0.15 * position)
     try:
-        (store.load_mlflow, tracking.list_runs, store.client)[position % 3]()
+        (load_mlflow, tracking.list_runs, lambda: MlflowRuns(tracking_uri()))[position % 3]()
     except BaseException as error:
         failed.append(error)
 
@@ -278,15 +277,6 @@ def test_a_run_whose_maker_was_killed_before_it_had_a_folder_is_readable_and_del
     assert tracking.get_run(old).ending == "never_started"
     tracking.delete_run(old)
     assert old not in [run.run_id for run in tracking.list_runs()]
-
-
-def test_tables_of_another_mlflow_are_not_unpacked(tmp_path):
-    path = tmp_path / "store.db"
-    path.write_bytes(gzip.decompress(store.EMPTY_STORE.read_bytes()))
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'of another'")
-    with pytest.raises(sqlite3.DatabaseError, match="are not those of this MLflow"):
-        store._refuse_other_tables(path)
 
 
 def test_runs_that_wait_are_entered_once(home):

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from lib.settings import tracking_uri
 from lib.tracking import state as states
 from lib.tracking.store import client
 
@@ -29,10 +30,14 @@ def upload_artifacts(run_id: str, folder: Path) -> None:
             continue
         if local.startswith("/"):
             _link_tree(source, Path(local) / name)
-        elif source.is_dir():
-            client().log_artifacts(run_id, str(source), name)
+            continue
+        from lib.tracking.mlflow_client import MlflowRuns
+
+        remote = MlflowRuns(tracking_uri())
+        if source.is_dir():
+            remote.log_artifacts(run_id, str(source), name)
         else:
-            client().log_artifact(run_id, str(source))
+            remote.log_artifact(run_id, str(source))
 
 
 def _link_tree(source: Path, target: Path) -> None:

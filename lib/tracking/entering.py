@@ -11,20 +11,15 @@ from typing import Any
 from lib.atomic import read_json, write_json
 from lib.settings import runs_dir
 from lib.tracking import state as states
+from lib.tracking.sqlite_client import INSERT_RUN, Metric
 from lib.tracking.timeline import events
 
 WAITING_FILE = "waiting_for_store.json"  # ids of runs to enter when the store is opened next
 TAGS_FILE = "tags.json"  # of a run whose folder came from elsewhere
-_RUN = """INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
-    end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
-    VALUES (?, ?, 'UNKNOWN', '', '', 'unknown', ?, ?, ?, '', 'active', ?, ?)"""
-_METRICS_PER_CALL = 1000
-
-Metric = tuple[str, float, int, int]  # key, value, ms since 1970, step
 
 
 def let_wait(run_ids: Iterable[str]) -> None:
-    """Remember runs whose folders are in place: whoever opens the run store next enters them (seconds of MLflow)."""
+    """Remember runs whose folders are in place: whoever opens the run store next enters them."""
     known = _waiting()
     write_json(runs_dir() / WAITING_FILE, list(dict.fromkeys([*known, *run_ids])))
 
@@ -38,7 +33,7 @@ def enter_waiting(connected: Any, experiment: str, path: Path) -> None:
     """Enter the runs that wait, for the one who has just opened the store and holds its lock.
 
     Args:
-        connected: the MLflow client.
+        connected: the client of the store.
         experiment: the experiment's id.
         path: the SQLite file behind it.
     """
@@ -65,7 +60,7 @@ def enter_folder(
 
     Args:
         folder: of the run.
-        connected: the MLflow client of the store.
+        connected: the client of the store.
         experiment: the id of its experiment.
         path: its file.
         tags: further ones; what the folder says comes before them.
@@ -74,9 +69,6 @@ def enter_folder(
     Returns:
         False if the folder does not say what it is.
     """
-    from mlflow.entities import Metric as Logged
-    from mlflow.entities import RunTag
-
     try:
         content = read_json(folder / states.STATE_FILE)
         state = states.RunState(**{key: content[key] for key in states.RunState.__dataclass_fields__ if key in content})
@@ -92,17 +84,18 @@ def enter_folder(
             shown = "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE run_uuid = ?"
             connection.execute(shown, (run_id,))
             return True
-        connection.execute(_RUN, (run_id, state.name, status, *times, artifacts, int(experiment)))
+        connection.execute(INSERT_RUN, (run_id, state.name, status, *times, artifacts, int(experiment)))
     said = {
         "state": state.state, "message": state.message, "ending": state.ending, "host": state.host,
         "config": json.dumps(config), "mlflow.runName": state.name,
         "dataset_version": config.get("dataset_version") or "", "recorded_on": state.recorded_on,
     }  # fmt: skip
     all_tags = {key: value for key, value in {**(tags or {}), **said}.items() if value or key != "recorded_on"}
-    connected.log_batch(run_id, tags=[RunTag(key, str(value)[:4000]) for key, value in all_tags.items()])
-    logged = [Logged(*row) for row in [*metrics, *_metrics_of(folder, times[1] or times[0])]]
-    for start in range(0, len(logged), _METRICS_PER_CALL):
-        connected.log_batch(run_id, metrics=logged[start : start + _METRICS_PER_CALL])
+    connected.log_batch(
+        run_id,
+        metrics=[*metrics, *_metrics_of(folder, times[1] or times[0])],
+        tags={key: str(value)[:4000] for key, value in all_tags.items()},
+    )
     return True
 
 

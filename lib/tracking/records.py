@@ -13,13 +13,13 @@ from lib.errors import UserError
 from lib.settings import HEARTBEAT_STALE_S, runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
 from lib.tracking.endings import can_resume, ending_title
-from lib.tracking.store import client, experiment_id, is_store_empty, load_mlflow, sqlite_path
+from lib.tracking.sqlite_client import NoSuchRun
+from lib.tracking.store import client, experiment_id, is_store_empty, sqlite_path
 from lib.tracking.writer import default_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = 1000
 _FULL_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -87,20 +87,8 @@ def list_runs(include_deleted: bool = False) -> list[RunRecord]:  # noqa: FBT001
     """All runs, newest first."""
     if is_store_empty():
         return []
-    load_mlflow()
-    from mlflow.entities import ViewType
-
-    view = ViewType.ALL if include_deleted else ViewType.ACTIVE_ONLY
-    found: list[RunRecord] = []
-    token = None
-    while True:
-        page = client().search_runs(
-            [experiment_id()], run_view_type=view, max_results=_PAGE, order_by=["start_time DESC"], page_token=token
-        )
-        found += [_record(run) for run in page]
-        token = page.token
-        if not token:
-            return found
+    runs = client().all_runs(experiment_id(), include_deleted=include_deleted)
+    return [_record(run) for run in runs]
 
 
 def get_run(id_or_prefix: str, *, include_deleted: bool = False) -> RunRecord:
@@ -182,12 +170,9 @@ def _fetch(run_id: str) -> RunRecord | None:
     """The run of a full id, without listing all others."""
     if is_store_empty():
         return None
-    load_mlflow()
-    from mlflow.exceptions import MlflowException
-
     try:
         return _record(client().get_run(run_id))
-    except MlflowException:
+    except NoSuchRun:
         return None
 
 

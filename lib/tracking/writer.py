@@ -18,11 +18,10 @@ from lib.settings import HEARTBEAT_INTERVAL_S
 from lib.tracking import state as states
 from lib.tracking.artifacts import upload_artifacts
 from lib.tracking.code_version import code_version
-from lib.tracking.store import client, experiment_id, load_mlflow
+from lib.tracking.store import client, experiment_id
 from lib.tracking.timeline import TimelineWriter
 
 _MAX_NOTES = 10
-_METRICS_PER_CALL = 1000  # the most that MLflow takes in one batch
 
 
 def create_run(
@@ -112,24 +111,15 @@ class RunWriter:
     def set_config(self, config: Mapping[str, Any]) -> None:
         """Replace the stored config, once every default is filled in."""
         write_json(self.folder / states.CONFIG_FILE, dict(config))
-        client().set_tag(self.run_id, "config", json.dumps(dict(config)))
-        client().set_tag(self.run_id, "dataset_version", str(config.get("dataset_version") or ""))
+        version = str(config.get("dataset_version") or "")
+        client().log_batch(self.run_id, tags={"config": json.dumps(dict(config)), "dataset_version": version})
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; those that are there already stay as they are (a resumed run repeats them)."""
-        load_mlflow()
-        from mlflow.entities import Param
-
-        known = client().get_run(self.run_id).data.params
-        fresh = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
-        if fresh:
-            client().log_batch(self.run_id, params=fresh)
+        client().log_batch(self.run_id, params={key: str(value)[:6000] for key, value in params.items()})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers at a step (an epoch, counted from 1); what is not a finite number is left out."""
-        load_mlflow()
-        from mlflow.entities import Metric
-
         now_ms = int(time.time() * 1000)
         numbers = {
             key: float(value)
@@ -137,9 +127,7 @@ class RunWriter:
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
         self._timeline.metrics(numbers, step)
-        entries = [Metric(key, value, now_ms, step or 0) for key, value in numbers.items()]
-        for start in range(0, len(entries), _METRICS_PER_CALL):
-            client().log_batch(self.run_id, metrics=entries[start : start + _METRICS_PER_CALL])
+        client().log_batch(self.run_id, metrics=[(key, value, now_ms, step or 0) for key, value in numbers.items()])
 
     def log_confusion(self, entry: Mapping[str, Any]) -> None:
         """Append an epoch's confusion matrix of the validation images: prefix, epoch and matrix (K, K)."""
@@ -148,10 +136,7 @@ class RunWriter:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set text tags on the MLflow entry."""
-        load_mlflow()
-        from mlflow.entities import RunTag
-
-        client().log_batch(self.run_id, tags=[RunTag(key, str(value)[:4000]) for key, value in tags.items()])
+        client().log_batch(self.run_id, tags={key: str(value)[:4000] for key, value in tags.items()})
 
     def set_state(self, state: str, message: str = "", *, ending: str = "", **details: Any) -> None:
         """Enter a state; `details` are further keys of state.json, such as pid. The file first, then MLflow.

@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 from lib import settings
 from lib.atomic import read_json
 from lib.tracking import RunState
-from lib.tracking.store import load_mlflow
+from lib.tracking.mlflow_client import load_mlflow
+from lib.tracking.store import sqlite_path
 
 _logger = logging.getLogger("transferscope.pages")
 _probe_lock = threading.Lock()
@@ -43,7 +44,9 @@ def running_jobs() -> list[RunState]:
 
 
 def warm_up() -> None:
-    """Import MLflow in the background, once a process: it takes seconds that the compare page then does not wait."""
+    """Import MLflow in the background where a server keeps the runs: seconds that the board then does not wait."""
+    if sqlite_path(settings.tracking_uri()) is not None:
+        return  # read without MLflow
     with _probe_lock:
         if "mlflow" not in sys.modules and not any(thread.name == _WARM_UP for thread in threading.enumerate()):
             threading.Thread(target=load_mlflow, name=_WARM_UP, daemon=True).start()
