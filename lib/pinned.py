@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
-from lib.training.pinning import pinned_rows
+from lib.training.resolution import watched_rows
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -52,7 +52,7 @@ def watch_pinned(
     """
     if not config.pinned_images or config.num_folds:
         return None
-    rows, image_ids = pinned_rows(config.pinned_images, dataset), config.pinned_images.split(",")
+    rows, image_ids = watched_rows(config.pinned_images, dataset), config.pinned_images.split(",")
 
     def watch(classifier: "Classifier", epoch: int) -> None:
         started = time.perf_counter()

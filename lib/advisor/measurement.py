@@ -23,8 +23,8 @@ from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
+from lib.training.estimation.cache_plan import pixels_after
 from lib.training.fit_splits import fit_splits
-from lib.training.preprocessing_need import pixels_after
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -59,11 +59,11 @@ def _lead(find: "Callable[[], RunWriter | None]", ranks: Ranks, *, as_json: bool
 
 
 def _follow(ranks: Ranks) -> int:
-    from lib.training.following import follow
+    from lib.training.session import follow_first_rank
 
     with ending_on_signal(ranks):
         try:
-            follow(ranks)
+            follow_first_rank(ranks)
         except Stopped:
             return 0
         except RuntimeError as error:

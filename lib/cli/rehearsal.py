@@ -68,8 +68,8 @@ def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
     import psutil
 
     from lib.atomic import write_json
-    from lib.training.estimate import kept_estimate
-    from lib.training.measurement import estimate_training
+    from lib.training.estimation import kept_estimate
+    from lib.training.estimation.estimator import estimate_training
 
     resolved, dataset, compute = opened_training(config)
     started_s = time.time() - psutil.Process().create_time()

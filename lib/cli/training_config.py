@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.progress import Progress
     from lib.recipes import RecipePlan
-    from lib.training.compute import Compute
     from lib.training.config import TrainConfig
+    from lib.training.network import Compute
 
 
 _TRAINING_OPTIONS = (
@@ -157,7 +157,7 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
     from lib.data.library import open_dataset
     from lib.data.subset import take_part
     from lib.experiment import resolve_start
-    from lib.training.compute import choose_compute
+    from lib.training.network import choose_compute
 
     dataset = open_dataset(config.dataset)
     resolved = resolve_start(config, dataset)

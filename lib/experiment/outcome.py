@@ -8,9 +8,8 @@ import numpy as np
 
 from lib.atomic import atomic_path
 from lib.training.checkpoints import CheckpointStore
-from lib.training.events import PhaseStarted
+from lib.training.events import PhaseStarted, Recorder
 from lib.training.fit_splits import fit_splits
-from lib.training.recording import Recorder
 from lib.training.results import TEST, SplitPredictions, evaluate_folds, evaluate_split, limits_of, thresholds_of
 
 if TYPE_CHECKING:

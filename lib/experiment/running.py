@@ -15,8 +15,7 @@ from lib.experiment.start import open_dataset, open_session
 from lib.progress import Progress, ignore_progress
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
-from lib.training.events import Event, Listener, PhaseStarted, Progressed
-from lib.training.recording import Recorder
+from lib.training.events import Event, Listener, PhaseStarted, Progressed, Recorder
 from lib.training.resolution import resolve_config
 from lib.training.results import RunSummary
 

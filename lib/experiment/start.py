@@ -13,22 +13,21 @@ from lib.experiment.head_source import dataset_of, head_bundle
 from lib.pinned import watch_pinned
 from lib.tracking.state import COMPUTE_FILE, read_state
 from lib.training.config import TrainConfig
-from lib.training.events import Listener
-from lib.training.pace import paced_progress
+from lib.training.events import Listener, progress_events
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
     from lib.tracking.writer import RunWriter
-    from lib.training.compute import Compute
+    from lib.training.estimation.time_budget import TimeBudget
+    from lib.training.network import Compute
     from lib.training.session import TrainingSession
-    from lib.training.time_budget import TimeBudget
 
 
 def open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[[], bool]) -> "Dataset":
     """Open the data set, importing its folder first where needed; raises Stopped during an import."""
     from lib.data.library import resolve_dataset
 
-    tell = paced_progress("Importing images", listener)
+    tell = progress_events("Importing images", listener)
 
     def progress(done: int, total: int, what: str) -> None:
         if should_stop():
@@ -58,7 +57,7 @@ def open_session(
         should_stop: asked between stages.
         ranks: who trains together.
     """
-    from lib.training.compute import choose_compute
+    from lib.training.network import choose_compute
     from lib.training.session import TrainingSession
 
     compute = choose_compute(config, run.folder / COMPUTE_FILE, ranks, num_images=len(dataset.table))
@@ -91,7 +90,7 @@ def _time_budget(
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> "TimeBudget":
-    from lib.training.time_budget import TimeBudget
+    from lib.training.estimation.time_budget import TimeBudget
 
     state = read_state(run.run_id)  # work began when the run left the queue, so that the imports count
     return TimeBudget(

@@ -19,8 +19,7 @@ from lib.pretraining.families import FAMILIES
 from lib.pretraining.store import ImageStore
 from lib.pretraining.views import ColourChange, random_views
 from lib.training.checkpoints import CheckpointStore
-from lib.training.optimization import set_learning_rate
-from lib.training.schedules import learning_rate_at
+from lib.training.optimization import learning_rate_at, set_learning_rate
 
 LOG_FILE = "pretraining_log.jsonl"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

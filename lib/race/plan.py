@@ -14,7 +14,7 @@ from lib.series import SeriesFiles, SeriesState, read_series
 from lib.series.plans import KeptPlans
 from lib.settings import FALLBACK_BACKBONE
 from lib.training.config import TrainConfig
-from lib.training.pinning import AUTO
+from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import STRATEGIES
 
 FORMAT_VERSION = 1
@@ -41,7 +41,7 @@ class RacePlan:
     input_size_px: int | None = None
     seed: int = 0
     split_seed: int = 0
-    pinned_images: str | None = AUTO
+    pinned_images: str | None = AUTO_WATCHED
     num_images: int = 0
     created_s: float = 0.0
     format_version: int = FORMAT_VERSION

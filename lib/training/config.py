@@ -18,8 +18,7 @@ from lib.models.freezing import BATCHNORM_POLICIES
 from lib.models.heads import OUTPUTS
 from lib.models.weights import default_backbone
 from lib.training.losses import LOSSES
-from lib.training.optimization import OPTIMIZERS
-from lib.training.schedules import SCHEDULES
+from lib.training.optimization import OPTIMIZERS, SCHEDULES
 
 FORMAT_VERSION = 1
 SAMPLINGS = ("natural", "balanced")

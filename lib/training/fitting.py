@@ -9,8 +9,8 @@ import numpy as np
 
 from lib.errors import Stopped
 from lib.evaluation.metrics import log_loss
-from lib.training.development import Development
-from lib.training.optimization import class_weights
+from lib.training.fit_splits import Development
+from lib.training.losses import class_weights
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -64,7 +64,7 @@ def fit_linear_probe(
         targets: classes of all images, (N,).
         development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
         num_classes: K.
-        weighting: "auto", "balanced" or "none" (optimization.class_weights).
+        weighting: "auto", "balanced" or "none" (losses.class_weights).
         on_fit: called after each fit with (done, total).
         should_stop: asked before each fit.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.training.development import Development
 from lib.training.events import ShouldStop
+from lib.training.fit_splits import Development
 from lib.training.fitting import fit_linear_probe, fit_nearest_neighbors
 from lib.training.svm import fit_linear_svm
 

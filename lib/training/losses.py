@@ -1,14 +1,19 @@
 """What a step minimises: cross-entropy, smoothed or mixed, and losses that know that grades have an order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lib.errors import UserError
 from lib.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Classes differ so often by a factor of two by chance that weighting starts above three.
+IMBALANCE_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,39 @@ def weighted_loss(
         return values.mean(), float(len(values))
     weights = soft @ class_weights
     return (values * weights).sum() / weights.sum(), float(weights.sum())
+
+
+def class_weights(targets: Iterable[int], num_classes: int, policy: str) -> np.ndarray | None:
+    """Weights (K,) that make all classes count the same, or None where `policy` and the counts call for none.
+
+    weight_k = N / (K * N_k), the "balanced" rule of scikit-learn. "auto" weighs if max N_k > 3 * min N_k.
+    """
+    counts = np.bincount(np.asarray(list(targets), dtype=np.int64), minlength=num_classes)
+    present = counts[counts > 0]
+    if policy == "none" or (policy == "auto" and present.max() <= IMBALANCE_LIMIT * present.min()):
+        return None
+    weights = np.zeros(num_classes)
+    weights[counts > 0] = counts.sum() / (len(present) * present)
+    return weights
+
+
+def loss_weights(
+    targets: np.ndarray, num_classes: int, *, policy: str, sampling: str, device: str
+) -> tuple["Tensor | None", "Tensor | None"]:
+    """Class weights (K,) of the training loss and of the validation loss; None where all images weigh the same.
+
+    Classes that are drawn equally often weigh the same in training, and count equally in the validation loss, too.
+
+    Args:
+        targets: classes of the training images (N,).
+        num_classes: K.
+        policy: "auto", "balanced" or "none" (`class_weights`).
+        sampling: "balanced" where classes are drawn equally often.
+        device: where the logits are.
+    """
+    import torch
+
+    is_drawn = sampling == "balanced"
+    weights = class_weights(targets, num_classes, "balanced" if is_drawn else policy)
+    tensor = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+    return None if is_drawn else tensor, tensor

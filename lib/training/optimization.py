@@ -1,26 +1,35 @@
-"""Optimisers, their parameter groups, and class weights."""
+"""Optimisers with their parameter groups, learning rates, and gradual unfreezing."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lib.errors import UserError
 from lib.registry import Registry
+from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# Classes differ so often by a factor of two by chance that weighting starts above three.
-IMBALANCE_LIMIT = 3.0
+    from lib.training.config import TrainConfig
+    from lib.training.protocols import Classifier
+
+# A head starts from nothing, the backbone below it from good weights: the head learns this much faster.
+HEAD_RATE_FACTOR = 10.0
+PLATEAU_PATIENCE = 3
+PLATEAU_FACTOR = 0.3
+STEP_FACTOR = 0.1
+# The share of a one-cycle schedule that rises, and the rate it starts from as a share of the peak (Smith & Topin 2018).
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
 Groups = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """An optimiser; `build(groups, learning_rate, momentum)` makes it.
+    """An optimiser of torch.optim; `options(groups, momentum)` are its settings besides the learning rate.
 
     `has_decoupled_decay` tells whether weight decay shrinks the weights themselves (Loshchilov & Hutter 2019) or
     enters the gradient as L2; `usual_learning_rate` is a sensible peak for a head on frozen features; `has_momentum`
@@ -29,55 +38,29 @@ class OptimizerSpec:
 
     name: str
     title: str
-    summary: str
-    build: Callable[[Groups, float, float], "torch.optim.Optimizer"]
+    kind: str
+    options: Callable[[Groups, float], dict[str, Any]]
     has_decoupled_decay: bool = False
     usual_learning_rate: float = 1e-3
     has_momentum: bool = False
 
 
-def _adamw(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
-
-
-def _adam(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.Adam(groups, lr=rate, fused=True)
-
-
-def _sgd(groups: Groups, rate: float, momentum: float) -> "torch.optim.Optimizer":
-    import torch
-
+def _sgd_options(groups: Groups, momentum: float) -> dict[str, Any]:
     # One kernel for all parameters on a GPU; on a CPU, as it always was, so that runs repeat to the bit.
     is_on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=is_on_gpu or None)
-
-
-def _rmsprop(groups: Groups, rate: float, momentum: float) -> "torch.optim.Optimizer":
-    import torch
-
-    return torch.optim.RMSprop(groups, lr=rate, momentum=momentum)
-
-
-def _adadelta(groups: Groups, rate: float, _: float) -> "torch.optim.Optimizer":
-    import torch
-
-    # rho and eps of Keras, whose results the recipes repeat; torch's own are 0.9 and 1e-6.
-    return torch.optim.Adadelta(groups, lr=rate, rho=0.95, eps=1e-7)
+    return {"momentum": momentum, "nesterov": momentum > 0, "fused": is_on_gpu or None}
 
 
 OPTIMIZERS: Registry[OptimizerSpec] = Registry("optimizer")
 for _optimizer in (
-    OptimizerSpec("adamw", "AdamW", "Adam with decoupled weight decay.", _adamw, has_decoupled_decay=True),
-    OptimizerSpec("adam", "Adam", "Adam; weight decay acts as L2.", _adam),
+    OptimizerSpec("adamw", "AdamW", "AdamW", lambda *_: {"fused": True}, has_decoupled_decay=True),
+    OptimizerSpec("adam", "Adam", "Adam", lambda *_: {"fused": True}),
     OptimizerSpec(
-        "sgd", "SGD with Nesterov momentum", "Plain steps.", _sgd, usual_learning_rate=1e-2, has_momentum=True
+        "sgd", "SGD with Nesterov momentum", "SGD", _sgd_options, usual_learning_rate=1e-2, has_momentum=True
     ),
-    OptimizerSpec("rmsprop", "RMSprop", "Steps over the recent size of the gradient.", _rmsprop, has_momentum=True),
-    OptimizerSpec("adadelta", "Adadelta", "Finds its step size; run at 1.", _adadelta, usual_learning_rate=1.0),
+    OptimizerSpec("rmsprop", "RMSprop", "RMSprop", lambda _, momentum: {"momentum": momentum}, has_momentum=True),
+    # rho and eps of Keras, whose results the recipes repeat; torch's own are 0.9 and 1e-6.
+    OptimizerSpec("adadelta", "Adadelta", "Adadelta", lambda *_: {"rho": 0.95, "eps": 1e-7}, usual_learning_rate=1.0),
 ):
     OPTIMIZERS.add(_optimizer)
 
@@ -109,6 +92,8 @@ def build_optimizer(
     Below the last stage each one learns `stage_rate_decay` times as fast as the next (discriminative learning rates:
     Howard & Ruder 2018, arXiv 1801.06146).
     """
+    import torch
+
     groups = []
     for parameters, factor in _with_factors(network, head, head_rate_factor, stage_rate_decay):
         for has_decay in (True, False):
@@ -117,7 +102,11 @@ def build_optimizer(
                 groups.append(
                     {"params": chosen, "weight_decay": weight_decay if has_decay else 0.0, "rate_factor": factor}
                 )
-    return OPTIMIZERS.get(optimizer).build(groups, learning_rate, momentum)
+    spec = OPTIMIZERS.get(optimizer)
+    made: torch.optim.Optimizer = getattr(torch.optim, spec.kind)(
+        groups, lr=learning_rate, **spec.options(groups, momentum)
+    )
+    return made
 
 
 def _with_factors(
@@ -135,6 +124,23 @@ def _with_factors(
         yield list(head.parameters()), head_rate_factor
 
 
+def optimizer_of(classifier: "Classifier", config: "TrainConfig") -> "torch.optim.Optimizer":
+    """The optimiser of a resolved config over what is trainable in a classifier."""
+    strategy = STRATEGIES.get(config.strategy)
+    is_tuning = strategy.family in ("partly_tuned", "fully_tuned")
+    has_new_head = not strategy.starts_from_probe and config.head_from is None
+    return build_optimizer(
+        classifier,
+        learning_rate=config.learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        optimizer=config.optimizer,
+        momentum=config.momentum,
+        stage_rate_decay=config.stage_rate_decay,
+        head=classifier.head,
+        head_rate_factor=HEAD_RATE_FACTOR if is_tuning and has_new_head else 1.0,
+    )
+
+
 def set_learning_rate(optimizer: "torch.optim.Optimizer", learning_rate: float) -> None:
     """Give every group its share of the step's learning rate."""
     for group in optimizer.param_groups:
@@ -149,37 +155,111 @@ def gradient_norm(network: Any) -> float:
     return float(get_total_norm(gradients)) if gradients else 0.0
 
 
-def class_weights(targets: Iterable[int], num_classes: int, policy: str) -> np.ndarray | None:
-    """Weights (K,) that make all classes count the same, or None where `policy` and the counts call for none.
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: `step` of `num_steps` from 0, and the validation losses of the finished epochs."""
 
-    weight_k = N / (K * N_k), the "balanced" rule of scikit-learn. "auto" weighs if max N_k > 3 * min N_k.
+    step: int
+    num_steps: int
+    val_losses: Sequence[float] = ()
+
+    @property
+    def share(self) -> float:
+        """How much of the training is done, from 0 up to but not including 1."""
+        return self.step / max(self.num_steps, 1)
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """A named course of the learning rate; `has_warmup` says whether a linear rise goes before it."""
+
+    name: str
+    title: str
+    share_of_peak: Callable[[Position], float]
+    has_warmup: bool = True
+
+
+def _step(position: Position) -> float:
+    """A tenth after each third of the training."""
+    return STEP_FACTOR ** int(position.share * 3)
+
+
+def _cosine(position: Position) -> float:
+    """Half a cosine down to nearly zero (Loshchilov & Hutter 2017)."""
+    return 0.5 * (1 + math.cos(math.pi * position.share))
+
+
+def _one_cycle(position: Position) -> float:
+    """Up over 30 %, then down (Smith & Topin 2018)."""
+    if position.share < ONE_CYCLE_RISE:
+        rise = 0.5 * (1 - math.cos(math.pi * position.share / ONE_CYCLE_RISE))
+        return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * rise
+    return 0.5 * (1 + math.cos(math.pi * (position.share - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE)))
+
+
+def _plateau(position: Position) -> float:
+    """A third of the rate after each `PLATEAU_PATIENCE` epochs without a better validation loss."""
+    share, best, waited = 1.0, math.inf, 0
+    for loss in position.val_losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited >= PLATEAU_PATIENCE:
+            share, waited = share * PLATEAU_FACTOR, 0
+    return share
+
+
+SCHEDULES: Registry[ScheduleSpec] = Registry("schedule")
+for _schedule in (
+    ScheduleSpec("cosine", "Cosine", _cosine),
+    ScheduleSpec("constant", "Constant", lambda _: 1.0),
+    ScheduleSpec("step", "Steps", _step),
+    ScheduleSpec("one_cycle", "One cycle", _one_cycle, has_warmup=False),
+    ScheduleSpec("plateau", "On a plateau", _plateau),
+):
+    SCHEDULES.add(_schedule)
+
+
+def learning_rate_at(
+    step: int,
+    *,
+    num_steps: int,
+    peak: float,
+    warmup_fraction: float,
+    schedule: str = "cosine",
+    val_losses: Sequence[float] = (),
+) -> float:
+    """Learning rate of step 0 ... num_steps - 1: a linear rise to `peak` (Goyal et al. 2017), then the schedule.
+
+    The rise takes `warmup_fraction` of all steps, and none before a schedule that rises by itself; `val_losses` are
+    those of the finished epochs, for "plateau".
     """
-    counts = np.bincount(np.asarray(list(targets), dtype=np.int64), minlength=num_classes)
-    present = counts[counts > 0]
-    if policy == "none" or (policy == "auto" and present.max() <= IMBALANCE_LIMIT * present.min()):
-        return None
-    weights = np.zeros(num_classes)
-    weights[counts > 0] = counts.sum() / (len(present) * present)
-    return weights
+    spec = SCHEDULES.get(schedule)
+    warmup_steps = round(num_steps * warmup_fraction) if spec.has_warmup else 0
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    return peak * spec.share_of_peak(Position(step - warmup_steps, num_steps - warmup_steps, val_losses))
 
 
-def loss_weights(
-    targets: np.ndarray, num_classes: int, *, policy: str, sampling: str, device: str
-) -> tuple["torch.Tensor | None", "torch.Tensor | None"]:
-    """Class weights (K,) of the training loss and of the validation loss; None where all images weigh the same.
+class GradualUnfreezing:
+    """Lets the stages of a network join the training, the last one first.
 
-    Classes that are drawn equally often weigh the same in training, and count equally in the validation loss, too.
-
-    Args:
-        targets: classes of the training images (N,).
-        num_classes: K.
-        policy: "auto", "balanced" or "none" (`class_weights`).
-        sampling: "balanced" where classes are drawn equally often.
-        device: where the logits are.
+    Made while everything that shall ever be trained is trainable; then `apply` says what is trained in an epoch.
+    The optimiser is made before the first `apply`, so that it knows all parameters; those without a gradient stay as
+    they are. Checkpoints hold all of them, whatever epoch they are of (`tuned_names`).
     """
-    import torch
 
-    is_drawn = sampling == "balanced"
-    weights = class_weights(targets, num_classes, "balanced" if is_drawn else policy)
-    tensor = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
-    return None if is_drawn else tensor, tensor
+    def __init__(self, network: Any, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"Stages need at least one epoch each, received {every}.")
+        self._every = every
+        by_stage = [[p for p in stage.parameters() if p.requires_grad] for stage in network.stages.values()]
+        # From the last stage down; a stage without parameters, such as a pooling, does not count.
+        self._stages: list[list[nn.Parameter]] = [parameters for parameters in reversed(by_stage) if parameters]
+        network.tuned_names = frozenset(name for name, p in network.named_parameters() if p.requires_grad)
+
+    def apply(self, epoch: int) -> None:
+        """Freeze and unfreeze for an epoch (from 1)."""
+        count = (epoch - 1) // self._every
+        for position, parameters in enumerate(self._stages):
+            for parameter in parameters:
+                parameter.requires_grad = position < count

@@ -1,49 +1,54 @@
-"""The network as a training step runs it: as it is, compiled, or as DistributedDataParallel."""
+"""How a training step is computed: compiled, cut over ranks, and in smaller parts where memory runs out."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from lib.distributed import Ranks
+from lib.errors import UserError
+from lib.memory import MAX_HALVINGS, free_memory, is_out_of_memory
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
 from lib.training.inputs import CachedInputs, Inputs
-from lib.training.micro_batches import freeze_batchnorm_statistics
+from lib.training.protocols import Classifier
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Network = Callable[[Tensor], Tensor]
+Answer = TypeVar("Answer")
 
-    Network = Callable[[Tensor], Tensor]
+
+class ShortOfMemory(UserError):
+    """Memory ran out, however small the micro-batches."""
+
+    ending = "out_of_memory"
 
 
 class _Logits(nn.Module):
     """A classifier from where its inputs enter it, as one module with one forward: what wrappers ask for."""
 
-    def __init__(self, classifier: nn.Module, inputs: Inputs) -> None:
+    def __init__(self, classifier: Any, inputs: Inputs) -> None:
         super().__init__()
-        self.classifier = classifier
-        self._inputs = inputs
+        self.classifier, self._inputs = classifier, inputs
 
     def forward(self, batch: Tensor) -> Tensor:
         """Inputs (n, ...) to logits (n, K), without looking for a stop between stages."""
-        if self._inputs.after is None:
-            is_head = isinstance(self._inputs, CachedInputs)
-            return self.classifier.head(batch) if is_head else self.classifier(batch)  # type: ignore[operator]
-        return self.classifier.forward_after(batch, self._inputs.after)  # type: ignore[operator]
+        if self._inputs.after is not None:
+            return self.classifier.forward_after(batch, self._inputs.after)
+        return self.classifier.head(batch) if isinstance(self._inputs, CachedInputs) else self.classifier(batch)
 
 
 class StepNetwork:
     """Called with a batch of inputs, gives its logits; wraps the classifier anew whenever other parameters train.
 
     Alone and not compiled it runs stage by stage and hears a stop between two of them. Several ranks must leave a
-    training at the same point, so they are asked between batches only (`ranks_stop`).
+    training at the same point, so they are asked between batches only.
     """
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: Classifier,
         inputs: Inputs,
         *,
         ranks: Ranks,
@@ -66,21 +71,17 @@ class StepNetwork:
             self._network, self._trained = self._wrapped(batch), trained
         return self._network(batch)
 
-    def _wrapped(self, batch: Tensor) -> "Network":
+    def _wrapped(self, batch: Tensor) -> Network:
+        import torch
+
         network: nn.Module = _Logits(self._classifier, self._inputs)
         is_compiled = self._is_compiled and can_compile(network, batch, self._listener)
         if not self._ranks.is_alone:
             from torch.nn.parallel import DistributedDataParallel
 
             # Gives all ranks the weights and buffers of the first; gradients are means over ranks from here on.
-            devices = [batch.device] if batch.is_cuda else None
-            network = DistributedDataParallel(network, device_ids=devices)
-        if not is_compiled:
-            return network
-        import torch
-
-        faster: Network = torch.compile(network)
-        return faster
+            network = DistributedDataParallel(network, device_ids=[batch.device] if batch.is_cuda else None)
+        return torch.compile(network) if is_compiled else network
 
 
 def can_compile(network: nn.Module, batch: Tensor, listener: Listener) -> bool:
@@ -117,7 +118,7 @@ def positions_of(ranks: Ranks, num_images: int) -> tuple[np.ndarray, float]:
     return (positions, 1.0) if len(positions) else (np.arange(1), 0.0)
 
 
-def spare_batchnorm(classifier: nn.Module, num_images: int) -> None:
+def spare_batchnorm(classifier: Classifier, num_images: int) -> None:
     """Keep BatchNorm's statistics in a process's step on a single image, which has none of its own.
 
     On a map of 1 x 1 there is one value a channel, which torch refuses; on a larger one the places of one image are no
@@ -127,21 +128,21 @@ def spare_batchnorm(classifier: nn.Module, num_images: int) -> None:
         freeze_batchnorm_statistics(classifier)
 
 
-def warn_of_single_images(classifier: Any, sizes: Sequence[int], config: TrainConfig, listener: Listener) -> None:
+def warn_of_single_images(
+    classifier: Classifier, sizes: Sequence[int], config: TrainConfig, listener: Listener
+) -> None:
     """Say before the first step that steps on a single image keep BatchNorm's statistics, where it has any to train.
 
     `sizes` are those of an epoch's batches: all 1 for batch_size=1, or the last one of an odd number in twos.
     """
-    from torch.nn.modules.batchnorm import _BatchNorm
-
     from lib.models.freezing import train_mode
 
     num_single = sum(size < 2 for size in sizes)
     if not num_single:
         return
     was_training = classifier.training
-    train_mode(classifier, batchnorm=config.batchnorm)
-    has_trained = any(isinstance(module, _BatchNorm) and module.training for module in classifier.modules())
+    train_mode(classifier, batchnorm=config.batchnorm)  # type: ignore[arg-type]
+    has_trained = any(norm.training for norm in _norms(classifier))
     classifier.train(was_training)
     if not has_trained:
         return
@@ -153,11 +154,88 @@ def warn_of_single_images(classifier: Any, sizes: Sequence[int], config: TrainCo
     listener(Noticed(what))
 
 
-def share_buffers(classifier: nn.Module, ranks: Ranks) -> None:
+def share_buffers(classifier: Classifier, ranks: Ranks) -> None:
     """Give every rank the buffers (BatchNorm statistics) of the first; a collective."""
     if ranks.is_alone:
         return
     import torch.distributed
 
-    for buffer in classifier.buffers():
+    for _, buffer in classifier.named_buffers():
         torch.distributed.broadcast(buffer, src=0)
+
+
+def micro_batches(num_images: int, num_halvings: int) -> list[slice]:
+    """Cut a batch into 2 ** num_halvings parts of nearly equal size (one image at least)."""
+    num_parts = min(2**num_halvings, num_images)
+    edges = np.linspace(0, num_images, num_parts + 1).round().astype(int)
+    return [slice(int(start), int(end)) for start, end in itertools.pairwise(edges)]
+
+
+def freeze_batchnorm_statistics(network: Classifier) -> None:
+    """Let BatchNorm use and keep its statistics as they are, in the head too.
+
+    Those of a micro-batch are worse than those of the batch, and with one image there are none.
+    """
+    for norm in _norms(network):
+        norm.eval()
+
+
+def _norms(network: Classifier) -> list[nn.Module]:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def with_halvings(
+    attempt: Callable[[int], Answer],
+    before_retry: Callable[[], None],
+    *,
+    num_images: int,
+    num_halvings: int,
+    listener: Listener,
+    is_alone: bool = True,
+) -> tuple[Answer, int]:
+    """Call `attempt(num_halvings)` until memory suffices; returns its answer and the number that did.
+
+    Args:
+        attempt: computes the gradients of a batch of `num_images` in 2 ** n micro-batches.
+        before_retry: takes back what a failed attempt left behind.
+        num_images: in this batch.
+        num_halvings: to begin with: what an earlier step needed.
+        listener: hears a notice for each halving.
+        is_alone: whether no other process takes part in the step; one of several cannot repeat it.
+
+    Raises:
+        ShortOfMemory: four halvings were not enough, or a single image is too large.
+    """
+    while True:
+        try:
+            return attempt(num_halvings), num_halvings
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the handler: the exception holds the frames, and with them the tensors, of what failed.
+        before_retry()
+        free_memory()
+        if not is_alone:
+            raise ShortOfMemory(
+                f"Memory ran out with {num_images} images a step over all processes, which cannot repeat a step apart. "
+                "Start a new run with a smaller batch (--set batch_size=...)."
+            )
+        size = _largest(num_images, num_halvings)
+        if num_halvings == MAX_HALVINGS or size == 1:
+            raise ShortOfMemory(
+                f"Memory ran out even with {size} {'image' if size == 1 else 'images'} at a time. Start a new run with "
+                "a smaller image size (--set input_size_px=...) or a smaller backbone."
+            )
+        num_halvings += 1
+        listener(
+            Noticed(
+                f"Memory ran out: batches of {num_images} are computed {_largest(num_images, num_halvings)} images at "
+                "a time from here on, with the statistics of BatchNorm frozen; the steps stay those of the batch."
+            )
+        )
+
+
+def _largest(num_images: int, num_halvings: int) -> int:
+    return max(part.stop - part.start for part in micro_batches(num_images, num_halvings))

@@ -17,12 +17,10 @@ from lib.features.frozen_stages import FrozenStages
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.events import Listener, PhaseStarted, ShouldStop
+from lib.training.events import Listener, PhaseStarted, ShouldStop, Throughput, progress_events
 from lib.training.inputs import CachedInputs, FrozenPrefix, ImageInputs, Inputs, Preprocessing
-from lib.training.network import first_trained_stage, last_frozen_stage
-from lib.training.pace import Pace, paced_progress
+from lib.training.network import Compute, first_trained_stage, last_frozen_stage
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class Preparation:
         """Take the images after the config's preprocessing, whose mean colour is that of the split's training part."""
         if self.config.preprocessing == NO_PREPROCESSING:
             return
-        pace, progress = Pace(1), paced_progress(PREPROCESSING, self.listener)
+        pace, progress = Throughput(1), progress_events(PREPROCESSING, self.listener)
         self.listener(PhaseStarted(PREPROCESSING))
         self.images = fitted_images(
             self.dataset,
@@ -179,7 +177,7 @@ class Preparation:
                 self._request(part, view),
                 copies_left=copies_left,
                 ranks=self.ranks,
-                progress=paced_progress(phase, self.listener),
+                progress=progress_events(phase, self.listener),
                 should_stop=self.should_stop,
             )
             self.seconds += found.seconds

@@ -14,13 +14,13 @@ import numpy as np
 
 from lib.errors import Stopped
 from lib.progress import Progress, ignore_progress
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.divergence import TrainingDiverged
-from lib.training.epochs import Training
 from lib.training.events import Event, ShouldStop, StepEnded, never_stop
 from lib.training.inputs import FitData
+from lib.training.network import Compute
+from lib.training.state import TrainingDiverged
 from lib.training.strategies import STRATEGIES
+from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -67,14 +67,7 @@ def find_rate(
 
     The rate is the config's `learning_rate`: heads and earlier stages get their usual share of it.
 
-    Args:
-        classifier: as it stands before training.
-        data: inputs, targets and rows; only training images are used.
-        config: resolved.
-        compute: device and number format.
-        num_steps: mini-batches; over as many epochs as they need.
-        progress: hears each step.
-        should_stop: asked within each step.
+    Only training images are used, over as many epochs as the steps need. `config` is resolved.
 
     Raises:
         Stopped: `should_stop()` turned true.
@@ -86,39 +79,43 @@ def find_rate(
             losses.append(event.loss)
             progress(len(losses), num_steps, "Trying learning rates")
 
-    config = dataclasses.replace(config, epochs=num_steps)  # an epoch has one step at least
-    training = _RangeTest(classifier, data, config, listen, should_stop, None, compute.device, compute.training_dtype)
-    training.rates = rates
+    trainer = _RangeTest(
+        classifier,
+        data,
+        dataclasses.replace(config, epochs=num_steps),  # an epoch has one step at least
+        listener=listen,
+        should_stop=should_stop,
+        device=compute.device,
+        dtype=compute.training_dtype,
+    )
+    trainer.rates = rates
     has_diverged = False
     try:
         while len(losses) < num_steps and not has_diverged:
             if should_stop():
                 raise Stopped("Stopped while trying learning rates.")
-            training.try_step()
+            trainer.try_step()
             has_diverged = is_diverged(losses)
     except TrainingDiverged:
         has_diverged = True
-    smoothed = smooth(losses)
-    return RateRange(
-        [float(rate) for rate in rates[: len(losses)]], losses, smoothed,
-        suggest_rate(rates[: len(losses)], smoothed), has_diverged,
-    )  # fmt: skip
+    smoothed, tried = smooth(losses), [float(rate) for rate in rates[: len(losses)]]
+    return RateRange(tried, losses, smoothed, suggest_rate(tried, smoothed), has_diverged)
 
 
-class _RangeTest(Training):
-    """The training loop with rates of its own."""
+class _RangeTest(Trainer):
+    """The trainer with rates of its own."""
 
     rates: "Sequence[float] | np.ndarray" = ()
 
     def try_step(self) -> None:
         """One step, in the next epoch where this one is over."""
-        batches = self._batches(self.state.epoch)
-        if self.state.batches_done == len(batches):
-            self.state.epoch, self.state.batches_done = self.state.epoch + 1, 0
-            batches = self._batches(self.state.epoch)
-        self._train_batch(batches[self.state.batches_done])
+        state = self.state
+        if state.batches_done == len(self.data.batches(state.epoch, self.config)):
+            state.epoch, state.batches_done = state.epoch + 1, 0
+        self._train_batch(self.data.batches(state.epoch, self.config)[state.batches_done])
 
-    def _rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
+        """The next of the rates."""
         return float(self.rates[min(step, len(self.rates) - 1)])
 
 

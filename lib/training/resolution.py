@@ -1,7 +1,8 @@
 """Fills in what a config leaves open and checks the rest, before anything is run. Imports no torch."""
 
 import dataclasses
-from typing import Any
+
+import numpy as np
 
 from lib.data.subset import take_part
 from lib.errors import UserError
@@ -10,17 +11,18 @@ from lib.models.heads import HEADS, check_output, iterative_heads
 from lib.training.config import TrainConfig
 from lib.training.losses import check_loss
 from lib.training.optimization import check_momentum
-from lib.training.pinning import resolve_pinned
+from lib.training.protocols import Dataset
 from lib.training.strategies import STRATEGIES, StrategySpec
 
 # As a feature stage: the last vector before the network's own classes, whatever it is called in this backbone.
 LAST_VECTOR = "last_vector"
-
+# Of the images that are watched during a training.
+AUTO_WATCHED, MAX_WATCHED = "auto", 8
 # A time budget is filled with at most this many times the strategy's own epochs, unless a number is given.
 BUDGET_EPOCHS_FACTOR = 10
 
 
-def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
+def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     """Return the config with every None replaced by the strategy's, backbone's or data set's own value.
 
     What a strategy has no use for (epochs of a linear probe) becomes None.
@@ -56,7 +58,7 @@ def resolve_config(config: TrainConfig, dataset: Any) -> TrainConfig:
         time_budget_s=config.time_budget_s if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
         input_size_px=_input_size(config, spec),
-        pinned_images=resolve_pinned(config.pinned_images, subset, config.split_seed),
+        pinned_images=resolve_watched(config.pinned_images, subset, config.split_seed),
     )
     subset.split(resolved.split_seed, num_folds=resolved.num_folds, fold=0 if resolved.num_folds else None)
     return resolved
@@ -159,3 +161,50 @@ def _input_size(config: TrainConfig, spec: BackboneSpec) -> int:
     if size_px < spec.min_input_px:
         raise UserError(f"{spec.title} needs images of at least {spec.min_input_px} px, received {size_px} px.")
     return size_px
+
+
+def resolve_watched(asked: str | None, dataset: Dataset, split_seed: int) -> str | None:
+    """Image ids joined by commas, as a config keeps them; "auto" becomes one validation image of each class.
+
+    Args:
+        asked: None or "" for no images, "auto", or image ids joined by commas.
+        dataset: has `table` with image_id, target and flags, and `split`.
+        split_seed: of the split whose validation images are chosen from.
+
+    Raises:
+        UserError: an id that the data set lacks, an image to train on, or more than `MAX_WATCHED` images.
+    """
+    if not asked:
+        return None
+    if asked == AUTO_WATCHED:
+        return ",".join(_one_of_each_class(dataset, split_seed))
+    ids = list(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
+    if len(ids) > MAX_WATCHED:
+        raise UserError(f"At most {MAX_WATCHED} images can be pinned, received {len(ids)}.")
+    table = dataset.table["image_id"].tolist()
+    for image_id in ids:
+        if image_id not in table:
+            raise UserError(
+                f"The data set has no image {image_id!r} to pin; give ids of its images, or pinned_images=auto."
+            )
+    is_trained_on = dataset.split(split_seed)[watched_rows(",".join(ids), dataset)] == "train"
+    if is_trained_on.any():
+        raise UserError(
+            f"The image {ids[int(is_trained_on.argmax())]!r} is one to train on; pin validation or test images."
+        )
+    return ",".join(ids)
+
+
+def watched_rows(pinned: str, dataset: Dataset) -> np.ndarray:
+    """The rows (n,) of pinned images in the data set's table, in their own order."""
+    rows = {image_id: row for row, image_id in enumerate(dataset.table["image_id"])}
+    return np.array([rows[image_id] for image_id in pinned.split(",")], dtype=np.int64)
+
+
+def _one_of_each_class(dataset: Dataset, split_seed: int) -> list[str]:
+    table = dataset.table[dataset.split(split_seed) == "val"]
+    if "flags" in table:  # an image that is marked, such as a blurred one, says little of the network
+        table = table.assign(is_marked=table["flags"].fillna("").astype(str).str.len() > 0)
+        table = table.sort_values(["is_marked"], kind="stable")
+    chosen = table.drop_duplicates("target").sort_values("target")
+    return [str(image_id) for image_id in chosen["image_id"].head(MAX_WATCHED)]

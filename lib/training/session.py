@@ -3,32 +3,38 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.distributed import ALONE, Ranks
-from lib.errors import Stopped
+from lib.errors import Stopped, UserError
 from lib.models.backbones import BACKBONES
 from lib.training.checkpoints import CheckpointStore
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.development import Development, development_apart, development_of
-from lib.training.events import EpochEnded, Event, Listener, PhaseStarted, Progressed, ShouldStop
+from lib.training.events import (
+    EpochEnded,
+    Event,
+    Listener,
+    PhaseStarted,
+    Progressed,
+    ShouldStop,
+    Throughput,
+    ignore_events,
+)
+from lib.training.fit_splits import Development, development_apart, development_of
 from lib.training.head_fitting import FittedHead, fit_head
-from lib.training.inputs import FitData, Inputs
-from lib.training.loop import fit
-from lib.training.network import head_alone, network_built, untrained_classifier
-from lib.training.pace import Pace
-from lib.training.prediction import predict_features, predict_logits
+from lib.training.inputs import FitData, Inputs, predict_features, predict_logits
+from lib.training.network import Compute, follow_compute, head_alone, network_built, untrained_classifier
 from lib.training.preparation import Preparation
+from lib.training.protocols import Dataset
 from lib.training.results import OUT_OF_FOLD, VALIDATION, SplitPredictions
 from lib.training.state import TimeLimit
 from lib.training.strategies import STRATEGIES, StrategySpec
+from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lib.models.classifier import Classifier
 
 
@@ -57,7 +63,7 @@ class TrainingSession:
     def __init__(
         self,
         config: TrainConfig,
-        dataset: Any,
+        dataset: Dataset,
         compute: Compute,
         *,
         listener: Listener,
@@ -65,16 +71,22 @@ class TrainingSession:
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
         choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
         time_limit: Callable[[], TimeLimit | None] | None = None,
-        head_bundle: "Path | None" = None,
+        head_bundle: Path | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         """Set up, without any work yet.
 
-        `on_epoch` looks at the network before training (0), after each epoch, and once after a fit without any;
-        `choose_epochs` says how many epochs there are, given what is about to be trained, instead of the config, and
-        `time_limit` after it how long they may take;
-        `head_bundle` is a saved classifier whose head the training starts from; `ranks` train
-        together: the others follow what the first one fits (following.py).
+        Args:
+            config: resolved.
+            dataset: the part of it that the training reads.
+            compute: device and number formats.
+            listener: hears the training.
+            should_stop: asked between stages.
+            on_epoch: looks at the network before training (0), after each epoch, and once after a fit without any.
+            choose_epochs: tells the number of epochs, given what is about to be trained; else the config does.
+            time_limit: tells, once the epochs are chosen, how long they may take.
+            head_bundle: a saved classifier whose head the training starts from.
+            ranks: who trains together: the others fit what the first one fits (`follow_first_rank`).
         """
         self.choose_epochs, self.time_limit, self.head_bundle = choose_epochs, time_limit, head_bundle
         self.config, self.dataset, self.compute = config, dataset, compute
@@ -86,7 +98,7 @@ class TrainingSession:
             config, dataset, compute, listener=listener, should_stop=should_stop, ranks=ranks
         )
         self.training_seconds = 0.0
-        self.resumed_seconds = 0.0  # the part of them that was spent before an interruption
+        self.resumed_seconds = 0.0  # of `training_seconds`, by processes before this one
 
     @property
     def image_ids(self) -> list[str]:
@@ -177,13 +189,13 @@ class TrainingSession:
         data, config = self.data(inputs, split), self.config
         epochs = self.ranks.from_first(self.choose_epochs(classifier, data) if self.choose_epochs else None)
         limit = self.ranks.from_first(self.time_limit() if self.time_limit else None)
-        if epochs is not None:
-            config = dataclasses.replace(config, epochs=epochs)
-        result = fit(
+        if self.on_epoch is not None:
+            self.on_epoch(classifier, 0)
+        trainer = Trainer(
             classifier,
             data,
-            config,
-            listener=self._watched(classifier),
+            config if epochs is None else dataclasses.replace(config, epochs=epochs),
+            listener=self._watching(classifier),
             should_stop=self.should_stop,
             checkpoints=checkpoints,
             device=self.compute.device,
@@ -191,20 +203,34 @@ class TrainingSession:
             ranks=self.ranks,
             limit=limit,
         )
+        result = trainer.fit()
         self.training_seconds += result.seconds
         self.resumed_seconds += result.resumed_seconds
         facts = {"best_epoch": result.best_epoch, "num_epochs": len(result.history)}
         return FittedClassifier(
             classifier, inputs, result.seconds, data.train_rows, data.val_rows,
-            images_per_second=result.images_per_second, history=list(result.history), facts=facts,
+            images_per_second=result.images_per_second, history=result.history, facts=facts,
         )  # fmt: skip
 
+    def _watching(self, classifier: "Classifier") -> Listener:
+        """The listener; where somebody looks at the network after each epoch, that comes first."""
+        look, listener = self.on_epoch, self.listener
+        if look is None:
+            return listener
+
+        def listen(event: Event) -> None:
+            if isinstance(event, EpochEnded):
+                look(classifier, event.epoch)
+            listener(event)
+
+        return listen
+
     def _fit_head(self, classifier: "Classifier", inputs: Inputs, split: np.ndarray) -> FittedClassifier:
-        pace = Pace(1)
+        throughput = Throughput(1)
         features = self.preparation.plain_features(classifier)
         development = development_of(self.targets, self.dataset.table, split, self.config)
         found = self._fitted_head(classifier, features, development)
-        seconds = pace.seconds
+        seconds = throughput.seconds
         if self.on_epoch is not None:  # it looks at images that the kept head has seen: a head of training images alone
             apart = development_apart(self.targets, self.dataset.table, split, self.config)
             classifier.head = self._fitted_head(classifier, features, apart, is_told=False).head
@@ -252,16 +278,44 @@ class TrainingSession:
         target: Any = classifier.head[0] if is_sigmoid else classifier.head  # type: ignore[index]
         target.load_state_dict(linear.state_dict())
 
-    def _watched(self, classifier: "Classifier") -> Listener:
-        """The listener, after a first look at the network as it is; with it, more looks as epochs end."""
-        look, listener = self.on_epoch, self.listener
-        if look is None:
-            return listener
-        look(classifier, 0)
 
-        def listen(event: Event) -> None:
-            if isinstance(event, EpochEnded):
-                look(classifier, event.epoch)
-            listener(event)
+def follow_first_rank(ranks: Ranks) -> None:
+    """Take part in whatever the first rank fits until it says that all is over; returns also after a stop.
 
-        return listen
+    The data set, the caches and the weights are read from the same home (a shared folder where there are several
+    machines); predictions of the finished classifier are the first rank's affair alone.
+
+    Raises:
+        UserError: this process sees another data set than the first one, or the training diverged.
+    """
+    from lib.data.subset import take_part
+
+    try:
+        plan = ranks.hear()
+        config = TrainConfig.from_dict(plan["config"])
+        dataset = _open(config, ranks.rank)
+        dataset = take_part(dataset, config)
+        compute = follow_compute(Compute(**plan["compute"]), config, ranks)
+        head_bundle = Path(plan["head_bundle"]) if plan["head_bundle"] else None
+        session = TrainingSession(
+            config, dataset, compute, listener=ignore_events, should_stop=ranks.is_over, head_bundle=head_bundle,
+            ranks=ranks,
+        )  # fmt: skip
+        while True:
+            session.fit(np.array(ranks.hear()))
+    except Stopped:
+        return
+
+
+def _open(config: TrainConfig, rank: int) -> "Dataset":
+    """The data set at the version that the first rank reads."""
+    from lib.data.library import open_dataset
+
+    dataset = open_dataset(config.dataset)
+    try:
+        return dataset.at_version(config.dataset_version)
+    except UserError:
+        raise UserError(
+            f"Rank {rank} finds version {dataset.version} of the data set {config.dataset!r}, the first rank "
+            f"{config.dataset_version}; all ranks must share one TRANSFERSCOPE_HOME."
+        ) from None

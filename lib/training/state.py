@@ -1,15 +1,23 @@
-"""Where a training stands: position, sums of the running epoch, and the best weights so far."""
+"""Where a training stands: position, sums of the running epoch, and the tensors that it changes."""
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from lib.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from lib.training.protocols import Classifier
+
+
+class TrainingDiverged(UserError):
+    """The loss is no longer a number."""
+
+    ending = "diverged"
 
 
 @dataclass
@@ -34,13 +42,12 @@ class EpochSums:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Loss and accuracy so far."""
-        return {"loss": self.loss / max(self.weight, 1e-12), "accuracy": self.num_correct / max(self.num_images, 1)}
-
-    @property
-    def mean_gradient_norm(self) -> float:
-        """The mean length of a step's gradient so far."""
-        return self.gradient_norm / max(self.num_steps, 1)
+        """Loss, accuracy and the mean length of a step's gradient so far."""
+        return {
+            "train_loss": self.loss / max(self.weight, 1e-12),
+            "train_accuracy": self.num_correct / max(self.num_images, 1),
+            "gradient_norm": self.gradient_norm / max(self.num_steps, 1),
+        }
 
 
 @dataclass
@@ -53,7 +60,7 @@ class FitState:
     best_loss: float = math.inf
     best_epoch: int = 0
     seconds: float = 0.0
-    num_halvings: int = 0  # of the batch, since memory ran out (micro_batches.py)
+    num_halvings: int = 0  # of the batch, since memory ran out
     sums: EpochSums = field(default_factory=EpochSums)
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -99,27 +106,26 @@ class TimeLimit:
         return spent_s + epoch_s * (1 - done + self.closing_epochs) <= self.seconds
 
 
-def tuned_tensors(network: "nn.Module") -> dict[str, "torch.Tensor"]:
+def tuned_tensors(network: "Classifier") -> dict[str, "torch.Tensor"]:
     """The tensors that training changes, by name, shared with the network: trainable parameters, and buffers.
 
     Buffers (BatchNorm statistics) are few numbers, so those of frozen stages are simply kept as well.
     """
-    names = getattr(network, "tuned_names", None)  # where parts are frozen only for the time being (unfreezing.py)
+    names = getattr(network, "tuned_names", None)  # where parts are frozen only for the time being
     tensors = {
         name: p.detach()
         for name, p in network.named_parameters()
         if (p.requires_grad if names is None else name in names)
     }
-    tensors.update(network.named_buffers())
-    return tensors
+    return tensors | dict(network.named_buffers())
 
 
-def copied(tensors: dict[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+def copied(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     """Copies on the CPU that later steps do not change."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
-def put_back(network: "nn.Module", tensors: dict[str, "torch.Tensor"]) -> None:
+def put_back(network: "Classifier", tensors: Mapping[str, "torch.Tensor"]) -> None:
     """Write copied tensors into the network; raises ValueError if they are not the network's own."""
     own = tuned_tensors(network)
     if set(own) != set(tensors):
@@ -128,33 +134,6 @@ def put_back(network: "nn.Module", tensors: dict[str, "torch.Tensor"]) -> None:
         tensor.copy_(tensors[name])
 
 
-def epoch_batches(rows: np.ndarray, *, batch_size: int, seed: int) -> list[np.ndarray]:
-    """Shuffle rows and cut them into batches of nearly equal size.
-
-    Equal sizes, because a last batch of one image has no BatchNorm statistics (and a small one has bad ones). One is
-    left over only from an odd number in twos; such a step keeps the statistics (parallel.py, `spare_batchnorm`).
-    """
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.array_split(order, max(1, math.ceil(len(order) / batch_size)))
-
-
-def balanced_rows(rows: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
-    """As many rows as there are, every class equally often: rare classes repeat, large ones show a part of theirs.
-
-    Within a class no image comes a second time before all others came once. A row more goes to classes in a drawn
-    order where the number does not divide.
-
-    Args:
-        rows: the training rows (N,).
-        targets: their classes (N,).
-        seed: of this epoch's draw.
-    """
-    rng = np.random.default_rng(seed)
-    classes = rng.permutation(np.unique(targets))
-    drawn = []
-    for position, target in enumerate(classes):
-        own = rows[targets == target]
-        count = len(rows) // len(classes) + (position < len(rows) % len(classes))
-        rounds = [rng.permutation(own) for _ in range(math.ceil(count / len(own)))]
-        drawn.append(np.concatenate([np.empty(0, rows.dtype), *rounds])[:count])
-    return np.concatenate(drawn)
+def are_finite(tensors: Mapping[str, "torch.Tensor"]) -> bool:
+    """Whether no tensor holds an infinity or something that is not a number; such weights are never kept."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.evaluation.metrics import log_loss
-from lib.training.development import Development
+from lib.training.fit_splits import Development
 from lib.training.fitting import Probe, choose_penalty, fit_quietly, tell_done, weights_by_class
-from lib.training.optimization import class_weights
+from lib.training.losses import class_weights
 
 if TYPE_CHECKING:
     from sklearn.svm import LinearSVC
@@ -45,7 +45,7 @@ def fit_linear_svm(
         targets: classes of all images, (N,).
         development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
         num_classes: K.
-        weighting: "auto", "balanced" or "none" (optimization.class_weights).
+        weighting: "auto", "balanced" or "none" (losses.class_weights).
         on_fit: called after each fit with (done, total).
         should_stop: asked before each fit.
 

@@ -12,7 +12,7 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.explain.overlays import overlay, to_jpeg
 from lib.pinned import PinnedFrame, frame_epochs, read_frame
-from lib.training.pinning import pinned_rows
+from lib.training.resolution import watched_rows
 from pages.common import resources
 from pages.common.text import percent, readable
 
@@ -43,7 +43,7 @@ def draw(pinned: str, runs: Sequence[WatchedRun], dataset: Dataset, *, epochs: i
         key: tells sliders apart.
     """
     try:
-        rows = pinned_rows(pinned, dataset)
+        rows = watched_rows(pinned, dataset)
     except KeyError:
         st.caption("The pinned images are not in the data set any more.")
         return

@@ -14,7 +14,7 @@ from lib.race.plan import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, default_input_size
 from lib.race.replay import RaceReplay, replay_race
 from lib.series import SeriesState
 from lib.tracking.state import read_state
-from lib.training.pinning import MAX_PINNED
+from lib.training.resolution import MAX_WATCHED
 from pages.common import clicks, race_live, replay, resources, state, weights_panel
 from pages.common.controls import empty_state
 from pages.common.errors import show_errors
@@ -89,7 +89,7 @@ def _draw_settings(dataset: Dataset) -> None:
         "Pinned images",
         list(names),
         format_func=lambda image_id: readable(names[image_id], 60),
-        max_selections=MAX_PINNED,
+        max_selections=MAX_WATCHED,
         placeholder="one validation image of each class",
         help="Watched after every epoch: what each rung says of them, and where it looks.",
         key=f"race_pins_{dataset.name}",

@@ -19,7 +19,7 @@ from lib.figures.style import strategy_style
 from lib.models.freezing import StageParameters
 from lib.models.parameter_counts import counted_plan
 from lib.training.config import TrainConfig
-from lib.training.estimate import Estimate, kept_estimate
+from lib.training.estimation import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, measuring

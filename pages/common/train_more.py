@@ -10,7 +10,7 @@ from lib.data.target_map import TARGET_MAPS, merged_words
 from lib.errors import UserError
 from lib.training.config import TrainConfig
 from lib.training.losses import offered_losses
-from lib.training.pinning import AUTO
+from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import StrategySpec
 from pages.common import resources, state, train_network_settings, train_previews
 from pages.common.setting_grid import SettingGrid
@@ -110,7 +110,7 @@ def _draw_images(strategy: StrategySpec) -> dict[str, Any]:
     with grid.cell():
         values["preprocessing"] = train_previews.choose_preprocessing()
     is_pinned = st.toggle("Pin images", help=_PINNED_HELP, key="train_pinned", persist_state="session")
-    values["pinned_images"] = AUTO if is_pinned else None
+    values["pinned_images"] = AUTO_WATCHED if is_pinned else None
     return values
 
 

@@ -104,7 +104,7 @@ def _before_and_after(name: str, version: str, steps: str, split_seed: int) -> l
 def _drawn(
     name: str, version: str, steps: str, *, augmentation: str, num_views: int | None, seed: int, split_seed: int
 ) -> list[EncodedTile]:
-    from lib.training.previews import augmented_views
+    from lib.training.inputs import augmented_views
 
     dataset, rows = resources.cached_dataset(name, version), _train_rows(name, version, split_seed)
     pixels = _chain(name, version, steps, split_seed)(np.array(dataset.pixels[rows]))

@@ -8,8 +8,7 @@ import streamlit as st
 from lib.data.augmentation import POLICIES
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
-from lib.training.optimization import OPTIMIZERS
-from lib.training.schedules import SCHEDULES
+from lib.training.optimization import OPTIMIZERS, SCHEDULES
 from lib.training.strategies import StrategySpec
 from pages.common.train_choice import DEFAULTS
 

@@ -12,9 +12,8 @@ from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.subset import take_part
 from lib.models.stages import Backbone, build_backbone
 from lib.pretraining.families import class_table, draw_image
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.network import untrained_classifier
+from lib.training.network import Compute, untrained_classifier
 from lib.training.preparation import Preparation
 from lib.training.resolution import resolve_config
 from tests.features.tiny_dataset import TinyDataset

@@ -21,11 +21,11 @@ from lib.evaluation.metrics import quadratic_weighted_kappa
 from lib.number_format import choose_dtype
 from lib.pretraining.transfer import frozen_features
 from lib.runtime import set_threads
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.development import Development
 from lib.training.events import ignore_events, never_stop
+from lib.training.fit_splits import Development
 from lib.training.fitting import fit_linear_probe
+from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
 

@@ -28,11 +28,11 @@ def main() -> int:
     from lib import jobs
     from lib.jobs import worker
     from lib.settings import DEFAULT_DATASET
-    from lib.training import checkpoints, recording
+    from lib.training import checkpoints, events
     from lib.training.config import TrainConfig
 
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0])
-    recording.Recorder.__call__ = _timed(recording.Recorder.__call__, spent["events"], _is_training)
+    events.Recorder.__call__ = _timed(events.Recorder.__call__, spent["events"], _is_training)
     checkpoints.CheckpointStore.save = _timed(checkpoints.CheckpointStore.save, spent["checkpoints"])
     config = TrainConfig(
         dataset=DEFAULT_DATASET, strategy=options.strategy, epochs=options.epochs, patience=options.epochs,

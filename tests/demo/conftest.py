@@ -16,8 +16,7 @@ from lib.jobs.narration import write_event_to_log
 from lib.models.bundle_files import MANIFEST_FILE, NETWORK_FILE
 from lib.settings import DEMO_DATASET
 from lib.tracking.state import LOG_FILE
-from lib.training.events import EpochEnded, NetworkBuilt, PhaseStarted, Progressed
-from lib.training.recording import Recorder
+from lib.training.events import EpochEnded, NetworkBuilt, PhaseStarted, Progressed, Recorder
 from lib.training.strategies import STRATEGIES
 from tests.kept_home import kept_home
 from tests.run_store import make_run_store

@@ -7,7 +7,7 @@ from lib.pinned import PinnedFrame, write_frame
 from lib.race import control
 from lib.race.work import run_race
 from lib.series import SeriesState, write_series
-from lib.training.pinning import pinned_rows
+from lib.training.resolution import watched_rows
 from pages.common import pinned_pictures, race_live
 from tests.pages.scene import html_of, link, open_page
 from tests.race.conftest import Runner, plan, runner  # noqa: F401
@@ -73,7 +73,7 @@ def test_a_rung_behind_shows_its_newest_frame_and_a_waiting_one_none(raced):
     runs = [pinned_pictures.WatchedRun(one.title, one.run_id, one.folder) for one in standings]
     frames = [pinned_pictures._frame(run, 1) for run in runs]
     assert [frame.epoch if frame else None for frame in frames[-2:]] == [1, None]
-    rows = pinned_rows(raced.pinned_images, dataset)
+    rows = watched_rows(raced.pinned_images, dataset)
     grid = pinned_pictures.grid_html(rows, runs, frames, dataset)
     assert grid.count("<figure") == 2 + 2  # two images as they are, and under one rung's maps
     assert grid.count("rp-empty") == 1 + 2 * (len(standings) - 1)  # the first is the style

@@ -29,7 +29,7 @@ from lib.models.freezing import stage_plan
 from lib.tracking import RunState
 from lib.tracking.endings import ENDINGS
 from lib.training.config import TrainConfig
-from lib.training.estimate import Estimate, kept_estimate
+from lib.training.estimation import Estimate, kept_estimate
 from lib.training.losses import LOSSES
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from lib.errors import Stopped
 from lib.evaluation.metrics import log_loss
 from lib.models.head_layers import NearestNeighborsHead
-from lib.training.development import Development, development_within
+from lib.training.fit_splits import Development, development_within
 from lib.training.fitting import PENALTY_GRID, choose_penalty, fit_linear_probe, fit_nearest_neighbors
 
 

@@ -6,8 +6,16 @@ import torch
 
 from lib.data.augmentation import POLICIES, drawn_views
 from lib.errors import Stopped
-from lib.training.inputs import CachedInputs, run_stages
-from tests.training.tiny import TinyNetwork, tiny_data
+from lib.training.inputs import (
+    CachedInputs,
+    ImageInputs,
+    Preprocessing,
+    augmented_views,
+    predict_features,
+    predict_logits,
+    run_stages,
+)
+from tests.training.tiny import TinyNetwork, colour_images, tiny_data
 
 
 def test_images_are_flipped_by_seed_epoch_and_image_alone() -> None:
@@ -65,3 +73,54 @@ def test_stop_is_heard_in_the_backward_pass() -> None:
     asked[0] = True
     with pytest.raises(Stopped):
         logits.sum().backward()
+
+
+def test_logits_in_the_order_of_rows_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = TinyNetwork().train(), tiny_data(7)
+    rows = np.array([6, 0, 3, 2, 5])
+    whole = predict_logits(network, data.inputs, rows)
+    monkeypatch.setattr("lib.training.inputs.EVALUATION_BATCH", 2)
+    told: list[int] = []
+    parts = predict_logits(network, data.inputs, rows, on_batch=told.append)
+    assert told == [2, 2, 1]
+    assert parts == pytest.approx(whole, abs=1e-5)
+    assert not network.training
+    with torch.no_grad():
+        assert whole == pytest.approx(network(data.inputs.for_evaluation(rows)), abs=1e-5)
+
+
+def test_features_from_images_activations_and_cache_agree() -> None:
+    network, data = TinyNetwork().eval(), tiny_data(6)
+    rows = np.array([4, 1])
+    from_images = predict_features(network, data.inputs, rows)
+    with torch.no_grad():
+        low = network.forward_until(data.inputs.for_evaluation(np.arange(6)), "low").numpy()
+    ids = data.inputs.image_ids
+    assert predict_features(network, CachedInputs(low, (), ids, 0, "low"), rows) == pytest.approx(from_images, abs=1e-6)
+    pooled = predict_features(network, data.inputs, np.arange(6))
+    assert np.array_equal(predict_features(network, CachedInputs(pooled, (), ids, 0), rows), pooled[rows])
+
+
+def test_stop_ends_prediction() -> None:
+    for predict in (predict_logits, predict_features):
+        with pytest.raises(Stopped):
+            predict(TinyNetwork(), tiny_data(4).inputs, np.arange(4), should_stop=lambda: True)
+
+
+@pytest.mark.parametrize("policy", ["rotations", "modern"])
+def test_preview_is_what_training_sees(policy: str) -> None:
+    pixels, _ = colour_images(3)
+    names = ["a", "b", "c"]
+    shown = augmented_views(pixels, names, policy, num_views=None, seed=4, num_epochs=3, size_px=32)
+    assert (shown.shape, shown.dtype) == ((3, 3, 32, 32, 3), np.uint8)
+    inputs = ImageInputs(pixels, names, Preprocessing(32, (0.0,) * 3, (1.0,) * 3), 4, policy)
+    for epoch in (1, 2, 3):
+        expected = inputs.for_training(np.arange(3), epoch).permute(0, 2, 3, 1).numpy() * 255
+        assert np.abs(shown[:, epoch - 1] - expected).max() <= 0.51
+
+
+def test_kept_views_repeat_over_the_epochs() -> None:
+    pixels, _ = colour_images(2)
+    shown = augmented_views(pixels, ["a", "b"], "modern", num_views=2, seed=0, num_epochs=12, size_px=32)
+    for image in shown:
+        assert len({view.tobytes() for view in image}) == 2

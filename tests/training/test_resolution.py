@@ -1,14 +1,17 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.settings import DEFAULT_BACKBONE
 from lib.training.config import TrainConfig
-from lib.training.resolution import resolve_config
+from lib.training.resolution import MAX_WATCHED, resolve_config, resolve_watched, watched_rows
 from tests.features.tiny_dataset import TinyDataset
 
 
@@ -69,7 +72,7 @@ def test_class_with_one_image_is_refused_before_anything_runs() -> None:
 
 def test_pages_resolve_without_torch() -> None:
     code = (
-        "import sys\nfrom lib.training import events, resolution, results, recording\nfrom lib import experiment\n"
+        "import sys\nfrom lib.training import estimation, events, resolution, results\nfrom lib import experiment\n"
         "assert 'torch' not in sys.modules and 'mlflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -112,3 +115,48 @@ def test_a_momentum_that_nobody_reads_is_refused():
     with pytest.raises(UserError, match=r"The optimizer adamw has no momentum to set .* choose one of: sgd, rmsprop"):
         resolve_config(config, TinyDataset())
     assert resolve_config(replace(config, optimizer="sgd"), TinyDataset()).momentum == 0.5
+
+
+SPLIT = np.array(["train", "val", "val", "test", "val", "train"])
+TABLE = pd.DataFrame(
+    {
+        "image_id": list("abcdef"),
+        "target": [0, 1, 0, 0, 1, 1],
+        "flags": ["", "ungradable: blurred", "", "", "", ""],
+    }
+)
+
+
+@pytest.fixture
+def dataset():
+    return SimpleNamespace(table=TABLE, split=lambda seed: SPLIT)
+
+
+def test_auto_is_one_unmarked_validation_image_of_each_class(dataset):
+    assert resolve_watched("auto", dataset, 0) == "c,e"
+    assert watched_rows("c,e", dataset).tolist() == [2, 4]
+
+
+def test_nothing_asked_is_nothing_pinned(dataset):
+    assert resolve_watched(None, dataset, 0) is None
+    assert resolve_watched("", dataset, 0) is None
+
+
+def test_named_images_keep_their_order(dataset):
+    assert resolve_watched(" d, c,d ", dataset, 0) == "d,c"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("c,z", "no image 'z' to pin"),
+        ("c,f", "'f' is one to train on"),
+        (
+            ",".join(f"i{k}" for k in range(MAX_WATCHED + 1)),
+            f"At most {MAX_WATCHED} images .* received {MAX_WATCHED + 1}",
+        ),
+    ],
+)
+def test_what_cannot_be_pinned_is_refused(dataset, asked, message):
+    with pytest.raises(UserError, match=message):
+        resolve_watched(asked, dataset, 0)

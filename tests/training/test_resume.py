@@ -7,11 +7,11 @@ import torch
 
 from lib.models.backbones import BACKBONES
 from lib.training.checkpoints import CheckpointStore
-from lib.training.divergence import TrainingDiverged
 from lib.training.events import EpochEnded, Noticed, Progressed, StepEnded
 from lib.training.inputs import CachedInputs
-from lib.training.loop import fit
+from lib.training.state import TrainingDiverged
 from lib.training.strategies import STRATEGIES
+from lib.training.trainer import Trainer
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_session import make_session
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
@@ -55,15 +55,15 @@ def weights_of(network: torch.nn.Module) -> torch.Tensor:
 def test_killed_again_and_again_equals_unbroken(tmp_path, settings: dict) -> None:
     config = tiny_config(**{"epochs": 3, **settings})
     unbroken = TinyNetwork()
-    expected = fit(unbroken, tiny_data(), config)
+    expected = Trainer(unbroken, tiny_data(), config).fit()
     num_kills = 0
     while True:
         network = TinyNetwork(seed=0)
         try:
             # Lives long enough for the batch that is done again, so that each gets further than the one before.
-            result = fit(
+            result = Trainer(
                 network, tiny_data(), config, checkpoints=dense(tmp_path), listener=killed_after(3 + num_kills % 3)
-            )
+            ).fit()
         except Killed:
             num_kills += 1
             assert num_kills < 60
@@ -89,13 +89,13 @@ def test_every_iterative_strategy_resumes_to_the_same_weights(tmp_path, strategy
 
 def test_a_damaged_newest_checkpoint_costs_a_batch_and_changes_nothing(tmp_path) -> None:
     unbroken, network = TinyNetwork(), TinyNetwork()
-    fit(unbroken, tiny_data(), tiny_config())
+    Trainer(unbroken, tiny_data(), tiny_config()).fit()
     with pytest.raises(Killed):
-        fit(TinyNetwork(), tiny_data(), tiny_config(), checkpoints=dense(tmp_path), listener=killed_after(8))
+        Trainer(TinyNetwork(), tiny_data(), tiny_config(), checkpoints=dense(tmp_path), listener=killed_after(8)).fit()
     newest = max(tmp_path.glob("*.pt"))
     newest.write_bytes(newest.read_bytes()[:1000])
     events: list = []
-    fit(network, tiny_data(), tiny_config(), checkpoints=dense(tmp_path), listener=events.append)
+    Trainer(network, tiny_data(), tiny_config(), checkpoints=dense(tmp_path), listener=events.append).fit()
     assert torch.equal(weights_of(network), weights_of(unbroken))
     assert [event.text for event in events if isinstance(event, Noticed)] == [
         "The newest checkpoint is damaged; the training goes on from the one before it."
@@ -115,7 +115,7 @@ def test_weights_that_diverged_are_not_kept_over_the_last_good_ones(tmp_path, mo
 
     monkeypatch.setattr(torch.optim.AdamW, "step", poisoned)
     with pytest.raises(TrainingDiverged, match="weights became nan"):
-        fit(TinyNetwork(), tiny_data(), tiny_config(), checkpoints=dense(tmp_path))
+        Trainer(TinyNetwork(), tiny_data(), tiny_config(), checkpoints=dense(tmp_path)).fit()
     content = dense(tmp_path).load()
     assert content is not None
     assert content["state"]["step"] == 2

@@ -13,13 +13,12 @@ from lib.models.classifier import HeadAlone
 from lib.models.weights import weights_digest
 from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.development import development_apart
-from lib.training.events import NetworkBuilt, Progressed, StepEnded
+from lib.training.events import NetworkBuilt, Progressed, StepEnded, progress_events
+from lib.training.fit_splits import development_apart
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
-from lib.training.pace import paced_progress
+from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
 from lib.training.strategies import STRATEGIES
@@ -223,13 +222,13 @@ def test_features_keep_their_format_apart_from_training() -> None:
 
 
 def test_progress_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lib.training import pace
+    from lib.training import events
 
     now = [0.0]
-    monkeypatch.setattr(pace.Pace.__init__, "__kwdefaults__", {"done": 0, "clock": lambda: now[0]})
+    monkeypatch.setattr(events.Throughput.__init__, "__kwdefaults__", {"done": 0, "clock": lambda: now[0]})
     events: list[Progressed] = []
     listener: Callable = events.append
-    report = paced_progress("Extracting features", listener)
+    report = progress_events("Extracting features", listener)
     report(0, 100, "")
     now[0] = 2.0
     report(20, 100, "")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training.state import EpochSums, FitState, copied, epoch_batches, put_back, tuned_tensors
+from lib.training.inputs import epoch_batches
+from lib.training.state import EpochSums, FitState, are_finite, copied, put_back, tuned_tensors
 from tests.training.tiny import TinyNetwork
 
 
@@ -13,7 +14,7 @@ def test_epoch_means_weigh_batches_by_their_images() -> None:
     sums.add(loss=1.0, weight=4.0, num_correct=3, num_images=4)
     sums.add(loss=4.0, weight=1.0, num_correct=1, num_images=1)
     # (4 * 1 + 1 * 4) / 5 and 4 / 5; the mean of batch means would say 2.5.
-    assert sums.metrics == pytest.approx({"loss": 1.6, "accuracy": 0.8})
+    assert sums.metrics == pytest.approx({"train_loss": 1.6, "train_accuracy": 0.8, "gradient_norm": 0.0})
 
 
 def test_state_survives_a_checkpoint() -> None:
@@ -53,3 +54,9 @@ def test_batches_are_a_shuffle_without_a_small_rest() -> None:
     other = epoch_batches(np.arange(10, 19), batch_size=4, seed=2)
     assert np.array_equal(np.concatenate(batches), np.concatenate(same))
     assert not np.array_equal(np.concatenate(batches), np.concatenate(other))
+
+
+def test_weights_that_are_not_numbers_are_seen() -> None:
+    assert are_finite({"a": torch.ones(2), "b": torch.tensor(3)})
+    assert not are_finite({"a": torch.tensor([1.0, float("nan")])})
+    assert not are_finite({"a": torch.tensor([1.0, float("inf")])})

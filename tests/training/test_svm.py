@@ -5,7 +5,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from lib.errors import Stopped
-from lib.training.development import Development, development_within
+from lib.training.fit_splits import Development, development_within
 from lib.training.svm import PENALTY_GRID, fit_linear_svm, platt_scale
 from tests.training.test_fitting import blobs
 

@@ -14,8 +14,8 @@ from lib.features.cache import extract_features
 from lib.runtime import set_threads
 from lib.training.events import ignore_events, never_stop
 from lib.training.inputs import CachedInputs
-from lib.training.loop import fit
 from lib.training.parallel import StepNetwork
+from lib.training.trainer import Trainer
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
@@ -44,7 +44,7 @@ def losses(name: str, ranks: Ranks) -> list[list[float]]:
         plain = network.eval().stages["low"](data.inputs.for_evaluation(np.arange(11))).detach().numpy()
         data = dataclasses.replace(data, inputs=CachedInputs(plain, (), [f"image{row}" for row in range(11)], 0, "low"))
     settings = {"epochs": 2, "batchnorm": "statistics_frozen", **changes}
-    history = fit(network, data, tiny_config(**settings), ranks=ranks).history
+    history = Trainer(network, data, tiny_config(**settings), ranks=ranks).fit().history
     return [[epoch["train_loss"], epoch["train_accuracy"], epoch["val_loss"]] for epoch in history]
 
 
@@ -73,7 +73,7 @@ def steps_until_stop(ranks: Ranks) -> int:
         return ranks.rank == ranks.size - 1 and len(asked) > 3
 
     try:
-        fit(TinyNetwork(), tiny_data(), tiny_config(), should_stop=should_stop, ranks=ranks)
+        Trainer(TinyNetwork(), tiny_data(), tiny_config(), should_stop=should_stop, ranks=ranks).fit()
     except Stopped:
         return len(asked)
     return 0

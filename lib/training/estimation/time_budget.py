@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.atomic import read_json, write_json
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.estimation.trial_steps import TrialSteps, run_trial_steps
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
 from lib.training.inputs import FitData
-from lib.training.rehearsal import Rehearsal, rehearse
+from lib.training.network import Compute
 from lib.training.state import TimeLimit
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class TimeBudget:
             write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
         else:
             decision = self._decide(
-                rehearse(classifier, data, self.config, self.compute, should_stop=self.should_stop), data
+                run_trial_steps(classifier, data, self.config, self.compute, should_stop=self.should_stop), data
             )
             write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
             self.listener(Noticed(decision.text))
@@ -121,7 +121,7 @@ class TimeBudget:
         decision = None if self.config.num_folds else read_decision(self.folder)
         return decision.limit if decision else None
 
-    def _decide(self, measured: Rehearsal, data: FitData) -> BudgetDecision:
+    def _decide(self, measured: TrialSteps, data: FitData) -> BudgetDecision:
         config = self.config
         assert config.time_budget_s is not None  # noqa: S101 (nobody asks otherwise)
         assert config.epochs is not None  # noqa: S101 (resolved)

@@ -14,19 +14,18 @@ from lib.models.freezing import parameter_summary
 from lib.number_format import autocast
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
-from lib.training.cache_need import CacheNeed, cache_need
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
-from lib.training.development import development_within
-from lib.training.estimate import Estimate
+from lib.training.estimation import Estimate
+from lib.training.estimation.cache_plan import CachePlan, PreprocessingPlan, plan_cache, store_mib
+from lib.training.estimation.time_budget import epochs_within
+from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
 from lib.training.events import ShouldStop, ignore_events, never_stop
+from lib.training.fit_splits import development_within
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
+from lib.training.network import Compute
 from lib.training.preparation import CachedPart
-from lib.training.preprocessing_need import PreprocessingNeed, store_mib
-from lib.training.rehearsal import NUM_STEPS, SAVING_S, Rehearsal, rehearse
 from lib.training.session import TrainingSession
-from lib.training.time_budget import epochs_within
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -71,7 +70,7 @@ class _Measurement:
         self.config, self.dataset, self.compute = config, dataset, compute
         self.progress, self.should_stop = progress, should_stop
         self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
-        self.images = PreprocessingNeed(dataset, config, should_stop)
+        self.images = PreprocessingPlan(dataset, config, should_stop)
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:
@@ -118,7 +117,7 @@ class _Measurement:
             cache_why="; ".join(filter(None, (self.images.why, self.need.why))),
         )
 
-    def _epochs(self, measured: Rehearsal | None, *, other_s: float) -> tuple[int, float]:
+    def _epochs(self, measured: TrialSteps | None, *, other_s: float) -> tuple[int, float]:
         """How many epochs there will be, and the seconds of one; none where a head is fitted in one go."""
         if measured is None:
             return 0, 0.0
@@ -135,13 +134,13 @@ class _Measurement:
         part, preparation, named = self.kept_part, self.session.preparation, self.images.named
         self.num_missing = 0
         if part is None:
-            self.need: CacheNeed = cache_need(preparation, None, num_values=0, num_missing=0)
+            self.need: CachePlan = plan_cache(preparation, None, num_values=0, num_missing=0)
             return 0.0
         wanted = [dataclasses.replace(one, dataset=images) for images in named for one in preparation.requests(part)]
         self.num_missing = sum(not request.path.is_file() for request in wanted)
         self._sample(part)
         num_values = self._outputs[0].size
-        self.need = cache_need(
+        self.need = plan_cache(
             preparation, part, num_values=num_values, num_missing=self.num_missing, num_versions=len(named)
         )
         return self.num_missing * len(self.dataset.table) * self._image_s
@@ -180,7 +179,7 @@ class _Measurement:
         found: np.ndarray = pooled.cpu().numpy()
         return found
 
-    def _rehearse(self) -> Rehearsal:
+    def _rehearse(self) -> TrialSteps:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(
@@ -198,7 +197,7 @@ class _Measurement:
             train, val = order[:-8], order[-8:]
         spec = self.dataset.spec
         data = FitData(inputs, targets, train, val, spec.num_classes, spec.is_ordinal)
-        return rehearse(self.classifier, data, self.config, self.compute, should_stop=self.should_stop)
+        return run_trial_steps(self.classifier, data, self.config, self.compute, should_stop=self.should_stop)
 
     def _seconds_of_fit(self) -> float:
         """Seconds to fit a head that has no epochs, on made-up features of the true number, a few thousand at most."""

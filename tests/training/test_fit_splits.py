@@ -6,7 +6,7 @@ import pytest
 
 from lib.data.splits import assign_splits
 from lib.training.config import TrainConfig
-from lib.training.development import Development, development_apart, development_of, development_within
+from lib.training.fit_splits import Development, development_apart, development_of, development_within
 
 CONFIG = TrainConfig(dataset="d")
 

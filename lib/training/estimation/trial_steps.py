@@ -12,12 +12,11 @@ import numpy as np
 
 from lib.errors import Stopped
 from lib.models.gate import MAX_REFERENCE_ROWS
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
 from lib.training.events import Event, ShouldStop, StepEnded, never_stop
-from lib.training.inputs import FitData
-from lib.training.loop import fit
-from lib.training.prediction import EVALUATION_BATCH, predict_logits
+from lib.training.inputs import EVALUATION_BATCH, FitData, predict_logits
+from lib.training.network import Compute
+from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -29,7 +28,7 @@ _WARM_UP_STEPS = 1  # the first step also sets up memory and kernels
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class TrialSteps:
     """Seconds of one optimiser step of a whole batch, and of one image in evaluation; medians of real ones.
 
     `float32_image_s` is the second where training computes in another format: final predictions are made in float32.
@@ -56,14 +55,14 @@ class Rehearsal:
         return num_train / batch_size * self.step_s + num_val * self.evaluation_image_s
 
 
-def rehearse(
+def run_trial_steps(
     classifier: "Classifier",
     data: FitData,
     config: TrainConfig,
     compute: Compute,
     *,
     should_stop: ShouldStop = never_stop,
-) -> Rehearsal:
+) -> TrialSteps:
     """Run one step to warm up and `NUM_STEPS` that count, by the training loop itself, on a copy of the network.
 
     Raises:
@@ -74,26 +73,24 @@ def rehearse(
     def is_enough() -> bool:
         return should_stop() or len(clock.steps_s) >= _WARM_UP_STEPS + NUM_STEPS
 
-    rehearsed = copy.deepcopy(classifier)
+    tried = copy.deepcopy(classifier)
     # As many epochs as the steps need, without early stopping; the rates of a long schedule's start.
     config = dataclasses.replace(config, epochs=1000, patience=1000, learning_rate=config.learning_rate or 1e-4)
     with contextlib.suppress(Stopped):
-        fit(
-            rehearsed, data, config,
+        Trainer(
+            tried, data, config,
             listener=clock, should_stop=is_enough, device=compute.device, dtype=compute.training_dtype,
-        )  # fmt: skip
+        ).fit()  # fmt: skip
     if should_stop():
         raise Stopped("Stopped while measuring.")
     steps = clock.steps_s[_WARM_UP_STEPS:]
-    image_s = _evaluation_image_s(rehearsed, data, compute, compute.training_dtype, should_stop)
+    image_s = _evaluation_image_s(tried, data, compute, compute.training_dtype, should_stop)
     is_float32 = compute.training_dtype == "float32"
-    return Rehearsal(
+    return TrialSteps(
         step_s=statistics.median(steps) * config.batch_size / _mean_batch(data, config.batch_size),
         evaluation_image_s=image_s,
         num_steps=len(steps),
-        float32_image_s=image_s
-        if is_float32
-        else _evaluation_image_s(rehearsed, data, compute, "float32", should_stop),
+        float32_image_s=image_s if is_float32 else _evaluation_image_s(tried, data, compute, "float32", should_stop),
     )
 
 

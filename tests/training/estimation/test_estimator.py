@@ -3,12 +3,10 @@ import pytest
 
 from lib import disk_cache
 from lib.data.subset import take_part
-from lib.training import measurement, preprocessing_need
-from lib.training.cache_need import cache_need
-from lib.training.compute import Compute
-from lib.training.estimate import Estimate, kept_estimate
-from lib.training.measurement import estimate_training
-from lib.training.preprocessing_need import PreprocessingNeed
+from lib.training.estimation import Estimate, cache_plan, estimator, kept_estimate
+from lib.training.estimation.cache_plan import PreprocessingPlan, plan_cache
+from lib.training.estimation.estimator import estimate_training
+from lib.training.network import Compute
 from lib.training.session import TrainingSession
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_session import make_session
@@ -45,7 +43,9 @@ def test_features_in_the_cache_cost_nothing_any_more_and_a_fitted_head_has_no_ep
 
 def test_a_time_budget_says_how_many_epochs_it_becomes(monkeypatch) -> None:
     monkeypatch.setattr(
-        measurement, "rehearse", lambda *a, **o: measurement.Rehearsal(step_s=1.0, evaluation_image_s=0.0, num_steps=3)
+        estimator,
+        "run_trial_steps",
+        lambda *a, **o: estimator.TrialSteps(step_s=1.0, evaluation_image_s=0.0, num_steps=3),
     )
     # 24 images, 14 or so of them train in batches of 8: an epoch is below 2 s; 60 s hold more than 10 and at most 50.
     found, session = measure("full_finetuning", epochs=50, time_budget_s=60.0)
@@ -71,7 +71,7 @@ def test_the_cache_that_is_announced_is_the_cache_that_is_written() -> None:
 )
 def test_no_cache_has_a_reason(strategy: str, augmentation: str, why: str) -> None:
     preparation = make_session(strategy, augmentation=augmentation).preparation
-    need = cache_need(preparation, None, num_values=0, num_missing=0)
+    need = plan_cache(preparation, None, num_values=0, num_missing=0)
     assert need.mib == 0.0
     assert why in need.why
 
@@ -107,10 +107,8 @@ def test_plain_features_do_not_stand_in_for_those_of_preprocessed_images_or_of_a
 
 def test_steps_on_images_that_are_not_preprocessed_yet_are_measured_on_a_few(monkeypatch) -> None:
     asked: list[np.ndarray] = []
-    made = preprocessing_need.MadePixels.__getitem__
-    monkeypatch.setattr(
-        preprocessing_need.MadePixels, "__getitem__", lambda self, rows: asked.append(rows) or made(self, rows)
-    )
+    made = cache_plan.MadePixels.__getitem__
+    monkeypatch.setattr(cache_plan.MadePixels, "__getitem__", lambda self, rows: asked.append(rows) or made(self, rows))
     found, _ = measure("full_finetuning", TinyDataset(num_images=200), preprocessing="clahe")
     assert (found.num_steps_measured, found.cache_mib) == (3, pytest.approx(200 * 32 * 32 * 3 / 2**20))
     assert len(set(np.concatenate(asked))) <= 40
@@ -120,7 +118,7 @@ def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
     dataset = TinyDataset()
     config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
     dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
-    need = PreprocessingNeed(dataset, config)
+    need = PreprocessingPlan(dataset, config)
     assert len(need.splits) == 4
     assert 2 <= len(need.named) <= 4
     assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)

@@ -3,9 +3,28 @@ from typing import Any
 
 import pytest
 
-from lib.training import recording
-from lib.training.events import EpochEnded, Noticed, PhaseStarted, Progressed, StepEnded
-from lib.training.recording import Recorder
+from lib.training import events
+from lib.training.events import EpochEnded, Noticed, PhaseStarted, Progressed, Recorder, StepEnded, Throughput
+
+
+def test_speed_and_time_left_by_hand() -> None:
+    now = [0.0]
+    pace = Throughput(100, clock=lambda: now[0])
+    assert pace.seconds_left is None
+    now[0] = 2.0
+    pace.add(10, cost=3)
+    assert pace.images_per_second == 5.0
+    assert pace.seconds_left == pytest.approx(2.0 * 70 / 30)
+
+
+def test_what_was_done_before_an_interruption_does_not_count_as_speed() -> None:
+    now = [0.0]
+    pace = Throughput(100, done=50, clock=lambda: now[0])
+    now[0] = 1.0
+    pace.add(10)
+    assert pace.seconds_left == pytest.approx(4.0)  # 40 left at 10 a second
+    pace.add(100)
+    assert pace.seconds_left == 0.0
 
 
 class Sink:
@@ -30,7 +49,7 @@ class Sink:
 
 def test_steps_are_thinned_to_one_a_second_and_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(recording.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
     sink = Sink()
     recorder = Recorder(sink)
     for step in range(1, 11):

@@ -10,11 +10,10 @@ from lib.data.augmentation import POLICIES, turned
 from lib.errors import Stopped
 from lib.runtime import derived_seed
 from lib.training.checkpoints import CheckpointStore
-from lib.training.divergence import TrainingDiverged
 from lib.training.events import EpochEnded, Progressed, StepEnded
-from lib.training.inputs import CachedInputs
-from lib.training.loop import fit
-from lib.training.state import balanced_rows, epoch_batches
+from lib.training.inputs import CachedInputs, balanced_rows, epoch_batches
+from lib.training.state import TrainingDiverged
+from lib.training.trainer import Trainer
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
 
@@ -29,7 +28,7 @@ def weights_of(network: torch.nn.Module) -> torch.Tensor:
 
 def test_overfits_eight_images() -> None:
     network, data = TinyNetwork(dropout=0.0), tiny_data(8)
-    result = fit(network, data, tiny_config(epochs=30))
+    result = Trainer(network, data, tiny_config(epochs=30)).fit()
     assert result.history[-1]["val_accuracy"] == 1.0
     assert result.history[-1]["val_loss"] < 0.2 < result.history[0]["val_loss"]
     assert result.best_epoch == int(np.argmin([epoch["val_loss"] for epoch in result.history])) + 1
@@ -38,7 +37,7 @@ def test_overfits_eight_images() -> None:
 def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     networks = [TinyNetwork() for _ in range(3)]
     for network, seed in zip(networks, (3, 3, 4), strict=True):
-        fit(network, tiny_data(), tiny_config(seed=seed, epochs=2))
+        Trainer(network, tiny_data(), tiny_config(seed=seed, epochs=2)).fit()
     assert torch.equal(weights_of(networks[0]), weights_of(networks[1]))
     assert not torch.equal(weights_of(networks[0]), weights_of(networks[2]))
 
@@ -48,11 +47,11 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 def test_stopped_anywhere_and_resumed_equals_unbroken(tmp_path, num_calls: int) -> None:
     unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
     config = tiny_config(epochs=3)
-    expected = fit(unbroken, tiny_data(), config)
+    expected = Trainer(unbroken, tiny_data(), config).fit()
     store = CheckpointStore(tmp_path)
     with pytest.raises(Stopped):
-        fit(stopped, tiny_data(), config, checkpoints=store, should_stop=stop_after(num_calls))
-    result = fit(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path))
+        Trainer(stopped, tiny_data(), config, checkpoints=store, should_stop=stop_after(num_calls)).fit()
+    result = Trainer(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path)).fit()
     assert torch.equal(weights_of(resumed), weights_of(unbroken))
     assert [e["train_loss"] for e in result.history] == [e["train_loss"] for e in expected.history]
     assert result.best_epoch == expected.best_epoch
@@ -68,10 +67,10 @@ def test_stop_is_heard_within_a_batch(tmp_path) -> None:
         return len(asked) > 1  # in the middle of the third batch
 
     with pytest.raises(Stopped):
-        fit(
+        Trainer(
             TinyNetwork(), tiny_data(), tiny_config(), should_stop=should_stop, checkpoints=CheckpointStore(tmp_path),
             listener=lambda event: steps.append(event) if isinstance(event, StepEnded) else None,
-        )  # fmt: skip
+        ).fit()  # fmt: skip
     assert len(steps) == 2
     content = CheckpointStore(tmp_path).load()
     assert content is not None
@@ -82,7 +81,7 @@ def test_frozen_stages_keep_weights_and_batchnorm_statistics() -> None:
     network = TinyNetwork()
     network.stages["low"].requires_grad_(False)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    fit(network, tiny_data(), tiny_config(epochs=2))
+    Trainer(network, tiny_data(), tiny_config(epochs=2)).fit()
     after = network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before if key.startswith("stages.low"))
     assert not torch.equal(before["stages.high.1.running_mean"], after["stages.high.1.running_mean"])
@@ -108,10 +107,10 @@ def test_cached_activations_give_the_same_losses_step_by_step(policy: str) -> No
             inputs = CachedInputs(views[0], tuple(views), images.inputs.image_ids, images.inputs.seed, "low")
             data = replace(images, inputs=inputs)
         seen: list[float] = []
-        fit(
+        Trainer(
             network, data, tiny_config(epochs=3),
             listener=lambda event, seen=seen: seen.append(event.loss) if isinstance(event, StepEnded) else None,
-        )  # fmt: skip
+        ).fit()  # fmt: skip
         losses.append(seen)
     assert len(losses[0]) == 6
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -124,7 +123,7 @@ def test_stops_early_and_restores_the_best_weights() -> None:
     data = replace(data, targets=np.concatenate([data.targets, 1 - data.targets]), val_rows=np.arange(8, 16))
     pixels = np.concatenate([data.inputs.pixels, data.inputs.pixels])
     inputs = replace(data.inputs, pixels=pixels, image_ids=[f"image{row}" for row in range(16)])
-    result = fit(network, replace(data, inputs=inputs), tiny_config(epochs=40, patience=3))
+    result = Trainer(network, replace(data, inputs=inputs), tiny_config(epochs=40, patience=3)).fit()
     assert len(result.history) == result.best_epoch + 3 < 40
     from torch.nn import functional
 
@@ -140,12 +139,12 @@ def test_divergence_names_the_step_and_a_lower_rate() -> None:
     with torch.no_grad():
         network.head[1].weight.fill_(float("inf"))
     with pytest.raises(TrainingDiverged, match=r"step 1 of epoch 1; lower the learning rate .*learning_rate=0.002"):
-        fit(network, tiny_data(), tiny_config())
+        Trainer(network, tiny_data(), tiny_config()).fit()
 
 
 def test_events_tell_every_batch_and_epoch() -> None:
     events: list = []
-    fit(TinyNetwork(), tiny_data(8), tiny_config(epochs=2), listener=events.append)
+    Trainer(TinyNetwork(), tiny_data(8), tiny_config(epochs=2), listener=events.append).fit()
     steps = [event for event in events if isinstance(event, StepEnded)]
     epochs = [event for event in events if isinstance(event, EpochEnded)]
     progress = [event for event in events if isinstance(event, Progressed)]
@@ -170,7 +169,7 @@ def test_uneven_last_batch_is_averaged_over_images() -> None:
     with torch.no_grad():
         logits = network(data.inputs.for_evaluation(np.arange(7)))
     expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(data.targets)))
-    result = fit(network, data, tiny_config(epochs=1, learning_rate=1e-9))
+    result = Trainer(network, data, tiny_config(epochs=1, learning_rate=1e-9)).fit()
     assert result.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -186,7 +185,7 @@ def test_class_weights_count_in_the_loss() -> None:
             network(data.inputs.for_evaluation(np.arange(8))), torch.tensor(targets), reduction="none"
         ).numpy()
     expected = (losses[:7].mean() + losses[7]) / 2  # both classes count the same
-    result = fit(network, data, tiny_config(epochs=1, learning_rate=1e-9, batch_size=8))
+    result = Trainer(network, data, tiny_config(epochs=1, learning_rate=1e-9, batch_size=8)).fit()
     assert result.history[0]["train_loss"] == pytest.approx(float(expected), rel=1e-5)
     assert result.history[0]["val_loss"] == pytest.approx(float(expected), rel=1e-5)
 
@@ -195,7 +194,7 @@ def test_checkpoint_holds_only_trainable_tensors_and_buffers(tmp_path) -> None:
     network = TinyNetwork()
     network.stages["low"].requires_grad_(False)
     store = CheckpointStore(tmp_path, interval_s=0)
-    fit(network, tiny_data(), tiny_config(epochs=1), checkpoints=store)
+    Trainer(network, tiny_data(), tiny_config(epochs=1), checkpoints=store).fit()
     content = store.load()
     assert content is not None
     assert "stages.low.0.weight" not in content["tuned"]
@@ -204,7 +203,7 @@ def test_checkpoint_holds_only_trainable_tensors_and_buffers(tmp_path) -> None:
 
 def test_bfloat16_training_keeps_float32_weights_and_learns() -> None:
     network = TinyNetwork(dropout=0.0)
-    result = fit(network, tiny_data(8), tiny_config(epochs=30), dtype="bfloat16")
+    result = Trainer(network, tiny_data(8), tiny_config(epochs=30), dtype="bfloat16").fit()
     assert result.history[-1]["val_accuracy"] == 1.0
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
@@ -214,7 +213,9 @@ def test_epochs_tell_confusion_and_gradient_norm_also_after_a_resume(tmp_path) -
         heard: list[EpochEnded] = []
         options |= {"listener": lambda event: heard.append(event) if isinstance(event, EpochEnded) else None}
         with contextlib.suppress(Stopped):
-            fit(TinyNetwork(), tiny_data(), tiny_config(epochs=3), checkpoints=CheckpointStore(tmp_path), **options)
+            Trainer(
+                TinyNetwork(), tiny_data(), tiny_config(epochs=3), checkpoints=CheckpointStore(tmp_path), **options
+            ).fit()
         return heard
 
     first = epochs_of(should_stop=stop_after(17))
@@ -245,13 +246,13 @@ def test_balanced_sampling_resumes_to_the_same_weights(tmp_path) -> None:
     data = replace(tiny_data(8), targets=np.array([0, 0, 0, 0, 0, 0, 1, 1]))
     config = tiny_config(epochs=3, sampling="balanced")
     unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
-    fit(unbroken, data, config)
+    Trainer(unbroken, data, config).fit()
     with pytest.raises(Stopped):
-        fit(stopped, data, config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(14))
-    fit(resumed, data, config, checkpoints=CheckpointStore(tmp_path))
+        Trainer(stopped, data, config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(14)).fit()
+    Trainer(resumed, data, config, checkpoints=CheckpointStore(tmp_path)).fit()
     assert torch.equal(weights_of(resumed), weights_of(unbroken))
     natural = TinyNetwork()
-    fit(natural, data, tiny_config(epochs=3))
+    Trainer(natural, data, tiny_config(epochs=3)).fit()
     assert not torch.equal(weights_of(natural), weights_of(unbroken))
 
 
@@ -269,10 +270,10 @@ def test_mixup_blends_images_and_targets_by_the_draw_of_the_step() -> None:
     network = TinyNetwork(dropout=0.0)
     config = tiny_config(epochs=1, batch_size=4, mixup=0.4, learning_rate=1e-9, batchnorm="frozen")
     losses: list[float] = []
-    fit(
+    Trainer(
         network, replace(data, inputs=Spy()), config,
         listener=lambda event: losses.append(event.loss) if isinstance(event, StepEnded) else None,
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     rows = epoch_batches(np.arange(4), batch_size=4, seed=derived_seed(config.seed, "order", 1))[0]
     rng = np.random.default_rng([config.seed, 0])
     share, order = rng.beta(0.4, 0.4), rng.permutation(4)
@@ -289,8 +290,8 @@ def test_mixup_blends_images_and_targets_by_the_draw_of_the_step() -> None:
 def test_mixup_resumes_to_the_same_weights(tmp_path) -> None:
     config = tiny_config(epochs=3, mixup=0.4)
     unbroken, stopped, resumed = TinyNetwork(), TinyNetwork(), TinyNetwork()
-    fit(unbroken, tiny_data(), config)
+    Trainer(unbroken, tiny_data(), config).fit()
     with pytest.raises(Stopped):
-        fit(stopped, tiny_data(), config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(17))
-    fit(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path))
+        Trainer(stopped, tiny_data(), config, checkpoints=CheckpointStore(tmp_path), should_stop=stop_after(17)).fit()
+    Trainer(resumed, tiny_data(), config, checkpoints=CheckpointStore(tmp_path)).fit()
     assert torch.equal(weights_of(resumed), weights_of(unbroken))

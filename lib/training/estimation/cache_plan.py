@@ -1,17 +1,75 @@
-"""Preprocessed images of a training before they are made: what making them takes, and a few of them to measure with."""
+"""What the cache of frozen features will take on the disk, and why a training uses one or not. Imports no torch."""
 
 import statistics
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lib.data.augmentation import POLICIES
 from lib.data.enhanced_pixels import enhanced_images, is_enhanced, named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
-from lib.errors import Stopped
+from lib.errors import Stopped, UserError
+from lib.features.extraction import UNPOOLED
+from lib.features.request import FeatureRequest
+from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
-from lib.training.events import ShouldStop, never_stop
+from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
 from lib.training.fit_splits import fit_splits
+from lib.training.network import Compute, untrained_classifier
+from lib.training.preparation import CachedPart, Preparation
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """`mib` that are still to be written, 0.0 where all is there or nothing is kept; `why` is a phrase."""
+
+    mib: float
+    why: str
+
+
+def plan_cache(
+    preparation: Preparation, part: CachedPart | None, *, num_values: int, num_missing: int, num_versions: int = 1
+) -> CachePlan:
+    """Size and reason.
+
+    Args:
+        preparation: of the training.
+        part: what it keeps; None if every epoch starts from images.
+        num_values: float32 numbers of an image in one view.
+        num_missing: views of `part` that are not in the cache, counted for each version.
+        num_versions: of the images, which folds may preprocess in their own way.
+    """
+    if part is None:
+        return CachePlan(0.0, why_uncached(preparation))
+    what, stages = ("activations" if part.pooling == UNPOOLED else "features"), f"the frozen stages up to {part.stage}"
+    if preparation.strategy.starts_from_probe:
+        stages = f"{part.stage} for the probe that it starts from"
+    num_views, num_copies = len(part.all_views), len(part.all_views) * num_versions
+    views = "" if num_views == 1 else f" in {num_views} views"
+    if not num_missing:
+        return CachePlan(0.0, f"all {what} of {part.stage}{views} are in the cache")
+    there = f", {num_copies - num_missing} of them there already" if 0 < num_missing < num_copies else ""
+    views += f" for {num_versions} mean colours" if num_versions > 1 else ""
+    mib = num_missing * len(preparation.dataset.table) * num_values * 4 / 2**20
+    return CachePlan(mib, f"{what} of {stages}{views}{there}")
+
+
+def why_uncached(preparation: Preparation) -> str:
+    """Why a training that keeps nothing starts each epoch from images, as a phrase."""
+    config, strategy = preparation.config, preparation.strategy
+    if strategy.trains_backbone == "all":
+        return "every stage is trained, so each epoch starts from images"
+    if preparation.views() is None:
+        title = POLICIES.get(config.augmentation).title.lower()
+        return f"the augmentation ({title}) draws new images each epoch; num_views keeps a fixed number of them"
+    first = BACKBONES.get(config.backbone).stage_names[0]
+    if config.unfreeze_from == first:
+        return "no stage below the first trained one is frozen"
+    return "activations at the cut would exceed the limit"
+
 
 _BATCH = 8  # images at a time while they are timed
 
@@ -39,7 +97,7 @@ class MadePixels:
         return statistics.median(self._seconds[1:] or self._seconds) if self._seconds else 0.0
 
 
-class PreprocessingNeed:
+class PreprocessingPlan:
     """The preprocessing of a config's fits, fitted as they fit it, with the images that the cache still lacks.
 
     `pixels[rows]` are images (n, S, S, 3) as the first fit reads them: from the cache where they are kept, else made on
@@ -103,3 +161,39 @@ def _fitted(
         if not found[0].needs_mean:
             break
     return tuple(dict.fromkeys(found))
+
+
+def needed_features(
+    config: TrainConfig,
+    dataset: Any,
+    compute: Compute,
+    *,
+    listener: Listener = ignore_events,
+    should_stop: ShouldStop = never_stop,
+) -> Iterator[FeatureRequest]:
+    """Yield, each once, the requests that a training makes, by the very code that makes them then (`Preparation`).
+
+    Images are preprocessed on the way, for each fit whose mean colour differs (folds), and kept for the training.
+
+    Args:
+        config: resolved.
+        dataset: the part of it that the training reads (`take_part`).
+        compute: device and number formats of the training.
+        listener: hears of the preprocessing.
+        should_stop: asked now and then.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+        UserError: such a training keeps nothing.
+    """
+    preparation = Preparation(config, dataset, compute, listener=listener, should_stop=should_stop)
+    classifier = untrained_classifier(config, num_classes=dataset.spec.num_classes).to(compute.device)
+    part = preparation.kept_part(classifier)
+    if part is None:
+        raise UserError(f"There is nothing to extract for this training: {why_uncached(preparation)}.")
+    seen = set()
+    for split in fit_splits(dataset, config):
+        preparation.preprocess(split)
+        if preparation.enhancement.key not in seen:
+            seen.add(preparation.enhancement.key)
+            yield from preparation.requests(part)

@@ -3,30 +3,30 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import UserError
-from lib.training import time_budget
 from lib.training.checkpoints import CheckpointStore
-from lib.training.compute import Compute
 from lib.training.config import TrainConfig
+from lib.training.estimation import time_budget
+from lib.training.estimation.time_budget import TimeBudget, epochs_within, read_decision
+from lib.training.estimation.trial_steps import TrialSteps
 from lib.training.events import Noticed
-from lib.training.loop import fit
-from lib.training.rehearsal import Rehearsal
+from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.state import FitState, TimeLimit
-from lib.training.time_budget import TimeBudget, epochs_within, read_decision
+from lib.training.trainer import Trainer
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
 
 @pytest.fixture
 def measured(monkeypatch) -> list[object]:
-    """A rehearsal that says: a step of 4 images 1 s, an image 0.1 s; counts how often it was asked."""
+    """Trial steps that say: a step of 4 images 1 s, an image 0.1 s; counts how often it was asked."""
     asked: list[object] = []
 
-    def rehearse(*arguments, **options):
+    def run_trial_steps(*arguments, **options):
         asked.append(arguments)
-        return Rehearsal(step_s=1.0, evaluation_image_s=0.1, num_steps=3)
+        return TrialSteps(step_s=1.0, evaluation_image_s=0.1, num_steps=3)
 
-    monkeypatch.setattr(time_budget, "rehearse", rehearse)
+    monkeypatch.setattr(time_budget, "run_trial_steps", run_trial_steps)
     return asked
 
 
@@ -83,12 +83,17 @@ def test_training_ends_after_the_last_epoch_that_fits(tmp_path) -> None:
     heard: list[object] = []
     config = tiny_config(epochs=40, patience=40)
     store = CheckpointStore(tmp_path)
-    result = fit(TinyNetwork(), tiny_data(8), config, limit=TimeLimit(0.0), listener=heard.append, checkpoints=store)
+    result = Trainer(
+        TinyNetwork(), tiny_data(8), config, limit=TimeLimit(0.0), listener=heard.append, checkpoints=store
+    ).fit()
     assert len(result.history) == 1  # the first epoch is always trained
     assert [event.text for event in heard if isinstance(event, Noticed)] == [
         "Training ends after 1 of 40 epochs: another would not fit into the time given."
     ]
-    assert len(fit(TinyNetwork(), tiny_data(8), replace(config, epochs=4), limit=TimeLimit(60.0, 1.0)).history) == 4
+    assert (
+        len(Trainer(TinyNetwork(), tiny_data(8), replace(config, epochs=4), limit=TimeLimit(60.0, 1.0)).fit().history)
+        == 4
+    )
 
 
 def test_what_a_limit_allows_by_hand() -> None:
