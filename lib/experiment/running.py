@@ -59,7 +59,7 @@ def run_experiment(
     """Do the work of a run in this process and write its predictions, bundle and summary into its folder.
 
     Goes on from checkpoints and finished folds where they are. States are the caller's affair. Of several `ranks` the
-    first one calls this; the others `follow` it (lib/training/following.py).
+    first one calls this; the others follow it (`follow_first_rank`).
 
     Raises:
         Stopped: `should_stop()` turned true; what was done so far is kept.

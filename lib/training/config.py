@@ -43,13 +43,13 @@ class TrainConfig:
     pooling: str | None = None  # "average", "flatten", "none", or "cls" of tokens
     unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
     epochs: int | None = None
-    time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (training/time_budget.py)
+    time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (estimation/time_budget.py)
     batch_size: int = 32
     learning_rate: float | None = None
     optimizer: str = "adamw"  # a name of the table in lib/training/optimization.py
     momentum: float = 0.9  # of SGD and RMSprop
     weight_decay: float = 1e-4  # decoupled for AdamW, L2 for the others
-    schedule: str = "cosine"  # a name of the table in lib/training/schedules.py
+    schedule: str = "cosine"  # a name of the table in lib/training/optimization.py
     stage_rate_decay: float = 1.0  # learning rate of a stage as a share of that of the next one
     batchnorm: str = "trained"  # of trained stages: "trained", "statistics_frozen" or "frozen"
     loss: str = "cross_entropy"  # a name of the table in lib/training/losses.py

@@ -161,7 +161,7 @@ class Preparation:
         return CachedInputs(plain, shown, self.image_ids, self.config.seed, part.after, self.compute.device)
 
     def _request(self, part: CachedPart, view: View) -> FeatureRequest:
-        """One view of a part, under the name by which bulk extraction (lib/training/feature_needs.py) keeps it too."""
+        """One view of a part, under the name by which bulk extraction (`needed_features`) keeps it too."""
         config, size_px = self.config, self.config.input_size_px or self.spec.input_size_px
         return FeatureRequest(
             self.images, config.backbone, config.weights, config.seed, part.stage, part.pooling, size_px,
