@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from lib.data.network_input import Resizing
 from lib.errors import UserError
 
-_URL = "https://download.pytorch.org/models/"
 _HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
 TIMM = "timm:"  # how the names of timm's networks begin
+BUNDLED, PACKAGE = "assets/", "package:"  # how a `weights_source` that needs no download begins
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 STARTING_WEIGHTS = ("pretrained", "random")
@@ -20,8 +20,9 @@ _EARLIER_NAMES = {"imagenet": "pretrained"}  # configs and bundles of the time w
 class StageSpec:
     """One named step of a network.
 
-    `output` is "map" (N, C, H, W), "tokens" (N, L, D) or "vector" (N, D); `num_channels` is that C or D; `group` joins
-    neighbouring stages that a page may fold together, such as the layers of one VGG block.
+    `output` is "map" (N, C, H, W), "tokens" (N, L, D) or "vector" (N, D); `num_channels` is that C or D,
+    `num_parameters` what the stage holds. `modules` says where the uncut network has it (`split_into_stages`): a path
+    such as "layer1" or a slice "features[2:4]", or several, run one after the other; by default the stage's own name.
 
     Of tokens, the first `num_prefix_tokens` belong to no place in the image, the first of all being the class token if
     `has_class_token`; the others lie row by row as their places do if `is_on_grid`. `is_channels_last` says that the
@@ -31,8 +32,9 @@ class StageSpec:
     name: str
     title: str
     output: str
-    group: str = ""
     num_channels: int = 0
+    num_parameters: int = 0
+    modules: str | tuple[str, ...] = ""
     num_prefix_tokens: int = 0
     has_class_token: bool = False
     is_on_grid: bool = False
@@ -60,31 +62,36 @@ class StageSpec:
 class BackboneSpec:
     """A network, the weights it is offered with, and the preprocessing that belongs to those weights.
 
-    `mean` and `std` are per RGB channel on a 0..1 scale; `transform_input` says that the network itself rescales this
-    normalisation to -1..1 (weights ported from TensorFlow). `num_parameters` counts what the stages hold, so without
-    auxiliary heads. A classifier reads the output of `feature_stage`, pooled by `pooling`, as `feature_dim` numbers;
-    partial fine-tuning starts at `unfreeze_from`; heat maps are taken at `cam_stage` unless told otherwise.
-    `interpolation` and `crop_fraction` say how a stored square becomes the input (see `Resizing`). `pretrained_on` says
-    in a sentence what the weights have seen; `is_bundled` that their file comes with the program, `weights_package` the
-    folder of an installed Python package that holds it instead, and `weights_sha256` what the file must hash to.
-    `weights_source` is where a network of timm has them: a repository of the Hugging Face Hub, or an address.
-    `stage_parameters` counts parameters stage by stage where no table does. `is_fixed_size` says that images of
-    `input_size_px` alone are taken, `input_step_px` of which number the side must be a multiple.
+    Network: `network` is "torchvision:NAME", "timm:NAME", or "module:class" of a class that is called with the number
+    of its own classes. A classifier reads the output of `feature_stage`, pooled by `pooling`; partial fine-tuning
+    starts at `unfreeze_from`; heat maps are taken at `cam_stage` unless told otherwise.
+
+    Weights: `weights_source` is an address (https), "assets/FILE" for a file that comes with the program,
+    "package:PATH" for one inside an installed Python package, a repository of the Hugging Face Hub, or empty where
+    there are none; `weights_sha256` what the file must hash to, `pretrained_on` in words what the weights have seen.
+    `weights_are_ordered` says that the file holds the network's tensors in their order, under names of its own.
+
+    Input: `mean` and `std` are per RGB channel on a 0..1 scale; with `transform_input` the network itself rescales
+    this normalisation to -1..1 (weights ported from TensorFlow). `interpolation` and `crop_fraction` say how a stored
+    square becomes the input (see `Resizing`). `is_fixed_size` says that images of `input_size_px` alone are taken,
+    `input_step_px` of which number the side must be a multiple.
     """
 
     name: str
     title: str
-    weights_file: str
-    weights_mib: float
-    num_parameters: int
+    network: str
+    paper_url: str
     stages: tuple[StageSpec, ...]
     feature_stage: str
-    feature_dim: int
     cam_stage: str
     unfreeze_from: str
-    year: int
-    paper_url: str
     pooling: str = "average"
+    weights_source: str = ""
+    weights_mib: float = 0.0
+    weights_sha256: str = ""
+    weights_licence: str = ""
+    weights_are_ordered: bool = False
+    pretrained_on: str = "ImageNet"
     input_size_px: int = 224
     min_input_px: int = 32
     mean: tuple[float, float, float] = _IMAGENET_MEAN
@@ -92,12 +99,6 @@ class BackboneSpec:
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
     transform_input: bool = False
-    pretrained_on: str = "ImageNet"
-    is_bundled: bool = False
-    weights_package: str = ""
-    weights_sha256: str = ""
-    weights_source: str = ""
-    stage_parameters: tuple[int, ...] = ()
     is_fixed_size: bool = False
     input_step_px: int = 1
 
@@ -107,9 +108,56 @@ class BackboneSpec:
         return self.name.startswith(TIMM)
 
     @property
+    def num_parameters(self) -> int:
+        """What all stages hold, so without auxiliary heads."""
+        return sum(stage.num_parameters for stage in self.stages)
+
+    @property
+    def feature_dim(self) -> int:
+        """How many numbers a classifier reads, D."""
+        return self.stage(self.feature_stage).num_channels
+
+    @property
     def has_weights(self) -> bool:
         """Whether there are pretrained weights anywhere; False for a network that is only trained from scratch."""
-        return bool(self.weights_file)
+        return bool(self.weights_source)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the file of the weights comes with the program."""
+        return self.weights_source.startswith(BUNDLED)
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the weights are those of a repository of the Hugging Face Hub."""
+        is_elsewhere = self.weights_source.startswith((BUNDLED, PACKAGE)) or "://" in self.weights_source
+        return self.has_weights and not is_elsewhere
+
+    @property
+    def weights_package(self) -> str:
+        """The folder of an installed Python package that holds the weights; empty if none does."""
+        is_inside = self.weights_source.startswith(PACKAGE)
+        return self.weights_source.removeprefix(PACKAGE).rpartition("/")[0] if is_inside else ""
+
+    @property
+    def weights_file(self) -> str:
+        """The name of the file of the weights."""
+        if self.is_on_hub:
+            return self.weights_source.replace("/", "--") + ".safetensors"
+        return self.weights_source.rpartition("/")[2]
+
+    @property
+    def weights_url(self) -> str:
+        """Where the weights are published; empty if they come with an installation or there are none."""
+        if self.is_on_hub:
+            hub = os.environ.get("HF_ENDPOINT") or _HUB
+            return f"{hub.rstrip('/')}/{self.weights_source}/resolve/main/{HUB_FILE}"
+        return self.weights_source if "://" in self.weights_source else ""
+
+    @property
+    def weights_title(self) -> str:
+        """What the weights have seen, as a label: "ImageNet", "Generated images"."""
+        return self.pretrained_on[:1].upper() + self.pretrained_on[1:]
 
     @property
     def has_classes(self) -> bool:
@@ -117,31 +165,9 @@ class BackboneSpec:
         return self.stages[-1].name != "pool"
 
     @property
-    def weights_url(self) -> str:
-        """Where the weights are published; empty if they come with an installation or there are none."""
-        if self.is_installed_with_weights or not self.has_weights:
-            return ""
-        if self.weights_source.startswith("https://"):
-            return self.weights_source
-        if self.weights_source:
-            hub = os.environ.get("HF_ENDPOINT") or _HUB
-            return f"{hub.rstrip('/')}/{self.weights_source}/resolve/main/{HUB_FILE}"
-        return _URL + self.weights_file
-
-    @property
-    def is_installed_with_weights(self) -> bool:
-        """Whether the weights come with the program or with a package it requires, so that none are downloaded."""
-        return self.is_bundled or bool(self.weights_package)
-
-    @property
     def resizing(self) -> Resizing:
         """How a stored square becomes the network's input."""
         return Resizing(self.interpolation, self.crop_fraction)
-
-    @property
-    def weights_title(self) -> str:
-        """What the weights have seen, as a label: "ImageNet", "Generated images"."""
-        return self.pretrained_on[:1].upper() + self.pretrained_on[1:]
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -162,14 +188,10 @@ class BackboneSpec:
         return names[-1]
 
     @property
-    def place_stages(self) -> tuple[StageSpec, ...]:
-        """The stages up to the feature stage whose output can be drawn over the image."""
-        return tuple(stage for stage in self.stages_until(self.feature_stage) if stage.has_places)
-
-    @property
     def shown_stage(self) -> str:
         """The stage to look at first: that of the heat maps, else the last one with places, "" if there is none."""
-        return self.cam_stage or next((stage.name for stage in reversed(self.place_stages)), "")
+        placed = [stage.name for stage in self.stages_until(self.feature_stage) if stage.has_places]
+        return self.cam_stage or (placed[-1] if placed else "")
 
     @property
     def last_vector_stage(self) -> str:

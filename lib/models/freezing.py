@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.heads import HEADS
 
 if TYPE_CHECKING:  # pages ask for a stage plan without importing torch
     from torch import nn
@@ -52,6 +53,29 @@ def stage_plan(
     first = _first_trained(spec, [stage.name for stage in stages], trains_backbone, unfreeze_from)
     plan = [(stage.name, stage.title, index >= first) for index, stage in enumerate(stages)]
     return [*plan, (*_HEAD, True)]
+
+
+def counted_plan(
+    backbone_name: str,
+    trains_backbone: str,
+    unfreeze_from: str | None = None,
+    *,
+    feature_stage: str | None = None,
+    head: str = "linear",
+    output: str = "softmax",
+    num_classes: int = 2,
+) -> list[StageParameters]:
+    """What each stage holds and whether it is trained, the head last, without building a network.
+
+    Raises:
+        UserError: unknown backbone, part, stage or head.
+    """
+    spec = BACKBONES.get(backbone_name)
+    plan = stage_plan(backbone_name, trains_backbone, unfreeze_from, feature_stage=feature_stage)
+    stages = [StageParameters(*row[:2], spec.stage(row[0]).num_parameters, row[2]) for row in plan[:-1]]
+    feature_dim = spec.stage(stages[-1].stage).num_channels  # one number a channel: pooled, or read as a map
+    number = HEADS.get(head).num_parameters(feature_dim, num_classes, output=output)
+    return [*stages, StageParameters(*_HEAD, number, is_trainable=True)]
 
 
 def apply_freezing(

@@ -123,66 +123,34 @@ class SpatialAverage(nn.Module):
         return scores.mean((2, 3))
 
 
-def build_linear(feature_dim: int, num_outputs: int) -> nn.Module:
-    """One linear layer."""
-    return nn.Linear(feature_dim, num_outputs)
+def build_layers(num_inputs: int, num_outputs: int, *, norm: str = "", **options: float) -> nn.Module:
+    """Hidden layers with ReLU and dropout, and a linear one; that one alone where no option gives a width.
+
+    `options` and `norm` are those of a `HeadSpec`; a dropout of 0 is left out, except before the last layer.
+    """
+    widths = [width for name, width in options.items() if name.endswith("_dim")]
+    dropouts = [share for name, share in options.items() if name.endswith("dropout")]
+    layers: list[nn.Module] = []
+    for index, (width, dropout) in enumerate(zip(widths, dropouts, strict=True)):
+        hidden = he_uniform(nn.Linear(num_inputs, width))  # type: ignore[arg-type]
+        normed = [FeatureBatchNorm(width)] if norm else []  # type: ignore[arg-type]
+        layers += [hidden, *normed, nn.ReLU()] if norm == "before" else [hidden, nn.ReLU(), *normed]
+        if dropout or index == len(widths) - 1:
+            layers.append(nn.Dropout(dropout))
+        num_inputs = width  # type: ignore[assignment]
+    last = nn.Linear(num_inputs, num_outputs)
+    return nn.Sequential(*layers, last) if layers else last
 
 
-def build_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
-    """Linear, BatchNorm, ReLU, dropout, linear."""
-    hidden = he_uniform(feature_dim, hidden_dim)
-    return nn.Sequential(
-        hidden, FeatureBatchNorm(hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
-    )
-
-
-def build_plain_mlp(feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5) -> nn.Module:
-    """The same without BatchNorm (study 1's head for fine-tuning)."""
-    hidden = he_uniform(feature_dim, hidden_dim)
-    return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs))
-
-
-def build_mlp_normalised_last(
-    feature_dim: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5
-) -> nn.Module:
-    """Linear, ReLU, BatchNorm, dropout, linear: the order of study 1's one-layer MLP."""
-    hidden = he_uniform(feature_dim, hidden_dim)
-    return nn.Sequential(
-        hidden, nn.ReLU(), FeatureBatchNorm(hidden_dim), nn.Dropout(dropout), nn.Linear(hidden_dim, num_outputs)
-    )
-
-
-def build_two_layers(
-    feature_dim: int,
-    num_outputs: int,
-    *,
-    first_dim: int = 256,
-    second_dim: int = 128,
-    first_dropout: float = 0.5,
-    dropout: float = 0.5,
-) -> nn.Module:
-    """Two hidden layers with ReLU; dropout behind the first where `first_dropout` is not 0, and behind the second."""
-    layers = [he_uniform(feature_dim, first_dim), nn.ReLU()]
-    if first_dropout:
-        layers.append(nn.Dropout(first_dropout))
-    layers += [he_uniform(first_dim, second_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(second_dim, num_outputs)]
-    return nn.Sequential(*layers)
-
-
-def build_fully_convolutional(
-    num_channels: int, num_outputs: int, *, hidden_dim: int = 256, dropout: float = 0.5
-) -> nn.Module:
+def build_fully_convolutional(num_channels: int, num_outputs: int, *, hidden_dim: int, dropout: float) -> nn.Module:
     """1x1 convolutions that score each position of a map (N, C, H, W), and the mean of the scores."""
-    hidden = nn.Conv2d(num_channels, hidden_dim, 1)
-    nn.init.kaiming_uniform_(hidden.weight, nonlinearity="relu")
-    nn.init.zeros_(hidden.bias)  # type: ignore[arg-type]
+    hidden = he_uniform(nn.Conv2d(num_channels, hidden_dim, 1))
     scores = nn.Conv2d(hidden_dim, num_outputs, 1)
     return nn.Sequential(hidden, nn.ReLU(), nn.Dropout(dropout), scores, SpatialAverage())
 
 
-def he_uniform(num_inputs: int, num_outputs: int) -> nn.Linear:
-    """A linear layer before a ReLU, initialised like the head of the retinopathy study that this repeats."""
-    linear = nn.Linear(num_inputs, num_outputs)
-    nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
-    nn.init.zeros_(linear.bias)
-    return linear
+def he_uniform(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """A layer before a ReLU, initialised like the head of the retinopathy study that this repeats."""
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer

@@ -1,5 +1,6 @@
 """The table of heads: what turns a backbone's features into class scores. Imports no torch: pages read it too."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,102 +17,116 @@ OUTPUTS = ("softmax", "sigmoid")
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head; `builder` names the function of lib/models/head_layers.py that makes it.
+    """A head; `layer` names what lib/models/head_layers.py makes it of.
 
-    `options` are what the builder accepts, with defaults; `reads` is "vector" for pooled features (N, D) or "map" for
-    the map of a stage (N, C, H, W) as it is.
+    `options` are what it accepts, with defaults: hidden widths end in `_dim`, dropouts behind them in `dropout`, in
+    order. `norm` is where a BatchNorm stands, "before" or "behind" the ReLU, and `folds_into` the head that takes this
+    one once that is folded. `reads` is "vector" for pooled features (N, D) or "map" for the map of a stage
+    (N, C, H, W) as it is. `count` gives the parameters for (feature_dim, num_classes) where there are no such layers.
     """
 
     name: str
     title: str
     summary: str
-    builder: str
+    layer: str = "build_layers"
     options: tuple[tuple[str, float], ...] = ()
+    norm: str = ""
+    folds_into: str = ""
     reads: str = "vector"
     is_differentiable: bool = True
     is_iterative: bool = True
+    count: Callable[[int, int], int] | None = None
 
     def build(self, feature_dim: int, num_outputs: int, **options: float) -> "nn.Module":
         """Make the head with its own defaults where `options` say nothing."""
         from lib.models import head_layers
 
-        builder: Callable[..., nn.Module] = getattr(head_layers, self.builder)
-        return builder(feature_dim, num_outputs, **{**dict(self.options), **options})
+        build: Callable[..., nn.Module] = getattr(head_layers, self.layer)
+        norm = {"norm": self.norm} if self.norm else {}
+        return build(feature_dim, num_outputs, **{**dict(self.options), **options}, **norm)
+
+    def num_parameters(self, feature_dim: int, num_classes: int, *, output: str = "softmax") -> int:
+        """What the head holds with its own options; a sigmoid output has one unit."""
+        if self.count is not None:
+            return self.count(feature_dim, num_classes)
+        hidden = [int(width) for name, width in self.options if name.endswith("_dim")]
+        widths = [feature_dim, *hidden, 1 if output == "sigmoid" else num_classes]
+        layers = sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
+        return layers + (2 * sum(hidden) if self.norm else 0)  # BatchNorm's scale and shift
 
 
+_ONE_LAYER = (("hidden_dim", 256), ("dropout", 0.5))
 HEADS: Registry[HeadSpec] = Registry("head")
 for _head in (
-    HeadSpec("linear", "Linear layer", "One weight for each feature and class.", "build_linear"),
+    HeadSpec("linear", "Linear layer", "One weight for each feature and class."),
     HeadSpec(
         "mlp",
         "256 units, BatchNorm",
         "A layer of 256 units with BatchNorm, ReLU and dropout, then one of classes.",
-        "build_mlp",
-        options=(("hidden_dim", 256), ("dropout", 0.5)),
+        options=_ONE_LAYER,
+        norm="before",
+        folds_into="mlp_plain",
     ),
     HeadSpec(
         "mlp_relu_batchnorm",
         "256 units, BatchNorm last",
         "The same with BatchNorm behind the ReLU, the order of the 2016 retinopathy study.",
-        "build_mlp_normalised_last",
-        options=(("hidden_dim", 256), ("dropout", 0.5)),
+        options=_ONE_LAYER,
+        norm="behind",
+        folds_into="mlp_plain",
     ),
     HeadSpec(
         "mlp_plain",
         "256 units",
         "A layer of 256 units with ReLU and dropout, then one of classes: no BatchNorm, as in fine-tuning.",
-        "build_plain_mlp",
-        options=(("hidden_dim", 256), ("dropout", 0.5)),
+        options=_ONE_LAYER,
     ),
     HeadSpec(
         "mlp_two_layers",
         "256 and 128 units",
         "Two layers of 256 and 128 units, each with ReLU and dropout, then one of classes.",
-        "build_two_layers",
         options=(("first_dim", 256), ("second_dim", 128), ("first_dropout", 0.5), ("dropout", 0.5)),
     ),
     HeadSpec(
         "mlp_4096_1072",
         "4096 and 1072 units",
         "Two wide layers of 4096 and 1072 units with ReLU, dropout 0.2, then one of classes.",
-        "build_two_layers",
         options=(("first_dim", 4096), ("second_dim", 1072), ("first_dropout", 0.0), ("dropout", 0.2)),
     ),
     HeadSpec(
         "fully_convolutional",
         "Fully convolutional",
         "Scores every position of the last map by 1×1 convolutions and takes the mean: images of any size.",
-        "build_fully_convolutional",
-        options=(("hidden_dim", 256), ("dropout", 0.5)),
+        layer="build_fully_convolutional",
+        options=_ONE_LAYER,
         reads="map",
     ),
     HeadSpec(
         "linear_svm",
         "Linear SVM",
         "One linear machine a class against the rest, its margins scaled to probabilities.",
-        "SupportVectorHead",
+        layer="SupportVectorHead",
         is_iterative=False,
+        # One machine decides between two classes; each has Platt's scale and offset.
+        count=lambda feature_dim, num_classes: (1 if num_classes == 2 else num_classes) * (feature_dim + 3),
     ),
     HeadSpec(
         "nearest_neighbors",
         "Nearest neighbours",
         "Keeps the training features; the most similar ones vote.",
-        "NearestNeighborsHead",
+        layer="NearestNeighborsHead",
         options=(("num_neighbors", 5), ("num_samples", 0)),
         is_differentiable=False,
         is_iterative=False,
+        count=lambda _feature_dim, _num_classes: 0,
     ),
 ):
     HEADS.add(_head)
 
 
-# A head with BatchNorm, folded, fits into one without (lib/models/folding.py).
-_FOLDED = {"mlp": "mlp_plain", "mlp_relu_batchnorm": "mlp_plain"}
-
-
 def can_take_head(name: str, learned: str) -> bool:
     """Whether a head can start from another one that was learned before, of the same features, classes and output."""
-    return learned == name or _FOLDED.get(learned) == name
+    return learned == name or HEADS.get(learned).folds_into == name
 
 
 def iterative_heads() -> tuple[str, ...]:
@@ -135,14 +150,14 @@ def build_head(
     if unknown:
         raise UserError(f"The head {name!r} has no option {unknown[0]!r}; it knows: {', '.join(known) or 'none'}.")
     check_output(output, num_classes)
+    from torch import nn
+
     from lib.models.head_layers import BinaryLogits
-    from lib.models.initialization import seeded_initialization
+    from lib.models.networks import seeded_initialization
 
     with seeded_initialization(seed):
         if output == "softmax":
             return spec.build(feature_dim, num_classes, **options)
-        from torch import nn
-
         return nn.Sequential(spec.build(feature_dim, 1, **options), BinaryLogits())
 
 

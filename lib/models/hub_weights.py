@@ -21,8 +21,6 @@ _SUFFIX = ".sha256"
 
 def cached_file(spec: BackboneSpec) -> Path | None:
     """The weights file in the cache of huggingface_hub, if somebody put it there."""
-    if not spec.weights_source or spec.weights_source.startswith("https://"):
-        return None
     folder = settings.hub_cache_dir() / f"models--{spec.weights_source.replace('/', '--')}"
     try:
         revision = (folder / "refs" / "main").read_text().strip()

@@ -1,9 +1,9 @@
 """Pretrained networks as named stages: build one, run it up to, between and after stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import safetensors
 import safetensors.torch
@@ -11,41 +11,51 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.models.architectures import build_network, split_into_stages, without_inplace
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
 from lib.models.bundled_weights import read_bundled_weights
-from lib.models.initialization import seeded_initialization
+from lib.models.networks import build_network, seeded_initialization, split_into_stages, without_inplace
 from lib.models.timm_stages import load_timm
 from lib.models.weights import check_digest, remedy_for, require_weights, weights_digest
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+_COUNTER = "num_batches_tracked"  # of BatchNorm, which nothing reads in evaluation
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+Steps = Mapping[str, Callable[[Tensor], Tensor]] | nn.ModuleDict
 
 
-class StagedNetwork(Protocol):
-    """What explanations and caches need of a network; a backbone and a classifier both are one."""
+class StagedNetwork(nn.Module):
+    """A network as named steps, one after the other: what explanations and caches need of one."""
 
     @property
+    @abstractmethod
     def stage_specs(self) -> tuple[StageSpec, ...]:
-        """The stages in order."""
-        ...
+        """The specifications of the steps, in order."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> Steps:
+        """Name -> what it does with the output of the one before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to the output of the last step."""
+        return run_stages(self.steps, x)
 
     def forward_until(self, x: Tensor, stage: str) -> Tensor:
-        """The output of `stage` for a batch of images."""
-        ...
+        """The output of `stage` (inclusive) for images (N, 3, H, W)."""
+        return run_stages(self.steps, x, until=stage)
 
     def forward_after(self, h: Tensor, stage: str) -> Tensor:
-        """The logits from the output of `stage`."""
-        ...
+        """What the network makes of the output `h` of `stage`."""
+        return run_stages(self.steps, h, after=stage)
 
     def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
-        """The output of `until` from the output of `after`."""
-        ...
+        """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
+        return run_stages(self.steps, h, after=after, until=until)
 
 
-class Backbone(nn.Module):
-    """A network as an ordered `nn.ModuleDict` of stages; `forward` runs all of them.
+class Backbone(StagedNetwork):
+    """A network of the table, whole or cut after a stage, in an ordered `nn.ModuleDict`.
 
     `weights` ("pretrained" or "random") and `seed` say where the parameters came from.
     """
@@ -62,28 +72,20 @@ class Backbone(nn.Module):
         """The specifications of the stages that are here, in order."""
         return self.spec.stages[: len(self.stages)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The output of the last stage: logits (N, 1000) of a whole network."""
-        return run_stages(self.stages, x)
-
-    def forward_until(self, x: Tensor, stage: str) -> Tensor:
-        """The output of `stage` (inclusive) for images (N, 3, H, W)."""
-        return run_stages(self.stages, x, until=stage)
-
-    def forward_after(self, h: Tensor, stage: str) -> Tensor:
-        """What the network makes of the output `h` of `stage`."""
-        return run_stages(self.stages, h, after=stage)
-
-    def forward_between(self, h: Tensor, after: str, until: str) -> Tensor:
-        """The output of `until` (inclusive), given the output `h` of `after`; `h` itself if both are the same."""
-        return run_stages(self.stages, h, after=after, until=until)
+    @property
+    def steps(self) -> nn.ModuleDict:
+        """The stages."""
+        return self.stages
 
 
-def run_stages(stages: nn.ModuleDict, h: Tensor, *, after: str | None = None, until: str | None = None) -> Tensor:
+def run_stages(stages: Steps, h: Tensor, *, after: str | None = None, until: str | None = None) -> Tensor:
     """Run the stages behind `after` up to `until`, by default all; raises UserError for unknown or reversed names."""
     names = list(stages)
-    first = 0 if after is None else _position(names, after) + 1
-    last = len(names) - 1 if until is None else _position(names, until)
+    for stage in (after, until):
+        if stage is not None and stage not in names:
+            raise UserError(f"This network has no stage {stage!r}. Choose one of: {', '.join(names)}.")
+    first = 0 if after is None else names.index(after) + 1
+    last = len(names) - 1 if until is None else names.index(until)
     if last < first - 1:
         raise UserError(f"The stage {until!r} comes before {after!r}; swap the two.")
     for name in names[first : last + 1]:
@@ -109,7 +111,7 @@ def build_backbone(name: str, *, weights: str = "pretrained", seed: int = 0, fea
         backbone = load_pretrained_backbone(name)
     else:
         with seeded_initialization(seed):
-            stages = split_into_stages(spec, build_network(name))
+            stages = split_into_stages(spec, build_network(spec))
         backbone = Backbone(spec, stages, weights="random", seed=seed)
     if feature_only:
         keep_stages_until(backbone, spec.feature_stage)
@@ -124,23 +126,17 @@ def load_pretrained_backbone(name: str) -> Backbone:
         return _load_from_timm(spec, path)
     try:
         check_digest(spec, path)
-        return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_weights(path))
+        return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_tensors(path))
     except UserError as error:
         raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
 
 
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
     """A backbone to be filled by `load_state_dict(assign=True)`, where possible without memory for its parameters."""
-    return Backbone(spec, split_into_stages(spec, _unfilled_network(spec)), weights=weights, seed=seed)
-
-
-def _unfilled_network(spec: BackboneSpec) -> nn.Module:
-    if spec.is_from_timm:
-        # Some of timm's networks compute buffers that no file holds, which the meta device would leave empty.
-        with seeded_initialization(0):
-            return build_network(spec.name)
-    with torch.device("meta"):
-        return build_network(spec.name)
+    # Some of timm's networks compute buffers that no file holds, which the meta device would leave empty.
+    with seeded_initialization(0), torch.device("cpu" if spec.is_from_timm else "meta"):
+        network = build_network(spec)
+    return Backbone(spec, split_into_stages(spec, network), weights=weights, seed=seed)
 
 
 def _load_from_timm(spec: BackboneSpec, path: Path) -> Backbone:
@@ -148,19 +144,12 @@ def _load_from_timm(spec: BackboneSpec, path: Path) -> Backbone:
     digest = weights_digest(spec.name, "pretrained")  # remembered: large files take seconds to read twice
     try:
         check_digest(spec, path, digest)
-        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_weights(path)
+        tensors = _read_tensors(path)
         with seeded_initialization(0):
             network = without_inplace(load_timm(spec.name, tensors))
     except UserError as error:
         raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
     return Backbone(spec, split_into_stages(spec, network.eval()), weights="pretrained")
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"It is damaged or no safetensors file ({type(error).__name__}).") from error
 
 
 def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Backbone:
@@ -170,9 +159,13 @@ def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Back
         UserError: keys or shapes are not those of this network.
     """
     with torch.device("meta"):
-        network = build_network(spec.name)
-    kept = {key: _as_float32(tensor) for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
-    if spec.name == "efficientnet_lite0":
+        network = build_network(spec)
+    kept = {
+        key: tensor.float() if tensor.is_floating_point() else tensor
+        for key, tensor in state.items()
+        if not key.startswith(_AUXILIARY)
+    }
+    if spec.weights_are_ordered:
         kept = _renamed_by_order(kept, network)
     try:
         # assign: the tensors become the parameters, so that nothing is initialised or copied (VGG16: 0.5 GiB).
@@ -227,7 +220,12 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
+def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"It is damaged or no safetensors file ({type(error).__name__}).") from error
     try:
         # weights_only: a pickle from an unknown source may run nothing.
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -239,25 +237,11 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def _renamed_by_order(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The tensors under the network's own names: the published file holds them in its order, under names of its time.
-
-    BatchNorm's counters, which nothing reads in evaluation, begin anew. The last matrix is stored transposed, and
-    would be added up in another order than in timm's own network.
-    """
-    counter = "num_batches_tracked"
-    given = [tensor.contiguous() for key, tensor in state.items() if not key.endswith(counter)]
-    names = [key for key in network.state_dict() if not key.endswith(counter)]
+    """The tensors under the network's own names; BatchNorm's counters begin anew."""
+    # The last matrix may be stored transposed: it would be added up in another order than in the network.
+    given = [tensor.contiguous() for key, tensor in state.items() if not key.endswith(_COUNTER)]
+    names = [key for key in network.state_dict() if not key.endswith(_COUNTER)]
     if len(given) != len(names):
         raise UserError(f"It holds {len(given)} tensors where the network has {len(names)}.")
-    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(counter)}
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
     return {**dict(zip(names, given, strict=True)), **counters}
-
-
-def _as_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _position(names: Sequence[str], stage: str) -> int:
-    if stage not in names:
-        raise UserError(f"This network has no stage {stage!r}. Choose one of: {', '.join(names)}.")
-    return list(names).index(stage)

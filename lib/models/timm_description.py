@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.backbone_spec import TIMM, BackboneSpec, StageSpec
-from lib.models.initialization import seeded_initialization
+from lib.models.networks import seeded_initialization
 from lib.models.timm_networks import unknown_network
 from lib.models.timm_stages import FEATURES, LOGITS, POOL, build_timm, feature_channels, not_divisible, segments
 
@@ -99,29 +100,24 @@ def _spec(
     until = list(by_name)[: list(by_name).index(feature_stage) + 1]
     maps = [stage for stage in until if by_name[stage].output == "map"]
     parameters = [
-        {id(parameter): parameter.numel() for parameter in module.parameters()}
-        for _, module in segments(network, (), set(by_name))
+        sum(parameter.numel() for parameter in module.parameters()) for _, module in segments(network, (), set(by_name))
     ]
-    file, source = _weights(settings)
-    num_parameters = sum({key: number for held in parameters for key, number in held.items()}.values())
+    source = _weights_source(settings)
     paper = settings.get("paper_ids") or ""
     paper = str(paper if isinstance(paper, str) else paper[0]).removeprefix("arXiv:")
     return BackboneSpec(
         name=name,
         title=name,
-        weights_file=file,
+        network=name,
         weights_source=source,
-        weights_mib=round(num_parameters * 4 / 2**20, 1) if file else 0.0,
-        num_parameters=num_parameters,
-        stages=stages,
-        stage_parameters=tuple(sum(held.values()) for held in parameters),
+        weights_mib=round(sum(parameters) * 4 / 2**20, 1) if source else 0.0,
+        weights_licence=str(settings.get("license") or ""),
+        stages=tuple(replace(stage, num_parameters=number) for stage, number in zip(stages, parameters, strict=True)),
         feature_stage=feature_stage,
-        feature_dim=by_name[feature_stage].num_channels,
         pooling=pooling,
         cam_stage=maps[-1] if maps else "",
         # The last quarter of timm's own stages: one of four, three of a transformer's twelve blocks.
         unfreeze_from=own[-max(1, len(own) // 4)],
-        year=2000 + int(paper[:2]) if paper[:2].isdigit() else 0,
         paper_url=f"https://arxiv.org/abs/{paper}" if paper else "https://github.com/huggingface/pytorch-image-models",
         input_size_px=size_px,
         min_input_px=least_px,
@@ -135,16 +131,12 @@ def _spec(
     )
 
 
-def _weights(settings: Mapping[str, Any]) -> tuple[str, str]:
-    """File and source of the published weights; both empty where there are none that can be read as tensors alone."""
+def _weights_source(settings: Mapping[str, Any]) -> str:
+    """Where the published weights are; empty where there are none that can be read as tensors alone."""
     hub, url = str(settings.get("hf_hub_id") or ""), settings.get("url")
-    if not settings["has_weights"]:
-        return "", ""
-    if hub:
-        return hub.replace("/", "--") + ".safetensors", hub
-    if isinstance(url, str) and url.startswith("https://") and url.endswith(_SUFFIXES):
-        return url.rsplit("/", 1)[-1], url
-    return "", ""
+    if hub or not settings["has_weights"]:
+        return hub if settings["has_weights"] else ""
+    return url if isinstance(url, str) and url.startswith("https://") and url.endswith(_SUFFIXES) else ""
 
 
 def _pretrained_on(settings: Mapping[str, Any]) -> str:
@@ -165,7 +157,6 @@ def _stage(network: Any, name: str, output: Tensor, turned: set[str], on_grid: s
         name,
         _title(name),
         kind,
-        name,
         output.shape[2] if kind == "tokens" else output.shape[1],
         num_prefix_tokens=num_prefix,
         has_class_token=has_class and num_prefix > 0,

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -180,5 +180,15 @@ def _check_listed(bare: str) -> None:
 
 
 def _spec_from(content: dict[str, Any]) -> BackboneSpec:
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-    return BackboneSpec(**{**plain, "stages": tuple(StageSpec(**stage) for stage in content["stages"])})
+    # Files of earlier versions hold the stages' parameters in a list of their own, and fields that are gone.
+    counts = content.get("stage_parameters") or [0] * len(content["stages"])
+    stages = [
+        _built(StageSpec, {"num_parameters": count, **stage})
+        for stage, count in zip(content["stages"], counts, strict=True)
+    ]
+    return _built(BackboneSpec, {**content, "network": content["name"], "stages": stages})
+
+
+def _built(kind: Callable[..., Any], content: dict[str, Any]) -> Any:
+    known = {field.name: content[field.name] for field in fields(kind) if field.name in content}  # type: ignore[arg-type]
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in known.items()})

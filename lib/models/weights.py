@@ -72,7 +72,7 @@ def weights_status(name: str) -> WeightsStatus:
     if spec.weights_package:
         folder = _package_folder(spec.weights_package)
     path = folder / spec.weights_file
-    if spec.weights_source and not path.is_file():
+    if spec.is_on_hub and not path.is_file():
         path = hub_weights.cached_file(spec) or path
     is_cached = spec.has_weights and path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
@@ -229,8 +229,7 @@ def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
     # The published file names end in the first digits of the file's SHA-256; the Hub tells it when asked.
     found = re.search(r"-([0-9a-f]{8,})\.", spec.weights_file)
     expected = found.group(1) if found else None
-    is_on_hub = bool(spec.weights_source) and not spec.weights_source.startswith("https://")
-    if is_on_hub:
+    if spec.is_on_hub:
         expected = hub_weights.published_digest(spec.weights_url, _TIMEOUT_S) or None
 
     class Listening(hub.tqdm):  # type: ignore[misc, name-defined]
@@ -253,7 +252,7 @@ def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
             raise WeightsUnavailable(
                 f"The download of {spec.weights_file} arrived damaged ({error}) and was thrown away. Try again."
             ) from error
-    if is_on_hub and expected:
+    if spec.is_on_hub and expected:
         hub_weights.record_digest(target, expected)
 
 

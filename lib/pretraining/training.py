@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.bundled_vgg import PROJECTION_DIM, BundledVGG
+from lib.models.networks import PROJECTION_DIM, BundledVGG
 from lib.number_format import autocast
 from lib.pretraining.families import FAMILIES
 from lib.pretraining.store import ImageStore

@@ -10,7 +10,7 @@ from lib.atomic import read_json, write_json
 from lib.distributed import ALONE, Ranks
 from lib.features.engine import DEFAULT_BATCH, EngineChoice, FrozenPart, choose_engine
 from lib.models.backbones import BACKBONES
-from lib.models.parameter_counts import stage_counts
+from lib.models.heads import HEADS
 from lib.number_format import choose_dtype
 from lib.runtime import pick_device, set_seed, set_threads
 from lib.training.config import TrainConfig
@@ -52,9 +52,9 @@ def head_alone(config: TrainConfig, *, num_classes: int) -> "HeadAlone | None":
     from lib.models.classifier import build_head_alone
 
     strategy, spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
-    if strategy.is_iterative or strategy.trains_backbone != "none" or config.weights != "pretrained":
+    if strategy.is_iterative or strategy.trains_backbone != "none":
         return None
-    if not spec.has_weights or not stage_counts(spec.name):
+    if config.weights != "pretrained" or not spec.has_weights:
         return None
     return build_head_alone(
         spec, head=config.head or strategy.default_head, num_classes=num_classes, feature_stage=config.feature_stage,
@@ -63,7 +63,8 @@ def head_alone(config: TrainConfig, *, num_classes: int) -> "HeadAlone | None":
 
 
 def _head_options(config: TrainConfig) -> dict[str, float]:
-    return {"num_neighbors": config.num_neighbors} if config.head == "nearest_neighbors" else {}
+    has_neighbors = config.head is not None and "num_neighbors" in dict(HEADS.get(config.head).options)
+    return {"num_neighbors": config.num_neighbors} if has_neighbors else {}
 
 
 def trained_part(config: TrainConfig) -> str:
@@ -95,8 +96,7 @@ def network_built(classifier: "Classifier") -> NetworkBuilt:
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
     num_all = sum(count for count, _ in counts)
     if not len(classifier.stages):  # of a head alone
-        known = stage_counts(classifier.spec.name)
-        num_all += sum(known[stage.name] for stage in classifier.stage_specs[:-1])
+        num_all += sum(stage.num_parameters for stage in classifier.stage_specs[:-1])
     return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), num_all)
 
 

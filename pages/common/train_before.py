@@ -16,8 +16,7 @@ from lib.errors import UserError
 from lib.experiment import resolve_start
 from lib.figures.rate_range_charts import rate_range_figure, rate_range_text
 from lib.figures.style import strategy_style
-from lib.models.freezing import StageParameters
-from lib.models.parameter_counts import counted_plan
+from lib.models.freezing import StageParameters, counted_plan
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
@@ -59,9 +58,6 @@ def _resolved(config: TrainConfig) -> tuple[TrainConfig | None, Any]:
 
 
 def _draw_counts(plan: list[StageParameters], strategy: str) -> None:
-    if not plan:
-        st.caption("The parameters of this network are counted by the measurement below.")
-        return
     trained = sum(stage.num_parameters for stage in plan if stage.is_trainable)
     total = sum(stage.num_parameters for stage in plan)
     st.markdown(f"**{trained:,} of {total:,} parameters are trained** ({100 * trained / max(total, 1):.1f}\u00a0%).")

@@ -1,8 +1,8 @@
 from lib import settings
 from lib.explain.class_names import pretrained_class_names
 from lib.models.backbones import BACKBONES
-from lib.models.bundled_vgg import BundledVGG
 from lib.models.bundled_weights import BundledMetadata, write_bundled_weights
+from lib.models.networks import BundledVGG
 
 
 def test_classes_of_imagenet_are_torchvisions():

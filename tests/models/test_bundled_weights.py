@@ -6,13 +6,13 @@ import torch
 from lib import settings
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.models.bundled_vgg import BundledVGG
 from lib.models.bundled_weights import (
     BundledMetadata,
     read_bundled_metadata,
     read_bundled_weights,
     write_bundled_weights,
 )
+from lib.models.networks import BundledVGG
 from lib.models.stages import build_backbone, set_batchnorm_statistics
 
 SPEC = BACKBONES.get("bundled_vgg")

@@ -4,7 +4,7 @@ import torch
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier
-from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
+from lib.models.freezing import apply_freezing, counted_plan, parameter_summary, stage_plan, train_mode
 from lib.models.stages import build_backbone
 from lib.training.strategies import STRATEGIES
 
@@ -93,3 +93,12 @@ def test_unknown_parts_and_stages_are_refused(classifier):
         apply_freezing(classifier, trains_backbone="partial", unfreeze_from="pool")
     with pytest.raises(UserError, match=r"'linear_probe'. Choose one of: none, partial, all"):
         stage_plan("resnet18", "linear_probe")
+
+
+def test_plan_follows_the_strategy() -> None:
+    plan = counted_plan("bundled_vgg", "partial", "block4", num_classes=5)
+    assert [stage.stage for stage in plan if not stage.is_trainable][:3] == ["block1", "block2", "block3"]
+    # 1,024 features, 5 classes: 5,120 weights and 5 biases.
+    assert (plan[-1].stage, plan[-1].num_parameters, plan[-1].is_trainable) == ("head", 5125, True)
+    everything = counted_plan("bundled_vgg", "all", num_classes=5)
+    assert sum(stage.num_parameters for stage in plan) == sum(stage.num_parameters for stage in everything)

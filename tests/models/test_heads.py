@@ -163,3 +163,14 @@ def test_sigmoid_for_more_classes_is_refused():
 def test_table_of_heads_needs_no_torch():
     code = "import sys\nimport lib.models.heads\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# A single sigmoid unit is for heads that learn in epochs; the others are fitted to classes.
+HEADS_AND_OUTPUTS = [(name, "softmax") for name in HEADS.names]
+HEADS_AND_OUTPUTS += [(head.name, "sigmoid") for head in HEADS if head.is_iterative]
+
+
+@pytest.mark.parametrize(("name", "output"), HEADS_AND_OUTPUTS)
+def test_heads_hold_what_the_rule_says(name: str, output: str) -> None:
+    head = build_head(name, 40, 2, output=output)
+    assert HEADS.get(name).num_parameters(40, 2, output=output) == sum(p.numel() for p in head.parameters())

@@ -6,8 +6,7 @@ from torchvision import models
 
 from lib.errors import UserError, WeightsUnavailable
 from lib.models.backbones import BACKBONES
-from lib.models.bundled_vgg import BundledVGG
-from lib.models.cnn_food import CNNFood
+from lib.models.networks import BundledVGG, CNNFood
 from lib.models.stages import backbone_from_state, build_backbone, set_batchnorm_statistics
 from lib.models.weights import weights_status
 
@@ -59,7 +58,8 @@ def test_composition_equals_the_uncut_network_exactly(name):
         assert torch.equal(output, copy), f"a later stage overwrote the output of {stage.name}"
         assert output.shape[1] == stage.num_channels
         assert output.ndim == (4 if stage.output == "map" else 2)
-    assert sum(parameter.numel() for parameter in backbone.parameters()) == spec.num_parameters
+    held = [sum(parameter.numel() for parameter in stage.parameters()) for stage in backbone.stages.values()]
+    assert held == [stage.num_parameters for stage in spec.stages]
     assert not any(getattr(module, "inplace", False) for module in backbone.modules())
 
 

@@ -10,12 +10,10 @@ from lib.errors import UserError
 from lib.features.backbone import frozen_backbone
 from lib.features.frozen_stages import FrozenStages
 from lib.models import timm_networks
-from lib.models.architectures import build_network
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier, check_pooling, pool_features, resolve_features
-from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
-from lib.models.initialization import seeded_initialization
-from lib.models.parameter_counts import counted_plan
+from lib.models.freezing import apply_freezing, counted_plan, parameter_summary, stage_plan, train_mode
+from lib.models.networks import build_network, seeded_initialization
 from lib.models.stages import build_backbone, run_stages
 from lib.models.weights import weights_digest
 
@@ -120,7 +118,8 @@ def test_parameters_are_counted_without_building_it(name):
     apply_freezing(classifier, trains_backbone="partial")
     counted = [(one.stage, one.title, one.num_parameters) for one in counted_plan(name, "partial")]
     assert counted == [(one.stage, one.title, one.num_parameters) for one in parameter_summary(classifier)]
-    assert sum(one.numel() for one in build_network(name).parameters()) == BACKBONES.get(name).num_parameters
+    spec = BACKBONES.get(name)
+    assert sum(one.numel() for one in build_network(spec).parameters()) == spec.num_parameters
 
 
 def test_preprocessing_is_that_of_its_weights():
@@ -210,6 +209,16 @@ def test_a_known_network_is_read_without_torch(_described):
     )
     done = subprocess.run([sys.executable, "-c", code], input=repr(spec), text=True, capture_output=True)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_what_an_earlier_version_found_out_is_still_read(_described):
+    path, spec = _described / "test_vit-1.json", BACKBONES.get("timm:test_vit")
+    content = json.loads(path.read_text())
+    counts = [stage.pop("num_parameters") for stage in content["stages"]]
+    earlier = [{**stage, "group": stage["name"]} for stage in content["stages"]]
+    own = {"stage_parameters": counts, "num_parameters": sum(counts), "year": 2020, "weights_file": "any"}
+    path.write_text(json.dumps({**content, **own, "stages": earlier}))
+    assert BACKBONES.get("timm:test_vit") == spec
 
 
 def test_a_new_network_is_looked_at_in_a_process_of_its_own(home):

@@ -1,5 +1,6 @@
 import hashlib
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,9 +11,9 @@ import torch
 from lib import settings
 from lib.atomic import read_json
 from lib.errors import Stopped, UserError, WeightsUnavailable
-from lib.models import backbone_spec, weights
-from lib.models.architectures import build_network
+from lib.models import weights
 from lib.models.backbones import BACKBONES
+from lib.models.networks import build_network
 from lib.models.stages import build_backbone
 from lib.models.weights import (
     all_weights_status,
@@ -29,7 +30,7 @@ from lib.training.config import TrainConfig
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A loopback stand-in for the server of the weights; gives the folder it serves."""
+    """A loopback stand-in for the server of the weights; gives what offers a file there."""
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -39,18 +40,17 @@ def server(tmp_path, monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setattr(backbone_spec, "_URL", f"http://127.0.0.1:{running.server_port}/")
-        yield folder
+        spec, address = BACKBONES.get("resnet18"), f"http://127.0.0.1:{running.server_port}"
+
+        def offer(content):
+            """Serve `content` as ResNet-18's weights under a file name that carries its hash."""
+            file = folder / f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+            file.write_bytes(content)
+            monkeypatch.setitem(BACKBONES._specs, "resnet18", replace(spec, weights_source=f"{address}/{file.name}"))
+            return file
+
+        yield offer
         running.shutdown()
-
-
-def serve(folder, monkeypatch, content):
-    """Offer `content` as ResNet-18's weights under a file name that carries its hash."""
-    file = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    (folder / file).write_bytes(content)
-    spec = BACKBONES.get("resnet18")
-    monkeypatch.setitem(BACKBONES._specs, "resnet18", weights.BackboneSpec(**{**vars(spec), "weights_file": file}))
-    return file
 
 
 def test_status_names_file_and_folder():
@@ -75,27 +75,27 @@ def test_missing_weights_say_what_to_do():
 
 def test_download_arrives_where_torchvision_looks(server, monkeypatch):
     content = b"w" * 3_000_000
-    file = serve(server, monkeypatch, content)
+    file = server(content)
     reports = []
     path = download_weights("resnet18", lambda done, total, what: reports.append((done, total, what)))
 
-    assert path == torch_hub_dir() / "checkpoints" / file
+    assert path == torch_hub_dir() / "checkpoints" / file.name
     assert path.read_bytes() == content
-    assert reports[-1] == (3_000_000, 3_000_000, f"Downloading {file}")
-    (server / file).unlink()
+    assert reports[-1] == (3_000_000, 3_000_000, f"Downloading {file.name}")
+    file.unlink()
     assert download_weights("resnet18") == path  # at hand: no second request
 
 
 def test_damaged_download_is_thrown_away(server, monkeypatch):
-    file = serve(server, monkeypatch, b"right")
-    (server / file).write_bytes(b"wrong")
+    file = server(b"right")
+    file.write_bytes(b"wrong")
     with pytest.raises(WeightsUnavailable, match="arrived damaged"):
         download_weights("resnet18")
     assert list((torch_hub_dir() / "checkpoints").iterdir()) == []
 
 
 def test_stopped_download_leaves_nothing(server, monkeypatch):
-    serve(server, monkeypatch, b"w" * 3_000_000)
+    server(b"w" * 3_000_000)
 
     def stop(done, total, what):
         raise Stopped
@@ -217,7 +217,7 @@ class HubStandIn(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def weights_of_test_resnet():
     """What the Hub has of timm's smallest ResNet, with random tensors."""
-    network = build_network("timm:test_resnet")
+    network = build_network(BACKBONES.get("timm:test_resnet"))
     return network, safetensors.torch.save({key: value.contiguous() for key, value in network.state_dict().items()})
 
 
