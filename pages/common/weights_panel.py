@@ -10,7 +10,7 @@ from pages.common import background
 
 def offer_download(spec: BackboneSpec, *, key: str) -> None:
     """A button that fetches the weights of a backbone; the sidebar of every page then shows how far it is."""
-    if spec.is_installed_with_weights or not spec.has_weights:
+    if not spec.weights_url:
         return
     task = background.find(_task(spec.name))
     st.button(
