@@ -13,7 +13,7 @@ from lib.figures.result_charts import probability_figure
 from lib.grading import bundle, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
 from lib.grading.sitting import Sitting
-from lib.memory import trim_memory
+from lib.out_of_memory import trim_memory
 from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
 from pages.common.errors import end_page, show_errors

@@ -34,7 +34,7 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     from lib.data.subset import take_part
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
-    from lib.number_format import choose_dtype
+    from lib.precision import choose_dtype
     from lib.runtime import pick_device, set_threads
     from lib.training.config import TrainConfig
 

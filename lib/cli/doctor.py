@@ -80,7 +80,7 @@ def describe_machine(device_name: str = "auto") -> dict[str, Any]:
     import torch
     import torchvision
 
-    from lib.number_format import choose_dtype
+    from lib.precision import choose_dtype
     from lib.runtime import available_cores, memory_mib, pick_device, processor_name, set_threads
 
     device = pick_device(device_name)

@@ -14,7 +14,7 @@ from lib.atomic import read_json, write_json
 from lib.errors import UserError
 from lib.features.onnx_session import EngineUnavailable, OnnxSession, runtime_version, why_missing
 from lib.models.backbones import BACKBONES
-from lib.number_format import autocast
+from lib.precision import autocast
 from lib.runtime import available_cores
 from lib.settings import cache_dir
 

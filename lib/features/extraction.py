@@ -11,8 +11,8 @@ import numpy as np
 from lib.data.augmentation import IDENTITY, View
 from lib.errors import Stopped
 from lib.features.frozen_stages import FrozenStages
-from lib.memory import compute_in_parts
-from lib.number_format import autocast
+from lib.out_of_memory import compute_in_parts
+from lib.precision import autocast
 
 if TYPE_CHECKING:
     import torch

@@ -214,7 +214,7 @@ class Grader:
 
     def _features(self, batch: "Tensor") -> "Tensor":
         """What the head reads, by the engine and in the precision in which head and gate met it."""
-        from lib.number_format import autocast
+        from lib.precision import autocast
 
         dtype = str(self.preprocessing.get("dtype", "float32")) if self._is_frozen else "float32"
         with autocast(self.device, dtype):

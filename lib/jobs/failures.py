@@ -1,7 +1,7 @@
 """Which ending an exception is, and the one sentence for the person."""
 
 from lib.errors import UserError, disk_fault, is_disk_full
-from lib.memory import is_out_of_memory
+from lib.out_of_memory import is_out_of_memory
 
 _SHORT_OF_MEMORY = "Memory ran out. Choose a smaller batch size or image size, or a smaller backbone, then resume."
 _DISK_FULL = "The disk is full. Free some space, then resume: it goes on from the last checkpoint."

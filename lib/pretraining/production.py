@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.models.bundled_weights import BundledMetadata, write_bundled_weights
-from lib.number_format import choose_dtype
+from lib.precision import choose_dtype
 from lib.pretraining.families import NUM_FAMILIES_OF_FORM
 from lib.pretraining.store import StoreSpec, render_store
 from lib.pretraining.training import LOG_FILE, PretrainConfig, pretrain

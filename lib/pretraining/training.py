@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.networks import PROJECTION_DIM, BundledVGG
-from lib.number_format import autocast
+from lib.precision import autocast
 from lib.pretraining.families import FAMILIES
 from lib.pretraining.store import ImageStore
 from lib.pretraining.views import ColourChange, random_views

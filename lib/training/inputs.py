@@ -15,8 +15,8 @@ from lib.checked_rows import Rows
 from lib.data.network_input import WHOLE_SQUARE, Resizing
 from lib.errors import Stopped
 from lib.features.frozen_stages import FrozenStages, in_layout
-from lib.memory import compute_in_parts
-from lib.number_format import autocast
+from lib.out_of_memory import compute_in_parts
+from lib.precision import autocast
 from lib.runtime import derived_seed
 from lib.training.config import TrainConfig
 from lib.training.events import ShouldStop, never_stop

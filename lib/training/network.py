@@ -11,7 +11,7 @@ from lib.distributed import ALONE, Ranks
 from lib.features.engine import DEFAULT_BATCH, EngineChoice, FrozenPart, choose_engine
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
-from lib.number_format import choose_dtype
+from lib.precision import choose_dtype
 from lib.runtime import pick_device, set_seed, set_threads
 from lib.training.config import TrainConfig
 from lib.training.events import NetworkBuilt

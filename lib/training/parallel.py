@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lib.distributed import Ranks
 from lib.errors import UserError
-from lib.memory import MAX_HALVINGS, free_memory, is_out_of_memory
+from lib.out_of_memory import MAX_HALVINGS, free_memory, is_out_of_memory
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop, never_stop
 from lib.training.inputs import CachedInputs, Inputs

@@ -13,7 +13,7 @@ import numpy as np
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
 from lib.evaluation.metrics import confusion_matrix, evaluate_predictions
-from lib.number_format import autocast
+from lib.precision import autocast
 from lib.runtime import derived_seed
 from lib.training.checkpoints import Checkpoints, CheckpointStore
 from lib.training.config import TrainConfig

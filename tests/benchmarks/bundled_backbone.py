@@ -18,7 +18,7 @@ from lib.cli.doctor import describe_machine
 from lib.data.dataset import Dataset
 from lib.data.library import ensure_default_dataset
 from lib.evaluation.metrics import quadratic_weighted_kappa
-from lib.number_format import choose_dtype
+from lib.precision import choose_dtype
 from lib.pretraining.transfer import frozen_features
 from lib.runtime import set_threads
 from lib.training.config import TrainConfig

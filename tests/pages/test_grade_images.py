@@ -11,7 +11,6 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
-from lib import memory
 from lib.data.samples import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
@@ -164,7 +163,7 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     assert computed == [4, 1]
     assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
     trimmed = []
-    monkeypatch.setattr(memory, "trim_memory", lambda: trimmed.append(1))
+    monkeypatch.setattr(out_of_memory, "trim_memory", lambda: trimmed.append(1))
     sitting = at.session_state["grade_sitting"]
     at.button(key="grade_clear").click().run()
     # In place, and in the run after the one that held the images: what an old run still refers to holds none.

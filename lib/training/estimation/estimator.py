@@ -11,7 +11,7 @@ import psutil
 from lib.features.cache import UNPOOLED
 from lib.features.frozen_stages import FrozenStages
 from lib.models.freezing import parameter_summary
-from lib.number_format import autocast
+from lib.precision import autocast
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
 from lib.training.config import TrainConfig

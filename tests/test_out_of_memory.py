@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.memory import MAX_HALVINGS, compute_in_parts, is_out_of_memory
+from lib.out_of_memory import MAX_HALVINGS, compute_in_parts, is_out_of_memory
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lib import number_format
+from lib import precision
 from lib.settings import cache_dir
 
 
@@ -17,27 +17,27 @@ def test_bfloat16_must_win_clearly_and_is_measured_once(
         calls.append(purpose)
         return {"float32": float32_s, "bfloat16": bfloat16_s}
 
-    monkeypatch.setattr(number_format, "_benchmark", benchmark)
-    name, reason = number_format.choose_dtype("cpu")
+    monkeypatch.setattr(precision, "_benchmark", benchmark)
+    name, reason = precision.choose_dtype("cpu")
     assert name == expected
     assert f"{bfloat16_s / float32_s:.2f} of float32's time" in reason
-    assert number_format.choose_dtype("cpu") == (name, reason)
+    assert precision.choose_dtype("cpu") == (name, reason)
     assert calls == ["inference"]
-    number_format.choose_dtype("cpu", "training")
+    precision.choose_dtype("cpu", "training")
     assert calls == ["inference", "training"]
 
 
 def test_a_gpu_without_bfloat16_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(number_format, "_benchmark", lambda device, purpose: pytest.fail("measured"))
-    monkeypatch.setattr(number_format, "_has_bfloat16", lambda: False)
-    assert number_format._measure_choice("cuda", "training").name == "float32"
-    assert "no bfloat16" in number_format._measure_choice("cuda:1", "training").reason
+    monkeypatch.setattr(precision, "_benchmark", lambda device, purpose: pytest.fail("measured"))
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda: False)
+    assert precision._measure_choice("cuda", "training").name == "float32"
+    assert "no bfloat16" in precision._measure_choice("cuda:1", "training").reason
 
 
 def test_damaged_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     (cache_dir() / "dtype.json").write_text("{")
-    monkeypatch.setattr(number_format, "_benchmark", lambda device, purpose: {"float32": 1.0, "bfloat16": 1.0})
-    assert number_format.choose_dtype("cpu")[0] == "float32"
+    monkeypatch.setattr(precision, "_benchmark", lambda device, purpose: {"float32": 1.0, "bfloat16": 1.0})
+    assert precision.choose_dtype("cpu")[0] == "float32"
     assert len(json.loads((cache_dir() / "dtype.json").read_text())) == 1
 
 
@@ -45,7 +45,7 @@ def test_benchmark_measures_both_and_leaves_threads_and_generator_alone() -> Non
     torch.manual_seed(1)
     expected = torch.rand(1, generator=torch.Generator().manual_seed(1))
     num_threads = torch.get_num_threads()
-    seconds = number_format._benchmark("cpu", "training")
+    seconds = precision._benchmark("cpu", "training")
     assert set(seconds) == {"float32", "bfloat16"}
     assert all(0 < value < 5 for value in seconds.values())
     assert torch.get_num_threads() == num_threads
