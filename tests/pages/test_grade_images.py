@@ -11,6 +11,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
+from lib import out_of_memory
 from lib.data.samples import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
