@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser kills orphans recipes demo help clean
+.PHONY: run test check format bench browser kills orphans recipes demo lock wheel help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
@@ -51,6 +51,15 @@ recipes: $(VENV)/.runtime  ## Run every published experiment in small beside its
 
 demo: $(VENV)/.runtime  ## Record the demo anew that ships with the program (about ten minutes of two cores)
 	@$(BIN)/python -m lib demo record
+
+lock: $(VENV)/.development  ## Write requirements.lock: what is installed here, and the hash of every file of it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@$(BIN)/python -m pip freeze --exclude-editable | sed -n 's/^\([^ ]*==[^+ ]*\).*/\1/p' > $(VENV)/installed.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --constraint $(VENV)/installed.txt requirements.txt --output-file requirements.lock
+
+wheel: $(VENV)/.runtime  ## Build dist/transferscope-*.whl: the whole program, with pages and assets
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean:  ## Remove the virtual environment and tool caches (data stays)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

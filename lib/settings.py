@@ -37,8 +37,15 @@ CHECKPOINT_INTERVAL_S = 30.0
 
 
 def home() -> Path:
-    """The folder for everything made at run time: TRANSFERSCOPE_HOME, by default `data/` of the project."""
-    return Path(os.environ.get("TRANSFERSCOPE_HOME") or PROJECT_ROOT / "data").expanduser().resolve()
+    """The folder for everything made at run time: TRANSFERSCOPE_HOME.
+
+    By default `data/` of the checkout; for an installed program, whose own folder may be read-only, `transferscope/` in
+    the data folder of the user (XDG_DATA_HOME).
+    """
+    is_checkout = (PROJECT_ROOT / "pyproject.toml").is_file()
+    of_user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "transferscope"
+    default = PROJECT_ROOT / "data" if is_checkout else of_user
+    return Path(os.environ.get("TRANSFERSCOPE_HOME") or default).expanduser().resolve()
 
 
 def datasets_dir() -> Path:

@@ -43,3 +43,11 @@ def test_start_in_the_root_folder_does_not_open_the_machine(monkeypatch: pytest.
 
 def test_mlflow_telemetry_is_off():
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_an_installed_program_keeps_its_data_with_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("TRANSFERSCOPE_HOME", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    assert settings.home() == settings.PROJECT_ROOT / "data"  # a checkout
+    monkeypatch.setattr(settings, "PROJECT_ROOT", tmp_path / "site-packages" / "transferscope")
+    assert settings.home() == tmp_path / "share" / "transferscope"

@@ -1,5 +1,6 @@
-"""The command line (`python -m lib`). Commands are imported when they are called, so that `--help` is quick."""
+"""The command line, `python -m lib` or `transferscope`. A command is imported when it is called: `--help` is quick."""
 
+import gc
 import importlib
 import io
 import os
@@ -7,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import click
 
@@ -15,6 +17,7 @@ from lib.settings import home
 
 # name -> (module, attribute, what it does)
 COMMANDS = {
+    "run": ("lib.cli.dashboard", "run_dashboard", "Serve the dashboard."),
     "doctor": ("lib.cli.doctor", "doctor", "Show versions, device, number format and which weights are at hand."),
     "demo": ("lib.cli.demo", "demo", "Install the recorded demo, train it here, or record it anew."),
     "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, change, delete and restore data sets."),
@@ -70,6 +73,9 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 our own fault."""
+    # Importing torch and MLflow makes a million objects that all stay; looking through them again and again for garbage
+    # takes a second of seven.
+    gc.set_threshold(100_000, 50, 50)
     sys.exit(run(arguments))
 
 
@@ -79,7 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
-        status = cli.main(args=arguments, prog_name="python -m lib", standalone_mode=False)
+        called = "transferscope" if Path(sys.argv[0]).name == "transferscope" else "python -m lib"
+        status = cli.main(args=arguments, prog_name=called, standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (`| head`) went away; what is left in the buffer must not raise again at exit.
