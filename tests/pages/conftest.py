@@ -3,15 +3,20 @@
 The first data set that pages make by themselves is a tiny one, and what is still being made after a test is stopped.
 """
 
+import functools
 from collections.abc import Iterator
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 
 from lib import jobs
 from lib.data import library
 from lib.training.config import TrainConfig
 from pages.common import background
+
+# Each AppTest makes a runtime of its own, which reads the metadata of every installed package: half of a test's time.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 @pytest.fixture(autouse=True)
