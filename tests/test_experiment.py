@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.splits import assign_splits
 from lib.errors import Stopped, UserError
 from lib.experiment import run_experiment, train
+from lib.features.engine import EngineChoice
+from lib.features.onnx_session import OnnxSession
+from lib.grading.grader import Grader
 from lib.models.bundles import load_bundle
 from lib.models.gate import GATE_FILE, load_gate
 from lib.models.seen_images import SEEN_FILE, load_seen
+from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 from lib.training.events import EpochEnded, PhaseStarted, Progressed
 from tests.features.tiny_dataset import TinyDataset
@@ -185,6 +190,51 @@ def test_fine_tuning_resumes_to_the_same_predictions(dataset: TinyDataset, tmp_p
     run_experiment(config, run, should_stop=lambda: False)
     first, second = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("unbroken", "run"))
     pd.testing.assert_frame_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"strategy": "feature_extraction"}, {"strategy": "partial_finetuning", "augmentation": "modern"}]
+)
+def test_a_run_by_onnx_runtime_resumes_with_it_and_is_graded_with_it(
+    settings: dict[str, str], dataset: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[int] = []
+    compute_batch = OnnxSession.__call__
+    monkeypatch.setattr(
+        OnnxSession, "__call__", lambda self, batch: sessions.append(len(batch)) or compute_batch(self, batch)
+    )
+    monkeypatch.setattr("lib.training.network.choose_engine", lambda part, **_: EngineChoice("onnx", 4, "faster"))
+    config, epochs = tiny_config(epochs=4, patience=4, **settings), []
+
+    def count(event: object) -> None:
+        epochs.append(event) if isinstance(event, EpochEnded) else None
+
+    run_experiment(config, Run(tmp_path / "unbroken"), should_stop=lambda: False)
+    assert max(sessions) == 4
+    shutil.rmtree(cache_dir() / "features", ignore_errors=True)
+    run = Run(tmp_path / "run")
+    with pytest.raises(Stopped):
+        run_experiment(config, run, should_stop=lambda: len(epochs) == 2, listener=count)
+    # A trial would find something else by now, and nothing is left in the caches.
+    monkeypatch.setattr("lib.training.network.choose_engine", lambda part, **_: pytest.fail("chosen again"))
+    shutil.rmtree(cache_dir())
+    sessions.clear()
+    run_experiment(config, run, should_stop=lambda: False, listener=count)
+    assert max(sessions) == 4
+    assert len(epochs) == 4
+    first, second = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("unbroken", "run"))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    first, second = (load_bundle(tmp_path / name / "bundle").classifier.state_dict() for name in ("unbroken", "run"))
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+    sessions.clear()
+    grader = Grader.open(run.folder / "bundle", device="cpu")
+    assert grader.network.engine == "onnx"
+    table = pd.read_parquet(run.folder / "predictions.parquet")
+    rows = [int(image_id, 16) for image_id in table["image_id"]]
+    scores, _ = grader.scores(dataset.pixels[rows])
+    assert scores == pytest.approx(table[["probability_0", "probability_1"]].to_numpy(), abs=1e-5)
+    assert max(sessions) == grader.batch_size == 8  # no trial was made here
 
 
 def test_a_run_killed_after_its_summary_is_not_trained_again(dataset: TinyDataset, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_only_the_damaged_block_of_features_is_computed_again(pooling, monkeypat
     computed = []
     run = Extraction._run
     monkeypatch.setattr(
-        Extraction, "_run", lambda self, pixels, ids: computed.append(len(pixels)) or run(self, pixels, ids)
+        Extraction, "_run", lambda self, pixels, *rest: computed.append(len(pixels)) or run(self, pixels, *rest)
     )
     found = read_or_extract(request)
     assert found.was_cached

@@ -5,7 +5,8 @@ Only images of the training part are looked at, so that the test images have no 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.data.splits import group_numbers
 from lib.data.subset import RowsOfPixels
-from lib.features.engine import TITLES
+from lib.features.engine import TITLES, EngineChoice, FrozenPart, recorded_choices
+from lib.features.onnx_session import EngineUnavailable, OnnxSession
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
@@ -33,30 +35,8 @@ if TYPE_CHECKING:
 
 NUM_SAMPLED = 128  # images that run through the network for the statistics of its stages
 NUM_SCORED = 512  # images whose features are scored, where they are in the cache already; else the sampled ones
+_BY_TORCH = EngineChoice()
 _MIN_PER_CLASS = 8  # where there are many classes, only so many that each has that many images in the sample
-_BATCH = 16
-
-
-@dataclass
-class _Moments:
-    """Running sums over images and places of the channels (C,) that enter one BatchNorm layer."""
-
-    count: int = 0
-    total: Any = 0.0
-    squares: Any = 0.0
-
-    def add(self, values: "Tensor") -> None:
-        places = [axis for axis in range(values.ndim) if axis != 1]
-        variance, mean = values.detach().float().var(places, correction=0), values.detach().float().mean(places)
-        own_mean, own_variance = mean.double().cpu().numpy(), variance.double().cpu().numpy()
-        count = values.numel() // values.shape[1]
-        self.count += count
-        self.total = self.total + count * own_mean
-        self.squares = self.squares + count * (own_variance + own_mean**2)
-
-    def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
-        mean = self.total / self.count
-        return mean, np.maximum(self.squares / self.count - mean**2, 0.0)
 
 
 @dataclass
@@ -66,8 +46,8 @@ class StageStatistics:
     The distance is None in stages without BatchNorm: such a network keeps no statistics of the images that it learned.
     """
 
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    distances: dict[str, float | None] = field(default_factory=dict)
+    outputs: dict[str, np.ndarray]
+    distances: dict[str, float | None]
 
 
 def advise(
@@ -103,7 +83,11 @@ def advise(
     order = balanced_order(train_rows, targets)
     rows = np.sort(order[:NUM_SAMPLED])
     backbone = build_backbone(config.backbone, feature_only=True).to(device)
-    found = stage_statistics(backbone, RowsOfPixels(pixels_after(dataset, chain), rows), progress=progress)
+    part = FrozenPart(config.backbone, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
+    found = stage_statistics(
+        backbone, RowsOfPixels(pixels_after(dataset, chain), rows), progress=progress,
+        engine=recorded_choices().get(part.key, _BY_TORCH) if device == "cpu" else _BY_TORCH,
+    )  # fmt: skip
     stages = tuple(
         StageReading(name, found.distances[name], logme(values, targets[rows]) if _is_telling(targets[rows]) else None)
         for name, values in found.outputs.items()
@@ -130,48 +114,47 @@ def advise(
 
 
 def stage_statistics(
-    backbone: "Backbone", pixels: np.ndarray | RowsOfPixels, *, progress: Progress = ignore_progress
+    backbone: "Backbone",
+    pixels: np.ndarray | RowsOfPixels,
+    *,
+    engine: EngineChoice = _BY_TORCH,
+    progress: Progress = ignore_progress,
 ) -> StageStatistics:
     """Run images (N, S, S, 3) uint8 once through a network; returns outputs and distances by stage.
 
     The source's statistics are the running means and variances of the BatchNorm layers: those of the images that the
-    network was trained on, at the place where the same channels of these images are measured.
+    network was trained on, at the place where the same channels of these images are measured. That place is gone where
+    BatchNorm is folded away, so it is not here; ONNX Runtime puts out means and variances beside the pooled outputs.
     """
     import torch
 
     from lib.data.preprocessing import to_batch
-    from lib.models.classifier import pool_features
+    from lib.models.stage_reader import StageReader
 
     spec, device = backbone.spec, next(backbone.parameters()).device
-    moments: dict[str, dict[nn.Module, _Moments]] = {name: {} for name in backbone.stages}
-    handles = [
-        module.register_forward_pre_hook(_listener(moments[name], module))
-        for name, stage in backbone.stages.items()
-        for module in stage.modules()
-        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) and module.running_mean is not None
-    ]
-    pieces: dict[str, list[np.ndarray]] = {name: [] for name in backbone.stages}
-
-    def run(batch: np.ndarray) -> None:
-        h = to_batch(
-            batch, size_px=spec.input_size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=device
-        )
-        for name, stage in backbone.stages.items():
-            h = stage(h)
-            own = spec.pooling if name == spec.feature_stage else spec.stage(name).poolings[0]
-            pooled = pool_features(h, own, spec.stage(name).num_prefix_tokens).flatten(1)
-            pieces[name].append(pooled.float().cpu().numpy())
-
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(pixels), _BATCH):
-                run(pixels[start : start + _BATCH])
-                progress(min(start + _BATCH, len(pixels)), len(pixels), "reading images")
-    finally:
-        for handle in handles:
-            handle.remove()
-    outputs = {name: np.concatenate(values) for name, values in pieces.items()}
-    return StageStatistics(outputs, {name: _distance(layers) for name, layers in moments.items()})
+    reader = StageReader(backbone)
+    run: Callable[[Tensor], Any] = reader
+    if engine.name == "onnx":
+        shape = (3, spec.input_size_px, spec.input_size_px)
+        with suppress(EngineUnavailable):
+            run = OnnxSession(reader, shape, num_outputs=reader.num_outputs).all_outputs
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), engine.batch_size):
+            batch = to_batch(
+                pixels[start : start + engine.batch_size], size_px=spec.input_size_px, mean=spec.mean, std=spec.std,
+                resizing=spec.resizing, device=device,
+            )  # fmt: skip
+            parts.append([np.asarray(torch.as_tensor(values).float().cpu()) for values in run(batch)])
+            progress(min(start + engine.batch_size, len(pixels)), len(pixels), "reading images")
+    found = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+    outputs = dict(zip(backbone.stages, found, strict=False))
+    moments = iter(found[len(outputs) :])
+    distances = {
+        name: _distance([(norm, next(moments), next(moments)) for norm in norms])
+        for name, norms in reader.norms.items()
+    }
+    return StageStatistics(outputs, distances)
 
 
 def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -192,22 +175,13 @@ def _is_telling(targets: np.ndarray) -> bool:
     return len(np.unique(targets)) > 1
 
 
-def _listener(
-    moments: "dict[nn.Module, _Moments]", module: "nn.Module"
-) -> "Callable[[nn.Module, tuple[Tensor, ...]], None]":
-    own = moments[module] = _Moments()
-
-    def listen(_: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:
-        own.add(inputs[0])
-
-    return listen
-
-
-def _distance(layers: "dict[nn.Module, _Moments]") -> float | None:
-    """Over all channels of a stage's BatchNorm layers; None without any."""
+def _distance(layers: "list[tuple[nn.Module, np.ndarray, np.ndarray]]") -> float | None:
+    """Over all channels of a stage's BatchNorm layers, each with means and variances (N, C) by image; None without."""
     parts = []
-    for norm, moments in layers.items():
-        mean, variance = moments.mean_and_variance()
+    for norm, means, variances in layers:
+        mean = means.mean(0, dtype=np.float64)
+        # Images have equally many places: within images, and between their means.
+        variance = variances.mean(0, dtype=np.float64) + means.var(0, dtype=np.float64)
         # With the layer's own epsilon, as the network itself divides: channels that are nearly off stay quiet.
         source = np.asarray(norm.running_var.double().cpu()) + norm.eps  # type: ignore[operator, union-attr]
         parts.append((mean, variance + norm.eps, np.asarray(norm.running_mean.double().cpu()), source))  # type: ignore[operator, union-attr]

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from lib.atomic import write_json
-from lib.cli.output import json_option, print_facts, print_json, print_table
+from lib.cli.output import ProgressLine, json_option, print_facts, print_json, print_table
+from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir, home
 
 REPORT_FILE = "doctor.json"
@@ -27,10 +28,10 @@ _PACKAGES = (
 )
 
 
-def diagnose(*, with_trial: bool = True) -> dict[str, Any]:
+def diagnose(*, with_trial: bool = True, progress: Progress = ignore_progress) -> dict[str, Any]:
     """Measure this machine and write `doctor.json` to the cache folder, which the dashboard's sidebar reads.
 
-    `with_trial` lets the engines of the default network compete, unless they have in this home.
+    `with_trial` lets the engines of the default network compete, unless they have in this home; `progress` hears of it.
     """
     from lib.features.engine import recorded_choices
     from lib.models.weights import all_weights_status
@@ -38,7 +39,7 @@ def diagnose(*, with_trial: bool = True) -> dict[str, Any]:
     machine = describe_machine()
     report = {
         **machine,
-        **_engine(machine["device"], machine["dtype"], with_trial=with_trial),
+        **_engine(machine["device"], machine["dtype"], with_trial=with_trial, progress=progress),
         "packages": {name: _version(name) for name in _PACKAGES},
         "home": str(home()),
         "weights": [asdict(status) for status in all_weights_status()],
@@ -58,7 +59,8 @@ def doctor(trial: bool, as_json: bool) -> None:
     """
     from lib.models.weights import all_weights_status
 
-    report = diagnose(with_trial=trial)
+    with ProgressLine() as progress:
+        report = diagnose(with_trial=trial, progress=progress)
     if as_json:
         print_json(report)
         return
@@ -106,7 +108,7 @@ def describe_machine(device_name: str = "auto") -> dict[str, Any]:
     }
 
 
-def _engine(device: str, dtype: str, *, with_trial: bool) -> dict[str, str]:
+def _engine(device: str, dtype: str, *, with_trial: bool, progress: Progress) -> dict[str, str]:
     """What computes the frozen stages of the default network, and why."""
     from lib.features.engine import TOO_FEW, FrozenPart, choose_engine, recorded_choices
     from lib.models.backbones import BACKBONES
@@ -115,7 +117,7 @@ def _engine(device: str, dtype: str, *, with_trial: bool) -> dict[str, str]:
     spec = BACKBONES.get(default_backbone())
     part = FrozenPart(spec.name, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
     may_try = part.key in recorded_choices() or (with_trial and weights_status(spec.name).is_cached)
-    choice = choose_engine(part, device=device, num_images=None if may_try else 0)
+    choice = choose_engine(part, device=device, num_images=None if may_try else 0, progress=progress)
     if choice.reason == TOO_FEW:
         return {"engine": "auto", "engine_reason": "the first training on enough images tries torch and ONNX Runtime"}
     return {"engine": choice.name, "engine_reason": choice.reason}

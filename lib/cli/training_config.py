@@ -162,8 +162,10 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
     dataset = open_dataset(config.dataset)
     resolved = resolve_start(config, dataset)
     part = take_part(dataset, resolved)
-    with tempfile.TemporaryDirectory() as folder:
-        compute = choose_compute(resolved, Path(folder) / "compute.json", ranks, num_images=len(part.table))
+    with tempfile.TemporaryDirectory() as folder, ProgressLine() as progress:
+        compute = choose_compute(
+            resolved, Path(folder) / "compute.json", ranks, num_images=len(part.table), listener=progress.listen
+        )
     return resolved, part, compute
 
 

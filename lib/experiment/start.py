@@ -60,7 +60,10 @@ def open_session(
     from lib.training.network import choose_compute
     from lib.training.session import TrainingSession
 
-    compute = choose_compute(config, run.folder / COMPUTE_FILE, ranks, num_images=len(dataset.table))
+    compute = choose_compute(
+        config, run.folder / COMPUTE_FILE, ranks, num_images=len(dataset.table), listener=listener,
+        should_stop=should_stop,
+    )  # fmt: skip
     learned_head = head_bundle(config, dataset)
     plan = {"config": config.to_dict(), "compute": dataclasses.asdict(compute)}
     ranks.announce({**plan, "head_bundle": str(learned_head or "")})

@@ -3,18 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from lib.checked_rows import Rows
-from lib.data.augmentation import AS_IT_IS, View
 from lib.distributed import ALONE, Ranks
-from lib.features.extraction import UNPOOLED
-from lib.features.request import WHAT, FeatureRequest, feature_key, write_features
+from lib.features.request import WHAT, FeatureRequest, write_features
 from lib.features.shards import fill_together
-from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
-
-__all__ = ["UNPOOLED", "FeatureSet", "extract_features", "feature_key", "read_or_extract"]
 
 
 @dataclass(frozen=True)
@@ -32,57 +26,6 @@ class FeatureSet:
     images_per_second: float
 
 
-def extract_features(
-    dataset: Any,
-    *,
-    backbone_name: str,
-    weights: str = "pretrained",
-    seed: int = 0,
-    feature_stage: str | None = None,
-    pooling: str | None = None,
-    input_size_px: int | None = None,
-    dtype: str = "float32",
-    view: View = AS_IT_IS,
-    device: str = "cpu",
-    engine: str = "torch",
-    copies_left: int = 1,
-    ranks: Ranks = ALONE,
-    progress: Progress = ignore_progress,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> FeatureSet:
-    """Return the frozen features of every image, from the cache where they are; a hit builds no network.
-
-    Args:
-        dataset: has `pixels` (N, S, S, 3) uint8 and `version`.
-        backbone_name: a name in `BACKBONES`.
-        weights: "pretrained" or "random" (then `seed` counts).
-        seed: of random weights.
-        feature_stage: by default the table's.
-        pooling: "average", "flatten", "none", "cls" of tokens, or `UNPOOLED`; by default the table's.
-        input_size_px: by default the weights' own.
-        dtype: "float32" or "bfloat16" (computed under autocast; pooled and kept in float32).
-        view: how every image is laid or drawn first (lib/data/augmentation.py).
-        device: where to compute.
-        engine: "torch" or "onnx" (lib/features/engine.py).
-        copies_left: how many sets of this size are still to be kept, this one included: the disk must hold them all.
-        ranks: who computes together; each calls this alike and does its share.
-        progress: called after each batch.
-        should_stop: asked before each batch.
-
-    Raises:
-        Stopped: `should_stop()` turned true; nothing is left behind.
-        UserError: the disk has not enough room.
-        WeightsUnavailable: pretrained weights are needed and not at hand.
-    """
-    spec = BACKBONES.get(backbone_name)
-    stage, pooling = feature_stage or spec.feature_stage, pooling or spec.pooling
-    size_px = input_size_px or spec.input_size_px
-    request = FeatureRequest(
-        dataset, backbone_name, weights, seed, stage, pooling, size_px, dtype, view, device, engine
-    )
-    return read_or_extract(request, copies_left=copies_left, ranks=ranks, progress=progress, should_stop=should_stop)
-
-
 def read_or_extract(
     request: FeatureRequest,
     *,
@@ -91,7 +34,20 @@ def read_or_extract(
     progress: Progress = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FeatureSet:
-    """What a request asks for, from the cache where it is there; arguments and errors as of `extract_features`."""
+    """Return the frozen features of every image, from the cache where they are; a hit builds no network.
+
+    Args:
+        request: whose features.
+        copies_left: how many sets of this size are still to be kept, this one included: the disk must hold them all.
+        ranks: who computes together; each calls this alike and does its share.
+        progress: called after each batch.
+        should_stop: asked before each batch, and between stages.
+
+    Raises:
+        Stopped: `should_stop()` turned true; nothing is left behind.
+        UserError: an unknown network, or the disk has not enough room.
+        WeightsUnavailable: pretrained weights are needed and not at hand.
+    """
     started = time.perf_counter()
     features, num_images = request.read(), request.num_images
     if features is not None:

@@ -5,27 +5,30 @@ A short trial finds out, once per home and network; what it found is kept in `en
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lib.atomic import read_json, write_json
-from lib.errors import UserError
+from lib.errors import Stopped, UserError
 from lib.features.onnx_session import EngineUnavailable, OnnxSession, runtime_version, why_missing
 from lib.models.backbones import BACKBONES
 from lib.precision import autocast
+from lib.progress import Progress, ignore_progress
 from lib.runtime import available_cores
 from lib.settings import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
+    from torch import Tensor, nn
 
 ENGINES = ("auto", "torch", "onnx")
 TITLES = {"torch": "torch", "onnx": "ONNX Runtime"}
-DEFAULT_BATCH = 32
+# Images of a batch where no trial was made: on a CPU more gain little, and VGG16 has maps of 13 MiB an image.
+DEFAULT_BATCH, GPU_BATCH = 8, 32
 # Trial and export take as long as some hundred images, so fewer of them are computed sooner by torch. Whether there
 # are enough depends on the data set alone, so that the same training is always computed by the same engine.
 MIN_IMAGES = 256
@@ -34,7 +37,9 @@ TOO_FEW = f"fewer than {MIN_IMAGES} images are done before a trial is"
 MIN_COSINE = 0.9999
 _FILE = "engines.json"
 _BATCH_SIZES = (4, 8, 16, 32)
+_ROUNDS = 3
 _TRIAL_S = 3.0
+_LISTEN_S = 0.2  # a stop is heard so often while the network is built and exported
 _MIN_GAIN = 1.05  # of ONNX Runtime, below which a trial on a shared machine says little
 _CPU_ONLY = "ONNX Runtime is used on the CPU alone"
 
@@ -66,7 +71,13 @@ class FrozenPart:
 
 
 def choose_engine(
-    part: FrozenPart | None, *, asked: str = "auto", device: str = "cpu", num_images: int | None = None
+    part: FrozenPart | None,
+    *,
+    asked: str = "auto",
+    device: str = "cpu",
+    num_images: int | None = None,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> EngineChoice:
     """What runs the frozen stages; where "auto" is asked for and no trial was made yet, makes it.
 
@@ -75,8 +86,11 @@ def choose_engine(
         asked: a name in `ENGINES`.
         device: where torch computes.
         num_images: how many are to be computed; None for any number.
+        progress: told what the trial is doing.
+        should_stop: asked during the trial, several times a second unless a batch takes longer.
 
     Raises:
+        Stopped: `should_stop()` turned true; nothing is recorded.
         UserError: ONNX Runtime is asked for and is not installed, or not for a CPU.
         WeightsUnavailable: the trial needs the pretrained weights and they are not at hand.
     """
@@ -85,16 +99,23 @@ def choose_engine(
     if asked == "onnx":
         if why := why_missing() or (_CPU_ONLY if device != "cpu" else ""):
             raise UserError(f"The setting engine=onnx cannot be used: {why}. Choose engine=auto or engine=torch.")
-        known = recorded_choices().get(part.key)
-        return EngineChoice("onnx", known.batch_size if known and known.name == "onnx" else 8, "asked for")
+        return EngineChoice("onnx", batch_size_of(part, "onnx"), "asked for")
     if why := _why_torch(part, asked, device, num_images):
-        return EngineChoice(reason=why)
-    known = recorded_choices().get(part.key)
-    if known is not None:
+        return EngineChoice(batch_size=batch_size_of(part, "torch", device), reason=why)
+    if known := recorded_choices().get(part.key):
         return known
-    with FileLock(cache_dir() / f"{_FILE}.lock"):  # of several processes one makes the trial
+    progress(0, 0, "waiting for another trial of engines")
+    with _lock(should_stop):  # of several processes one makes the trial
         known = recorded_choices().get(part.key)
-        return known or _record(part, _try_engines(part))
+        return known or _record(part, _try_engines(part, progress=progress, should_stop=should_stop))
+
+
+def batch_size_of(part: FrozenPart, engine: str, device: str = "cpu") -> int:
+    """Images of a batch for an engine: as many as the trial in this home found best, if it chose that engine."""
+    known = recorded_choices().get(part.key)
+    if known and known.name == engine and device == "cpu":
+        return known.batch_size
+    return DEFAULT_BATCH if device == "cpu" else GPU_BATCH
 
 
 def recorded_choices() -> dict[str, EngineChoice]:
@@ -133,26 +154,49 @@ def _why_torch(part: FrozenPart, asked: str, device: str, num_images: int | None
     return TOO_FEW if num_images is not None and num_images < MIN_IMAGES else ""
 
 
-def _try_engines(part: FrozenPart) -> EngineChoice:
+@contextmanager
+def _lock(should_stop: Callable[[], bool]) -> Iterator[None]:
+    lock = FileLock(cache_dir() / f"{_FILE}.lock")
+    while not lock.is_locked:
+        _raise_if(should_stop)
+        with suppress(Timeout):
+            lock.acquire(timeout=_LISTEN_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _raise_if(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Stopped("Stopped during a trial of engines.")
+
+
+def _try_engines(
+    part: FrozenPart, *, progress: Progress = ignore_progress, should_stop: Callable[[], bool] = lambda: False
+) -> EngineChoice:
     """Compute made-up pictures in turn by both engines, in batches of several sizes."""
     import numpy as np
     import torch
 
-    from lib.features.backbone import frozen_backbone, smooth_pictures
+    from lib.features.backbone import smooth_pictures
     from lib.features.frozen_stages import FrozenStages
-    from lib.models.stages import keep_stages_until
 
-    backbone = frozen_backbone(part.backbone_name, weights=part.weights, seed=part.seed)
-    keep_stages_until(backbone, part.stage)
-    frozen = FrozenStages(backbone.stages, size_px=part.size_px)
     batch = smooth_pictures(max(_BATCH_SIZES), part.size_px, seed=0)
+    progress(0, 0, "trial of engines: building the network")
+    stages: nn.ModuleDict = _while_listening(lambda: _frozen_until(part), should_stop)
+    frozen = FrozenStages(stages, size_px=part.size_px)
 
     def by_torch(images: "Tensor") -> "Tensor":
         with torch.inference_mode(), autocast("cpu", part.dtype):
             return frozen.forward_until(images, part.stage).float()
 
+    def exported() -> OnnxSession:
+        return OnnxSession(torch.nn.Sequential(*stages.values()), (3, part.size_px, part.size_px))
+
+    progress(0, 0, "trial of engines: exporting the network")
     try:
-        session = OnnxSession(torch.nn.Sequential(*backbone.stages.values()), (3, part.size_px, part.size_px))
+        session = _while_listening(exported, should_stop)
     except EngineUnavailable as error:
         return EngineChoice(reason=str(error))
     found = (engine(batch[:2]).flatten(1).double().numpy() for engine in (by_torch, session))
@@ -160,7 +204,12 @@ def _try_engines(part: FrozenPart) -> EngineChoice:
     cosine = float(((ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)).min())
     if not cosine >= MIN_COSINE:
         return EngineChoice(reason=f"ONNX Runtime puts out something else here (cosine {cosine:.5f})")
-    rates = _rates({"torch": by_torch, "onnx": session}, batch)
+
+    def check(done: int) -> None:
+        progress(done, _ROUNDS * len(_BATCH_SIZES), "trial of engines: images a second")
+        _raise_if(should_stop)
+
+    rates = _rates({"torch": by_torch, "onnx": session}, batch, check)
     best = {name: max((rate, -size) for size, rate in by_size.items()) for name, by_size in rates.items()}
     name = "onnx" if best["onnx"][0] > _MIN_GAIN * best["torch"][0] else "torch"
     speeds = " and ".join(
@@ -171,25 +220,51 @@ def _try_engines(part: FrozenPart) -> EngineChoice:
     return EngineChoice(name, -best[name][1], f"{speeds} {how}")
 
 
+def _frozen_until(part: FrozenPart) -> "nn.ModuleDict":
+    from lib.features.backbone import frozen_backbone
+    from lib.models.stages import keep_stages_until
+
+    backbone = frozen_backbone(part.backbone_name, weights=part.weights, seed=part.seed)
+    keep_stages_until(backbone, part.stage)
+    return backbone.stages
+
+
+def _while_listening(work: Callable[[], Any], should_stop: Callable[[], bool]) -> Any:
+    """The result of work that cannot be interrupted; after a stop its thread ends by itself, and nobody waits for it.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    while not wait([future], timeout=_LISTEN_S).done:
+        _raise_if(should_stop)
+    return future.result()
+
+
 def is_busy() -> bool:
     """Whether more programs want to compute at this moment than there are cores for."""
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cores() + 1
 
 
-def _rates(engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor") -> dict[str, dict[int, float]]:
+def _rates(
+    engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor", check: Callable[[int], None]
+) -> dict[str, dict[int, float]]:
     """Best images a second of each engine by size of the batch; all take turns, so that other programs slow all.
 
     Where other programs take the cores, processor time tells more than the time on the wall, of which they take their
-    part at random; it leaves out only how well the threads share the work.
+    part at random; it leaves out only how well the threads share the work. `check` is called before each batch.
     """
     import torch
 
     clock, share = (time.process_time, torch.get_num_threads()) if is_busy() else (time.perf_counter, 1)
     rates: dict[str, dict[int, float]] = {name: {} for name in engines}
     deadline = time.perf_counter() + _TRIAL_S
-    for _ in range(3):
-        for size in _BATCH_SIZES:
+    for round_index in range(_ROUNDS):
+        for size_index, size in enumerate(_BATCH_SIZES):
             for name, engine in engines.items():
+                check(round_index * len(_BATCH_SIZES) + size_index)
                 # A slow network is measured at the smallest size at least.
                 if time.perf_counter() > deadline and rates[name]:
                     continue

@@ -1,6 +1,5 @@
 """One pass of the frozen stages over stored pixels."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +20,14 @@ if TYPE_CHECKING:
 
 # Kept apart from "average", "flatten" and "none": the output of the stage as it is, for training the stages above it.
 UNPOOLED = "unpooled"
-_FIRST_BATCH, _LARGEST_BATCH = 8, 32
-_SLOW_BATCH_S = 1.0  # a stop is heard between batches, so slow networks and busy machines work in smaller ones
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """One pass of the frozen stages over pixels, by an engine that likes batches of `batch_size` images best."""
+    """One pass of the frozen stages over pixels, by an engine, `batch_size` images at a time.
+
+    The size never follows the clock: that of a batch may change the last digits of its features.
+    """
 
     backbone: "Backbone"
     stage: str
@@ -36,43 +36,42 @@ class Extraction:
     dtype: str
     view: View
     device: str
-    engine: str = "torch"
-    batch_size: int = _LARGEST_BATCH
+    engine: str
+    batch_size: int
 
     def batches(self, dataset: Any, should_stop: Callable[[], bool], rows: range) -> Iterator[np.ndarray]:
-        """Yield features of the consecutive images `rows`, in batches small enough to hear a stop."""
-        largest = min(_LARGEST_BATCH, self.batch_size)
-        start, batch_size = rows.start, min(_FIRST_BATCH, largest)
+        """Yield features of the consecutive images `rows`; raises Stopped between two batches or stages."""
         image_ids = dataset.table["image_id"].tolist() if self.view.policy else []
-        while start < rows.stop:
+
+        def check() -> None:
             if should_stop():
                 raise Stopped("Stopped while extracting features.")
-            began = time.perf_counter()
-            batch = range(start, min(start + batch_size, rows.stop))
 
-            def compute(part: range) -> np.ndarray:
-                return self._run(dataset.pixels[part.start : part.stop], image_ids[part.start : part.stop])
+        def compute(part: range) -> np.ndarray:
+            pixels, some_ids = dataset.pixels[part.start : part.stop], image_ids[part.start : part.stop]
+            # The last batch is filled up, so that a feature does not depend on where a shard or a damaged block ends.
+            return self._run(pixels, some_ids, self.batch_size if part == batch else len(part), check)
 
+        for start in range(rows.start, rows.stop, self.batch_size):
+            batch = range(start, min(start + self.batch_size, rows.stop))
             yield np.concatenate(compute_in_parts(compute, batch))
-            start = batch.stop
-            seconds = time.perf_counter() - began
-            if seconds > _SLOW_BATCH_S:
-                batch_size = max(1, batch_size // 2)
-            elif seconds < _SLOW_BATCH_S / 4:
-                batch_size = min(largest, batch_size * 2)
 
     @cached_property
     def _network(self) -> FrozenStages:
         return FrozenStages(self.backbone.stages, size_px=self.size_px, engine=self.engine, last=self.stage)
 
-    def _run(self, pixels: np.ndarray, image_ids: list[str]) -> np.ndarray:
+    def _run(self, pixels: np.ndarray, image_ids: list[str], fill_to: int, check: Callable[[], None]) -> np.ndarray:
         import torch
 
         from lib.models.classifier import pool_features
 
+        batch = self._batch(pixels, image_ids)
+        if missing := fill_to - len(batch):
+            filled = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)])
+            batch = filled.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            hidden = self._network.forward_until(self._batch(pixels, image_ids), self.stage)
-        hidden = hidden.float()
+            hidden = self._network.forward_until(batch, self.stage, check)
+        hidden = hidden[: len(pixels)].float()
         num_prefix = self.backbone.spec.stage(self.stage).num_prefix_tokens
         pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling, num_prefix)
         return pooled.cpu().numpy()

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
@@ -38,22 +39,22 @@ class FrozenStages:
         self._folded: nn.ModuleDict | None = None
         self._lock = threading.RLock()
 
-    def forward_until(self, batch: "Tensor", stage: str) -> "Tensor":
-        """The output of `stage` for images (N, 3, H, W)."""
+    def forward_until(self, batch: "Tensor", stage: str, check: Callable[[], None] = lambda: None) -> "Tensor":
+        """The output of `stage` for images (N, 3, H, W); `check` is called between stages, and may raise."""
         import torch
 
-        from lib.models.stages import run_stages
-
+        check()
+        left = self._names[: self._names.index(stage) + 1]
         with torch.no_grad():
-            if self.engine == "onnx":
-                cut = min(stage, self._last, key=self._names.index)
-                session = self._session(cut)
-                if session is not None:
-                    hidden = session(batch)
-                    return (
-                        hidden if cut == stage else run_stages(self.folded, in_layout(hidden), after=cut, until=stage)
-                    )
-            return run_stages(self.folded, batch, until=stage)
+            cut = min(stage, self._last, key=self._names.index)
+            session = self._session(cut) if self.engine == "onnx" else None
+            if session is not None:
+                batch, left = session(batch), left[left.index(cut) + 1 :]
+                batch = in_layout(batch) if left else batch
+            for name in left:
+                check()
+                batch = self.folded[name](batch)
+            return batch
 
     @property
     def folded(self) -> "nn.ModuleDict":

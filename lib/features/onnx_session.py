@@ -16,12 +16,13 @@ from lib.atomic import atomic_path
 from lib.disk_cache import entry_path, make_room
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
     from torch import Tensor, nn
 
 _FORMAT = 1
 _OPSET = 17  # has every operation of the backbones, and every ONNX Runtime of the last years reads it
-_INPUT, _OUTPUT = "images", "output"
+_INPUT = "images"
 _EXPORTING = threading.Lock()  # the exporter keeps its state in global variables
 
 
@@ -46,46 +47,51 @@ def runtime_version() -> str:
 class OnnxSession:
     """Frozen stages, computed by ONNX Runtime in float32 on the CPU."""
 
-    def __init__(self, stages: "nn.Module", input_shape: tuple[int, ...]) -> None:
+    def __init__(self, stages: "nn.Module", input_shape: tuple[int, ...], *, num_outputs: int = 1) -> None:
         """Export the stages, unless the cache holds the very same ones, and load them.
 
         Args:
             stages: one module, which stays as it is.
             input_shape: of one image, (3, H, W), or of what enters the stages for it; the number of images is open.
+            num_outputs: how many tensors (N, ...) the module returns; more than one as a tuple.
 
         Raises:
             EngineUnavailable: the package is missing, or it or the exporter cannot do these stages.
         """
         if why := why_missing():
             raise EngineUnavailable(why)
-        self._session = _load(_exported(stages, input_shape))
+        self._session = _load(_exported(stages, input_shape, num_outputs))
 
     def __call__(self, batch: "Tensor") -> "Tensor":
-        """Images (N, ...), float32, to the output of the last stage, on the same device.
+        """Images (N, ...), float32, to the output of the last stage, on the same device; errors as of `all_outputs`."""
+        import torch
+
+        return torch.from_numpy(self.all_outputs(batch)[0]).to(batch.device)
+
+    def all_outputs(self, batch: "Tensor") -> "list[np.ndarray]":
+        """The same to all that the module returns.
 
         Raises:
             MemoryError: memory ran out.
         """
-        import torch
-
         try:
-            (output,) = self._session.run([_OUTPUT], {_INPUT: batch.cpu().contiguous().numpy()})
+            outputs: list[np.ndarray] = self._session.run(None, {_INPUT: batch.cpu().contiguous().numpy()})
         except Exception as error:
             # Its own exceptions are no MemoryError, which work in smaller parts (lib/memory.py) waits for.
             if "allocat" in str(error).lower():
                 raise MemoryError(str(error).splitlines()[0]) from None
             raise
-        return torch.from_numpy(output).to(batch.device)
+        return outputs
 
 
-def _exported(stages: "nn.Module", input_shape: tuple[int, ...]) -> bytes:
+def _exported(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: int) -> bytes:
     """The ONNX file's bytes, from the cache where they are there."""
     path = _path(stages, input_shape)
     with suppress(OSError):
         content = path.read_bytes()
         os.utime(path)
         return content
-    content = _export(stages, input_shape)
+    content = _export(stages, input_shape, num_outputs)
     with suppress(OSError):  # a full disk, or a home that is only read: it is exported again
         make_room(len(content))
         with atomic_path(path) as temporary:
@@ -104,19 +110,21 @@ def _path(stages: "nn.Module", input_shape: tuple[int, ...]) -> Path:
     return entry_path("networks", digest.hexdigest()[:32])
 
 
-def _export(stages: "nn.Module", input_shape: tuple[int, ...]) -> bytes:
+def _export(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: int = 1) -> bytes:
     import torch
 
     from lib.models.folding import share_module_tree
 
     content: Any = io.BytesIO()  # its annotation knows paths only
     copied: torch.nn.Module = share_module_tree(stages).eval()
+    outputs = ["output", *(f"output{number}" for number in range(1, num_outputs))]
     with _EXPORTING, _without_graphs(), warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
         warnings.simplefilter("ignore")  # of constants in a trace: the side of the images, which is fixed
         try:
             torch.onnx.export(
                 copied, (torch.zeros(2, *input_shape),), content, dynamo=False, opset_version=_OPSET,
-                input_names=[_INPUT], output_names=[_OUTPUT], dynamic_axes={_INPUT: {0: "n"}, _OUTPUT: {0: "n"}},
+                input_names=[_INPUT], output_names=outputs,
+                dynamic_axes={name: {0: "n"} for name in (_INPUT, *outputs)},
             )  # fmt: skip
         except Exception as error:  # the exporter fails in many ways, and torch can compute everything
             raise EngineUnavailable(f"the network cannot be exported ({_first_line(error)})") from error

@@ -11,7 +11,7 @@ from lib.evaluation.headline import KAPPA, score_figures
 from lib.evaluation.intervals import bootstrap_interval, wilson_interval
 from lib.evaluation.metrics import evaluate_predictions, per_class_report, quadratic_weighted_kappa
 from lib.grading.class_matching import class_targets, has_grades, merged_as_trained
-from lib.grading.grader import BATCH_SIZE, Grader
+from lib.grading.grader import Grader
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.training.fit_splits import trained_config, trained_version
@@ -215,9 +215,9 @@ def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
 def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (n, K) and distances (n,) of rows of the pixel store, computed as grading computes them."""
     parts, distances = [], []
-    for start in range(0, len(rows), BATCH_SIZE):
+    for start in range(0, len(rows), grader.batch_size):
         progress(start, len(rows), "Evaluating")
-        scores, some_distances = grader.scores(dataset.pixels[rows[start : start + BATCH_SIZE]])
+        scores, some_distances = grader.scores(dataset.pixels[rows[start : start + grader.batch_size]])
         parts.append(scores)
         distances += some_distances
     return np.concatenate(parts), np.array(distances, dtype=np.float64)

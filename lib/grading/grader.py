@@ -15,6 +15,7 @@ from lib.data.picture_quality import quality_words
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
+from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
 from lib.grading.bundle import (
     find_bundle,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Grader", "skipped_grades"]
 
-BATCH_SIZE = 16
+_DECODED_AT_ONCE = 16
 # Pixel values of a blank photograph differ by sensor noise and compression: about one level of 255.
 _BLANK_STD = 1.5
 
@@ -69,10 +70,11 @@ class Grader:
         self.inputs = InputFormat.of(self.preprocessing)
         name, stage = manifest_engine(manifest)
         is_on = name == "onnx" and device == "cpu" and stage in classifier.stages
-        self.network = FrozenStages(
-            self.classifier.stages, size_px=self.inputs.size_px, engine="onnx" if is_on else "torch",
-            last=stage if is_on else None,
-        )  # fmt: skip
+        engine, last = ("onnx", stage) if is_on else ("torch", classifier.feature_stage)
+        self.network = FrozenStages(self.classifier.stages, size_px=self.inputs.size_px, engine=engine, last=last)
+        # Weights and seed say nothing on the speed of a network, and a trial is known without them.
+        part = FrozenPart(classifier.spec.name, "", 0, last, self.inputs.size_px, self._dtype)
+        self.batch_size = batch_size_of(part, engine, device)
         num_features = classifier.head_options["feature_dim"]
         if gate is not None and gate.reference.shape[1] != num_features:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
@@ -161,8 +163,9 @@ class Grader:
         """Grade named files, given as paths or as bytes of unknown origin; one grade each, in the same order."""
         waiting = list(items)
         with self.inputs.decoder_pool(2) as pool:
-            for start in range(0, len(waiting), BATCH_SIZE):
-                names, sources = zip(*waiting[start : start + BATCH_SIZE], strict=True)
+            step = max(_DECODED_AT_ONCE, self.batch_size)
+            for start in range(0, len(waiting), step):
+                names, sources = zip(*waiting[start : start + step], strict=True)
                 decoded = dict(pool.decode_many(sources))
                 images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
                 graded = dict(zip(images, self._grade_images(list(images.values()), with_cam=with_cam), strict=True))
@@ -189,7 +192,7 @@ class Grader:
         from lib.models.classifier import as_vectors
 
         with torch.inference_mode():
-            features = self._features(batch)
+            features = torch.cat([self._features(part) for part in batch.split(self.batch_size)])
             probabilities = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
         if self.gate is None:
             return probabilities, [None] * len(probabilities)
@@ -216,15 +219,15 @@ class Grader:
         """What the head reads, by the engine and in the precision in which head and gate met it."""
         from lib.precision import autocast
 
-        dtype = str(self.preprocessing.get("dtype", "float32")) if self._is_frozen else "float32"
-        with autocast(self.device, dtype):
+        with autocast(self.device, self._dtype):
             hidden = self.network.forward_until(batch, self.classifier.feature_stage)
         return self.classifier.pooled(hidden.float())
 
     @property
-    def _is_frozen(self) -> bool:
+    def _dtype(self) -> str:
         strategy = str(self.manifest.get("strategy"))
-        return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
+        is_frozen = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
+        return str(self.preprocessing.get("dtype", "float32")) if is_frozen else "float32"
 
     def _decide(
         self, pixels: np.ndarray, scores: np.ndarray, distance: float | None, *, is_own: bool = False

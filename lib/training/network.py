@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from lib.atomic import read_json, write_json
 from lib.distributed import ALONE, Ranks
-from lib.features.engine import DEFAULT_BATCH, EngineChoice, FrozenPart, choose_engine
+from lib.features.engine import DEFAULT_BATCH, FrozenPart, choose_engine
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.precision import choose_dtype
 from lib.runtime import pick_device, set_seed, set_threads
 from lib.training.config import TrainConfig
-from lib.training.events import NetworkBuilt
+from lib.training.events import Listener, NetworkBuilt, PhaseStarted, ShouldStop, ignore_events, never_stop
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -125,11 +125,20 @@ class Compute:
     engine_reason: str = ""
 
 
-def choose_compute(config: TrainConfig, path: Path, ranks: Ranks = ALONE, *, num_images: int = 0) -> Compute:
+def choose_compute(
+    config: TrainConfig,
+    path: Path,
+    ranks: Ranks = ALONE,
+    *,
+    num_images: int = 0,
+    listener: Listener = ignore_events,
+    should_stop: ShouldStop = never_stop,
+) -> Compute:
     """Choose as the config says, seed the generators, and keep the choice in the file `path`.
 
     A resumed run reads its number formats and its engine from there, so that it goes on as it began; a run of before
     there was an engine to choose goes on by torch. `num_images` take part: a trial of engines must pay for them.
+    `listener` hears of the trial. Raises Stopped where `should_stop()` turns true during it.
     """
     set_seed(config.seed)
     num_threads, device = set_threads(), device_of(config.device, ranks)
@@ -140,7 +149,19 @@ def choose_compute(config: TrainConfig, path: Path, ranks: Ranks = ALONE, *, num
     is_auto = config.dtype == "auto"
     dtype = choose_dtype(device)[0] if is_auto else config.dtype
     training_dtype = choose_dtype(device, "training")[0] if is_auto else config.dtype
-    engine = _engine(config, device, dtype, num_images)
+    told: list[str] = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        if what not in told:
+            told.append(what)
+            listener(PhaseStarted(what[:1].upper() + what[1:]))
+
+    engine = choose_engine(
+        _frozen_part(config, dtype), asked="torch" if config.dtype == "bfloat16" else config.engine, device=device,
+        num_images=num_images, progress=progress, should_stop=should_stop,
+    )  # fmt: skip
+    if config.dtype == "bfloat16":
+        engine = dataclasses.replace(engine, reason="bfloat16 is asked for")
     if engine.name == "onnx":
         dtype = "float32"
     compute = Compute(device, dtype, training_dtype, num_threads, engine.name, engine.batch_size, engine.reason)
@@ -148,17 +169,15 @@ def choose_compute(config: TrainConfig, path: Path, ranks: Ranks = ALONE, *, num
     return compute
 
 
-def _engine(config: TrainConfig, device: str, dtype: str, num_images: int) -> EngineChoice:
-    if config.dtype == "bfloat16":
-        return EngineChoice(reason="bfloat16 is asked for")
+def _frozen_part(config: TrainConfig, dtype: str) -> FrozenPart | None:
+    """The stages that are frozen as long as features are read; None where all are trained from the start."""
     spec, stage = BACKBONES.get(config.backbone), last_frozen_stage(config)
     if STRATEGIES.get(config.strategy).starts_from_probe:
         stage = config.feature_stage or spec.feature_stage
-    part = None
-    if stage is not None:
-        size_px = config.input_size_px or spec.input_size_px
-        part = FrozenPart(config.backbone, config.weights, config.seed, stage, size_px, dtype)
-    return choose_engine(part, asked=config.engine, device=device, num_images=num_images)
+    if stage is None:
+        return None
+    size_px = config.input_size_px or spec.input_size_px
+    return FrozenPart(config.backbone, config.weights, config.seed, stage, size_px, dtype)
 
 
 def device_of(asked: str, ranks: Ranks) -> str:

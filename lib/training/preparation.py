@@ -12,7 +12,8 @@ from lib.data.enhancement import NO_ENHANCEMENT
 from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
 from lib.distributed import ALONE, Ranks
-from lib.features.cache import UNPOOLED, FeatureSet, read_or_extract
+from lib.features.cache import FeatureSet, read_or_extract
+from lib.features.extraction import UNPOOLED
 from lib.features.frozen_stages import FrozenStages
 from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES

@@ -7,11 +7,17 @@ import torch
 from lib.advisor.guide import DIFFERENT_DISTANCE
 from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
 from lib.advisor.question import advice_command, counted_words, kept_advice
+from lib.atomic import write_json
 from lib.data.enhancement import fit_chain
 from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.subset import take_part
-from lib.models.stages import Backbone, build_backbone
+from lib.features.backbone import smooth_pictures
+from lib.features.engine import EngineChoice, FrozenPart
+from lib.features.onnx_session import OnnxSession, runtime_version
+from lib.models.backbones import BACKBONES
+from lib.models.stages import Backbone, build_backbone, set_batchnorm_statistics
 from lib.pretraining.families import class_table, draw_image
+from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 from lib.training.network import Compute, untrained_classifier
 from lib.training.preparation import Preparation
@@ -53,6 +59,47 @@ def test_statistics_of_batches_are_those_of_all_images() -> None:
     assert found.distances["pool"] is None  # no BatchNorm, no statistics of the source
     assert found.outputs["block1"].shape == (20, 32)
     assert not norm._forward_pre_hooks
+
+
+@pytest.mark.parametrize("name", ["bundled_vgg", "mobilenet_v3_small", "resnet18", "efficientnet_lite0"])
+def test_both_engines_read_the_same_of_all_stages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, pixels = build_backbone(name, weights="random", feature_only=True), TinyDataset(num_images=10).pixels
+    set_batchnorm_statistics(backbone, smooth_pictures(8, 64, seed=1))
+    backbone.spec = replace(backbone.spec, input_size_px=64)
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    sessions = []
+    made = OnnxSession.all_outputs
+    monkeypatch.setattr(
+        OnnxSession, "all_outputs", lambda self, batch: sessions.append(len(batch)) or made(self, batch)
+    )
+    plain = stage_statistics(backbone, pixels)
+    assert sessions == []
+    found = stage_statistics(backbone, pixels, engine=EngineChoice("onnx", 4))
+    assert sessions == [4, 4, 2]
+    for stage, values in plain.outputs.items():
+        assert found.outputs[stage] == pytest.approx(values, abs=1e-4 * max(1.0, float(np.abs(values).max()))), stage
+        assert found.distances[stage] == pytest.approx(plain.distances[stage], abs=1e-4), stage
+    assert all(torch.equal(before[key], tensor) for key, tensor in backbone.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in backbone.modules())
+
+
+def test_advice_is_measured_by_the_engine_that_the_trial_of_this_home_found() -> None:
+    dataset, spec, told = TinyDataset(num_images=24), BACKBONES.get("bundled_vgg"), []
+    part = FrozenPart("bundled_vgg", "pretrained", 0, spec.feature_stage, spec.input_size_px)
+    plain = advise(dataset, CONFIG).readings
+    write_json(
+        cache_dir() / "engines.json",
+        {
+            "onnxruntime": runtime_version(),
+            "choices": {part.key: {"name": "onnx", "batch_size": 5, "reason": "faster"}},
+        },
+    )
+    found = advise(dataset, CONFIG, progress=lambda done, total, what: told.append(done)).readings
+    assert told[:2] == [5, 10]
+    for one, other in zip(found.stages, plain.stages, strict=True):
+        assert one.distance == pytest.approx(other.distance, abs=1e-4)
+        assert one.logme == pytest.approx(other.logme, abs=1e-3)
+    assert found.nearest_centroid == plain.nearest_centroid
 
 
 def test_classes_take_turns() -> None:

@@ -12,7 +12,7 @@ from lib.settings import DEFAULT_BACKBONE, cache_dir
 def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     monkeypatch.setattr("lib.precision.choose_dtype", lambda device, purpose="inference": ("float32", "asked for"))
     choice = EngineChoice("onnx", 8, "125 by torch and 200 by ONNX Runtime")
-    monkeypatch.setattr(engine, "_try_engines", lambda part: choice)
+    monkeypatch.setattr(engine, "_try_engines", lambda part, **_: choice)
     quick = json.loads(command("doctor", "--json", "--no-trial").out.splitlines()[-1])
     assert (quick["engine"], quick["engines"]) == ("auto", {})
     report = json.loads(command("doctor", "--json").out.splitlines()[-1])

@@ -8,7 +8,9 @@ from PIL import Image
 
 from lib import cli
 from lib.cli.training_config import config_from, opened_training
+from lib.features.engine import EngineChoice
 from lib.features.extraction import Extraction
+from lib.features.onnx_session import OnnxSession
 from lib.settings import cache_dir
 from lib.training.events import ignore_events, never_stop
 from lib.training.fit_splits import fit_splits
@@ -35,12 +37,6 @@ def hues(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
         assert cli.run(["datasets", "import", str(folder / "hues"), "--name", "hues"]) == 0
     return folder / "home"
-
-
-@pytest.fixture(autouse=True)
-def _batches_by_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow batch makes the next ones smaller, which shows in the last digits: not here, on a busy machine."""
-    monkeypatch.setattr("lib.features.extraction._SLOW_BATCH_S", float("inf"))
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +121,23 @@ def test_two_parts_are_the_whole_and_a_repetition_computes_nothing(command, monk
     forbid_extraction(monkeypatch)
     again = said(command(*options, "--shard", "2/2"))
     assert (again["num_computed"], again["is_complete"]) == (0, True)
+
+
+def test_parts_are_computed_by_the_engine_that_the_trial_of_this_home_found(command, monkeypatch) -> None:
+    monkeypatch.setattr("lib.features.engine.MIN_IMAGES", 1)
+    tried = []
+    monkeypatch.setattr(
+        "lib.features.engine._try_engines", lambda part, **_: tried.append(part) or EngineChoice("onnx", 4, "faster")
+    )
+    sizes, run = [], OnnxSession.__call__
+    monkeypatch.setattr(OnnxSession, "__call__", lambda self, batch: sizes.append(len(batch)) or run(self, batch))
+    for part in ("1/2", "2/2"):
+        said(command(*EXTRACT, "--shard", part))
+    assert sizes == [4] * 6  # the last of each part is filled up
+    assert len(tried) == 1
+    # The training that follows in this home chooses alike and finds them.
+    forbid_extraction(monkeypatch)
+    assert said(command(*EXTRACT))["num_computed"] == 0
 
 
 def test_a_damaged_part_is_computed_again(command) -> None:

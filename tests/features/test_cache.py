@@ -1,6 +1,8 @@
 import errno
 import os
+import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +12,15 @@ from lib.data.augmentation import MIRRORED, POLICIES, View
 from lib.data.warps import Warp
 from lib.errors import Stopped, UserError
 from lib.features import extraction, request
-from lib.features.cache import UNPOOLED, FeatureSet, extract_features, feature_key
+from lib.features.cache import read_or_extract
+from lib.features.extraction import UNPOOLED
+from lib.features.request import feature_key
 from lib.settings import cache_dir
+from tests.features.extracted import extract_features as extract
+from tests.features.extracted import feature_request
 from tests.features.tiny_dataset import TinyDataset
 
 BACKBONE = "mobilenet_v3_small"
-
-
-def extract(dataset: TinyDataset, **changes: object) -> FeatureSet:
-    settings: dict = {"backbone_name": BACKBONE, "weights": "random", "input_size_px": 32}
-    return extract_features(dataset, **(settings | changes))
 
 
 def files() -> list[str]:
@@ -67,7 +68,7 @@ def test_key_depends_on_everything_that_changes_the_features() -> None:
 
 def test_mirrored_and_unpooled_views() -> None:
     dataset = TinyDataset(num_images=4)
-    stage = {"feature_stage": "block1", "pooling": UNPOOLED}
+    stage = {"stage": "block1", "pooling": UNPOOLED}
     plain, flipped = extract(dataset, **stage), extract(dataset, **stage, view=View(MIRRORED))
     assert plain.features.shape == (4, 16, 8, 8)
     assert isinstance(plain.features, CheckedRows)
@@ -77,13 +78,11 @@ def test_mirrored_and_unpooled_views() -> None:
     assert not np.allclose(plain.features, flipped.features)
 
 
-def test_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "_LARGEST_BATCH", 4)
-    monkeypatch.setattr(extraction, "_FIRST_BATCH", 4)
+def test_stop_leaves_nothing_behind() -> None:
     told: list[int] = []
     with pytest.raises(Stopped):
         extract(
-            TinyDataset(num_images=12), progress=lambda done, total, what: told.append(done),
+            TinyDataset(num_images=12), batch_size=4, progress=lambda done, total, what: told.append(done),
             should_stop=lambda: len(told) == 2,
         )  # fmt: skip
     assert told == [0, 4]
@@ -100,18 +99,24 @@ def test_damaged_file_is_made_again() -> None:
     assert np.array_equal(again.features, first.features)
 
 
-def test_slow_batches_shrink_and_quick_ones_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, sizes = [0.0], []
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_batches_follow_the_recorded_size_and_not_the_clock(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, found, run = TinyDataset(num_images=22), [], extraction.Extraction._run
+    for pause_s in (0.0, 0.3):
+        sizes: list[int] = []
 
-    def run(self: object, pixels: np.ndarray, image_ids: list[str]) -> np.ndarray:
-        sizes.append(len(pixels))
-        now[0] += 0.5 * len(pixels) if len(sizes) < 4 else 0.01
-        return np.zeros((len(pixels), 1), dtype=np.float32)
+        def slow(self: Any, pixels: np.ndarray, *args: Any, pause_s: float = pause_s, sizes: Any = sizes) -> np.ndarray:
+            sizes.append(len(pixels))
+            time.sleep(pause_s)
+            return run(self, pixels, *args)
 
-    monkeypatch.setattr(extraction.Extraction, "_run", run)
-    monkeypatch.setattr(extraction.time, "perf_counter", lambda: now[0])
-    extract(TinyDataset(num_images=40))
-    assert sizes == [8, 4, 2, 2, 4, 8, 12]
+        monkeypatch.setattr(extraction.Extraction, "_run", slow)
+        features = extract(dataset, engine=engine, batch_size=8)
+        assert not features.was_cached
+        assert sizes == [8, 8, 6]
+        found.append(np.array(features.features))
+        (cache_dir() / "features" / f"{features.key}.npy").unlink()
+    assert np.array_equal(*found)
 
 
 def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +128,7 @@ def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pyte
 
 def test_unknown_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="Unknown backbone"):
-        extract(TinyDataset(), backbone_name="resnet19")
+        read_or_extract(replace(feature_request(TinyDataset()), backbone_name="resnet19"))
 
 
 def test_a_full_disk_is_an_error_before_the_work_and_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:

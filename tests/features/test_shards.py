@@ -4,7 +4,7 @@ import pytest
 from lib.data.augmentation import AS_IT_IS
 from lib.errors import UserError
 from lib.features import shards
-from lib.features.cache import extract_features
+from lib.features.cache import read_or_extract
 from lib.features.extraction import Extraction
 from lib.features.request import FeatureRequest
 from lib.features.shards import Shard, combine, fill_shard, missing_shards
@@ -41,8 +41,7 @@ def test_shards_combine_into_the_cache_of_a_training(request_: FeatureRequest, m
     assert not list(request_.path.parent.glob("*-shards"))
     expected = np.concatenate(list(request_.extraction().batches(request_.dataset, lambda: False, range(5))))
     monkeypatch.setattr(Extraction, "_run", lambda *args: pytest.fail("computed again"))
-    settings = {"weights": "random", "feature_stage": "block2", "pooling": "average", "input_size_px": 32}
-    found = extract_features(request_.dataset, backbone_name="mobilenet_v3_small", **settings)
+    found = read_or_extract(request_)
     assert found.was_cached
     assert found.features == pytest.approx(expected, abs=1e-5)
 

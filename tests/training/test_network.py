@@ -1,11 +1,14 @@
 import json
+from typing import Any
 
 import pytest
 
 from lib.distributed import Ranks
+from lib.errors import Stopped
 from lib.features.engine import EngineChoice, FrozenPart
 from lib.training import network
 from lib.training.config import TrainConfig
+from lib.training.events import PhaseStarted
 from lib.training.network import choose_compute
 
 
@@ -36,7 +39,8 @@ def test_the_engine_is_kept_for_a_resume_and_computes_in_float32(tmp_path, monke
     asked = []
 
     def choose(part: FrozenPart | None, **options: object) -> EngineChoice:
-        asked.append((part, options))
+        assert {"progress", "should_stop"} <= set(options)
+        asked.append((part, {key: options[key] for key in ("asked", "device", "num_images")}))
         return EngineChoice("onnx", 8, "twice as fast")
 
     monkeypatch.setattr(network, "choose_engine", choose)
@@ -52,6 +56,25 @@ def test_the_engine_is_kept_for_a_resume_and_computes_in_float32(tmp_path, monke
     old = {"dtype": "float32", "training_dtype": "float32"}  # as a run of before there was a choice kept it
     (tmp_path / "old.json").write_text(json.dumps(old))
     assert choose_compute(config, tmp_path / "old.json").engine == "torch"
+
+
+def test_a_trial_of_engines_is_told_as_phases_and_hears_a_stop(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[object] = []
+
+    def choose(part: FrozenPart | None, *, progress: Any, should_stop: Any, **_: Any) -> EngineChoice:
+        for done in (0, 1):
+            progress(done, 2, "trial of engines: images a second")
+        if should_stop():
+            raise Stopped("Stopped during a trial of engines.")
+        return EngineChoice()
+
+    monkeypatch.setattr(network, "choose_engine", choose)
+    config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", dtype="float32")
+    choose_compute(config, tmp_path / "compute.json", listener=events.append)
+    assert events == [PhaseStarted("Trial of engines: images a second")]
+    with pytest.raises(Stopped):
+        choose_compute(config, tmp_path / "other.json", should_stop=lambda: True)
+    assert not (tmp_path / "other.json").exists()
 
 
 @pytest.mark.parametrize(

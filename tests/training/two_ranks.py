@@ -10,12 +10,12 @@ import numpy as np
 
 from lib.distributed import Ranks, is_launched, joined
 from lib.errors import Stopped
-from lib.features.cache import extract_features
 from lib.runtime import set_threads
 from lib.training.events import ignore_events, never_stop
 from lib.training.inputs import CachedInputs
 from lib.training.parallel import StepNetwork
 from lib.training.trainer import Trainer
+from tests.features.extracted import extract_features
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
@@ -81,8 +81,7 @@ def steps_until_stop(ranks: Ranks) -> int:
 
 def features(ranks: Ranks) -> list[float]:
     """The features of three images, of which each rank computes its part."""
-    settings = {"backbone_name": "mobilenet_v3_small", "weights": "random", "input_size_px": 32}
-    return extract_features(TinyDataset(num_images=3), ranks=ranks, **settings).features.sum(1).tolist()
+    return extract_features(TinyDataset(num_images=3), ranks=ranks).features.sum(1).tolist()
 
 
 def everything(ranks: Ranks) -> dict[str, list]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from lib.features.cache import UNPOOLED
+from lib.features.extraction import UNPOOLED
 from lib.features.frozen_stages import FrozenStages
 from lib.models.freezing import parameter_summary
 from lib.precision import autocast
