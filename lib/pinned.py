@@ -105,7 +105,7 @@ def _look(
     import torch
 
     from lib.data.preprocessing import to_batch
-    from lib.explain.attribution import is_differentiable, trace_cam
+    from lib.explain.attribution import grad_cam, is_differentiable
     from lib.explain.network import evaluation_view, map_stage_names
 
     spec, maps = classifier.spec, map_stage_names(classifier)
@@ -113,8 +113,8 @@ def _look(
     size_px = size_px or spec.input_size_px
     batch = to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=device)
     if stage and is_differentiable(classifier):
-        cam, logits = trace_cam(classifier, batch, stage=stage)
-        return logits.softmax(1).cpu().numpy(), cam.maps, stage
+        cam = grad_cam(classifier, batch, stage=stage)
+        return cam.probabilities, cam.maps, stage
     with evaluation_view(classifier) as view, torch.no_grad():
         first = view.stage_specs[0].name
         logits = view.forward_after(view.forward_until(batch, first), first)

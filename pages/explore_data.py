@@ -6,7 +6,7 @@ import streamlit as st
 
 from lib.data.library import delete_dataset, restore_dataset
 from lib.data.statistics import class_counts
-from lib.figures import class_counts_figure, size_figure
+from lib.figures.data_charts import class_counts_figure, size_figure
 from pages.common import clicks, controls, folder_import, image_grid, kind_change, resources, severity_scale, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame

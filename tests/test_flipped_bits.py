@@ -18,10 +18,8 @@ from lib.data.enhancement import fit_chain
 from lib.data.library import import_folder, open_dataset
 from lib.disk_cache import read_entry
 from lib.errors import UserError
-from lib.features.cache import read_or_extract
-from lib.features.extraction import UNPOOLED, Extraction
-from lib.features.request import FeatureRequest
-from lib.features.shards import Shard, combine, fill_shard
+from lib.features.cache import Shard, combine, fill_shard, read_or_extract
+from lib.features.extraction import UNPOOLED, Extraction, FeatureRequest
 from lib.settings import PROJECT_ROOT
 from lib.training.network import untrained_classifier
 from tests.data.folders import picture, write_classes
@@ -101,7 +99,7 @@ def test_a_damaged_shard_is_computed_again_and_the_whole_is_checked():
         fill_shard(request, Shard(index, 2))
     flip(next(request.path.parent.glob("*-shards/00002.npy")), 3000)
     assert combine(request, 2)
-    expected = np.concatenate(list(request.extraction().batches(request.dataset, lambda: False, range(70))))
+    expected = np.concatenate(list(Extraction(request).batches(lambda: False, range(70))))
     rows = request.read()
     assert isinstance(rows, CheckedRows)
     for fold in range(3):

@@ -4,7 +4,7 @@ The guide is the one of study 2 and of the Stanford course CS231n (https://cs231
 Small and similar: a linear classifier on the features; large and similar: fine-tune the whole network; small and
 different: a linear classifier on earlier activations; large and different: start from the pretrained weights and
 fine-tune all of it.
-Where "small" ends and "different" begins, the guide does not say: the thresholds below are this program's own.
+Where "small" ends and "different" begins, it does not say: the thresholds below are this program's own.
 
 That of the distance lies between anchors measured by `python -m lib advise` on 128 images each, the median over stages:
 
@@ -18,12 +18,20 @@ half-way between 0.35 and 0.50, photographs and images that programs draw count 
 different, to each of the three.
 """
 
+import hashlib
+import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from lib.data.enhancement import ENHANCEMENTS, parse_chain
+from lib.data.protocol import DataProtocol
+from lib.data.target_map import parse_target_map
 from lib.evaluation.intervals import wilson_interval
+from lib.settings import cache_dir
+from lib.training.config import TrainConfig
 
 SMALL_PER_CLASS = 100  # training images of the rarest class: below, "small"
 TINY_PER_CLASS = 10  # below, nothing but a linear probe can be fitted soundly
@@ -33,6 +41,9 @@ SIMILAR_SKILL = 0.5  # of the nearest centroid above chance, where no distance c
 SEPARATED_SKILL, SURELY_SEPARATED_SKILL = 0.9, 0.8
 GUESSING_SKILL = 0.2  # below, the nearest centroid hardly does better than chance
 SOURCE = "four scenarios by size and similarity (study 2; CS231n, Transfer Learning)"
+_FORMAT_VERSION = 3  # of kept advice
+# Besides data set, network and split seed: the settings that decide on images, classes and how they are shared out.
+_COUNTED = ("num_folds", "preprocessing", "target_map", *(field.name for field in fields(DataProtocol)))
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,8 @@ class Readings:
     """All that was measured of a data set and a network.
 
     `nearest_centroid` is a cross-validated balanced accuracy and `logme` the log evidence per image, both of the
-    features that heads usually read, over `num_scored` training images of `num_classes` classes; `was_cached` says
-    whether those features were at hand. `stages` come in order and rest on `num_sampled` images.
+    features that heads usually read, of `num_scored` training images of `num_classes` classes (`was_cached`: they were
+    at hand). `stages` come in order and rest on `num_sampled` images.
     """
 
     least_per_class: int
@@ -109,9 +120,8 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold, with what follows from the readings."""
-        names = ("distance", "skill", "is_similar", "is_separated")
-        follows = {name: getattr(self.readings, name) for name in names}
-        return {**asdict(self), **follows}
+        follows = ("distance", "skill", "is_similar", "is_separated")
+        return {**asdict(self), **{name: getattr(self.readings, name) for name in follows}}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Advice":
@@ -124,58 +134,43 @@ class Advice:
 
 def recommend(readings: Readings, stage_titles: Mapping[str, str] | None = None) -> Advice:
     """Apply the guide to what was measured; the reason calls a stage by its title, where titles are given."""
-    stages, least, is_similar = readings.stages, readings.least_per_class, readings.is_similar
-    facts = f"{least} training images in the rarest class, {_how_far(readings)}"
-    strategy, stage, epochs = "full_finetuning", None, None
-    scenario = f"{'small' if least < SMALL_PER_CLASS else 'large'} and {'similar' if is_similar else 'different'}"
+    least, is_similar = readings.least_per_class, readings.is_similar
+    is_small, stage, epochs = least < SMALL_PER_CLASS, None, None
+    scenario = f"{'small' if is_small else 'large'} and {'similar' if is_similar else 'different'}"
+    share = "nothing" if readings.nearest_centroid is None else f"{100 * readings.nearest_centroid:.0f} %"
+    found = f"nearest centroid finds {share} of the classes"
+    compared = f"(their {found}, where guessing finds {100 / max(readings.num_classes, 1):.0f} %)"
+    far = "features of unknown distance from the source domain"
+    if readings.distance is not None:
+        far = f"features at a distance of {readings.distance:.2f} from the source domain"
+    elif readings.nearest_centroid is not None and not readings.is_separated:  # said behind, where they are separated
+        far += f" (the network has no BatchNorm statistics), whose {found}"
     if readings.is_separated:
         # Whatever the guide says of such data: what is measured goes before a rule of thumb.
-        strategy = "linear_probe"
         reason = (
-            f"{facts}, and frozen features already separate the classes ({_found(readings)}): a linear classifier on "
-            "them takes seconds, and fine-tuning has hardly anything left to gain."
+            f", and frozen features already separate the classes {compared}: a linear classifier on them takes "
+            "seconds, and fine-tuning has hardly anything left to gain"
         )
     elif least < TINY_PER_CLASS:
-        strategy, scenario = "linear_probe", "very small"
-        reason = f"{facts}: too few to train more than a linear classifier on frozen features."
-    elif least < SMALL_PER_CLASS and is_similar:
-        strategy = "linear_probe"
-        hold = "the frozen features should hold, and fine-tuning would overfit"
-        if readings.skill is not None and readings.skill < GUESSING_SKILL:
-            hold = f"fine-tuning would overfit, but frozen features say little of these classes ({_found(readings)})"
-        reason = f"{facts}: {hold}."
-    elif least < SMALL_PER_CLASS:
-        strategy, stage = "linear_probe", _earlier_stage(stages)
+        scenario = "very small"
+        reason = ": too few to train more than a linear classifier on frozen features"
+    elif is_small and is_similar and readings.skill is not None and readings.skill < GUESSING_SKILL:
+        reason = f": fine-tuning would overfit, but frozen features say little of these classes {compared}"
+    elif is_small and is_similar:
+        reason = ": the frozen features should hold, and fine-tuning would overfit"
+    elif is_small:
+        stage = _earlier_stage(readings.stages)
         where = (
             f"features of the earlier stage {(stage_titles or {}).get(stage, stage)}" if stage else "frozen features"
         )
-        reason = f"{facts}: late features are specific to the source, so a linear classifier on {where}."
+        reason = f": late features are specific to the source, so a linear classifier on {where}"
     elif is_similar:
-        epochs = 8
-        reason = f"{facts}: enough images to fine-tune the whole network without overfitting."
+        epochs, reason = 8, ": enough images to fine-tune the whole network without overfitting"
     else:
-        epochs = 15
-        reason = f"{facts}: every stage has to adapt, and the pretrained weights are still the better start."
-    return Advice(strategy, stage, epochs, scenario, reason, SOURCE, readings)
-
-
-def _found(readings: Readings) -> str:
-    """What the nearest centroid finds, as it stands in a bracket."""
-    share = "nothing" if readings.nearest_centroid is None else f"{100 * readings.nearest_centroid:.0f} %"
-    return (
-        f"their nearest centroid finds {share} of the classes, where guessing finds {100 / readings.num_classes:.0f} %"
-    )
-
-
-def _how_far(readings: Readings) -> str:
-    if readings.distance is not None:
-        return f"features at a distance of {readings.distance:.2f} from the source domain"
-    if readings.nearest_centroid is None or readings.is_separated:  # said behind, where they are separated
-        return "features of unknown distance from the source domain"
-    return (
-        "features of unknown distance from the source domain (the network has no BatchNorm statistics), whose "
-        f"nearest centroid finds {100 * readings.nearest_centroid:.0f} % of the classes"
-    )
+        epochs, reason = 15, ": every stage has to adapt, and the pretrained weights are still the better start"
+    strategy = "full_finetuning" if epochs else "linear_probe"
+    facts = f"{least} training images in the rarest class, {far}"
+    return Advice(strategy, stage, epochs, scenario, f"{facts}{reason}.", SOURCE, readings)
 
 
 def _earlier_stage(stages: tuple[StageReading, ...]) -> str | None:
@@ -185,3 +180,38 @@ def _earlier_stage(stages: tuple[StageReading, ...]) -> str | None:
     if scored:
         return max(scored, key=lambda reading: reading.logme or 0.0).stage
     return earlier[len(earlier) // 2].stage if earlier else None
+
+
+def counted_settings(config: TrainConfig) -> list[str]:
+    """The settings that count and are not at their default, as `--set` takes them."""
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    return [f"{name}={value}" for name in _COUNTED if (value := getattr(config, name)) != defaults[name]]
+
+
+def counted_words(config: TrainConfig) -> str:
+    """The same in words, such as "Local contrast (CLAHE), 200 images a class"; empty where nothing is."""
+    parts = [ENHANCEMENTS.get(name).title for name in parse_chain(config.preprocessing)]
+    if config.target_map:
+        parts.append(parse_target_map(config.target_map).title)
+    if config.num_folds:
+        parts.append(f"{config.num_folds} folds")
+    return ", ".join(filter(None, (*parts, DataProtocol.of(config).describe())))
+
+
+def advice_command(config: TrainConfig) -> list[str]:
+    """The words after `python -m lib` that measure what a training with this config would see."""
+    words = ["advise", "--dataset", config.dataset, "--backbone", config.backbone]
+    words += ["--split-seed", str(config.split_seed)]
+    return words + [word for setting in counted_settings(config) for word in ("--set", setting)]
+
+
+def kept_advice(version: str, config: TrainConfig) -> Path:
+    """Where the advice for a version of a data set is kept, by all of the config that it depends on."""
+    from lib.models.weights import weights_digest
+
+    described = [
+        _FORMAT_VERSION, version, config.backbone, weights_digest(config.backbone, "pretrained"), config.split_seed,
+        counted_settings(config),
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
+    return cache_dir() / "advice" / f"{digest}.json"

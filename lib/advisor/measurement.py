@@ -4,24 +4,23 @@ Only images of the training part are looked at, so that the test images have no 
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
-from lib.advisor.scores import feature_distance, logme, nearest_centroid_accuracy
 from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS
 from lib.data.enhanced_pixels import named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
-from lib.data.splits import group_numbers
+from lib.data.splits import group_numbers, held_out_folds
 from lib.data.subset import RowsOfPixels
 from lib.features.engine import TITLES, EngineChoice, FrozenPart, recorded_choices
+from lib.features.extraction import FeatureRequest
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
-from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
@@ -37,17 +36,6 @@ NUM_SAMPLED = 128  # images that run through the network for the statistics of i
 NUM_SCORED = 512  # images whose features are scored, where they are in the cache already; else the sampled ones
 _BY_TORCH = EngineChoice()
 _MIN_PER_CLASS = 8  # where there are many classes, only so many that each has that many images in the sample
-
-
-@dataclass
-class StageStatistics:
-    """What one pass yields: pooled outputs (N, D) and the distance to the source of each stage.
-
-    The distance is None in stages without BatchNorm: such a network keeps no statistics of the images that it learned.
-    """
-
-    outputs: dict[str, np.ndarray]
-    distances: dict[str, float | None]
 
 
 def advise(
@@ -84,15 +72,11 @@ def advise(
     rows = np.sort(order[:NUM_SAMPLED])
     backbone = build_backbone(config.backbone, feature_only=True).to(device)
     part = FrozenPart(config.backbone, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
-    found = stage_statistics(
+    outputs, distances = stage_statistics(
         backbone, RowsOfPixels(pixels_after(dataset, chain), rows), progress=progress,
         engine=recorded_choices().get(part.key, _BY_TORCH) if device == "cpu" else _BY_TORCH,
     )  # fmt: skip
-    stages = tuple(
-        StageReading(name, found.distances[name], logme(values, targets[rows]) if _is_telling(targets[rows]) else None)
-        for name, values in found.outputs.items()
-    )
-    features, scored, was_cached = found.outputs[spec.feature_stage], rows, False
+    features, scored, was_cached = outputs[spec.feature_stage], rows, False
     kept = _cached_features(dataset, chain, config.backbone, dtype)
     if kept is not None:
         scored, was_cached = np.sort(order[:NUM_SCORED]), True
@@ -101,9 +85,11 @@ def advise(
     readings = Readings(
         least_per_class=int(counts.min()),
         num_classes=int((np.unique(targets[scored], return_counts=True)[1] > 1).sum()),
-        stages=stages,
+        stages=tuple(
+            StageReading(name, distances[name], logme(values, targets[rows])) for name, values in outputs.items()
+        ),
         nearest_centroid=nearest_centroid_accuracy(features, targets[scored], units[scored]),
-        logme=logme(features, targets[scored]) if _is_telling(targets[scored]) else None,
+        logme=logme(features, targets[scored]),
         num_train=len(train_rows),
         num_sampled=len(rows),
         num_scored=len(scored),
@@ -119,9 +105,10 @@ def stage_statistics(
     *,
     engine: EngineChoice = _BY_TORCH,
     progress: Progress = ignore_progress,
-) -> StageStatistics:
-    """Run images (N, S, S, 3) uint8 once through a network; returns outputs and distances by stage.
+) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
+    """Run images (N, S, S, 3) uint8 once through a network: pooled outputs (N, D) and distances by stage.
 
+    A distance is None in a stage without BatchNorm, which keeps no statistics of the images that were learned.
     The source's statistics are the running means and variances of the BatchNorm layers: those of the images that the
     network was trained on, at the place where the same channels of these images are measured. That place is gone where
     BatchNorm is folded away, so it is not here; ONNX Runtime puts out means and variances beside the pooled outputs.
@@ -154,7 +141,7 @@ def stage_statistics(
         name: _distance([(norm, next(moments), next(moments)) for norm in norms])
         for name, norms in reader.norms.items()
     }
-    return StageStatistics(outputs, distances)
+    return outputs, distances
 
 
 def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -169,10 +156,6 @@ def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> n
         own = generator.permutation(rows[targets[rows] == target])
         turns += [(turn, target, row) for turn, row in enumerate(own)]
     return np.array([row for _, _, row in sorted(turns)], dtype=np.int64)
-
-
-def _is_telling(targets: np.ndarray) -> bool:
-    return len(np.unique(targets)) > 1
 
 
 def _distance(layers: "list[tuple[nn.Module, np.ndarray, np.ndarray]]") -> float | None:
@@ -199,3 +182,93 @@ def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, 
         for engine in TITLES
     )  # fmt: skip
     return next(filter(None.__ne__, (request.read() for request in requests)), None)
+
+
+def nearest_centroid_accuracy(
+    features: np.ndarray, targets: np.ndarray, units: np.ndarray | None = None
+) -> float | None:
+    """Balanced accuracy of the nearest class centroid, cross-validated, on standardised features.
+
+    Five folds, or as many as the rarest class has groups (patients), which stay whole; classes with a single one are
+    left out.
+
+    Args:
+        features: (N, D).
+        targets: class numbers (N,).
+        units: group numbers (N,); None where every image stands alone.
+
+    Returns:
+        From 0 to 1; None where fewer than two classes have two groups.
+    """
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.neighbors import NearestCentroid
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    units = np.arange(len(targets)) if units is None else np.asarray(units)
+    names, counts = np.unique(np.unique(np.stack([targets, units]), axis=1)[0], return_counts=True)
+    is_scored = np.isin(targets, names[counts > 1])
+    kept, rows = targets[is_scored], np.arange(is_scored.sum())
+    num_folds = min(5, counts[counts > 1].min(initial=5))
+    held = held_out_folds(kept, units[is_scored], rows, most=int(num_folds), seed=0) if (counts > 1).sum() > 1 else []
+    if not held:
+        return None
+    folds = [(np.setdiff1d(rows, part), part) for part in held]
+    model = make_pipeline(StandardScaler(), NearestCentroid())
+    with warnings.catch_warnings():
+        # Channels that are off in all images of a class; nothing is divided by their deviation here.
+        warnings.filterwarnings("ignore", message="self.within_class_std_dev_")
+        predicted = cross_val_predict(model, features[is_scored].astype(np.float64), kept, cv=folds)
+    return float(balanced_accuracy_score(kept, predicted))
+
+
+def feature_distance(
+    mean: np.ndarray, variance: np.ndarray, source_mean: np.ndarray, source_variance: np.ndarray
+) -> float:
+    """Root mean square, over channels, of the Fréchet distance of two Gaussians in the source's deviations.
+
+    All arrays (C,); per channel ((mean - mean')² + (deviation - deviation')²) / variance'.
+    """
+    deviation = np.sqrt(np.maximum(source_variance, 1e-12))
+    shift = (mean - source_mean) / deviation
+    spread = np.sqrt(variance) / deviation - 1
+    return float(np.sqrt(np.mean(shift**2 + spread**2)))
+
+
+def logme(features: np.ndarray, targets: np.ndarray, *, num_rounds: int = 100) -> float | None:
+    """Log of maximum evidence per image, averaged over one-against-rest targets: higher transfers better.
+
+    None where there is one class only.
+
+    Args:
+        features: (N, D).
+        targets: class numbers (N,).
+        num_rounds: of the fixed-point iteration, at most.
+
+    Source: You et al., LogME, ICML 2021, arXiv 2102.11005.
+    """
+    if len(np.unique(targets)) < 2:
+        return None
+    values = features.astype(np.float64)
+    u, singular, _ = np.linalg.svd(values, full_matrices=False)
+    sigma, num, dim = singular**2, *values.shape
+    scores = []
+    for target in np.unique(targets):
+        wanted = (targets == target).astype(np.float64)
+        projected = (u.T @ wanted) ** 2
+        outside = max(float(wanted @ wanted - projected.sum()), 0.0)
+        alpha, beta, last_ratio = 1.0, 1.0, np.inf
+        for round_index in range(num_rounds + 1):
+            ratio = alpha / beta
+            weight = float((sigma * projected / (sigma + ratio) ** 2).sum())
+            error = float((projected / (1 + sigma / ratio) ** 2).sum()) + outside
+            if abs(ratio - last_ratio) / last_ratio <= 1e-3 or round_index == num_rounds:
+                break
+            gamma, last_ratio = float((sigma / (sigma + ratio)).sum()), ratio
+            alpha, beta = gamma / (weight + 1e-5), (num - gamma) / (error + 1e-5)
+        # The evidence at the last alpha and beta, with log|A| over all D directions.
+        log_det = float(np.log(alpha + beta * sigma).sum()) + (dim - len(sigma)) * np.log(alpha)
+        evidence = dim * np.log(alpha) + num * np.log(beta) - log_det - beta * error - alpha * weight
+        scores.append((evidence - num * np.log(2 * np.pi)) / (2 * num))
+    return float(np.mean(scores))

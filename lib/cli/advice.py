@@ -26,8 +26,8 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     training with the same settings would use (preprocessing, target_map, num_folds, max_per_class and the other caps
     and shares), after their preprocessing and with their classes.
     """
+    from lib.advisor.guide import kept_advice
     from lib.advisor.measurement import advise as measure
-    from lib.advisor.question import kept_advice
     from lib.atomic import write_json
     from lib.cli.training_config import note_merged_classes
     from lib.data.library import open_dataset

@@ -11,7 +11,7 @@ from lib.cli.training_config import config_from, given_options, opened_training,
 from lib.distributed import Ranks, is_launched
 
 if TYPE_CHECKING:
-    from lib.features.shards import Shard
+    from lib.features.cache import Shard
     from lib.training.config import TrainConfig
 
 
@@ -51,7 +51,7 @@ def extract(
 
 def _fill(config: "TrainConfig", shard: "Shard", ranks: Ranks, progress: ProgressLine) -> dict[str, Any]:
     """Compute this part of every set of features; tells the number of sets, of images computed, and what is missing."""
-    from lib.features.shards import combine, fill_shard, missing_shards
+    from lib.features.cache import combine, fill_shard, missing_shards
     from lib.training.estimation.cache_plan import needed_features
 
     num_sets, num_computed, missing = 0, 0, set()
@@ -76,7 +76,7 @@ def _ranks() -> Ranks:
 
 def _shard(text: str | None, ranks: Ranks) -> "Shard":
     """The part that was asked for; under torchrun each process takes its own, else it is the whole."""
-    from lib.features.shards import Shard
+    from lib.features.cache import Shard
 
     return Shard.parse(text) if text is not None else Shard(ranks.rank + 1, ranks.size)
 

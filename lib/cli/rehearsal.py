@@ -45,7 +45,7 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
         data = session.data(session.inputs(classifier), split)
         found = rate_range.find_rate(classifier, data, config, compute, num_steps=num_steps, progress=progress)
     if out:
-        from lib.figures.rate_range_charts import save_rate_range_png
+        from lib.figures.training_charts import save_rate_range_png
 
         save_rate_range_png(found, out, strategy=config.strategy, title=f"Learning-rate range test: {config.dataset}")
     if as_json:

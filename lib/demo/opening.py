@@ -91,7 +91,7 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
             fine-tuning, and training from scratch.
         kappas: strategy -> quadratic kappa on the test images, to say what was found.
     """
-    from lib.explain.overlays import overlay, to_jpeg
+    from lib.explain.pictures import overlay, to_jpeg
     from lib.grading.grader import Grader
 
     tuned = max((name for name in ("partial_finetuning", "full_finetuning") if name in runs), key=kappas.__getitem__)

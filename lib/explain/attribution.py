@@ -1,23 +1,27 @@
-"""Grad-CAM: which places of a stage speak for a class (Selvaraju et al. 2017, arXiv:1610.02391).
+"""What the stages of a network answer to an image, and which places speak for a class.
 
-The network is cut at the stage. The part before it runs without gradients, the part after it with; nothing is hooked
-and no parameter is touched, so that several threads can explain one frozen network at the same time.
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) cuts the network at the stage: the part before it runs without
+gradients, the part after it with. Nothing is hooked and no parameter is touched, so that several threads can explain
+one frozen network at the same time; captum's, which hooks its network and explains one stage a pass, gives the same.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.explain.activations import FloatArray, check_one_image, mean_magnitude
-from lib.explain.network import NO_MAPS, as_map, check_map_stage, drawn_stages, evaluation_view
+from lib.explain.network import NO_MAPS, as_map, check_drawn_stage, check_map_stage, drawn_stages, evaluation_view
 from lib.models.backbone_spec import StageSpec
 from lib.models.heads import HEADS
 from lib.models.stages import StagedNetwork
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 _NO_GRADIENT = (
     "This head passes no useful gradient to the image (nearest neighbours only looks up similar images), so there is "
@@ -40,11 +44,15 @@ class NoGradient(NoCam):
 class CamResult:
     """Grad-CAM maps of one stage for a batch of N images."""
 
-    stage: str
     maps: FloatArray  # (N, h, w) in 0..1: ReLU, then each divided by its own largest value
     raw_max: FloatArray  # (N,) that largest value; 0 means that nothing at this stage speaks for the class
     targets: tuple[int, ...]  # the class explained, per image
-    scores: FloatArray  # (N,) softmax probability of that class
+    probabilities: FloatArray  # (N, K) softmax
+
+    @property
+    def scores(self) -> FloatArray:
+        """The probability (N,) of the class explained."""
+        return self.probabilities[np.arange(len(self.targets)), list(self.targets)]
 
 
 def grad_cam(
@@ -58,29 +66,15 @@ def grad_cam(
         UserError: unknown stage, a stage without a map, a class out of range.
         NoGradient: a head that only looks up similar images.
     """
-    return trace_cam(network, batch, stage=stage, target=target)[0]
-
-
-def trace_cam(
-    network: StagedNetwork, batch: Tensor, *, stage: str, target: int | Sequence[int] | None = None
-) -> tuple[CamResult, Tensor]:
-    """As `grad_cam`, with the logits (N, K) of the same forward pass."""
     check_map_stage(network, stage)
-    _check_differentiable(network)
+    if not is_differentiable(network):
+        raise NoGradient
     with evaluation_view(network) as view:
         with torch.no_grad():
             h = view.forward_until(_normal_tensor(batch), stage)
         h = h.detach().requires_grad_()
         logits = view.forward_after(h, stage)
-        targets = _resolve_targets(target, logits)
-        gradients = _gradients(logits, targets, [h])
-    return _to_result(stage, h, gradients[0], logits, targets), logits.detach().float()
-
-
-def grad_cam_strip(network: StagedNetwork, batch: Tensor, *, target: int | None = None) -> dict[str, CamResult]:
-    """Explain a class at every map stage of one image (1, 3, H, W): one forward and one backward pass in all."""
-    _check_differentiable(network)
-    return trace_image(network, batch).cams(target)
+        return _class_maps({stage: h}, logits, target)[stage]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +92,12 @@ class ImageTrace:
         return self.logits.detach().float().softmax(dim=1)[0].cpu().numpy()
 
     def activations(self) -> dict[str, FloatArray]:
-        """Stage -> (h, w) mean absolute activation, as `activation_strip`."""
-        return {stage: mean_magnitude(as_map(output, self.specs[stage])) for stage, output in self.outputs.items()}
+        """Stage -> (h, w) mean absolute activation over its channels.
+
+        Absolute because linear bottlenecks (MobileNet) have no ReLU: a plain mean would cancel out.
+        """
+        maps = {stage: as_map(output.detach(), self.specs[stage]) for stage, output in self.outputs.items()}
+        return {stage: output[0].float().abs().mean(dim=0).cpu().numpy() for stage, output in maps.items()}
 
     def cams(self, target: int | None = None) -> dict[str, CamResult]:
         """Map stage -> Grad-CAM of a class, by one backward pass that frees the graph; so it can be asked once.
@@ -112,18 +110,13 @@ class ImageTrace:
         maps = {stage: output for stage, output in self.outputs.items() if self.specs[stage].output == "map"}
         if not maps:
             raise NoCam(NO_MAPS)
-        targets = _resolve_targets(target, self.logits)
         with torch.inference_mode(mode=False), torch.enable_grad():
-            gradients = _gradients(self.logits, targets, list(maps.values()))
-        return {
-            stage: _to_result(stage, output, gradient, self.logits, targets)
-            for (stage, output), gradient in zip(maps.items(), gradients, strict=True)
-        }
+            return _class_maps(maps, self.logits, target)
 
 
 def trace_image(network: StagedNetwork, batch: Tensor) -> ImageTrace:
     """Run one image (1, 3, H, W) through all stages and keep what can be drawn; gradients start at the first of it."""
-    check_one_image(batch)
+    _check_one_image(batch)
     with evaluation_view(network) as view:
         specs = drawn_stages(view)
         stages = tuple(specs)
@@ -141,11 +134,6 @@ def is_differentiable(network: StagedNetwork) -> bool:
     # Neighbours that all agree vote for their class whatever the image's exact features: a zero gradient, no evidence.
     head = getattr(network, "head_options", {}).get("name", "")
     return head not in HEADS or HEADS.get(head).is_differentiable
-
-
-def _check_differentiable(network: StagedNetwork) -> None:
-    if not is_differentiable(network):
-        raise NoGradient
 
 
 def _normal_tensor(batch: Tensor) -> Tensor:
@@ -166,26 +154,62 @@ def _resolve_targets(target: int | Sequence[int] | None, logits: Tensor) -> tupl
     return targets
 
 
-def _gradients(logits: Tensor, targets: tuple[int, ...], outputs: list[Tensor]) -> tuple[Tensor, ...]:
+def _class_maps(outputs: dict[str, Tensor], logits: Tensor, target: int | Sequence[int] | None) -> dict[str, CamResult]:
+    """Grad-CAM of each stage's output (N, C, h, w), by one backward pass for all."""
+    targets = _resolve_targets(target, logits)
     if not logits.requires_grad:
         raise NoGradient
-    # Images do not mix in evaluation mode, so the sum's gradient is each image's own.
-    score = logits[torch.arange(len(targets)), torch.tensor(targets, device=logits.device)].sum()
-    # autograd.grad, not backward: it writes to no parameter's .grad, trainable or not.
-    return torch.autograd.grad(score, outputs)
-
-
-def _to_result(stage: str, h: Tensor, gradient: Tensor, logits: Tensor, targets: tuple[int, ...]) -> CamResult:
-    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-    raw = (weights * h.detach().float()).sum(dim=1).relu()
-    raw_max = raw.amax(dim=(1, 2))
-    # Only a map of zeros is divided by one: a threshold would hide the maps of networks with tiny outputs.
-    maps = raw / torch.where(raw_max > 0, raw_max, 1.0)[:, None, None]
+    rows = np.arange(len(targets))
+    # Images do not mix in evaluation mode, so the sum's gradient is each image's own. autograd.grad, not backward: it
+    # writes to no parameter's .grad, trainable or not.
+    gradients = torch.autograd.grad(logits[rows, list(targets)].sum(), list(outputs.values()))
     probabilities = logits.detach().float().softmax(dim=1).cpu().numpy()
-    return CamResult(
-        stage=stage,
-        maps=maps.cpu().numpy(),
-        raw_max=raw_max.cpu().numpy(),
-        targets=targets,
-        scores=probabilities[np.arange(len(targets)), list(targets)],
-    )
+    found = {}
+    for (stage, output), gradient in zip(outputs.items(), gradients, strict=True):
+        weights = gradient.float().mean(dim=(2, 3), keepdim=True)
+        raw = (weights * output.detach().float()).sum(dim=1).relu()
+        raw_max = raw.amax(dim=(1, 2))
+        # Only a map of zeros is divided by one: a threshold would hide the maps of networks with tiny outputs.
+        maps = raw / torch.where(raw_max > 0, raw_max, 1.0)[:, None, None]
+        found[stage] = CamResult(maps.cpu().numpy(), raw_max.cpu().numpy(), targets, probabilities)
+    return found
+
+
+def first_layer_filters(network: StagedNetwork) -> FloatArray:
+    """The weights of the first convolution that reads colours, as small colour pictures.
+
+    Returns:
+        (K, k, k, 3) in 0..1: each filter is divided by twice its own largest absolute weight and centred, so that mid
+        grey means a weight of zero.
+
+    Raises:
+        UserError: the network has no convolution with three input channels.
+    """
+    for module in cast(nn.Module, network).modules():
+        # A folded `transform_input` can be a convolution of 3 to 3 channels; it is no feature.
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.out_channels > 3:
+            weights = module.weight.detach().float().permute(0, 2, 3, 1).cpu()
+            largest = weights.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+            return (0.5 + 0.5 * weights / largest).numpy()
+    raise UserError("This network has no convolution that reads the three colours, so it has no filters to show.")
+
+
+def stage_activations(network: StagedNetwork, batch: Tensor, stage: str) -> FloatArray:
+    """All channels (C, h, w) of one stage that can be drawn for one image, batch (1, 3, H, W)."""
+    spec = check_drawn_stage(network, stage)
+    _check_one_image(batch)
+    with evaluation_view(network) as view, torch.no_grad():
+        return as_map(view.forward_until(batch, stage), spec)[0].float().cpu().numpy()
+
+
+def top_channels(activations: FloatArray, n: int) -> IntArray:
+    """The indices of the `n` channels of (C, h, w) with the largest mean absolute activation, strongest first."""
+    strength = np.abs(activations).mean(axis=(1, 2))
+    # Stable: equal channels keep their order, so that the same image always shows the same picture.
+    return np.argsort(-strength, kind="stable")[:n]
+
+
+def _check_one_image(batch: Tensor) -> None:
+    """Raises ValueError unless the batch is (1, 3, H, W)."""
+    if batch.ndim != 4 or batch.shape[0] != 1:
+        raise ValueError(f"One image is explained at a time: a batch (1, 3, H, W) is needed, not {tuple(batch.shape)}.")

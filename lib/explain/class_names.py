@@ -1,7 +1,5 @@
 """The names of the classes that a pretrained network was trained to tell apart."""
 
-from functools import cache
-
 from lib.models.backbone_spec import BackboneSpec
 
 
@@ -13,36 +11,25 @@ def pretrained_class_names(spec: BackboneSpec) -> tuple[str, ...]:
     name. Without the bundled file the generated classes have numbers only.
     """
     num_classes = spec.stages[-1].num_channels
-    if not spec.has_classes:
-        return tuple(f"feature {number}" for number in range(num_classes))
-    if not spec.has_weights:
-        return tuple(f"class {number}" for number in range(num_classes))
-    if not spec.is_bundled:
-        names = imagenet_class_names()
-        return names if num_classes == len(names) else _larger_imagenet_names(spec.name, num_classes)
-    from lib.models.bundled_weights import read_bundled_metadata
-    from lib.models.weights import weights_status
-
-    status = weights_status(spec.name)
-    if not status.is_cached:
-        return tuple(f"class {number}" for number in range(num_classes))
-    return read_bundled_metadata(status.path).classes
+    names = _known_names(spec, num_classes) if spec.has_classes and spec.has_weights else ()
+    word = "class" if spec.has_classes else "feature"
+    return names or tuple(f"{word} {number}" for number in range(num_classes))
 
 
-def _larger_imagenet_names(name: str, num_classes: int) -> tuple[str, ...]:
-    """The names of ImageNet-12k, -21k and -22k as timm has them; numbers for any other classes."""
+def _known_names(spec: BackboneSpec, num_classes: int) -> tuple[str, ...]:
+    if spec.is_bundled:
+        from lib.models.bundled_weights import read_bundled_metadata
+        from lib.models.weights import weights_status
+
+        status = weights_status(spec.name)
+        return read_bundled_metadata(status.path).classes if status.is_cached else ()
+    if num_classes == 1000:
+        from torchvision.models import ResNet18_Weights
+
+        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])  # no file, no network
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
-    subset = infer_imagenet_subset({"num_classes": num_classes, "architecture": name.partition(":")[2]})
-    if not subset:
-        return tuple(f"class {number}" for number in range(num_classes))
-    known = ImageNetInfo(subset)
-    return tuple(str(known.index_to_description(number)) for number in range(num_classes))
-
-
-@cache
-def imagenet_class_names() -> tuple[str, ...]:
-    """From torchvision's own metadata (no file, no network)."""
-    from torchvision.models import ResNet18_Weights
-
-    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    # ImageNet-12k, -21k and -22k; None for any other classes.
+    subset = infer_imagenet_subset({"num_classes": num_classes, "architecture": spec.name.partition(":")[2]})
+    known = ImageNetInfo(subset) if subset else None
+    return tuple(str(known.index_to_description(number)) for number in range(num_classes)) if known else ()

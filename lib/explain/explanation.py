@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lib.atomic import atomic_path
 from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.evaluation.verdict import GRADED, Verdict
-from lib.explain.activations import FloatArray
-from lib.explain.attribution import CamResult, NoCam, NoGradient, trace_image
-from lib.explain.inputs import make_batch
-from lib.explain.network import check_drawn_stage
-from lib.explain.overlays import PixelArray, magnitude_picture, overlay
-from lib.explain.pictures import TILE_PX, Tile, save_strip_png
+from lib.explain.attribution import CamResult, FloatArray, NoCam, NoGradient, trace_image
+from lib.explain.network import check_drawn_stage, make_batch
+from lib.explain.pictures import TILE_PX, PixelArray, Tile, magnitude_picture, overlay, sheet_png
 from lib.models.stages import StagedNetwork
 
 CAM_NOTE = "Each map is scaled to its own largest value: yellow speaks most for the class, grey not at all."
@@ -41,11 +39,7 @@ class Explanation:
     cams: Mapping[str, CamResult] | None
     notice: str = ""
     verdict: Verdict | None = None
-    stage_titles: Mapping[str, str] = field(default_factory=dict)
-
-    def stage_title(self, stage: str) -> str:
-        """The title of a stage, by its code name."""
-        return self.stage_titles.get(stage, stage)
+    stage_titles: Mapping[str, str] = field(default_factory=dict)  # by code name
 
     @property
     def answer(self) -> int | None:
@@ -94,15 +88,16 @@ def resolve_target(target: str | int | None, class_names: Sequence[str]) -> int 
     """
     if target is None:
         return None
-    if isinstance(target, str) and target not in class_names and not target.isdigit():
+    if isinstance(target, str):
+        if target in class_names:
+            return list(class_names).index(target)
         folded = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
         if target.casefold() in folded:
             return folded[target.casefold()]
-        near = difflib.get_close_matches(target.casefold(), folded, n=1)
-        hint = f" Did you mean {class_names[folded[near[0]]]!r}?" if near else ""
-        raise UserError(f"There is no class {target!r} among the {len(class_names)} classes.{hint}")
-    if isinstance(target, str) and target in class_names:
-        return list(class_names).index(target)
+        if not target.isdigit():
+            near = difflib.get_close_matches(target.casefold(), folded, n=1)
+            hint = f" Did you mean {class_names[folded[near[0]]]!r}?" if near else ""
+            raise UserError(f"There is no class {target!r} among the {len(class_names)} classes.{hint}")
     index = int(target)
     if not 0 <= index < len(class_names):
         raise UserError(f"There is no class number {index}: choose 0 to {len(class_names) - 1}, or a class name.")
@@ -136,10 +131,12 @@ def explain(
     if len(probabilities) != len(class_names):
         raise UserError(f"The network answers with {len(probabilities)} classes, but {len(class_names)} are named.")
     given = verdict.target if verdict is not None else int(probabilities.argmax())
-    cams, notice = (
-        None,
-        "" if given is not None or verdict is None else _why_no_answer(verdict, is_asked=wanted is not None),
-    )
+    cams, notice = None, ""
+    if verdict is not None and given is None:  # turned away
+        why = "so there is no map of one; name a class to see its map."
+        if wanted is not None:
+            why = "and this map does not say that the class is in the image."
+        notice = f"{verdict.reason} No class is given, {why}"
     index = next((one for one in (wanted, given) if one is not None), int(np.nan_to_num(probabilities).argmax()))
     if wanted is not None or given is not None:
         try:
@@ -152,42 +149,25 @@ def explain(
     return Explanation(shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict, titles)
 
 
-def _why_no_answer(verdict: Verdict, *, is_asked: bool) -> str:
-    """What is said where the classifier turns an image away."""
-    if is_asked:
-        return f"{verdict.reason} No class is given, and this map does not say that the class is in the image."
-    return f"{verdict.reason} No class is given, so there is no map of one; name a class to see its map."
-
-
-def map_tiles(
-    explanation: Explanation,
-    *,
-    is_cam: bool,
-    stages: Sequence[str] | None = None,
-) -> list[Tile]:
+def map_tiles(explanation: Explanation, *, is_cam: bool, stages: Sequence[str] | None = None) -> list[Tile]:
     """The input and one map for each of `stages` (by default all, in order): Grad-CAM overlays or mean activations."""
+    if is_cam and explanation.cams is None:
+        raise NoGradient
     height, width = explanation.pixels.shape[:2]
     tiles = [Tile("Input", f"{width} × {height} pixels", explanation.pixels)]
-    drawn = explanation.cams if is_cam and explanation.cams is not None else explanation.activations
-    for stage in drawn if stages is None else stages:
-        tiles.append(_cam_tile(explanation, stage) if is_cam else _activation_tile(explanation, stage))
+    cams = explanation.cams or {}
+    for stage in (cams if is_cam else explanation.activations) if stages is None else stages:
+        if is_cam:
+            values, about = cams[stage].maps[0], "" if cams[stage].raw_max[0] > 0 else ", no evidence"
+            picture = overlay(explanation.pixels, values)
+        else:
+            # Each map from its lowest to its highest value: a common scale would leave the weak stages black.
+            values = explanation.activations[stage]
+            about = f", {values.min():.2g} to {values.max():.2g}"
+            picture = magnitude_picture(values, max(TILE_PX, *values.shape), low=float(values.min()))
+        title = explanation.stage_titles.get(stage, stage)
+        tiles.append(Tile(title, f"{stage}: {describe_cells(values.shape)}{about}", picture, stage))
     return tiles
-
-
-def _cam_tile(explanation: Explanation, stage: str) -> Tile:
-    if explanation.cams is None:
-        raise NoGradient
-    cam = explanation.cams[stage]
-    caption = f"{stage}: {describe_cells(cam.maps[0].shape)}" + ("" if cam.raw_max[0] > 0 else ", no evidence")
-    return Tile(explanation.stage_title(stage), caption, overlay(explanation.pixels, cam.maps[0]), stage)
-
-
-def _activation_tile(explanation: Explanation, stage: str) -> Tile:
-    values = explanation.activations[stage]
-    # Each map from its lowest to its highest value: a common scale would leave the weak stages black.
-    caption = f"{stage}: {describe_cells(values.shape)}, {values.min():.2g} to {values.max():.2g}"
-    picture = magnitude_picture(values, max(TILE_PX, *values.shape), low=float(values.min()))
-    return Tile(explanation.stage_title(stage), caption, picture, stage)
 
 
 def describe_maps(explanation: Explanation, *, is_cam: bool) -> str:
@@ -240,12 +220,13 @@ def explain_image(
     is_cam = stage in cams if stage else bool(cams)
     method = "Grad-CAM" if is_cam else "Mean activation"
     stages = [stage] if stage else list(cams or explanation.activations)
-    save_strip_png(
-        Path(out),
+    content = sheet_png(
         map_tiles(explanation, is_cam=is_cam, stages=stages),
         title=f"{method}, {network_title}" if network_title else method,
         notes=[describe_maps(explanation, is_cam=is_cam), explanation.notice, *notes],
     )
+    with atomic_path(Path(out)) as temporary:
+        temporary.write_bytes(content)
     is_named = target is not None or not explanation.is_refused
     said = verdict or Verdict(status=GRADED)
     shapes = {name: values.shape for name, values in explanation.activations.items()}
@@ -257,9 +238,10 @@ def explain_image(
         "is_predicted": explanation.is_predicted,
         "score": explanation.score if is_named else None,
         "stages": [{"stage": name, "height": shapes[name][0], "width": shapes[name][1]} for name in stages],
-        "top": []
-        if explanation.is_refused
-        else [{"class_name": name, "probability": value} for name, value in explanation.top_classes()],
+        "top": [
+            {"class_name": name, "probability": value}
+            for name, value in explanation.top_classes(0 if explanation.is_refused else 5)
+        ],
         "notice": explanation.notice,
         "status": said.status,
         "rule": said.rule,

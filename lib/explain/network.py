@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.data.network_input import InputFormat
 from lib.errors import UserError
 from lib.models.backbone_spec import StageSpec
 from lib.models.folding import share_module_tree
@@ -50,21 +52,19 @@ def as_map(output: Tensor, spec: StageSpec) -> Tensor:
     return places.transpose(1, 2).reshape(len(output), -1, side, side)
 
 
-def check_map_stage(network: StagedNetwork, stage: str) -> str:
-    """Return `stage`; raises UserError if it is unknown or has no map."""
-    return _check_among(network, stage, map_stage_names(network))
-
-
 def check_drawn_stage(network: StagedNetwork, stage: str) -> StageSpec:
     """The specification of `stage`; raises UserError if it is unknown or cannot be drawn."""
     drawn = drawn_stages(network)
-    return drawn[_check_among(network, stage, tuple(drawn))]
+    check_map_stage(network, stage, names=tuple(drawn))
+    return drawn[stage]
 
 
-def _check_among(network: StagedNetwork, stage: str, names: tuple[str, ...]) -> str:
+def check_map_stage(network: StagedNetwork, stage: str, *, names: tuple[str, ...] | None = None) -> None:
+    """Raises UserError if `stage` is none of the names, by default those of stages with a map."""
+    names = map_stage_names(network) if names is None else names
     outputs = {spec.name: spec.output for spec in network.stage_specs}
     if stage in names:
-        return stage
+        return
     if not names and "tokens" in outputs.values():
         raise UserError(NO_MAPS)
     if not names:
@@ -87,3 +87,13 @@ def evaluation_view(network: StagedNetwork) -> Iterator[StagedNetwork]:
         view = share_module_tree(cast(nn.Module, network)).eval()
     with torch.inference_mode(mode=False), torch.enable_grad():
         yield view
+
+
+def make_batch(pixels: np.ndarray[Any, np.dtype[np.uint8]], network: StagedNetwork, preprocessing: Any) -> Tensor:
+    """One picture (S, S, 3) as a batch (1, 3, size, size) on the network's device, in its dtype.
+
+    `preprocessing` is whatever `InputFormat.of` reads.
+    """
+    parameter = next(cast(nn.Module, network).parameters(), torch.empty(0))
+    wanted = InputFormat.of(preprocessing)
+    return wanted.batch(pixels[None], device=parameter.device, dtype=parameter.dtype)

@@ -1,6 +1,7 @@
-"""Explanations as picture files: labelled tiles side by side, with what they show written under them."""
+"""Maps as pictures: perceptually uniform colours, laid over the photograph; and sheets of them with their captions."""
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,96 @@ from typing import Any
 
 import numpy as np
 
-from lib.atomic import atomic_path
-from lib.explain.overlays import PixelArray, to_png
+from lib.errors import UserError
 
+FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
+PixelArray = np.ndarray[Any, np.dtype[np.uint8]]
+
+MAX_SENT_PX = 384  # longest side of a picture that is sent to a browser
 TILE_PX = 224
 GAP_PX = 16
 MARGIN_PX = 32
 MAX_COLUMNS = 7
 INK, GREY, PAPER = (17, 24, 39), (91, 98, 112), (255, 255, 255)
+
+# 17 evenly spaced colours of each map, joined by straight lines: closer to the originals than 8 bits on a photograph
+# can show. viridis: Smith and van der Walt 2015; RdBu (reversed): ColorBrewer 2.
+_STOPS = {
+    "viridis": "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",
+    "RdBu": "0530611752902a71b23f8ec06bacd19bc9e0c2ddece0ecf3f7f6f6fbe5d8fbccb4f5aa89e48066d05548ba2832930e2667001f",
+}
+
+
+def colorize(values: FloatArray, *, palette: str = "viridis") -> PixelArray:
+    """Colour values in 0..1 (h, w) as (h, w, 3); palettes: "viridis", "RdBu" (blue 0, white 0.5, red 1)."""
+    if palette not in _STOPS:
+        raise UserError(f"Unknown palette {palette!r}. Choose one of: {', '.join(_STOPS)}.")
+    stops = np.frombuffer(bytes.fromhex(_STOPS[palette]), dtype=np.uint8).reshape(-1, 3).astype(np.float64)
+    position = np.clip(np.nan_to_num(values.astype(np.float64)), 0.0, 1.0) * (len(stops) - 1)
+    low = np.minimum(position.astype(np.int64), len(stops) - 2)
+    share = (position - low)[..., None]
+    return np.rint(stops[low] * (1 - share) + stops[low + 1] * share).astype(np.uint8)
+
+
+def overlay(pixels: PixelArray, heatmap: FloatArray, alpha: float = 0.5) -> PixelArray:
+    """Lay a heatmap (h, w) in 0..1 over the grey photograph (S, S, 3); `alpha` is the mean share of the colour.
+
+    The photograph loses its colours, so that every colour in the picture belongs to the map. The share rises with the
+    value from `alpha / 2` to `3 alpha / 2` (at most 1), so that cold places stay readable. Cells are enlarged
+    bilinearly: cell centres keep their values, and a 7 x 7 map stays as soft as it is.
+    """
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    field = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
+    enlarged = np.asarray(field.resize((width, height), Image.Resampling.BILINEAR))
+    # ITU-R BT.601 luma, as Pillow's convert("L").
+    grey = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
+    share = np.clip(alpha * (0.5 + np.clip(enlarged, 0.0, 1.0)), 0.0, 1.0)[..., None]
+    return np.rint((1 - share) * grey + share * colorize(enlarged)).astype(np.uint8)
+
+
+def magnitude_picture(values: FloatArray, side_px: int, *, low: float = 0.0, high: float | None = None) -> PixelArray:
+    """A map (h, w) as square cells in viridis from `low` (violet) to `high` (yellow; by default the map's maximum)."""
+    top = float(values.max()) if high is None else high
+    return enlarge_cells(colorize((values - low) / (top - low) if top > low else np.zeros_like(values)), side_px)
+
+
+def signed_picture(values: FloatArray, side_px: int, *, largest: float | None = None) -> PixelArray:
+    """A signed map (h, w) as square cells: blue for -largest, white for 0, red for +largest."""
+    top = float(np.abs(values).max()) if largest is None else largest
+    return enlarge_cells(colorize(0.5 + 0.5 * values / (top if top > 0 else 1.0), palette="RdBu"), side_px)
+
+
+def enlarge_cells(pixels: PixelArray, side_px: int) -> PixelArray:
+    """Resize (h, w, 3) to about `side_px` on the longest side without smoothing when it grows: a cell stays a cell."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    scale = side_px / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(pixels).resize(size, method))
+
+
+def to_jpeg(pixels: PixelArray, max_side_px: int = MAX_SENT_PX) -> bytes:
+    """Encode a photograph or an overlay as JPEG, its longest side at most `max_side_px`."""
+    return _encode(pixels, max_side_px, "JPEG", quality=88, optimize=True)
+
+
+def to_png(pixels: PixelArray, max_side_px: int | None = MAX_SENT_PX) -> bytes:
+    """Encode a picture with hard edges (cells, filters, text) as PNG; None keeps its size."""
+    return _encode(pixels, max_side_px or max(pixels.shape[:2]), "PNG", optimize=True)
+
+
+def _encode(pixels: PixelArray, max_side_px: int, kind: str, **options: Any) -> bytes:
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -43,7 +126,10 @@ def compose_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = (
     for index, tile in enumerate(tiles):
         left = MARGIN_PX + index % columns * (TILE_PX + GAP_PX)
         top = MARGIN_PX + 52 + index // columns * row_px
-        picture = Image.fromarray(tile.pixels).resize((TILE_PX, TILE_PX), _method(tile.pixels))
+        # A picture smaller than its tile is a grid of cells, which must not be smoothed.
+        is_smooth = min(tile.pixels.shape[:2]) >= TILE_PX
+        method = Image.Resampling.LANCZOS if is_smooth else Image.Resampling.NEAREST
+        picture = Image.fromarray(tile.pixels).resize((TILE_PX, TILE_PX), method)
         sheet.paste(picture, (left, top))
         draw.text((left, top + TILE_PX + 8), _fit(tile.title, _font(18)), font=_font(18), fill=INK)
         draw.text((left, top + TILE_PX + 32), _fit(tile.caption, _font(16)), font=_font(16), fill=GREY)
@@ -64,20 +150,6 @@ def sheet_png(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -
     return to_png(compose_sheet(tiles, title=title, notes=notes), None)
 
 
-def save_strip_png(path: Path, tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> None:
-    """Write the sheet of `compose_sheet` to a PNG file, whole or not at all."""
-    content = sheet_png(tiles, title=title, notes=notes)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _method(pixels: PixelArray) -> Any:
-    from PIL import Image
-
-    # A picture smaller than its tile is a grid of cells, which must not be smoothed.
-    return Image.Resampling.LANCZOS if min(pixels.shape[:2]) >= TILE_PX else Image.Resampling.NEAREST
-
-
 def _font(size_px: int) -> Any:
     from PIL import ImageFont
 
@@ -96,12 +168,11 @@ def _printable(text: str) -> str:
 
 
 def _fit(text: str, font: Any) -> str:
-    text = _printable(text)
-    if font.getlength(text) <= TILE_PX:
-        return text
-    while text and font.getlength(text + "…") > TILE_PX:
+    text = shown = _printable(text)
+    while text and font.getlength(shown) > TILE_PX:
         text = text[:-1]
-    return text + "…"
+        shown = text + "…"
+    return shown
 
 
 def _wrap(text: str, font: Any, width_px: int) -> list[str]:

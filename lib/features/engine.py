@@ -3,11 +3,12 @@
 A short trial finds out, once per home and network; what it found is kept in `engines.json` of the cache folder.
 """
 
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,14 +101,32 @@ def choose_engine(
         if why := why_missing() or (_CPU_ONLY if device != "cpu" else ""):
             raise UserError(f"The setting engine=onnx cannot be used: {why}. Choose engine=auto or engine=torch.")
         return EngineChoice("onnx", batch_size_of(part, "onnx"), "asked for")
-    if why := _why_torch(part, asked, device, num_images):
+    reasons = {
+        "asked for": asked == "torch",
+        _CPU_ONLY: device != "cpu",
+        "there is no network": BACKBONES.get(part.backbone_name).num_parameters == 0,
+        why_missing(): why_missing(),
+        TOO_FEW: num_images is not None and num_images < MIN_IMAGES,
+    }
+    if why := next((reason for reason, applies in reasons.items() if applies), ""):
         return EngineChoice(batch_size=batch_size_of(part, "torch", device), reason=why)
     if known := recorded_choices().get(part.key):
         return known
     progress(0, 0, "waiting for another trial of engines")
-    with _lock(should_stop):  # of several processes one makes the trial
-        known = recorded_choices().get(part.key)
-        return known or _record(part, _try_engines(part, progress=progress, should_stop=should_stop))
+    lock = FileLock(cache_dir() / f"{_FILE}.lock")  # of several processes one makes the trial
+    while not lock.is_locked:
+        _raise_if(should_stop)
+        with suppress(Timeout):
+            lock.acquire(timeout=_LISTEN_S)
+    try:
+        choices = recorded_choices()
+        if part.key not in choices:
+            choices[part.key] = _try_engines(part, progress=progress, should_stop=should_stop)
+            content = {key: asdict(one) for key, one in sorted(choices.items())}
+            write_json(cache_dir() / _FILE, {"format_version": 1, "onnxruntime": runtime_version(), "choices": content})
+        return choices[part.key]
+    finally:
+        lock.release()
 
 
 def batch_size_of(part: FrozenPart, engine: str, device: str = "cpu") -> int:
@@ -134,39 +153,6 @@ def engine_key(engine: str) -> tuple[str, ...]:
     return () if engine == "torch" else (f"{engine} {runtime_version()}",)
 
 
-def _record(part: FrozenPart, choice: EngineChoice) -> EngineChoice:
-    choices = {**recorded_choices(), part.key: choice}
-    content = {key: asdict(one) for key, one in sorted(choices.items())}
-    write_json(cache_dir() / _FILE, {"format_version": 1, "onnxruntime": runtime_version(), "choices": content})
-    return choice
-
-
-def _why_torch(part: FrozenPart, asked: str, device: str, num_images: int | None) -> str:
-    """Why no trial is needed, as a phrase; "" if it is."""
-    if asked == "torch":
-        return "asked for"
-    if device != "cpu":
-        return _CPU_ONLY
-    if BACKBONES.get(part.backbone_name).num_parameters == 0:
-        return "there is no network"
-    if why := why_missing():
-        return why
-    return TOO_FEW if num_images is not None and num_images < MIN_IMAGES else ""
-
-
-@contextmanager
-def _lock(should_stop: Callable[[], bool]) -> Iterator[None]:
-    lock = FileLock(cache_dir() / f"{_FILE}.lock")
-    while not lock.is_locked:
-        _raise_if(should_stop)
-        with suppress(Timeout):
-            lock.acquire(timeout=_LISTEN_S)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _raise_if(should_stop: Callable[[], bool]) -> None:
     if should_stop():
         raise Stopped("Stopped during a trial of engines.")
@@ -176,15 +162,19 @@ def _try_engines(
     part: FrozenPart, *, progress: Progress = ignore_progress, should_stop: Callable[[], bool] = lambda: False
 ) -> EngineChoice:
     """Compute made-up pictures in turn by both engines, in batches of several sizes."""
-    import numpy as np
     import torch
 
-    from lib.features.backbone import smooth_pictures
-    from lib.features.frozen_stages import FrozenStages
+    from lib.features.frozen_stages import FrozenStages, frozen_backbone, smooth_pictures
+    from lib.models.stages import keep_stages_until
+
+    def built() -> "nn.ModuleDict":
+        backbone = frozen_backbone(part.backbone_name, weights=part.weights, seed=part.seed)
+        keep_stages_until(backbone, part.stage)
+        return backbone.stages
 
     batch = smooth_pictures(max(_BATCH_SIZES), part.size_px, seed=0)
     progress(0, 0, "trial of engines: building the network")
-    stages: nn.ModuleDict = _while_listening(lambda: _frozen_until(part), should_stop)
+    stages: nn.ModuleDict = _while_listening(built, should_stop)
     frozen = FrozenStages(stages, size_px=part.size_px)
 
     def by_torch(images: "Tensor") -> "Tensor":
@@ -199,14 +189,13 @@ def _try_engines(
         session = _while_listening(exported, should_stop)
     except EngineUnavailable as error:
         return EngineChoice(reason=str(error))
-    found = (engine(batch[:2]).flatten(1).double().numpy() for engine in (by_torch, session))
-    ours, theirs = found
-    cosine = float(((ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)).min())
+    ours, theirs = (engine(batch[:2]).flatten(1).double() for engine in (by_torch, session))
+    cosine = float(torch.cosine_similarity(ours, theirs).min())
     if not cosine >= MIN_COSINE:
         return EngineChoice(reason=f"ONNX Runtime puts out something else here (cosine {cosine:.5f})")
 
-    def check(done: int) -> None:
-        progress(done, _ROUNDS * len(_BATCH_SIZES), "trial of engines: images a second")
+    def check(done: int, total: int) -> None:
+        progress(done, total, "trial of engines: images a second")
         _raise_if(should_stop)
 
     rates = _rates({"torch": by_torch, "onnx": session}, batch, check)
@@ -220,21 +209,8 @@ def _try_engines(
     return EngineChoice(name, -best[name][1], f"{speeds} {how}")
 
 
-def _frozen_until(part: FrozenPart) -> "nn.ModuleDict":
-    from lib.features.backbone import frozen_backbone
-    from lib.models.stages import keep_stages_until
-
-    backbone = frozen_backbone(part.backbone_name, weights=part.weights, seed=part.seed)
-    keep_stages_until(backbone, part.stage)
-    return backbone.stages
-
-
 def _while_listening(work: Callable[[], Any], should_stop: Callable[[], bool]) -> Any:
-    """The result of work that cannot be interrupted; after a stop its thread ends by itself, and nobody waits for it.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
-    """
+    """The result of work that cannot be interrupted; a stop raises Stopped at once, and its thread ends by itself."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)
     pool.shutdown(wait=False)
@@ -249,7 +225,7 @@ def is_busy() -> bool:
 
 
 def _rates(
-    engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor", check: Callable[[int], None]
+    engines: "dict[str, Callable[[Tensor], Tensor]]", batch: "Tensor", check: Callable[[int, int], None]
 ) -> dict[str, dict[int, float]]:
     """Best images a second of each engine by size of the batch; all take turns, so that other programs slow all.
 
@@ -261,15 +237,14 @@ def _rates(
     clock, share = (time.process_time, torch.get_num_threads()) if is_busy() else (time.perf_counter, 1)
     rates: dict[str, dict[int, float]] = {name: {} for name in engines}
     deadline = time.perf_counter() + _TRIAL_S
-    for round_index in range(_ROUNDS):
-        for size_index, size in enumerate(_BATCH_SIZES):
-            for name, engine in engines.items():
-                check(round_index * len(_BATCH_SIZES) + size_index)
-                # A slow network is measured at the smallest size at least.
-                if time.perf_counter() > deadline and rates[name]:
-                    continue
-                began = clock()
-                engine(batch[:size])
-                rate = size * share / max(clock() - began, 1e-9)
-                rates[name][size] = max(rate, rates[name].get(size, 0.0))
+    turns = list(itertools.product(range(_ROUNDS), _BATCH_SIZES, engines))
+    for number, (_, size, name) in enumerate(turns):
+        check(number, len(turns))
+        # A slow network is measured at the smallest size at least.
+        if time.perf_counter() > deadline and rates[name]:
+            continue
+        began = clock()
+        engines[name](batch[:size])
+        rate = size * share / max(clock() - began, 1e-9)
+        rates[name][size] = max(rate, rates[name].get(size, 0.0))
     return rates

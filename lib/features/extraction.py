@@ -1,47 +1,98 @@
-"""One pass of the frozen stages over stored pixels."""
+"""What features are asked for, the pass of the frozen stages over stored pixels that makes them, and their file."""
 
+import hashlib
+import importlib.metadata
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.data.augmentation import IDENTITY, View
+from lib.checked_rows import Rows
+from lib.data.augmentation import IDENTITY, POLICIES, View
+from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import Stopped
-from lib.features.frozen_stages import FrozenStages
+from lib.features.engine import DEFAULT_BATCH, engine_key
+from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.out_of_memory import compute_in_parts
 from lib.precision import autocast
+from lib.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
-    from lib.models.stages import Backbone
-
 # Kept apart from "average", "flatten" and "none": the output of the stage as it is, for training the stages above it.
 UNPOOLED = "unpooled"
+WHAT = "Extracting features"
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """One pass of the frozen stages over pixels, by an engine, `batch_size` images at a time.
+class FeatureRequest:
+    """Frozen outputs of all images of a data set (`pixels` and `version`), with nothing left open."""
 
-    The size never follows the clock: that of a batch may change the last digits of its features.
-    """
-
-    backbone: "Backbone"
+    dataset: Any
+    backbone_name: str
+    weights: str
+    seed: int
     stage: str
     pooling: str
     size_px: int
     dtype: str
     view: View
     device: str
-    engine: str
-    batch_size: int
+    engine: str = "torch"
+    batch_size: int = DEFAULT_BATCH
 
-    def batches(self, dataset: Any, should_stop: Callable[[], bool], rows: range) -> Iterator[np.ndarray]:
+    @property
+    def key(self) -> str:
+        """The cache's name for them; where and in what batches they are computed does not count."""
+        parts = (self.stage, self.pooling, self.size_px, self.dtype, view_key(self.view), *engine_key(self.engine))
+        # A subset has fewer rows of the same version.
+        content = getattr(self.dataset, "content_version", self.dataset.version)
+        return feature_key(content, self.backbone_name, self.weights, self.seed, *parts)
+
+    @property
+    def path(self) -> Path:
+        """Where they are kept."""
+        return entry_path("features", self.key)
+
+    @property
+    def num_images(self) -> int:
+        """How many rows there are."""
+        return len(self.dataset.pixels)
+
+    def read(self) -> Rows | None:
+        """The features (memory-mapped if unpooled), or None if there are none or the file is damaged.
+
+        A block whose checksum is wrong is computed again where it is read.
+        """
+        # Images that are known by name alone (`named_images`) would give other features.
+        is_made = getattr(self.dataset, "is_made", True)
+        remake = (lambda rows: np.concatenate(list(Extraction(self).batches(lambda: False, rows)))) if is_made else None
+        return read_entry(self.path, self.num_images, is_mapped=self.pooling == UNPOOLED, remake=remake)
+
+
+class Extraction:
+    """One pass of the frozen stages over the pixels of a request, by its engine, `batch_size` images at a time.
+
+    The size never follows the clock: that of a batch may change the last digits of its features.
+    """
+
+    def __init__(self, request: FeatureRequest) -> None:
+        self.request = request
+        backbone = frozen_backbone(request.backbone_name, weights=request.weights, seed=request.seed)
+        self.spec = backbone.spec
+        self.network = FrozenStages(
+            backbone.to(request.device).stages, size_px=request.size_px, engine=request.engine, last=request.stage
+        )
+
+    def batches(self, should_stop: Callable[[], bool], rows: range) -> Iterator[np.ndarray]:
         """Yield features of the consecutive images `rows`; raises Stopped between two batches or stages."""
-        image_ids = dataset.table["image_id"].tolist() if self.view.policy else []
+        dataset, step = self.request.dataset, self.request.batch_size
+        image_ids = dataset.table["image_id"].tolist() if self.request.view.policy else []
 
         def check() -> None:
             if should_stop():
@@ -50,48 +101,72 @@ class Extraction:
         def compute(part: range) -> np.ndarray:
             pixels, some_ids = dataset.pixels[part.start : part.stop], image_ids[part.start : part.stop]
             # The last batch is filled up, so that a feature does not depend on where a shard or a damaged block ends.
-            return self._run(pixels, some_ids, self.batch_size if part == batch else len(part), check)
+            return self._run(pixels, some_ids, step if part == batch else len(part), check)
 
-        for start in range(rows.start, rows.stop, self.batch_size):
-            batch = range(start, min(start + self.batch_size, rows.stop))
+        for start in range(rows.start, rows.stop, step):
+            batch = range(start, min(start + step, rows.stop))
             yield np.concatenate(compute_in_parts(compute, batch))
-
-    @cached_property
-    def _network(self) -> FrozenStages:
-        return FrozenStages(self.backbone.stages, size_px=self.size_px, engine=self.engine, last=self.stage)
 
     def _run(self, pixels: np.ndarray, image_ids: list[str], fill_to: int, check: Callable[[], None]) -> np.ndarray:
         import torch
 
         from lib.models.classifier import pool_features
 
-        batch = self._batch(pixels, image_ids)
+        wanted, batch = self.request, self.batch(pixels, image_ids)
         if missing := fill_to - len(batch):
             filled = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)])
             batch = filled.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), autocast(self.device, self.dtype):
-            hidden = self._network.forward_until(batch, self.stage, check)
-        hidden = hidden[: len(pixels)].float()
-        num_prefix = self.backbone.spec.stage(self.stage).num_prefix_tokens
-        pooled = hidden if self.pooling == UNPOOLED else pool_features(hidden, self.pooling, num_prefix)
-        return pooled.cpu().numpy()
+        with torch.inference_mode(), autocast(wanted.device, wanted.dtype):
+            hidden = self.network.forward_until(batch, wanted.stage, check)[: len(pixels)].float()
+        if wanted.pooling != UNPOOLED:
+            hidden = pool_features(hidden, wanted.pooling, self.spec.stage(wanted.stage).num_prefix_tokens)
+        return hidden.cpu().numpy()
 
-    def _batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":
+    def batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":
+        """What enters the network (n, 3, size, size) of stored pixels (n, S, S, 3), in the view that is asked for."""
         import torch
 
         from lib.data.augmentation import turned, view_parameters
         from lib.data.preprocessing import to_batch, warped_batch
 
-        spec = self.backbone.spec
-        if self.view.policy:
-            drawn = view_parameters(self.view, image_ids)
-            return warped_batch(
-                pixels, drawn, size_px=self.size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing,
-                device=self.device,
-            )  # fmt: skip
-        batch = to_batch(
-            pixels, size_px=self.size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=self.device
-        )
-        if self.view.element == IDENTITY:
+        view, spec = self.request.view, self.spec
+        form: dict[str, Any] = {
+            "size_px": self.request.size_px, "mean": spec.mean, "std": spec.std, "resizing": spec.resizing,
+            "device": self.request.device,
+        }  # fmt: skip
+        if view.policy:
+            return warped_batch(pixels, view_parameters(view, image_ids), **form)
+        batch = to_batch(pixels, **form)
+        if view.element == IDENTITY:
             return batch
-        return turned(batch, [self.view.element] * len(batch)).contiguous(memory_format=torch.channels_last)
+        return turned(batch, [view.element] * len(batch)).contiguous(memory_format=torch.channels_last)
+
+
+def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: int, *parts: object) -> str:
+    """Content hash of everything that the features depend on, the libraries' versions included."""
+    from lib.models.weights import weights_digest
+
+    described = {
+        "format": _FORMAT,
+        "dataset": dataset_version,
+        "backbone": backbone_name,
+        "weights": weights_digest(backbone_name, weights, seed),
+        "is_random": weights == "random",
+        "parts": [str(part) for part in parts],
+        "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_features(
+    path: Path, batches: Iterator[np.ndarray], num_images: int, progress: Progress, *, copies_left: int = 1
+) -> None:
+    """Fill an entry of the cache, or a shard of one, batch by batch (lib/disk_cache)."""
+    progress(0, num_images, WHAT)
+    for done in write_entry(path, batches, num_images, copies_left=copies_left):
+        progress(done, num_images, WHAT)
+
+
+def view_key(view: View) -> str:
+    """What the view adds to a key: its draw, and the ranges that it is drawn from."""
+    return f"{view.key}/{POLICIES.get(view.policy).warp}" if view.policy else view.key

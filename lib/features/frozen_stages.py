@@ -1,15 +1,20 @@
-"""Frozen stages as they run: BatchNorm folded, by torch or by ONNX Runtime."""
+"""Backbones whose output is fit to be read frozen, and their stages as they run: BatchNorm folded, by either engine."""
 
 import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lib.models.stages import Backbone
+
+_NUM_CALIBRATION_IMAGES = 32
 _logger = logging.getLogger(__name__)
 
 
@@ -85,3 +90,37 @@ class FrozenStages:
                     _logger.warning("torch computes the frozen stages instead of ONNX Runtime: %s.", error)
                     self.engine = "torch"
             return self._sessions.get(stage)
+
+
+def frozen_backbone(name: str, *, weights: str, seed: int) -> "Backbone":
+    """Build a backbone whose frozen output is fit to be read.
+
+    A random network in evaluation mode shrinks (MobileNetV2: 1e-9) or blows up (InceptionV3: 1e12) what passes through,
+    because its BatchNorm layers never saw an image. They get the statistics of generated pictures: no image of any data
+    set is used, so the features do not depend on who is in which split.
+    """
+    from lib.models.stages import build_backbone, set_batchnorm_statistics
+
+    backbone = build_backbone(name, weights=weights, seed=seed)
+    if weights == "random":
+        spec = backbone.spec
+        side_px = spec.input_size_px if spec.is_fixed_size else max(spec.min_input_px, 128)
+        set_batchnorm_statistics(backbone, smooth_pictures(_NUM_CALIBRATION_IMAGES, side_px, seed=seed))
+    return backbone
+
+
+def smooth_pictures(num_images: int, side_px: int, *, seed: int) -> "Tensor":
+    """Random pictures (N, 3, side, side) of deviation 1: amplitude falls with frequency as in photographs (Field 1987),
+    colours correlate.
+    """
+    import torch
+
+    generator = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.rfftfreq(side_px)[None, :])
+    frequency[0, 0] = np.inf
+    noise = generator.standard_normal((num_images, 3, side_px, side_px))
+    noise = 0.8 * noise.mean(1, keepdims=True) * np.sqrt(3) + 0.6 * noise
+    smooth = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(side_px, side_px))
+    smooth /= smooth.std(axis=(1, 2, 3), keepdims=True)
+    batch = torch.from_numpy(smooth.astype(np.float32))
+    return batch.contiguous(memory_format=torch.channels_last)

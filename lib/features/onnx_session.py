@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.atomic import atomic_path
@@ -63,7 +62,7 @@ class OnnxSession:
         self._session = _load(_exported(stages, input_shape, num_outputs))
 
     def __call__(self, batch: "Tensor") -> "Tensor":
-        """Images (N, ...), float32, to the output of the last stage, on the same device; errors as of `all_outputs`."""
+        """Images (N, ...), float32, to the only output, on the same device; errors as of `all_outputs`."""
         import torch
 
         return torch.from_numpy(self.all_outputs(batch)[0]).to(batch.device)
@@ -85,8 +84,17 @@ class OnnxSession:
 
 
 def _exported(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: int) -> bytes:
-    """The ONNX file's bytes, from the cache where they are there."""
-    path = _path(stages, input_shape)
+    """The ONNX file's bytes, from the cache where they are there.
+
+    They are named by a hash of all that they depend on: build and weights of the stages, the input, the exporter.
+    """
+    import torch
+
+    digest = hashlib.sha256(f"{_FORMAT}|{_OPSET}|{torch.__version__}|{input_shape}|{stages!r}".encode())
+    for name, tensor in stages.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    path = entry_path("networks", digest.hexdigest()[:32])
     with suppress(OSError):
         content = path.read_bytes()
         os.utime(path)
@@ -97,17 +105,6 @@ def _exported(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: in
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
     return content
-
-
-def _path(stages: "nn.Module", input_shape: tuple[int, ...]) -> Path:
-    """Named by a hash of all that the file depends on: build and weights of the stages, the input, the exporter."""
-    import torch
-
-    digest = hashlib.sha256(f"{_FORMAT}|{_OPSET}|{torch.__version__}|{input_shape}|{stages!r}".encode())
-    for name, tensor in stages.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return entry_path("networks", digest.hexdigest()[:32])
 
 
 def _export(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: int = 1) -> bytes:

@@ -3,10 +3,11 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import MAX_SCATTER_POINTS, SPLIT_COLORS, new_figure, palette, short_labels
+from lib.figures.style import MAX_SCATTER_POINTS, SPLIT_COLORS, TOP_LEFT, new_figure, palette, short_labels
 
 SPLIT_TITLES = {"train": "Training", "val": "Validation", "test": "Test"}
 MAX_NAMED_CLASSES = 40
+_LIGHT_BARS = {("test", False), ("train", True)}
 
 
 def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # noqa: FBT001
@@ -18,16 +19,13 @@ def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # no
         counts: columns class_name, split ("train", "val" or "test"), count, in class order.
         is_dark: theme.
     """
-    names = list(dict.fromkeys(counts["class_name"]))
     table = counts.pivot_table(index="class_name", columns="split", values="count", aggfunc="sum", fill_value=0)
-    table = table.reindex(names)
-    part = ""
-    if len(names) > MAX_NAMED_CLASSES:
-        half = 12
+    table, part = table.reindex(list(dict.fromkeys(counts["class_name"]))), ""
+    if len(table) > MAX_NAMED_CLASSES:
         order = table.sum(axis=1).sort_values(ascending=False, kind="stable").index
-        part = f"The {half} largest and the {half} smallest of {len(names)} classes"
-        table = table.reindex([*order[:half], *order[-half:]])
-        names = list(table.index)
+        part = f"The 12 largest and the 12 smallest of {len(table)} classes"
+        table = table.reindex([*order[:12], *order[-12:]])
+    names = list(table.index)
     row_px = 32 if len(names) <= 12 else 20
     figure = new_figure(is_dark=is_dark, height=96 + (24 if part else 0) + row_px * len(names))
     labels = short_labels(names, 28)
@@ -36,25 +34,18 @@ def class_counts_figure(counts: pd.DataFrame, is_dark: bool) -> go.Figure:  # no
             continue
         values = table[split].to_numpy()
         figure.add_bar(
-            y=list(range(len(names))),
-            x=values,
-            name=title,
-            orientation="h",
+            y=list(range(len(names))), x=values, name=title, orientation="h", customdata=labels,
             marker={"color": SPLIT_COLORS[split][is_dark], "line": {"width": 0}},
             text=values if row_px >= 32 else None,  # smaller numbers cannot be read; hovering says them
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            textfont={"color": _text_on(split, is_dark=is_dark), "size": 14},
-            customdata=labels,
+            textposition="inside", insidetextanchor="middle", textangle=0,
+            textfont={"color": "#111827" if (split, is_dark) in _LIGHT_BARS else "#FFFFFF", "size": 14},
             hovertemplate="%{customdata}: %{x} images, " + title.lower() + "<extra></extra>",
-        )
+        )  # fmt: skip
     figure.update_layout(
         barmode="stack", bargap=0.3, legend={"traceorder": "normal"}, margin={"t": 48 + (24 if part else 0)}
     )
     if part:
-        place = {"xref": "container", "x": 0.02, "yref": "container", "y": 1.0, "yanchor": "top", "pad": {"t": 8}}
-        figure.update_layout(title={"text": part, **place})
+        figure.update_layout(title={"text": part, "pad": {"t": 8}, **TOP_LEFT})
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=labels, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": palette(is_dark=is_dark).ink})
     figure.update_xaxes(title_text="Images", rangemode="tozero")
@@ -74,21 +65,11 @@ def size_figure(sizes: pd.DataFrame, is_dark: bool) -> go.Figure:  # noqa: FBT00
     figure = new_figure(is_dark=is_dark, height=360)
     # Area, not radius, grows with the count; at least 6 px so that a single image can be seen.
     diameter = 6 + 26 * (counted["count"] / max(1, int(counted["count"].max()))).pow(0.5)
-    figure.add_trace(
-        go.Scattergl(
-            x=counted["width"],
-            y=counted["height"],
-            mode="markers",
-            marker={"color": colors.accent, "size": diameter, "opacity": 0.6, "line": {"width": 0}},
-            customdata=counted["count"],
-            hovertemplate="%{x} × %{y} px: %{customdata} images<extra></extra>",
-        )
-    )
+    figure.add_scattergl(
+        x=counted["width"], y=counted["height"], mode="markers", customdata=counted["count"],
+        marker={"color": colors.accent, "size": diameter, "opacity": 0.6, "line": {"width": 0}},
+        hovertemplate="%{x} × %{y} px: %{customdata} images<extra></extra>",
+    )  # fmt: skip
     figure.update_xaxes(title_text="Width (px)", rangemode="tozero")
     figure.update_yaxes(title_text="Height (px)", rangemode="tozero")
     return figure
-
-
-def _text_on(split: str, *, is_dark: bool) -> str:
-    is_light_bar = (split == "test" and not is_dark) or (split == "train" and is_dark)
-    return "#111827" if is_light_bar else "#FFFFFF"

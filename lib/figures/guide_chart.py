@@ -55,25 +55,16 @@ def guide_figure(advice: Advice | None, *, name: str, is_dark: bool, least_per_c
         )  # fmt: skip
     # Beside the point, and so far from the edges that a long name stays inside.
     figure.add_annotation(
-        x=max(-_REACH / 3, min(_REACH / 3, x)), y=y - 0.3 if y > -1 else y + 0.3, showarrow=False,
+        x=_inside(x, _REACH / 3), y=y - 0.3 if y > -1 else y + 0.3, showarrow=False,
         text=literal(name, 28), font={"color": colors.accent},
     )  # fmt: skip
-    middle = {
-        "zeroline": True,
-        "zerolinecolor": colors.muted,
-        "zerolinewidth": 1,
-        "showgrid": False,
-        "fixedrange": True,
-    }
-    similar = f"{DIFFERENT_DISTANCE:g}"
-    figure.update_xaxes(
-        title_text="Distance to the source domain, in its deviations", range=[-_REACH, _REACH], tickvals=[-1, 0, 1],
-        ticktext=[f"{DIFFERENT_DISTANCE / 2:g}", similar, f"{DIFFERENT_DISTANCE * 2:g}"], **middle,
-    )  # fmt: skip
-    figure.update_yaxes(
-        title_text="Training images, rarest class", range=[-_REACH, _REACH], tickvals=[-1, 0, 1],
-        ticktext=[f"{SMALL_PER_CLASS * 10**step:,.0f}" for step in (-1, 0, 1)], **middle,
-    )  # fmt: skip
+    for axes in (figure.update_xaxes, figure.update_yaxes):
+        axes(range=[-_REACH, _REACH], tickvals=[-1, 0, 1], showgrid=False, fixedrange=True)
+        axes(zeroline=True, zerolinecolor=colors.muted, zerolinewidth=1)
+    distances = [f"{DIFFERENT_DISTANCE * 2.0**step:g}" for step in (-1, 0, 1)]
+    figure.update_xaxes(title_text="Distance to the source domain, in its deviations", ticktext=distances)
+    sizes = [f"{SMALL_PER_CLASS * 10.0**step:,.0f}" for step in (-1, 0, 1)]
+    figure.update_yaxes(title_text="Training images, rarest class", ticktext=sizes)
     figure.update_layout(showlegend=False, margin={"t": 8})
     return figure
 
@@ -83,18 +74,18 @@ def guide_position(advice: Advice) -> tuple[float, float]:
 
     Without a distance, the middle of the side that the scores decided for.
     """
-    readings = advice.readings
-    if readings.distance is None:
-        x = -_REACH / 2 if readings.is_similar else _REACH / 2
-    else:
+    readings, x = advice.readings, -_REACH / 2 if advice.readings.is_similar else _REACH / 2
+    if readings.distance is not None:
         x = math.log2(max(readings.distance, 1e-9) / DIFFERENT_DISTANCE)
-    edge = _REACH - 0.1
-    return max(-edge, min(edge, x)), _size_position(readings.least_per_class)
+    return _inside(x), _size_position(readings.least_per_class)
 
 
 def _size_position(least_per_class: int) -> float:
-    edge = _REACH - 0.1
-    return max(-edge, min(edge, math.log10(max(least_per_class, 1) / SMALL_PER_CLASS)))
+    return _inside(math.log10(max(least_per_class, 1) / SMALL_PER_CLASS))
+
+
+def _inside(position: float, edge: float = _REACH - 0.1) -> float:
+    return max(-edge, min(edge, position))
 
 
 def guide_text(advice: Advice) -> str:

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from lib.training.strategies import STRATEGIES
 
 TEXT_SIZE_PX = 14
-MAX_POINTS_PER_LINE = 1000
 MAX_SCATTER_POINTS = 20_000
+TOP_LEFT = {"xref": "container", "x": 0.02, "yref": "container", "y": 1.0, "yanchor": "top"}  # of a title
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def short_names(names: Sequence[str], max_characters: int) -> list[str]:
     A name that is cut keeps its end too; names that are alike even so get their number in front, counted from 1.
     """
     lines = [" ".join(str(name).split()) for name in names]
-    short = [line if len(line) <= max_characters else _cut(line, max_characters) for line in lines]
+    short = [_cut(line, max_characters) for line in lines]
     taken = Counter(short)
     return [
         label if taken[label] == 1 else f"{number} {_cut(line, max_characters - len(str(number)) - 1)}"
@@ -127,14 +127,9 @@ def accent_ramp(*, is_dark: bool, lowest: float = 0.0) -> list[list[object]]:
     colors = palette(is_dark=is_dark)
     if not lowest:
         return [[0.0, colors.background], [1.0, colors.accent]]
-    first = _mix(colors.background, colors.accent, lowest)
+    pairs = zip(bytes.fromhex(colors.background[1:]), bytes.fromhex(colors.accent[1:]), strict=True)
+    first = "#" + "".join(f"{round(a + lowest * (b - a)):02X}" for a, b in pairs)
     return [[0.0, colors.background], [1e-6, first], [1.0, colors.accent]]
-
-
-def _mix(low: str, high: str, share: float) -> str:
-    """The colour that far from one to another, both "#RRGGBB"."""
-    pairs = zip(bytes.fromhex(low[1:]), bytes.fromhex(high[1:]), strict=True)
-    return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in pairs)
 
 
 def new_figure(*, is_dark: bool, height: int) -> go.Figure:
@@ -170,27 +165,18 @@ def spread(positions: list[float], gap: float, *, highest: float = math.inf) -> 
 
     None comes to lie above `highest`, where a figure would not draw it; those below it make room.
     """
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    clusters: list[list[int]] = []  # runs of labels that touch; each is laid out around its mean
-    for index in order:
-        clusters.append([index])
-        while len(clusters) > 1 and _bottom(clusters[-1], positions, gap) < _top(clusters[-2], positions, gap) + gap:
-            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    # Less their ranks, labels that touch fall: each run of such labels takes its mean (isotonic regression by pooling).
+    runs: list[tuple[float, int]] = []
+    for rank, index in enumerate(order):
+        mean, count = positions[index] - gap * rank, 1
+        while runs and runs[-1][0] > mean:
+            other, more = runs.pop()
+            mean, count = (mean * count + other * more) / (count + more), count + more
+        runs.append((mean, count))
+    rising = [mean + gap * rank for rank, mean in enumerate(mean for mean, count in runs for _ in range(count))]
     placed = list(positions)
-    for cluster in clusters:
-        bottom = _bottom(cluster, positions, gap)
-        for rank, index in enumerate(cluster):
-            placed[index] = bottom + rank * gap
-    for index in reversed(order):
-        placed[index] = min(placed[index], highest)
+    for index, place in zip(reversed(order), reversed(rising), strict=True):
+        placed[index] = min(place, highest)
         highest = placed[index] - gap
     return placed
-
-
-def _bottom(cluster: list[int], positions: list[float], gap: float) -> float:
-    mean = sum(positions[index] for index in cluster) / len(cluster)
-    return mean - gap * (len(cluster) - 1) / 2
-
-
-def _top(cluster: list[int], positions: list[float], gap: float) -> float:
-    return _bottom(cluster, positions, gap) + gap * (len(cluster) - 1)

@@ -86,7 +86,7 @@ def _probabilities(grade: Grade) -> str:
 def _pictures(grade: Grade) -> str:
     if grade.pixels is None or grade.status == REFUSED:
         return ""
-    from lib.explain.overlays import overlay
+    from lib.explain.pictures import overlay
 
     pictures = _image(grade.pixels, f"The graded square of {grade.name}")
     if grade.cam is not None:
@@ -95,7 +95,7 @@ def _pictures(grade: Grade) -> str:
 
 
 def _image(pixels: np.ndarray, alt: str) -> str:
-    from lib.explain.overlays import to_jpeg
+    from lib.explain.pictures import to_jpeg
 
     data = base64.b64encode(to_jpeg(pixels, max_side_px=_THUMBNAIL_PX)).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/jpeg;base64,{data}">'

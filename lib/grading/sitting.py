@@ -78,7 +78,7 @@ class Sitting:
 
     def keep(self, run_id: str, sha256: str, grade: Grade) -> None:
         """Keep a grade; its pixels are kept as JPEG, a tenth of the memory."""
-        from lib.explain.overlays import to_jpeg
+        from lib.explain.pictures import to_jpeg
 
         self._grades.setdefault(run_id, {})
         while len(self._grades) > MAX_KEPT_RUNS:

@@ -101,7 +101,7 @@ def network_built(classifier: "Classifier") -> NetworkBuilt:
 
 
 def _new_backbone(config: TrainConfig) -> "Backbone":
-    from lib.features.backbone import frozen_backbone
+    from lib.features.frozen_stages import frozen_backbone
     from lib.models.stages import build_backbone
 
     strategy = STRATEGIES.get(config.strategy)

@@ -13,9 +13,8 @@ from lib.data.enhancement import NONE as NO_PREPROCESSING
 from lib.disk_cache import cache_limit_bytes
 from lib.distributed import ALONE, Ranks
 from lib.features.cache import FeatureSet, read_or_extract
-from lib.features.extraction import UNPOOLED
+from lib.features.extraction import UNPOOLED, FeatureRequest
 from lib.features.frozen_stages import FrozenStages
-from lib.features.request import FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.config import TrainConfig

@@ -3,8 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from lib.advisor.guide import Advice
-from lib.advisor.question import advice_command, counted_words, kept_advice
+from lib.advisor.guide import Advice, advice_command, counted_words, kept_advice
 from lib.data.dataset import Dataset
 from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text

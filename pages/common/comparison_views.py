@@ -11,8 +11,8 @@ import streamlit as st
 
 from lib.evaluation.comparison import PairedComparison
 from lib.evaluation.headline import KAPPA, Score, best_of, in_order
-from lib.figures import RunCurves, difference_figure, has_curves, interval_figure, learning_curves_figure
-from lib.figures.training_charts import MAX_RUNS, num_points
+from lib.figures.result_charts import difference_figure, interval_figure
+from lib.figures.training_charts import MAX_RUNS, RunCurves, has_curves, learning_curves_figure, num_points
 from lib.tracking import RunRecord
 from lib.tracking.comparison import RunComparison, compare_runs
 from lib.tracking.scores import run_score

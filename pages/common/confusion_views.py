@@ -9,8 +9,8 @@ import streamlit as st
 
 from lib.errors import UserError
 from lib.evaluation.metrics import confusion_matrix, per_class_report
-from lib.figures import confusion_figure, most_confused, short_names
-from lib.figures.confusion_charts import MAX_LABELLED, MAX_WRITTEN
+from lib.figures.result_charts import MAX_LABELLED, MAX_WRITTEN, confusion_figure, most_confused
+from lib.figures.style import short_names
 from lib.tracking import RunRecord
 from lib.tracking.scores import probability_columns, trained_classes
 from pages.common import controls, resources, state

@@ -113,10 +113,10 @@ def cached_channels(network: InsideNetwork, image: ChosenImage, stage: str) -> S
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _channels(network_key: str, image_key: str, stage: str, _network: InsideNetwork, _image: ChosenImage) -> Shown:
-    from lib.explain.activations import stage_activations, top_channels
+    from lib.explain.attribution import stage_activations, top_channels
     from lib.explain.explanation import describe_cells
-    from lib.explain.inputs import make_batch
-    from lib.explain.overlays import magnitude_picture, signed_picture, to_png
+    from lib.explain.network import make_batch
+    from lib.explain.pictures import magnitude_picture, signed_picture, to_png
 
     network = _network.load()
     maps = stage_activations(network, make_batch(_image.pixels, network, _network.inputs), stage)
@@ -150,8 +150,8 @@ def cached_filters(network: InsideNetwork) -> Shown:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _filters(network_key: str, _network: InsideNetwork) -> Shown:
-    from lib.explain.activations import first_layer_filters
-    from lib.explain.overlays import enlarge_cells, to_png
+    from lib.explain.attribution import first_layer_filters
+    from lib.explain.pictures import enlarge_cells, to_png
 
     filters = first_layer_filters(_network.load())
     pixels = np.rint(filters[:MAX_FILTERS] * 255).astype(np.uint8)
@@ -173,7 +173,7 @@ def _filters(network_key: str, _network: InsideNetwork) -> Shown:
 
 
 def _encode(tile: "Tile", side_px: int, alt: str) -> EncodedTile:
-    from lib.explain.overlays import to_jpeg
+    from lib.explain.pictures import to_jpeg
 
     return EncodedTile(to_jpeg(tile.pixels, side_px), tile.title, tile.caption, alt, name=tile.stage)
 

@@ -22,7 +22,7 @@ _LEVEL_COLORS = {PASSED: ("#0F766E", "#2DD4BF"), CAUTION: ("#92400E", "#FBBF24")
 @st.cache_data(max_entries=256, show_spinner=False)
 def overlay_jpeg(jpeg: bytes, cam: np.ndarray) -> bytes:
     """A Grad-CAM map (h, w) over a picture."""
-    from lib.explain.overlays import overlay, to_jpeg
+    from lib.explain.pictures import overlay, to_jpeg
 
     pixels = jpeg_pixels(jpeg)
     assert pixels is not None  # noqa: S101  (a JPEG was given)

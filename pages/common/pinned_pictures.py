@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.explain.overlays import overlay, to_jpeg
+from lib.explain.pictures import overlay, to_jpeg
 from lib.pinned import PinnedFrame, frame_epochs, read_frame
 from lib.training.resolution import watched_rows
 from pages.common import resources

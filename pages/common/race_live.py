@@ -11,7 +11,7 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.data.specs import DatasetSpec
 from lib.evaluation.headline import KAPPA, headline_metric
-from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text, rung_sign
+from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
 from lib.race import RacePlan, RungStanding, leader, read_standings
 from lib.race.published import published_lines
@@ -124,9 +124,9 @@ def _figure(
 
 def published_words(key: str, recipe: str, measured_on: str) -> str:
     """What a dashed line is, and why it is not to be reached here."""
-    entry, rung = RECIPES.get(recipe), STRATEGIES.get(key).title
+    entry, rung, sign = RECIPES.get(recipe), STRATEGIES.get(key).title, strategy_style(key, is_dark=False).sign
     return plain(
-        f"Dashed, {rung_sign(key)}: published for {rung.lower()} ({entry.title}; {entry.study.line}), "
+        f"Dashed, {sign}: published for {rung.lower()} ({entry.title}; {entry.study.line}), "
         f"on {measured_on}. Other images and another network: a landmark, not a target.",
         600,
     )
@@ -142,8 +142,8 @@ def table_html(standings: Sequence[RungStanding]) -> str:
 
 
 def _row(standing: RungStanding, *, is_leader: bool) -> str:
-    light, dark = (strategy_style(standing.key, is_dark).color for is_dark in (False, True))
-    sign = f'<span class="rl-sign" style="color:light-dark({light},{dark})">{rung_sign(standing.key)}</span>'
+    light, dark = (strategy_style(standing.key, is_dark) for is_dark in (False, True))
+    sign = f'<span class="rl-sign" style="color:light-dark({light.color},{dark.color})">{light.sign}</span>'
     name = html.escape(readable(standing.title)) + ('<span class="rl-first">leads</span>' if is_leader else "")
     trained = standing.curve.num_trained
     cells = ["", "", "", "" if trained is None else f"{trained:,}"]

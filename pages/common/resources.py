@@ -91,7 +91,7 @@ def is_fundus(dataset: str | None) -> bool:
 def cached_numbered(name: str, version: str, row: int) -> tuple[bytes, list[int]]:
     """JPEG bytes of one image at its kept size, its marked families numbered, and how many places each has."""
     from lib.data.mask_overlay import mask_families, number_families
-    from lib.explain.overlays import to_jpeg
+    from lib.explain.pictures import to_jpeg
 
     dataset = cached_dataset(name, version)
     pixels, mask = np.asarray(dataset.pixels[row]), dataset.mask(row)

@@ -14,8 +14,8 @@ from lib.data.library import open_dataset
 from lib.disk_cache import size_words
 from lib.errors import UserError
 from lib.experiment import resolve_start
-from lib.figures.rate_range_charts import rate_range_figure, rate_range_text
 from lib.figures.style import strategy_style
+from lib.figures.training_charts import rate_range_figure, rate_range_text
 from lib.models.freezing import StageParameters, counted_plan
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate

@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from lib.figures import confusion_figure
-from lib.figures.live_charts import HEIGHT_PX, KEYS, progress_figure, progress_text
+from lib.figures.result_charts import confusion_figure
+from lib.figures.training_charts import LIVE_HEIGHT_PX, LIVE_KEYS, progress_figure, progress_text
 from lib.training.diagnosis import Diagnosis, diagnose
 from pages.common import controls, train_live
 from pages.common.run_data import class_names_of_run
@@ -16,7 +16,7 @@ from pages.common.text import count, plain
 
 _ICONS = {"overfitting": ":material/trending_up:", "underfitting": ":material/trending_flat:"}
 _DIAGNOSIS_PX = 136
-_EMPTY_PX = HEIGHT_PX + 16
+_EMPTY_PX = LIVE_HEIGHT_PX + 16
 
 
 def draw_details(view: RunView, *, prefix: str, strategy: str) -> None:
@@ -47,7 +47,7 @@ def _numbers(
     run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, *, _view: RunView, is_dark: bool
 ) -> tuple[go.Figure, str, Diagnosis]:
     """Picture, its text and the diagnosis, made once a `moment` for everybody who watches; never change them."""
-    keys = dict.fromkeys((*train_live.CURVE_KEYS, *KEYS))
+    keys = dict.fromkeys((*train_live.CURVE_KEYS, *LIVE_KEYS))
     history = _view.history([prefix + key for key in keys])
     history = history.assign(key=history["key"].str.removeprefix(prefix))
     # Epochs count from 1: what a finished run reached as a whole is kept at step 0 under some of the same names.

@@ -121,6 +121,6 @@ def _drawn(
 
 
 def _tile(pixels: np.ndarray, title: str, caption: str) -> EncodedTile:
-    from lib.explain.overlays import to_jpeg
+    from lib.explain.pictures import to_jpeg
 
     return EncodedTile(to_jpeg(pixels, max_side_px=SIDE_PX), title, caption, f"{caption}: {title.lower()}")

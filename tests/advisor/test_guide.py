@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
-from lib.advisor.scores import feature_distance, logme, nearest_centroid_accuracy
+from lib.advisor.measurement import feature_distance, logme, nearest_centroid_accuracy
 
 
 def readings(distance: float | None, scores: tuple[float | None, ...] = (0.1, 0.4, 0.2, 0.9)) -> tuple:

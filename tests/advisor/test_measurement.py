@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib.advisor.guide import DIFFERENT_DISTANCE
+from lib.advisor.guide import DIFFERENT_DISTANCE, advice_command, counted_words, kept_advice
 from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
-from lib.advisor.question import advice_command, counted_words, kept_advice
 from lib.atomic import write_json
 from lib.data.enhancement import fit_chain
 from lib.data.fundus.severity_scale import GRADE_NAMES
 from lib.data.subset import take_part
-from lib.features.backbone import smooth_pictures
 from lib.features.engine import EngineChoice, FrozenPart
+from lib.features.frozen_stages import smooth_pictures
 from lib.features.onnx_session import OnnxSession, runtime_version
 from lib.models.backbones import BACKBONES
 from lib.models.stages import Backbone, build_backbone, set_batchnorm_statistics
@@ -33,7 +32,7 @@ def bundled() -> Backbone:
 
 
 def median_distance(backbone: Backbone, pixels: np.ndarray) -> float:
-    return float(np.median([value for value in stage_statistics(backbone, pixels).distances.values() if value]))
+    return float(np.median([value for value in stage_statistics(backbone, pixels)[1].values() if value]))
 
 
 def test_own_images_are_nearer_than_the_threshold_and_noise_is_farther(bundled: Backbone) -> None:
@@ -49,15 +48,15 @@ def test_statistics_of_batches_are_those_of_all_images() -> None:
     norm = next(m for m in backbone.stages["block1"].modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[torch.Tensor] = []
     handle = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    found = stage_statistics(backbone, pixels)
+    outputs, distances = stage_statistics(backbone, pixels)
     handle.remove()
     values = torch.cat(seen).double()
     shift = values.mean((0, 2, 3))  # of a new layer: mean 0, variance 1
     spread = (values.var((0, 2, 3), correction=0) + norm.eps).sqrt() / np.sqrt(1 + norm.eps) - 1
     wanted = float((shift**2 / (1 + norm.eps) + spread**2).mean().sqrt())
-    assert found.distances["block1"] == pytest.approx(wanted, rel=1e-4)
-    assert found.distances["pool"] is None  # no BatchNorm, no statistics of the source
-    assert found.outputs["block1"].shape == (20, 32)
+    assert distances["block1"] == pytest.approx(wanted, rel=1e-4)
+    assert distances["pool"] is None  # no BatchNorm, no statistics of the source
+    assert outputs["block1"].shape == (20, 32)
     assert not norm._forward_pre_hooks
 
 
@@ -76,9 +75,9 @@ def test_both_engines_read_the_same_of_all_stages(name: str, monkeypatch: pytest
     assert sessions == []
     found = stage_statistics(backbone, pixels, engine=EngineChoice("onnx", 4))
     assert sessions == [4, 4, 2]
-    for stage, values in plain.outputs.items():
-        assert found.outputs[stage] == pytest.approx(values, abs=1e-4 * max(1.0, float(np.abs(values).max()))), stage
-        assert found.distances[stage] == pytest.approx(plain.distances[stage], abs=1e-4), stage
+    for stage, values in plain[0].items():
+        assert found[0][stage] == pytest.approx(values, abs=1e-4 * max(1.0, float(np.abs(values).max()))), stage
+        assert found[1][stage] == pytest.approx(plain[1][stage], abs=1e-4), stage
     assert all(torch.equal(before[key], tensor) for key, tensor in backbone.state_dict().items())
     assert not any(module._forward_pre_hooks for module in backbone.modules())
 

@@ -27,7 +27,7 @@ class Store:
     """Smooth random pictures (N, S, S, 3) on the disk, as `lib.features` reads a data set."""
 
     def __init__(self, folder: Path, num_images: int) -> None:
-        from lib.features.backbone import smooth_pictures
+        from lib.features.frozen_stages import smooth_pictures
 
         few = smooth_pictures(_STOCK_BATCH, STORE_SIDE_PX, seed=0).permute(0, 2, 3, 1).numpy()
         few = np.clip(128 + 50 * few, 0, 255).astype(np.uint8)
@@ -54,7 +54,7 @@ def bench_extraction(name: str, folder: Path) -> None:
     """Five interleaved rounds of the stock loop, our extraction and the bare engine; prints the ratios."""
     from lib.data.augmentation import AS_IT_IS
     from lib.features.engine import FrozenPart, choose_engine
-    from lib.features.request import FeatureRequest, write_features
+    from lib.features.extraction import Extraction, FeatureRequest, write_features
     from lib.models.backbones import BACKBONES as TABLE
     from lib.progress import ignore_progress
 
@@ -69,16 +69,16 @@ def bench_extraction(name: str, folder: Path) -> None:
         store, name, "random", 0, spec.feature_stage, spec.pooling, spec.input_size_px, "float32", AS_IT_IS, "cpu",
         choice.name, choice.batch_size,
     )  # fmt: skip
-    extraction = request.extraction()
-    ready = extraction._batch(store.pixels[: choice.batch_size], [])
+    extraction = Extraction(request)
+    ready = extraction.batch(store.pixels[: choice.batch_size], [])
 
     def ours() -> None:
-        batches = extraction.batches(store, lambda: False, range(num_images))
+        batches = extraction.batches(lambda: False, range(num_images))
         write_features(request.path, batches, num_images, ignore_progress)
 
     def bare() -> None:
         for _ in range(0, num_images, choice.batch_size):
-            extraction._network.forward_until(ready, spec.feature_stage)
+            extraction.network.forward_until(ready, spec.feature_stage)
 
     contenders = {"stock loop": lambda: stock.run(store.pixels, folder), "ours": ours, "bare engine": bare}
     rates: dict[str, list[float]] = {title: [] for title in contenders}
@@ -103,7 +103,7 @@ class _StockLoop:
     def __init__(self, name: str) -> None:
         import torch
 
-        from lib.features.backbone import frozen_backbone
+        from lib.features.frozen_stages import frozen_backbone
         from lib.models.stages import keep_stages_until
 
         backbone = frozen_backbone(name, weights="random", seed=0)

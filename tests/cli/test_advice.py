@@ -1,8 +1,7 @@
 import pytest
 
 from lib.advisor import measurement
-from lib.advisor.guide import Readings, StageReading, recommend
-from lib.advisor.question import advice_command, kept_advice
+from lib.advisor.guide import Readings, StageReading, advice_command, kept_advice, recommend
 from lib.atomic import read_json
 from lib.data.library import import_folder
 from lib.training.config import TrainConfig

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from lib.errors import UserError
-from lib.explain.activations import (
-    activation_strip,
+from lib.explain.attribution import (
     first_layer_filters,
     stage_activations,
     top_channels,
+    trace_image,
 )
 from lib.explain.network import as_map
 from lib.models.backbones import StageSpec
@@ -45,7 +45,7 @@ def test_activations_are_the_stage_outputs() -> None:
     expected = TinyNetwork().forward_until(batch, "middle")[0].detach().numpy()
     np.testing.assert_array_equal(stage_activations(network, batch, "middle"), expected)
     assert network.training
-    strip = activation_strip(network, batch)
+    strip = trace_image(network, batch).activations()
     assert [values.shape for values in strip.values()] == [(16, 16), (8, 8), (4, 4)]
     np.testing.assert_allclose(strip["middle"], np.abs(expected).mean(axis=0), rtol=1e-6)
     with pytest.raises(UserError, match="vector"):
@@ -73,7 +73,7 @@ def test_tokens_on_a_grid_are_drawn_in_their_places():
 def test_a_transformer_shows_its_tokens_and_its_first_filters():
     network = build_backbone("timm:test_vit", weights="random")
     batch = torch.randn(1, 3, 160, 160)
-    strip = activation_strip(network, batch)
+    strip = trace_image(network, batch).activations()
     assert list(strip) == [*(f"blocks_{number}" for number in range(6)), "features"]
     assert {maps.shape for maps in strip.values()} == {(10, 10)}
     assert stage_activations(network, batch, "blocks_3").shape == (64, 10, 10)

@@ -7,8 +7,7 @@ from captum.attr import LayerGradCam
 from torch import nn
 
 from lib.errors import UserError
-from lib.explain.activations import activation_strip
-from lib.explain.attribution import NoCam, NoGradient, grad_cam, grad_cam_strip, trace_image
+from lib.explain.attribution import NoCam, NoGradient, grad_cam, stage_activations, trace_image
 from lib.explain.network import share_module_tree
 from lib.models.backbones import StageSpec
 from lib.models.classifier import build_classifier
@@ -105,7 +104,7 @@ def test_default_target_is_the_prediction(network: TinyNetwork) -> None:
 
 def test_strip_equals_single_stages(network: TinyNetwork) -> None:
     batch = tiny_batch()
-    strip = grad_cam_strip(network, batch, target=2)
+    strip = trace_image(network, batch).cams(2)
     assert tuple(strip) == STAGES
     assert [result.maps.shape for result in strip.values()] == [(1, 16, 16), (1, 8, 8), (1, 4, 4)]
     for stage, result in strip.items():
@@ -116,10 +115,11 @@ def test_one_trace_gives_everything(network: TinyNetwork) -> None:
     batch = tiny_batch()
     trace = trace_image(network, batch)
     np.testing.assert_allclose(trace.probabilities, network(batch).softmax(dim=1)[0].numpy(), rtol=1e-6)
-    expected = activation_strip(network, batch)
-    for stage, values in trace.activations().items():
-        np.testing.assert_array_equal(values, expected[stage])
-    assert list(trace.cams(target=3)) == list(expected)
+    activations = trace.activations()
+    assert tuple(activations) == STAGES
+    for stage, values in activations.items():
+        np.testing.assert_allclose(values, np.abs(stage_activations(network, batch, stage)).mean(axis=0), rtol=1e-6)
+    assert tuple(trace.cams(target=3)) == STAGES
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -130,7 +130,7 @@ def test_network_is_left_as_found(*, is_training: bool, requires_grad: bool) -> 
     before = snapshot(network)
     evaluated = grad_cam(share_module_tree(network).eval(), tiny_batch(), stage="middle", target=0)
     result = grad_cam(network, tiny_batch(), stage="middle", target=0)
-    grad_cam_strip(network, tiny_batch())
+    trace_image(network, tiny_batch()).cams()
     np.testing.assert_array_equal(result.maps, evaluated.maps)  # explained in evaluation mode all the same
     assert_same(before, snapshot(network))
 
@@ -141,7 +141,7 @@ def test_network_is_left_as_found_after_an_exception() -> None:
     with pytest.raises(UserError, match="no class number 5"):
         grad_cam(network, tiny_batch(), stage="last", target=5)
     with pytest.raises(RuntimeError):
-        grad_cam_strip(network, torch.zeros(1, 4, 32, 32))
+        trace_image(network, torch.zeros(1, 4, 32, 32)).cams()
     assert_same(before, snapshot(network))
     assert torch.is_grad_enabled()
 
@@ -151,7 +151,7 @@ def test_works_inside_inference_mode(network: TinyNetwork) -> None:
     with torch.inference_mode():
         batch = tiny_batch() * 1.0  # an inference tensor
         result = grad_cam(network, batch, stage="last", target=1)
-        strip = grad_cam_strip(network, batch, target=1)
+        strip = trace_image(network, batch).cams(1)
         assert torch.is_inference_mode_enabled()
     np.testing.assert_array_equal(result.maps, expected.maps)
     np.testing.assert_allclose(strip["last"].maps, expected.maps, atol=1e-6)
@@ -159,9 +159,9 @@ def test_works_inside_inference_mode(network: TinyNetwork) -> None:
 
 def test_eight_threads_equal_serial(network: TinyNetwork) -> None:
     batches = [tiny_batch(seed=seed) for seed in range(24)]
-    serial = [grad_cam_strip(network, batch) for batch in batches]
+    serial = [trace_image(network, batch).cams() for batch in batches]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        parallel = list(pool.map(lambda batch: grad_cam_strip(network, batch), batches))
+        parallel = list(pool.map(lambda batch: trace_image(network, batch).cams(), batches))
     for one, other in zip(serial, parallel, strict=True):
         for stage in STAGES:
             np.testing.assert_array_equal(one[stage].maps, other[stage].maps)
@@ -185,14 +185,14 @@ def test_nearest_neighbors_have_no_map() -> None:
     with pytest.raises(NoGradient, match="similar images"):
         grad_cam(classifier, tiny_batch(), stage="head_conv")
     with pytest.raises(NoGradient):
-        grad_cam_strip(classifier, tiny_batch())
-    assert list(activation_strip(classifier, tiny_batch()))[-1] == "head_conv"
+        trace_image(classifier, tiny_batch()).cams()
+    assert list(trace_image(classifier, tiny_batch()).activations())[-1] == "head_conv"
 
 
 def test_a_real_classifier() -> None:
     backbone = build_backbone("mobilenet_v3_small", weights="random", feature_only=True)
     classifier = build_classifier(backbone, head="linear", num_classes=3).eval()
-    strip = grad_cam_strip(classifier, tiny_batch(), target=1)
+    strip = trace_image(classifier, tiny_batch()).cams(1)
     assert list(strip) == [stage.name for stage in classifier.stage_specs if stage.output == "map"]
     assert all(result.targets == (1,) for result in strip.values())
 
@@ -201,7 +201,7 @@ def test_head_without_gradient_says_why() -> None:
     with pytest.raises(NoGradient, match="passes no useful gradient"):
         grad_cam(LookupNetwork(), tiny_batch(), stage="last")
     with pytest.raises(NoGradient, match="activation maps"):
-        grad_cam_strip(LookupNetwork(), tiny_batch())
+        trace_image(LookupNetwork(), tiny_batch()).cams()
 
 
 def test_a_map_of_zeros_stays_zero(network: TinyNetwork) -> None:
@@ -218,7 +218,7 @@ def test_unknown_and_vector_stages_are_refused(network: TinyNetwork) -> None:
     with pytest.raises(UserError, match="its output is a vector"):
         grad_cam(network, tiny_batch(), stage="logits")
     with pytest.raises(ValueError, match="One image"):
-        grad_cam_strip(network, tiny_batch(2))
+        trace_image(network, tiny_batch(2)).cams()
     with pytest.raises(ValueError, match="2 images need 2 target classes"):
         grad_cam(network, tiny_batch(2), stage="last", target=[1])
 
@@ -248,6 +248,6 @@ def test_of_maps_and_tokens_the_maps_are_explained():
             return h.flatten(2).transpose(1, 2) if end == 3 else h
 
     assert list(trace_image(Mixed(), tiny_batch()).activations()) == ["stem", "middle", "last"]
-    cams, expected = (grad_cam_strip(network, tiny_batch(), target=1) for network in (Mixed(), TinyNetwork()))
+    cams, expected = (trace_image(network, tiny_batch()).cams(1) for network in (Mixed(), TinyNetwork()))
     assert list(cams) == ["stem", "middle"]
     np.testing.assert_allclose(cams["middle"].maps, expected["middle"].maps, atol=1e-6)

@@ -10,7 +10,7 @@ from lib.data.network_input import InputFormat
 from lib.data.value_scale import BY_FILE
 from lib.errors import UserError
 from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles, resolve_target
-from lib.explain.inputs import make_batch
+from lib.explain.network import make_batch
 from lib.explain.pictures import Tile, balanced_columns, compose_sheet
 from tests.explain.tiny import LookupNetwork, TinyNetwork
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from lib.errors import UserError
-from lib.explain.overlays import (
+from lib.explain.pictures import (
     colorize,
     enlarge_cells,
     magnitude_picture,

@@ -4,7 +4,7 @@ from typing import Any
 
 from lib.data.augmentation import AS_IT_IS
 from lib.features.cache import FeatureSet, read_or_extract
-from lib.features.request import FeatureRequest
+from lib.features.extraction import FeatureRequest
 from lib.models.backbones import BACKBONES
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.features.backbone import frozen_backbone
+from lib.features.frozen_stages import frozen_backbone
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "googlenet"])

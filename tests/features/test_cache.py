@@ -11,10 +11,9 @@ from lib.checked_rows import CheckedRows
 from lib.data.augmentation import MIRRORED, POLICIES, View
 from lib.data.warps import Warp
 from lib.errors import Stopped, UserError
-from lib.features import extraction, request
+from lib.features import extraction
 from lib.features.cache import read_or_extract
-from lib.features.extraction import UNPOOLED
-from lib.features.request import feature_key
+from lib.features.extraction import UNPOOLED, feature_key
 from lib.settings import cache_dir
 from tests.features.extracted import extract_features as extract
 from tests.features.extracted import feature_request
@@ -31,7 +30,7 @@ def test_features_are_those_of_the_network_in_table_order() -> None:
     import torch
 
     from lib.data.preprocessing import to_batch
-    from lib.features.backbone import frozen_backbone
+    from lib.features.frozen_stages import frozen_backbone
 
     dataset = TinyDataset(num_images=10)
     found = extract(dataset)
@@ -50,7 +49,9 @@ def test_features_are_those_of_the_network_in_table_order() -> None:
 def test_hit_builds_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = TinyDataset(num_images=6)
     first = extract(dataset)
-    monkeypatch.setattr("lib.features.backbone.frozen_backbone", lambda *args, **kwargs: pytest.fail("built a network"))
+    monkeypatch.setattr(
+        "lib.features.extraction.frozen_backbone", lambda *args, **kwargs: pytest.fail("built a network")
+    )
     again = extract(dataset)
     assert again.was_cached
     assert again.key == first.key
@@ -121,9 +122,9 @@ def test_batches_follow_the_recorded_size_and_not_the_clock(engine: str, monkeyp
 
 def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     view, policy = View(policy="modern", number=0, seed=0), POLICIES.get("modern")
-    before = request.view_key(view)
+    before = extraction.view_key(view)
     monkeypatch.setitem(POLICIES._specs, "modern", replace(policy, warp=Warp(rotation_deg=3)))
-    assert request.view_key(view) != before
+    assert extraction.view_key(view) != before
 
 
 def test_unknown_backbone_is_refused() -> None:

@@ -9,10 +9,9 @@ import torch
 from filelock import FileLock
 
 from lib.errors import Stopped, UserError
-from lib.features import engine, onnx_session
-from lib.features.backbone import smooth_pictures
+from lib.features import engine, frozen_stages, onnx_session
 from lib.features.engine import EngineChoice, FrozenPart, choose_engine, recorded_choices
-from lib.features.frozen_stages import FrozenStages
+from lib.features.frozen_stages import FrozenStages, smooth_pictures
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
 from lib.models.backbones import BACKBONES
 from lib.models.stages import build_backbone, set_batchnorm_statistics
@@ -224,7 +223,7 @@ def test_a_trial_tells_what_it_does():
         "waiting for another trial of engines", "trial of engines: building the network",
         "trial of engines: exporting the network", "trial of engines: images a second",
     ]  # fmt: skip
-    assert told[-1][:2] == (11, 12)
+    assert told[-1][:2] == (23, 24)
 
 
 @pytest.mark.parametrize("phase", ["waiting", "building", "exporting", "images a second"])
@@ -240,7 +239,7 @@ def test_a_stop_is_heard_in_every_part_of_a_trial_and_nothing_is_recorded(phase,
         cache_dir().mkdir(parents=True, exist_ok=True)
         lock.acquire()
     elif phase == "building":
-        monkeypatch.setattr(engine, "_frozen_until", takes_long)
+        monkeypatch.setattr(frozen_stages, "frozen_backbone", takes_long)
     elif phase == "exporting":
         monkeypatch.setattr(engine, "OnnxSession", takes_long)
     began = time.monotonic()

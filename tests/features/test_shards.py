@@ -3,11 +3,9 @@ import pytest
 
 from lib.data.augmentation import AS_IT_IS
 from lib.errors import UserError
-from lib.features import shards
-from lib.features.cache import read_or_extract
-from lib.features.extraction import Extraction
-from lib.features.request import FeatureRequest
-from lib.features.shards import Shard, combine, fill_shard, missing_shards
+from lib.features import cache
+from lib.features.cache import Shard, combine, fill_shard, missing_shards, read_or_extract
+from lib.features.extraction import Extraction, FeatureRequest
 from tests.features.tiny_dataset import TinyDataset
 
 
@@ -39,7 +37,7 @@ def test_shards_combine_into_the_cache_of_a_training(request_: FeatureRequest, m
     damaged.write_bytes(bytes(content))
     assert combine(request_, 2)
     assert not list(request_.path.parent.glob("*-shards"))
-    expected = np.concatenate(list(request_.extraction().batches(request_.dataset, lambda: False, range(5))))
+    expected = np.concatenate(list(Extraction(request_).batches(lambda: False, range(5))))
     monkeypatch.setattr(Extraction, "_run", lambda *args: pytest.fail("computed again"))
     found = read_or_extract(request_)
     assert found.was_cached
@@ -61,12 +59,12 @@ def test_every_image_is_in_one_shard() -> None:
 def test_parts_that_another_process_puts_together_meanwhile_are_there(request_: FeatureRequest, monkeypatch) -> None:
     for index in (1, 2):
         fill_shard(request_, Shard(index, 2))
-    look = shards.missing_shards
+    look = cache.missing_shards
 
     def look_too_late(request: FeatureRequest, count: int) -> list[int]:
-        monkeypatch.setattr(shards, "missing_shards", look)
+        monkeypatch.setattr(cache, "missing_shards", look)
         assert combine(request, count)
         return look(request, count)
 
-    monkeypatch.setattr(shards, "missing_shards", look_too_late)
+    monkeypatch.setattr(cache, "missing_shards", look_too_late)
     assert combine(request_, 2)

@@ -4,22 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.figures import (
-    RunCurves,
-    class_counts_figure,
+from lib.figures.data_charts import class_counts_figure, size_figure
+from lib.figures.result_charts import (
+    cell_layout,
     confusion_figure,
     difference_figure,
-    has_curves,
     interval_figure,
-    learning_curves_figure,
     most_confused,
     probability_figure,
-    short_names,
-    size_figure,
 )
-from lib.figures.confusion_charts import cell_layout
-from lib.figures.style import STRATEGY_SIGNS, palette, strategy_style
-from lib.figures.training_charts import SHORTEST_S, thin
+from lib.figures.style import STRATEGY_SIGNS, palette, short_names, strategy_style
+from lib.figures.training_charts import SHORTEST_S, RunCurves, has_curves, learning_curves_figure, thin
 from lib.training.strategies import STRATEGIES
 
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from lib.figures.live_charts import gap_curve, progress_figure, progress_text
+from lib.figures.training_charts import gap_curve, progress_figure, progress_text
 
 
 def history(*rows: tuple[str, int, float]) -> pd.DataFrame:

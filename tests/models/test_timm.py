@@ -7,8 +7,7 @@ import timm
 import torch
 
 from lib.errors import UserError
-from lib.features.backbone import frozen_backbone
-from lib.features.frozen_stages import FrozenStages
+from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.models import timm_networks
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier, check_pooling, pool_features, resolve_features

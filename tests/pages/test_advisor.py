@@ -2,8 +2,7 @@ import time
 
 import pytest
 
-from lib.advisor.guide import Readings, StageReading, recommend
-from lib.advisor.question import kept_advice
+from lib.advisor.guide import Readings, StageReading, kept_advice, recommend
 from lib.atomic import write_json
 from lib.data.library import open_dataset
 from lib.training.config import TrainConfig

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.errors import Stopped
-from lib.figures.rate_range_charts import loss_range, rate_range_figure, rate_range_text, save_rate_range_png
+from lib.figures.training_charts import loss_range, rate_range_figure, rate_range_text, save_rate_range_png
 from lib.training.network import Compute
 from lib.training.rate_range import (
     HIGHEST_RATE,

@@ -12,8 +12,7 @@ from lib.data.augmentation import POLICIES
 from lib.data.enhanced_pixels import enhanced_images, is_enhanced, named_images
 from lib.data.enhancement import EnhancementChain, fit_chain
 from lib.errors import Stopped, UserError
-from lib.features.extraction import UNPOOLED
-from lib.features.request import FeatureRequest
+from lib.features.extraction import UNPOOLED, FeatureRequest
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
