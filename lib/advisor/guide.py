@@ -84,19 +84,20 @@ class Readings:
     @property
     def skill(self) -> float | None:
         """The nearest centroid's accuracy above chance: 0 guesses, 1 is perfect."""
-        return None if self.nearest_centroid is None else self._above_chance(self.nearest_centroid)
+        return self._above_chance(self.nearest_centroid)
 
-    def _above_chance(self, share: float) -> float | None:
-        chance = 1 / max(self.num_classes, 1)
-        return None if self.num_classes < 2 else (share - chance) / (1 - chance)
+    def _above_chance(self, share: float | None) -> float | None:
+        if share is None or self.num_classes < 2:
+            return None
+        return (share - 1 / self.num_classes) / (1 - 1 / self.num_classes)
 
     @property
     def is_separated(self) -> bool:
         """Whether frozen features tell the classes apart already: a high skill, and not by the luck of few images."""
-        if self.nearest_centroid is None or self.skill is None or not self.num_scored:
+        if self.nearest_centroid is None or not self.num_scored:
             return False
         low = self._above_chance(wilson_interval(self.nearest_centroid * self.num_scored, self.num_scored)[0])
-        return self.skill >= SEPARATED_SKILL and low is not None and low >= SURELY_SEPARATED_SKILL
+        return (self.skill or 0.0) >= SEPARATED_SKILL and (low or 0.0) >= SURELY_SEPARATED_SKILL
 
     @property
     def is_similar(self) -> bool:
@@ -175,11 +176,10 @@ def recommend(readings: Readings, stage_titles: Mapping[str, str] | None = None)
 
 def _earlier_stage(stages: tuple[StageReading, ...]) -> str | None:
     """The stage before the last with the highest LogME; the middle one where none was measured."""
-    earlier = stages[:-1]
-    scored = [reading for reading in earlier if reading.logme is not None]
-    if scored:
-        return max(scored, key=lambda reading: reading.logme or 0.0).stage
-    return earlier[len(earlier) // 2].stage if earlier else None
+    scores = {reading.stage: reading.logme for reading in stages[:-1] if reading.logme is not None}
+    if scores:
+        return max(scores, key=scores.__getitem__)
+    return stages[(len(stages) - 1) // 2].stage if len(stages) > 1 else None
 
 
 def counted_settings(config: TrainConfig) -> list[str]:

@@ -23,11 +23,6 @@ from lib.models.stages import StagedNetwork
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
-_NO_GRADIENT = (
-    "This head passes no useful gradient to the image (nearest neighbours only looks up similar images), so there is "
-    "no Grad-CAM for it. Look at the activation maps, or choose a run with a linear or MLP head."
-)
-
 
 class NoCam(UserError):
     """There is no Grad-CAM of this network; the message says why."""
@@ -37,7 +32,10 @@ class NoGradient(NoCam):
     """The network's head cannot say how its answer would change with the image."""
 
     def __init__(self) -> None:
-        super().__init__(_NO_GRADIENT)
+        super().__init__(
+            "This head passes no useful gradient to the image (nearest neighbours only looks up similar images), so "
+            "there is no Grad-CAM for it. Look at the activation maps, or choose a run with a linear or MLP head."
+        )
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,6 @@ class CamResult:
     raw_max: FloatArray  # (N,) that largest value; 0 means that nothing at this stage speaks for the class
     targets: tuple[int, ...]  # the class explained, per image
     probabilities: FloatArray  # (N, K) softmax
-
-    @property
-    def scores(self) -> FloatArray:
-        """The probability (N,) of the class explained."""
-        return self.probabilities[np.arange(len(self.targets)), list(self.targets)]
 
 
 def grad_cam(

@@ -76,7 +76,7 @@ class OnnxSession:
         try:
             outputs: list[np.ndarray] = self._session.run(None, {_INPUT: batch.cpu().contiguous().numpy()})
         except Exception as error:
-            # Its own exceptions are no MemoryError, which work in smaller parts (lib/memory.py) waits for.
+            # Its own exceptions are no MemoryError, which work in smaller parts (lib/out_of_memory.py) waits for.
             if "allocat" in str(error).lower():
                 raise MemoryError(str(error).splitlines()[0]) from None
             raise

@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from lib.advisor.guide import DIFFERENT_DISTANCE, advice_command, counted_words, kept_advice
-from lib.advisor.measurement import NUM_SAMPLED, advise, balanced_order, stage_statistics
+from lib.advisor.guide import (
+    DIFFERENT_DISTANCE,
+)
+from lib.advisor.measurement import (
+    NUM_SAMPLED,
+    advise,
+    balanced_order,
+    feature_distance,
+    logme,
+    nearest_centroid_accuracy,
+    stage_statistics,
+)
 from lib.atomic import write_json
 from lib.data.enhancement import fit_chain
 from lib.data.fundus.severity_scale import GRADE_NAMES
@@ -153,28 +163,6 @@ def test_features_at_hand_are_those_of_the_same_preprocessing() -> None:
     assert not advise(dataset, CONFIG).readings.was_cached
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"num_folds": 3}, {"preprocessing": "clahe"}, {"target_map": "referable"}, {"max_per_class": 9},
-     {"max_classes": 3}, {"max_train_per_class": 9}, {"test_fraction": 0.3}, {"split_seed": 1}],
-    ids=lambda change: next(iter(change)),
-)  # fmt: skip
-def test_every_setting_that_counts_has_an_answer_of_its_own(change: dict) -> None:
-    changed = replace(CONFIG, **change)
-    assert kept_advice("v1", changed) != kept_advice("v1", CONFIG)
-    assert kept_advice("v1", replace(CONFIG, epochs=3, optimizer="sgd")) == kept_advice("v1", CONFIG)
-    words = advice_command(changed)
-    assert (
-        TrainConfig(dataset=words[2], backbone=words[4], split_seed=int(words[6])).with_settings(words[8::2]) == changed
-    )
-
-
-def test_what_counts_is_said_in_words() -> None:
-    assert counted_words(replace(CONFIG, epochs=3)) == ""
-    config = replace(CONFIG, preprocessing="clahe", target_map="referable", num_folds=3, max_per_class=200)
-    assert counted_words(config) == "Local contrast (CLAHE), Referable retinopathy, 3 folds, 200 images a class"
-
-
 @pytest.mark.parametrize(("tint", "strategy"), [(100, "linear_probe"), (0, "full_finetuning")])
 def test_images_that_frozen_features_tell_apart_are_to_be_probed(tint: int, strategy: str, monkeypatch) -> None:
     monkeypatch.setattr("lib.advisor.guide.SMALL_PER_CLASS", 20)
@@ -187,3 +175,40 @@ def test_images_that_frozen_features_tell_apart_are_to_be_probed(tint: int, stra
     assert found.strategy == strategy
     assert found.readings.is_separated == (tint > 0)
     assert ("already separate" in found.reason) == (tint > 0)
+
+
+def test_distance_is_in_deviations_of_the_source() -> None:
+    features = np.array([[1.0, 10.0], [3.0, 14.0]])  # means 2 and 12, deviations 1 and 2
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    assert feature_distance(mean, variance, np.array([2.0, 12.0]), np.array([1.0, 4.0])) == pytest.approx(0.0)
+    # One deviation off in one of two channels: sqrt((1 + 0) / 2).
+    assert feature_distance(mean, variance, np.array([1.0, 12.0]), np.array([1.0, 4.0])) == pytest.approx(np.sqrt(0.5))
+
+
+def test_logme_is_the_evidence_of_the_linear_model_and_prefers_features_that_tell() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.arange(60) % 2
+    telling = generator.normal(size=(60, 5)) + 3 * targets[:, None]
+    noise = generator.normal(size=(60, 5))
+    assert logme(telling, targets) > logme(noise, targets) + 0.2
+    assert np.isfinite(logme(generator.normal(size=(20, 50)), np.arange(20) % 2))  # more channels than images
+
+
+def test_nearest_centroid_tells_blobs_apart_and_guesses_at_noise() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], [40, 40, 3])
+    features = generator.normal(size=(len(targets), 4))
+    assert nearest_centroid_accuracy(features + 5 * targets[:, None], targets) == pytest.approx(1.0)
+    guess = nearest_centroid_accuracy(features[:80], targets[:80])
+    assert guess is not None
+    assert 0.3 < guess < 0.7
+    assert nearest_centroid_accuracy(features[:3], np.array([0, 1, 1])) is None  # one class has one image
+
+
+def test_fellow_images_of_a_patient_do_not_give_the_class_away() -> None:
+    alike = np.repeat(np.random.default_rng(0).normal(size=(12, 200)), 2, axis=0)
+    targets, patients = np.repeat(np.arange(12) % 2, 2), np.repeat(np.arange(12), 2)
+    leaked, honest = nearest_centroid_accuracy(alike, targets), nearest_centroid_accuracy(alike, targets, patients)
+    assert leaked is not None
+    assert honest is not None
+    assert honest < 0.7 < 0.8 < leaked

@@ -98,7 +98,12 @@ def bench_frozen_training() -> None:
 
     def ours() -> None:
         config = TrainConfig(
-            dataset="synthetic-fundus", strategy="feature_extraction", weights="random", epochs=EPOCHS, patience=EPOCHS
+            dataset="synthetic-fundus",
+            backbone="mobilenet_v2",
+            strategy="feature_extraction",
+            weights="random",
+            epochs=EPOCHS,
+            patience=EPOCHS,
         )
         train(config)
 

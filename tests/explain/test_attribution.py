@@ -7,7 +7,15 @@ from captum.attr import LayerGradCam
 from torch import nn
 
 from lib.errors import UserError
-from lib.explain.attribution import NoCam, NoGradient, grad_cam, stage_activations, trace_image
+from lib.explain.attribution import (
+    NoCam,
+    NoGradient,
+    first_layer_filters,
+    grad_cam,
+    stage_activations,
+    top_channels,
+    trace_image,
+)
 from lib.explain.network import share_module_tree
 from lib.models.backbones import StageSpec
 from lib.models.classifier import build_classifier
@@ -71,7 +79,7 @@ def test_worked_out_by_hand() -> None:
     result = grad_cam(ByHand(), batch, stage="planes", target=0)
     np.testing.assert_allclose(result.maps, [[[1.0, 0.0]]])
     np.testing.assert_allclose(result.raw_max, [4.5])
-    np.testing.assert_allclose(result.scores, [1 / (1 + np.exp(-6))], rtol=1e-6)
+    np.testing.assert_allclose(result.probabilities[:, 0], [1 / (1 + np.exp(-6))], rtol=1e-6)
     # Class 1: -1.5 * red = [-4.5, 1.5] -> [0, 1.5] -> [0, 1].
     result = grad_cam(ByHand(), batch, stage="planes", target=1)
     np.testing.assert_allclose(result.maps, [[[0.0, 1.0]]])
@@ -96,7 +104,7 @@ def test_default_target_is_the_prediction(network: TinyNetwork) -> None:
     probabilities = network(batch).softmax(dim=1)
     result = grad_cam(network, batch, stage="last")
     assert result.targets == tuple(probabilities.argmax(dim=1).tolist())
-    np.testing.assert_allclose(result.scores, probabilities.amax(dim=1).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(result.probabilities, probabilities.numpy(), rtol=1e-5)
     assert result.maps.shape == (4, 4, 4)
     assert result.maps.min() >= 0
     np.testing.assert_allclose(result.maps.max(axis=(1, 2))[result.raw_max > 0], 1.0)
@@ -212,17 +220,6 @@ def test_a_map_of_zeros_stays_zero(network: TinyNetwork) -> None:
     assert not result.maps.any()
 
 
-def test_unknown_and_vector_stages_are_refused(network: TinyNetwork) -> None:
-    with pytest.raises(UserError, match=r"not a stage of this network\. Choose one of: stem, middle, last"):
-        grad_cam(network, tiny_batch(), stage="conv9")
-    with pytest.raises(UserError, match="its output is a vector"):
-        grad_cam(network, tiny_batch(), stage="logits")
-    with pytest.raises(ValueError, match="One image"):
-        trace_image(network, tiny_batch(2)).cams()
-    with pytest.raises(ValueError, match="2 images need 2 target classes"):
-        grad_cam(network, tiny_batch(2), stage="last", target=[1])
-
-
 def test_networks_of_tokens_have_no_grad_cam_and_say_why():
     network = build_backbone("timm:test_vit", weights="random")
     trace = trace_image(network, torch.randn(1, 3, 160, 160))
@@ -251,3 +248,60 @@ def test_of_maps_and_tokens_the_maps_are_explained():
     cams, expected = (trace_image(network, tiny_batch()).cams(1) for network in (Mixed(), TinyNetwork()))
     assert list(cams) == ["stem", "middle"]
     np.testing.assert_allclose(cams["middle"].maps, expected["middle"].maps, atol=1e-6)
+
+
+def test_filters_are_scaled_around_grey() -> None:
+    network = TinyNetwork()
+    with torch.no_grad():
+        network.stages["stem"][0].weight[0].zero_()
+        network.stages["stem"][0].weight[1].fill_(0.25)
+        network.stages["stem"][0].weight[1, 2, 0, 1] = -0.5  # blue, row 0, column 1
+    filters = first_layer_filters(network)
+    assert filters.shape == (8, 3, 3, 3)
+    assert filters.min() >= 0
+    assert filters.max() <= 1
+    np.testing.assert_array_equal(filters[0], 0.5)
+    # 0.25 / 0.5 / 2 + 0.5 = 0.75, and -0.5 / 0.5 / 2 + 0.5 = 0.
+    assert filters[1, 0, 1].tolist() == [0.75, 0.75, 0.0]
+    assert filters[1, 2, 2].tolist() == [0.75, 0.75, 0.75]
+
+
+def test_a_colour_transform_is_no_filter_bank() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 7, 5))
+    assert first_layer_filters(network).shape == (7, 5, 5, 3)
+    with pytest.raises(UserError, match="no convolution"):
+        first_layer_filters(nn.Sequential(nn.Linear(3, 4)))
+
+
+def test_activations_are_the_stage_outputs() -> None:
+    network = TinyNetwork().train()
+    batch = tiny_batch()
+    expected = TinyNetwork().forward_until(batch, "middle")[0].detach().numpy()
+    np.testing.assert_array_equal(stage_activations(network, batch, "middle"), expected)
+    assert network.training
+    strip = trace_image(network, batch).activations()
+    assert [values.shape for values in strip.values()] == [(16, 16), (8, 8), (4, 4)]
+    np.testing.assert_allclose(strip["middle"], np.abs(expected).mean(axis=0), rtol=1e-6)
+    with pytest.raises(UserError, match="vector"):
+        stage_activations(network, batch, "logits")
+
+
+def test_top_channels_rank_by_mean_magnitude() -> None:
+    activations = np.zeros((4, 1, 2), dtype=np.float32)
+    activations[1] = [[0.0, 5.0]]  # mean 2.5
+    activations[2] = [[-4.0, -4.0]]  # mean magnitude 4
+    activations[3] = [[2.5, 2.5]]  # mean 2.5, after channel 1
+    assert top_channels(activations, 3).tolist() == [2, 1, 3]
+    assert top_channels(activations, 9).tolist() == [2, 1, 3, 0]
+
+
+def test_a_transformer_shows_its_tokens_and_its_first_filters():
+    network = build_backbone("timm:test_vit", weights="random")
+    batch = torch.randn(1, 3, 160, 160)
+    strip = trace_image(network, batch).activations()
+    assert list(strip) == [*(f"blocks_{number}" for number in range(6)), "features"]
+    assert {maps.shape for maps in strip.values()} == {(10, 10)}
+    assert stage_activations(network, batch, "blocks_3").shape == (64, 10, 10)
+    assert first_layer_filters(network).shape == (64, 16, 16, 3)
+    with pytest.raises(UserError, match=r"The stage 'pool' has no map \(its output is a vector\)"):
+        stage_activations(network, batch, "pool")

@@ -10,11 +10,11 @@ from lib.data.network_input import InputFormat
 from lib.data.value_scale import BY_FILE
 from lib.errors import UserError
 from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles, resolve_target
-from lib.explain.network import make_batch
-from lib.explain.pictures import Tile, balanced_columns, compose_sheet
 from tests.explain.tiny import LookupNetwork, TinyNetwork
 
 NAMES = ("No DR", "Mild", "cat", "Katze", "großer Hund")
+
+
 FORMAT = {"size_px": 32, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 
 
@@ -43,14 +43,6 @@ def test_a_cropped_input_shows_what_the_network_sees(pixels: np.ndarray) -> None
     for wrong in ({"interpolation": "lanczos"}, {"crop_fraction": 0}):
         with pytest.raises(UserError, match=r"interpolation 'lanczos'|not 0\.0"):
             InputFormat.of({**FORMAT, **wrong})
-
-
-def test_batch_has_the_network_size(pixels: np.ndarray) -> None:
-    batch = make_batch(pixels, TinyNetwork(), FORMAT)
-    assert tuple(batch.shape) == (1, 3, 32, 32)
-    # 255 -> (1 - 0.5) / 0.25 = 2.
-    white = make_batch(np.full((48, 48, 3), 255, dtype=np.uint8), TinyNetwork(), FORMAT)
-    np.testing.assert_allclose(white.numpy(), 2.0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +134,3 @@ def test_nothing_is_written_on_an_error(pixels: np.ndarray, tmp_path: Path) -> N
     with pytest.raises(UserError, match="no class 'dog'"):
         explain_image(pixels, TinyNetwork(), FORMAT, NAMES, target="dog", out=tmp_path / "x.png")
     assert not list(tmp_path.glob("*.png"))
-
-
-def test_sheet_wraps_rows_and_survives_odd_names() -> None:
-    tile = Tile("A very long stage name that does not fit <b>", "7 × 7 cells\n中", np.zeros((7, 7, 3), dtype=np.uint8))
-    assert [balanced_columns(n) for n in (1, 6, 7, 8, 10, 14, 15)] == [1, 6, 7, 4, 5, 7, 5]
-    one_row = compose_sheet([tile] * 7, title="Größe")
-    two_rows = compose_sheet([tile] * 14, title="Größe", notes=["word " * 80])
-    assert one_row.shape[1] == two_rows.shape[1]
-    assert two_rows.shape[0] > one_row.shape[0] + 224

@@ -1,49 +1,23 @@
 import errno
 import os
-import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from lib.checked_rows import CheckedRows
-from lib.data.augmentation import MIRRORED, POLICIES, View
-from lib.data.warps import Warp
+from lib.data.augmentation import AS_IT_IS
 from lib.errors import Stopped, UserError
-from lib.features import extraction
-from lib.features.cache import read_or_extract
-from lib.features.extraction import UNPOOLED, feature_key
+from lib.features import cache
+from lib.features.cache import Shard, combine, fill_shard, missing_shards, read_or_extract
+from lib.features.extraction import Extraction, FeatureRequest
 from lib.settings import cache_dir
 from tests.features.extracted import extract_features as extract
 from tests.features.extracted import feature_request
 from tests.features.tiny_dataset import TinyDataset
 
-BACKBONE = "mobilenet_v3_small"
-
 
 def files() -> list[str]:
     return sorted(path.name for path in (cache_dir() / "features").glob("*"))
-
-
-def test_features_are_those_of_the_network_in_table_order() -> None:
-    import torch
-
-    from lib.data.preprocessing import to_batch
-    from lib.features.frozen_stages import frozen_backbone
-
-    dataset = TinyDataset(num_images=10)
-    found = extract(dataset)
-    backbone = frozen_backbone(BACKBONE, weights="random", seed=0)
-    batch = to_batch(dataset.pixels, size_px=32, mean=backbone.spec.mean, std=backbone.spec.std)
-    with torch.no_grad():
-        expected = backbone.forward_until(batch, backbone.spec.feature_stage).mean((2, 3)).numpy()
-    assert found.features.shape == (10, backbone.spec.feature_dim)
-    assert found.features.dtype == np.float32
-    assert found.features == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert 1e-3 < expected.std() < 1e3  # a random network neither dies nor explodes
-    assert not found.was_cached
-    assert found.images_per_second > 0
 
 
 def test_hit_builds_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,27 +30,6 @@ def test_hit_builds_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.was_cached
     assert again.key == first.key
     assert np.array_equal(again.features, first.features)
-
-
-def test_key_depends_on_everything_that_changes_the_features() -> None:
-    base: tuple = ("v1", BACKBONE, "random", 0, "head_conv", "average", 32, "float32", "")
-    keys = {feature_key(*base)}
-    for position, other in enumerate(("v2", "resnet18", "random", 1, "block1", "flatten", 64, "bfloat16", "flipped")):
-        if position != 2:
-            keys.add(feature_key(*base[:position], other, *base[position + 1 :]))
-    assert len(keys) == 9
-
-
-def test_mirrored_and_unpooled_views() -> None:
-    dataset = TinyDataset(num_images=4)
-    stage = {"stage": "block1", "pooling": UNPOOLED}
-    plain, flipped = extract(dataset, **stage), extract(dataset, **stage, view=View(MIRRORED))
-    assert plain.features.shape == (4, 16, 8, 8)
-    assert isinstance(plain.features, CheckedRows)
-    mirrored = TinyDataset(num_images=4, version="v2")
-    mirrored.pixels = np.ascontiguousarray(mirrored.pixels[:, :, ::-1])
-    assert flipped.features == pytest.approx(extract(mirrored, **stage).features, abs=1e-5)
-    assert not np.allclose(plain.features, flipped.features)
 
 
 def test_stop_leaves_nothing_behind() -> None:
@@ -100,33 +53,6 @@ def test_damaged_file_is_made_again() -> None:
     assert np.array_equal(again.features, first.features)
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnx"])
-def test_batches_follow_the_recorded_size_and_not_the_clock(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, found, run = TinyDataset(num_images=22), [], extraction.Extraction._run
-    for pause_s in (0.0, 0.3):
-        sizes: list[int] = []
-
-        def slow(self: Any, pixels: np.ndarray, *args: Any, pause_s: float = pause_s, sizes: Any = sizes) -> np.ndarray:
-            sizes.append(len(pixels))
-            time.sleep(pause_s)
-            return run(self, pixels, *args)
-
-        monkeypatch.setattr(extraction.Extraction, "_run", slow)
-        features = extract(dataset, engine=engine, batch_size=8)
-        assert not features.was_cached
-        assert sizes == [8, 8, 6]
-        found.append(np.array(features.features))
-        (cache_dir() / "features" / f"{features.key}.npy").unlink()
-    assert np.array_equal(*found)
-
-
-def test_key_of_a_drawn_view_holds_the_ranges_it_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, policy = View(policy="modern", number=0, seed=0), POLICIES.get("modern")
-    before = extraction.view_key(view)
-    monkeypatch.setitem(POLICIES._specs, "modern", replace(policy, warp=Warp(rotation_deg=3)))
-    assert extraction.view_key(view) != before
-
-
 def test_unknown_backbone_is_refused() -> None:
     with pytest.raises(UserError, match="Unknown backbone"):
         read_or_extract(replace(feature_request(TinyDataset()), backbone_name="resnet19"))
@@ -142,3 +68,64 @@ def test_a_full_disk_is_an_error_before_the_work_and_no_signal(monkeypatch: pyte
     with pytest.raises(OSError, match="No space left"):
         extract(TinyDataset())
     assert not [path for path in cache_dir().rglob("*") if path.suffix in (".npy", ".part")]
+
+
+@pytest.fixture
+def request_() -> FeatureRequest:
+    return FeatureRequest(
+        TinyDataset(num_images=5),
+        "mobilenet_v3_small",
+        "random",
+        0,
+        "block2",
+        "average",
+        32,
+        "float32",
+        AS_IT_IS,
+        "cpu",
+    )
+
+
+def test_shards_combine_into_the_cache_of_a_training(request_: FeatureRequest, monkeypatch) -> None:
+    assert fill_shard(request_, Shard(2, 2))
+    assert not combine(request_, 2)
+    assert missing_shards(request_, 2) == [1]
+    assert not fill_shard(request_, Shard(2, 2))
+    assert fill_shard(request_, Shard(1, 2))
+    damaged = next(request_.path.parent.glob("*-shards/00002.npy"))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 255
+    damaged.write_bytes(bytes(content))
+    assert combine(request_, 2)
+    assert not list(request_.path.parent.glob("*-shards"))
+    expected = np.concatenate(list(Extraction(request_).batches(lambda: False, range(5))))
+    monkeypatch.setattr(Extraction, "_run", lambda *args: pytest.fail("computed again"))
+    found = read_or_extract(request_)
+    assert found.was_cached
+    assert found.features == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["3/2", "0/2", "1", "a/b", "-1/2"])
+def test_bad_shards_are_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(UserError, match=rf"A shard is i/n .* received '?{text}"):
+        Shard.parse(text)
+
+
+def test_every_image_is_in_one_shard() -> None:
+    for count in (1, 3, 7, 12):
+        rows = [row for index in range(1, count + 1) for row in Shard(index, count).rows(10)]
+        assert rows == list(range(10))
+
+
+def test_parts_that_another_process_puts_together_meanwhile_are_there(request_: FeatureRequest, monkeypatch) -> None:
+    for index in (1, 2):
+        fill_shard(request_, Shard(index, 2))
+    look = cache.missing_shards
+
+    def look_too_late(request: FeatureRequest, count: int) -> list[int]:
+        monkeypatch.setattr(cache, "missing_shards", look)
+        assert combine(request, count)
+        return look(request, count)
+
+    monkeypatch.setattr(cache, "missing_shards", look_too_late)
+    assert combine(request_, 2)

@@ -1,9 +1,68 @@
 from itertools import pairwise
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from lib.figures.style import DARK, FAMILY_COLORS, LIGHT, SPLIT_COLORS, literal, new_figure, spread, strategy_style
+from lib.figures.data_charts import class_counts_figure
+from lib.figures.result_charts import (
+    confusion_figure,
+    probability_figure,
+)
+from lib.figures.style import (
+    DARK,
+    FAMILY_COLORS,
+    LIGHT,
+    SPLIT_COLORS,
+    STRATEGY_SIGNS,
+    literal,
+    new_figure,
+    short_names,
+    spread,
+    strategy_style,
+)
+from lib.figures.training_charts import RunCurves, learning_curves_figure
 from lib.training.strategies import STRATEGIES
+
+
+def curves(label="probe", strategy="full_finetuning", epochs=3):
+    rows = [
+        (key, step, 1.0 / step, 1000 * step)
+        for key in ("train_loss", "val_loss", "val_accuracy")
+        for step in range(1, epochs + 1)
+    ]
+    return RunCurves(label, strategy, pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"]))
+
+
+LONG = [f"{'a' * 197}{number:03d}" for number in range(120)]
+
+
+def test_long_names_stay_apart():
+    short = short_names(LONG, 18)
+    assert len(set(short)) == 120
+    assert short[7] == "aaaaaaaaaaa…aaa007"
+    alike = short_names(["x" * 300, f"{'x' * 150}y{'x' * 149}", "cat"], 12)
+    assert len(set(alike)) == 3
+    assert all(len(name) <= 12 for name in alike)
+    assert alike[2] == "cat"
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_names_with_markup_stay_literal(is_dark):
+    name = "<b>x</b>$y$"
+    counts = pd.DataFrame({"class_name": [name], "split": ["train"], "count": [1]})
+    for figure in (
+        class_counts_figure(counts, is_dark),
+        confusion_figure(np.eye(2), [name, "b"], name, is_dark),
+        probability_figure([1.0], [name], is_dark),
+        learning_curves_figure([curves(name)], "loss", is_dark=is_dark),
+    ):
+        assert "<b>" not in figure.to_json().replace("\\u003c", "<")
+
+
+def test_every_strategy_has_a_sign_of_its_own():
+    assert set(STRATEGY_SIGNS) == set(STRATEGIES.names)
+    assert len({strategy_style(name, True).marker for name in STRATEGIES.names}) == len(STRATEGIES.names)
 
 
 def luminance(color: str) -> float:

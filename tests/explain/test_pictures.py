@@ -6,7 +6,10 @@ from PIL import Image
 
 from lib.errors import UserError
 from lib.explain.pictures import (
+    Tile,
+    balanced_columns,
     colorize,
+    compose_sheet,
     enlarge_cells,
     magnitude_picture,
     overlay,
@@ -92,3 +95,12 @@ def test_sent_pictures_are_small() -> None:
         assert image.size == (384, 256)
     assert Image.open(io.BytesIO(to_png(pixels, None))).size == (900, 600)
     assert Image.open(io.BytesIO(to_jpeg(pixels[:20, :30]))).size == (30, 20)
+
+
+def test_sheet_wraps_rows_and_survives_odd_names() -> None:
+    tile = Tile("A very long stage name that does not fit <b>", "7 × 7 cells\n中", np.zeros((7, 7, 3), dtype=np.uint8))
+    assert [balanced_columns(n) for n in (1, 6, 7, 8, 10, 14, 15)] == [1, 6, 7, 4, 5, 7, 5]
+    one_row = compose_sheet([tile] * 7, title="Größe")
+    two_rows = compose_sheet([tile] * 14, title="Größe", notes=["word " * 80])
+    assert one_row.shape[1] == two_rows.shape[1]
+    assert two_rows.shape[0] > one_row.shape[0] + 224

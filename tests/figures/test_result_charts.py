@@ -1,10 +1,7 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from lib.figures.data_charts import class_counts_figure, size_figure
 from lib.figures.result_charts import (
     cell_layout,
     confusion_figure,
@@ -13,9 +10,8 @@ from lib.figures.result_charts import (
     most_confused,
     probability_figure,
 )
-from lib.figures.style import STRATEGY_SIGNS, palette, short_names, strategy_style
-from lib.figures.training_charts import SHORTEST_S, RunCurves, has_curves, learning_curves_figure, thin
-from lib.training.strategies import STRATEGIES
+from lib.figures.style import palette, strategy_style
+from lib.figures.training_charts import RunCurves, learning_curves_figure
 
 
 def curves(label="probe", strategy="full_finetuning", epochs=3):
@@ -29,50 +25,6 @@ def curves(label="probe", strategy="full_finetuning", epochs=3):
 
 def annotations(figure):
     return [annotation.text for annotation in figure.layout.annotations]
-
-
-def test_class_counts_stack_the_splits_in_class_order():
-    counts = pd.DataFrame(
-        {"class_name": ["z", "z", "a", "a"], "split": ["train", "test", "train", "test"], "count": [6, 2, 3, 1]}
-    )
-    figure = class_counts_figure(counts, False)
-    assert [trace.name for trace in figure.data] == ["Training", "Test"]
-    assert list(figure.data[0].x) == [6, 3]
-    assert list(figure.layout.yaxis.ticktext) == ["z", "a"]
-
-
-def test_sizes_are_counted():
-    figure = size_figure(pd.DataFrame({"width": [10, 10, 30], "height": [20, 20, 5]}), True)
-    assert sorted(figure.data[0].customdata) == [1, 2]
-
-
-def test_learning_curves_draw_validation_and_training_with_a_direct_label():
-    figure = learning_curves_figure([curves("a"), curves("b", "from_scratch")], "loss", is_dark=False)
-    assert len(figure.data) == 4
-    assert "a" in annotations(figure)
-    assert "b" in annotations(figure)
-    assert list(figure.data[0].x) == [1, 2, 3]
-
-
-def test_learning_curves_over_seconds_count_from_the_start_on_a_logarithmic_axis():
-    figure = learning_curves_figure([curves()], "accuracy", x="seconds", is_dark=True)
-    assert list(figure.data[0].x) == [SHORTEST_S, 1, 2]  # a logarithm of 0 has no place
-    assert figure.layout.xaxis.type == "log"
-    begun = dataclasses.replace(curves(), started_s=-9.0)
-    assert list(learning_curves_figure([begun], "accuracy", x="seconds", is_dark=True).data[0].x) == [10, 11, 12]
-
-
-def test_learning_curves_of_a_run_without_that_metric_are_empty():
-    figure = learning_curves_figure([curves()], "auroc", is_dark=True)
-    assert len(figure.data) == 0
-    assert not has_curves(curves().history, "auroc")
-
-
-def test_long_curves_are_thinned_but_keep_their_ends():
-    table = thin(pd.DataFrame({"x": range(5000)}))
-    assert len(table) <= 1000
-    assert table["x"].iloc[0] == 0
-    assert table["x"].iloc[-1] == 4999
 
 
 def test_intervals_are_written_out_and_missing_ones_left_out():
@@ -138,29 +90,6 @@ def test_the_most_confused_classes_come_first_and_keep_the_shares_of_all_images(
     assert [list(pair) for pair in figure.data[1].customdata] == [[1, 1], [1, 3], [3, 1], [3, 3]]
 
 
-def test_long_names_stay_apart():
-    short = short_names(LONG, 18)
-    assert len(set(short)) == 120
-    assert short[7] == "aaaaaaaaaaa…aaa007"
-    alike = short_names(["x" * 300, f"{'x' * 150}y{'x' * 149}", "cat"], 12)
-    assert len(set(alike)) == 3
-    assert all(len(name) <= 12 for name in alike)
-    assert alike[2] == "cat"
-
-
-@pytest.mark.parametrize(("num_classes", "num_rows"), [(1, 1), (2, 2), (40, 40), (41, 24), (120, 24)])
-def test_class_counts_of_many_classes_show_the_largest_and_the_smallest(num_classes, num_rows):
-    rows = [(LONG[k], split, 3 * (k + 1)) for k in range(num_classes) for split in ("train", "test")]
-    figure = class_counts_figure(pd.DataFrame(rows, columns=["class_name", "split", "count"]), False)
-    labels = list(figure.layout.yaxis.ticktext)
-    assert len(labels) == len(set(labels)) == num_rows
-    assert figure.layout.height <= 96 + 24 + 20 * 40
-    if num_classes > 40:
-        assert figure.data[0].x[0] == 3 * num_classes
-        assert figure.data[0].x[-1] == 3
-        assert figure.layout.title.text == f"The 12 largest and the 12 smallest of {num_classes} classes"
-
-
 def test_probabilities_of_many_classes_are_the_likeliest_and_one_bar_for_the_others():
     values = np.full(120, 0.5 / 119)
     values[100] = 0.5
@@ -183,34 +112,12 @@ def test_intervals_and_curves_of_very_many_runs_stay_readable():
     assert len(figure.data) == 20
 
 
-def test_one_point_is_no_curve():
-    one = curves(epochs=1)
-    assert not has_curves(one.history, "loss")
-    assert len(learning_curves_figure([one], "loss", is_dark=False).data) == 0
-    summary = pd.DataFrame([("val_accuracy", 0, 0.5, 0)], columns=one.history.columns)  # of a finished run
-    assert not has_curves(pd.concat([one.history, summary]), "accuracy")
-    assert has_curves(curves(epochs=2).history, "loss")
-
-
 def test_probabilities_mark_the_largest():
     figure = probability_figure([0.1, 0.7, 0.2], ["a", "b", "c"], False)
     colors = figure.data[0].marker.color
     assert colors[1] != colors[0] == colors[2]
     assert list(figure.data[0].text) == ["10.0%", "70.0%", "20.0%"]
     assert figure.layout.xaxis.range[1] >= 1.3  # room for "100.0%" behind a full bar
-
-
-@pytest.mark.parametrize("is_dark", [False, True])
-def test_names_with_markup_stay_literal(is_dark):
-    name = "<b>x</b>$y$"
-    counts = pd.DataFrame({"class_name": [name], "split": ["train"], "count": [1]})
-    for figure in (
-        class_counts_figure(counts, is_dark),
-        confusion_figure(np.eye(2), [name, "b"], name, is_dark),
-        probability_figure([1.0], [name], is_dark),
-        learning_curves_figure([curves(name)], "loss", is_dark=is_dark),
-    ):
-        assert "<b>" not in figure.to_json().replace("\\u003c", "<")
 
 
 def test_a_published_figure_is_a_dashed_line_with_its_source():
@@ -246,8 +153,3 @@ def test_differences_are_hollow_where_they_could_be_chance_and_signs_follow_the_
     assert high > 0.04
     turned = difference_figure(table.iloc[::-1], title="x", is_dark=True)
     assert [trace.marker.symbol for trace in turned.data if trace.mode == "markers"] == ["x", "diamond"]
-
-
-def test_every_strategy_has_a_sign_of_its_own():
-    assert set(STRATEGY_SIGNS) == set(STRATEGIES.names)
-    assert len({strategy_style(name, True).marker for name in STRATEGIES.names}) == len(STRATEGIES.names)

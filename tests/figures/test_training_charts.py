@@ -1,0 +1,97 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from lib.figures.training_charts import (
+    SHORTEST_S,
+    RunCurves,
+    gap_curve,
+    has_curves,
+    learning_curves_figure,
+    progress_figure,
+    progress_text,
+    thin,
+)
+
+
+def curves(label="probe", strategy="full_finetuning", epochs=3):
+    rows = [
+        (key, step, 1.0 / step, 1000 * step)
+        for key in ("train_loss", "val_loss", "val_accuracy")
+        for step in range(1, epochs + 1)
+    ]
+    return RunCurves(label, strategy, pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"]))
+
+
+def annotations(figure):
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+def test_learning_curves_draw_validation_and_training_with_a_direct_label():
+    figure = learning_curves_figure([curves("a"), curves("b", "from_scratch")], "loss", is_dark=False)
+    assert len(figure.data) == 4
+    assert "a" in annotations(figure)
+    assert "b" in annotations(figure)
+    assert list(figure.data[0].x) == [1, 2, 3]
+
+
+def test_learning_curves_over_seconds_count_from_the_start_on_a_logarithmic_axis():
+    figure = learning_curves_figure([curves()], "accuracy", x="seconds", is_dark=True)
+    assert list(figure.data[0].x) == [SHORTEST_S, 1, 2]  # a logarithm of 0 has no place
+    assert figure.layout.xaxis.type == "log"
+    begun = dataclasses.replace(curves(), started_s=-9.0)
+    assert list(learning_curves_figure([begun], "accuracy", x="seconds", is_dark=True).data[0].x) == [10, 11, 12]
+
+
+def test_learning_curves_of_a_run_without_that_metric_are_empty():
+    figure = learning_curves_figure([curves()], "auroc", is_dark=True)
+    assert len(figure.data) == 0
+    assert not has_curves(curves().history, "auroc")
+
+
+def test_long_curves_are_thinned_but_keep_their_ends():
+    table = thin(pd.DataFrame({"x": range(5000)}))
+    assert len(table) <= 1000
+    assert table["x"].iloc[0] == 0
+    assert table["x"].iloc[-1] == 4999
+
+
+def test_one_point_is_no_curve():
+    one = curves(epochs=1)
+    assert not has_curves(one.history, "loss")
+    assert len(learning_curves_figure([one], "loss", is_dark=False).data) == 0
+    summary = pd.DataFrame([("val_accuracy", 0, 0.5, 0)], columns=one.history.columns)  # of a finished run
+    assert not has_curves(pd.concat([one.history, summary]), "accuracy")
+    assert has_curves(curves(epochs=2).history, "loss")
+
+
+def history(*rows: tuple[str, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["key", "step", "value"])
+
+
+HISTORY = history(
+    ("train_accuracy", 1, 0.6), ("val_accuracy", 1, 0.5), ("train_accuracy", 2, 0.9), ("val_accuracy", 2, 0.6),
+    ("val_accuracy", 3, 0.6), ("step_gradient_norm", 5, 2.5), ("step_learning_rate", 5, 1e-3),
+)  # fmt: skip
+
+
+def test_gap_is_training_minus_validation_where_both_are_known() -> None:
+    gap = gap_curve(HISTORY)
+    assert gap["step"].tolist() == [1, 2]
+    assert gap["value"].tolist() == pytest.approx([0.1, 0.3])
+
+
+@pytest.mark.parametrize("is_dark", [True, False])
+def test_three_panels_keep_their_place_while_empty(is_dark: bool) -> None:
+    figure = progress_figure(HISTORY, strategy="full_finetuning", is_dark=is_dark)
+    assert [len(trace.x) for trace in figure.data] == [2, 0, 0]  # a single value is written, not drawn
+    assert {"2.5 at step 5", "0.001 at step 5"} <= {words.text for words in figure.layout.annotations}
+    empty = progress_figure(history(), strategy="full_finetuning", is_dark=is_dark)
+    assert [len(trace.x) for trace in empty.data] == [0, 0, 0]
+    assert figure.layout.xaxis3.domain == empty.layout.xaxis3.domain
+
+
+def test_words() -> None:
+    assert progress_text(HISTORY) == "Now: gap in accuracy +0.300, gradient norm 2.5, learning rate 0.001."
+    assert "nothing measured" in progress_text(history())
