@@ -1,4 +1,4 @@
-"""The README names what the tables hold, so that a new entry cannot be forgotten there."""
+"""The documentation names what the tables hold, so that a new entry cannot be forgotten there; its links lead on."""
 
 from pathlib import Path
 
@@ -10,30 +10,42 @@ from lib.training.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"])
 
 
-@pytest.mark.parametrize("name", [*BACKBONES.names, *STRATEGIES.names])
-def test_readme_names_every_backbone_and_strategy(name: str):
-    assert f"`{name}`" in README
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", BACKBONES.names)
+def test_every_backbone_is_named(name: str):
+    assert f"`{name}`" in page("backbones.md")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=STRATEGIES.names)
-def test_readme_gives_every_strategy_the_title_that_pages_show(strategy):
-    assert f"| `{strategy.name}` | {strategy.title} |" in README
+def test_every_strategy_has_the_title_that_pages_show(strategy):
+    assert f"| `{strategy.name}` | {strategy.title} |" in page("choose_a_strategy.md")
 
 
 def test_readme_names_every_page():
-    for page in (ROOT / "pages").glob("*.py"):
-        if page.stem != "__init__":
-            title = page.stem.replace("_", " ").capitalize()
+    for file in (ROOT / "pages").glob("*.py"):
+        if file.stem != "__init__":
+            title = file.stem.replace("_", " ").capitalize()
             assert title in README, f"{title} is missing in the README"
 
 
-def test_readme_pictures_exist():
-    for part in README.split("](")[1:]:
+def test_readme_is_short_and_leads_to_every_page():
+    assert len(README.splitlines()) <= 110
+    missing = [file.name for file in (ROOT / "docs").glob("*.md") if f"](docs/{file.name})" not in README]
+    assert not missing
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(file: Path):
+    for part in file.read_text(encoding="utf-8").split("](")[1:]:
         target = part.split(")")[0]
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), f"README links to {target}"
+            assert (file.parent / target).exists(), f"{file.name} links to {target}"
 
 
 def test_gitignore_keeps_the_library():
@@ -41,7 +53,7 @@ def test_gitignore_keeps_the_library():
     assert not any(line.strip("/") == "lib" for line in ignored)
 
 
-def test_readme_names_every_ending():
+def test_every_ending_is_named():
     for ending in ENDINGS:
         resume = "yes" if ending.can_resume else "no"
-        assert f"| {ending.title} | {ending.summary} | {resume} |" in README
+        assert f"| {ending.title} | {ending.summary} | {resume} |" in page("endings_and_recovery.md")
