@@ -1,4 +1,4 @@
-"""Stands in for the training of a run in a series: it is done as soon as it is begun."""
+"""Stands in for the training of a run in a sweep: it is done as soon as it is begun."""
 
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Runs of a process under another host name: a machine that shares the home, a container that came back renamed."""
 
-import dataclasses
-import json
 import os
 import socket
 import subprocess
@@ -18,9 +16,7 @@ from lib import jobs, tracking
 from lib.errors import Stopped
 from lib.jobs import control, processes, settlement, tickets
 from lib.jobs.watchdog import is_ours
-from lib.series import SeriesFiles, SeriesState, read_series, write_series
-from lib.series import control as series_control
-from lib.series.state import heartbeats
+from lib.sweeps import plan as sweep_plan
 from lib.tracking.state import update_state
 from tests.run_store import make_run_store
 
@@ -32,7 +28,7 @@ HOUR_S = 3600.0
 def _quick(home, monkeypatch):
     """Half a minute of silence is a second here."""
     make_run_store()
-    for module in (processes, settlement, control, series_control):
+    for module in (processes, settlement, control, sweep_plan):
         monkeypatch.setattr(module, "HEARTBEAT_STALE_S", 1.0)
     monkeypatch.setattr(processes, "WATCH_S", 0.3)
     monkeypatch.setattr(processes, "_beats", {})
@@ -215,25 +211,6 @@ def test_heartbeats_go_on_while_the_work_is_one_long_step():
     jobs.work(run, experiment=experiment, listener=print, on_wait=print)
     assert len(set(beats)) >= 3
     assert not is_ours("vanished")
-
-
-def test_a_series_of_a_dead_machine_reads_as_ended_and_a_live_one_goes_on(tmp_path):
-    files = SeriesFiles(tmp_path / "race.json")
-    state = SeriesState(state="running", pid=1, pid_started_s=1.0, host="elsewhere")
-    write_series(files, state)
-    with heartbeats(files):
-        time.sleep(2.5)
-        assert read_series(files).state == "running"
-    deadline = time.monotonic() + 20
-    while read_series(files).is_active:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert read_series(files).state == "failed"
-
-    write_series(files, dataclasses.replace(state, step="again"))
-    os.utime(files.state, (1.0, 1.0))
-    assert series_control.stop_and_wait(files).state == "stopped"
-    assert json.loads(files.state.read_text())["state"] == "running"  # nobody wrote into what is not ours
 
 
 def test_a_run_whose_maker_vanished_is_not_waited_for():

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import jobs, repeats, tracking
+from lib import jobs, tracking
 from lib.data.library import open_dataset
 from lib.grading.grader import Grader
 from lib.pinned import frame_epochs, read_frame
+from lib.sweeps.seeds import SeedSweep
 from lib.tracking.entering import let_wait
 from lib.tracking.timeline import read_timeline
 from tests.run_store import make_run_store
@@ -43,9 +44,9 @@ def probabilities(run_id: str) -> dict[str, np.ndarray]:
 
 
 def test_what_was_stopped_goes_on_to_the_end_it_would_have_had():
-    (plan,) = repeats.list_plans()
-    assert repeats.read_group(plan).state == "stopped"
-    state = repeats.run_group(plan)
+    (plan,) = SeedSweep.newest_first()
+    assert plan.read().state == "stopped"
+    state = plan.run()
     assert (state.state, state.runs) == ("finished", {"seed 0": FINISHED, "seed 1": STOPPED})
     log = jobs.tail_log(STOPPED, lines=100)
     assert [f"epoch {epoch}/4" in log for epoch in (1, 2, 3, 4)] == [True] * 4
@@ -55,7 +56,7 @@ def test_what_was_stopped_goes_on_to_the_end_it_would_have_had():
     found = probabilities(STOPPED)
     assert found.keys() == unbroken.keys()
     assert np.array(list(found.values())) == pytest.approx(np.array(list(unbroken.values())), abs=TOLERANCE)
-    assert len(repeats.spreads(plan)[0].values) == 2
+    assert len(plan.spreads()[0].values) == 2
 
 
 def test_a_single_run_is_taken_up_again_by_its_id():

@@ -36,16 +36,15 @@ def prepare(worker: bool, as_json: bool) -> int:
 
     Ctrl-C stops it; a second call goes on from there.
     """
-    from lib.demo.preparation import prepare as prepare_demo
+    from lib.demo import DEMO
     from lib.jobs.processes import give_way
-    from lib.series import as_dict
 
     if worker:
         give_way()
     with ProgressLine() as progress:
-        state = prepare_demo(progress=progress)
+        state = DEMO.run(progress=progress)
     if as_json:
-        print_json(as_dict(state))
+        print_json(state.facts())
     elif state.state == "finished":
         click.echo(
             f"The demo was trained here: {len(state.runs)} runs ({state.seconds_total:.0f} s). "
@@ -60,10 +59,9 @@ def prepare(worker: bool, as_json: bool) -> int:
 @json_option
 def status(as_json: bool) -> None:
     """Show how far the preparation is."""
-    from lib.demo.state import read_demo
-    from lib.series import as_dict
+    from lib.demo import DEMO
 
-    facts = as_dict(read_demo())
+    facts = DEMO.read().facts()
     if as_json:
         print_json(facts)
     else:
@@ -73,9 +71,9 @@ def status(as_json: bool) -> None:
 @demo.command()
 def stop() -> None:
     """Stop a preparation that runs in the background."""
-    from lib.demo import control
+    from lib.demo import DEMO
 
-    click.echo(control.stop_and_wait().message or "No preparation is running.")
+    click.echo(DEMO.stop_and_wait().message or "No preparation is running.")
 
 
 @demo.command()

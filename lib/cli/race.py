@@ -13,8 +13,8 @@ from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
 if TYPE_CHECKING:
-    from lib.race import RacePlan
-    from lib.series import SeriesState
+    from lib.sweeps.state import SweepState
+    from lib.sweeps.strategies import StrategySweep
 
 
 @click.command()
@@ -39,22 +39,22 @@ def race(
 
     Ctrl-C stops it; `--resume latest` goes on from there.
     """
-    from lib import race as races
+    from lib.sweeps.strategies import StrategySweep
 
     if worker:
         return _work(worker)
     if stop:
-        plan = races.read_plan(stop)
-        return _report(plan, races.stop_and_wait(plan), as_json=as_json)
-    plan = races.read_plan(resume) if resume else _plan(**settings)
+        plan = StrategySweep.find(stop)
+        return _report(plan, plan.stop_and_wait(), as_json=as_json)
+    plan = StrategySweep.find(resume) if resume else _plan(**settings)
     if detach:
-        return _report(plan, races.start(plan), as_json=as_json)
+        return _report(plan, plan.start(), as_json=as_json)
     return _race_here(plan, as_json=as_json)
 
 
-def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **settings: Any) -> "RacePlan":
+def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **settings: Any) -> "StrategySweep":
     from lib.data.library import ensure_default_dataset
-    from lib.race import make_plan
+    from lib.sweeps.strategies import make_plan
 
     if not dataset or dataset == DEFAULT_DATASET:
         with ProgressLine() as progress:
@@ -63,29 +63,24 @@ def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **set
     return make_plan(dataset=dataset, backbone=backbone_or_default(backbone), rungs=names, **settings)
 
 
-def _race_here(plan: "RacePlan", *, as_json: bool) -> int:
-    from lib.race.control import refuse_second
-    from lib.race.plan import write_plan
-    from lib.race.work import run_race
-
-    refuse_second(plan)
-    write_plan(plan)
+def _race_here(plan: "StrategySweep", *, as_json: bool) -> int:
+    plan.refuse_second()
+    plan.write()
     note(f"Race {plan.race_id}: {plan.title}, {', '.join(plan.rungs)}")
     with ProgressLine() as progress:
-        state = run_race(plan, progress=progress)
+        state = plan.run(progress=progress)
     return _report(plan, state, as_json=as_json)
 
 
 def _work(race_id: str) -> int:
     """The whole life of a detached worker."""
     from lib.jobs.processes import give_way
-    from lib.race import read_plan
-    from lib.race.work import run_race
+    from lib.sweeps.strategies import StrategySweep
 
     give_way()
     status = 0
     try:
-        run_race(read_plan(race_id))
+        StrategySweep.find(race_id).run()
     except UserError as error:
         note(str(error))
         status = 1
@@ -95,11 +90,11 @@ def _work(race_id: str) -> int:
     os._exit(status)
 
 
-def _report(plan: "RacePlan", state: "SeriesState", *, as_json: bool) -> int:
-    from lib.race.standing import as_row, leader, read_standings
+def _report(plan: "StrategySweep", state: "SweepState", *, as_json: bool) -> int:
+    from lib.sweeps.results import arm_results, leader
 
-    standings = read_standings(plan, state)
-    rows = [as_row(standing) for standing in standings]
+    results = arm_results(plan, state)
+    rows = [result.row() for result in results]
     if as_json:
         facts = {"race_id": plan.race_id, "state": state.state, "dataset": plan.dataset, "backbone": plan.backbone}
         print_json({**facts, "seconds_total": state.seconds_total, "rungs": rows})
@@ -110,7 +105,7 @@ def _report(plan: "RacePlan", state: "SeriesState", *, as_json: bool) -> int:
             [[row[key] for key in shown] for row in rows],
             ["strategy", "state", "kappa", "accuracy", "commonest class", "seconds", "trained parameters"],
         )
-        if first := leader(standings):
+        if first := leader(results):
             click.echo(f"Best: {first.title}, {first.score.words if first.score else ''}.")
         note_split_caveat(plan.dataset)
         note(state.message or f"Race {plan.race_id}: {state.state} ({state.seconds_total:.0f} s).")

@@ -9,8 +9,8 @@ from lib.cli.output import ProgressLine, json_option, note, print_facts, print_j
 from lib.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.recipe_runs import RecipeResult
     from lib.recipes import RecipePlan, RecipeSpec
+    from lib.sweeps.recipes import RecipeRun
 
 ALL = "all"
 
@@ -94,8 +94,8 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
 def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **options: Any) -> int:
     """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
     from lib.cli.training import watched_work
-    from lib.recipe_runs import ensure_data, run_plans
     from lib.recipes import RECIPES
+    from lib.sweeps.recipes import ensure_data, run_recipes
 
     if name != ALL:
         RECIPES.get(name)
@@ -104,12 +104,12 @@ def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **op
         ensure_data(dataset, progress)
     names = RECIPES.names if name == ALL else (name,)
     makers = [lambda name=name: _plan(name, dataset=dataset, **options) for name in names]  # type: ignore[misc]
-    results: list[RecipeResult] = []
+    results: list[RecipeRun] = []
     failures: list[str] = []
-    for result in run_plans(makers, watched_work, is_again=again):
-        if isinstance(result, UserError):
-            failures.append(str(result))
-            note(f"Not run: {result}")
+    for result in run_recipes(makers, watched_work, is_again=again):
+        if not result.is_planned:
+            failures.append(result.problem)
+            note(f"Not run: {result.problem}")
             continue
         results.append(result)
         if result.problem:
@@ -158,7 +158,7 @@ def _plan(
     return plan
 
 
-def _report(results: "list[RecipeResult]", *, as_json: bool) -> None:
+def _report(results: "list[RecipeRun]", *, as_json: bool) -> None:
     if as_json:
         print_json({"recipes": [_result(result) for result in results]})
         return
@@ -189,7 +189,7 @@ def _report(results: "list[RecipeResult]", *, as_json: bool) -> None:
     _print_lines("The published figures were measured on other data where a line here says so:", notes)
 
 
-def _result(result: "RecipeResult") -> dict[str, Any]:
+def _result(result: "RecipeRun") -> dict[str, Any]:
     from lib.tracking.scores import beside_metrics
     from lib.tracking.state import run_folder
 

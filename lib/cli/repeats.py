@@ -8,8 +8,8 @@ from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
 
 if TYPE_CHECKING:
-    from lib.repeats import RepeatPlan
-    from lib.series import SeriesState
+    from lib.sweeps.seeds import SeedSweep
+    from lib.sweeps.state import SweepState
     from lib.training.config import TrainConfig
 
 
@@ -22,9 +22,9 @@ def seeds() -> None:
 @json_option
 def list_all(as_json: bool) -> None:
     """List groups, newest first."""
-    from lib import repeats
+    from lib.sweeps.seeds import SeedSweep
 
-    rows = [(plan, repeats.read_group(plan)) for plan in repeats.list_plans()]
+    rows = [(plan, plan.read()) for plan in SeedSweep.newest_first()]
     if as_json:
         print_json({"groups": [{"group_id": plan.group_id, "state": state.state} for plan, state in rows]})
         return
@@ -38,10 +38,10 @@ def list_all(as_json: bool) -> None:
 @json_option
 def show(group: str, as_json: bool) -> int:
     """Show a group: mean and standard deviation over its seeds, and each of them."""
-    from lib import repeats
+    from lib.sweeps.seeds import SeedSweep
 
-    plan = repeats.read_plan(group)
-    return report(plan, repeats.read_group(plan), as_json=as_json)
+    plan = SeedSweep.find(group)
+    return report(plan, plan.read(), as_json=as_json)
 
 
 @seeds.command()
@@ -49,10 +49,10 @@ def show(group: str, as_json: bool) -> int:
 @json_option
 def stop(group: str, as_json: bool) -> int:
     """Stop a group that runs in the background."""
-    from lib import repeats
+    from lib.sweeps.seeds import SeedSweep
 
-    plan = repeats.read_plan(group)
-    return report(plan, repeats.stop_and_wait(plan), as_json=as_json)
+    plan = SeedSweep.find(group)
+    return report(plan, plan.stop_and_wait(), as_json=as_json)
 
 
 @seeds.command()
@@ -61,46 +61,42 @@ def stop(group: str, as_json: bool) -> int:
 @json_option
 def resume(group: str, detach: bool, as_json: bool) -> int:
     """Go on with a group that was broken off."""
-    from lib import repeats
+    from lib.sweeps.seeds import SeedSweep
 
-    return _go(repeats.read_plan(group), is_detached=detach, as_json=as_json)
+    return _go(SeedSweep.find(group), is_detached=detach, as_json=as_json)
 
 
 @seeds.command(hidden=True)
 @click.argument("group")
 def work(group: str) -> int:
     """The whole life of a detached worker."""
-    from lib import repeats
     from lib.jobs.processes import give_way
+    from lib.sweeps.seeds import SeedSweep
 
     give_way()
-    return 0 if repeats.run_group(repeats.read_plan(group)).state == "finished" else INTERRUPTED_STATUS
+    return 0 if SeedSweep.find(group).run().state == "finished" else INTERRUPTED_STATUS
 
 
 def start_repeats(config: "TrainConfig", num_seeds: int, *, is_detached: bool, as_json: bool) -> int:
     """Train with the seeds 0 ... num_seeds - 1, here or in the background; returns the exit status."""
-    from lib import repeats
+    from lib.sweeps.seeds import make_plan
 
-    plan = repeats.make_plan(config, num_seeds)
+    plan = make_plan(config, num_seeds)
     note(f"Group {plan.group_id}: {num_seeds} seeds")
     return _go(plan, is_detached=is_detached, as_json=as_json)
 
 
-def _go(plan: "RepeatPlan", *, is_detached: bool, as_json: bool) -> int:
-    from lib import repeats
-
+def _go(plan: "SeedSweep", *, is_detached: bool, as_json: bool) -> int:
     if is_detached:
-        return report(plan, repeats.start(plan), as_json=as_json)
+        return report(plan, plan.start(), as_json=as_json)
     with ProgressLine() as progress:
-        state = repeats.run_group(plan, progress=progress)
+        state = plan.run(progress=progress)
     return report(plan, state, as_json=as_json)
 
 
-def report(plan: "RepeatPlan", state: "SeriesState", *, as_json: bool) -> int:
+def report(plan: "SeedSweep", state: "SweepState", *, as_json: bool) -> int:
     """Print a group with what its seeds reached; returns the exit status."""
-    from lib import repeats
-
-    found = repeats.spreads(plan)
+    found = plan.spreads()
     if as_json:
         metrics = {one.metric: {"mean": one.mean, "sd": one.deviation, "values": list(one.values)} for one in found}
         print_json({"group_id": plan.group_id, "state": state.state, "runs": list(state.runs.values()), **metrics})

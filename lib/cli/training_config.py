@@ -91,7 +91,7 @@ def recipe_config(
 
 def _with_head(plan: "RecipePlan") -> "RecipePlan":
     """The plan with the head of the recipe that it goes on from; raises UserError if that one has not been run."""
-    from lib.recipe_runs import finished_run, from_head, parent_plan
+    from lib.sweeps.recipes import finished_run, from_head, parent_plan
 
     parent = parent_plan(plan)
     if parent is None:

@@ -3,24 +3,8 @@
 It ships recorded and is installed on a first visit; the same runs can be trained here, and the recording made anew.
 """
 
-from lib.demo.control import start, stop
 from lib.demo.installation import install, installed_recording, is_due, missing_runs
 from lib.demo.recording import Recording
-from lib.demo.state import demo_run_ids, read_demo
-from lib.demo.story import STORY, DemoRun
-from lib.settings import DEMO_DATASET as DATASET
+from lib.demo.story import DEMO, STORY, demo_run_ids
 
-__all__ = [
-    "DATASET",
-    "STORY",
-    "DemoRun",
-    "Recording",
-    "demo_run_ids",
-    "install",
-    "installed_recording",
-    "is_due",
-    "missing_runs",
-    "read_demo",
-    "start",
-    "stop",
-]
+__all__ = ["DEMO", "STORY", "Recording", "demo_run_ids", "install", "installed_recording", "is_due", "missing_runs"]

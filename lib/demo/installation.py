@@ -18,8 +18,8 @@ from lib.demo.packed_runs import unpack_run
 from lib.demo.recording import RACE_FOLDER, Recording, find_recording
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
-from lib.series import run_state
 from lib.settings import runs_dir, tracking_uri, trash_dir
+from lib.sweeps.state import run_state
 from lib.tracking.entering import let_wait
 from lib.tracking.store import sqlite_path
 

@@ -17,19 +17,20 @@ from lib.demo import recording as recordings
 from lib.demo.opening import write_opening
 from lib.demo.packed_runs import halve_tensors, pack_run, unpack_run
 from lib.demo.samples import SEEDS_FILE, choose_seeds
-from lib.demo.story import DEMO_TAG, PER_CLASS, PICTURE_PX, SEED, STORE_SIDE_PX, demo_plan
+from lib.demo.story import DEMO_TAG, PER_CLASS, PICTURE_PX, SEED, STORE_SIDE_PX, demo_race
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.recipes import run_title
 from lib.runtime import available_cores, processor_name
-from lib.series.work import Work
 from lib.settings import DEMO_DATASET
+from lib.sweeps.results import arm_results, leader
+from lib.sweeps.runner import Work
+from lib.sweeps.strategies import StrategySweep
 from lib.tracking.state import CONFIG_FILE, PREDICTIONS_FILE, run_folder
 from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
-    from lib.race import RacePlan
 
 MAX_BYTES = 40_000_000
 _SPLIT_SEED = 0
@@ -148,19 +149,17 @@ def _own_home() -> Iterator[Path]:
 
 def _race(
     dataset: "Dataset", changes: dict[str, Any], progress: Progress, work: Work | None
-) -> "tuple[RacePlan, dict[str, str]]":
+) -> tuple[StrategySweep, dict[str, str]]:
     import secrets
 
-    from lib.race import write_plan
-    from lib.race.work import run_race
     from lib.training.resolution import resolve_config
 
     settings = {"num_images": dataset.num_images, "created_s": time.time(), **changes}
-    plan = demo_plan(secrets.token_hex(6), **settings)
+    plan = demo_race(secrets.token_hex(6), **settings)
     pinned = resolve_config(plan.entries[0].config, dataset).pinned_images
     plan = replace(plan, pinned_images=pinned)
-    write_plan(plan)
-    return plan, dict(run_race(plan, progress=progress, work=work).runs)
+    plan.write()
+    return plan, dict(plan.run(progress=progress, work=work).runs)
 
 
 def _pack(run_id: str, target: Path, *, dataset: "Dataset", machine: str, tags: dict[str, str]) -> None:
@@ -197,33 +196,27 @@ def _answers_as_recorded(run: Path, dataset: "Dataset") -> bool:
     return True
 
 
-def _best_run(plan: "RacePlan") -> str:
+def _best_run(plan: StrategySweep) -> str:
     """The run that answers the test images best, by what grades are judged by."""
-    from lib.race import leader, read_standings
-
-    best = leader(read_standings(plan))
+    best = leader(arm_results(plan))
     if best is None or best.run_id is None:
         raise UserError("No rung has a defined result; there is nothing to choose the samples by.")
     return best.run_id
 
 
-def _kappas(plan: "RacePlan") -> dict[str, float]:
-    from lib.race import read_standings
-
-    return {standing.key: standing.test("quadratic_weighted_kappa")[0] for standing in read_standings(plan)}
+def _kappas(plan: StrategySweep) -> dict[str, float]:
+    return {result.key: result.test("quadratic_weighted_kappa")[0] for result in arm_results(plan)}
 
 
-def _pack_race(plan: "RacePlan", target: Path) -> None:
-    from lib.race import read_race
-
+def _pack_race(plan: StrategySweep, target: Path) -> None:
     target.mkdir()
     source = plan.files.state
     for path in (source, source.with_suffix(".plan.json")):
         shutil.copyfile(path, target / path.name)
-    assert read_race(plan).state == "finished"  # noqa: S101  (a rung that fails raises)
+    assert plan.read().state == "finished"  # noqa: S101  (a rung that fails raises)
 
 
-def _about(recording: recordings.Recording, plan: "RacePlan", seconds: float) -> str:
+def _about(recording: recordings.Recording, plan: StrategySweep, seconds: float) -> str:
     """The page beside the recording: what it is, its parts and their sizes."""
     return f"""# The recorded demo
 
@@ -238,13 +231,11 @@ the network sees them {plan.epochs} times in batches of {plan.batch_size}.
 """
 
 
-def _results(plan: "RacePlan") -> str:
+def _results(plan: StrategySweep) -> str:
     """What each rung reached on the test images, as a table in Markdown."""
-    from lib.race import read_standings
-
     rows = []
-    for standing in read_standings(plan):
-        (kappa, low, high), accuracy = standing.test("quadratic_weighted_kappa"), standing.test("accuracy")[0]
-        seconds = float(standing.summary["seconds_total"])
-        rows.append(f"| {standing.title} | {kappa:.2f} ({low:.2f} to {high:.2f}) | {accuracy:.3f} | {seconds:.0f} |")
+    for result in arm_results(plan):
+        (kappa, low, high), accuracy = result.test("quadratic_weighted_kappa"), result.test("accuracy")[0]
+        seconds = float(result.summary["seconds_total"])
+        rows.append(f"| {result.title} | {kappa:.2f} ({low:.2f} to {high:.2f}) | {accuracy:.3f} | {seconds:.0f} |")
     return "\n".join(["| run | quadratic kappa (95 % interval) | accuracy | seconds |", "|---|---|---|---:|", *rows])

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.atomic import atomic_path, read_json, sha256_of_file, write_json
 from lib.errors import UserError
-from lib.race.curve import CURVE_FILE
+from lib.sweeps.results import CURVE_FILE
 from lib.tracking import state as states
 from lib.tracking.entering import TAGS_FILE
 from lib.tracking.timeline import TIMELINE_FILE

@@ -1,77 +1,78 @@
-"""Which runs the default story is made of, in one table: a race of six rungs. Imports no torch: pages read it too."""
+"""Which runs the default story is made of: a race of six arms. Imports no torch and no MLflow: pages read it too.
+
+They come recorded; training them here is a sweep of the same list.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib.race.plan import RaceEntry, RacePlan
-from lib.race.rungs import RUNGS
-from lib.recipes import run_title
+from lib.demo.installation import install_dataset_alone, installed_runs
+from lib.progress import Progress, ignore_progress
 from lib.settings import DEMO_DATASET
-from lib.training.config import TrainConfig
-from lib.training.strategies import STRATEGIES
+from lib.sweeps.plan import Entry, SweepPlan
+from lib.sweeps.state import run_state
+from lib.sweeps.strategies import ARMS, StrategySweep
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
 
 DEMO_TAG = "demo"
 BACKBONE = "efficientnet_lite0"
-RUNG_NAMES = (
+ARM_NAMES = (
     "nearest_neighbors", "linear_probe", "feature_extraction", "partial_finetuning", "full_finetuning", "from_scratch",
 )  # fmt: skip
 INPUT_SIZE_PX = 192
-# Each rung that trains the network sees every image equally often, so that only the start differs; 16 images a step:
+# Each arm that trains the network sees every image equally often, so that only the start differs; 16 images a step:
 # twice the steps of 32 in the same time, which counts where epochs are few.
 EPOCHS, BATCH_SIZE = 5, 16
 PER_CLASS, PICTURE_PX, STORE_SIDE_PX, SEED = 100, 320, 288, 2026
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoRun:
-    """One run of the story, as an entry of a series; its training is that of the recorded run."""
-
-    strategy: str
-
-    @property
-    def key(self) -> str:
-        """What it is known by: each strategy is there once."""
-        return self.strategy
-
-    @property
-    def title(self) -> str:
-        """The strategy's title."""
-        return STRATEGIES.get(self.strategy).title
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Marks the run as one of the demo's."""
-        return {DEMO_TAG: self.strategy}
-
-    @property
-    def name(self) -> str:
-        """The name of the run, as it stands in every list."""
-        return run_title(self.config, mark=DEMO_TAG)
-
-    @property
-    def cost_s(self) -> float:
-        """About how long it takes on two cores; only shapes the progress bar."""
-        return self._entry.cost_s
-
-    @property
-    def config(self) -> TrainConfig:
-        """The training; all runs share data set, backbone, input size, split and seed."""
-        return self._entry.config
-
-    @property
-    def _entry(self) -> RaceEntry:
-        return RaceEntry(demo_plan(), RUNGS.get(self.strategy))
-
-
 @lru_cache(maxsize=8)
-def demo_plan(race_id: str = "", **changes: Any) -> RacePlan:
+def demo_race(race_id: str = "", **changes: Any) -> StrategySweep:
     """The race of the demo."""
     settings = {
-        "dataset": DEMO_DATASET, "backbone": BACKBONE, "rungs": RUNG_NAMES, "epochs": EPOCHS,
+        "dataset": DEMO_DATASET, "backbone": BACKBONE, "rungs": ARM_NAMES, "epochs": EPOCHS,
         "batch_size": BATCH_SIZE, "input_size_px": INPUT_SIZE_PX, "num_images": 5 * PER_CLASS,
     }  # fmt: skip
-    return RacePlan(race_id=race_id, **{**settings, **changes})
+    return StrategySweep(race_id=race_id, **{**settings, **changes})
 
 
-STORY = tuple(DemoRun(strategy=name) for name in RUNG_NAMES)
+@dataclass(frozen=True)
+class DemoSweep(SweepPlan):
+    """The trainings of the recorded runs, on this machine; there is only this one, so it is not written down."""
+
+    folder = "."
+    noun = nouns = "demo"
+    kept = "What is done is kept; preparing again goes on from there."
+    ended = "The preparation ended without a word (its process is gone)."
+    dataset_title = "Generated fundus images"
+    dataset_cost_s = 3.0
+    plan_id = "demo"
+    busy = "The demo is being trained already; the start page shows how far it is."
+    worker_arguments = ("demo", "prepare", "--worker")
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The trainings, in the ladder's order."""
+        race = demo_race()
+        return tuple(race.entry(ARMS.get(name), DEMO_TAG, {DEMO_TAG: name}) for name in ARM_NAMES)
+
+    def open_dataset(self, progress: Progress = ignore_progress) -> "Dataset":
+        """The demo's data set, unpacked first where the library lacks it; raises UserError if this copy ships none."""
+        from lib.data.catalog import is_taken
+        from lib.data.library import open_dataset
+
+        return open_dataset(DEMO_DATASET) if is_taken(DEMO_DATASET) else install_dataset_alone(progress)
+
+
+DEMO = DemoSweep()
+STORY = DEMO.entries
+
+
+def demo_run_ids() -> list[str]:
+    """The finished runs of the story that are here, in its order: those trained here, or else the recorded ones."""
+    trained = [run_id for run_id in DEMO.read().runs.values() if run_state(run_id) == "finished"]
+    recorded = [run_id for run_id in installed_runs().values() if run_state(run_id) == "finished"]
+    return trained if len(trained) == len(STORY) or not recorded else recorded

@@ -1,11 +1,11 @@
 """Published experiments as named trainings: data protocol, settings, figures, and what cannot be repeated exactly.
 
 The table is made of one file a study. `plan_recipe` turns an entry into a training config for the data sets and weights
-at hand; lib/recipe_runs.py runs it. Imports no torch: pages read it too.
+at hand; lib/sweeps/recipes.py runs it. Imports no torch: pages read it too.
 """
 
-from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, plan_recipe
-from lib.recipes.published import published_line, published_results, read_published, write_published
+from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, fits_subject, plan_recipe
+from lib.recipes.published import PublishedLine, published_line, published_results, read_published, write_published
 from lib.recipes.spec import Published, RecipeSpec, Study
 from lib.recipes.table import RECIPES
 from lib.recipes.titles import run_title
@@ -14,10 +14,12 @@ __all__ = [
     "BUDGETS",
     "RECIPES",
     "Published",
+    "PublishedLine",
     "RecipePlan",
     "RecipeSpec",
     "Study",
     "changed_settings",
+    "fits_subject",
     "plan_recipe",
     "published_line",
     "published_results",

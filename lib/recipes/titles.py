@@ -1,4 +1,4 @@
-"""The one title of a run, for every page, table, series and log."""
+"""The one title of a run, for every page, table, sweep and log."""
 
 from lib.data.target_map import TARGET_MAPS
 from lib.models.backbones import BACKBONES

@@ -5,9 +5,10 @@ import threading
 import streamlit as st
 
 from lib import demo
-from lib.demo import STORY
+from lib.demo import DEMO, STORY
 from lib.errors import UserError
-from lib.series import SeriesState
+from lib.settings import DEMO_DATASET
+from lib.sweeps.state import SweepState
 from pages.common import clicks, resources
 from pages.common.controls import button_to, link_to
 from pages.common.errors import show_errors
@@ -45,7 +46,7 @@ def show() -> None:
     """What fits the state of the demo; a training is done by a process of its own, here it is only watched."""
     if message := _failed.get("message"):
         st.warning(plain_message(message), icon=":material/movie_off:")
-    state = demo.read_demo()
+    state = DEMO.read()
     if state.is_active:
         st.session_state.setdefault(_SEEN, state.step)
         _watch()
@@ -60,8 +61,8 @@ def show() -> None:
         _offer(recording, state)
 
 
-def _offer(recording: "demo.Recording", state: SeriesState) -> None:
-    is_incomplete = bool(demo.missing_runs()) or resources.find_summary(demo.DATASET) is None
+def _offer(recording: "demo.Recording", state: SweepState) -> None:
+    is_incomplete = bool(demo.missing_runs()) or resources.find_summary(DEMO_DATASET) is None
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="demo_offer"):
         there = f"{count(len(STORY), 'training')}, from no training at all to training from scratch, on the same "
         there += f"generated images: {recording.words}."
@@ -70,7 +71,7 @@ def _offer(recording: "demo.Recording", state: SeriesState) -> None:
             st.button("Bring back what was deleted", icon=":material/restore:", key="demo_restore", on_click=_restore)
         else:
             button_to("train_model", "Watch the race", icon=":material/replay:", is_primary=True,
-                      dataset=demo.DATASET, race=recording.race_id, replay=recording.race_id)  # fmt: skip
+                      dataset=DEMO_DATASET, race=recording.race_id, replay=recording.race_id)  # fmt: skip
         label = "Go on training it here" if state.state in ("stopped", "failed") else "Train it here yourself"
         if not (state.state == "finished" and len(state.runs) == len(STORY)):
             st.button(label, icon=":material/model_training:", key="demo_start", on_click=_start,
@@ -88,7 +89,7 @@ def _watch() -> None:
 
 
 def _watch_now() -> None:
-    state = demo.read_demo()
+    state = DEMO.read()
     if not state.is_active:
         resources.forget_results()
         st.rerun(scope="app")
@@ -104,7 +105,7 @@ def _watch_now() -> None:
         is_stopping = state.state == "stopping"
         words = "Stopping …" if is_stopping else f"{plain(state.step)}{left}"
         st.progress(min(1.0, state.share), text=words)
-        done = [entry.title for entry in STORY if state.runs.get(entry.strategy) and entry.title != state.step]
+        done = [entry.title for entry in STORY if state.runs.get(entry.key) and entry.title != state.step]
         with st.container(horizontal=True, vertical_alignment="center"):
             sentences = [f"{plain(state.what)}."] if state.what and not is_stopping else []
             sentences += [f"Done: {', '.join(done)}."] if done else []
@@ -112,18 +113,18 @@ def _watch_now() -> None:
             if running := state.runs.get(_strategy_of(state.step)):
                 link_to("train_model", "Watch it learn", icon=":material/monitoring:", run=running)
             label, icon = "Cancel", ":material/stop_circle:"
-            st.button(label, icon=icon, key="demo_stop", disabled=is_stopping, on_click=demo.stop)
+            st.button(label, icon=icon, key="demo_stop", disabled=is_stopping, on_click=DEMO.stop)
 
 
 def _strategy_of(title: str) -> str:
-    return next((entry.strategy for entry in STORY if entry.title == title), "")
+    return next((entry.key for entry in STORY if entry.title == title), "")
 
 
 def _start() -> None:
     if clicks.is_repeat("demo"):
         return
     with show_errors("start the training"):
-        demo.start()
+        DEMO.start()
 
 
 def _restore() -> None:

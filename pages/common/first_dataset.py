@@ -4,7 +4,7 @@ import streamlit as st
 
 from lib.data.dataset import Dataset
 from lib.data.library import ensure_default_dataset
-from lib.demo import read_demo
+from lib.demo import DEMO
 from lib.progress import Progress
 from lib.settings import trash_dir
 from pages.common import background, resources
@@ -15,7 +15,7 @@ TASK = "first_dataset"
 def show() -> None:
     """On an empty library: make the first data set by itself (on request, if data sets were deleted), with progress."""
     background.show_outcome(TASK, "The first data set is ready: generated fundus images in five grades.")
-    if read_demo().is_active:
+    if DEMO.read().is_active:
         return  # it makes the data set itself
     if background.find(TASK) is None:
         if resources.dataset_summaries():

@@ -13,10 +13,10 @@ from lib.data.specs import DatasetSpec
 from lib.evaluation.headline import KAPPA, headline_metric
 from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
-from lib.race import RacePlan, RungStanding, leader, read_standings
-from lib.race.published import published_lines
 from lib.recipes import RECIPES
-from lib.series import SeriesState
+from lib.sweeps.results import ArmResult, arm_results, leader
+from lib.sweeps.state import SweepState
+from lib.sweeps.strategies import StrategySweep
 from lib.tracking import read_state
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, train_live
@@ -42,12 +42,12 @@ def choose_metric(spec: DatasetSpec | None) -> str:
 
 
 def draw(
-    plan: RacePlan,
-    now: SeriesState,
+    plan: StrategySweep,
+    now: SweepState,
     dataset: Dataset | None,
     metric: str,
     *,
-    then: Sequence[RungStanding] | None = None,
+    then: Sequence[ArmResult] | None = None,
     newest: Mapping[str, int] | None = None,
 ) -> None:
     """Picture, table and pinned images.
@@ -60,9 +60,9 @@ def draw(
         then: the rungs as they stood at a moment of a recording, instead of as they are.
         newest: of a recording: run id -> the last epoch whose pictures may be shown.
     """
-    standings = list(then) if then is not None else read_standings(plan, now)
+    standings = list(then) if then is not None else arm_results(plan, now)
     lines = race_lines(standings, metric)
-    published = published_lines(plan, dataset.spec, metric) if dataset is not None else {}
+    published = plan.published_lines(dataset.spec, metric) if dataset is not None else {}
     moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
     references = tuple(PublishedLine(key, line.value, line.source) for key, line in published.items())
     figure, alt = _figure(plan, metric, moment, references, lines, is_dark=controls.is_dark())
@@ -86,13 +86,13 @@ def draw(
         )
 
 
-def _dataset_of_runs(standings: Sequence[RungStanding]) -> Dataset | None:
+def _dataset_of_runs(standings: Sequence[ArmResult]) -> Dataset | None:
     """The data set at the version that the rungs read, which may not be the present one."""
     begun = next((standing.run_id for standing in standings if standing.run_id and standing.folder), None)
     return dataset_of_run(train_live.run_config(read_state(begun))) if begun else None
 
 
-def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]:
+def race_lines(standings: Sequence[ArmResult], metric: str) -> list[RaceLine]:
     """The rungs that have a value to show."""
     lines = []
     for standing in standings:
@@ -108,7 +108,7 @@ def race_lines(standings: Sequence[RungStanding], metric: str) -> list[RaceLine]
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _figure(
-    plan: RacePlan,
+    plan: StrategySweep,
     metric: str,
     moment: tuple[Any, ...],
     published: tuple[PublishedLine, ...],
@@ -132,7 +132,7 @@ def published_words(key: str, recipe: str, measured_on: str) -> str:
     )
 
 
-def table_html(standings: Sequence[RungStanding]) -> str:
+def table_html(standings: Sequence[ArmResult]) -> str:
     """The rungs in the ladder's order, the leader marked; always as many rows, so that nothing jumps."""
     first = leader(list(standings))
     heads = ("Rung", "Weighted kappa", "Accuracy", "Seconds", "Trained parameters")
@@ -141,7 +141,7 @@ def table_html(standings: Sequence[RungStanding]) -> str:
     return f'{_STYLE}<table class="rl"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _row(standing: RungStanding, *, is_leader: bool) -> str:
+def _row(standing: ArmResult, *, is_leader: bool) -> str:
     light, dark = (strategy_style(standing.key, is_dark) for is_dark in (False, True))
     sign = f'<span class="rl-sign" style="color:light-dark({light.color},{dark.color})">{light.sign}</span>'
     name = html.escape(readable(standing.title)) + ('<span class="rl-first">leads</span>' if is_leader else "")
@@ -156,7 +156,7 @@ def _row(standing: RungStanding, *, is_leader: bool) -> str:
     return f"<tr><td>{sign}{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def _words(standing: RungStanding) -> str:
+def _words(standing: ArmResult) -> str:
     words = _STATES.get(standing.state, standing.state)
     epochs = len(standing.curve.points)
     if standing.state == "running" and standing.key in STRATEGIES and STRATEGIES.get(standing.key).is_iterative:

@@ -5,14 +5,20 @@ import time
 
 import streamlit as st
 
-from lib import race
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.race import DEFAULT_RUNGS, RUNGS, RacePlan
-from lib.race.plan import DEFAULT_BATCH_SIZE, DEFAULT_EPOCHS, default_input_size
-from lib.race.replay import RaceReplay, replay_race
-from lib.series import SeriesState
+from lib.sweeps.replay import RaceReplay, replay_race
+from lib.sweeps.state import SweepState
+from lib.sweeps.strategies import (
+    ARMS,
+    DEFAULT_ARMS,
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_EPOCHS,
+    StrategySweep,
+    default_input_size,
+    make_plan,
+)
 from lib.tracking.state import read_state
 from lib.training.resolution import MAX_WATCHED
 from pages.common import clicks, race_live, replay, resources, state, weights_panel
@@ -57,7 +63,7 @@ def draw(dataset: str, backbone: str) -> None:
 
 
 def _draw_controls(dataset: Dataset, backbone: str) -> None:
-    spec, active = BACKBONES.get(backbone), race.active_race()
+    spec, active = BACKBONES.get(backbone), StrategySweep.active()
     if not resources.weights_at_hand().get(backbone, False):
         st.warning(
             f"The pretrained weights of {spec.title} are not on this machine, so there is nothing to transfer.",
@@ -76,8 +82,8 @@ def _draw_controls(dataset: Dataset, backbone: str) -> None:
 
 
 def _draw_settings(dataset: Dataset) -> None:
-    titles = {rung.name: rung.title for rung in RUNGS}
-    st.multiselect("Rungs", list(titles), list(DEFAULT_RUNGS), format_func=titles.__getitem__, key="race_rungs",
+    titles = {arm.name: arm.title for arm in ARMS}
+    st.multiselect("Rungs", list(titles), list(DEFAULT_ARMS), format_func=titles.__getitem__, key="race_rungs",
                    persist_state="session")  # fmt: skip
     left, middle, right = st.columns(3)
     help_text = "Passes over the training images, the same number for every rung that trains the network."
@@ -115,7 +121,7 @@ def _chosen(dataset: str) -> dict[str, object]:
     chosen = st.session_state
     pins = chosen.get(f"race_pins_{dataset}") or []
     return {
-        "rungs": tuple(chosen.get("race_rungs") or DEFAULT_RUNGS),
+        "rungs": tuple(chosen.get("race_rungs") or DEFAULT_ARMS),
         "epochs": chosen.get("race_epochs"),
         "batch_size": chosen.get("race_batch"),
         "seed": chosen.get("race_seed"),
@@ -127,7 +133,7 @@ def _sizes(dataset: Dataset, backbone: str) -> str:
     """What will be raced, and about how long it takes."""
     chosen = _chosen(dataset.name)
     epochs = chosen["epochs"] or DEFAULT_EPOCHS
-    draft = RacePlan(race_id="draft", dataset=dataset.name, backbone=backbone, num_images=dataset.num_images,
+    draft = StrategySweep(race_id="draft", dataset=dataset.name, backbone=backbone, num_images=dataset.num_images,
                      rungs=tuple(chosen["rungs"]), epochs=int(str(epochs)))  # fmt: skip
     size = default_input_size(backbone)
     draft = dataclasses.replace(draft, input_size_px=size)
@@ -142,28 +148,30 @@ def _start(dataset: str, backbone: str) -> None:
     if clicks.is_repeat("race"):
         return
     try:
-        plan = race.make_plan(dataset=dataset, backbone=backbone, **_chosen(dataset))
-        race.start(plan)
+        plan = make_plan(dataset=dataset, backbone=backbone, **_chosen(dataset))
+        plan.start()
         state.settle("race", plan.race_id)
     except UserError as error:
         st.session_state["race_error"] = plain_message(error)
 
 
-def _watched(dataset: str) -> RacePlan | None:
+def _watched(dataset: str) -> StrategySweep | None:
     """The race of the link, else the one at work, else the newest on this data set."""
     if asked := state.current("race"):
         try:
-            return race.read_plan(asked)
+            return StrategySweep.find(asked)
         except UserError as error:
             st.warning(plain_message(error))
-    plan = race.active_race() or next((plan for plan in race.list_plans() if plan.dataset == dataset), None)
+    plan = StrategySweep.active() or next(
+        (plan for plan in StrategySweep.newest_first() if plan.dataset == dataset), None
+    )
     if plan is not None:
         state.settle("race", plan.race_id)
     return plan
 
 
-def _draw_race(plan: RacePlan, dataset: Dataset) -> None:
-    is_active = race.read_race(plan).is_active
+def _draw_race(plan: StrategySweep, dataset: Dataset) -> None:
+    is_active = plan.read().is_active
     if plan.dataset != dataset.name:
         summary = resources.find_summary(plan.dataset)
         dataset = resources.cached_dataset(plan.dataset, summary.version) if summary else None
@@ -178,7 +186,7 @@ def _draw_race(plan: RacePlan, dataset: Dataset) -> None:
     )
 
 
-def _replay(plan: RacePlan, dataset: Dataset | None, metric: str) -> bool:
+def _replay(plan: StrategySweep, dataset: Dataset | None, metric: str) -> bool:
     """Play the recording of a race where that was asked for; False where it was not, or nothing of it has finished."""
     recording = replay_race(plan) if replay.is_asked(plan.race_id) else None
     if recording is None:
@@ -192,7 +200,7 @@ def _replay(plan: RacePlan, dataset: Dataset | None, metric: str) -> bool:
                 playback, recording.stops, made=_recorded_words(recording), what=recording.words(second)
             )
             then, newest = recording.at(second), recording.newest_epochs(second)
-            race_live.draw(plan, race.read_race(plan), dataset, metric, then=then, newest=newest)
+            race_live.draw(plan, plan.read(), dataset, metric, then=then, newest=newest)
             replay.rerun_if_changed(playback, was_playing=was_playing)
 
     st.fragment(draw_recorded, run_every=replay.tick_s(playback))(was_playing=playback.is_playing)
@@ -201,15 +209,15 @@ def _replay(plan: RacePlan, dataset: Dataset | None, metric: str) -> bool:
 
 def _recorded_words(recording: RaceReplay) -> str:
     """When and where a race was run that came with the program; empty for one that was run here."""
-    run_id = next((leg.standing.run_id for leg in recording.legs if leg.standing.run_id), None)
+    run_id = next((leg.result.run_id for leg in recording.legs if leg.result.run_id), None)
     return read_state(run_id).recorded_words if run_id else ""
 
 
-def _live(plan: RacePlan, dataset: Dataset | None, metric: str, *, is_active: bool, was_asked: bool) -> None:
+def _live(plan: StrategySweep, dataset: Dataset | None, metric: str, *, is_active: bool, was_asked: bool) -> None:
     with show_errors("show the race"):
         if replay.is_asked(plan.race_id) and not was_asked:
             st.rerun()  # asked for in here: the whole page once
-        now = race.read_race(plan)
+        now = plan.read()
         _draw_progress(plan, now)
         race_live.draw(plan, now, dataset, metric)
         if now.is_active != is_active:
@@ -217,9 +225,9 @@ def _live(plan: RacePlan, dataset: Dataset | None, metric: str, *, is_active: bo
             st.rerun()  # the whole page once: it starts or ends the polling
 
 
-def _draw_choice(plan: RacePlan) -> None:
+def _draw_choice(plan: StrategySweep) -> None:
     """Older races, where there are any."""
-    plans = {one.race_id: one for one in race.list_plans()[:20]}
+    plans = {one.race_id: one for one in StrategySweep.newest_first()[:20]}
     if len(plans) < 2:
         return
     plans.setdefault(plan.race_id, plan)
@@ -234,7 +242,7 @@ def _draw_choice(plan: RacePlan) -> None:
     )
 
 
-def _draw_progress(plan: RacePlan, now: SeriesState) -> None:
+def _draw_progress(plan: StrategySweep, now: SweepState) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="race_progress"):
         if now.is_active:
             left = f" · about {duration(now.seconds_left)} left" if now.seconds_left else ""
@@ -242,7 +250,7 @@ def _draw_progress(plan: RacePlan, now: SeriesState) -> None:
             is_stopping = now.state == "stopping"
             st.progress(min(1.0, now.share), "Stopping …" if is_stopping else f"{plain(now.step)}{what}{left}")
             label, icon = ("Stopping …" if is_stopping else "Stop"), ":material/stop_circle:"
-            st.button(label, icon=icon, key="race_stop", disabled=is_stopping, on_click=race.stop, args=(plan,))
+            st.button(label, icon=icon, key="race_stop", disabled=is_stopping, on_click=plan.stop)
             return
         if now.state == "finished":
             recording = replay_race(plan, now)
@@ -255,9 +263,9 @@ def _draw_progress(plan: RacePlan, now: SeriesState) -> None:
         st.button("Go on", icon=":material/resume:", key="race_resume", on_click=_resume, args=(plan,))
 
 
-def _resume(plan: RacePlan) -> None:
+def _resume(plan: StrategySweep) -> None:
     try:
-        race.start(plan)
+        plan.start()
     except UserError as error:
         st.session_state["race_error"] = plain_message(error)
 

@@ -8,8 +8,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lib import jobs
 from lib.errors import UserError
-from lib.recipe_runs import active_run, finished_run, from_head, parent_plan
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, changed_settings, plan_recipe
+from lib.sweeps.recipes import active_run, finished_run, from_head, parent_plan
 from lib.training.config import TrainConfig
 from lib.training.strategies import StrategySpec
 from pages.common import clicks, controls, resources, state

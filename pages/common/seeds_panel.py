@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from lib import repeats
 from lib.errors import UserError
+from lib.sweeps.seeds import GROUP_TAG, MAX_SEEDS, SeedSweep, Spread, make_plan
 from lib.tracking import RunRecord
 from lib.training.config import TrainConfig
 from pages.common import clicks
@@ -32,36 +32,36 @@ def draw_seeds(config: TrainConfig) -> None:
         return
     with box, show_errors("show the seeds"):
         st.caption("The same training with the seeds 0, 1, ... on one split: how much of a result is chance?")
-        number = st.number_input("Seeds", 2, repeats.MAX_SEEDS, 3, key="train_num_seeds")
+        number = st.number_input("Seeds", 2, MAX_SEEDS, 3, key="train_num_seeds")
         st.button("Train with these seeds", key="train_seeds_start", on_click=_start, args=(config, int(number)))
         if message := st.session_state.pop(_ERROR_KEY, None):
             st.error(message, icon=":material/error:")
-        plans = repeats.list_plans()
+        plans = SeedSweep.newest_first()
         if plans:
-            is_active = repeats.read_group(plans[0]).is_active
+            is_active = plans[0].read().is_active
             st.fragment(_draw_group, run_every=_POLL_S if is_active else None)(plans[0])
 
 
-def _draw_group(plan: repeats.RepeatPlan) -> None:
+def _draw_group(plan: SeedSweep) -> None:
     with show_errors("show the seeds"):
         _draw_group_now(plan)
 
 
-def _draw_group_now(plan: repeats.RepeatPlan) -> None:
-    state = repeats.read_group(plan)
+def _draw_group_now(plan: SeedSweep) -> None:
+    state = plan.read()
     st.markdown(f"**Group {plan.group_id}**: {plain(state.state)}, {count(len(state.runs), 'run')} of {plan.num_seeds}")
     if state.is_active:
         st.progress(min(state.share, 1.0), plain(f"{state.step}: {state.what}"))
         is_off = state.state == "stopping"
-        st.button("Stop", key="train_seeds_stop", disabled=is_off, on_click=repeats.stop, args=(plan,))
+        st.button("Stop", key="train_seeds_stop", disabled=is_off, on_click=plan.stop)
     elif state.state in ("stopped", "failed"):
         st.caption(plain_message(state.message))
         st.button("Resume", key="train_seeds_resume", on_click=_resume, args=(plan,))
-    for spread in repeats.spreads(plan):
+    for spread in plan.spreads():
         st.markdown(spread_words(spread))
 
 
-def spread_words(spread: repeats.Spread) -> str:
+def spread_words(spread: Spread) -> str:
     """Mean and standard deviation of one metric, and each seed."""
     each = ", ".join(f"{value:.3f}" for value in spread.values)
     deviation = "" if math.isnan(spread.deviation) else f" ± {spread.deviation:.3f}"
@@ -71,10 +71,12 @@ def spread_words(spread: repeats.Spread) -> str:
 
 def show_selected_groups(runs: Sequence[RunRecord]) -> None:
     """On the results board: mean and standard deviation of every group that a selected run belongs to."""
-    for group_id in dict.fromkeys(run.tags.get(repeats.GROUP_TAG, "") for run in runs):
-        plan = next((plan for plan in repeats.list_plans() if plan.group_id == group_id), None) if group_id else None
+    for group_id in dict.fromkeys(run.tags.get(GROUP_TAG, "") for run in runs):
+        plan = (
+            next((plan for plan in SeedSweep.newest_first() if plan.group_id == group_id), None) if group_id else None
+        )
         if plan is not None:
-            words = "; ".join(spread_words(spread) for spread in repeats.spreads(plan))
+            words = "; ".join(spread_words(spread) for spread in plan.spreads())
             st.caption(f"Group {group_id}, mean ± standard deviation over seeds: {words}.")
 
 
@@ -82,13 +84,13 @@ def _start(config: TrainConfig, num_seeds: int) -> None:
     if clicks.is_repeat("seeds"):
         return
     try:
-        repeats.start(repeats.make_plan(config, num_seeds))
+        make_plan(config, num_seeds).start()
     except UserError as error:
         st.session_state[_ERROR_KEY] = plain_message(error)
 
 
-def _resume(plan: repeats.RepeatPlan) -> None:
+def _resume(plan: SeedSweep) -> None:
     try:
-        repeats.start(plan)
+        plan.start()
     except UserError as error:
         st.session_state[_ERROR_KEY] = plain_message(error)

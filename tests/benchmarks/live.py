@@ -46,9 +46,9 @@ def main() -> None:
 
 
 def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
-    from lib import race
+    from lib.sweeps.strategies import StrategySweep
 
-    plan = race.read_plan(race_id)
+    plan = StrategySweep.find(race_id)
     shown_s: dict[str, float] = {}
     written: dict[tuple[str, int], float] = {}
     lags: list[float] = []
@@ -56,7 +56,7 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
     titles = {entry.title: entry.key for entry in plan.entries}
     is_accuracy, next_rerun = False, time.time() + 15
     while time.time() - clicked < LIMIT_S:
-        now, state = time.time(), race.read_race(plan)
+        now, state = time.time(), plan.read()
         _note_written(state.runs, written, now)
         rows = page.evaluate("[...document.querySelectorAll('.rl tbody tr')].map(row => row.innerText)")
         for row in rows:
@@ -78,7 +78,7 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
         if len(reruns) == 10:
             shoot(page, shots, "during")
         page.wait_for_timeout(100)
-    print(f"race: {race.read_race(plan).state} after {time.time() - clicked:.0f} s")
+    print(f"race: {plan.read().state} after {time.time() - clicked:.0f} s")
     report("lag from the worker's line to the screen", lags)
     report("rerun of the page, click to new picture", reruns)
     _report_pinned(plan)
@@ -88,7 +88,7 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
 
 def _note_written(runs: dict[str, str], written: dict[tuple[str, int], float], now: float) -> None:
     """Remember when the newest epoch of each curve was first seen in its file."""
-    from lib.race.curve import CURVE_FILE, read_curve
+    from lib.sweeps.results import CURVE_FILE, read_curve
     from lib.tracking import run_folder
 
     for key, run_id in runs.items():
@@ -114,10 +114,10 @@ def _rerun(page, *, is_accuracy: bool) -> float:
 
 
 def _report_pinned(plan) -> None:
-    from lib import race
     from lib.pinned import frame_epochs, read_frame
+    from lib.sweeps.results import arm_results
 
-    for standing in race.read_standings(plan):
+    for standing in arm_results(plan):
         if standing.folder is None or not standing.is_finished:
             continue
         seconds = sum(read_frame(standing.folder, epoch).seconds for epoch in frame_epochs(standing.folder))

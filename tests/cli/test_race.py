@@ -1,9 +1,8 @@
 import json
 
-from lib import race
 from lib.cli import run
-from lib.race import work
-from lib.series import SeriesState
+from lib.sweeps.state import SweepState
+from lib.sweeps.strategies import StrategySweep
 from tests.pages.scene import make_dataset
 from tests.run_store import make_run_store
 
@@ -15,16 +14,16 @@ def test_race_prints_its_standings(monkeypatch, capsys):
 
     def run_race(plan, *, progress):
         plans.append(plan)
-        return SeriesState(state="finished", seconds_total=3.0)
+        return SweepState(state="finished", seconds_total=3.0)
 
-    monkeypatch.setattr(work, "run_race", run_race)
+    monkeypatch.setattr(StrategySweep, "run", run_race)
     asked = ["race", "--dataset", "tiny", "--rungs", "linear_probe,from_scratch", "--epochs", "2", "--json"]
     assert run(asked) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["race_id"], told["state"]) == (plans[0].race_id, "finished")
     assert [row["strategy"] for row in told["rungs"]] == ["linear_probe", "from_scratch"]
     assert plans[0].epochs == 2
-    assert race.read_plan("latest") == plans[0]
+    assert StrategySweep.find("latest") == plans[0]
 
 
 def test_bad_input_is_one_line(capsys):

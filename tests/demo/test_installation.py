@@ -17,8 +17,9 @@ from lib.demo.installation import install, is_due, missing_runs
 from lib.demo.packed_runs import halve_tensors, unpack_run
 from lib.demo.recording import size_table
 from lib.errors import UserError
-from lib.race import list_plans, read_race, read_standings
 from lib.settings import DEMO_DATASET, datasets_dir, runs_dir, trash_dir
+from lib.sweeps.results import arm_results
+from lib.sweeps.strategies import StrategySweep
 from lib.tracking import read_state
 from tests.demo.conftest import WEIGHTS
 from tests.pages.scene import make_dataset, make_run
@@ -47,9 +48,9 @@ def test_an_empty_home_gets_data_set_runs_and_race(shipped):
     assert history["value"].tolist() == [0.1, 0.2]
     assert (run.folder / "artifacts" / "summary.json").is_file()
     assert demo.demo_run_ids() == list(shipped.runs.values())
-    [plan] = list_plans()
-    assert read_race(plan).state == "finished"
-    assert [standing.state for standing in read_standings(plan)] == ["finished"] * 6
+    [plan] = StrategySweep.newest_first()
+    assert plan.read().state == "finished"
+    assert [standing.state for standing in arm_results(plan)] == ["finished"] * 6
 
 
 def test_what_is_unpacked_is_what_was_recorded(shipped):

@@ -15,11 +15,12 @@ from lib.demo.samples import (
     is_refused_as_spoiled,
     is_right,
 )
-from lib.demo.story import EPOCHS, RUNG_NAMES
+from lib.demo.story import ARM_NAMES, EPOCHS
 from lib.evaluation.verdict import GRADED
 from lib.grading.grader import Grader
-from lib.race import leader, list_plans, read_standings
 from lib.settings import ASSETS_DIR
+from lib.sweeps.results import arm_results, leader
+from lib.sweeps.strategies import StrategySweep
 
 
 @pytest.fixture
@@ -36,16 +37,16 @@ def test_it_is_whole_and_small_enough(ours):
     assert sum(sizes.values()) <= MAX_BYTES
     assert max(size for name, size in sizes.items() if name.endswith("reference.safetensors")) <= 2 * 2**20
     assert size_table(ours) in (ours.folder / "README.md").read_text()
-    assert tuple(ours.runs) == RUNG_NAMES
+    assert tuple(ours.runs) == ARM_NAMES
     stray = {str(path.relative_to(ours.folder)) for path in ours.folder.rglob("*") if path.is_file()} - set(sizes)
     assert stray == {"README.md", "recording.json"}
 
 
 def test_its_best_run_answers_the_samples_as_the_page_shows_them(ours):
     install()
-    [plan] = list_plans()
+    [plan] = StrategySweep.newest_first()
     assert plan.epochs == EPOCHS
-    best = leader(read_standings(plan))
+    best = leader(arm_results(plan))
     files = sorted(SAMPLES_FOLDER.iterdir())
     grader = Grader.open(best.run_id, device="cpu")
     grades = {grade.name: grade for grade in grader.grade([(path.name, path) for path in files])}

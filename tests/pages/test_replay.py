@@ -4,15 +4,14 @@ import json
 
 import pytest
 
-from lib import race
-from lib.race.work import run_race
+from lib.sweeps.strategies import StrategySweep
 from lib.tracking.state import run_folder, update_state
 from lib.tracking.timeline import TIMELINE_FILE
 from pages.common import replay
 from pages.common.replay import Playback, fitting_speed
 from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words
-from tests.race.conftest import Runner, plan, runner  # noqa: F401
-from tests.race.test_replay import timed
+from tests.sweeps.conftest import Runner, plan, runner  # noqa: F401
+from tests.sweeps.test_replay import timed
 
 
 class Clock:
@@ -100,8 +99,8 @@ def test_a_run_is_replayed_stepped_and_closed(clock):
     assert not [button for button in at.button if button.key == "replay_play"]
 
 
-def test_a_link_to_a_race_plays_it(clock, plan: race.RacePlan, runner: Runner):  # noqa: F811
-    run_race(plan, work=runner)
+def test_a_link_to_a_race_plays_it(clock, plan: StrategySweep, runner: Runner):  # noqa: F811
+    plan.run(work=runner)
     timed(plan)
     at = open_page("train_model", race=plan.race_id, replay=plan.race_id)
     assert not at.exception

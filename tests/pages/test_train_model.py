@@ -201,12 +201,13 @@ def test_every_other_start_takes_a_double_click_for_one(monkeypatch):
     monkeypatch.setattr(clicks.st, "session_state", session)
     monkeypatch.setattr(clicks, "monotonic", lambda: now[0])
     monkeypatch.setattr(race_panel, "_chosen", lambda _: {})
-    monkeypatch.setattr(race_panel.race, "make_plan", lambda **_: SimpleNamespace(race_id="r"))
-    monkeypatch.setattr(seeds_panel.repeats, "make_plan", lambda *_: None)
+    begun = [SimpleNamespace(race_id="r", start=lambda name=name: calls.append(name)) for name in ("race", "seeds")]
+    monkeypatch.setattr(race_panel, "make_plan", lambda **_: begun[0])
+    monkeypatch.setattr(seeds_panel, "make_plan", lambda *_: begun[1])
+    monkeypatch.setattr(type(demo_panel.DEMO), "start", lambda _: calls.append("demo"))
+    monkeypatch.setattr(recipe_picker.jobs, "start", lambda _: calls.append("recipe"))
     monkeypatch.setattr(recipe_picker, "active_run", lambda _: None)
     monkeypatch.setattr(recipe_picker.state, "settle", lambda *_: None)
-    for owner in (race_panel.race, seeds_panel.repeats, recipe_picker.jobs, demo_panel.demo):
-        monkeypatch.setattr(owner, "start", lambda *_, owner=owner: calls.append(owner))
     starts = (
         lambda: race_panel._start("tiny", "bundled_vgg"),
         lambda: seeds_panel._start(TrainConfig(dataset="tiny"), 3),
@@ -217,7 +218,7 @@ def test_every_other_start_takes_a_double_click_for_one(monkeypatch):
         for start in starts:
             start()
             start()
-        assert [len(calls), len(set(map(id, calls)))] == [4 * count, 4]
+        assert [len(calls), len(set(calls))] == [4 * count, 4]
         session["frame_run"], now[0] = 2, 110.0
         clicks.end_of_run()
 
@@ -587,11 +588,11 @@ def test_live_details_show_reading_and_confusion_matrix_back_through_time():
 
 
 def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch):
-    from lib import repeats
+    from lib.sweeps.seeds import SeedSweep, Spread
     from pages.common.seeds_panel import spread_words
 
     started = []
-    monkeypatch.setattr(repeats, "start", started.append)
+    monkeypatch.setattr(SeedSweep, "start", started.append)
     at = open_train()
     at.session_state["train_seeds"] = True
     at.run()
@@ -600,7 +601,7 @@ def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch)
     assert_calm(at)
     assert [(plan.num_seeds, plan.config["dataset"]) for plan in started] == [(4, "tiny")]
     assert "0 runs of 4" in words(at)
-    spread = repeats.Spread("test_accuracy", 0.7, 0.1, (0.6, 0.8))
+    spread = Spread("test_accuracy", 0.7, 0.1, (0.6, 0.8))
     assert spread_words(spread) == "Test accuracy 0.700 ± 0.100 (2 seeds: 0.600, 0.800)"
 
 

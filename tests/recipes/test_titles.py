@@ -1,14 +1,13 @@
-"""One title for a run, whichever page, command or series made it."""
+"""One title for a run, whichever page, command or sweep made it."""
 
 import dataclasses
 
 import pytest
 
 from lib.demo import STORY
-from lib.race import RUNGS
-from lib.race.plan import RacePlan
 from lib.recipes import run_title
-from lib.repeats import RepeatPlan, SeedEntry
+from lib.sweeps.seeds import SeedSweep
+from lib.sweeps.strategies import ARMS, StrategySweep
 from lib.tracking.state import present_name
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
@@ -29,15 +28,15 @@ def test_the_title_has_strategy_backbone_data_and_what_tells_it_from_its_kind():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES.names)
-def test_every_series_names_its_runs_by_the_same_title(strategy):
+def test_every_sweep_names_its_runs_by_the_same_title(strategy):
     title = STRATEGIES.get(strategy).title
     config = dataclasses.replace(CONFIG, strategy=strategy)
-    seeds = SeedEntry(RepeatPlan(group_id="ab12cd34", num_seeds=2, config=config.to_dict()), 1)
+    seeds = SeedSweep(group_id="ab12cd34", num_seeds=2, config=config.to_dict()).entries[1]
     assert seeds.name == f"{title} · MobileNetV2 · cats_dogs · seed 1"
-    for entry in RacePlan(race_id="beef1234", dataset="cats_dogs", rungs=RUNGS.names).entries:
+    for entry in StrategySweep(race_id="beef1234", dataset="cats_dogs", rungs=ARMS.names).entries:
         assert entry.name == f"{STRATEGIES.get(entry.key).title} · EfficientNet-Lite0 · cats_dogs · race beef"
     for run in STORY:
-        assert run.title == STRATEGIES.get(run.strategy).title
+        assert run.title == STRATEGIES.get(run.key).title
         assert run.name == f"{run.title} · EfficientNet-Lite0 · fundus-demo · demo"
 
 

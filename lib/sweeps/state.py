@@ -1,7 +1,6 @@
-"""How far a series of runs is, as JSON beside the runs: readable by every page, without MLflow and torch."""
+"""How far a sweep is, as JSON beside the runs: readable by every page, without MLflow and torch."""
 
 import dataclasses
-import json
 import os
 import threading
 import time
@@ -11,31 +10,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_json
+from lib.atomic import read_json, write_json
 from lib.errors import UserError
 from lib.jobs.processes import is_alive, is_beating, watch_beats
 from lib.settings import HEARTBEAT_INTERVAL_S
 from lib.tracking.state import host_name, read_state
 
 FORMAT_VERSION = 1
-KEPT_MESSAGE = "What is done is kept; starting it again goes on from there."
 
 
 @dataclass(frozen=True)
-class SeriesFiles:
-    """Where a series keeps what is known of it: its state, and beside that stop flag, log and lock.
+class SweepFiles:
+    """The state file of a sweep, with stop flag, log and lock beside it.
 
     `kept` is the sentence that tells what became of the work when it ended early, `ended` the one for a process that
     went away.
     """
 
     state: Path
-    kept: str = KEPT_MESSAGE
+    kept: str = "What is done is kept; starting it again goes on from there."
     ended: str = "It ended without a word (its process is gone)."
 
     @property
     def stop(self) -> Path:
-        """Exists while somebody wants the series to stop."""
+        """Exists while somebody wants the sweep to stop."""
         return self.state.with_suffix(".stop")
 
     @property
@@ -50,13 +48,13 @@ class SeriesFiles:
 
     @property
     def stopped_message(self) -> str:
-        """The sentence of a series that was asked to stop."""
+        """The sentence of a sweep that was asked to stop."""
         return f"Stopped on request. {self.kept}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesState:
-    """What is known of a series; `state` is "new", "running", "stopping", "stopped", "failed" or "finished".
+class SweepState:
+    """What is known of a sweep; `state` is "new", "running", "stopping", "stopped", "failed" or "finished".
 
     `runs` maps the key of an entry (its strategy) to its run; `step` is the title of what is being done, `what` its
     detail.
@@ -81,33 +79,48 @@ class SeriesState:
         """Whether a process works on it."""
         return self.state in ("running", "stopping")
 
+    def ended(self, state: str, message: str, **changes: Any) -> "SweepState":
+        """The same sweep once nothing of it is being done any more."""
+        return dataclasses.replace(self, state=state, message=message, step="", what="", seconds_left=None, **changes)
 
-def read_series(files: SeriesFiles) -> SeriesState:
-    """The state of a series; one whose process is gone reads as "failed", one asked to stop as "stopping".
+    def facts(self) -> dict[str, Any]:
+        """What the command line prints of it."""
+        content = dataclasses.asdict(self)
+        return {key: value for key, value in content.items() if not key.startswith(("pid", "host", "heartbeat"))}
+
+
+def read_sweep(files: SweepFiles) -> SweepState:
+    """The state of a sweep; one whose process is gone reads as "failed", one asked to stop as "stopping".
 
     Takes three seconds where a heartbeat under another host name has to be watched before it can be told.
     """
     state = _stored(files)
     if not state.is_active:
         return state
-    if not _lives(files, state):
-        is_asked = files.stop.exists()
-        ended, message = ("stopped", files.stopped_message) if is_asked else ("failed", f"{files.ended} {files.kept}")
-        return dataclasses.replace(state, state=ended, message=message, step="", what="", seconds_left=None)
-    return dataclasses.replace(state, state="stopping") if files.stop.exists() else state
+    if _lives(files, state):
+        return dataclasses.replace(state, state="stopping") if files.stop.exists() else state
+    return (
+        state.ended("stopped", files.stopped_message)
+        if files.stop.exists()
+        else state.ended("failed", f"{files.ended} {files.kept}")
+    )
 
 
-def _stored(files: SeriesFiles) -> SeriesState:
+def write_sweep(files: SweepFiles, state: SweepState) -> None:
+    """Keep the state, atomically."""
+    write_json(files.state, dataclasses.asdict(dataclasses.replace(state, heartbeat_s=time.time())))
+
+
+def _stored(files: SweepFiles) -> SweepState:
     """What the file holds; when it was last changed is the heartbeat."""
     try:
-        with files.state.open(encoding="utf-8") as opened:
-            content = json.load(opened) | {"heartbeat_s": os.fstat(opened.fileno()).st_mtime}
-        return SeriesState(**{key: content[key] for key in SeriesState.__dataclass_fields__ if key in content})
+        content = {**read_json(files.state), "heartbeat_s": files.state.stat().st_mtime}
+        return SweepState(**{key: content[key] for key in SweepState.__dataclass_fields__ if key in content})
     except (OSError, ValueError, TypeError):
-        return SeriesState()
+        return SweepState()
 
 
-def _lives(files: SeriesFiles, state: SeriesState) -> bool:
+def _lives(files: SweepFiles, state: SweepState) -> bool:
     if state.host == host_name():
         return is_alive(state.pid, state.pid_started_s)
     key = str(files.state)
@@ -116,7 +129,7 @@ def _lives(files: SeriesFiles, state: SeriesState) -> bool:
 
 
 @contextmanager
-def heartbeats(files: SeriesFiles) -> Iterator[None]:
+def heartbeats(files: SweepFiles) -> Iterator[None]:
     """While entered, give a sign of life each second: for those to whom the pid says nothing."""
     is_over = threading.Event()
 
@@ -134,23 +147,9 @@ def heartbeats(files: SeriesFiles) -> Iterator[None]:
         thread.join()
 
 
-def write_series(files: SeriesFiles, state: SeriesState) -> None:
-    """Keep the state, atomically."""
-    write_json(files.state, dataclasses.asdict(dataclasses.replace(state, heartbeat_s=time.time())))
-
-
 def run_state(run_id: str | None) -> str:
     """The state of a run, "" if there is none of that id."""
     try:
         return read_state(run_id).state if run_id else ""
     except UserError:
         return ""
-
-
-def as_dict(state: SeriesState) -> dict[str, Any]:
-    """The state as the command line prints it."""
-    return {
-        key: value
-        for key, value in dataclasses.asdict(state).items()
-        if not key.startswith(("pid", "host", "heartbeat"))
-    }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.race import RacePlan, make_plan, write_plan
+from lib.sweeps.strategies import StrategySweep, make_plan
 from lib.training.events import EpochEnded, NetworkBuilt
 from tests.pages.scene import _write_results, make_dataset
 from tests.run_store import make_run_store
@@ -31,7 +31,7 @@ def runner() -> Runner:
 
 
 @pytest.fixture
-def plan(runner) -> RacePlan:
+def plan(runner) -> StrategySweep:
     made = make_plan(dataset="tiny", epochs=2)
-    write_plan(made)
+    made.write()
     return made

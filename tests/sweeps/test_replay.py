@@ -2,30 +2,29 @@
 
 import json
 
-from lib.race import read_race, read_standings
-from lib.race.replay import replay_race
-from lib.race.work import run_race
+from lib.sweeps.replay import replay_race
+from lib.sweeps.results import arm_results
 from lib.tracking.timeline import TIMELINE_FILE
 
 
 def timed(plan, seconds_an_epoch=10.0):
     """Give each rung a timeline of known length: 2 s of features, its epochs, 1 s of saving."""
-    for standing in read_standings(plan):
+    for result in arm_results(plan):
         lines = [{"t": 0.0, "state": "running"}, {"t": 0.0, "progress": {"phase": "Training"}}]
-        for point in standing.curve.points:
+        for point in result.curve.points:
             lines.append({"t": point.epoch * seconds_an_epoch, "step": point.epoch, "metrics": {"val_loss": 1.0}})
         lines.append({"t": lines[-1]["t"] + 1.0, "state": "finished"})
-        (standing.folder / TIMELINE_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        (result.folder / TIMELINE_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
-def test_rungs_run_one_after_the_other(plan, runner):
+def test_arms_run_one_after_the_other(plan, runner):
     assert replay_race(plan) is None
-    run_race(plan, work=runner)
+    plan.run(work=runner)
     timed(plan)
     recording = replay_race(plan)
     assert recording.seconds == 1 + 1 + 3 * 21
-    at = {standing.key: standing for standing in recording.at(2 + 21 + 10.5)}
-    assert [standing.state for standing in at.values()] == ["finished"] * 3 + ["running", "waiting"]
+    at = {result.key: result for result in recording.at(2 + 21 + 10.5)}
+    assert [result.state for result in at.values()] == ["finished"] * 3 + ["running", "waiting"]
     tuned = at["full_finetuning"]
     assert [point.epoch for point in tuned.curve.points] == [1]
     assert (tuned.summary, tuned.score, at["from_scratch"].run_id) == ({}, None, None)
@@ -35,11 +34,11 @@ def test_rungs_run_one_after_the_other(plan, runner):
     assert recording.words(2 + 21 + 10.5) == "Full fine-tuning: training, epoch 2"
     assert recording.words(recording.seconds) == "Every rung has finished"
     assert {1.0, 2.0, 12.0, 22.0, 23.0, recording.seconds} <= set(recording.stops)
-    assert recording.at(recording.seconds) == read_standings(plan)
+    assert recording.at(recording.seconds) == arm_results(plan)
 
 
 def test_of_a_race_that_was_broken_off_what_finished_is_played(plan, runner):
     runner.stops = {"full_finetuning"}
-    run_race(plan, work=runner)
-    assert read_race(plan).state == "stopped"
-    assert [leg.standing.key for leg in replay_race(plan).legs] == list(plan.rungs[:3])
+    plan.run(work=runner)
+    assert plan.read().state == "stopped"
+    assert [leg.result.key for leg in replay_race(plan).legs] == list(plan.rungs[:3])

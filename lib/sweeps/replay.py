@@ -3,29 +3,28 @@
 import dataclasses
 from dataclasses import dataclass
 
-from lib.race.curve import Curve
-from lib.race.plan import RacePlan
-from lib.race.standing import RungStanding, read_standings
-from lib.series import SeriesState
+from lib.sweeps.results import ArmResult, Curve, arm_results
+from lib.sweeps.state import SweepState
+from lib.sweeps.strategies import StrategySweep
 from lib.tracking.timeline import Timeline, read_timeline
 from lib.training.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, eq=False)
 class _Leg:
-    """A finished rung and when it ran, in seconds since the race began; waiting between rungs is left out."""
+    """A finished arm and when it ran, in seconds since the race began; waiting between arms is left out."""
 
-    standing: RungStanding
+    result: ArmResult
     timeline: Timeline | None
     began_s: float
     ended_s: float
 
-    def at(self, seconds: float) -> RungStanding:
-        """The rung as it stood."""
-        now = self.standing
+    def at(self, seconds: float) -> ArmResult:
+        """The arm as it stood."""
+        now = self.result
         if seconds >= self.ended_s:
             return now
-        nothing = dataclasses.replace(now, summary={}, validation={}, curve=Curve(None, None, ()))
+        nothing = dataclasses.replace(now, summary={}, validation={}, curve=Curve())
         if seconds < self.began_s or self.timeline is None:
             return dataclasses.replace(nothing, state="waiting", run_id=None)
         moment = self.timeline.at(seconds - self.began_s)
@@ -37,22 +36,22 @@ class _Leg:
 
 @dataclass(frozen=True, eq=False)
 class RaceReplay:
-    """The finished rungs of a race, one after the other; `seconds` is how long all of them took."""
+    """The finished arms of a race, one after the other; `seconds` is how long all of them took."""
 
     legs: tuple[_Leg, ...]
     seconds: float
 
-    def at(self, seconds: float) -> list[RungStanding]:
-        """Every rung so many seconds after the race began."""
+    def at(self, seconds: float) -> list[ArmResult]:
+        """Every arm so many seconds after the race began."""
         return [leg.at(seconds) for leg in self.legs]
 
     def newest_epochs(self, seconds: float) -> dict[str, int]:
-        """For each rung at work or done, the newest epoch whose pictures may be shown; -1: none yet."""
+        """For each arm at work or done, the newest epoch whose pictures may be shown; -1: none yet."""
         found = {}
         for leg in self.legs:
             if leg.began_s <= seconds < leg.ended_s and leg.timeline is not None:
-                is_iterative = STRATEGIES.get(leg.standing.key).is_iterative
-                found[str(leg.standing.run_id)] = leg.timeline.at(seconds - leg.began_s).epoch if is_iterative else -1
+                is_iterative = STRATEGIES.get(leg.result.key).is_iterative
+                found[str(leg.result.run_id)] = leg.timeline.at(seconds - leg.began_s).epoch if is_iterative else -1
         return found
 
     def words(self, seconds: float) -> str:
@@ -63,7 +62,7 @@ class RaceReplay:
         moment = leg.timeline.at(seconds - leg.began_s)
         phase = str(moment.progress.get("phase") or "starting")
         epoch = f", epoch {moment.epoch + 1}" if phase == "Training" else ""
-        return f"{leg.standing.title}: {phase[:1].lower()}{phase[1:]}{epoch}"
+        return f"{leg.result.title}: {phase[:1].lower()}{phase[1:]}{epoch}"
 
     @property
     def stops(self) -> tuple[float, ...]:
@@ -76,14 +75,14 @@ class RaceReplay:
         return tuple(sorted(found))
 
 
-def replay_race(plan: RacePlan, state: SeriesState | None = None) -> RaceReplay | None:
-    """What can be played again of a race: its finished rungs; None if there is none."""
+def replay_race(plan: StrategySweep, state: SweepState | None = None) -> RaceReplay | None:
+    """What can be played again of a race: its finished arms; None if there is none."""
     legs, second = [], 0.0
-    for standing in read_standings(plan, state):
-        if not standing.is_finished or standing.run_id is None:
+    for result in arm_results(plan, state):
+        if not result.is_finished or result.run_id is None:
             continue
-        timeline = read_timeline(standing.run_id)
-        took_s = timeline.seconds if timeline else float(standing.summary.get("seconds_total") or 0.0)
-        legs.append(_Leg(standing, timeline, second, second + took_s))
+        timeline = read_timeline(result.run_id)
+        took_s = timeline.seconds if timeline else float(result.summary.get("seconds_total") or 0.0)
+        legs.append(_Leg(result, timeline, second, second + took_s))
         second += took_s
     return RaceReplay(tuple(legs), second) if legs else None

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from lib import jobs, repeats, tracking
+from lib import jobs, tracking
 from lib.atomic import write_json
 from lib.errors import UserError
+from lib.sweeps.seeds import GROUP_TAG, SeedSweep, make_plan
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
 from tests.pages.scene import make_dataset
@@ -40,38 +41,38 @@ class Worker:
 
 
 def test_three_seeds_are_three_runs_on_one_split_with_mean_and_deviation():
-    plan = repeats.make_plan(CONFIG, 3)
+    plan = make_plan(CONFIG, 3)
     worker = Worker()
-    assert repeats.run_group(plan, work=worker).state == "finished"
+    assert plan.run(work=worker).state == "finished"
     assert worker.seeds == [0, 1, 2]
-    runs = [tracking.get_run(run_id) for run_id in repeats.read_group(plan).runs.values()]
+    runs = [tracking.get_run(run_id) for run_id in plan.read().runs.values()]
     assert {run.config["split_seed"] for run in runs} == {3}
-    assert {run.tags[repeats.GROUP_TAG] for run in runs} == {plan.group_id}
-    (spread,) = repeats.spreads(plan)
+    assert {run.tags[GROUP_TAG] for run in runs} == {plan.group_id}
+    (spread,) = plan.spreads()
     # 0.6, 0.7 and 0.8: mean 0.7, sample standard deviation 0.1.
     assert (spread.mean, spread.deviation) == pytest.approx((0.7, 0.1))
-    assert repeats.run_group(plan, work=worker).state == "finished"
+    assert plan.run(work=worker).state == "finished"
     assert worker.seeds == [0, 1, 2]  # nothing is trained twice
 
 
 def test_a_stopped_group_goes_on_with_the_same_runs():
-    plan = repeats.make_plan(CONFIG, 3)
-    assert repeats.run_group(plan, work=Worker(stop_at=1)).state == "stopped"
-    (spread,) = repeats.spreads(plan)
+    plan = make_plan(CONFIG, 3)
+    assert plan.run(work=Worker(stop_at=1)).state == "stopped"
+    (spread,) = plan.spreads()
     assert spread.mean == pytest.approx(0.6)
     assert math.isnan(spread.deviation)
-    before = dict(repeats.read_group(plan).runs)
+    before = dict(plan.read().runs)
     worker = Worker()
-    assert repeats.run_group(repeats.read_plan("latest"), work=worker).state == "finished"
+    assert SeedSweep.find("latest").run(work=worker).state == "finished"
     assert worker.seeds == [1, 2]
-    after = repeats.read_group(plan).runs
+    after = plan.read().runs
     assert {key: after[key] for key in before} == before
 
 
 @pytest.mark.parametrize("num_seeds", [-1, 1, 21])
 def test_one_seed_is_no_group(num_seeds):
     with pytest.raises(UserError, match=f"2 to 20; received {num_seeds}"):
-        repeats.make_plan(CONFIG, num_seeds)
-    assert repeats.list_plans() == []
+        make_plan(CONFIG, num_seeds)
+    assert SeedSweep.newest_first() == []
     with pytest.raises(UserError, match="There is no group"):
-        repeats.read_plan("abc")
+        SeedSweep.find("abc")

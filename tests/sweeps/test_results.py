@@ -1,4 +1,4 @@
-from lib.race.curve import CURVE_FILE, CurveWriter, read_curve
+from lib.sweeps.results import CURVE_FILE, CurveWriter, read_curve
 from lib.training.events import EpochEnded, NetworkBuilt, PhaseStarted
 
 

@@ -7,52 +7,51 @@ import pytest
 from lib import tracking
 from lib.errors import UserError
 from lib.jobs import processes, tickets
-from lib.race import leader, read_race, read_standings
-from lib.race.standing import as_row
-from lib.race.work import run_race
 from lib.settings import runs_dir
+from lib.sweeps.results import arm_results, leader
+from lib.sweeps.runner import StepPace
 from lib.tracking import read_state
 from lib.tracking.state import update_state
 
 
-def test_a_race_writes_a_run_and_a_curve_for_each_rung(plan, runner):
-    state = run_race(plan, work=runner)
+def test_a_race_writes_a_run_and_a_curve_for_each_arm(plan, runner):
+    state = plan.run(work=runner)
     assert (state.state, runner.done, list(state.runs)) == ("finished", list(plan.rungs), list(plan.rungs))
-    standings = {standing.key: standing for standing in read_standings(plan)}
-    tuned = standings["full_finetuning"]
+    results = {result.key: result for result in arm_results(plan)}
+    tuned = results["full_finetuning"]
     assert [(point.epoch, point.values["val_accuracy"]) for point in tuned.curve.points] == [(1, 0.1), (2, 0.2)]
     assert tuned.curve.num_trained == 100
-    assert standings["linear_probe"].curve.points == ()
+    assert results["linear_probe"].curve.points == ()
     run = tracking.get_run(state.runs["linear_probe"])
     assert run.tags["race_id"] == plan.race_id
     # One wrong answer more a rung: the first has the best test accuracy.
-    assert leader(list(standings.values())).key == plan.rungs[0]
-    assert as_row(tuned)["num_trained_parameters"] == 100
-    assert run_race(plan, work=runner).runs == state.runs
+    assert leader(list(results.values())).key == plan.rungs[0]
+    assert tuned.row()["num_trained_parameters"] == 100
+    assert plan.run(work=runner).runs == state.runs
     assert runner.done == list(plan.rungs)  # nothing was raced again
 
 
-def test_a_stopped_race_goes_on_with_the_rung_that_was_broken_off(plan, runner):
+def test_a_stopped_race_goes_on_with_the_arm_that_was_broken_off(plan, runner):
     runner.stops = {"full_finetuning"}
-    state = run_race(plan, work=runner)
+    state = plan.run(work=runner)
     assert state.state == "stopped"
     assert "rungs that are done are kept" in state.message
-    assert read_standings(plan)[-1].state == "waiting"
+    assert arm_results(plan)[-1].state == "waiting"
     broken_off = state.runs["full_finetuning"]
     runner.stops = set()
-    state = run_race(plan, work=runner)
+    state = plan.run(work=runner)
     assert (state.state, runner.done) == ("finished", list(plan.rungs))
     assert state.runs["full_finetuning"] == broken_off
 
 
-def test_a_rung_that_fails_holds_up_no_other(plan, runner):
+def test_an_arm_that_fails_holds_up_no_other(plan, runner):
     runner.fails = {"linear_probe", "from_scratch"}
     # One reason, told once for both.
     with pytest.raises(UserError, match=r"^Linear probe, From scratch failed: Memory ran out[^:]*$"):
-        run_race(plan, work=runner)
-    assert runner.done == [rung for rung in plan.rungs if rung not in runner.fails]
-    assert read_race(plan).state == "failed"
-    states = {standing.key: standing.state for standing in read_standings(plan)}
+        plan.run(work=runner)
+    assert runner.done == [arm for arm in plan.rungs if arm not in runner.fails]
+    assert plan.read().state == "failed"
+    states = {result.key: result.state for result in arm_results(plan)}
     assert states["linear_probe"] == "failed"
 
 
@@ -73,9 +72,54 @@ def test_a_race_whose_process_was_killed_is_taken_up_again(plan, runner, host, m
         return runner(run, **listeners)
 
     with pytest.raises(SystemExit):
-        run_race(plan, work=die)
-    killed = read_race(plan).runs["full_finetuning"]
-    state = run_race(plan, work=runner)
+        plan.run(work=die)
+    killed = plan.read().runs["full_finetuning"]
+    state = plan.run(work=runner)
     assert state.state == "finished"
     assert state.runs["full_finetuning"] == killed
     assert read_state(killed).state == "finished"
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_time_left_follows_the_pace_of_the_steps_done():
+    clock = Clock()
+    pace = StepPace([10.0, 20.0, 30.0], clock=clock)
+    assert pace.seconds_left == 60.0
+    pace.begin(0)
+    clock.now_s = 20.0  # twice as long as the table says
+    pace.begin(1)
+    assert pace.seconds_left == pytest.approx(2 * (20 + 30))
+    assert pace.share == pytest.approx(20 / 120)
+    clock.now_s = 30.0
+    assert pace.seconds_left == pytest.approx(2 * (20 + 30) - 10)
+    pace.tell(5.0, is_last_phase=False)  # the phase ends, the step does not
+    assert pace.seconds_left == pytest.approx(90)
+    pace.tell(5.0, is_last_phase=True)
+    assert pace.seconds_left == pytest.approx(5 + 60)
+
+
+def test_what_is_there_already_costs_nothing_and_says_nothing_of_the_pace():
+    clock = Clock()
+    pace = StepPace([100.0, 20.0, 30.0], clock=clock)
+    pace.begin(0)
+    clock.now_s = 1.0
+    pace.drop(1)
+    pace.begin(2)
+    assert pace.seconds_left == 30.0
+
+
+def test_share_never_goes_back():
+    clock = Clock()
+    pace = StepPace([10.0, 10.0], clock=clock)
+    pace.begin(0)
+    clock.now_s = 9.0
+    before = pace.share
+    pace.tell(500.0, is_last_phase=True)
+    assert pace.share == before

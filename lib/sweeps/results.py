@@ -1,0 +1,190 @@
+"""Where each arm of a race of strategies stands: its curve, and its figures once it has finished.
+
+Read from the runs' folders, so that a page need not ask the run store each second.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.atomic import read_json
+from lib.data.splits import TEST
+from lib.errors import UserError
+from lib.evaluation.headline import Score, best_of
+from lib.sweeps.state import SweepState
+from lib.sweeps.strategies import ARMS, StrategySweep
+from lib.tracking.scores import folder_score, probability_columns
+from lib.tracking.state import PREDICTIONS_FILE, SUMMARY_FILE, read_state, run_folder
+from lib.training.events import EpochEnded, NetworkBuilt
+
+CURVE_FILE = "race_curve.jsonl"  # a line an epoch, in the run's folder
+# What the command line prints of a finished arm.
+_SHOWN = ("headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
+          "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "test_baseline_accuracy",
+          "test_referable_auroc", "seconds_total")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """An arm after an epoch: seconds since it began (interruptions left out), and its numbers as fractions."""
+
+    epoch: int
+    seconds: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What an arm has told so far; `num_trained` is None before its network was built."""
+
+    num_trained: int | None = None
+    num_parameters: int | None = None
+    points: tuple[CurvePoint, ...] = ()
+
+
+class CurveWriter:
+    """A listener that appends to a run's curve; seconds go on from the last line of an interrupted run."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock, self._began_s = folder / CURVE_FILE, clock, clock()
+        points = read_curve(folder).points
+        self._before_s = points[-1].seconds if points else 0.0
+
+    def __call__(self, event: Any) -> None:
+        """Hear one event of a training."""
+        if isinstance(event, NetworkBuilt):
+            self._append({"num_trained": event.num_trained, "num_parameters": event.num_parameters})
+        elif isinstance(event, EpochEnded):
+            seconds = round(self._before_s + self._clock() - self._began_s, 3)
+            self._append({"epoch": event.epoch, "seconds": seconds, "values": event.metrics})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        # A line of a few hundred bytes in one write: a reader sees it whole or, at a crash, cut off and skips it.
+        with self._path.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line) + "\n")
+
+
+def read_curve(folder: Path) -> Curve:
+    """The curve in a run's folder; of an epoch that was repeated after a stop the last line counts."""
+    try:
+        text = (folder / CURVE_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return Curve()
+    counts: dict[str, int] = {}
+    points: dict[int, CurvePoint] = {}
+    for line in text.splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if "epoch" in content:
+            points[content["epoch"]] = CurvePoint(**content)
+        else:
+            counts = content
+    return Curve(**counts, points=tuple(points[epoch] for epoch in sorted(points)))
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm: `state` is "waiting" before it has a run, else the run's; `summary` is empty before it has finished.
+
+    `validation` holds the finished classifier's accuracy and kappa on the validation images.
+    """
+
+    key: str
+    title: str
+    state: str
+    run_id: str | None
+    phase: str
+    curve: Curve
+    summary: dict[str, Any]
+    validation: dict[str, float]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its figures are there."""
+        return self.state == "finished" and bool(self.summary)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder."""
+        return run_folder(self.run_id) if self.run_id else None
+
+    @property
+    def score(self) -> Score | None:
+        """What it is judged by; None before it has finished."""
+        return folder_score(self.folder, self.summary) if self.folder and self.is_finished else None
+
+    def test(self, metric: str) -> tuple[float, float, float]:
+        """A metric on the test images with its 95 % interval; NaN where there is none."""
+        keys = (f"test_{metric}", f"test_{metric}_low", f"test_{metric}_high")
+        value, low, high = (math.nan if self.summary.get(key) is None else self.summary[key] for key in keys)
+        return float(value), float(low), float(high)
+
+    def row(self) -> dict[str, Any]:
+        """The arm as the command line prints it."""
+        score = self.score
+        summary = {**self.summary, **({"headline": score.metric.key} if score else {})}
+        if score and math.isfinite(score.baseline_accuracy):
+            summary["test_baseline_accuracy"] = score.baseline_accuracy
+        about = {"strategy": self.key, "run_id": self.run_id, "state": self.state}
+        figures = {key: summary.get(key) for key in _SHOWN}
+        return {**about, **figures, "num_trained_parameters": self.curve.num_trained}
+
+
+def arm_results(plan: StrategySweep, state: SweepState | None = None) -> list[ArmResult]:
+    """All arms of a race, in the ladder's order."""
+    runs = (state or plan.read()).runs
+    return [_arm_result(key, ARMS.get(key).title, runs.get(key)) for key in plan.rungs]
+
+
+def leader(results: list[ArmResult]) -> ArmResult | None:
+    """The finished arm with the best result by the metric that its classes are judged by, on the same test images."""
+    best = best_of({result.key: result.score for result in results})
+    return next(result for result in results if result.key == best[0]) if best else None
+
+
+@lru_cache(maxsize=64)
+def validation_metrics(folder: Path) -> dict[str, float]:
+    """Accuracy and kappa of a finished run in validation, where need be out of fold; empty if it has none.
+
+    Kept, since the predictions of a finished run never change and the page asks every second.
+    """
+    import pandas as pd
+
+    from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
+
+    table = pd.read_parquet(folder / PREDICTIONS_FILE)
+    table = table[table["split"] != TEST]
+    if table.empty:
+        return {}
+    targets, probabilities = table["target"].to_numpy().astype(np.int64), table[probability_columns(table)].to_numpy()
+    kappa = quadratic_weighted_kappa(targets, probabilities)
+    return {"accuracy": accuracy(targets, probabilities), "quadratic_weighted_kappa": kappa}
+
+
+def _arm_result(key: str, title: str, run_id: str | None) -> ArmResult:
+    try:
+        run = read_state(run_id) if run_id else None
+    except UserError:  # it was deleted
+        run = None
+    if run is None:
+        return ArmResult(key, title, "waiting", None, "", Curve(), {}, {})
+    summary = _summary(run.folder) if run.state == "finished" else {}
+    validation = validation_metrics(run.folder) if summary else {}
+    phase = str(run.progress.get("phase") or "")
+    return ArmResult(key, title, run.state, run.run_id, phase, read_curve(run.folder), summary, validation)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(folder / SUMMARY_FILE))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,274 @@
+"""The race of strategies on one split and seed, from nothing trained to everything from random weights.
+
+Imports no torch and no MLflow. On screen it is a ladder with rungs, which stored plans and the command line say too.
+"""
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from lib.data.grades import known_grades
+from lib.data.specs import DatasetSpec
+from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.models.weights import default_backbone
+from lib.progress import Progress
+from lib.recipes import RECIPES, PublishedLine, fits_subject, published_line, run_title
+from lib.recipes.subjects import FUNDUS
+from lib.registry import Registry
+from lib.settings import FALLBACK_BACKBONE
+from lib.sweeps.plan import Entry, SweepPlan
+from lib.sweeps.state import SweepState
+from lib.training.config import TrainConfig
+from lib.training.resolution import AUTO_WATCHED
+from lib.training.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
+    from lib.tracking.writer import RunWriter
+
+FORMAT_VERSION = 1
+RACE_TAG = "race_id"
+# Each arm that trains the network sees every image equally often, so that only the start differs.
+DEFAULT_EPOCHS = 3
+DEFAULT_BATCH_SIZE = 16
+# A microaneurysm is 1.1 px wide at 192 px and drowns at 128; the bundled backbone takes any size.
+_BUNDLED_INPUT_PX = 192
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec:
+    """One strategy of the race (its name), and about how long it takes.
+
+    `fixed_s` is for what is done once (features, evaluation), `epoch_s` for an epoch; both of 1,000 images of 192 px on
+    two cores. They only shape the progress bar and the estimate before the start. `recipes` name published experiments
+    that train as this arm does; the first that fits the data set gives its published line. One with `is_on_request`
+    races only where it is named.
+    """
+
+    name: str
+    fixed_s: float
+    epoch_s: float = 0.0
+    recipes: tuple[str, ...] = ()
+    is_on_request: bool = False
+
+    @property
+    def title(self) -> str:
+        """The strategy's title."""
+        return STRATEGIES.get(self.name).title
+
+
+_PROBED = ("vgg16-dr-lr", "inceptionv3-dr-transfer", "vgg16-dogscats", "vgg16-food-transfer")
+_TUNED = ("vgg16-dr-ft-learned", "inceptionv3-dr-transfer-finetune")
+_SCRATCH = ("inceptionv3-dr-scratch", "cnn-food-scratch")
+ARMS: Registry[ArmSpec] = Registry("rung")
+for _arm in (
+    ArmSpec(name="nearest_neighbors", fixed_s=9.0),
+    ArmSpec(name="linear_probe", fixed_s=2.0, recipes=_PROBED),
+    ArmSpec(name="feature_extraction", fixed_s=4.0, is_on_request=True),
+    ArmSpec(name="partial_finetuning", fixed_s=12.0, epoch_s=7.0, is_on_request=True),
+    ArmSpec(name="probe_then_finetune", fixed_s=19.0, epoch_s=17.0, recipes=_TUNED),
+    ArmSpec(name="full_finetuning", fixed_s=18.0, epoch_s=17.0),
+    ArmSpec(name="from_scratch", fixed_s=18.0, epoch_s=17.0, recipes=_SCRATCH),
+):
+    ARMS.add(_arm)
+DEFAULT_ARMS = tuple(arm.name for arm in ARMS if not arm.is_on_request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySweep(SweepPlan):
+    """Everything that is the same for all arms, and which arms run (`rungs`); the fields are stored by their names."""
+
+    folder = "races"
+    noun, nouns = "race", "races"
+    kept = "The rungs that are done are kept; going on starts where it was."
+    ended = "The race ended without a word (its process is gone)."
+
+    race_id: str
+    dataset: str
+    backbone: str = field(default_factory=default_backbone)
+    rungs: tuple[str, ...] = ()
+    epochs: int = DEFAULT_EPOCHS
+    batch_size: int = DEFAULT_BATCH_SIZE
+    input_size_px: int | None = None
+    seed: int = 0
+    split_seed: int = 0
+    pinned_images: str | None = AUTO_WATCHED
+    num_images: int = 0
+    created_s: float = 0.0
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Self:
+        """As `SweepPlan.parse`; raises UserError for a backbone or an arm that this version does not have."""
+        plan = cls(**{**content, "rungs": tuple(content["rungs"])})
+        BACKBONES.get(plan.backbone)
+        for name in plan.rungs:
+            ARMS.get(name)
+        return plan
+
+    @property
+    def plan_id(self) -> str:
+        """The race's id."""
+        return self.race_id
+
+    @property
+    def busy(self) -> str:
+        """As `SweepPlan.busy`."""
+        return f"The race {self.race_id} is running already; the train page shows how far it is."
+
+    @property
+    def worker_arguments(self) -> tuple[str, ...]:
+        """As `SweepPlan.worker_arguments`."""
+        return "race", "--worker", self.race_id
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The trainings, in the ladder's order."""
+        return tuple(self.entry(ARMS.get(name)) for name in self.rungs)
+
+    def entry(self, arm: ArmSpec, mark: str | None = None, tags: Mapping[str, str] | None = None) -> Entry:
+        """The training of an arm, which shares everything but the strategy with the others; `mark` ends its title."""
+        is_iterative = STRATEGIES.get(arm.name).is_iterative
+        steps: dict[str, Any] = {"epochs": self.epochs, "batch_size": self.batch_size} if is_iterative else {}
+        config = TrainConfig(
+            dataset=self.dataset,
+            backbone=self.backbone,
+            strategy=arm.name,
+            input_size_px=self.input_size_px,
+            seed=self.seed,
+            split_seed=self.split_seed,
+            pinned_images=self.pinned_images,
+            **steps,
+        )
+        # On two cores; the work grows with images and pixels.
+        share = (self.num_images or 1000) / 1000 * (self.size_px / _BUNDLED_INPUT_PX) ** 2
+        return Entry(
+            key=arm.name,
+            title=arm.title,
+            name=run_title(config, mark=mark or f"race {self.race_id[:4]}"),
+            config=config,
+            tags=tags or {RACE_TAG: self.race_id},
+            cost_s=max(1.0, (arm.fixed_s + arm.epoch_s * self.epochs) * share),
+        )
+
+    def open_dataset(self, progress: Progress) -> "Dataset":
+        """As `SweepPlan.open_dataset`."""
+        from lib.data.library import open_dataset
+
+        return open_dataset(self.dataset)
+
+    def listener(self, run: "RunWriter") -> Callable[[Any], None]:
+        """Writes the arm's curve."""
+        from lib.sweeps.results import CurveWriter
+
+        return CurveWriter(run.folder)
+
+    def start(self) -> SweepState:
+        """As `SweepPlan.start`; raises UserError too where another race is running."""
+        self.refuse_second()
+        self.write()
+        return super().start()
+
+    def refuse_second(self) -> None:
+        """Raise UserError while another race runs: two of them would only take turns, and both would look slow."""
+        active = self.active()
+        if active is not None and active.race_id != self.race_id:
+            raise UserError(
+                f"The race {active.race_id} ({active.title}) is running; wait for it, or stop it first: "
+                f"python -m lib race --stop {active.race_id}"
+            )
+
+    @classmethod
+    def active(cls) -> Self | None:
+        """The race that a process is working on, if any."""
+        return next((plan for plan in cls.newest_first() if plan.read().is_active), None)
+
+    @property
+    def title(self) -> str:
+        """A name to show."""
+        return f"{BACKBONES.get(self.backbone).title} · {self.dataset}"
+
+    @property
+    def size_px(self) -> int:
+        """The side of the images that the networks see."""
+        return self.input_size_px or BACKBONES.get(self.backbone).input_size_px
+
+    @property
+    def expected_s(self) -> float:
+        """About how long it takes on two cores, arm by arm."""
+        return sum(entry.cost_s for entry in self.entries)
+
+    def published_lines(self, spec: DatasetSpec, metric: str) -> dict[str, PublishedLine]:
+        """Arm -> the published value of its recipe, for the arms that have one.
+
+        Args:
+            spec: what its data set shows.
+            metric: "accuracy" or "quadratic_weighted_kappa", of test images.
+        """
+        # Retinal photographs in the five grades also fit studies of fundus photographs.
+        is_graded = spec.is_ordinal and known_grades(spec.class_names) is not None
+        is_graded_retina = is_graded and spec.crop_policy == "retina_box"
+        found = {}
+        for arm in map(ARMS.get, self.rungs):
+            for recipe in map(RECIPES.get, arm.recipes):
+                line = published_line(recipe.name, f"test_{metric}")
+                fits = fits_subject(recipe.subject, spec) or (recipe.subject is FUNDUS and is_graded_retina)
+                if line is not None and fits:
+                    found[arm.name] = line
+                    break
+        return found
+
+
+def make_plan(
+    *, dataset: str, backbone: str | None = None, rungs: tuple[str, ...] = (), **settings: Any
+) -> StrategySweep:
+    """A checked plan with an id of its own; nothing is written yet.
+
+    Args:
+        dataset: a name in the library.
+        backbone: a name in `BACKBONES`; by default the default backbone.
+        rungs: names in `ARMS`; by default those of `DEFAULT_ARMS`.
+        settings: further fields of `StrategySweep`; those that are None keep their default.
+
+    Raises:
+        UserError: unknown names, images that cannot be pinned, or weights that are not at hand.
+    """
+    from lib.data.library import open_dataset
+    from lib.models.weights import require_weights
+    from lib.training.resolution import resolve_config
+
+    spec, opened = BACKBONES.get(backbone or default_backbone()), open_dataset(dataset)
+    require_weights(spec.name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    given.setdefault("input_size_px", default_input_size(spec.name))
+    plan = StrategySweep(
+        race_id=secrets.token_hex(6),
+        dataset=opened.name,
+        backbone=spec.name,
+        rungs=check_arms(tuple(rungs) or DEFAULT_ARMS),
+        num_images=len(opened.table),
+        created_s=time.time(),
+        **given,
+    )
+    resolved = [resolve_config(entry.config, opened) for entry in plan.entries]
+    return dataclasses.replace(plan, pinned_images=resolved[0].pinned_images)
+
+
+def default_input_size(backbone: str) -> int | None:
+    """The side of the images in a race where none is asked for; None for the backbone's own."""
+    return _BUNDLED_INPUT_PX if backbone == FALLBACK_BACKBONE else None
+
+
+def check_arms(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The arms in the ladder's order, each once; raises UserError for an unknown one or fewer than two."""
+    for name in names:
+        if name not in ARMS:
+            raise UserError(f"Unknown rung {name!r}. Choose from: {', '.join(ARMS.names)}.")
+    chosen = tuple(name for name in ARMS.names if name in names)
+    if len(chosen) < 2:
+        raise UserError(f"A race needs at least two rungs, received {', '.join(names) or 'none'}.")
+    return chosen
