@@ -3,7 +3,7 @@
 from typing import Any
 
 from lib.errors import UserError
-from lib.jobs import tickets
+from lib.jobs import queue
 
 
 class StandIn:
@@ -30,7 +30,7 @@ class StandIn:
             run.finish("finished")
             return {"run_id": run.run_id}
         finally:
-            tickets.hand_back(run.run_id)
+            queue.release(run.run_id)
 
     def begin(self, run: Any, on_wait: Any) -> None:
         """What happens before the training."""

@@ -12,8 +12,8 @@ import pytest
 
 from lib import cli, jobs, tracking
 from lib.errors import DiskFull, UserError, disk_fault, is_disk_full
-from lib.jobs import tickets
-from lib.jobs.failures import describe_failure
+from lib.jobs import queue
+from lib.jobs.worker import describe_failure
 from lib.settings import runs_dir
 from lib.tracking import records, writer
 from lib.tracking.repair import is_damaged, repair_store
@@ -104,7 +104,7 @@ def test_curves_and_tags_that_a_damaged_store_still_gives_are_kept(monkeypatch):
 def test_a_damaged_queue_is_named_on_every_command_that_asks_it(capsys):
     make_runs()
     run = tracking.create_run(CONFIG)
-    tickets.draw(run.run_id)
+    queue.enqueue(run.run_id)
     path = runs_dir() / "jobs.sqlite"
     path.write_bytes(b"no database" * 1000)
     for arguments in (["runs", "list"], ["runs", "resume", run.run_id]):
@@ -180,7 +180,7 @@ def test_a_run_whose_place_in_the_queue_cannot_be_written_is_taken_back(monkeypa
     def fail(run_id: str) -> None:
         raise DiskFull("The disk is full: jobs.sqlite could not be written.")
 
-    monkeypatch.setattr(tickets, "draw", fail)
+    monkeypatch.setattr(queue, "enqueue", fail)
     monkeypatch.setattr(jobs.control, "create_run", lambda *arguments, **options: run)
     monkeypatch.setattr("lib.data.library.open_dataset", lambda name: None)
     monkeypatch.setattr("lib.experiment.resolve_start", lambda config, dataset: config)

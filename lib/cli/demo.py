@@ -37,10 +37,10 @@ def prepare(worker: bool, as_json: bool) -> int:
     Ctrl-C stops it; a second call goes on from there.
     """
     from lib.demo import DEMO
-    from lib.jobs.processes import give_way
+    from lib.jobs.processes import lower_priority
 
     if worker:
-        give_way()
+        lower_priority()
     with ProgressLine() as progress:
         state = DEMO.run(progress=progress)
     if as_json:

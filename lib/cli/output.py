@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
-from lib.jobs.narration import describe_event
+from lib.jobs.event_text import describe_event
 
 if TYPE_CHECKING:
     from lib.evaluation.headline import Score

@@ -74,10 +74,10 @@ def _race_here(plan: "StrategySweep", *, as_json: bool) -> int:
 
 def _work(race_id: str) -> int:
     """The whole life of a detached worker."""
-    from lib.jobs.processes import give_way
+    from lib.jobs.processes import lower_priority
     from lib.sweeps.strategies import StrategySweep
 
-    give_way()
+    lower_priority()
     status = 0
     try:
         StrategySweep.find(race_id).run()

@@ -8,7 +8,7 @@ import click
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.cli.training_config import config_from, opened_training, training_options
 from lib.errors import UserError
-from lib.jobs.narration import describe_duration
+from lib.jobs.event_text import describe_duration
 
 if TYPE_CHECKING:
     from lib.training.config import TrainConfig

@@ -70,10 +70,10 @@ def resume(group: str, detach: bool, as_json: bool) -> int:
 @click.argument("group")
 def work(group: str) -> int:
     """The whole life of a detached worker."""
-    from lib.jobs.processes import give_way
+    from lib.jobs.processes import lower_priority
     from lib.sweeps.seeds import SeedSweep
 
-    give_way()
+    lower_priority()
     return 0 if SeedSweep.find(group).run().state == "finished" else INTERRUPTED_STATUS
 
 

@@ -154,14 +154,14 @@ def restore(run_id: str) -> None:
 def repair() -> None:
     """Move a damaged database of runs or of the queue aside, and enter the runs anew from their folders."""
     from lib.errors import UserError
-    from lib.jobs import settlement, tickets
+    from lib.jobs import dead_runs, queue
     from lib.tracking.repair import repair_store
     from lib.tracking.state import stored_states
 
-    at_work = [state.run_id[:8] for state in stored_states() if state.is_active and settlement.may_live(state)]
+    at_work = [state.run_id[:8] for state in stored_states() if state.is_active and dead_runs.may_live(state)]
     if at_work:
         raise UserError(f"Trainings are at work ({', '.join(at_work)}); wait for them, or stop them first.")
-    for sentence in [*tickets.repair(), *repair_store()]:
+    for sentence in [*queue.repair(), *repair_store()]:
         click.echo(sentence)
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lib.errors import UserError
-from lib.jobs import processes, tickets
-from lib.jobs.settlement import is_elsewhere, job_lock, reconcile, settle
+from lib.jobs import processes, queue
+from lib.jobs.dead_runs import finish_dead, is_elsewhere, job_lock, reconcile
 from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking.state import (
     LOG_FILE,
@@ -65,7 +65,7 @@ def prepare(
     try:
         if tags:
             run.set_tags(tags)
-        tickets.draw(run.run_id)
+        queue.enqueue(run.run_id)
     except (OSError, UserError):
         discard_run(run.run_id)
         raise
@@ -90,19 +90,17 @@ def prepare_resume(run_id: str) -> RunWriter:
         state = read_state(run_id)
         if not state.is_resumable:
             raise UserError(f"The run {run_id[:8]} {_why_not(state)}.")
-        tickets.draw(run_id)
+        queue.enqueue(run_id)
         (run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
         run = RunWriter(run_id)
+        # What its last process had worked; a killed one left no sign of its end to count to.
+        has_worked = state.started_s and state.state != "killed"
+        worked_s = max(0.0, state.heartbeat_s - state.started_s) if has_worked else 0.0
         run.set_state(
             "queued", pid=None, pid_started_s=None, is_detached=False, started_s=0.0, progress={},
-            worked_s=state.worked_s + _worked_s(state),
+            worked_s=state.worked_s + worked_s,
         )  # fmt: skip
     return run
-
-
-def _worked_s(state: RunState) -> float:
-    """What the last process of a run had worked; a killed one left no sign of its end to count to."""
-    return max(0.0, state.heartbeat_s - state.started_s) if state.started_s and state.state != "killed" else 0.0
 
 
 def _why_not(state: RunState) -> str:
@@ -144,14 +142,14 @@ def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
             ):
                 processes.kill(pid, started, is_group=state.is_detached)
                 processes.wait_until_gone(pid, started, 1.0)
-        settle(run_id)
+        finish_dead(run_id)
     return read_state(run_id)
 
 
 def _await_silence(run_id: str) -> None:
-    """Wait until a run under another host name has ended by itself or gives no sign of life any more, and settle it."""
+    """Wait until a run under another host name has ended by itself or gives no sign of life any more, and finish it."""
     deadline = time.monotonic() + HEARTBEAT_STALE_S + STOP_TIMEOUT_S + processes.WATCH_S
-    while read_state(run_id).is_active and not settle(run_id) and time.monotonic() < deadline:
+    while read_state(run_id).is_active and not finish_dead(run_id) and time.monotonic() < deadline:
         time.sleep(0.2)
 
 
@@ -177,11 +175,11 @@ def launch(run: RunWriter) -> None:
     try:
         process = processes.spawn_detached(worker_command(run.run_id), log, marks)
     except UserError as error:
-        tickets.hand_back(run.run_id)
+        queue.release(run.run_id)
         run.finish("failed", str(error), "never_started")
         raise
     started_s = processes.start_time_s(process.pid)
-    tickets.hold(run.run_id, process.pid)
+    queue.claim(run.run_id, process.pid)
     update_state(run.run_id, pid=process.pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())
     threading.Thread(target=_reap, args=(process, run.run_id), name=f"reap-{run.run_id[:8]}", daemon=True).start()
 
@@ -190,6 +188,6 @@ def _reap(process: subprocess.Popen[bytes], run_id: str) -> None:
     # Without a wait the dead worker would stay a zombie as long as this server lives.
     status = process.wait()
     try:
-        settle(run_id, status)
-    except Exception:  # whoever looks next settles it; a thread has nobody to tell
-        _logger.exception("The run %s could not be settled.", run_id)
+        finish_dead(run_id, status)
+    except Exception:  # whoever looks next finishes it; a thread has nobody to tell
+        _logger.exception("The run %s could not be finished.", run_id)

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from lib.atomic import read_json, write_json
 from lib.distributed import Ranks, is_peer_lost, restart_count
 from lib.errors import UserError
 from lib.jobs.control import STOPPING_MESSAGE, prepare, prepare_resume
-from lib.jobs.settlement import reconcile
-from lib.jobs.worker import Experiment, train_run, work
+from lib.jobs.dead_runs import reconcile
+from lib.jobs.worker import Listener, ShouldStop, train_run, work
 from lib.settings import HEARTBEAT_STALE_S, runs_dir
 from lib.tracking.state import RunState, read_state
 from lib.tracking.writer import RunWriter
@@ -28,53 +27,51 @@ def attached_run(key: str, make_config: Callable[[], Any]) -> RunWriter:
     comes again later under the same --rdzv-id goes on only with the same settings.
     """
     config = make_config()
-    path = _record(key)
-    state = _known(path)
+    state = _known(key)
     if state is not None and (restart_count() or _has_config(state, config)):
         if state.state == "finished" and restart_count():
             return RunWriter(state.run_id)
         if state.is_resumable:
             return prepare_resume(state.run_id)
     run = prepare(config)
-    write_json(path, {"run_id": run.run_id})
+    write_json(_record(key), {"run_id": run.run_id})
     return run
 
 
 def is_stopped_by_person(key: str) -> bool:
     """Whether torchrun restarts what somebody asked to stop (and which was too slow, and was ended)."""
     with suppress(FileNotFoundError, ValueError, KeyError, UserError):
-        state = read_state(str(read_json(_record(key))["run_id"]))
+        state = read_state(_recorded_id(key))
         return restart_count() > 0 and state.state == "stopping" and state.message == STOPPING_MESSAGE
     return False
 
 
 def work_together(run: RunWriter, ranks: Ranks, **options: Any) -> dict[str, Any] | None:
     """As `work`, as the first of several ranks."""
-    return work(run, experiment=_together(ranks), **options)
 
-
-def _together(ranks: Ranks) -> Experiment:
-    train = partial(train_run, ranks=ranks)
-
-    def experiment(run: RunWriter, should_stop: Callable[[], bool], listener: Callable[[Any], None]) -> dict[str, Any]:
+    def experiment(run: RunWriter, should_stop: ShouldStop, listener: Listener) -> dict[str, Any]:
         try:
-            return train(run, should_stop, listener)
+            return train_run(run, should_stop, listener, ranks)
         except RuntimeError as error:
             if ranks.is_alone or not is_peer_lost(error):
                 raise
             raise UserError(_PEER_LOST) from error
 
-    return experiment
+    return work(run, experiment=experiment, **options)
 
 
 def _record(key: str) -> Path:
     return runs_dir() / "launches" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _known(path: Path) -> RunState | None:
-    """The state of the recorded run once its former process is settled; None if there is no such run."""
+def _recorded_id(key: str) -> str:
+    return str(read_json(_record(key))["run_id"])
+
+
+def _known(key: str) -> RunState | None:
+    """The state of the recorded run once its former process is finished; None if there is no such run."""
     with suppress(FileNotFoundError, ValueError, KeyError, UserError):
-        run_id = str(read_json(path)["run_id"])
+        run_id = _recorded_id(key)
         deadline = time.monotonic() + HEARTBEAT_STALE_S + 10  # on another machine only its silence tells
         while True:
             reconcile()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from lib.atomic import read_json
-from lib.jobs.child_command import run_child_command
+from lib.jobs.processes import run_child_command
 from lib.progress import Progress
 from pages.common import background
 from pages.common.text import plain_message

@@ -24,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TRANSFERSCOPE_CHECKPOINT_S"] = "0.1"
 
 from lib import jobs, tracking
-from lib.jobs import tickets
+from lib.jobs import queue
 from lib.settings import runs_dir
 from lib.tracking import RunState, read_state, run_folder, store
 from lib.training.config import TrainConfig
@@ -159,7 +159,7 @@ def unreadable(state: RunState) -> str:
         return f"after a kill the run is {state.state} here and {status} in MLflow"
     if state.state == "killed" and "memory" not in state.message:
         return f"the killed run does not say why: {state.message}"
-    return "" if not tickets.queue() else "the killed run is still in the queue"
+    return "" if not queue.tickets() else "the killed run is still in the queue"
 
 
 def outcome(run_id: str) -> dict[str, Any]:

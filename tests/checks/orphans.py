@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import psutil
 
 from lib import jobs
-from lib.jobs import processes, tickets
+from lib.jobs import processes, queue
 from lib.tracking import read_state
 from lib.tracking.state import stored_states
 from lib.training.config import TrainConfig
@@ -98,7 +98,7 @@ def leftovers(home: str) -> list[str]:
     """What is left of all trainings in this home."""
     time.sleep(1.0)
     wrong = [f"The run {state.run_id} is still {state.state}." for state in stored_states() if state.is_active]
-    wrong += [f"The run {ticket.run_id} still has a ticket." for ticket in tickets.queue()]
+    wrong += [f"The run {ticket.run_id} still has a ticket." for ticket in queue.tickets()]
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid():

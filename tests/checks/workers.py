@@ -17,8 +17,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from lib.jobs import processes, tickets
-from lib.jobs.settlement import settle
+from lib.jobs import processes, queue
+from lib.jobs.dead_runs import finish_dead
 from lib.tracking.state import LOG_FILE, run_folder, update_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,15 +49,15 @@ class ForkedWorkers:
             self._is_ready = self._answer() == "ready"
         self._stdin.write(f"{run_id}\n")
         pid = int(self._answer())
-        tickets.hold(run_id, pid)
+        queue.claim(run_id, pid)
         started_s = processes.start_time_s(pid)
         update_state(run_id, pid=pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())
         return pid
 
     def wait(self, run_id: str) -> int:
-        """Wait for the end of the worker and settle its run, as the server does; returns the exit status."""
+        """Wait for the end of the worker and finish its run, as the server does; returns the exit status."""
         status = int(self._answer())
-        settle(run_id, status)
+        finish_dead(run_id, status)
         return status
 
     @property

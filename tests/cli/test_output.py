@@ -6,8 +6,7 @@ import numpy as np
 
 from lib.cli import output
 from lib.cli.output import ProgressLine, print_facts, print_json, print_table
-from lib.jobs.narration import describe_duration, describe_event
-from lib.training.events import EpochEnded, PhaseStarted, Progressed, StepEnded
+from lib.training.events import EpochEnded
 
 
 def test_json_is_one_line_without_what_json_cannot_hold(capsys):
@@ -23,17 +22,6 @@ def test_tables_align_and_stay_on_one_line_a_row(capsys):
     assert capsys.readouterr().out == (
         "name       accuracy  ok\na          0.988     yes\nlong name  -         no\naccuracy  0.500\nmessage\n"
     )
-
-
-def test_events_in_words():
-    assert describe_event(PhaseStarted("Extracting features")) == "Extracting features ..."
-    assert describe_event(Progressed("Training", 5, 10, 12.4, 95)) == "Training 5/10, 12 images/s, 1 min 35 s left"
-    assert describe_event(Progressed("Training", 5, 10)) == "Training 5/10"
-    assert describe_event(Progressed("Training", 1, 6, unit="fits", num_images=640)) == "Training 1/6 fits"
-    epoch = EpochEnded(2, 3, {"train_loss": 0.5, "val_loss": 0.25, "learning_rate": 1.0})
-    assert describe_event(epoch) == "epoch 2/3  train_loss 0.5000  val_loss 0.2500"
-    assert describe_event(StepEnded(1, 0.5, 0.1)) == ""
-    assert [describe_duration(seconds) for seconds in (7.6, 60, 3600 + 61)] == ["8 s", "1 min 00 s", "1 h 01 min"]
 
 
 def test_quick_work_reports_nothing_to_a_file(capsys):

@@ -1,7 +1,7 @@
 import json
 
 from lib import tracking
-from lib.jobs import tickets
+from lib.jobs import queue
 from tests.run_store import make_run_store
 
 CONFIG = {"dataset": "colours", "backbone": "resnet18", "strategy": "linear_probe"}
@@ -55,7 +55,7 @@ def test_a_run_whose_process_is_gone_is_settled_by_looking(command):
 def test_a_queued_run_is_shown_with_its_place(command):
     make_run_store()
     run = tracking.create_run(CONFIG)
-    tickets.draw(run.run_id)
+    queue.enqueue(run.run_id)
     answer = command("runs", "show", run.run_id[:8])
     assert "queued" in answer.out
     refused = command("runs", "delete", run.run_id[:8])

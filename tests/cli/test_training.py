@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lib import cli, jobs, tracking
-from lib.jobs import processes, tickets
+from lib.jobs import processes, queue
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 from tests.cli.conftest import TRAIN, write_classes, write_images
@@ -214,7 +214,7 @@ def test_a_head_is_taken_by_the_beginning_of_its_run(command, trained):
         assert run.config["head_from"] == first.run_id
     finally:
         run.finish("stopped")
-        tickets.hand_back(run.run_id)
+        queue.release(run.run_id)
         tracking.delete_run(run.run_id)
         tracking.delete_run(first.run_id)
 

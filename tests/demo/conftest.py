@@ -12,7 +12,7 @@ from lib.atomic import write_json
 from lib.data.library import open_dataset
 from lib.demo import making, recording
 from lib.demo.making import Setting, record
-from lib.jobs.narration import write_event_to_log
+from lib.jobs.event_text import write_event_to_log
 from lib.models.bundle_files import MANIFEST_FILE, NETWORK_FILE
 from lib.settings import DEMO_DATASET
 from lib.tracking.state import LOG_FILE

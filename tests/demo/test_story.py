@@ -11,7 +11,7 @@ from lib.data.shipped import install_dataset
 from lib.demo import DEMO, STORY, demo_run_ids
 from lib.demo.story import BACKBONE, EPOCHS
 from lib.errors import UserError
-from lib.jobs import processes, tickets
+from lib.jobs import processes, queue
 from lib.models.backbones import BACKBONES
 from lib.settings import DEMO_DATASET
 from lib.sweeps import plan
@@ -60,7 +60,7 @@ def test_everything_is_made_once(worker):
         f"Linear probe · {BACKBONES.get(BACKBONE).title} · fundus-demo · demo",
         "linear_probe",
     )
-    assert tickets.queue() == []
+    assert queue.tickets() == []
 
     assert DEMO.run(work=worker).runs == state.runs
     assert worker.done == NAMES  # nothing was made again

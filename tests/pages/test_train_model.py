@@ -23,7 +23,7 @@ from lib.data.library import change_dataset, import_folder, open_dataset
 from lib.data.protocol import DataProtocol
 from lib.errors import UserError
 from lib.evaluation.headline import Score
-from lib.jobs import tickets
+from lib.jobs import queue
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
 from lib.tracking import RunState
@@ -258,7 +258,7 @@ def test_a_click_that_ends_the_script_loses_no_start(started, monkeypatch):
 def test_an_ending_has_its_name_and_a_resume_only_where_it_makes_sense():
     for ending, has_resume in (("diverged", False), ("disk_full", True)):
         run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
-        tickets.hand_back(run.run_id)
+        queue.release(run.run_id)
         run.note("Memory ran out: batches of 32 are computed 16 images at a time.")
         run.finish("failed", "One sentence.", ending)
         at = open_train(run=run.run_id)
@@ -304,7 +304,7 @@ def test_a_training_found_without_a_link_stays_in_view_after_it_was_stopped():
     run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
     at = open_train()
     assert link(at, "run") == run.run_id
-    tickets.hand_back(run.run_id)
+    queue.release(run.run_id)
     run.finish("stopped", "Stopped on request.")
     at.run()
     assert at.button(key="train_resume").label == "Resume"
@@ -313,7 +313,7 @@ def test_a_training_found_without_a_link_stays_in_view_after_it_was_stopped():
 @pytest.mark.parametrize("state", ["stopped", "killed", "failed"])
 def test_ended_training_can_be_resumed(monkeypatch, state):
     run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random"))
-    tickets.hand_back(run.run_id)
+    queue.release(run.run_id)
     run.finish(state, "How it ended.")
     resumed = []
     monkeypatch.setattr(jobs, "resume", resumed.append)

@@ -6,7 +6,7 @@ import pytest
 
 from lib import tracking
 from lib.errors import UserError
-from lib.jobs import processes, tickets
+from lib.jobs import processes, queue
 from lib.settings import runs_dir
 from lib.sweeps.results import arm_results, leader
 from lib.sweeps.runner import StepPace
@@ -63,7 +63,7 @@ def test_a_race_whose_process_was_killed_is_taken_up_again(plan, runner, host, m
         if run.config["strategy"] == "full_finetuning":
             # What a killed process leaves: a running run of a process that is gone.
             run.set_state("running", pid=2**22 + 1, pid_started_s=1.0)
-            tickets.hold(run.run_id, 2**22 + 1)
+            queue.claim(run.run_id, 2**22 + 1)
             if host:  # a container that came back under another name; it was silent for a minute
                 update_state(run.run_id, host=host, heartbeat_s=time.time() - 60)
                 with closing(sqlite3.connect(runs_dir() / "jobs.sqlite")) as table, table:

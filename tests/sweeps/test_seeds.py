@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from lib import jobs, tracking
+from lib import tracking
 from lib.atomic import write_json
 from lib.errors import UserError
+from lib.jobs import queue
 from lib.sweeps.seeds import GROUP_TAG, SeedSweep, make_plan
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
@@ -30,7 +31,7 @@ class Worker:
     def __call__(self, run, **_):
         seed = run.config["seed"]
         self.seeds.append(seed)
-        jobs.control.tickets.hand_back(run.run_id)
+        queue.release(run.run_id)
         if seed == self.stop_at:
             run.finish("stopped", "Stopped on request.")
             return None

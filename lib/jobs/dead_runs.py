@@ -1,4 +1,4 @@
-"""Noticing runs whose process is gone, and giving them a final state and a sentence."""
+"""Runs whose process is gone are noticed, and get a final state and a sentence."""
 
 import logging
 import signal
@@ -10,10 +10,9 @@ from filelock import FileLock
 
 from lib.atomic import read_json
 from lib.errors import UserError
-from lib.jobs import processes, tickets
-from lib.jobs.narration import tail_log
-from lib.jobs.reserve import release_reserve
-from lib.jobs.watchdog import CANCELLED_MESSAGE, STOPPED_MESSAGE
+from lib.jobs import processes, queue
+from lib.jobs.event_text import tail_log
+from lib.jobs.worker import CANCELLED_MESSAGE, STOPPED_MESSAGE, release_reserve
 from lib.settings import HEARTBEAT_STALE_S, home
 from lib.tracking.state import CONFIG_FILE, RunState, host_name, read_state, run_folder, stored_states
 from lib.tracking.writer import RunWriter
@@ -29,9 +28,9 @@ def active_runs() -> list[RunState]:
     if time.monotonic() - _last_look.get(str(home()), -_LOOK_S) > _LOOK_S:
         reconcile()
     found = []
-    for ticket in tickets.queue():
+    for ticket in queue.tickets():
         if not ticket.is_held:
-            settle(ticket.run_id)
+            finish_dead(ticket.run_id)
         with suppress(UserError):
             state = read_state(ticket.run_id)
             if state.is_active:
@@ -60,30 +59,29 @@ def reconcile() -> list[str]:
     """
     _last_look[str(home())] = time.monotonic()
     processes.watch_beats(_foreign_beats)
-    held = {ticket.run_id for ticket in tickets.queue() if ticket.is_held}
-    waiting = [ticket.run_id for ticket in tickets.queue() if ticket.run_id not in held]
-    unticketed = [state.run_id for state in stored_states() if state.is_active and state.run_id not in held]
-    return [run_id for run_id in dict.fromkeys([*waiting, *unticketed]) if settle(run_id)]
+    held = {ticket.run_id: ticket.is_held for ticket in queue.tickets()}
+    asked = dict.fromkeys([*held, *(state.run_id for state in stored_states() if state.is_active)])
+    return [run_id for run_id in asked if not held.get(run_id) and finish_dead(run_id)]
 
 
-def settle(run_id: str, exit_status: int | None = None) -> bool:
+def finish_dead(run_id: str, exit_status: int | None = None) -> bool:
     """Write the final state of a run whose process is gone; True if this call did it."""
     try:
         with job_lock(run_id):
-            return _settle_locked(run_id, exit_status)
+            return _finish_dead_locked(run_id, exit_status)
     except UserError:
-        tickets.hand_back(run_id)  # its folder is gone or damaged
+        queue.release(run_id)  # its folder is gone or damaged
     except (OSError, sqlite3.OperationalError) as error:  # a full disk: whoever looks next tries again
-        _logger.warning("The run %s could not be settled: %s", run_id, error)
+        _logger.warning("The run %s could not be finished: %s", run_id, error)
     return False
 
 
-def _settle_locked(run_id: str, exit_status: int | None) -> bool:
+def _finish_dead_locked(run_id: str, exit_status: int | None) -> bool:
     state = read_state(run_id)
     if state.is_active and may_live(state):
         return False
     release_reserve(state.folder)
-    tickets.hand_back(run_id)
+    queue.release(run_id)
     processes.kill_leftovers(run_id)
     if state.is_active:
         RunWriter(run_id).finish(*_verdict(state, exit_status))
@@ -114,40 +112,29 @@ def _foreign_beats() -> dict[str, float]:
 
 
 def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
-    """State, message and ending of a run whose process is gone."""
+    """State, message and exit reason of a run whose process is gone."""
     if state.state == "stopping":
-        return (
-            ("stopped", STOPPED_MESSAGE, "stopped") if state.started_s else ("stopped", CANCELLED_MESSAGE, "cancelled")
-        )
-    if is_elsewhere(state) or state.pid is None or state.heartbeat_s < processes.boot_time_s():
-        return "killed", *_unseen_end(state)
-    if exit_status is not None and exit_status > 0:
-        last = tail_log(state.run_id, 1)
-        sentence = f"The worker ended with exit status {exit_status} ({last or 'its log is empty'})."
-        return "failed", sentence, "unexpected"
-    if exit_status not in (None, 0, -signal.SIGKILL):
-        return "killed", f"The process crashed ({_signal_name(exit_status)}). {_RESUME_HINT}", "crashed"
-    # Our own kills follow a stop request, so this one came from outside.
-    reason = "The process was killed from outside, most often because memory ran out"
-    advice = "choose a smaller batch size or image size if it happens again"
-    return "killed", f"{reason}: {advice}. {_RESUME_HINT}", "memory_kill"
-
-
-def _unseen_end(state: RunState) -> tuple[str, str]:
-    """Message and ending of a run whose process nobody here could see end."""
+        is_begun = bool(state.started_s)
+        return "stopped", *((STOPPED_MESSAGE, "stopped") if is_begun else (CANCELLED_MESSAGE, "cancelled"))
     if is_elsewhere(state):
         silence = f"Its process on {state.host} gave no sign of life for {HEARTBEAT_STALE_S:.0f} seconds"
-        return f"{silence}: it or its machine has ended. {_RESUME_HINT}", "silent"
-    if state.pid is None:
-        return "Its process never started. Resume tries again.", "never_started"
-    return f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
-
-
-def _signal_name(exit_status: int) -> str:
-    try:
-        return signal.Signals(-exit_status).name
-    except ValueError:
-        return f"signal {-exit_status}"
+        message, ending = f"{silence}: it or its machine has ended. {_RESUME_HINT}", "silent"
+    elif state.pid is None:
+        message, ending = "Its process never started. Resume tries again.", "never_started"
+    elif state.heartbeat_s < processes.boot_time_s():
+        message, ending = f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
+    elif exit_status is not None and exit_status > 0:
+        last = tail_log(state.run_id, 1) or "its log is empty"
+        return "failed", f"The worker ended with exit status {exit_status} ({last}).", "unexpected"
+    elif exit_status not in (None, 0, -signal.SIGKILL):
+        known = {-number.value: number.name for number in signal.Signals}
+        name = known.get(exit_status, f"signal {-exit_status}")
+        message, ending = f"The process crashed ({name}). {_RESUME_HINT}", "crashed"
+    else:  # our own kills follow a stop request, so this one came from outside
+        reason = "The process was killed from outside, most often because memory ran out"
+        advice = "choose a smaller batch size or image size if it happens again"
+        message, ending = f"{reason}: {advice}. {_RESUME_HINT}", "memory_kill"
+    return "killed", message, ending
 
 
 def job_lock(run_id: str) -> FileLock:

@@ -11,9 +11,12 @@ def describe_event(event: Any) -> str:
     """One line for an event of lib/training/events.py, "" for those that say nothing new (single steps)."""
     kind = type(event).__name__
     if kind == "PhaseStarted":
-        return f"{str(event.phase).replace('_', ' ')} ..."
+        return f"{_phase(event)} ..."
     if kind == "Progressed":
-        return _progress_line(event)
+        words = [f"{_phase(event)} {event.done}/{event.total}{'' if event.unit == 'images' else f' {event.unit}'}"]
+        words += [f"{event.images_per_second:.0f} images/s"] if event.images_per_second else []
+        words += [f"{describe_duration(event.seconds_left)} left"] if event.seconds_left is not None else []
+        return ", ".join(words)
     if kind == "EpochEnded":
         shown = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
         numbers = "  ".join(f"{key} {event.metrics[key]:.4f}" for key in shown if key in event.metrics)
@@ -51,11 +54,5 @@ def tail_log(run_id: str, lines: int = 40) -> str:
     return "\n".join([line for line in shown if line.strip()][-lines:])
 
 
-def _progress_line(event: Any) -> str:
-    unit = "" if event.unit == "images" else f" {event.unit}"
-    words = [f"{str(event.phase).replace('_', ' ')} {event.done}/{event.total}{unit}"]
-    if event.images_per_second:
-        words.append(f"{event.images_per_second:.0f} images/s")
-    if event.seconds_left is not None:
-        words.append(f"{describe_duration(event.seconds_left)} left")
-    return ", ".join(words)
+def _phase(event: Any) -> str:
+    return str(event.phase).replace("_", " ")

@@ -52,41 +52,35 @@ class Ticket:
             return self.drawn_s
 
 
-def draw(run_id: str) -> None:
+def enqueue(run_id: str) -> None:
     """Take the next place, held by this process for now; raises UserError if the run has one already."""
-    holder = (os.getpid(), start_time_s(os.getpid()))
     try:
-        with _table() as table:
-            table.execute(
-                "INSERT INTO tickets (run_id, host, pid, pid_started_s, drawn_s) VALUES (?, ?, ?, ?, ?)",
-                (run_id, host_name(), *holder, time.time()),
-            )
+        _change(
+            "INSERT INTO tickets (run_id, host, pid, pid_started_s, drawn_s) VALUES (?, ?, ?, ?, ?)",
+            run_id, host_name(), *_identity(os.getpid()), time.time(),
+        )  # fmt: skip
     except sqlite3.IntegrityError:
         raise UserError(f"The run {run_id[:8]} is running or queued already; `python -m lib runs list`.") from None
 
 
-def hold(run_id: str, pid: int | None = None) -> None:
+def claim(run_id: str, pid: int | None = None) -> None:
     """Enter the process (by default this one) that holds the ticket."""
-    pid = pid or os.getpid()
-    holder = (host_name(), pid, start_time_s(pid))
-    with _table() as table:
-        table.execute("UPDATE tickets SET host = ?, pid = ?, pid_started_s = ? WHERE run_id = ?", (*holder, run_id))
+    holder = (host_name(), *_identity(pid or os.getpid()))
+    _change("UPDATE tickets SET host = ?, pid = ?, pid_started_s = ? WHERE run_id = ?", *holder, run_id)
 
 
-def hand_back(run_id: str) -> None:
+def release(run_id: str) -> None:
     """Leave the queue; nothing happens if the run is not in it."""
-    with _table() as table:
-        table.execute("DELETE FROM tickets WHERE run_id = ?", (run_id,))
+    _change("DELETE FROM tickets WHERE run_id = ?", run_id)
 
 
-def hand_back_own(run_id: str) -> None:
-    """As `hand_back`, if this process holds the ticket: a run that was given up may have been resumed elsewhere."""
-    holder = (os.getpid(), start_time_s(os.getpid()))
-    with _table() as table:
-        table.execute("DELETE FROM tickets WHERE run_id = ? AND pid = ? AND pid_started_s = ?", (run_id, *holder))
+def release_own(run_id: str) -> None:
+    """As `release`, if this process holds the ticket: a run that was given up may have been resumed elsewhere."""
+    holder = _identity(os.getpid())
+    _change("DELETE FROM tickets WHERE run_id = ? AND pid = ? AND pid_started_s = ?", run_id, *holder)
 
 
-def queue() -> list[Ticket]:
+def tickets() -> list[Ticket]:
     """All tickets in order, the running job first."""
     if not _path().exists():
         return []
@@ -97,7 +91,7 @@ def queue() -> list[Ticket]:
 
 def is_first(run_id: str) -> bool:
     """Whether no living process is in front of this run."""
-    for ticket in queue():
+    for ticket in tickets():
         if ticket.run_id == run_id:
             return True
         if ticket.is_held:
@@ -115,6 +109,15 @@ def repair() -> list[str]:
 
 def _path() -> Path:
     return runs_dir() / "jobs.sqlite"
+
+
+def _identity(pid: int) -> tuple[int, float | None]:
+    return pid, start_time_s(pid)
+
+
+def _change(statement: str, *values: object) -> None:
+    with _table() as table:
+        table.execute(statement, values)
 
 
 @contextmanager
