@@ -1,4 +1,4 @@
-"""From a recipe to a training: for the data sets and weights at hand, and for the time there is."""
+"""From a recipe to a training, for the data sets, weights and time at hand; and the one title of every run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,13 +7,12 @@ from typing import Any
 
 from lib.data.catalog import descriptions, open_dataset
 from lib.data.specs import DatasetSpec
-from lib.data.target_map import parse_target_map
+from lib.data.target_map import TARGET_MAPS, parse_target_map
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone, fallback_sentence, weights_status
 from lib.recipes.spec import RecipeSpec, Subject
 from lib.recipes.table import RECIPES
-from lib.recipes.titles import run_title
 from lib.settings import DEFAULT_DATASET
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
@@ -80,6 +79,26 @@ def plan_recipe(
     return RecipePlan(recipe, TrainConfig(**settings), budget, tuple(notes))
 
 
+def run_title(config: TrainConfig, *, mark: str = "") -> str:
+    """Such as "Partial fine-tuning · Bundled VGG · cats_dogs · seed 3", or with the name of a recipe in front.
+
+    Args:
+        config: the training; what it leaves open makes no difference.
+        mark: what tells it from others of its kind, such as "demo", "seed 3" or "race 1a2b".
+    """
+    backbone = BACKBONES.get(config.backbone).title
+    first = STRATEGIES.get(config.strategy).title
+    if config.recipe in RECIPES:
+        recipe = RECIPES.get(config.recipe)
+        first = recipe.name
+        if config.backbone != recipe.backbone:
+            backbone = f"{backbone} instead of {BACKBONES.get(recipe.backbone).title}"
+    classes = config.target_map or ""
+    if classes in TARGET_MAPS:
+        classes = TARGET_MAPS.get(classes).title
+    return " · ".join(part for part in (first, backbone, config.dataset, classes, mark) if part)
+
+
 def fits_subject(subject: Subject, spec: DatasetSpec) -> bool:
     """Whether a data set shows what a study shows, by its name or its classes."""
     if any(word in spec.name.lower() for word in subject.words):
@@ -130,8 +149,9 @@ def _fit_classes(settings: dict[str, Any], subject: Subject, spec: DatasetSpec, 
 
 def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str, Any]:
     if budget == "small":
-        small = recipe.small_settings(backbone)
-        return {**small, **_capped_patience(recipe, small)}
+        small = dict(recipe.small_on.get(backbone, recipe.small))
+        epochs, patience = small.get("epochs"), recipe.settings.get("patience")
+        return {**small, "patience": min(int(patience), int(epochs))} if epochs and patience else small
     if budget == "full":
         return {}
     tiny: dict[str, Any] = {
@@ -145,11 +165,6 @@ def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str
     if {**recipe.settings, **recipe.small}.get("num_views"):
         tiny["num_views"] = _TINY_VIEWS
     return tiny
-
-
-def _capped_patience(recipe: RecipeSpec, small: Mapping[str, Any]) -> dict[str, Any]:
-    epochs, patience = small.get("epochs"), recipe.settings.get("patience")
-    return {"patience": min(int(patience), int(epochs))} if epochs and patience else {}
 
 
 def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[Any, Any]]:

@@ -1,10 +1,10 @@
-"""The published figures as a table for the results board; `assets/published_results.json` is that table as a file."""
+"""The published figures of the table, for pictures and the results board, and as a file."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import read_json, write_json
+from lib.atomic import write_json
 from lib.recipes.spec import RecipeSpec
 from lib.recipes.table import RECIPES
 from lib.settings import ASSETS_DIR
@@ -24,6 +24,19 @@ class PublishedLine:
     published_data: str
 
 
+def published_line(name: str, metric: str) -> PublishedLine | None:
+    """The published value of "test_accuracy" or "test_quadratic_weighted_kappa"; None where there is none."""
+    recipe = RECIPES.get(name) if name in RECIPES else None
+    figures = recipe.published if recipe else None
+    key = metric.removeprefix("test_")
+    if recipe is None or figures is None or key not in ("accuracy", "quadratic_weighted_kappa"):
+        return None
+    value = getattr(figures, key)
+    if value is None:
+        return None
+    return PublishedLine(name, value, recipe.study.line, figures.measured_on, recipe.subject.published_data)
+
+
 def published_results() -> dict[str, Any]:
     """Every recipe with its study and figures, as the file holds them."""
     return {"format_version": _FORMAT, "results": [_entry(recipe) for recipe in RECIPES]}
@@ -34,26 +47,8 @@ def write_published(path: Path = PUBLISHED_FILE) -> None:
     write_json(path, published_results())
 
 
-def read_published(path: Path = PUBLISHED_FILE) -> dict[str, dict[str, Any]]:
-    """Recipe -> its entry of the file; empty if the file is missing or unreadable."""
-    try:
-        return {entry["recipe"]: entry for entry in read_json(path)["results"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def published_line(recipe: str, metric: str) -> PublishedLine | None:
-    """The published value of "test_accuracy" or "test_quadratic_weighted_kappa"; None where there is none."""
-    entry = read_published().get(recipe)
-    key = {"test_accuracy": "accuracy", "test_quadratic_weighted_kappa": "quadratic_weighted_kappa"}.get(metric)
-    if entry is None or key is None or entry.get(key) is None:
-        return None
-    return PublishedLine(recipe, float(entry[key]), entry["source"], entry["measured_on"], entry["published_data"])
-
-
 def _entry(recipe: RecipeSpec) -> dict[str, Any]:
-    published = recipe.published
-    figures: dict[str, Any] = asdict(published) if published else {}
+    figures: dict[str, Any] = asdict(recipe.published) if recipe.published else {}
     figures["confusion"] = [list(row) for row in figures.get("confusion", ())]
     return {
         "recipe": recipe.name,

@@ -1,4 +1,4 @@
-"""What an entry of the recipe table says."""
+"""What an entry of the recipe table says, and what the images of the studies show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Published:
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """What the images of a study show, and how to know a data set of them in the library.
 
@@ -39,13 +39,32 @@ class Subject:
     `stand_in` are settings that turn the five grades of the generated set into as many classes as the study has.
     """
 
-    name: str
     title: str
     published_data: str
-    words: tuple[str, ...]
+    words: tuple[str, ...] = ()
     class_words: tuple[str, ...] = ()
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     stand_in_words: str = ""
+
+
+FUNDUS = Subject(
+    title="fundus photographs",
+    published_data="photographs of a retinopathy competition (2015)",
+    words=("eyepacs", "diabetic-retinopathy", "diabetic_retinopathy", "kaggle-dr"),
+)
+CATS_DOGS = Subject(
+    title="cats and dogs",
+    published_data="photographs of a cats-and-dogs competition",
+    class_words=("cat", "dog"),
+    stand_in={"target_map": "any_dr"},
+    stand_in_words="as two classes, no retinopathy and any",
+)
+FOOD = Subject(
+    title="food",
+    published_data="Food-101, its first ten classes",
+    words=("food",),
+    stand_in_words="with its five grades for ten classes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +91,6 @@ class RecipeSpec:
     published: Published | None = None
     deviations: tuple[str, ...] = ()
     follows: str = ""
-
-    def small_settings(self, backbone: str) -> Mapping[str, Any]:
-        """The settings of a run of at most two minutes with a backbone."""
-        return self.small_on.get(backbone, self.small)
 
     @property
     def backbone(self) -> str:

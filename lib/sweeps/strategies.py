@@ -17,7 +17,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone
 from lib.progress import Progress
 from lib.recipes import RECIPES, PublishedLine, fits_subject, published_line, run_title
-from lib.recipes.subjects import FUNDUS
+from lib.recipes.spec import FUNDUS
 from lib.registry import Registry
 from lib.settings import FALLBACK_BACKBONE
 from lib.sweeps.plan import Entry, SweepPlan

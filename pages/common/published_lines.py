@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from lib.recipes import RECIPES, published_line
-from lib.recipes.plan import fits_subject
+from lib.recipes import RECIPES, fits_subject, published_line
 from lib.tracking import RunRecord
 from pages.common import resources
 from pages.common.text import plain

@@ -22,7 +22,7 @@ from lib.experiment import resolve_start
 from lib.grading.evaluation import evaluate_on
 from lib.grading.grader import Grader
 from lib.grading.grades import MEDICAL_NOTICE
-from lib.recipes.plan import plan_recipe
+from lib.recipes import plan_recipe
 from lib.training.config import TrainConfig
 from tests.cli.conftest import TRAIN
 from tests.run_store import make_run_store
