@@ -15,7 +15,7 @@ REPAIR_HINT = "Move it aside and enter the runs anew from their folders with: py
 class UserError(ValueError):
     """Bad input or a missing prerequisite; the message is shown to the person as it is.
 
-    `ending` is how a run ends that meets it (lib/tracking/endings.py).
+    `ending` is how a run ends that meets it (EXIT_REASONS in lib/tracking/state.py).
     """
 
     ending = "refused"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lib.models.backbones import BACKBONES
-from lib.tracking.endings import ENDINGS
+from lib.tracking.state import EXIT_REASONS
 from lib.training.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +54,6 @@ def test_gitignore_keeps_the_library():
 
 
 def test_every_ending_is_named():
-    for ending in ENDINGS:
+    for ending in EXIT_REASONS:
         resume = "yes" if ending.can_resume else "no"
         assert f"| {ending.title} | {ending.summary} | {resume} |" in page("endings_and_recovery.md")

@@ -18,7 +18,7 @@ from lib.data.library import open_dataset
 from lib.grading.grader import Grader
 from lib.pinned import frame_epochs, read_frame
 from lib.sweeps.seeds import SeedSweep
-from lib.tracking.entering import let_wait
+from lib.tracking.repair import let_wait
 from lib.tracking.timeline import read_timeline
 from tests.run_store import make_run_store
 

@@ -66,7 +66,7 @@ def _in_order(runs: "list[RunRecord]") -> "list[RunRecord]":
 
 
 def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
-    from lib.tracking.comparison import compare_runs
+    from lib.tracking.scores import compare_runs
 
     names = f"{first.label} ({first.short_id})", f"{second.label} ({second.short_id})"
     return {"run_a": first.run_id, "run_b": second.run_id, **compare_runs(first, second, names).to_dict()}

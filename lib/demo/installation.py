@@ -1,6 +1,6 @@
 """Puts the recorded demo into a home: data set, runs and race, in seconds, without torch and without MLflow.
 
-Runs appear as folders; whoever opens the run store next enters them there (lib/tracking/entering.py).
+Runs appear as folders; whoever opens the run store next enters them there (lib/tracking/repair.py).
 """
 
 import os
@@ -20,7 +20,7 @@ from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import runs_dir, tracking_uri, trash_dir
 from lib.sweeps.state import run_state
-from lib.tracking.entering import let_wait
+from lib.tracking.repair import let_wait
 from lib.tracking.store import sqlite_path
 
 _MARK_FILE = "demo_recording.json"  # which recording this home got; stays when its runs are deleted

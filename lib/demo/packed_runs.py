@@ -10,7 +10,7 @@ from lib.atomic import atomic_path, read_json, sha256_of_file, write_json
 from lib.errors import UserError
 from lib.sweeps.results import CURVE_FILE
 from lib.tracking import state as states
-from lib.tracking.entering import TAGS_FILE
+from lib.tracking.repair import TAGS_FILE
 from lib.tracking.timeline import TIMELINE_FILE
 
 _FILES = (

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from lib.errors import UserError
 from lib.settings import HEARTBEAT_STALE_S, runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
-from lib.tracking.endings import can_resume, ending_title
 from lib.tracking.sqlite_client import NoSuchRun
 from lib.tracking.store import client, experiment_id, is_store_empty, sqlite_path
 from lib.tracking.writer import default_name
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _FULL_ID = re.compile("[0-9a-f]{32}")
@@ -59,12 +59,12 @@ class RunRecord:
     @property
     def is_resumable(self) -> bool:
         """Whether `jobs.resume` takes it up again."""
-        return self.state in states.RESUMABLE_STATES and can_resume(self.ending)
+        return states.can_resume(self.state, self.ending)
 
     @property
     def title(self) -> str:
         """The state, or how it ended where that tells more."""
-        return ending_title(self.ending, self.state)
+        return states.exit_title(self.ending, self.state)
 
     @property
     def recorded_words(self) -> str:
@@ -134,6 +134,32 @@ def predictions(run_id: str) -> "pd.DataFrame":
     if not path.exists():
         raise UserError(f"The run {run_id[:8]} has no predictions; they are written when a training finishes.")
     return pd.read_parquet(path)
+
+
+def validation_confusions(run_id: str, prefix: str = "") -> dict[int, "np.ndarray"]:
+    """Epoch -> counts (K, K), row = true class, column = predicted, in the order of the epochs.
+
+    The last matrix of an epoch counts, since a resumed run repeats some; a line that a killed process left half
+    written is passed over.
+
+    Args:
+        run_id: the run; one without matrices (an old one, a fitted head) has an empty answer.
+        prefix: of the fold, such as "fold_1_"; "" without folds.
+    """
+    import numpy as np
+
+    path = states.run_folder(run_id) / states.CONFUSION_FILE
+    if not path.is_file():
+        return {}
+    found: dict[int, np.ndarray] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            if entry["prefix"] == prefix:
+                found[int(entry["epoch"])] = np.asarray(entry["matrix"], dtype=np.int64)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return dict(sorted(found.items()))
 
 
 def rename_run(run_id: str, name: str) -> None:

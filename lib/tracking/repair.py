@@ -1,20 +1,128 @@
-"""A damaged database of runs is moved aside, never deleted, and the runs are entered anew from their folders."""
+"""Runs that are there as folders alone are entered in the run store: those of a recording, or of a damaged store.
 
+A damaged database is moved aside, never deleted.
+"""
+
+import json
+import math
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from lib.atomic import read_json, write_json
 from lib.settings import runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
-from lib.tracking.entering import enter_folder
-from lib.tracking.store import client, experiment_id, sqlite_path
+from lib.tracking.sqlite_client import INSERT_RUN, Metric
 from lib.tracking.timeline import events
 
+WAITING_FILE = "waiting_for_store.json"  # ids of runs to enter when the store is opened next
+TAGS_FILE = "tags.json"  # of a run whose folder came from elsewhere
 _KEPT_TAGS = "SELECT key, value FROM tags WHERE run_uuid = ?"
 _KEPT_METRICS = "SELECT key, value, timestamp, step FROM metrics WHERE run_uuid = ? ORDER BY timestamp"
+
+
+def let_wait(run_ids: Iterable[str]) -> None:
+    """Remember runs whose folders are in place: whoever opens the run store next enters them."""
+    known = _waiting()
+    write_json(runs_dir() / WAITING_FILE, list(dict.fromkeys([*known, *run_ids])))
+
+
+def has_waiting() -> bool:
+    """Whether runs wait; one look at the disk."""
+    return (runs_dir() / WAITING_FILE).exists()
+
+
+def enter_waiting(connected: Any, experiment: str, path: Path) -> None:
+    """Enter the runs that wait, for the one who has just opened the store and holds its lock.
+
+    Args:
+        connected: the client of the store.
+        experiment: the experiment's id.
+        path: the SQLite file behind it.
+    """
+    from lib.tracking.writer import link_artifacts
+
+    for run_id in _waiting():
+        folder = states.run_folder(run_id)
+        tags = read_json(folder / TAGS_FILE) if (folder / TAGS_FILE).is_file() else {}
+        if enter_folder(folder, connected, experiment, path, tags=tags):
+            link_artifacts(folder)
+    (runs_dir() / WAITING_FILE).unlink(missing_ok=True)
+
+
+def enter_folder(
+    folder: Path,
+    connected: Any,
+    experiment: str,
+    path: Path,
+    *,
+    tags: Mapping[str, str] | None = None,
+    metrics: Iterable[Metric] = (),
+) -> bool:
+    """Enter one run in an SQLite store by what its folder says; one that is there already is made visible again.
+
+    Args:
+        folder: of the run.
+        connected: the client of the store.
+        experiment: the id of its experiment.
+        path: its file.
+        tags: further ones; what the folder says comes before them.
+        metrics: known from elsewhere, beside those of the folder.
+
+    Returns:
+        False if the folder does not say what it is.
+    """
+    try:
+        content = read_json(folder / states.STATE_FILE)
+        state = states.RunState(**{key: content[key] for key in states.RunState.__dataclass_fields__ if key in content})
+        config = read_json(folder / states.CONFIG_FILE)
+        status = states.MLFLOW_STATUS[state.state]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    run_id = folder.name
+    times = (int(state.created_s * 1000), None if state.is_active else int(state.heartbeat_s * 1000))
+    artifacts = str(states.run_folder(run_id) / "artifacts")
+    with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+        if connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)).fetchone():
+            shown = "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE run_uuid = ?"
+            connection.execute(shown, (run_id,))
+            return True
+        connection.execute(INSERT_RUN, (run_id, state.name, status, *times, artifacts, int(experiment)))
+    said = {
+        "state": state.state, "message": state.message, "ending": state.ending, "host": state.host,
+        "config": json.dumps(config), "mlflow.runName": state.name,
+        "dataset_version": config.get("dataset_version") or "", "recorded_on": state.recorded_on,
+    }  # fmt: skip
+    all_tags = {key: value for key, value in {**(tags or {}), **said}.items() if value or key != "recorded_on"}
+    connected.log_batch(
+        run_id,
+        metrics=[*metrics, *_metrics_of(folder, times[1] or times[0])],
+        tags={key: str(value)[:4000] for key, value in all_tags.items()},
+    )
+    return True
+
+
+def _metrics_of(folder: Path, ended_ms: int) -> list[Metric]:
+    """What a folder says of a run's numbers: its timeline, and its final figures."""
+    found = [
+        (str(key), float(value), int(event["t"] * 1000), int(event.get("step") or 0))
+        for event in events(folder)
+        for key, value in (event.get("metrics") or {}).items()
+    ]
+    summary = read_json(folder / states.SUMMARY_FILE) if (folder / states.SUMMARY_FILE).is_file() else {}
+    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    return found + [(key, float(value), ended_ms, 0) for key, value in numbers.items() if math.isfinite(value)]
+
+
+def _waiting() -> list[str]:
+    path = runs_dir() / WAITING_FILE
+    try:
+        return [str(run_id) for run_id in read_json(path)]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def is_damaged(path: Path) -> bool:
@@ -46,6 +154,8 @@ def repair_store() -> list[str]:
     States, names, settings and final figures come from the runs' folders; curves, tags and deleted runs' marks from
     what the damaged file still gives.
     """
+    from lib.tracking.store import sqlite_path
+
     path = sqlite_path(tracking_uri())
     if path is None:
         return [f"The run store {tracking_uri()} is a server's; it is not looked at here."]
@@ -62,6 +172,8 @@ def repair_store() -> list[str]:
 
 def _enter(folder: Path, path: Path, aside: Path) -> bool:
     """Enter one run; False if its folder does not say what it is."""
+    from lib.tracking.store import client, experiment_id
+
     run_id, tags = folder.name, dict(_kept(aside, _KEPT_TAGS, folder.name))
     # A run that keeps its timeline has its curves there; of older ones the damaged file still has some.
     rows = [] if events(folder) else _kept(aside, _KEPT_METRICS, run_id)

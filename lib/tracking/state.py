@@ -13,22 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+from lib.registry import Registry
 from lib.settings import runs_dir
-from lib.tracking.endings import can_resume, ending_title
 
 STATES = ("queued", "running", "stopping", "stopped", "finished", "failed", "killed")
 ACTIVE_STATES = frozenset({"queued", "running", "stopping"})
 RESUMABLE_STATES = frozenset({"stopped", "failed", "killed"})
-
-MLFLOW_STATUS = {
-    "queued": "SCHEDULED",
-    "running": "RUNNING",
-    "stopping": "RUNNING",
-    "stopped": "KILLED",
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "killed": "KILLED",
-}
+MLFLOW_STATUS = {"queued": "SCHEDULED", "running": "RUNNING", "stopping": "RUNNING", "stopped": "KILLED",
+                 "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}  # fmt: skip
 
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
@@ -39,9 +31,6 @@ STOP_FILE = "stop"
 PREDICTIONS_FILE = "predictions.parquet"
 CONFUSION_FILE = "validation_confusion.jsonl"
 BUNDLE_FOLDER = "bundle"
-CHECKPOINTS_FOLDER = "checkpoints"
-
-
 # Names that runs of the demo were given before every strategy had one title; such runs are shown by the present one.
 _FORMER_NAMES = {
     f"{former} · demo": f"{title} · Bundled VGG · synthetic-fundus · demo"
@@ -54,6 +43,54 @@ _FORMER_NAMES = {
         ("From scratch, no transfer", "From scratch"),
     )
 }
+
+
+@dataclass(frozen=True)
+class ExitReason:
+    """How a run can end without being finished (the key `ending` of its state and tags).
+
+    `title` stands on the badge, `can_resume` says whether the same again could go better.
+    """
+
+    name: str
+    title: str
+    summary: str
+    can_resume: bool = True
+
+
+EXIT_REASONS: Registry[ExitReason] = Registry("ending")
+for _reason in (
+    ExitReason("stopped", "Stopped", "Somebody asked it to stop."),
+    ExitReason("cancelled", "Cancelled", "Taken out of the queue before it began."),
+    ExitReason(
+        "diverged", "Loss not a number",
+        "The loss or a weight became infinite or undefined; the same steps would lead there again.", can_resume=False,
+    ),
+    ExitReason("out_of_memory", "Out of memory", "Memory ran out, also with smaller micro-batches."),
+    ExitReason(
+        "memory_kill", "Killed, probably memory", "SIGKILL from outside: most often the system, short of memory."
+    ),
+    ExitReason("crashed", "Crashed", "The process broke off with another signal."),
+    ExitReason("disk_full", "Disk full", "A checkpoint, a cache or the run store could not be written."),
+    ExitReason("silent", "No sign of life", "Its process, under another host name, fell silent for half a minute."),
+    ExitReason("restarted", "Machine restarted", "The machine was restarted while it ran."),
+    ExitReason("never_started", "Never started", "Its process did not come up."),
+    ExitReason("refused", "Not possible", "Something is wrong with the data set or the settings."),
+    ExitReason("unexpected", "Unexpected error", "An error that nobody foresaw; the log has it."),
+):  # fmt: skip
+    EXIT_REASONS.add(_reason)
+
+_AS_STATE = ("stopped", "cancelled")
+
+
+def exit_title(ending: str, state: str) -> str:
+    """What a badge says: the exit reason where it tells more than the state."""
+    return EXIT_REASONS.get(ending).title if ending in EXIT_REASONS and ending not in _AS_STATE else state
+
+
+def can_resume(state: str, ending: str) -> bool:
+    """Whether Resume is offered; runs older than the table have no exit reason, and may."""
+    return state in RESUMABLE_STATES and (ending not in EXIT_REASONS or EXIT_REASONS.get(ending).can_resume)
 
 
 def present_name(name: str) -> str:
@@ -72,7 +109,7 @@ class RunState:
     run_id: str
     state: str = "queued"
     message: str = ""
-    ending: str = ""  # why it ended, a name of the table in endings.py
+    ending: str = ""  # why it ended, a name of EXIT_REASONS
     name: str = ""
     pid: int | None = None
     pid_started_s: float | None = None  # see `start_time_s`
@@ -94,12 +131,12 @@ class RunState:
     @property
     def is_resumable(self) -> bool:
         """Whether `jobs.resume` takes it up again."""
-        return self.state in RESUMABLE_STATES and can_resume(self.ending)
+        return can_resume(self.state, self.ending)
 
     @property
     def title(self) -> str:
         """The state as a badge says it, or how it ended where that tells more."""
-        return ending_title(self.ending, self.state)
+        return exit_title(self.ending, self.state)
 
     @property
     def recorded_words(self) -> str:

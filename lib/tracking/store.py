@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from lib.errors import UserError, disk_fault
 from lib.settings import runs_dir, tracking_uri
-from lib.tracking.entering import enter_waiting, has_waiting
+from lib.tracking.repair import enter_waiting, has_waiting
 from lib.tracking.sqlite_client import SqliteClient, has_known_tables, use_write_ahead_log
 
 EXPERIMENT = "transferscope"

@@ -1,27 +1,32 @@
 """Writing a run: its MLflow entry and its folder."""
 
+import importlib.metadata
 import json
 import logging
 import math
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_json
 from lib.errors import UserError, disk_fault
-from lib.settings import HEARTBEAT_INTERVAL_S
+from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT, tracking_uri
 from lib.tracking import state as states
-from lib.tracking.artifacts import upload_artifacts
-from lib.tracking.code_version import code_version
 from lib.tracking.store import client, experiment_id
 from lib.tracking.timeline import TimelineWriter
 
 _MAX_NOTES = 10
+_ARTIFACTS = (
+    states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.CONFUSION_FILE,
+    states.BUNDLE_FOLDER,
+)  # fmt: skip
 
 
 def create_run(
@@ -32,7 +37,7 @@ def create_run(
         "state": state,
         "config": json.dumps(dict(config)),
         "host": states.host_name(),
-        "code_version": code_version(),
+        "code_version": _code_version(),
         "dataset_version": str(config.get("dataset_version") or ""),
     }
     if parent:
@@ -82,13 +87,6 @@ class RunWriter:
         self._timeline = TimelineWriter(self.folder)
 
     @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints; made on first use."""
-        folder = self.folder / states.CHECKPOINTS_FOLDER
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    @property
     def config(self) -> dict[str, Any]:
         """The stored config."""
         return json.loads((self.folder / states.CONFIG_FILE).read_text(encoding="utf-8"))
@@ -107,12 +105,6 @@ class RunWriter:
     def is_stop_requested(self) -> bool:
         """Whether somebody asked this run to stop."""
         return (self.folder / states.STOP_FILE).exists()
-
-    def set_config(self, config: Mapping[str, Any]) -> None:
-        """Replace the stored config, once every default is filled in."""
-        write_json(self.folder / states.CONFIG_FILE, dict(config))
-        version = str(config.get("dataset_version") or "")
-        client().log_batch(self.run_id, tags={"config": json.dumps(dict(config)), "dataset_version": version})
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; those that are there already stay as they are (a resumed run repeats them)."""
@@ -141,11 +133,13 @@ class RunWriter:
     def set_state(self, state: str, message: str = "", *, ending: str = "", **details: Any) -> None:
         """Enter a state; `details` are further keys of state.json, such as pid. The file first, then MLflow.
 
-        `ending` says how it came to a state that is none of success (endings.py).
+        `ending` says how it came to a state that is none of success (EXIT_REASONS).
         """
         _check_state(state)
         if state == "running":
-            details = {**_this_process(), **details}
+            pid = os.getpid()
+            this_process = {"pid": pid, "pid_started_s": states.start_time_s(pid), "host": states.host_name()}
+            details = {**this_process, **details}
         details = {"ending": ending, **details}
         states.update_state(self.run_id, state=state, message=message, heartbeat_s=time.time(), **details)
         self._timeline.state(state)
@@ -196,7 +190,7 @@ class RunWriter:
         """
         _check_state(state)
         try:
-            upload_artifacts(self.run_id, self.folder)
+            _upload_artifacts(self.run_id, self.folder)
         except Exception:  # a full disk or a server that went away must not leave the run "running"
             logging.getLogger(__name__).exception("The artifacts of run %s could not be uploaded.", self.run_id)
         with self._lock, suppress(OSError):
@@ -215,5 +209,50 @@ def _check_state(state: str) -> None:
         raise ValueError(f"Unknown state {state!r}; choose one of {', '.join(states.STATES)}.")
 
 
-def _this_process() -> dict[str, Any]:
-    return {"pid": os.getpid(), "pid_started_s": states.start_time_s(os.getpid()), "host": states.host_name()}
+@lru_cache(maxsize=1)
+def _code_version() -> str:
+    """The commit of a checkout ("-dirty" if changed), else the installed version; "" where neither is known."""
+    if not (PROJECT_ROOT / ".git").exists():  # asked there, git would answer for whatever lies around the installation
+        try:
+            return importlib.metadata.version("transferscope")
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def link_artifacts(folder: Path, target: Path | None = None) -> None:
+    """Give MLflow the files of a run's folder where it looks for them in a store of this machine."""
+    for name in _ARTIFACTS:
+        if (folder / name).exists():
+            _link_tree(folder / name, (target or folder / "artifacts") / name)
+
+
+def _upload_artifacts(run_id: str, folder: Path) -> None:
+    local = client().get_run(run_id).info.artifact_uri.removeprefix("file://")
+    if local.startswith("/"):
+        link_artifacts(folder, Path(local))
+        return
+    from lib.tracking.mlflow_client import MlflowRuns
+
+    remote = MlflowRuns(tracking_uri())
+    for source in (folder / name for name in _ARTIFACTS):
+        if source.is_dir():
+            remote.log_artifacts(run_id, str(source), source.name)
+        elif source.exists():
+            remote.log_artifact(run_id, str(source))
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Hard-link files instead of copying: the run folder's files are replaced, never changed in place."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _link_tree(child, target / child.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    os.link(source, target)

@@ -14,8 +14,7 @@ from lib.evaluation.headline import KAPPA, Score, best_of, in_order
 from lib.figures.result_charts import difference_figure, interval_figure
 from lib.figures.training_charts import MAX_RUNS, RunCurves, has_curves, learning_curves_figure, num_points
 from lib.tracking import RunRecord
-from lib.tracking.comparison import RunComparison, compare_runs
-from lib.tracking.scores import run_score
+from lib.tracking.scores import RunComparison, compare_runs, run_score
 from pages.common import controls, published_lines, resources
 from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors

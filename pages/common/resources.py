@@ -13,7 +13,7 @@ from lib.data.library import DatasetSummary, list_datasets, open_dataset
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of, in_order
 from lib.settings import runs_dir, tracking_uri
-from lib.tracking.entering import WAITING_FILE
+from lib.tracking.repair import WAITING_FILE
 from lib.tracking.scores import folder_score
 from lib.tracking.state import SUMMARY_FILE, stored_states
 

@@ -44,7 +44,7 @@ def test_images_of_one_patient_count_as_one_observation(monkeypatch):
         asked.append((dataset, len(image_ids)))
         return np.array(["patient"] * len(image_ids))
 
-    monkeypatch.setattr("lib.tracking.comparison.image_groups", one_patient)
+    monkeypatch.setattr("lib.data.catalog.image_groups", one_patient)
     make_dataset()
     make_run("linear_probe"), make_run("from_scratch", num_wrong=3)
     at = open_page("compare_runs")

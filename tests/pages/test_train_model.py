@@ -27,7 +27,7 @@ from lib.jobs import queue
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.freezing import stage_plan
 from lib.tracking import RunState
-from lib.tracking.endings import ENDINGS
+from lib.tracking.state import EXIT_REASONS
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.losses import LOSSES
@@ -265,7 +265,7 @@ def test_an_ending_has_its_name_and_a_resume_only_where_it_makes_sense():
         assert [error.value for error in at.error] == ["One sentence\\."]
         assert any("16 images at a time" in info.value for info in at.info)
         assert ("train_resume" in [button.key for button in at.button]) is has_resume
-        assert ENDINGS.get(ending).title.lower() in words(at)
+        assert EXIT_REASONS.get(ending).title.lower() in words(at)
 
 
 def test_refused_start_says_why_in_one_sentence(monkeypatch):

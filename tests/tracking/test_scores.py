@@ -11,9 +11,8 @@ import pytest
 
 from lib.evaluation.headline import ACCURACY, KAPPA, key_of_tested_images
 from lib.experiment import run_experiment
-from lib.tracking.comparison import compare_runs
 from lib.tracking.records import RunRecord
-from lib.tracking.scores import folder_score, run_score
+from lib.tracking.scores import compare_runs, folder_score, run_score
 from tests.features.tiny_dataset import TinyDataset
 from tests.test_experiment import Run, tiny_config
 
