@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import UserError
-from lib.jobs.failures import is_disk_full
+from lib.errors import UserError, is_disk_full
 from lib.training import checkpoints
 from lib.training.checkpoints import (
     CheckpointStore,
