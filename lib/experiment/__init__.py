@@ -7,8 +7,8 @@ The three lines of Python:
     summary = train(TrainConfig(dataset="path/to/folder"))
 """
 
-from lib.experiment.head_source import resolve_start
 from lib.experiment.running import run_experiment, train
+from lib.experiment.start import resolve_start
 from lib.training.resolution import resolve_config
 
 __all__ = ["resolve_config", "resolve_start", "run_experiment", "train"]

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lib.data.subset import take_part
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
-from lib.experiment.head_source import resolve_start
-from lib.experiment.outcome import run_folds, run_split
-from lib.experiment.saving import save_outcome, summarise
-from lib.experiment.start import open_dataset, open_session
+from lib.experiment.outcome import run_folds, run_split, save_outcome, summarise
+from lib.experiment.start import open_dataset, open_session, resolve_start
 from lib.progress import Progress, ignore_progress
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig

@@ -226,7 +226,7 @@ def test_a_head_that_has_seen_a_test_image_by_content_is_refused(command, traine
     (probe,) = (run for run in tracking.list_runs() if run.config["strategy"] == "linear_probe")
     table = tracking.predictions(probe.run_id)
     tested = table["image_id"][table["split"] == "test"]
-    monkeypatch.setattr("lib.experiment.head_source.seen_by", lambda *_: SeenImages.of((), tested[:2]))
+    monkeypatch.setattr("lib.experiment.start.seen_by", lambda *_: SeenImages.of((), tested[:2]))
     options = ("--dataset", "colours", "--strategy", "partial_finetuning", "--set", f"head_from={probe.run_id}")
     answer = command(*TRAIN, *options, "--dry-run")
     assert answer.status == 2

@@ -23,7 +23,8 @@ HOUR_S = 3600.0
 WORKER = """
 import sys, time, threading, subprocess
 from lib.errors import Stopped
-from lib.jobs.worker import run_worker
+from lib.jobs import worker
+from lib.tracking.writer import RunWriter
 
 def experiment(run, should_stop, listener):
     kind = run.config["kind"]
@@ -40,7 +41,9 @@ def experiment(run, should_stop, listener):
         time.sleep(0.02)
     raise Stopped
 
-run_worker(sys.argv[1], experiment=experiment)
+if RunWriter(sys.argv[1]).config["kind"] != "waits":
+    worker.lower_priority = lambda: None  # a busy machine lets a nice process wait for a minute
+worker.run_worker(sys.argv[1], experiment=experiment)
 """
 
 
