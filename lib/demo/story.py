@@ -43,15 +43,16 @@ def demo_race(race_id: str = "", **changes: Any) -> StrategySweep:
 class DemoSweep(SweepPlan):
     """The trainings of the recorded runs, on this machine; there is only this one, so it is not written down."""
 
-    folder = "."
+    folder, id_field = ".", "race_id"
     noun = nouns = "demo"
     kept = "What is done is kept; preparing again goes on from there."
     ended = "The preparation ended without a word (its process is gone)."
     dataset_title = "Generated fundus images"
     dataset_cost_s = 3.0
-    plan_id = "demo"
     busy = "The demo is being trained already; the start page shows how far it is."
-    worker_arguments = ("demo", "prepare", "--worker")
+    worker = "demo prepare --worker"
+
+    race_id: str = "demo"
 
     @property
     def entries(self) -> tuple[Entry, ...]:

@@ -54,10 +54,13 @@ class SweepPlan(ABC):
     """
 
     folder: ClassVar[str]  # beside the runs
+    id_field: ClassVar[str]  # holds hexadecimal digits, also the name of its files
     noun: ClassVar[str]
     nouns: ClassVar[str]
     kept: ClassVar[str] = SweepFiles.kept
     ended: ClassVar[str] = SweepFiles.ended
+    busy: ClassVar[str]  # {} stands for the id, here and in `worker`
+    worker: ClassVar[str]  # what follows `python -m lib` on the command line of its process
     dataset_title: ClassVar[str] = "Opening the data set"
     dataset_cost_s: ClassVar[float] = 1.0  # about how long that takes where the data set must be made
 
@@ -65,27 +68,19 @@ class SweepPlan(ABC):
 
     @property
     @abstractmethod
-    def plan_id(self) -> str:
-        """Hexadecimal digits, also the name of its files."""
-
-    @property
-    @abstractmethod
     def entries(self) -> tuple[Entry, ...]:
         """The trainings, in order."""
 
     @property
-    @abstractmethod
-    def busy(self) -> str:
-        """The sentence for a second process that wants to do the same."""
+    def plan_id(self) -> str:
+        """Its id."""
+        return str(getattr(self, self.id_field))
 
-    @property
-    @abstractmethod
-    def worker_arguments(self) -> tuple[str, ...]:
-        """What follows `python -m lib` on the command line of its worker."""
-
-    @abstractmethod
     def open_dataset(self, progress: Progress) -> "Dataset":
-        """Open the data set that all its trainings read, or make it first."""
+        """Open the data set that all its trainings read."""
+        from lib.data.library import open_dataset
+
+        return open_dataset(self.entries[0].config.dataset)
 
     def listener(self, run: "RunWriter") -> Callable[[Any], None]:
         """What else hears the events of one of its runs."""
@@ -155,7 +150,9 @@ class SweepPlan(ABC):
         if state.is_active:
             return state
         files.stop.unlink(missing_ok=True)
-        process = processes.spawn_detached([sys.executable, "-m", "lib", *self.worker_arguments], files.log)
+        process = processes.spawn_detached(
+            [sys.executable, "-m", "lib", *self.worker.format(self.plan_id).split()], files.log
+        )
         # Without a wait the dead worker would stay a zombie as long as this server lives.
         threading.Thread(target=process.wait, name=f"reap-{files.state.stem}", daemon=True).start()
         begun = SweepState(

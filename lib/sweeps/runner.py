@@ -143,7 +143,7 @@ class Runner:
                 )
                 return self._run_to_the_end()
         except Timeout:
-            raise UserError(self.plan.busy) from None
+            raise UserError(self.plan.busy.format(self.plan.plan_id)) from None
 
     def _run_to_the_end(self) -> SweepState:
         try:

@@ -6,19 +6,15 @@ import secrets
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from lib.atomic import read_json
 from lib.errors import UserError
-from lib.progress import Progress
 from lib.recipes import run_title
 from lib.sweeps.plan import Entry, SweepPlan
 from lib.tracking.scores import beside_metrics
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
 
 GROUP_TAG = "group_id"
 MAX_SEEDS = 20
@@ -30,9 +26,11 @@ METRICS = ("test_accuracy", "test_balanced_accuracy", "test_quadratic_weighted_k
 class SeedSweep(SweepPlan):
     """A training and its seeds 0 ... num_seeds - 1; whatever seed the config has, the split stays."""
 
-    folder = "groups"
+    folder, id_field = "groups", "group_id"
     noun, nouns = "group of seeds", "groups"
     kept = "Seeds that are done are kept; resuming goes on from there."
+    busy = "The seeds of the group {} are being trained already."
+    worker = "seeds work {}"
 
     group_id: str
     num_seeds: int
@@ -47,21 +45,6 @@ class SeedSweep(SweepPlan):
         return plan
 
     @property
-    def plan_id(self) -> str:
-        """The group's id."""
-        return self.group_id
-
-    @property
-    def busy(self) -> str:
-        """As `SweepPlan.busy`."""
-        return f"The seeds of the group {self.group_id} are being trained already."
-
-    @property
-    def worker_arguments(self) -> tuple[str, ...]:
-        """As `SweepPlan.worker_arguments`."""
-        return "seeds", "work", self.group_id
-
-    @property
     def entries(self) -> tuple[Entry, ...]:
         """The trainings, seed by seed."""
         return tuple(self._entry(seed) for seed in range(self.num_seeds))
@@ -70,12 +53,6 @@ class SeedSweep(SweepPlan):
         config, key = dataclasses.replace(TrainConfig.from_dict(self.config), seed=seed), f"seed {seed}"
         title, tags = f"Seed {seed} of {self.num_seeds}", {GROUP_TAG: self.group_id}
         return Entry(key=key, title=title, name=run_title(config, mark=key), config=config, tags=tags)
-
-    def open_dataset(self, progress: Progress) -> "Dataset":
-        """As `SweepPlan.open_dataset`."""
-        from lib.data.library import open_dataset
-
-        return open_dataset(str(self.config["dataset"]))
 
     def spreads(self) -> list["Spread"]:
         """Mean and standard deviation over the finished seeds, for every metric that any of them has.

@@ -15,7 +15,6 @@ from lib.data.specs import DatasetSpec
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone
-from lib.progress import Progress
 from lib.recipes import RECIPES, PublishedLine, fits_subject, published_line, run_title
 from lib.recipes.spec import FUNDUS
 from lib.registry import Registry
@@ -27,7 +26,6 @@ from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
     from lib.tracking.writer import RunWriter
 
 FORMAT_VERSION = 1
@@ -82,10 +80,12 @@ DEFAULT_ARMS = tuple(arm.name for arm in ARMS if not arm.is_on_request)
 class StrategySweep(SweepPlan):
     """Everything that is the same for all arms, and which arms run (`rungs`); the fields are stored by their names."""
 
-    folder = "races"
+    folder, id_field = "races", "race_id"
     noun, nouns = "race", "races"
     kept = "The rungs that are done are kept; going on starts where it was."
     ended = "The race ended without a word (its process is gone)."
+    busy = "The race {} is running already; the train page shows how far it is."
+    worker = "race --worker {}"
 
     race_id: str
     dataset: str
@@ -109,21 +109,6 @@ class StrategySweep(SweepPlan):
         for name in plan.rungs:
             ARMS.get(name)
         return plan
-
-    @property
-    def plan_id(self) -> str:
-        """The race's id."""
-        return self.race_id
-
-    @property
-    def busy(self) -> str:
-        """As `SweepPlan.busy`."""
-        return f"The race {self.race_id} is running already; the train page shows how far it is."
-
-    @property
-    def worker_arguments(self) -> tuple[str, ...]:
-        """As `SweepPlan.worker_arguments`."""
-        return "race", "--worker", self.race_id
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -154,12 +139,6 @@ class StrategySweep(SweepPlan):
             tags=tags or {RACE_TAG: self.race_id},
             cost_s=max(1.0, (arm.fixed_s + arm.epoch_s * self.epochs) * share),
         )
-
-    def open_dataset(self, progress: Progress) -> "Dataset":
-        """As `SweepPlan.open_dataset`."""
-        from lib.data.library import open_dataset
-
-        return open_dataset(self.dataset)
 
     def listener(self, run: "RunWriter") -> Callable[[Any], None]:
         """Writes the arm's curve."""

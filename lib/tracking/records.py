@@ -24,7 +24,7 @@ _FULL_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRecord(states.HasState):
     """One run as pages and the command line show it; times in seconds since 1970, metrics are the last values."""
 
     run_id: str
@@ -52,24 +52,9 @@ class RunRecord:
         return self.run_id[:8]
 
     @property
-    def is_active(self) -> bool:
-        """Whether a process works on it or waits for its turn."""
-        return self.state in states.ACTIVE_STATES
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether `jobs.resume` takes it up again."""
-        return states.can_resume(self.state, self.ending)
-
-    @property
-    def title(self) -> str:
-        """The state, or how it ended where that tells more."""
-        return states.exit_title(self.ending, self.state)
-
-    @property
-    def recorded_words(self) -> str:
-        """When and where a run was made that came with the program; empty for one that was made here."""
-        return states.recorded_words(self.created_s, self.tags.get("recorded_on", ""))
+    def recorded_on(self) -> str:  # type: ignore[override]
+        """The machine of a run that came with the program; empty for one that was made here."""
+        return self.tags.get("recorded_on", "")
 
     @property
     def summary(self) -> dict[str, Any]:

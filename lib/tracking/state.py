@@ -80,26 +80,46 @@ for _reason in (
 ):  # fmt: skip
     EXIT_REASONS.add(_reason)
 
-_AS_STATE = ("stopped", "cancelled")
-
-
-def exit_title(ending: str, state: str) -> str:
-    """What a badge says: the exit reason where it tells more than the state."""
-    return EXIT_REASONS.get(ending).title if ending in EXIT_REASONS and ending not in _AS_STATE else state
-
-
-def can_resume(state: str, ending: str) -> bool:
-    """Whether Resume is offered; runs older than the table have no exit reason, and may."""
-    return state in RESUMABLE_STATES and (ending not in EXIT_REASONS or EXIT_REASONS.get(ending).can_resume)
-
 
 def present_name(name: str) -> str:
     """The name of a run as it is shown today."""
     return _FORMER_NAMES.get(name, name)
 
 
+class HasState:
+    """What follows from a run's `state`, `ending` and `created_s`, and the machine that it was `recorded_on`."""
+
+    state: str
+    ending: str
+    created_s: float
+    recorded_on: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process works on it or waits for its turn."""
+        return self.state in ACTIVE_STATES
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether `jobs.resume` takes it up again; runs older than the table have no exit reason, and may."""
+        is_known = self.ending in EXIT_REASONS
+        return self.state in RESUMABLE_STATES and (not is_known or EXIT_REASONS.get(self.ending).can_resume)
+
+    @property
+    def title(self) -> str:
+        """The state as a badge says it, or how it ended where that tells more."""
+        tells_more = self.ending in EXIT_REASONS and self.ending not in ("stopped", "cancelled")
+        return EXIT_REASONS.get(self.ending).title if tells_more else self.state
+
+    @property
+    def recorded_words(self) -> str:
+        """Such as "recorded on 26 November 2026, 2 cores of Intel Xeon"; empty for a run that was made here."""
+        day = time.strftime("%-d %B %Y", time.gmtime(self.created_s))
+        return f"recorded on {day}, {self.recorded_on}" if self.recorded_on else ""
+
+
 @dataclass(frozen=True)
-class RunState:
+class RunState(HasState):
     """What is known of a run at this moment; times in seconds since 1970, `progress` as the training reported it.
 
     Keys of `progress`: phase, done, total, unit, num_images, epoch, epochs, images_per_second, seconds_left (each may
@@ -124,26 +144,6 @@ class RunState:
     recorded_on: str = ""  # the machine of a run that came with the program, empty for one that was made here
 
     @property
-    def is_active(self) -> bool:
-        """Whether a process works on it or waits for its turn."""
-        return self.state in ACTIVE_STATES
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether `jobs.resume` takes it up again."""
-        return can_resume(self.state, self.ending)
-
-    @property
-    def title(self) -> str:
-        """The state as a badge says it, or how it ended where that tells more."""
-        return exit_title(self.ending, self.state)
-
-    @property
-    def recorded_words(self) -> str:
-        """When and where a run was made that came with the program; empty for one that was made here."""
-        return recorded_words(self.created_s, self.recorded_on)
-
-    @property
     def heartbeat_age_s(self) -> float:
         """Seconds since the process last gave a sign."""
         return max(0.0, time.time() - self.heartbeat_s)
@@ -152,11 +152,6 @@ class RunState:
     def folder(self) -> Path:
         """The run's folder."""
         return run_folder(self.run_id)
-
-
-def recorded_words(created_s: float, machine: str) -> str:
-    """Such as "recorded on 26 November 2026, 2 cores of Intel Xeon"; empty for no machine."""
-    return f"recorded on {time.strftime('%-d %B %Y', time.gmtime(created_s))}, {machine}" if machine else ""
 
 
 def run_folder(run_id: str) -> Path:

@@ -8,12 +8,11 @@ from lib.sweeps.plan import SweepPlan
 
 @dataclass(frozen=True)
 class Walk(SweepPlan):
-    folder = "walks"
+    folder, id_field = "walks", "walk_id"
     noun, nouns = "walk", "walks"
-    busy, worker_arguments, entries = "Somebody walks.", (), ()
-    open_dataset = None
+    entries = ()
 
-    plan_id: str = ""
+    walk_id: str = ""
     created_s: float = 0.0
     steps: int = 1
 
@@ -46,7 +45,7 @@ def test_an_id_that_is_unknown_or_means_several_names_those_that_there_are(wrong
         Walk.find(wrong)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"plan_id": "aa", "created_s": 3, "steps": 10}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"walk_id": "aa", "created_s": 3, "steps": 10}'])
 def test_a_plan_that_cannot_be_read_is_passed_over(content):
     Walk("aa").files.state.with_suffix(".plan.json").write_text(content)
     assert Walk.newest_first() == [SECOND, FIRST]
