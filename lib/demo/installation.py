@@ -14,8 +14,7 @@ from filelock import FileLock
 from lib.atomic import read_json, write_json
 from lib.data.dataset import Dataset
 from lib.data.shipped import install_dataset
-from lib.demo.packed_runs import unpack_run
-from lib.demo.recording import RACE_FOLDER, Recording, find_recording
+from lib.demo.recording import RACE_FOLDER, Recording, find_recording, unpack_run
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import runs_dir, tracking_uri, trash_dir

@@ -15,7 +15,7 @@ import numpy as np
 from lib.atomic import read_json, write_json
 from lib.demo import recording as recordings
 from lib.demo.opening import write_opening
-from lib.demo.packed_runs import halve_tensors, pack_run, unpack_run
+from lib.demo.recording import halve_tensors, pack_run, unpack_run
 from lib.demo.samples import SEEDS_FILE, choose_seeds
 from lib.demo.story import DEMO_TAG, PER_CLASS, PICTURE_PX, SEED, STORE_SIDE_PX, demo_race
 from lib.errors import UserError

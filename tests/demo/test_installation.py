@@ -14,8 +14,7 @@ from lib.cli import run as run_command
 from lib.data.library import delete_dataset, import_folder, open_dataset
 from lib.demo import installation, recording
 from lib.demo.installation import install, is_due, missing_runs
-from lib.demo.packed_runs import halve_tensors, unpack_run
-from lib.demo.recording import size_table
+from lib.demo.recording import halve_tensors, size_table, unpack_run
 from lib.errors import UserError
 from lib.settings import DEMO_DATASET, datasets_dir, runs_dir, trash_dir
 from lib.sweeps.results import arm_results
@@ -74,7 +73,7 @@ def test_what_is_unpacked_is_what_was_recorded(shipped):
 def test_values_beyond_half_precision_stay_as_they_are(shipped, tmp_path):
     source = shipped.run_folder(shipped.runs["linear_probe"])
     unpack_run(source, tmp_path / "run")
-    from lib.demo.packed_runs import _write_tensors
+    from lib.demo.recording import _write_tensors
 
     bundle = tmp_path / "run" / "bundle"
     _write_tensors(bundle, {"ramp": np.linspace(1, 2, 10_000, dtype=np.float32).reshape(100, 100)})
