@@ -14,14 +14,7 @@ from lib.errors import UserError
 from lib.jobs import processes, queue
 from lib.jobs.dead_runs import finish_dead, is_elsewhere, job_lock, reconcile
 from lib.settings import HEARTBEAT_STALE_S
-from lib.tracking.state import (
-    LOG_FILE,
-    STOP_FILE,
-    RunState,
-    read_state,
-    run_folder,
-    update_state,
-)
+from lib.tracking.state import LOG_FILE, STOP_FILE, RunState, read_state, run_folder, update_state
 from lib.tracking.writer import RunWriter, create_run, discard_run
 
 if TYPE_CHECKING:
@@ -38,16 +31,12 @@ def worker_command(run_id: str) -> list[str]:
     return [sys.executable, "-m", "lib", "train", "--run", run_id]
 
 
-def start(config: "TrainConfig", *, parent: str | None = None) -> str:
+def start(config: "TrainConfig") -> str:
     """Start a training in a detached worker process, or queue it; returns the run's id. Raises UserError at once."""
-    run = prepare(config, parent=parent)
-    launch(run)
-    return run.run_id
+    return launch(prepare(config))
 
 
-def prepare(
-    config: "TrainConfig", *, parent: str | None = None, name: str = "", tags: Mapping[str, str] | None = None
-) -> RunWriter:
+def prepare(config: "TrainConfig", *, name: str = "", tags: Mapping[str, str] | None = None) -> RunWriter:
     """Check a config as far as possible without torch, then create its run and take its place in the queue.
 
     One process may prepare and `work` on several runs, one after the other; each waits for its own turn.
@@ -61,7 +50,7 @@ def prepare(
         from lib.models.weights import require_weights
 
         require_weights(resolved.backbone)
-    run = create_run(resolved.to_dict(), name=name or run_title(resolved), parent=parent)
+    run = create_run(resolved.to_dict(), name=name or run_title(resolved))
     try:
         if tags:
             run.set_tags(tags)
@@ -74,9 +63,7 @@ def prepare(
 
 def resume(run_id: str) -> str:
     """Take a stopped, failed or killed run up again, from its last checkpoint; returns its id. Raises UserError."""
-    run = prepare_resume(run_id)
-    launch(run)
-    return run.run_id
+    return launch(prepare_resume(run_id))
 
 
 def prepare_resume(run_id: str) -> RunWriter:
@@ -132,7 +119,9 @@ def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
     state = read_state(run_id)
     pid, started = state.pid, state.pid_started_s
     if is_elsewhere(state):
-        _await_silence(run_id)
+        deadline = time.monotonic() + HEARTBEAT_STALE_S + STOP_TIMEOUT_S + processes.WATCH_S
+        while read_state(run_id).is_active and not finish_dead(run_id) and time.monotonic() < deadline:
+            time.sleep(0.2)
     elif pid is not None and pid != os.getpid():
         if not processes.wait_until_gone(pid, started, half):
             processes.terminate(pid, started)
@@ -146,13 +135,6 @@ def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
     return read_state(run_id)
 
 
-def _await_silence(run_id: str) -> None:
-    """Wait until a run under another host name has ended by itself or gives no sign of life any more, and finish it."""
-    deadline = time.monotonic() + HEARTBEAT_STALE_S + STOP_TIMEOUT_S + processes.WATCH_S
-    while read_state(run_id).is_active and not finish_dead(run_id) and time.monotonic() < deadline:
-        time.sleep(0.2)
-
-
 def stop(run_id: str, *, wait: bool = False) -> RunState:
     """Stop a run: it reads "stopping" at once and its process is gone within five seconds."""
     state = request_stop(run_id)
@@ -160,17 +142,17 @@ def stop(run_id: str, *, wait: bool = False) -> RunState:
         return state
     if wait:
         return enforce_stop(run_id)
-    threading.Thread(target=_enforce_quietly, args=(run_id,), name=f"stop-{run_id[:8]}", daemon=True).start()
+
+    def enforce() -> None:
+        with suppress(UserError):  # the run was deleted meanwhile
+            enforce_stop(run_id)
+
+    threading.Thread(target=enforce, name=f"stop-{run_id[:8]}", daemon=True).start()
     return state
 
 
-def _enforce_quietly(run_id: str) -> None:
-    with suppress(UserError):  # the run was deleted meanwhile
-        enforce_stop(run_id)
-
-
-def launch(run: RunWriter) -> None:
-    """Start the worker process of a prepared run; raises UserError if the machine cannot."""
+def launch(run: RunWriter) -> str:
+    """Start the worker process of a prepared run; returns its id. Raises UserError if the machine cannot."""
     log, marks = run.folder / LOG_FILE, {processes.RUN_ID_VARIABLE: run.run_id}
     try:
         process = processes.spawn_detached(worker_command(run.run_id), log, marks)
@@ -182,6 +164,7 @@ def launch(run: RunWriter) -> None:
     queue.claim(run.run_id, process.pid)
     update_state(run.run_id, pid=process.pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())
     threading.Thread(target=_reap, args=(process, run.run_id), name=f"reap-{run.run_id[:8]}", daemon=True).start()
+    return run.run_id
 
 
 def _reap(process: subprocess.Popen[bytes], run_id: str) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import suppress
 
+import psutil
 from filelock import FileLock
 
 from lib.atomic import read_json
@@ -121,7 +122,7 @@ def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:
         message, ending = f"{silence}: it or its machine has ended. {_RESUME_HINT}", "silent"
     elif state.pid is None:
         message, ending = "Its process never started. Resume tries again.", "never_started"
-    elif state.heartbeat_s < processes.boot_time_s():
+    elif state.heartbeat_s < psutil.boot_time():
         message, ending = f"The machine was restarted while this ran. {_RESUME_HINT}", "restarted"
     elif exit_status is not None and exit_status > 0:
         last = tail_log(state.run_id, 1) or "its log is empty"

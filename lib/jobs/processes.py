@@ -190,11 +190,6 @@ def wait_until_gone(pid: int | None, started_s: float | None, timeout_s: float) 
     return True
 
 
-def boot_time_s() -> float:
-    """When this machine started, in seconds since 1970."""
-    return float(psutil.boot_time())
-
-
 def run_child_command(arguments: Sequence[str], progress: Progress) -> dict[str, Any]:
     """Run `python -m lib ARGUMENTS --json` politely and return its answer.
 
@@ -208,44 +203,37 @@ def run_child_command(arguments: Sequence[str], progress: Progress) -> dict[str,
     """
     command = [sys.executable, "-m", "lib", *arguments, "--json"]
     pipe = subprocess.PIPE
+    said: list[str] = []
+    answer: list[str] = []
+
+    # Each stream is read by a thread of its own, so that the child never waits for us.
+    def read(stream: IO[str], lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.strip())
+
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
     ) as child:
         with suppress(psutil.Error):
             psutil.Process(child.pid).nice(NICENESS)
-        said, answer = _Lines(child.stderr), _Lines(child.stdout)
+        streams = ((child.stderr, said), (child.stdout, answer))
+        readers = [threading.Thread(target=read, args=pair, daemon=True) for pair in streams]
+        for reader in readers:
+            reader.start()
         try:
             while child.poll() is None:
-                progress(*said.position())
+                counted = next((found for line in reversed(said) if (found := _COUNTED.match(line))), None)
+                if counted:
+                    progress(int(counted["done"]), int(counted["total"]), counted["what"].lower())
+                else:
+                    progress(0, 0, "starting")
                 time.sleep(_CHILD_POLL_S)
         except BaseException:
             child.kill()
             raise
-        said.thread.join()
-        answer.thread.join()
-    if child.returncode != 0 or not answer.lines:
-        errors = [line.removeprefix(_ERROR) for line in said.lines if line.startswith(_ERROR)]
+        for reader in readers:
+            reader.join()
+    if child.returncode != 0 or not answer:
+        errors = [line.removeprefix(_ERROR) for line in said if line.startswith(_ERROR)]
         raise UserError(errors[-1] if errors else f"The measurement broke off (exit status {child.returncode}).")
-    content: dict[str, Any] = json.loads(answer.lines[-1])
-    return content
-
-
-class _Lines:
-    """Lines of a stream, read by a thread of their own, so that the child never waits for us."""
-
-    def __init__(self, stream: IO[str] | None) -> None:
-        self.lines: list[str] = []
-        self._stream = stream
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def position(self) -> tuple[int, int, str]:
-        """Done, total and what, from the last line that counts something."""
-        for line in reversed(self.lines):
-            if found := _COUNTED.match(line):
-                return int(found["done"]), int(found["total"]), found["what"].lower()
-        return 0, 0, "starting"
-
-    def _read(self) -> None:
-        for line in self._stream or ():
-            self.lines.append(line.strip())
+    return dict(json.loads(answer[-1]))

@@ -3,7 +3,6 @@
 Read from the runs' folders, so that a page need not ask the run store each second.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -14,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from lib.atomic import read_json
 from lib.data.splits import TEST
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of
 from lib.sweeps.state import SweepState
 from lib.sweeps.strategies import ARMS, StrategySweep
 from lib.tracking.scores import folder_score, probability_columns
-from lib.tracking.state import PREDICTIONS_FILE, SUMMARY_FILE, read_state, run_folder
+from lib.tracking.state import PREDICTIONS_FILE, append_line, read_lines, read_state, read_summary, run_folder
 from lib.training.events import EpochEnded, NetworkBuilt
 
 CURVE_FILE = "race_curve.jsonl"  # a line an epoch, in the run's folder
@@ -60,34 +58,17 @@ class CurveWriter:
     def __call__(self, event: Any) -> None:
         """Hear one event of a training."""
         if isinstance(event, NetworkBuilt):
-            self._append({"num_trained": event.num_trained, "num_parameters": event.num_parameters})
+            append_line(self._path, {"num_trained": event.num_trained, "num_parameters": event.num_parameters})
         elif isinstance(event, EpochEnded):
             seconds = round(self._before_s + self._clock() - self._began_s, 3)
-            self._append({"epoch": event.epoch, "seconds": seconds, "values": event.metrics})
-
-    def _append(self, line: dict[str, Any]) -> None:
-        # A line of a few hundred bytes in one write: a reader sees it whole or, at a crash, cut off and skips it.
-        with self._path.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(line) + "\n")
+            append_line(self._path, {"epoch": event.epoch, "seconds": seconds, "values": event.metrics})
 
 
 def read_curve(folder: Path) -> Curve:
     """The curve in a run's folder; of an epoch that was repeated after a stop the last line counts."""
-    try:
-        text = (folder / CURVE_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return Curve()
-    counts: dict[str, int] = {}
-    points: dict[int, CurvePoint] = {}
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if "epoch" in content:
-            points[content["epoch"]] = CurvePoint(**content)
-        else:
-            counts = content
+    lines = read_lines(folder / CURVE_FILE)
+    points = {line["epoch"]: CurvePoint(**line) for line in lines if "epoch" in line}
+    counts: dict[str, int] = next((line for line in reversed(lines) if "epoch" not in line), {})
     return Curve(**counts, points=tuple(points[epoch] for epoch in sorted(points)))
 
 
@@ -177,14 +158,7 @@ def _arm_result(key: str, title: str, run_id: str | None) -> ArmResult:
         run = None
     if run is None:
         return ArmResult(key, title, "waiting", None, "", Curve(), {}, {})
-    summary = _summary(run.folder) if run.state == "finished" else {}
+    summary = read_summary(run.folder) if run.state == "finished" else {}
     validation = validation_metrics(run.folder) if summary else {}
     phase = str(run.progress.get("phase") or "")
     return ArmResult(key, title, run.state, run.run_id, phase, read_curve(run.folder), summary, validation)
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(read_json(folder / SUMMARY_FILE))
-    except (OSError, ValueError):
-        return {}

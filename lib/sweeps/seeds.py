@@ -8,12 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lib.atomic import read_json
 from lib.errors import UserError
 from lib.recipes import run_title
 from lib.sweeps.plan import Entry, SweepPlan
 from lib.tracking.scores import beside_metrics
-from lib.tracking.state import SUMMARY_FILE, run_folder
+from lib.tracking.state import read_summary, run_folder
 from lib.training.config import TrainConfig
 
 GROUP_TAG = "group_id"
@@ -59,7 +58,9 @@ class SeedSweep(SweepPlan):
 
         The metric that these classes are judged by comes first; the baseline is that of the same test images.
         """
-        summaries = [_summary(run_id) for run_id in self.read().runs.values()]
+        folders = [run_folder(run_id) for run_id in self.read().runs.values()]
+        figures = [(folder, read_summary(folder)) for folder in folders]
+        summaries = [{**beside_metrics(folder, summary), **summary} for folder, summary in figures]
         headline = next((f"test_{one['headline']}" for one in summaries if one.get("headline")), METRICS[0])
         found = []
         for metric in sorted(METRICS, key=lambda metric: metric != headline):
@@ -93,12 +94,3 @@ def make_plan(config: TrainConfig, num_seeds: int) -> SeedSweep:
     plan = SeedSweep(group_id=secrets.token_hex(4), num_seeds=num_seeds, config=config.to_dict(), created_s=time.time())
     plan.write()
     return plan
-
-
-def _summary(run_id: str) -> dict[str, Any]:
-    folder = run_folder(run_id)
-    try:
-        summary = dict(read_json(folder / SUMMARY_FILE))
-        return {**beside_metrics(folder, summary), **summary}
-    except (OSError, ValueError):
-        return {}

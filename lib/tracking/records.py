@@ -59,8 +59,7 @@ class RunRecord(states.HasState):
     @property
     def summary(self) -> dict[str, Any]:
         """The final figures with their texts, empty before the run has finished."""
-        path = self.folder / states.SUMMARY_FILE
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return states.read_summary(self.folder)
 
 
 def split_caveats(runs: Iterable[RunRecord]) -> list[str]:
@@ -122,10 +121,9 @@ def predictions(run_id: str) -> "pd.DataFrame":
 
 
 def validation_confusions(run_id: str, prefix: str = "") -> dict[int, "np.ndarray"]:
-    """Epoch -> counts (K, K), row = true class, column = predicted, in the order of the epochs.
+    """Epoch -> counts (K, K) of the validation images, row = true class, column = predicted, in order.
 
-    The last matrix of an epoch counts, since a resumed run repeats some; a line that a killed process left half
-    written is passed over.
+    The last matrix of an epoch counts, since a resumed run repeats some.
 
     Args:
         run_id: the run; one without matrices (an old one, a fitted head) has an empty answer.
@@ -133,18 +131,9 @@ def validation_confusions(run_id: str, prefix: str = "") -> dict[int, "np.ndarra
     """
     import numpy as np
 
-    path = states.run_folder(run_id) / states.CONFUSION_FILE
-    if not path.is_file():
-        return {}
-    found: dict[int, np.ndarray] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-            if entry["prefix"] == prefix:
-                found[int(entry["epoch"])] = np.asarray(entry["matrix"], dtype=np.int64)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return dict(sorted(found.items()))
+    lines = states.read_lines(states.run_folder(run_id) / states.CONFUSION_FILE)
+    found = {int(line["epoch"]): line["matrix"] for line in lines if line.get("prefix") == prefix and "matrix" in line}
+    return {epoch: np.asarray(found[epoch], dtype=np.int64) for epoch in sorted(found)}
 
 
 def rename_run(run_id: str, name: str) -> None:

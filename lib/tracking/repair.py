@@ -112,8 +112,7 @@ def _metrics_of(folder: Path, ended_ms: int) -> list[Metric]:
         for event in events(folder)
         for key, value in (event.get("metrics") or {}).items()
     ]
-    summary = read_json(folder / states.SUMMARY_FILE) if (folder / states.SUMMARY_FILE).is_file() else {}
-    numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+    numbers = {k: value for k, value in states.read_summary(folder).items() if isinstance(value, int | float)}
     return found + [(key, float(value), ended_ms, 0) for key, value in numbers.items() if math.isfinite(value)]
 
 

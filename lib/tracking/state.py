@@ -6,12 +6,13 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.atomic import read_json
 from lib.errors import UserError
 from lib.registry import Registry
 from lib.settings import runs_dir
@@ -165,7 +166,7 @@ def read_state(run_id: str) -> RunState:
     """A run's state; an active run with a stop flag reads as "stopping". Raises UserError if there is no such run."""
     folder = run_folder(run_id)
     try:
-        content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / STATE_FILE)
     except FileNotFoundError:
         raise UserError(f"There is no run {run_id!r} here; `python -m lib runs list` shows the runs.") from None
     except ValueError:
@@ -183,7 +184,7 @@ def update_state(run_id: str, **changes: Any) -> None:
     folder = run_folder(run_id)
     with _locked(folder):
         path = folder / STATE_FILE
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
+        content = read_json(path) if path.exists() else {"run_id": run_id}
         content.update(changes)
         temporary = path.with_name(f".{STATE_FILE}.{os.getpid()}")
         try:
@@ -197,6 +198,33 @@ def update_state(run_id: str, **changes: Any) -> None:
         except OSError:  # a full disk: what was there before stays
             temporary.unlink(missing_ok=True)
             raise
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The final figures in a run's folder; empty before there are any, or where they cannot be read."""
+    try:
+        return dict(read_json(folder / SUMMARY_FILE))
+    except (OSError, ValueError):
+        return {}
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Add a line of JSON in one write: a reader sees it whole or, at a crash, cut off."""
+    with path.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(dict(content), default=str) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON objects; those that a killed process left cut off are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [content for content in found if isinstance(content, dict)]
 
 
 def stored_states() -> list[RunState]:

@@ -3,7 +3,6 @@
 Lines: `state`, `progress` (as `RunState.progress`), or `metrics` of a `step`; each with `t`, seconds since 1970.
 """
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.tracking.state import LOG_FILE, read_state, run_folder
+from lib.tracking.state import LOG_FILE, append_line, read_lines, read_state, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +49,8 @@ class TimelineWriter:
         self._append({"progress": dict(progress)})
 
     def _append(self, event: Mapping[str, Any]) -> None:
-        with suppress(OSError), self._path.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps({"t": round(time.time(), 3), **event}, default=str) + "\n")
+        with suppress(OSError):
+            append_line(self._path, {"t": round(time.time(), 3), **event})
 
 
 @dataclass(frozen=True)
@@ -112,17 +111,7 @@ class Timeline:
 
 def events(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's timeline, those of a killed process that are cut off left out; empty of an older run."""
-    try:
-        text = (folder / TIMELINE_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    found = []
-    for line in text.splitlines():
-        with suppress(ValueError):
-            content = json.loads(line)
-            if isinstance(content, dict) and isinstance(content.get("t"), int | float):
-                found.append(content)
-    return found
+    return [event for event in read_lines(folder / TIMELINE_FILE) if isinstance(event.get("t"), int | float)]
 
 
 def read_timeline(run_id: str) -> Timeline | None:

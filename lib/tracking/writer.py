@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_json
+from lib.atomic import read_json, write_json
 from lib.errors import UserError, disk_fault
 from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT, tracking_uri
 from lib.tracking import state as states
@@ -89,13 +89,12 @@ class RunWriter:
     @property
     def config(self) -> dict[str, Any]:
         """The stored config."""
-        return json.loads((self.folder / states.CONFIG_FILE).read_text(encoding="utf-8"))
+        return dict(read_json(self.folder / states.CONFIG_FILE))
 
     @property
     def summary(self) -> dict[str, Any]:
         """The final figures; empty before there are any."""
-        path = self.folder / states.SUMMARY_FILE
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return states.read_summary(self.folder)
 
     @property
     def name(self) -> str:
@@ -123,8 +122,7 @@ class RunWriter:
 
     def log_confusion(self, entry: Mapping[str, Any]) -> None:
         """Append an epoch's confusion matrix of the validation images: prefix, epoch and matrix (K, K)."""
-        with (self.folder / states.CONFUSION_FILE).open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(dict(entry)) + "\n")
+        states.append_line(self.folder / states.CONFUSION_FILE, entry)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set text tags on the MLflow entry."""

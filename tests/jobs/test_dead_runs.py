@@ -2,6 +2,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 
 from lib import jobs, tracking
@@ -25,7 +26,7 @@ def test_another_process_finishes_what_died_unseen():
     for name in ("asked", "killed", "rebooted"):
         update_state(runs[name].run_id, pid=gone.pid, pid_started_s=started_s, started_s=time.time())
     (runs["asked"].folder / STOP_FILE).touch()
-    update_state(runs["rebooted"].run_id, heartbeat_s=processes.boot_time_s() - 60)
+    update_state(runs["rebooted"].run_id, heartbeat_s=psutil.boot_time() - 60)
 
     assert set(jobs.reconcile()) == {runs[name].run_id for name in ("asked", "killed", "rebooted")}
 

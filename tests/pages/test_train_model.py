@@ -592,7 +592,7 @@ def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch)
     from pages.common.seeds_panel import spread_words
 
     started = []
-    monkeypatch.setattr(SeedSweep, "start", started.append)
+    monkeypatch.setattr(SeedSweep, "start", lambda plan: started.append(plan))
     at = open_train()
     at.session_state["train_seeds"] = True
     at.run()
