@@ -592,7 +592,11 @@ def test_several_seeds_start_as_a_group_and_tell_mean_and_deviation(monkeypatch)
     from pages.common.seeds_panel import spread_words
 
     started = []
-    monkeypatch.setattr(SeedSweep, "start", lambda plan: started.append(plan))
+
+    def start(plan: SeedSweep) -> None:
+        started.append(plan)
+
+    monkeypatch.setattr(SeedSweep, "start", start)
     at = open_train()
     at.session_state["train_seeds"] = True
     at.run()
