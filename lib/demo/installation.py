@@ -34,7 +34,7 @@ def is_due() -> bool:
         recording = find_recording()
     except UserError:
         return not _mark()  # installing says what is wrong
-    return recording is not None and _mark().get("recording_id") != recording.recording_id and _is_local()
+    return recording is not None and not _is_here(recording) and _is_local()
 
 
 def installed_runs() -> dict[str, str]:
@@ -44,12 +44,10 @@ def installed_runs() -> dict[str, str]:
 
 def installed_recording() -> Recording | None:
     """The recording that this home got, if it is the one that ships; None otherwise."""
-    try:
+    with suppress(UserError):
         recording = find_recording()
-    except UserError:
-        return None
-    is_here = recording is not None and _mark().get("recording_id") == recording.recording_id
-    return recording if is_here else None
+        return recording if recording and _is_here(recording) else None
+    return None
 
 
 def missing_runs() -> list[str]:
@@ -99,15 +97,13 @@ def _shipped() -> Recording:
 
 def _install_run(recording: Recording, run_id: str) -> None:
     target, deleted = runs_dir() / run_id, trash_dir() / "runs" / run_id
+    staging = runs_dir() / f".{run_id}.{os.getpid()}"
     if target.exists():
         return
-    if deleted.exists():
-        shutil.move(deleted, target)
-        return
-    staging = runs_dir() / f".{run_id}.{os.getpid()}"
     try:
-        unpack_run(recording.run_folder(run_id), staging)
-        staging.rename(target)
+        if not deleted.exists():
+            unpack_run(recording.run_folder(run_id), staging)
+        shutil.move(deleted if deleted.exists() else staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -127,6 +123,10 @@ def _mark() -> dict[str, Any]:
         return dict(read_json(runs_dir() / _MARK_FILE))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def _is_here(recording: Recording) -> bool:
+    return _mark().get("recording_id") == recording.recording_id
 
 
 def _is_local() -> bool:

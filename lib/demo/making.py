@@ -23,7 +23,7 @@ from lib.progress import Progress, ignore_progress
 from lib.recipes import run_title
 from lib.runtime import available_cores, processor_name
 from lib.settings import DEMO_DATASET
-from lib.sweeps.results import arm_results, leader
+from lib.sweeps.results import ArmResult, arm_results, leader
 from lib.sweeps.runner import Work
 from lib.sweeps.strategies import StrategySweep
 from lib.tracking.state import CONFIG_FILE, PREDICTIONS_FILE, run_folder
@@ -76,19 +76,26 @@ def record(
         for strategy, run_id in runs.items():
             tags = {DEMO_TAG: strategy, "race_id": plan.race_id}
             _pack(run_id, made / recordings.RUNS_FOLDER / run_id, dataset=dataset, machine=machine, tags=tags)
-        _pack_race(plan, made / recordings.RACE_FOLDER)
+        (made / recordings.RACE_FOLDER).mkdir()
+        for path in (plan.files.state, plan.files.state.with_suffix(".plan.json")):
+            shutil.copyfile(path, made / recordings.RACE_FOLDER / path.name)
+        results = arm_results(plan)
         if setting.has_samples:
             from lib.grading.grader import Grader
 
             progress(0, 0, "Choosing the samples of the grade page")
-            write_json(made / SEEDS_FILE, choose_seeds(Grader.open(_best_run(plan), device="cpu")))
+            best = leader(results)
+            if best is None:
+                raise UserError("No rung has a defined result; there is nothing to choose the samples by.")
+            write_json(made / SEEDS_FILE, choose_seeds(Grader.open(str(best.run_id), device="cpu")))
             progress(0, 0, "Drawing the first picture")
-            write_opening(made, dataset, runs, _kappas(plan))
+            kappas = {result.key: result.test("quadratic_weighted_kappa")[0] for result in results}
+            write_opening(made, dataset, runs, kappas)
         recording = recordings.write_recording(made, created_s=began, machine=machine, race_id=plan.race_id, runs=runs)
         size = sum((made / name).stat().st_size for name in recording.files)
         if size > MAX_BYTES:
             raise UserError(f"The recording would have {size / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.0f} MB ship.")
-        (made / "README.md").write_text(_about(recording, plan, time.time() - began), encoding="utf-8")
+        (made / "README.md").write_text(_about(recording, plan, results, time.time() - began), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)
     return replace(recording, folder=target)
@@ -196,28 +203,14 @@ def _answers_as_recorded(run: Path, dataset: "Dataset") -> bool:
     return True
 
 
-def _best_run(plan: StrategySweep) -> str:
-    """The run that answers the test images best, by what grades are judged by."""
-    best = leader(arm_results(plan))
-    if best is None or best.run_id is None:
-        raise UserError("No rung has a defined result; there is nothing to choose the samples by.")
-    return best.run_id
-
-
-def _kappas(plan: StrategySweep) -> dict[str, float]:
-    return {result.key: result.test("quadratic_weighted_kappa")[0] for result in arm_results(plan)}
-
-
-def _pack_race(plan: StrategySweep, target: Path) -> None:
-    target.mkdir()
-    source = plan.files.state
-    for path in (source, source.with_suffix(".plan.json")):
-        shutil.copyfile(path, target / path.name)
-    assert plan.read().state == "finished"  # noqa: S101  (a rung that fails raises)
-
-
-def _about(recording: recordings.Recording, plan: StrategySweep, seconds: float) -> str:
-    """The page beside the recording: what it is, its parts and their sizes."""
+def _about(recording: recordings.Recording, plan: StrategySweep, results: list[ArmResult], seconds: float) -> str:
+    """The page beside the recording: what it is, what each arm reached on the test images, and the sizes of its parts."""
+    rows = ["| run | quadratic kappa (95 % interval) | accuracy | seconds |", "|---|---|---|---:|"]
+    for result in results:
+        (kappa, low, high), accuracy = result.test("quadratic_weighted_kappa"), result.test("accuracy")[0]
+        took_s = float(result.summary["seconds_total"])
+        rows.append(f"| {result.title} | {kappa:.2f} ({low:.2f} to {high:.2f}) | {accuracy:.3f} | {took_s:.0f} |")
+    table = "\n".join(rows)
     return f"""# The recorded demo
 
 Made by `make demo`, {recording.words.removeprefix("recorded ")}, in {seconds / 60:.1f} minutes; never edited by hand.
@@ -225,17 +218,7 @@ Made by `make demo`, {recording.words.removeprefix("recorded ")}, in {seconds / 
 the network sees them {plan.epochs} times in batches of {plan.batch_size}.
 `recording.json` has the SHA-256 of every file.
 
-{_results(plan)}
+{table}
 
 {recordings.size_table(recording)}
 """
-
-
-def _results(plan: StrategySweep) -> str:
-    """What each rung reached on the test images, as a table in Markdown."""
-    rows = []
-    for result in arm_results(plan):
-        (kappa, low, high), accuracy = result.test("quadratic_weighted_kappa"), result.test("accuracy")[0]
-        seconds = float(result.summary["seconds_total"])
-        rows.append(f"| {result.title} | {kappa:.2f} ({low:.2f} to {high:.2f}) | {accuracy:.3f} | {seconds:.0f} |")
-    return "\n".join(["| run | quadratic kappa (95 % interval) | accuracy | seconds |", "|---|---|---|---:|", *rows])

@@ -100,14 +100,11 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
     rows = _bleeding_eyes(dataset, graders["tuned"])
     if not len(rows):
         return False
-    maps = {name: [_map(grader, dataset, row) for row in rows] for name, grader in graders.items()}
     inputs = graders["tuned"].inputs  # the three see the same square
     lesions = [_lesions(inputs, dataset, row) for row in rows]
-    shares = {
-        name: np.array([_share_on(cam, where) for cam, where in zip(cams, lesions, strict=True)])
-        for name, cams in maps.items()
-    }
+    maps = {name: [_map(grader, dataset, row) for row in rows] for name, grader in graders.items()}
     areas = np.array([where.mean() for where in lesions])
+    shares = {name: np.array(list(map(_share_on, cams, lesions))) for name, cams in maps.items()}
     best = int((shares["tuned"] - areas).argmax())
     row = int(rows[best])
     target = int(dataset.table["target"].iloc[row])
@@ -125,15 +122,12 @@ def write_opening(folder: Path, dataset: "Dataset", runs: Mapping[str, str], kap
         )  # fmt: skip
         (target_folder / view.file).write_bytes(to_jpeg(overlay(framed, maps[name][best])))
         views.append(view)
-    content = {
-        "image_id": str(dataset.table["image_id"].iloc[row]),
-        "class_name": dataset.class_names[target],
-        "num_looked_at": len(rows),
-        "lesion_area": float(areas[best]),
-        "finding": finding(kappas, tuned),
-        "views": [asdict(view) for view in views],
-    }
-    write_json(target_folder / ABOUT_FILE, content)
+    opening = Opening(
+        folder=target_folder, image_id=str(dataset.table["image_id"].iloc[row]), num_looked_at=len(rows),
+        class_name=dataset.class_names[target], lesion_area=float(areas[best]), finding=finding(kappas, tuned),
+        views=tuple(views),
+    )  # fmt: skip
+    write_json(target_folder / ABOUT_FILE, {key: value for key, value in asdict(opening).items() if key != "folder"})
     return True
 
 
@@ -165,11 +159,9 @@ def _map(grader: "Grader", dataset: "Dataset", row: int) -> np.ndarray:
     from lib.explain.attribution import grad_cam
     from lib.explain.network import map_stage_names
 
-    pixels, target = np.asarray(dataset.pixels[[row]]), int(dataset.table["target"].iloc[row])
-    stage = map_stage_names(grader.classifier)[-1]
-    return grad_cam(
-        grader.classifier, grader.inputs.batch(pixels, device=grader.device), stage=stage, target=target
-    ).maps[0]
+    batch = grader.inputs.batch(np.asarray(dataset.pixels[[row]]), device=grader.device)
+    stage, target = map_stage_names(grader.classifier)[-1], int(dataset.table["target"].iloc[row])
+    return grad_cam(grader.classifier, batch, stage=stage, target=target).maps[0]
 
 
 def _lesions(inputs: "InputFormat", dataset: "Dataset", row: int) -> np.ndarray:

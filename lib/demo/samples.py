@@ -5,9 +5,9 @@ has to show it. The same seeds make the same files.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
@@ -92,8 +92,13 @@ def choose_seeds(grader: "Grader") -> dict[str, int]:
             f"the samples need {NUM_PLAIN}. Train it longer."
         )
     doubtful, last = (name for name in _LOOKED_FOR if name not in seeds)
-    wanted = ((doubtful, is_doubtful), (last, is_right), (_UNGRADABLE, _is_spoiled), (_RED_FREE, _is_unlike),
-              (_TURNED, is_right))  # fmt: skip
+    wanted: tuple[tuple[str, Callable[[Grade, int], bool]], ...] = (
+        (doubtful, is_doubtful),
+        (last, is_right),
+        (_UNGRADABLE, lambda grade, _: is_refused_as_spoiled(grade)),
+        (_RED_FREE, lambda grade, _: grade.status == UNLIKE),
+        (_TURNED, is_right),
+    )
     for name, is_as_wanted in wanted:
         found = _first(grader, name, is_as_wanted)
         if found is None:
@@ -123,36 +128,28 @@ def is_refused_as_spoiled(grade: "Grade") -> bool:
     return grade.status == UNLIKE and any(word in grade.reason for word in ("darker", "blurred"))
 
 
-def _is_spoiled(grade: "Grade", target: int) -> bool:
-    return is_refused_as_spoiled(grade)
-
-
-def _is_unlike(grade: "Grade", target: int) -> bool:
-    return grade.status == UNLIKE
-
-
 def _first(grader: "Grader", name: str, is_as_wanted: "Callable[[Grade, int], bool]") -> int | None:
-    """The first seed of a sample whose answer is as wanted; None if there is none."""
+    """The first seed of a sample whose answer is as wanted, drawn a few at a time; None if there is none."""
     target = GRADES.index(name) if name in GRADES else _TURNED_GRADE
-    return next((seed for seed, grade in _answers(grader, name) if is_as_wanted(grade, target)), None)
-
-
-def _answers(grader: "Grader", name: str) -> "Iterator[tuple[int, Grade]]":
-    """The grader's answers to the drawn images of the first seeds, a few at a time."""
     for start in range(0, MOST_SEEDS, 8):
         seeds = range(start, start + 8)
         grades = grader.grade([(f"{name}_{seed}", _eye(name, seed)) for seed in seeds])
-        yield from zip(seeds, grades, strict=True)
+        for seed, grade in zip(seeds, grades, strict=True):
+            if is_as_wanted(grade, target):
+                return seed
+    return None
 
 
 def _eye(name: str, seed: int) -> bytes:
     """A drawn sample as its file."""
-    if name == _UNGRADABLE:
-        return _jpeg(_ungradable(seed))
-    if name == _RED_FREE:
-        return _jpeg(_red_free(seed))
     if name == _TURNED:
         return _turned(seed)
+    if name == _UNGRADABLE:  # blurred by a moving eye and far too dark
+        blurred = _fundus(2, seed=seed, is_ungradable=True).filter(ImageFilter.GaussianBlur(8))
+        return _jpeg(ImageEnhance.Brightness(blurred).enhance(0.4))
+    if name == _RED_FREE:  # the green channel alone, as some cameras photograph: unlike colour photographs
+        green = _fundus(2, seed=seed).getchannel("G")
+        return _jpeg(Image.merge("RGB", (green, green, green)))
     return _jpeg(_fundus(GRADES.index(name), seed=seed))
 
 
@@ -160,25 +157,11 @@ def _fundus(grade: int, *, seed: int, is_ungradable: bool = False) -> Image.Imag
     return Image.fromarray(draw_example(grade, size_px=SIZE_PX, seed=seed, is_ungradable=is_ungradable).pixels)
 
 
-def _ungradable(seed: int) -> Image.Image:
-    """Blurred by a moving eye and far too dark."""
-    blurred = _fundus(2, seed=seed, is_ungradable=True).filter(ImageFilter.GaussianBlur(8))
-    return ImageEnhance.Brightness(blurred).enhance(0.4)
-
-
-def _red_free(seed: int) -> Image.Image:
-    """The green channel alone, as some cameras photograph: a fundus, but unlike colour photographs."""
-    green = _fundus(2, seed=seed).getchannel("G")
-    return Image.merge("RGB", (green, green, green))
-
-
 def _turned(seed: int) -> bytes:
     """Taken with the camera held upright: the pixels lie on their side and the file says so (EXIF orientation 6)."""
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
-    opened = io.BytesIO()
-    _fundus(_TURNED_GRADE, seed=seed).rotate(90, expand=True).save(opened, "JPEG", quality=QUALITY, exif=exif)
-    return opened.getvalue()
+    return _jpeg(_fundus(_TURNED_GRADE, seed=seed).rotate(90, expand=True), exif=exif)
 
 
 def _cat() -> Image.Image:
@@ -215,7 +198,7 @@ def _lens_cap() -> Image.Image:
     return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _jpeg(image: Image.Image, **options: Any) -> bytes:
     opened = io.BytesIO()
-    image.save(opened, "JPEG", quality=QUALITY)
+    image.save(opened, "JPEG", quality=QUALITY, **options)
     return opened.getvalue()
