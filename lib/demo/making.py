@@ -204,7 +204,7 @@ def _answers_as_recorded(run: Path, dataset: "Dataset") -> bool:
 
 
 def _about(recording: recordings.Recording, plan: StrategySweep, results: list[ArmResult], seconds: float) -> str:
-    """The page beside the recording: what it is, what each arm reached on the test images, and the sizes of its parts."""
+    """The page beside the recording: what it is, what each arm reached on the test images, sizes of its parts."""
     rows = ["| run | quadratic kappa (95 % interval) | accuracy | seconds |", "|---|---|---|---:|"]
     for result in results:
         (kappa, low, high), accuracy = result.test("quadratic_weighted_kappa"), result.test("accuracy")[0]
