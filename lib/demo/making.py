@@ -56,12 +56,7 @@ def record(
 ) -> recordings.Recording:
     """Make the recording anew in `folder` (by default the one that ships), in a home of its own.
 
-    Args:
-        folder: its content is replaced.
-        setting: what is smaller in a trial.
-        machine: what to call this machine.
-        progress: hears how far it is.
-        work: does one prepared run; by default `jobs.work`.
+    `machine` is what to call this one, `work` does one prepared run (by default `jobs.work`).
 
     Raises:
         UserError: a rung failed, or the recording would be larger than 40 MB.

@@ -192,13 +192,7 @@ def open_session(
 ) -> "TrainingSession":
     """The session that does the work of a run; its plan is told to the other ranks and kept as the run's parameters.
 
-    Args:
-        config: resolved.
-        dataset: the part of it that the run reads.
-        run: whose folder keeps the choice of the device and of the number of epochs.
-        listener: hears the training.
-        should_stop: asked between stages.
-        ranks: who trains together.
+    `config` is resolved, `dataset` the part that the run reads; the run's folder keeps the choice of device and epochs.
     """
     from lib.training.network import choose_compute
     from lib.training.session import TrainingSession

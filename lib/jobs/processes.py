@@ -127,11 +127,7 @@ def is_beating(key: str, beat_s: float) -> bool:
 
 
 def watch_beats(read_beats: Callable[[], Mapping[str, float]]) -> None:
-    """Wait, for `WATCH_S` at most, until `is_beating` has made up its mind about heartbeats that look old.
-
-    Args:
-        read_beats: gives key -> last heartbeat, read anew at each call.
-    """
+    """Wait, for `WATCH_S` at most, until `is_beating` can tell of heartbeats (key -> last) that look old."""
     while None in [_judge_beat(key, beat_s) for key, beat_s in read_beats().items()]:
         time.sleep(0.1)
 

@@ -82,9 +82,7 @@ def plan_recipe(
 def run_title(config: TrainConfig, *, mark: str = "") -> str:
     """Such as "Partial fine-tuning · Bundled VGG · cats_dogs · seed 3", or with the name of a recipe in front.
 
-    Args:
-        config: the training; what it leaves open makes no difference.
-        mark: what tells it from others of its kind, such as "demo", "seed 3" or "race 1a2b".
+    `mark` tells it from others of its kind: "demo", "seed 3" or "race 1a2b".
     """
     backbone = BACKBONES.get(config.backbone).title
     first = STRATEGIES.get(config.strategy).title

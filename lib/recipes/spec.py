@@ -9,7 +9,6 @@ from typing import Any
 class Study:
     """Where an experiment was published; `line` is what stands at the end of its line in a picture."""
 
-    name: str
     title: str
     line: str
     year: int
@@ -39,7 +38,6 @@ class Subject:
     `stand_in` are settings that turn the five grades of the generated set into as many classes as the study has.
     """
 
-    title: str
     published_data: str
     words: tuple[str, ...] = ()
     class_words: tuple[str, ...] = ()
@@ -48,19 +46,16 @@ class Subject:
 
 
 FUNDUS = Subject(
-    title="fundus photographs",
     published_data="photographs of a retinopathy competition (2015)",
     words=("eyepacs", "diabetic-retinopathy", "diabetic_retinopathy", "kaggle-dr"),
 )
 CATS_DOGS = Subject(
-    title="cats and dogs",
     published_data="photographs of a cats-and-dogs competition",
     class_words=("cat", "dog"),
     stand_in={"target_map": "any_dr"},
     stand_in_words="as two classes, no retinopathy and any",
 )
 FOOD = Subject(
-    title="food",
     published_data="Food-101, its first ten classes",
     words=("food",),
     stand_in_words="with its five grades for ten classes",

@@ -23,7 +23,7 @@ _VIEWS = "Each epoch shows one of the ten views of an image, so ten times as man
 _SCALING = "No feature-wise centring and scaling of the pixels: the network's own normalisation takes its place."
 
 _VGG: dict[str, Any] = {
-    "study": Study("vgg16-dr", "VGG16 on diabetic retinopathy, 1,000 images", "talk, November 2016", 2016, "Keras"),
+    "study": Study("VGG16 on diabetic retinopathy, 1,000 images", "talk, November 2016", 2016, "Keras"),
     "subject": FUNDUS,
     "protocol": "200 photographs of each grade, drawn at random; a stratified 30 % (300) to test, split seed 42; 10 % "
     "of the others to validate; 224 px; batches of 32.",
@@ -140,9 +140,7 @@ _VGG16_RETINOPATHY = (
 
 # Study 2: GoogLeNet fine-tuned on fundus photographs, and the explicit features that it is held against.
 
-_SERIES = Study(
-    "googlenet-dr", "GoogLeNet on diabetic retinopathy", "blog series, part 2, 2016", 2016, "Theano, Lasagne"
-)
+_SERIES = Study("GoogLeNet on diabetic retinopathy", "blog series, part 2, 2016", 2016, "Theano, Lasagne")
 _GOOGLENET: dict[str, Any] = {
     "study": _SERIES,
     "subject": FUNDUS,
@@ -205,7 +203,7 @@ _GOOGLENET_RETINOPATHY = (
 # Study 3: InceptionV3 on balanced fundus photographs: end to end, transfer, and fine-tuning after transfer.
 
 _INCEPTION: dict[str, Any] = {
-    "study": Study("inceptionv3-dr", "InceptionV3 on diabetic retinopathy", "thesis, October 2020", 2020, "Keras"),
+    "study": Study("InceptionV3 on diabetic retinopathy", "thesis, October 2020", 2020, "Keras"),
     "subject": FUNDUS,
     "protocol": "Training images undersampled to a balanced 750, test images to a balanced 200, five classes; "
     "checkpoint, CSV log, learning-rate schedule.",
@@ -265,7 +263,7 @@ _VGG16_CATS_DOGS = (
     RecipeSpec(
         name="vgg16-dogscats",
         title="VGG16 cut at fc2, one sigmoid unit",
-        study=Study("vgg16-dogscats", "VGG16 on dogs against cats", "article, May 2017", 2017, "Keras"),
+        study=Study("VGG16 on dogs against cats", "article, May 2017", 2017, "Keras"),
         subject=CATS_DOGS,
         protocol="23,000 photographs to train, 2,000 to validate, which here are the test images; 224 px; batches of "
         "64; one epoch.",
@@ -288,7 +286,7 @@ _VGG16_CATS_DOGS = (
 # Study 5: ten classes of Food-101 from scratch, by a frozen VGG16, and with its last layers fine-tuned.
 
 _FOOD: dict[str, Any] = {
-    "study": Study("vgg16-food", "VGG16 on ten classes of Food-101", "tutorial, LearnDataSci", 2021, "Keras"),
+    "study": Study("VGG16 on ten classes of Food-101", "tutorial, LearnDataSci", 2021, "Keras"),
     "subject": FOOD,
     "protocol": "The first ten classes in alphabetical order: 6,380 photographs to train, 1,120 (15 %) to validate, "
     "2,500 to test; batches of 64; at most 50 epochs, the best by validation loss, patience 10.",

@@ -66,9 +66,7 @@ def missing_entries(entries: Sequence[Entry], dataset: "Dataset", runs: Mapping[
 class StepPace:
     """Counts steps of known cost; the time left follows from the steps done, and within a step from its own estimate.
 
-    Args:
-        costs_s: about how long each step takes on the machine that the costs were measured on.
-        clock: seconds; tests give their own.
+    `costs_s` is about how long each step takes on the machine that the costs were measured on.
     """
 
     def __init__(self, costs_s: Sequence[float], *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -182,12 +182,7 @@ class StrategySweep(SweepPlan):
         return sum(entry.cost_s for entry in self.entries)
 
     def published_lines(self, spec: DatasetSpec, metric: str) -> dict[str, PublishedLine]:
-        """Arm -> the published value of its recipe, for the arms that have one.
-
-        Args:
-            spec: what its data set shows.
-            metric: "accuracy" or "quadratic_weighted_kappa", of test images.
-        """
+        """Arm -> the published "accuracy" or "quadratic_weighted_kappa" of its recipe, where one fits the data set."""
         # Retinal photographs in the five grades also fit studies of fundus photographs.
         is_graded = spec.is_ordinal and known_grades(spec.class_names) is not None
         is_graded_retina = is_graded and spec.crop_policy == "retina_box"

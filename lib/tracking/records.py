@@ -123,11 +123,8 @@ def predictions(run_id: str) -> "pd.DataFrame":
 def validation_confusions(run_id: str, prefix: str = "") -> dict[int, "np.ndarray"]:
     """Epoch -> counts (K, K) of the validation images, row = true class, column = predicted, in order.
 
-    The last matrix of an epoch counts, since a resumed run repeats some.
-
-    Args:
-        run_id: the run; one without matrices (an old one, a fitted head) has an empty answer.
-        prefix: of the fold, such as "fold_1_"; "" without folds.
+    The last matrix of an epoch counts, since a resumed run repeats some; an old run or a fitted head has none. `prefix`
+    is that of the fold, such as "fold_1_".
     """
     import numpy as np
 

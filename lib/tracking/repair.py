@@ -36,13 +36,7 @@ def has_waiting() -> bool:
 
 
 def enter_waiting(connected: Any, experiment: str, path: Path) -> None:
-    """Enter the runs that wait, for the one who has just opened the store and holds its lock.
-
-    Args:
-        connected: the client of the store.
-        experiment: the experiment's id.
-        path: the SQLite file behind it.
-    """
+    """Enter the runs that wait, for the one who has just opened the store and locked it; arguments as `enter_folder`."""
     from lib.tracking.writer import link_artifacts
 
     for run_id in _waiting():

@@ -114,15 +114,8 @@ def compare_runs(
 ) -> RunComparison:
     """Compare two runs by the metric that both are judged by, image by image, whole patients at a time.
 
-    Args:
-        first: one run.
-        second: another run.
-        names: what to call them in the sentence.
-        read: gives a run's predictions; from its folder by default.
-
-    Returns:
-        The comparison, or the sentence that says why there is none: other data sets, other classes, no test image in
-        common, or no predictions.
+    `names` are what to call them in the sentence, `read` gives a run's predictions (from its folder by default). Where
+    data sets or classes differ, no test image is shared or predictions are gone, the sentence says why there is none.
     """
     from lib.data.catalog import image_groups
 
