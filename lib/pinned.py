@@ -65,18 +65,13 @@ def watch_pinned(
 
 def write_frame(folder: Path, frame: PinnedFrame) -> None:
     """Write one frame into a run's folder, a few KB."""
-    content: dict[str, Any] = {
-        "format_version": _FORMAT,
-        "image_ids": np.array(frame.image_ids),
-        "probabilities": frame.probabilities.astype(np.float32),
-        "stage": frame.stage,
-        "seconds": frame.seconds,
-    }
-    if frame.maps is not None:
-        content["maps"] = frame.maps.astype(np.float16)
+    maps: dict[str, Any] = {} if frame.maps is None else {"maps": frame.maps.astype(np.float16)}
     path = folder / PINNED_FOLDER / f"epoch_{frame.epoch:04d}.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, **content)
+        np.savez(
+            opened, format_version=_FORMAT, image_ids=np.array(frame.image_ids), stage=frame.stage,
+            probabilities=frame.probabilities.astype(np.float32), seconds=frame.seconds, **maps,
+        )  # fmt: skip
 
 
 def frame_epochs(folder: Path) -> list[int]:
@@ -87,12 +82,11 @@ def frame_epochs(folder: Path) -> list[int]:
 def read_frame(folder: Path, epoch: int) -> PinnedFrame:
     """Read one frame; raises OSError if there is none."""
     with np.load(folder / PINNED_FOLDER / f"epoch_{epoch:04d}.npz", allow_pickle=False) as stored:
-        maps = stored["maps"].astype(np.float32) if "maps" in stored else None
         return PinnedFrame(
             epoch,
             stored["image_ids"].tolist(),
             stored["probabilities"].astype(np.float64),
-            maps,
+            stored["maps"].astype(np.float32) if "maps" in stored else None,
             str(stored["stage"]),
             float(stored["seconds"]),
         )

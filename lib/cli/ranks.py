@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def train_launched(make_config: Callable[[], Any], *, as_json: bool) -> int:
     """Train what the first rank's `make_config` says, or go on with it after a restart; returns the exit status."""
-    from lib.jobs import launches
+    from lib.jobs import control
 
     key = launch_key()
 
     def find() -> "RunWriter | None":
-        return None if launches.is_stopped_by_person(key) else launches.attached_run(key, make_config)
+        return None if control.is_stopped_by_person(key) else control.attached_run(key, make_config)
 
     return _launched(find, as_json=as_json)
 
@@ -37,7 +37,7 @@ def _launched(find: "Callable[[], RunWriter | None]", *, as_json: bool) -> int:
 
 def _lead(find: "Callable[[], RunWriter | None]", ranks: Ranks, *, as_json: bool) -> int:
     from lib.cli.training import report_outcome
-    from lib.jobs.launches import work_together
+    from lib.jobs.control import work_together
 
     run = find()
     if run is None:

@@ -36,7 +36,7 @@ def has_waiting() -> bool:
 
 
 def enter_waiting(connected: Any, experiment: str, path: Path) -> None:
-    """Enter the runs that wait, for the one who has just opened the store and locked it; arguments as `enter_folder`."""
+    """Enter the runs that wait, for the one who has opened the store and locked it; arguments as `enter_folder`."""
     from lib.tracking.writer import link_artifacts
 
     for run_id in _waiting():
