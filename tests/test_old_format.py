@@ -16,10 +16,10 @@ import pytest
 from lib import jobs, tracking
 from lib.data.library import open_dataset
 from lib.grading.grader import Grader
-from lib.pinned import frame_epochs, read_frame
 from lib.sweeps.seeds import SeedSweep
 from lib.tracking.repair import let_wait
 from lib.tracking.timeline import read_timeline
+from lib.watched_images import frame_epochs, read_frame
 from tests.run_store import make_run_store
 
 OLD = Path(__file__).parent / "old_format"

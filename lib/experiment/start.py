@@ -19,7 +19,6 @@ from lib.distributed import Ranks
 from lib.errors import Stopped, UserError
 from lib.models.heads import can_take_head
 from lib.models.seen_images import FITTED
-from lib.pinned import watch_pinned
 from lib.tracking.state import (
     BUNDLE_FOLDER,
     COMPUTE_FILE,
@@ -33,6 +32,7 @@ from lib.training.config import TrainConfig
 from lib.training.events import Listener, progress_events
 from lib.training.fit_splits import fit_splits, seen_by
 from lib.training.resolution import resolve_config
+from lib.watched_images import watch_images
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
@@ -209,7 +209,7 @@ def open_session(
     def prepare(pixels: np.ndarray) -> np.ndarray:
         return session.preparation.enhancement(pixels)
 
-    watch = watch_pinned(config, dataset, run.folder, compute.device, prepare=prepare)
+    watch = watch_images(config, dataset, run.folder, compute.device, prepare=prepare)
     budget = None
     if config.time_budget_s:
         from lib.training.estimation.time_budget import TimeBudget

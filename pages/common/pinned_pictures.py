@@ -11,8 +11,8 @@ import streamlit as st
 
 from lib.data.dataset import Dataset
 from lib.explain.pictures import overlay, to_jpeg
-from lib.pinned import PinnedFrame, frame_epochs, read_frame
 from lib.training.resolution import watched_rows
+from lib.watched_images import WatchedFrame, frame_epochs, read_frame
 from pages.common import resources
 from pages.common.text import percent, readable
 
@@ -61,7 +61,7 @@ def draw(pinned: str, runs: Sequence[WatchedRun], dataset: Dataset, *, epochs: i
 
 
 def grid_html(
-    rows: np.ndarray, runs: Sequence[WatchedRun], frames: Sequence[PinnedFrame | None], dataset: Dataset
+    rows: np.ndarray, runs: Sequence[WatchedRun], frames: Sequence[WatchedFrame | None], dataset: Dataset
 ) -> str:
     """One row an image, first as it is, then as each run sees it."""
     heads = ["Image", *(run.title for run in runs)]
@@ -79,7 +79,7 @@ def grid_html(
     return f'{_STYLE}<div class="rp" style="grid-template-columns:{columns}">{"".join(cells)}</div>'
 
 
-def _frame(run: WatchedRun, epoch: int) -> PinnedFrame | None:
+def _frame(run: WatchedRun, epoch: int) -> WatchedFrame | None:
     """The newest frame of a run up to an epoch."""
     if run.folder is None or run.run_id is None:
         return None
@@ -89,15 +89,15 @@ def _frame(run: WatchedRun, epoch: int) -> PinnedFrame | None:
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
-def _cached_frame(run_id: str, epoch: int, _folder: object) -> PinnedFrame:
+def _cached_frame(run_id: str, epoch: int, _folder: object) -> WatchedFrame:
     return read_frame(_folder, epoch)  # type: ignore[arg-type]
 
 
-def _when(frame: PinnedFrame | None) -> str:
+def _when(frame: WatchedFrame | None) -> str:
     return f"<br><span>epoch {frame.epoch}</span>" if frame is not None and frame.epoch else "<br><span>&nbsp;</span>"
 
 
-def _cell(run: WatchedRun, frame: PinnedFrame | None, place: int, *, dataset: Dataset, row: int) -> str:
+def _cell(run: WatchedRun, frame: WatchedFrame | None, place: int, *, dataset: Dataset, row: int) -> str:
     if frame is None:
         return '<div class="rp-empty"></div>'
     probabilities = frame.probabilities[place]

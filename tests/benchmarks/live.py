@@ -114,8 +114,8 @@ def _rerun(page, *, is_accuracy: bool) -> float:
 
 
 def _report_pinned(plan) -> None:
-    from lib.pinned import frame_epochs, read_frame
     from lib.sweeps.results import arm_results
+    from lib.watched_images import frame_epochs, read_frame
 
     for standing in arm_results(plan):
         if standing.folder is None or not standing.is_finished:

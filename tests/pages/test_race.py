@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from lib.data.library import open_dataset
-from lib.pinned import PinnedFrame, write_frame
 from lib.sweeps.results import arm_results
 from lib.sweeps.state import SweepState, write_sweep
 from lib.sweeps.strategies import DEFAULT_ARMS, StrategySweep
 from lib.training.resolution import watched_rows
+from lib.watched_images import WatchedFrame, write_frame
 from pages.common import pinned_pictures, race_live
 from tests.pages.scene import html_of, link, open_page
 from tests.sweeps.conftest import Runner, plan, runner  # noqa: F401
@@ -20,7 +20,7 @@ def raced(plan: StrategySweep, runner: Runner) -> StrategySweep:  # noqa: F811
     folder = arm_results(plan)[-2].folder
     for epoch, first in ((0, 0.5), (1, 0.9), (2, 0.2)):
         probabilities = np.array([[first, 1 - first]] * 2)
-        write_frame(folder, PinnedFrame(epoch, ids, probabilities, np.ones((2, 3, 3)), "block5", 0.1))
+        write_frame(folder, WatchedFrame(epoch, ids, probabilities, np.ones((2, 3, 3)), "block5", 0.1))
     return plan
 
 

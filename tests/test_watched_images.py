@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from lib.experiment import run_experiment
-from lib.pinned import PinnedFrame, frame_epochs, read_frame, write_frame
 from lib.training.events import NetworkBuilt
+from lib.watched_images import WatchedFrame, frame_epochs, read_frame, write_frame
 from tests.features.tiny_dataset import TinyDataset
 from tests.test_experiment import Run, tiny_config
 
@@ -60,7 +60,7 @@ def test_a_fit_in_one_go_is_seen_once(run_with):
 
 def test_a_frame_is_small_and_comes_back_as_it_was(tmp_path):
     rng = np.random.default_rng(0)
-    frame = PinnedFrame(3, ["a", "b"], rng.dirichlet(np.ones(5), 2), rng.random((2, 12, 12)), "block5", 0.25)
+    frame = WatchedFrame(3, ["a", "b"], rng.dirichlet(np.ones(5), 2), rng.random((2, 12, 12)), "block5", 0.25)
     write_frame(tmp_path, frame)
     found = read_frame(tmp_path, 3)
     assert (found.epoch, found.image_ids, found.stage, found.seconds) == (3, ["a", "b"], "block5", 0.25)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from lib.models.classifier import Classifier
     from lib.training.config import TrainConfig
 
-PINNED_FOLDER = "pinned"
+FRAMES_FOLDER = "pinned"
 _FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class PinnedFrame:
+class WatchedFrame:
     """The pinned images (n of them, K classes) after an epoch; epoch 0 is before the first, or the only fit there is.
 
     `maps` (n, h, w) in 0..1 are Grad-CAM of the predicted class, None for a head without a gradient; `seconds` is what
@@ -38,7 +38,7 @@ class PinnedFrame:
     seconds: float
 
 
-def watch_pinned(
+def watch_images(
     config: "TrainConfig",
     dataset: Any,
     folder: Path,
@@ -58,15 +58,15 @@ def watch_pinned(
         started = time.perf_counter()
         probabilities, maps, stage = _look(classifier, prepare(dataset.pixels[rows]), config.input_size_px, device)
         seconds = time.perf_counter() - started
-        write_frame(folder, PinnedFrame(epoch, image_ids, probabilities, maps, stage, seconds))
+        write_frame(folder, WatchedFrame(epoch, image_ids, probabilities, maps, stage, seconds))
 
     return watch
 
 
-def write_frame(folder: Path, frame: PinnedFrame) -> None:
+def write_frame(folder: Path, frame: WatchedFrame) -> None:
     """Write one frame into a run's folder, a few KB."""
     maps: dict[str, Any] = {} if frame.maps is None else {"maps": frame.maps.astype(np.float16)}
-    path = folder / PINNED_FOLDER / f"epoch_{frame.epoch:04d}.npz"
+    path = folder / FRAMES_FOLDER / f"epoch_{frame.epoch:04d}.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez(
             opened, format_version=_FORMAT, image_ids=np.array(frame.image_ids), stage=frame.stage,
@@ -76,13 +76,13 @@ def write_frame(folder: Path, frame: PinnedFrame) -> None:
 
 def frame_epochs(folder: Path) -> list[int]:
     """The epochs that a run's folder holds frames of, in order."""
-    return sorted(int(path.stem.removeprefix("epoch_")) for path in (folder / PINNED_FOLDER).glob("epoch_*.npz"))
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in (folder / FRAMES_FOLDER).glob("epoch_*.npz"))
 
 
-def read_frame(folder: Path, epoch: int) -> PinnedFrame:
+def read_frame(folder: Path, epoch: int) -> WatchedFrame:
     """Read one frame; raises OSError if there is none."""
-    with np.load(folder / PINNED_FOLDER / f"epoch_{epoch:04d}.npz", allow_pickle=False) as stored:
-        return PinnedFrame(
+    with np.load(folder / FRAMES_FOLDER / f"epoch_{epoch:04d}.npz", allow_pickle=False) as stored:
+        return WatchedFrame(
             epoch,
             stored["image_ids"].tolist(),
             stored["probabilities"].astype(np.float64),
