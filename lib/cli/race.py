@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
 if TYPE_CHECKING:
-    from lib.sweeps.state import SweepState
+    from lib.sweeps.plan import SweepState
     from lib.sweeps.strategies import StrategySweep
 
 

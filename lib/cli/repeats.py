@@ -8,8 +8,8 @@ from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
 
 if TYPE_CHECKING:
+    from lib.sweeps.plan import SweepState
     from lib.sweeps.seeds import SeedSweep
-    from lib.sweeps.state import SweepState
     from lib.training.config import TrainConfig
 
 

@@ -18,7 +18,7 @@ from lib.demo.recording import RACE_FOLDER, Recording, find_recording, unpack_ru
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import runs_dir, tracking_uri, trash_dir
-from lib.sweeps.state import run_state
+from lib.sweeps.plan import run_state
 from lib.tracking.repair import let_wait
 from lib.tracking.store import sqlite_path
 

@@ -72,7 +72,7 @@ def record(
             tags = {DEMO_TAG: strategy, "race_id": plan.race_id}
             _pack(run_id, made / recordings.RUNS_FOLDER / run_id, dataset=dataset, machine=machine, tags=tags)
         (made / recordings.RACE_FOLDER).mkdir()
-        for path in (plan.files.state, plan.files.state.with_suffix(".plan.json")):
+        for path in (plan.path(), plan.path(".plan.json")):
             shutil.copyfile(path, made / recordings.RACE_FOLDER / path.name)
         results = arm_results(plan)
         if setting.has_samples:

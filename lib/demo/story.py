@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lib.demo.installation import install_dataset_alone, installed_runs
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEMO_DATASET
-from lib.sweeps.plan import Entry, SweepPlan
-from lib.sweeps.state import run_state
+from lib.sweeps.plan import Entry, SweepPlan, run_state
 from lib.sweeps.strategies import ARMS, StrategySweep
 
 if TYPE_CHECKING:

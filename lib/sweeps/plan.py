@@ -1,13 +1,17 @@
-"""What a sweep is: its trainings, kept as JSON beside the runs, and the process of its own that works on them."""
+"""What a sweep is: its trainings and how far they are, kept as JSON beside the runs, and the process at work on them.
+
+Readable by every page, without MLflow and torch.
+"""
 
 import dataclasses
+import os
 import re
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,9 +20,8 @@ from lib.atomic import read_json, write_json
 from lib.errors import UserError
 from lib.jobs import processes
 from lib.progress import Progress, ignore_progress
-from lib.settings import HEARTBEAT_STALE_S, runs_dir
-from lib.sweeps.state import SweepFiles, SweepState, read_sweep, run_state, write_sweep
-from lib.tracking.state import host_name
+from lib.settings import HEARTBEAT_INTERVAL_S, HEARTBEAT_STALE_S, runs_dir
+from lib.tracking.state import host_name, read_state
 from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -26,9 +29,55 @@ if TYPE_CHECKING:
     from lib.sweeps.runner import Work
     from lib.tracking.writer import RunWriter
 
+FORMAT_VERSION = 1
 # A training stops within four seconds by itself; making the run store on the first run must not be cut short.
 STOP_TIMEOUT_S = 20.0
 _NUM_NAMED = 5  # so many ids stand in the sentence that an id is unknown
+
+
+def run_state(run_id: str | None) -> str:
+    """The state of a run, "" if there is none of that id."""
+    try:
+        return read_state(run_id).state if run_id else ""
+    except UserError:
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepState:
+    """What is known of a sweep; `state` is "new", "running", "stopping", "stopped", "failed" or "finished".
+
+    `runs` maps the key of an entry (its strategy) to its run; `step` is the title of what is being done, `what` its
+    detail.
+    """
+
+    state: str = "new"
+    message: str = ""
+    step: str = ""
+    what: str = ""
+    share: float = 0.0
+    seconds_left: float | None = None
+    seconds_total: float = 0.0
+    runs: dict[str, str] = field(default_factory=dict)
+    pid: int | None = None
+    pid_started_s: float | None = None
+    host: str = ""
+    heartbeat_s: float = 0.0
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process works on it."""
+        return self.state in ("running", "stopping")
+
+    def ended(self, state: str, message: str, **changes: Any) -> "SweepState":
+        """The same sweep once nothing of it is being done any more."""
+        return dataclasses.replace(self, state=state, message=message, step="", what="", seconds_left=None, **changes)
+
+    def facts(self) -> dict[str, Any]:
+        """What the command line prints of it."""
+        content = dataclasses.asdict(self)
+        return {key: value for key, value in content.items() if not key.startswith(("pid", "host", "heartbeat"))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +106,8 @@ class SweepPlan(ABC):
     id_field: ClassVar[str]  # holds hexadecimal digits, also the name of its files
     noun: ClassVar[str]
     nouns: ClassVar[str]
-    kept: ClassVar[str] = SweepFiles.kept
-    ended: ClassVar[str] = SweepFiles.ended
+    kept: ClassVar[str] = "What is done is kept; starting it again goes on from there."
+    ended: ClassVar[str] = "It ended without a word (its process is gone)."
     busy: ClassVar[str]  # {} stands for the id, here and in `worker`
     worker: ClassVar[str]  # what follows `python -m lib` on the command line of its process
     dataset_title: ClassVar[str] = "Opening the data set"
@@ -86,14 +135,17 @@ class SweepPlan(ABC):
         """What else hears the events of one of its runs."""
         return lambda event: None
 
-    @property
-    def files(self) -> SweepFiles:
-        """Where its state is kept."""
-        return SweepFiles(self._path(self.plan_id), kept=self.kept, ended=self.ended)
+    def path(self, suffix: str = ".json") -> Path:
+        """Its state file, or what stands beside that: ".plan.json", ".log" of the worker, ".lock" of the one at work.
 
-    @classmethod
-    def _path(cls, plan_id: str) -> Path:
-        return runs_dir() / cls.folder / f"{plan_id}.json"
+        ".stop" exists while somebody wants it to stop.
+        """
+        return runs_dir() / self.folder / f"{self.plan_id}{suffix}"
+
+    @property
+    def stopped_message(self) -> str:
+        """The sentence of a sweep that was asked to stop."""
+        return f"Stopped on request. {self.kept}"
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self:
@@ -123,11 +175,57 @@ class SweepPlan(ABC):
 
     def write(self) -> None:
         """Keep the plan, whose fields JSON must know."""
-        write_json(self._path(self.plan_id).with_suffix(".plan.json"), dataclasses.asdict(self))  # type: ignore[call-overload]
+        write_json(self.path(".plan.json"), dataclasses.asdict(self))  # type: ignore[call-overload]
+
+    def keep(self, state: SweepState) -> None:
+        """Keep how far it is, atomically."""
+        write_json(self.path(), dataclasses.asdict(dataclasses.replace(state, heartbeat_s=time.time())))
 
     def read(self) -> SweepState:
-        """How far it is."""
-        return read_sweep(self.files)
+        """How far it is; one whose process is gone reads as "failed", one asked to stop as "stopping".
+
+        Takes three seconds where a heartbeat under another host name has to be watched before it can be told.
+        """
+        state, is_asked = self._stored(), self.path(".stop").exists()
+        if not state.is_active:
+            return state
+        if self._lives(state):
+            return dataclasses.replace(state, state="stopping") if is_asked else state
+        ended = ("stopped", self.stopped_message) if is_asked else ("failed", f"{self.ended} {self.kept}")
+        return state.ended(*ended)
+
+    def _stored(self) -> SweepState:
+        """What the file holds; when it was last changed is the heartbeat."""
+        try:
+            content = {**read_json(self.path()), "heartbeat_s": self.path().stat().st_mtime}
+            return SweepState(**{key: content[key] for key in SweepState.__dataclass_fields__ if key in content})
+        except (OSError, ValueError, TypeError):
+            return SweepState()
+
+    def _lives(self, state: SweepState) -> bool:
+        if state.host == host_name():
+            return processes.is_alive(state.pid, state.pid_started_s)
+        key = str(self.path())
+        processes.watch_beats(lambda: {key: self._stored().heartbeat_s})
+        return processes.is_beating(key, self._stored().heartbeat_s)
+
+    @contextmanager
+    def heartbeats(self) -> Iterator[None]:
+        """While entered, give a sign of life each second: for those to whom the pid says nothing."""
+        is_over = threading.Event()
+
+        def beat() -> None:
+            while not is_over.wait(HEARTBEAT_INTERVAL_S):
+                with suppress(OSError):
+                    os.utime(self.path())
+
+        thread = threading.Thread(target=beat, name=f"heartbeat-{self.plan_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def run(self, *, progress: Progress = ignore_progress, work: "Work | None" = None) -> SweepState:
         """Do in this process what is missing; a second call does nothing.
@@ -146,20 +244,19 @@ class SweepPlan(ABC):
 
     def start(self) -> SweepState:
         """Start it, or go on with it, in a detached process; returns at once. Raises UserError if it cannot."""
-        files, state = self.files, self.read()
+        state = self.read()
         if state.is_active:
             return state
-        files.stop.unlink(missing_ok=True)
-        process = processes.spawn_detached(
-            [sys.executable, "-m", "lib", *self.worker.format(self.plan_id).split()], files.log
-        )
+        self.path(".stop").unlink(missing_ok=True)
+        arguments = self.worker.format(self.plan_id).split()
+        process = processes.spawn_detached([sys.executable, "-m", "lib", *arguments], self.path(".log"))
         # Without a wait the dead worker would stay a zombie as long as this server lives.
-        threading.Thread(target=process.wait, name=f"reap-{files.state.stem}", daemon=True).start()
+        threading.Thread(target=process.wait, name=f"reap-{self.plan_id}", daemon=True).start()
         begun = SweepState(
             state="running", step="Starting", runs=state.runs, host=host_name(),
             pid=process.pid, pid_started_s=processes.start_time_s(process.pid),
         )  # fmt: skip
-        write_sweep(files, begun)
+        self.keep(begun)
         return self.read()
 
     def stop(self) -> SweepState:
@@ -169,7 +266,7 @@ class SweepPlan(ABC):
         state = self.read()
         if not state.is_active:
             return state
-        self.files.stop.touch()
+        self.path(".stop").touch()
         for run_id in state.runs.values():
             if run_state(run_id) in ("queued", "running"):
                 with suppress(UserError):

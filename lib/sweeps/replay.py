@@ -3,8 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
+from lib.sweeps.plan import SweepState
 from lib.sweeps.results import ArmResult, Curve, arm_results
-from lib.sweeps.state import SweepState
 from lib.sweeps.strategies import StrategySweep
 from lib.tracking.timeline import Timeline, read_timeline
 from lib.training.strategies import STRATEGIES

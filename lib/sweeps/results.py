@@ -16,7 +16,7 @@ import numpy as np
 from lib.data.splits import TEST
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of
-from lib.sweeps.state import SweepState
+from lib.sweeps.plan import SweepState
 from lib.sweeps.strategies import ARMS, StrategySweep
 from lib.tracking.scores import folder_score, probability_columns
 from lib.tracking.state import PREDICTIONS_FILE, append_line, read_lines, read_state, read_summary, run_folder

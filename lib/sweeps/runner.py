@@ -12,8 +12,7 @@ from lib import jobs
 from lib.errors import Stopped, UserError
 from lib.jobs.processes import start_time_s
 from lib.progress import Progress
-from lib.sweeps.plan import Entry, SweepPlan
-from lib.sweeps.state import SweepState, heartbeats, run_state, write_sweep
+from lib.sweeps.plan import Entry, SweepPlan, SweepState, run_state
 from lib.tracking.state import host_name
 from lib.tracking.writer import RunWriter
 from lib.training.config import TrainConfig
@@ -121,7 +120,7 @@ class Runner:
     """The work of one process on a sweep, from the data set to the last run; arguments as `SweepPlan.run`."""
 
     def __init__(self, plan: SweepPlan, progress: Progress, work: Work | None) -> None:
-        self.plan, self.files, self.entries = plan, plan.files, plan.entries
+        self.plan, self.entries, self.stop_file = plan, plan.entries, plan.path(".stop")
         self.progress, self.work = progress, work or jobs.work
         self.pace = StepPace([plan.dataset_cost_s, *(entry.cost_s for entry in self.entries)])
         self.written_s = 0.0
@@ -130,11 +129,11 @@ class Runner:
     def run(self) -> SweepState:
         """Do everything that is missing, to a final state whatever happens."""
         try:
-            with FileLock(self.files.lock).acquire(timeout=0), heartbeats(self.files):
+            with FileLock(self.plan.path(".lock")).acquire(timeout=0), self.plan.heartbeats():
                 before = self.plan.read()
                 # A worker that a page began keeps the flag: somebody may have thought better of it meanwhile.
                 if before.pid != os.getpid():
-                    self.files.stop.unlink(missing_ok=True)
+                    self.stop_file.unlink(missing_ok=True)
                 pid = os.getpid()
                 self.state = SweepState(
                     state="running", runs=dict(before.runs), pid=pid, pid_started_s=start_time_s(pid), host=host_name()
@@ -147,17 +146,17 @@ class Runner:
         try:
             self._run()
         except (Stopped, KeyboardInterrupt):
-            return self._end("stopped", self.files.stopped_message)
+            return self._end("stopped", self.plan.stopped_message)
         except UserError as error:
-            self._end("failed", f"{error} {self.files.kept}")
+            self._end("failed", f"{error} {self.plan.kept}")
             raise
         except Exception:
-            self._end("failed", f"Something unexpected happened. {self.files.kept}")
+            self._end("failed", f"Something unexpected happened. {self.plan.kept}")
             raise
         if self.failures:
             # Each reason told once.
             told = (f"{', '.join(titles)} failed: {reason}" for reason, titles in self.failures.items())
-            raise UserError(self._end("failed", f"{' '.join(told)} {self.files.kept}").message)
+            raise UserError(self._end("failed", f"{' '.join(told)} {self.plan.kept}").message)
         return self._end("finished", "")
 
     def _run(self) -> None:
@@ -192,14 +191,14 @@ class Runner:
         return self.work(run, listener=listen, on_wait=self._wait)
 
     def _begin(self, index: int, title: str) -> None:
-        if self.files.stop.exists():
+        if self.stop_file.exists():
             raise Stopped
         self.pace.begin(index)
         self.state = dataclasses.replace(self.state, step=title, what="")
         self._write(is_forced=True)
 
     def _dataset_progress(self, done: int, total: int, what: str) -> None:
-        if self.files.stop.exists():
+        if self.stop_file.exists():
             raise Stopped
         self._tell(f"{what} {done:,} of {total:,}" if total else what)
 
@@ -216,14 +215,14 @@ class Runner:
             self.written_s = time.monotonic()
             share, left = self.pace.share, self.pace.seconds_left
             self.state = dataclasses.replace(self.state, share=round(share, 4), seconds_left=round(left, 1))
-            write_sweep(self.files, self.state)
+            self.plan.keep(self.state)
 
     def _end(self, state: str, message: str) -> SweepState:
         share = 1.0 if state == "finished" else self.state.share
         seconds = round(self.pace.seconds, 1)
         self.state = self.state.ended(state, message, share=share, seconds_total=seconds, pid=None, pid_started_s=None)
-        write_sweep(self.files, self.state)
-        self.files.stop.unlink(missing_ok=True)
+        self.plan.keep(self.state)
+        self.stop_file.unlink(missing_ok=True)
         return self.state
 
 

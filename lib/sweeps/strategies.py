@@ -19,8 +19,7 @@ from lib.recipes import RECIPES, PublishedLine, fits_subject, published_line, ru
 from lib.recipes.spec import FUNDUS
 from lib.registry import Registry
 from lib.settings import FALLBACK_BACKBONE
-from lib.sweeps.plan import Entry, SweepPlan
-from lib.sweeps.state import SweepState
+from lib.sweeps.plan import Entry, SweepPlan, SweepState
 from lib.training.config import TrainConfig
 from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import STRATEGIES

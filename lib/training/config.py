@@ -71,9 +71,7 @@ class TrainConfig:
     seed: int = 0
     split_seed: int = 0
     num_folds: int | None = None
-    pinned_images: str | None = (
-        None  # ids joined by commas, or "auto": watched after epochs (lib/watched_images.py)
-    )
+    pinned_images: str | None = None  # ids joined by commas, or "auto": watched after epochs (lib/watched_images.py)
     # Which images take part, and in which shares (lib/data/protocol.py); None: all, and the usual fifths.
     max_classes: int | None = None
     max_per_class: int | None = None

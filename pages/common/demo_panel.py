@@ -8,7 +8,7 @@ from lib import demo
 from lib.demo import DEMO, STORY
 from lib.errors import UserError
 from lib.settings import DEMO_DATASET
-from lib.sweeps.state import SweepState
+from lib.sweeps.plan import SweepState
 from pages.common import clicks, resources
 from pages.common.controls import button_to, link_to
 from pages.common.errors import show_errors

@@ -14,8 +14,8 @@ from lib.evaluation.headline import KAPPA, headline_metric
 from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
 from lib.recipes import RECIPES
+from lib.sweeps.plan import SweepState
 from lib.sweeps.results import ArmResult, arm_results, leader
-from lib.sweeps.state import SweepState
 from lib.sweeps.strategies import StrategySweep
 from lib.tracking import read_state
 from lib.training.strategies import STRATEGIES

@@ -8,8 +8,8 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
+from lib.sweeps.plan import SweepState
 from lib.sweeps.replay import RaceReplay, replay_race
-from lib.sweeps.state import SweepState
 from lib.sweeps.strategies import (
     ARMS,
     DEFAULT_ARMS,

@@ -1,7 +1,7 @@
 import json
 
 from lib.demo.story import DemoSweep
-from lib.sweeps.state import SweepState
+from lib.sweeps.plan import SweepState
 
 
 def test_prepare_ends_with_one_line_of_json(command, monkeypatch):

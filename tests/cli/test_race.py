@@ -1,7 +1,7 @@
 import json
 
 from lib.cli import run
-from lib.sweeps.state import SweepState
+from lib.sweeps.plan import SweepState
 from lib.sweeps.strategies import StrategySweep
 from tests.pages.scene import make_dataset
 from tests.run_store import make_run_store

@@ -16,7 +16,6 @@ from lib.models.backbones import BACKBONES
 from lib.settings import DEMO_DATASET
 from lib.sweeps import plan
 from lib.sweeps.runner import missing_entries
-from lib.sweeps.state import write_sweep
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 
@@ -106,12 +105,12 @@ def test_deleted_runs_and_other_data_are_made_afresh(worker):
 
 def test_a_flag_stops_between_two_runs(worker):
     def work(run, **listeners):
-        DEMO.files.stop.touch()
+        DEMO.path(".stop").touch()
         return worker(run, **listeners)
 
     assert DEMO.run(work=work).state == "stopped"
     assert worker.done == NAMES[:1]
-    assert not DEMO.files.stop.exists()
+    assert not DEMO.path(".stop").exists()
 
 
 def test_only_one_process_prepares(worker):
@@ -125,11 +124,11 @@ def test_only_one_process_prepares(worker):
 
 def test_a_dead_process_is_noticed(worker):
     state = DEMO.run(work=worker)
-    write_sweep(DEMO.files, dataclasses.replace(state, state="running", pid=2**22 + 1, pid_started_s=1.0))
+    DEMO.keep(dataclasses.replace(state, state="running", pid=2**22 + 1, pid_started_s=1.0))
     assert (DEMO.read().state, DEMO.read().seconds_left) == ("failed", None)
-    DEMO.files.stop.touch()
+    DEMO.path(".stop").touch()
     assert DEMO.read().state == "stopped"
-    DEMO.files.state.write_text("{")
+    DEMO.path().write_text("{")
     assert DEMO.read().state == "new"
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from lib.data.library import open_dataset
+from lib.sweeps.plan import SweepState
 from lib.sweeps.results import arm_results
-from lib.sweeps.state import SweepState, write_sweep
 from lib.sweeps.strategies import DEFAULT_ARMS, StrategySweep
 from lib.training.resolution import watched_rows
 from lib.watched_images import WatchedFrame, write_frame
@@ -47,7 +47,7 @@ def test_a_click_starts_one_race_and_a_running_one_can_be_stopped(runner, monkey
         made.refuse_second()
         started.append(made)
         made.write()
-        write_sweep(made.files, SweepState(state="running", step="Linear probe", what="Training", host="elsewhere"))
+        made.keep(SweepState(state="running", step="Linear probe", what="Training", host="elsewhere"))
 
     monkeypatch.setattr(StrategySweep, "start", start)
     at = open_page("train_model", dataset="tiny")

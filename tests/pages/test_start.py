@@ -11,7 +11,7 @@ from lib.demo import DEMO, STORY
 from lib.demo.story import DemoSweep
 from lib.jobs.processes import start_time_s
 from lib.settings import DEMO_DATASET
-from lib.sweeps.state import SweepState, write_sweep
+from lib.sweeps.plan import SweepState
 from lib.tracking.state import host_name
 from pages.common import background, demo_panel, first_dataset, resources
 from tests.demo.conftest import shipped  # noqa: F401
@@ -105,9 +105,7 @@ def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, name, m
 def test_the_demo_is_trained_here_watched_and_cancelled(shipped, monkeypatch):  # noqa: F811
     at = open_page("start")
     assert "See the whole story" in words(at)
-    monkeypatch.setattr(
-        DemoSweep, "start", lambda self: write_sweep(DEMO.files, running(step="Full fine-tuning", share=0.5))
-    )
+    monkeypatch.setattr(DemoSweep, "start", lambda self: DEMO.keep(running(step="Full fine-tuning", share=0.5)))
     stopped = []
     monkeypatch.setattr(DemoSweep, "stop", lambda self: stopped.append(1))
     assert at.button(key="demo_start").label == "Train it here yourself"
@@ -117,7 +115,7 @@ def test_the_demo_is_trained_here_watched_and_cancelled(shipped, monkeypatch):  
     at.button(key="demo_stop").click().run()
     assert stopped == [1]
 
-    write_sweep(DEMO.files, SweepState(state="stopped", message="Stopped on request. What is done is kept."))
+    DEMO.keep(SweepState(state="stopped", message="Stopped on request. What is done is kept."))
     at.run()
     assert "What is done is kept" in words(at)
     assert at.button(key="demo_start").label == "Go on training it here"
@@ -134,7 +132,7 @@ def test_a_finished_demo_fills_the_pages():
     for number, entry in enumerate(STORY):
         run_id = make_run(entry.key, num_wrong=number % 3)
         state = DEMO.read()
-        write_sweep(DEMO.files, SweepState(state="finished", runs={**state.runs, entry.key: run_id}))
+        DEMO.keep(SweepState(state="finished", runs={**state.runs, entry.key: run_id}))
     assert not [button for button in open_page("start").button if button.key == "demo_start"]
     at = open_page("compare_runs")
     assert link(at, "runs").split(",") == list(DEMO.read().runs.values())

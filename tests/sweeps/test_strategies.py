@@ -4,7 +4,7 @@ import pytest
 
 from lib.data.library import open_dataset
 from lib.errors import UserError
-from lib.sweeps.state import SweepState, write_sweep
+from lib.sweeps.plan import SweepState
 from lib.sweeps.strategies import DEFAULT_ARMS, StrategySweep, check_arms, make_plan
 from lib.training.strategies import STRATEGIES
 
@@ -34,7 +34,7 @@ def test_a_plan_comes_back_by_its_id_or_the_beginning_of_it(plan):
 
 def test_the_active_race_is_the_one_with_a_living_process(plan):
     assert StrategySweep.active() is None
-    write_sweep(plan.files, SweepState(state="running", host="elsewhere"))
+    plan.keep(SweepState(state="running", host="elsewhere"))
     assert StrategySweep.active() == plan
     with pytest.raises(UserError, match="is running; wait for it, or stop it first"):
         make_plan(dataset="tiny").refuse_second()
