@@ -95,13 +95,11 @@ def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **op
     """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
     from lib.cli.training import watched_work
     from lib.recipes import RECIPES
-    from lib.sweeps.recipes import ensure_data, run_recipes
+    from lib.sweeps.recipes import run_recipes
 
     if name != ALL:
         RECIPES.get(name)
     dataset = _open(dataset)
-    with ProgressLine() as progress:
-        ensure_data(dataset, progress)
     names = RECIPES.names if name == ALL else (name,)
     makers = [lambda name=name: _plan(name, dataset=dataset, **options) for name in names]  # type: ignore[misc]
     results: list[RecipeRun] = []
@@ -125,19 +123,15 @@ def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **op
 
 
 def _open(dataset: str | None) -> str | None:
-    """The name of a data set, importing a folder first."""
-    if dataset is None:
-        return None
+    """The name of a data set, importing a folder first; None for none, with the generated one at hand then."""
     from lib.data.library import ensure_default_dataset, resolve_dataset
     from lib.settings import DEFAULT_DATASET
 
     with ProgressLine() as progress:
-        found = (
+        if dataset in (None, DEFAULT_DATASET):
             ensure_default_dataset(progress)
-            if dataset == DEFAULT_DATASET
-            else resolve_dataset(dataset, progress=progress)
-        )
-    return found.name
+            return dataset
+        return resolve_dataset(str(dataset), progress=progress).name
 
 
 def _plan(

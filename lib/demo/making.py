@@ -4,9 +4,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,37 +37,31 @@ _SPLIT_SEED = 0
 _NUM_ROUNDINGS = 40  # tries at half precision before a run keeps single precision
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What may be smaller in a trial: images a grade, and fields of the race's plan."""
-
-    per_class: int = PER_CLASS
-    plan: tuple[tuple[str, Any], ...] = ()
-    has_samples: bool = True
-
-
 def record(
     folder: Path | None = None,
     *,
-    setting: Setting | None = None,
+    per_class: int = PER_CLASS,
+    changes: Mapping[str, Any] | None = None,
+    has_samples: bool = True,
     machine: str = "",
     progress: Progress = ignore_progress,
     work: Work | None = None,
 ) -> recordings.Recording:
     """Make the recording anew in `folder` (by default the one that ships), in a home of its own.
 
-    `machine` is what to call this one, `work` does one prepared run (by default `jobs.work`).
+    In a trial there are fewer images a grade, `changes` of the race's plan, and no samples. `machine` is what to call
+    this one, `work` does one prepared run (by default `jobs.work`).
 
     Raises:
         UserError: a rung failed, or the recording would be larger than 40 MB.
     """
-    setting, target = setting or Setting(), folder or recordings.FOLDER
+    target = folder or recordings.FOLDER
     machine = machine or this_machine()
     began = time.time()
     with _own_home() as home:
         made = home / "recording"
-        dataset = draw_dataset(made / recordings.DATASET_FOLDER, per_class=setting.per_class, progress=progress)
-        plan, runs = _race(dataset, dict(setting.plan), progress, work)
+        dataset = draw_dataset(made / recordings.DATASET_FOLDER, per_class=per_class, progress=progress)
+        plan, runs = _race(dataset, dict(changes or {}), progress, work)
         for strategy, run_id in runs.items():
             tags = {DEMO_TAG: strategy, "race_id": plan.race_id}
             _pack(run_id, made / recordings.RUNS_FOLDER / run_id, dataset=dataset, machine=machine, tags=tags)
@@ -75,7 +69,7 @@ def record(
         for path in (plan.path(), plan.path(".plan.json")):
             shutil.copyfile(path, made / recordings.RACE_FOLDER / path.name)
         results = arm_results(plan)
-        if setting.has_samples:
+        if has_samples:
             from lib.grading.grader import Grader
 
             progress(0, 0, "Choosing the samples of the grade page")

@@ -142,8 +142,10 @@ def _first(grader: "Grader", name: str, is_as_wanted: "Callable[[Grade, int], bo
 
 def _eye(name: str, seed: int) -> bytes:
     """A drawn sample as its file."""
-    if name == _TURNED:
-        return _turned(seed)
+    if name == _TURNED:  # the camera was held upright: the pixels lie on their side and the file says so
+        exif = Image.Exif()
+        exif[_ORIENTATION] = 6
+        return _jpeg(_fundus(_TURNED_GRADE, seed=seed).rotate(90, expand=True), exif=exif)
     if name == _UNGRADABLE:  # blurred by a moving eye and far too dark
         blurred = _fundus(2, seed=seed, is_ungradable=True).filter(ImageFilter.GaussianBlur(8))
         return _jpeg(ImageEnhance.Brightness(blurred).enhance(0.4))
@@ -155,13 +157,6 @@ def _eye(name: str, seed: int) -> bytes:
 
 def _fundus(grade: int, *, seed: int, is_ungradable: bool = False) -> Image.Image:
     return Image.fromarray(draw_example(grade, size_px=SIZE_PX, seed=seed, is_ungradable=is_ungradable).pixels)
-
-
-def _turned(seed: int) -> bytes:
-    """Taken with the camera held upright: the pixels lie on their side and the file says so (EXIF orientation 6)."""
-    exif = Image.Exif()
-    exif[_ORIENTATION] = 6
-    return _jpeg(_fundus(_TURNED_GRADE, seed=seed).rotate(90, expand=True), exif=exif)
 
 
 def _cat() -> Image.Image:

@@ -87,7 +87,12 @@ def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
         if not kept.is_file():
             recorder.prefix = f"fold_{fold + 1}_"
             fitted = session.fit(split, CheckpointStore(folder / f"fold_{fold}"))
-            _keep(kept, session.validation(fitted), _test(session, fitted, split))
+            own, answers = session.validation(fitted), _test(session, fitted, split)
+            with atomic_path(kept) as temporary, temporary.open("wb") as opened:
+                np.savez(
+                    opened, part=own.part, rows=own.rows, probabilities=own.probabilities,
+                    test_rows=answers.rows, test_probabilities=answers.probabilities,
+                )  # fmt: skip
             CheckpointStore(folder / f"fold_{fold}").clear()
         validation, test = _read(kept, fold)
         kappas.append(thresholds_of(session.targets, validation, test, is_ordinal=is_ordinal)[1])
@@ -99,14 +104,6 @@ def run_folds(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
     validation = session.validation(fitted)
     limits = limits_of(session.targets, validation) if is_ordinal else []
     return Outcome(fitted, validation, predictions, metrics, limits, float(np.mean(kappas)))
-
-
-def _keep(path: Path, validation: SplitPredictions, test: SplitPredictions) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as opened:
-        np.savez(
-            opened, part=validation.part, rows=validation.rows, probabilities=validation.probabilities,
-            test_rows=test.rows, test_probabilities=test.probabilities,
-        )  # fmt: skip
 
 
 def _read(path: Path, fold: int) -> tuple[SplitPredictions, SplitPredictions]:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-import subprocess
+import signal
 import sys
 import threading
 import time
@@ -130,7 +130,8 @@ def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
             time.sleep(0.2)
     elif pid is not None and pid != os.getpid():
         if not processes.wait_until_gone(pid, started, half):
-            processes.terminate(pid, started)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
             # A foreground command that has ended its run may go on; it is the person's own process.
             if not processes.wait_until_gone(pid, started, half) and (
                 state.is_detached or read_state(run_id).is_active
@@ -169,17 +170,17 @@ def launch(run: RunWriter) -> str:
     started_s = processes.start_time_s(process.pid)
     queue.claim(run.run_id, process.pid)
     update_state(run.run_id, pid=process.pid, pid_started_s=started_s, is_detached=True, heartbeat_s=time.time())
-    threading.Thread(target=_reap, args=(process, run.run_id), name=f"reap-{run.run_id[:8]}", daemon=True).start()
+
+    def reap() -> None:
+        # Without a wait the dead worker would stay a zombie as long as this server lives.
+        status = process.wait()
+        try:
+            finish_dead(run.run_id, status)
+        except Exception:  # whoever looks next finishes it; a thread has nobody to tell
+            _logger.exception("The run %s could not be finished.", run.run_id)
+
+    threading.Thread(target=reap, name=f"reap-{run.run_id[:8]}", daemon=True).start()
     return run.run_id
-
-
-def _reap(process: subprocess.Popen[bytes], run_id: str) -> None:
-    # Without a wait the dead worker would stay a zombie as long as this server lives.
-    status = process.wait()
-    try:
-        finish_dead(run_id, status)
-    except Exception:  # whoever looks next finishes it; a thread has nobody to tell
-        _logger.exception("The run %s could not be finished.", run_id)
 
 
 def attached_run(key: str, make_config: Callable[[], Any]) -> RunWriter:
@@ -188,9 +189,13 @@ def attached_run(key: str, make_config: Callable[[], Any]) -> RunWriter:
     A finished one is returned as it is where torchrun restarts a launch, and begun anew in a new launch. A launch that
     comes again later under the same --rdzv-id goes on only with the same settings.
     """
+    from lib.data.library import open_dataset
+    from lib.experiment import resolve_start
+
     config = make_config()
     state = _known(key)
-    if state is not None and (restart_count() or _has_config(state, config)):
+    wanted = resolve_start(config, open_dataset(config.dataset)).to_dict() if state and not restart_count() else {}
+    if state is not None and (restart_count() or RunWriter(state.run_id).config == wanted):
         if state.state == "finished" and restart_count():
             return RunWriter(state.run_id)
         if state.is_resumable:
@@ -242,10 +247,3 @@ def _known(key: str) -> RunState | None:
                 return state
             time.sleep(0.2)
     return None
-
-
-def _has_config(state: RunState, config: "TrainConfig") -> bool:
-    from lib.data.library import open_dataset
-    from lib.experiment import resolve_start
-
-    return RunWriter(state.run_id).config == resolve_start(config, open_dataset(config.dataset)).to_dict()

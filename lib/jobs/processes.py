@@ -146,13 +146,6 @@ def _judge_beat(key: str, beat_s: float) -> bool | None:
     return None if now - since < WATCH_S else False
 
 
-def terminate(pid: int, started_s: float | None) -> None:
-    """Ask a process to end (SIGTERM)."""
-    if is_alive(pid, started_s):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
-
-
 def kill(pid: int, started_s: float | None, *, is_group: bool) -> None:
     """End a process and its descendants at once (SIGKILL); with `is_group` all of the group that it leads."""
     if not is_alive(pid, started_s):

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lib import jobs
-from lib.data.library import ensure_default_dataset, open_dataset
+from lib.data.library import open_dataset
 from lib.data.protocol import DataProtocol
 from lib.experiment import resolve_config
-from lib.progress import Progress, ignore_progress
 from lib.recipes import RecipePlan, plan_recipe
-from lib.settings import DEFAULT_DATASET
 from lib.sweeps.runner import in_turn, is_training_of
 from lib.tracking import RunWriter, list_runs
 
@@ -117,9 +115,3 @@ def _first_of(plan: RecipePlan, configs: Iterable[tuple[str, dict[str, Any]]]) -
         ),
         None,
     )
-
-
-def ensure_data(dataset: str | None, progress: Progress = ignore_progress) -> None:
-    """Make the generated data set where it is absent and no other was asked for."""
-    if dataset in (None, DEFAULT_DATASET):
-        ensure_default_dataset(progress)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FULL_ID = re.compile("[0-9a-f]{32}")
+_SAID = (("state", "finished"), ("message", ""), ("ending", ""))  # tags and what they are where they lack
 
 
 @dataclass(frozen=True)
@@ -174,20 +175,22 @@ def _fetch(run_id: str) -> RunRecord | None:
 
 
 def _record(run: Any) -> RunRecord:
-    tags = dict(run.data.tags)
-    run_id = run.info.run_id
-    state, message, name = (
-        tags.get("state", "finished"),
-        tags.get("message", ""),
-        states.present_name(run.info.run_name or ""),
-    )
-    ending = tags.get("ending", "")
+    tags, run_id = dict(run.data.tags), run.info.run_id
+    try:
+        config = dict(json.loads(tags["config"]))
+    except (KeyError, ValueError):
+        config = dict(run.data.params)
+    state, message, ending = (tags.get(key, default) for key, default in _SAID)
+    name = states.present_name(run.info.run_name or "")
     try:
         live = states.read_state(run_id)  # a stop request or a killed process shows here first
         state, message, name, ending = live.state, live.message, live.name or name, live.ending
     except UserError:
-        # A run of another machine, a deleted one, or one whose maker was killed before it had a folder.
-        if state in states.ACTIVE_STATES and _was_never_made(tags, run.info.start_time / 1000):
+        # A run of another machine, a deleted one, or one whose maker was killed before it had a folder: the database
+        # beside our runs knows no others.
+        is_ours = tags.get("host") == states.host_name() or sqlite_path(tracking_uri()) == runs_dir() / "mlflow.db"
+        is_old = time.time() - run.info.start_time / 1000 > HEARTBEAT_STALE_S
+        if state in states.ACTIVE_STATES and is_ours and is_old:
             state, message, ending = "killed", "It was killed while it was being made; delete it.", "never_started"
     return RunRecord(
         run_id=run_id,
@@ -198,26 +201,13 @@ def _record(run: Any) -> RunRecord:
         created_s=run.info.start_time / 1000,
         # A resumed run still has the end of its first part.
         ended_s=run.info.end_time / 1000 if run.info.end_time and state not in states.ACTIVE_STATES else None,
-        config=_config(tags, dict(run.data.params)),
+        config=config,
         metrics=dict(run.data.metrics),
         folder=states.run_folder(run_id),
         tags=tags,
         parent=tags.get("mlflow.parentRunId"),
         is_deleted=run.info.lifecycle_stage == "deleted",
     )
-
-
-def _was_never_made(tags: dict[str, str], created_s: float) -> bool:
-    """Whether a run without a folder has none anywhere: the database beside our runs knows no others."""
-    is_ours = tags.get("host") == states.host_name() or sqlite_path(tracking_uri()) == runs_dir() / "mlflow.db"
-    return is_ours and time.time() - created_s > HEARTBEAT_STALE_S
-
-
-def _config(tags: dict[str, str], params: dict[str, str]) -> dict[str, Any]:
-    try:
-        return json.loads(tags["config"])
-    except (KeyError, ValueError):
-        return dict(params)
 
 
 def _trashed(run_id: str) -> Path:

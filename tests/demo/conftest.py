@@ -11,7 +11,7 @@ import pytest
 from lib.atomic import write_json
 from lib.data.library import open_dataset
 from lib.demo import making, recording
-from lib.demo.making import Setting, record
+from lib.demo.making import record
 from lib.jobs.event_text import write_event_to_log
 from lib.models.bundle_files import MANIFEST_FILE, NETWORK_FILE
 from lib.settings import DEMO_DATASET
@@ -81,8 +81,10 @@ def _recorded() -> Path:
         patch.setattr(making, "PICTURE_PX", 64)
         patch.setattr(making, "STORE_SIDE_PX", 64)
         patch.setattr(making, "_answers_as_recorded", lambda run, dataset: True)
-        setting = Setting(per_class=6, plan=(("epochs", 2), ("input_size_px", 32)), has_samples=False)
-        record(home / "demo", setting=setting, machine="a tested machine", work=Worker())
+        changes = {"epochs": 2, "input_size_px": 32}
+        record(
+            home / "demo", per_class=6, changes=changes, has_samples=False, machine="a tested machine", work=Worker()
+        )
         return home / "demo"
 
 
