@@ -34,8 +34,13 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
     resolved = resolve_start(dataclasses.replace(config, dataset=dataset.name), dataset)
     run = create_run(resolved.to_dict(), state="running")
     run.set_state("running")
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progressed):
+            progress(event.done, event.total, event.phase)
+
     try:
-        summary = run_experiment(resolved, run, should_stop=lambda: False, listener=_as_listener(progress))
+        summary = run_experiment(resolved, run, should_stop=lambda: False, listener=listen)
     except (Stopped, KeyboardInterrupt):
         run.finish("stopped", "Stopped on request.", "stopped")
         raise
@@ -85,11 +90,3 @@ def run_experiment(
     run.log_summary(summary)
     CheckpointStore(run.folder / "checkpoints").clear()
     return summary
-
-
-def _as_listener(progress: Progress) -> Listener:
-    def listen(event: Event) -> None:
-        if isinstance(event, Progressed):
-            progress(event.done, event.total, event.phase)
-
-    return listen

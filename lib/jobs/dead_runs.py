@@ -59,7 +59,10 @@ def reconcile() -> list[str]:
     Takes three seconds where a heartbeat under another host name has to be watched before it can be told.
     """
     _last_look[str(home())] = time.monotonic()
-    processes.watch_beats(_foreign_beats)
+    # Active runs whose process is not of this machine, as far as its name tells.
+    processes.watch_beats(
+        lambda: {run.run_id: run.heartbeat_s for run in stored_states() if run.is_active and is_elsewhere(run)}
+    )
     held = {ticket.run_id: ticket.is_held for ticket in queue.tickets()}
     asked = dict.fromkeys([*held, *(state.run_id for state in stored_states() if state.is_active)])
     return [run_id for run_id in asked if not held.get(run_id) and finish_dead(run_id)]
@@ -105,11 +108,6 @@ def may_live(state: RunState) -> bool:
     if state.pid is None:
         return state.heartbeat_age_s < HEARTBEAT_STALE_S
     return processes.is_alive(state.pid, state.pid_started_s)
-
-
-def _foreign_beats() -> dict[str, float]:
-    """The last heartbeats of active runs whose process is not of this machine, as far as its name tells."""
-    return {state.run_id: state.heartbeat_s for state in stored_states() if state.is_active and is_elsewhere(state)}
 
 
 def _verdict(state: RunState, exit_status: int | None) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,15 +41,10 @@ class Ticket:
         """Whether its process lives: by its pid here, by the run's heartbeats where its host has another name."""
         if self.host == host_name():
             return is_alive(self.pid, self.pid_started_s)
-        return is_beating(self.run_id, self.heartbeat_s) or is_worker_of(self.run_id, self.pid, self.pid_started_s)
-
-    @property
-    def heartbeat_s(self) -> float:
-        """When the run last gave a sign of life, by the clock of its host; when it was drawn if it never did."""
-        try:
-            return read_state(self.run_id).heartbeat_s
-        except UserError:  # its folder is gone
-            return self.drawn_s
+        heartbeat_s = self.drawn_s
+        with suppress(UserError):  # its folder is gone
+            heartbeat_s = read_state(self.run_id).heartbeat_s
+        return is_beating(self.run_id, heartbeat_s) or is_worker_of(self.run_id, self.pid, self.pid_started_s)
 
 
 def enqueue(run_id: str) -> None:

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import psutil
@@ -224,7 +223,7 @@ class Watchdog:
         # by the C handler at once, so that this thread knows.
         self._wake_writer.settimeout(0)
         if threading.current_thread() is threading.main_thread():
-            self._old_handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            self._old_handlers = {number: signal.signal(number, lambda *_: self._stop.set()) for number in _SIGNALS}
             signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         if self.run.is_stop_requested():  # before the thread's first look, the work could be over
             self._stop.set()
@@ -241,13 +240,12 @@ class Watchdog:
         self._wake_reader.close()
         self._wake_writer.close()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop.set()
-
     def _watch(self) -> None:
         next_beat_s, asked_s = time.monotonic(), None
         while not self._closed.is_set():
-            is_signalled = bool(select.select([self._wake_reader], [], [], _WATCH_POLL_S)[0]) and self._read_signal()
+            # The wake-up socket reports every handled signal, SIGCHLD and SIGWINCH among them.
+            is_told = bool(select.select([self._wake_reader], [], [], _WATCH_POLL_S)[0])
+            is_signalled = is_told and any(number in _SIGNALS for number in self._wake_reader.recv(64))
             now = time.monotonic()
             if asked_s is None and (is_signalled or self.run.is_stop_requested()):
                 asked_s = now
@@ -265,10 +263,6 @@ class Watchdog:
                         asked_s = now
                         self._stop.set()
                         _say(LOST_MESSAGE)
-
-    def _read_signal(self) -> bool:
-        # The wake-up socket reports every handled signal, SIGCHLD and SIGWINCH among them.
-        return any(number in _SIGNALS for number in self._wake_reader.recv(64))
 
     def _exit_hard(self) -> None:
         # No final state from here: whoever asked, or looks next, finishes a run whose process is gone (control.py).

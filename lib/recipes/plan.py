@@ -1,6 +1,5 @@
 """From a recipe to a training, for the data sets, weights and time at hand; and the one title of every run."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -167,23 +166,18 @@ def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str
 
 def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Setting -> (as planned, as it is) where a training differs from its recipe's plan; seeds and data aside."""
+
+    def in_effect(config: TrainConfig) -> dict[str, Any]:
+        """The settings with the strategy's own value where they say nothing."""
+        strategy = STRATEGIES.get(config.strategy)
+        own = {
+            "head": strategy.default_head,
+            "epochs": strategy.default_epochs or None,
+            "learning_rate": strategy.default_learning_rate or None,
+            "unfreeze_from": BACKBONES.get(config.backbone).unfreeze_from,
+        }
+        return {name: own.get(name) if value is None else value for name, value in config.to_dict().items()}
+
     apart = ("dataset", "dataset_version", "seed", "device", "dtype", "pinned_images", "num_folds")
-    pairs = {
-        field.name: (_in_effect(plan.config, field.name), _in_effect(config, field.name))
-        for field in dataclasses.fields(TrainConfig)
-        if field.name not in apart
-    }
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _in_effect(config: TrainConfig, name: str) -> Any:
-    """A setting with the strategy's own value where it says nothing."""
-    strategy = STRATEGIES.get(config.strategy)
-    own = {
-        "head": strategy.default_head,
-        "epochs": strategy.default_epochs or None,
-        "learning_rate": strategy.default_learning_rate or None,
-        "unfreeze_from": BACKBONES.get(config.backbone).unfreeze_from,
-    }
-    value = getattr(config, name)
-    return own.get(name) if value is None else value
+    planned, present = in_effect(plan.config), in_effect(config)
+    return {name: (old, present[name]) for name, old in planned.items() if old != present[name] and name not in apart}

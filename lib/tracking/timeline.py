@@ -165,21 +165,13 @@ def _log_lines(path: Path, last_s: float) -> tuple[tuple[float, str], ...]:
     found: list[tuple[float, str]] = []
     second, last_clock = 0.0, None
     for line in filter(str.strip, lines):
-        clock = _clock_s(line)
-        if clock is not None:
+        with suppress(ValueError):  # it begins as "11:13:54 Starting ..."
+            hours, minutes, seconds = map(int, line[:8].split(":"))
+            clock = 3600 * hours + 60 * minutes + seconds
             second += (clock - last_clock) % 86_400 if last_clock is not None else 0
             last_clock = clock
         found.append((min(second, last_s), line))
     return tuple(found)
-
-
-def _clock_s(line: str) -> int | None:
-    """Seconds since midnight of a line such as "11:13:54 Starting ..."."""
-    try:
-        hours, minutes, seconds = (int(part) for part in line[:8].split(":"))
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds
 
 
 def _events_of_older_run(run_id: str) -> list[dict[str, Any]]:
