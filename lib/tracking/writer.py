@@ -37,7 +37,7 @@ def create_run(
         "state": state,
         "config": json.dumps(dict(config)),
         "host": states.host_name(),
-        "code_version": _code_version(),
+        "code_version": code_version(),
         "dataset_version": str(config.get("dataset_version") or ""),
     }
     if parent:
@@ -208,7 +208,7 @@ def _check_state(state: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _code_version() -> str:
+def code_version() -> str:
     """The commit of a checkout ("-dirty" if changed), else the installed version; "" where neither is known."""
     if not (PROJECT_ROOT / ".git").exists():  # asked there, git would answer for whatever lies around the installation
         try:

@@ -1,10 +1,15 @@
+import importlib.metadata
 import json
 import math
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from lib import tracking
 from lib.settings import runs_dir
+from lib.tracking import writer
+from lib.tracking.writer import code_version
 from tests.tracking.conftest import CONFIG
 
 pytestmark = pytest.mark.usefixtures("run_store")
@@ -98,3 +103,27 @@ def test_a_store_that_is_away_does_not_keep_a_run_from_ending(monkeypatch):
     run.finish("failed", "The disk is full.", "disk_full")
     assert tracking.read_state(run.run_id).ending == "disk_full"
     assert tracking.get_run(run.run_id).state == "failed"
+
+
+@pytest.fixture
+def asked_anew():
+    code_version.cache_clear()
+    yield
+    code_version.cache_clear()
+
+
+def test_a_program_without_a_repository_of_its_own_says_its_version(asked_anew, monkeypatch, tmp_path: Path):
+    """Also where the folder around the installation is somebody's repository."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(writer, "PROJECT_ROOT", tmp_path / "env" / "transferscope")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 0.1.0")
+    assert code_version() == "transferscope 0.1.0"
+
+
+def test_neither_installed_nor_a_repository(asked_anew, monkeypatch, tmp_path: Path):
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(writer, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    assert code_version() == ""
