@@ -116,13 +116,12 @@ def request_stop(run_id: str) -> RunState:
     return read_state(run_id)
 
 
-def enforce_stop(run_id: str, timeout_s: float = STOP_TIMEOUT_S) -> RunState:
-    """Wait for a run that was asked to stop: SIGTERM at half of `timeout_s`, SIGKILL of its group at the end.
+def enforce_stop(run_id: str) -> RunState:
+    """Wait for a run that was asked to stop: SIGTERM at half of `STOP_TIMEOUT_S`, SIGKILL of its group at the end.
 
     A process under another host name can only be asked; it is given up when its heartbeats have ceased.
     """
-    half = timeout_s / 2
-    state = read_state(run_id)
+    state, half = read_state(run_id), STOP_TIMEOUT_S / 2
     pid, started = state.pid, state.pid_started_s
     if is_elsewhere(state):
         deadline = time.monotonic() + HEARTBEAT_STALE_S + STOP_TIMEOUT_S + processes.WATCH_S

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_json
-from lib.recipes.spec import RecipeSpec
+from lib.recipes.spec import Published, RecipeSpec
 from lib.recipes.table import RECIPES
 from lib.settings import ASSETS_DIR
 
 PUBLISHED_FILE = ASSETS_DIR / "published_results.json"
 _FORMAT = 1
+_NOTHING = Published(accuracy=None, measured_on="")  # type: ignore[arg-type]  # of a recipe without figures
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ def write_published(path: Path = PUBLISHED_FILE) -> None:
 
 
 def _entry(recipe: RecipeSpec) -> dict[str, Any]:
-    figures: dict[str, Any] = asdict(recipe.published) if recipe.published else {}
-    figures["confusion"] = [list(row) for row in figures.get("confusion", ())]
+    figures = asdict(recipe.published or _NOTHING)
     return {
         "recipe": recipe.name,
         "title": recipe.title,
@@ -57,9 +57,6 @@ def _entry(recipe: RecipeSpec) -> dict[str, Any]:
         "source": recipe.study.line,
         "year": recipe.study.year,
         "published_data": recipe.subject.published_data,
-        "accuracy": None,
-        "quadratic_weighted_kappa": None,
-        "leaderboard_places": "",
-        "measured_on": "",
         **figures,
+        "confusion": [list(row) for row in figures["confusion"]],
     }

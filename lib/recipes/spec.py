@@ -24,9 +24,9 @@ class Published:
     """
 
     accuracy: float
-    measured_on: str
     quadratic_weighted_kappa: float | None = None
     leaderboard_places: str = ""
+    measured_on: str
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
