@@ -28,7 +28,7 @@ def recipes_home(tiny_home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", RECIPES.names)
-def test_every_recipe_runs_by_name(name, recipes_home, capsys):
+def test_every_recipe_runs_by_name(name, recipes_home, bundled_default, capsys):
     recipe = RECIPES.get(name)
     assert cli.run(["recipes", "run", name, "--budget", "tiny", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["recipes"][-1]
@@ -42,7 +42,7 @@ def test_every_recipe_runs_by_name(name, recipes_home, capsys):
         assert any("not at hand" in note for note in found["notes"])
 
 
-def test_a_finished_recipe_is_not_run_again(recipes_home, capsys):
+def test_a_finished_recipe_is_not_run_again(recipes_home, bundled_default, capsys):
     before = {run.run_id for run in list_runs()}
     assert cli.run(["recipes", "run", "vgg16-dr-lr", "--budget", "tiny", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["recipes"][0]
