@@ -7,7 +7,7 @@ each start would cost minutes; a block of 64 rows is checked (CRC-32, 3 GB a sec
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,7 @@ class BlockSums:
 def block_sums(rows: np.ndarray) -> list[int]:
     """The checksum of each block of rows (N, ...)."""
     found = BlockSums()
-    for start in range(0, len(rows), ROWS_PER_BLOCK):
-        found.add(rows[start : start + ROWS_PER_BLOCK])
+    found.add(rows)
     return found.sums
 
 
@@ -56,30 +55,24 @@ class CheckedRows:
     Rows are taken as of an array: one, a slice, an array of rows or of truth values, perhaps with further indices
     behind. What comes back is an array as plain indexing gives it. A block that is not as it was written is made anew,
     in memory and in the file, if that is possible, and the log says so.
-
-    Args:
-        rows: the mapped array.
-        sums: one checksum a block; None checks nothing (files of before there were any).
-        name: what errors call it.
-        path: the file behind `rows`, whose bytes begin at `offset`.
-        remake: makes rows anew; without it a damaged block is an error.
-        reread: the checksums as the file holds them now: another process may have made the block anew.
-        keep_sum: keeps the checksum of a block that could not be made anew to the last bit (features).
     """
 
     def __init__(
         self,
         rows: np.ndarray,
-        sums: Sequence[int] | None,
+        sums: Sequence[int] | None,  # one checksum a block; None checks nothing (files of before there were any)
         *,
-        name: str,
-        path: Path,
+        name: str,  # for errors
+        path: Path,  # the file behind `rows`, whose bytes begin at `offset`
         offset: int = 0,
-        remake: Remake | None = None,
+        remake: Remake | None = None,  # makes rows anew; without it a damaged block is an error
+        # The checksums as the file holds them now: another process may have made the block anew.
         reread: Callable[[], Sequence[int] | None] = lambda: None,
+        # Keeps the checksum of a block that could not be made anew to the last bit (features).
         keep_sum: Callable[[int, int], None] | None = None,
     ) -> None:
         self._rows, self._name, self._path, self._offset = rows, name, path, offset
+        self.shape, self.ndim, self.dtype, self.nbytes = rows.shape, rows.ndim, rows.dtype, rows.nbytes
         self._sums = None if sums is None else list(sums)
         if sums is not None and len(sums) != -(-len(rows) // ROWS_PER_BLOCK):
             raise UserError(f"The checksums of {name} ({path}) do not belong to it: {len(sums)} for {len(rows)} rows.")
@@ -88,34 +81,11 @@ class CheckedRows:
         self._remade: dict[int, np.ndarray] = {}  # where the file cannot be written
         self._lock = threading.RLock()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of the array."""
-        return self._rows.shape
-
-    @property
-    def ndim(self) -> int:
-        """As of the array."""
-        return self._rows.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of the array."""
-        return self._rows.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """As of the array."""
-        return self._rows.nbytes
-
     def __len__(self) -> int:
         return len(self._rows)
 
     def __repr__(self) -> str:
         return f"CheckedRows({self._name}, {self.shape}, {self.dtype}, {int(self._is_checked.sum())} blocks checked)"
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Rows as plain indexing gives them; raises UserError if a block is damaged and cannot be made anew."""
@@ -137,11 +107,8 @@ class CheckedRows:
             return np.array([row // ROWS_PER_BLOCK] if 0 <= row < len(self) else [], dtype=np.int64)
         if first is Ellipsis or first is None or self._is_checked.all():
             return np.flatnonzero(~self._is_checked)
-        if isinstance(first, slice):
-            rows = np.arange(len(self))[first]
-        else:
-            rows = np.asarray(first)
-            rows = np.flatnonzero(rows) if rows.dtype == bool else np.where(rows < 0, rows + len(self), rows)
+        rows = np.arange(len(self))[first] if isinstance(first, slice) else np.asarray(first)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else np.where(rows < 0, rows + len(self), rows)
         # Rows that do not exist are for NumPy to complain of.
         return np.unique(rows[(rows >= 0) & (rows < len(self))].astype(np.int64) // ROWS_PER_BLOCK)
 
@@ -167,11 +134,9 @@ class CheckedRows:
                 self._sums = list(self._reread() or self._sums or ())
                 if self._is_whole(block, rows):  # another process was quicker
                     return
-                made = self._made(block, rows, what)
-                self._write(block, rows, made)
+                self._write(block, rows, self._made(block, rows, what))
         except OSError as error:  # the block is right in this process; a disk that cannot be written is told by others
-            made = self._made(block, rows, what)
-            self._remade[block] = made
+            self._remade[block] = self._made(block, rows, what)
             _logger.warning("A checksum is wrong: %s were made anew, but not on the disk (%s).", what, error)
         else:
             _logger.warning("A checksum is wrong: %s were damaged on the disk and have been made anew.", what)
@@ -203,12 +168,11 @@ class CheckedRows:
         """As `__getitem__`, with the rows that could be made anew in memory only."""
         if first is None or first is Ellipsis:
             return self._patched(slice(None), ())[(first, *rest)]
-        rows = np.arange(len(self))[first]
+        rows = np.asarray(np.arange(len(self))[first])
         found = np.array(np.asarray(self._rows)[rows])
-        for place in np.ndindex(rows.shape):
-            made = self._remade.get(int(rows[place]) // ROWS_PER_BLOCK)
-            if made is not None:
-                found[place] = made[rows[place] % ROWS_PER_BLOCK]
+        for block, made in self._remade.items():
+            inside = rows // ROWS_PER_BLOCK == block
+            found[inside] = made[rows[inside] % ROWS_PER_BLOCK]
         return found[(*(slice(None) for _ in rows.shape), *rest)] if rest else found
 
 

@@ -31,8 +31,9 @@ def harmless(text: str) -> str:
 
 def harmless_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """A table whose texts and headings are harmless, for a widget that lets a person copy or download its cells."""
-    texts = table.columns[[not _is_numeric(table[name]) for name in table.columns]]
-    made = table.assign(**{name: [_shown(value) for value in table[name]] for name in texts})
+    texts = [name for name in table.columns if getattr(table[name].dtype, "kind", "O") not in "biufcmM"]
+    shown = {name: [harmless(one) if isinstance(one, str) else one for one in table[name]] for name in texts}
+    made = table.assign(**shown)
     return made.rename(columns={name: harmless(str(name)) for name in table.columns})
 
 
@@ -54,27 +55,11 @@ def csv_of_table(table: "pd.DataFrame", *, digits: int | None = None) -> str:
     return csv_of_rows(list(table.columns), table.itertuples(index=False, name=None), digits=digits)
 
 
-def _is_numeric(column: Any) -> bool:
-    return getattr(column.dtype, "kind", "O") in "biufcmM"
-
-
-def _shown(value: Any) -> Any:
-    return harmless(value) if isinstance(value, str) else value
-
-
-def _is_missing(value: Any) -> bool:
-    return (
-        value is None
-        or type(value).__name__ in ("NAType", "NaTType")
-        or (isinstance(value, float) and math.isnan(value))
-    )
-
-
 def _cell(value: Any, digits: int | None) -> str:
-    if _is_missing(value):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return ""
-    if isinstance(value, float):
-        if math.isinf(value):
-            return "inf" if value > 0 else "'-inf"
-        return f"{value:.{digits}g}" if digits else repr(float(value))
-    return harmless(str(value))
+    if not isinstance(value, float):
+        return harmless(str(value))
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else "inf" if value > 0 else "'-inf"
+    return f"{value:.{digits}g}" if digits else repr(float(value))

@@ -98,7 +98,7 @@ def _look(
     """Probabilities (n, K), Grad-CAM (n, h, w) or None, and the stage of the maps; leaves the classifier as it was."""
     import torch
 
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
     from lib.explain.attribution import grad_cam, is_differentiable
     from lib.explain.network import evaluation_view, map_stage_names
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from lib.atomic import read_json
-from lib.data.samples import drawn_samples, photographs
+from lib.data.builtin import drawn_samples, photographs
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING  # noqa: E402
 import numpy as np  # noqa: E402
 import streamlit as st  # noqa: E402
 
-from lib.data.samples import CAT  # noqa: E402
+from lib.data.builtin import CAT  # noqa: E402
 from lib.grading.grades import NOT_CHECKED  # noqa: E402
 from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.grades import GRADE_NAMES
 from lib.data.splits import assign_splits
 from lib.errors import Stopped, UserError
 from lib.experiment import run_experiment, train
@@ -63,7 +63,7 @@ class Run:
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
     found = TinyDataset(num_images=30)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: found)
     return found
 
 
@@ -107,7 +107,7 @@ def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDa
 def test_saved_classifier_repeats_the_stored_predictions(dataset: TinyDataset, tmp_path: Path) -> None:
     import torch
 
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
 
     run = Run(tmp_path / "run")
     run_experiment(tiny_config(strategy="full_finetuning"), run, should_stop=lambda: False)
@@ -261,7 +261,7 @@ def test_stop_is_heard_while_a_folder_is_imported(tmp_path: Path, monkeypatch: p
             progress(done, 100, "decoding")
         return TinyDataset()
 
-    monkeypatch.setattr("lib.data.library.resolve_dataset", resolve)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", resolve)
     with pytest.raises(Stopped):
         run_experiment(tiny_config(), Run(tmp_path / "run"), should_stop=lambda: len(told) > 3)
     assert told == [0, 1, 2, 3]
@@ -296,7 +296,7 @@ def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
     import torch
 
     found = TinyDataset(num_images=30, num_classes=5, names=GRADE_NAMES)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: found)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: found)
     run = Run(tmp_path / "run")
     config = tiny_config(strategy="feature_extraction", target_map="referable", output="sigmoid", epochs=1)
     run_experiment(config, run, should_stop=lambda: False)
@@ -317,7 +317,7 @@ def ordered(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
     """Three ordered classes, of which every training reads."""
     dataset = TinyDataset(num_images=45, num_classes=3)
     dataset.spec = dataclasses.replace(dataset.spec, is_ordinal=True)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: dataset)
     return dataset
 
 

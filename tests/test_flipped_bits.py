@@ -13,9 +13,9 @@ from lib.atomic import read_json, write_json
 from lib.checked_rows import CheckedRows
 from lib.data.augmentation import AS_IT_IS
 from lib.data.dataset import DESCRIPTION_FILE, MASKS_FILE, PIXELS_FILE, TABLE_FILE
-from lib.data.enhanced_pixels import enhanced_images, named_images
-from lib.data.enhancement import fit_chain
-from lib.data.library import import_folder, open_dataset
+from lib.data.enhancement import enhanced_images, fit_chain, named_images
+from lib.data.importing import import_folder
+from lib.data.library import open_dataset
 from lib.disk_cache import read_entry
 from lib.errors import UserError
 from lib.features.cache import Shard, combine, fill_shard, read_or_extract

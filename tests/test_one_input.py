@@ -12,7 +12,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from lib import cli, tracking
-from lib.data.library import import_folder, open_dataset
+from lib.data.importing import import_folder
+from lib.data.library import open_dataset
 from lib.explain import explanation
 from lib.grading import evaluation
 from lib.grading.evaluation import evaluate_on

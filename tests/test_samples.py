@@ -1,7 +1,7 @@
 """The committed samples are those that the code draws, and each is what its name says."""
 
+from lib.data.builtin import CAT, SAMPLES_FOLDER, drawn_samples, photographs
 from lib.data.images import decode_bytes
-from lib.data.samples import CAT, SAMPLES_FOLDER, drawn_samples, photographs
 from tests.make_samples import write_samples
 
 

@@ -15,7 +15,7 @@ from tests.test_experiment import Run, tiny_config
 @pytest.fixture
 def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     dataset = TinyDataset(num_images=30)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: dataset)
 
     def run(name: str, **settings: Any) -> tuple[Run, list[Any]]:
         done, events = Run(tmp_path / name), []

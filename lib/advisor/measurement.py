@@ -14,8 +14,7 @@ import numpy as np
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
 from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS
-from lib.data.enhanced_pixels import named_images
-from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.data.enhancement import EnhancementChain, fit_chain, named_images
 from lib.data.splits import group_numbers, held_out_folds
 from lib.data.subset import RowsOfPixels
 from lib.features.engine import TITLES, EngineChoice, FrozenPart, recorded_choices
@@ -49,7 +48,7 @@ def advise(
     """Measure the images and classes that a training would use against a pretrained network, and apply the guide.
 
     Args:
-        dataset: what takes part (lib/data/subset.py, `take_part`); only the training part of the config's split is
+        dataset: what takes part (lib/data/subset.py, `apply_protocol`); only the training part of the config's split is
             read, with folds that of the first.
         config: whose backbone, split and preprocessing count; the backbone's pretrained weights must be at hand.
         device: where to compute.
@@ -115,7 +114,7 @@ def stage_statistics(
     """
     import torch
 
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
     from lib.models.stage_reader import StageReader
 
     spec, device = backbone.spec, next(backbone.parameters()).device

@@ -31,7 +31,7 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     from lib.atomic import write_json
     from lib.cli.training_config import note_merged_classes
     from lib.data.library import open_dataset
-    from lib.data.subset import take_part
+    from lib.data.subset import apply_protocol
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights
     from lib.precision import choose_dtype
@@ -44,7 +44,7 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     BACKBONES.get(config.backbone)
     require_weights(config.backbone)
     note_merged_classes(config)
-    images = take_part(opened, config)
+    images = apply_protocol(opened, config)
     set_threads()
     device = pick_device("auto")
     with ProgressLine() as progress:

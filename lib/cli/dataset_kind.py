@@ -11,8 +11,8 @@ from lib.errors import UserError
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
-    from lib.data.kind import KindChange
-    from lib.data.kind_suggestion import KindSuggestion
+    from lib.data.label_schema import SchemaChange
+    from lib.data.schema_suggestion import SchemaSuggestion
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 POLICIES = ("center_square", "retina_box")
@@ -35,12 +35,12 @@ def kind_options(function: Function) -> Function:
     return function
 
 
-def asked_kind(options: dict[str, Any]) -> "KindChange":
+def asked_kind(options: dict[str, Any]) -> "SchemaChange":
     """What the options say; they are taken out of `options`."""
-    from lib.data.kind import KindChange, parse_class_names, parse_names
+    from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 
     order, classes = options.pop("order"), options.pop("classes")
-    return KindChange(
+    return SchemaChange(
         is_ordinal=options.pop("is_ordinal"),
         is_medical=options.pop("is_medical"),
         order=parse_names(order) if order is not None else None,
@@ -49,10 +49,10 @@ def asked_kind(options: dict[str, Any]) -> "KindChange":
 
 
 def take_suggested(
-    path: Path, asked: "KindChange", *, crop_policy: str | None, reading: dict[str, Any]
-) -> "tuple[KindChange, str | None]":
+    path: Path, asked: "SchemaChange", *, crop_policy: str | None, reading: dict[str, Any]
+) -> "tuple[SchemaChange, str | None]":
     """Kind and crop of an import that takes what is suggested; what is asked for by itself goes first."""
-    from lib.data.import_estimate import suggest_for_folder
+    from lib.data.import_options import suggest_for_folder
 
     suggestion = suggest_for_folder(path, **reading)
     for line in suggestion_lines(suggestion):
@@ -69,7 +69,7 @@ def kind_facts(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def note_suggestions(dataset: "Dataset", suggestion: "KindSuggestion") -> None:
+def note_suggestions(dataset: "Dataset", suggestion: "SchemaSuggestion") -> None:
     """Say what is suggested and not so, why, and how to take it."""
     for line in suggestion_lines(suggestion):
         note(line)
@@ -77,12 +77,12 @@ def note_suggestions(dataset: "Dataset", suggestion: "KindSuggestion") -> None:
         note(f"Take it with: python -m lib datasets change {dataset.name} --suggested")
 
 
-def suggestion_lines(suggestion: "KindSuggestion") -> list[str]:
+def suggestion_lines(suggestion: "SchemaSuggestion") -> list[str]:
     """One line for each thing that is suggested, as an option with its reason."""
     options = {
         "is_ordinal": "--ordinal",
         "is_medical": "--medical",
-        "crop_policy": f"--crop-policy {suggestion.crop_policy}",
+        "crop_policy": f"--crop-policy {suggestion.crop}",
         "classes": f'--order "{",".join(suggestion.order)}" --classes "{",".join(suggestion.class_names)}"',
     }
     return [f"Suggested: {options[key]} ({reason})" for key, reason in suggestion.reasons.items()]
@@ -102,8 +102,9 @@ def change(
 
     Names, order and kind change in a moment and touch no image. Another crop is made from the originals.
     """
-    from lib.data.kind_suggestion import suggest_for_dataset
-    from lib.data.library import change_dataset, open_dataset, restore_version
+    from lib.data.importing import change_dataset, restore_version
+    from lib.data.library import open_dataset
+    from lib.data.schema_suggestion import suggest_for_dataset
 
     before, asked = open_dataset(name), asked_kind(kind)
     if to_version is not None:
@@ -123,9 +124,9 @@ def change(
     _tell(before, after, as_json=as_json)
 
 
-def _rebuilt(dataset: "Dataset", asked: "KindChange", crop_policy: str) -> "Dataset":
+def _rebuilt(dataset: "Dataset", asked: "SchemaChange", crop_policy: str) -> "Dataset":
     from lib import jobs
-    from lib.data.library import rebuild_dataset
+    from lib.data.importing import rebuild_dataset
 
     if crop_policy != dataset.spec.crop_policy:
         jobs.require_unused(dataset.name)

@@ -73,16 +73,16 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
     What class names and pictures suggest (grades, medical images, a round field on black) is said; it is set where you
     ask for it, by --suggested or one by one, now or later by `datasets change`.
     """
-    from lib.data.importing import check_kind
-    from lib.data.kind_suggestion import suggest_for_dataset
-    from lib.data.library import estimate_import, import_folder
+    from lib.data.import_options import estimate_import
+    from lib.data.importing import check_schema, import_folder
+    from lib.data.schema_suggestion import suggest_for_dataset
 
     kind = asked_kind(options)
     reading = {key: options[key] for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
     estimate = estimate_import(path, **reading)
     if takes_suggested:
         kind, options["crop_policy"] = take_suggested(path, kind, crop_policy=options["crop_policy"], reading=reading)
-    check_kind(path, estimate.class_names, kind, name=options["name"])
+    check_schema(path, estimate.class_names, kind, name=options["name"])
     for notice in estimate.notices:
         note(notice)
     note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
@@ -108,9 +108,9 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
 @json_option
 def make(name: str, ungradable_share: float, ungradable_kinds: str | None, as_json: bool, **options: Any) -> None:
     """Generate a data set: drawn retina photographs in five grades, with masks of their lesions."""
-    from lib.data.fundus.exposure import UNGRADABLE_KINDS
+    from lib.data.builtin import make_synthetic_fundus
     from lib.data.fundus.generation import Spoiling
-    from lib.data.library import make_synthetic_fundus
+    from lib.data.fundus.photograph import UNGRADABLE_KINDS
 
     named = ungradable_kinds.split(",") if ungradable_kinds is not None else UNGRADABLE_KINDS
     spoiling = Spoiling(ungradable_share, tuple(kind.strip() for kind in named))
@@ -151,8 +151,8 @@ def restore(key: str) -> None:
 
 
 def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: dict[str, Any] | None = None) -> None:
+    from lib.data.specs import BY_FILE
     from lib.data.statistics import class_counts
-    from lib.data.value_scale import BY_FILE
 
     counts = class_counts(dataset, dataset.split(split_seed))
     left_out = dataset.left_out.to_dict("records")

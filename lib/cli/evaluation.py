@@ -18,7 +18,7 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     """
     import math
 
-    from lib.data.library import resolve_dataset
+    from lib.data.importing import resolve_dataset
     from lib.evaluation.headline import Score
     from lib.grading.evaluation import evaluate_on
     from lib.grading.grader import Grader

@@ -73,13 +73,13 @@ def explain(
 
 def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
     """A network as published, with its own classes: nothing is known of its training images."""
-    from lib.data.network_input import InputFormat
+    from lib.data.input_transform import InputTransform
     from lib.explain.class_names import pretrained_class_names
     from lib.explain.explanation import explain_image
     from lib.models.stages import build_backbone
 
     network = build_backbone(backbone, weights="pretrained")
-    inputs, class_names = InputFormat.of(network.spec), pretrained_class_names(network.spec)
+    inputs, class_names = InputTransform.of(network.spec), pretrained_class_names(network.spec)
     pixels = inputs.decode(image).pixels
     return explain_image(pixels, network, inputs, class_names, out=out, network_title=network.spec.title, **options)
 

@@ -58,7 +58,7 @@ def note(text: str) -> None:
 
 def note_split_caveat(dataset_name: str) -> None:
     """Say for the person what every score of a data set of the library must say of its split, if there is something."""
-    from lib.data.catalog import list_datasets
+    from lib.data.library import list_datasets
 
     for summary in list_datasets():
         if summary.name == dataset_name and summary.split_caveat:

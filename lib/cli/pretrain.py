@@ -43,7 +43,7 @@ def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], a
 
 
 def _measure(names: tuple[str, ...], *, as_json: bool) -> None:
-    from lib.data.library import resolve_dataset
+    from lib.data.importing import resolve_dataset
     from lib.pretraining.transfer import measure_gain
 
     rows = []

@@ -53,7 +53,7 @@ def race(
 
 
 def _plan(*, dataset: str | None, backbone: str | None, rungs: str | None, **settings: Any) -> "StrategySweep":
-    from lib.data.library import ensure_default_dataset
+    from lib.data.builtin import ensure_default_dataset
     from lib.sweeps.strategies import make_plan
 
     if not dataset or dataset == DEFAULT_DATASET:

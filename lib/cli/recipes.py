@@ -124,7 +124,8 @@ def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **op
 
 def _open(dataset: str | None) -> str | None:
     """The name of a data set, importing a folder first; None for none, with the generated one at hand then."""
-    from lib.data.library import ensure_default_dataset, resolve_dataset
+    from lib.data.builtin import ensure_default_dataset
+    from lib.data.importing import resolve_dataset
     from lib.settings import DEFAULT_DATASET
 
     with ProgressLine() as progress:

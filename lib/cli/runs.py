@@ -6,7 +6,7 @@ import click
 
 from lib.atomic import read_json
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
-from lib.data.catalog import version_now, version_words
+from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.tracking.scores import beside_metrics, run_score
 from lib.tracking.state import COMPUTE_FILE, find_local_run

@@ -109,7 +109,7 @@ def config_from(
     *, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any
 ) -> "TrainConfig":
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
-    from lib.data.kind_suggestion import suggest_for_dataset
+    from lib.data.schema_suggestion import suggest_for_dataset
     from lib.models.backbones import BACKBONES
     from lib.models.weights import require_weights, weights_digest
     from lib.training.config import TrainConfig
@@ -155,13 +155,13 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
     import tempfile
 
     from lib.data.library import open_dataset
-    from lib.data.subset import take_part
+    from lib.data.subset import apply_protocol
     from lib.experiment import resolve_start
     from lib.training.network import choose_compute
 
     dataset = open_dataset(config.dataset)
     resolved = resolve_start(config, dataset)
-    part = take_part(dataset, resolved)
+    part = apply_protocol(dataset, resolved)
     with tempfile.TemporaryDirectory() as folder, ProgressLine() as progress:
         compute = choose_compute(
             resolved, Path(folder) / "compute.json", ranks, num_images=len(part.table), listener=progress.listen
@@ -171,14 +171,15 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
 
 def _check_source(dataset: str) -> None:
     """Look at a folder's listing, which takes a moment where the import takes minutes."""
-    from lib.data.library import check_folder
+    from lib.data.importing import check_folder
 
     if os.sep in dataset or Path(dataset).is_dir():
         check_folder(dataset)
 
 
 def _open(dataset: str, progress: "Progress") -> "Dataset":
-    from lib.data.library import ensure_default_dataset, resolve_dataset
+    from lib.data.builtin import ensure_default_dataset
+    from lib.data.importing import resolve_dataset
 
     return (
         ensure_default_dataset(progress) if dataset == DEFAULT_DATASET else resolve_dataset(dataset, progress=progress)

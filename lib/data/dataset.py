@@ -11,18 +11,12 @@ import numpy as np
 
 from lib.atomic import read_json, sha256_of_file
 from lib.checked_rows import CheckedRows
-from lib.data.specs import DatasetSpec
+from lib.data.decoder_pool import DecoderPool
+from lib.data.images import DecodedImage
+from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, open_versions, schema_of, target_order
+from lib.data.specs import BY_FILE, DatasetSpec
 from lib.data.splits import assign_splits
-from lib.data.store_repair import remake_masks, remake_pixels
-from lib.data.versions import (
-    FORMAT_VERSION,
-    as_of,
-    content_version,
-    named_classes,
-    open_versions,
-    target_order,
-)
-from lib.errors import UserError
+from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +27,7 @@ LEFT_OUT_FILE = "left_out.parquet"
 PIXELS_FILE = "pixels.bin"
 MASKS_FILE = "masks.bin"  # only where the source has masks
 STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
+_AGAIN = "Delete the data set and import it again."
 
 
 class Dataset:
@@ -43,13 +38,29 @@ class Dataset:
     noticed), mask_path ("" if none), width, height (of the original, upright), num_bytes, crop_left, crop_top,
     crop_right, crop_bottom (the stored square in the original's pixels).
 
-    With `version` the classes have the order, names and kind of that earlier version (lib/data/versions.py).
+    With `version` the classes have the order, names and kind of that earlier version (lib/data/label_schema.py).
+
+    Attributes:
+        version: a hash of pixels, targets, fixed splits and groups, and of the classes' names, order and kind.
+        content_version: of pixels and rows alone, for caches: names, order and kind of the classes do not change it.
+        class_names: in the order of the targets; `class_sources` is what the source calls each (its folder or label).
+        num_images: bad ones and duplicates left out.
+        has_masks: whether some images have one; `spec.mask_names` say what its values 1, 2, ... mean.
+        notices: how the source was read, where that is not plain, in sentences.
+        source_folder: where the images came from; it may be gone, and is no folder at all for a generated set.
     """
 
     def __init__(self, folder: Path, version: str | None = None) -> None:
         self.folder = folder
         self.description = as_of(read_description(folder), version)
         self.spec = DatasetSpec.from_dict(self.description["spec"])
+        self.name, self.class_names = self.spec.name, self.spec.class_names
+        self.class_sources = schema_of(self.description).sources
+        self.version, self.content_version = str(self.description["version"]), content_version(self.description)
+        self.num_images = int(self.description["num_images"])
+        self.notices: list[str] = list(self.description.get("notices", ()))
+        self.has_masks = MASKS_FILE in self.description["num_bytes"]
+        self.source_folder = Path(str(self.description.get("source") or ""))
         self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
         for name, num_bytes in self.description["num_bytes"].items():
             path = folder / name
@@ -64,21 +75,6 @@ class Dataset:
         return f"Dataset({self.name!r}, {self.num_images} images, {self.spec.num_classes} classes, {self.version})"
 
     @property
-    def name(self) -> str:
-        """The name in the library."""
-        return self.spec.name
-
-    @property
-    def version(self) -> str:
-        """A hash of pixels, targets, fixed splits and groups, and of the classes' names, order and kind."""
-        return str(self.description["version"])
-
-    @property
-    def content_version(self) -> str:
-        """The version of pixels and rows alone, for caches: names, order and kind of the classes do not change it."""
-        return content_version(self.description)
-
-    @property
     def versions(self) -> list[str]:
         """The versions that `at_version` opens, the present one first."""
         return open_versions(read_description(self.folder))
@@ -86,21 +82,6 @@ class Dataset:
     def at_version(self, version: str) -> "Dataset":
         """The data set as it was at a version; raises UserError if that one is not kept."""
         return self if version == self.version else Dataset(self.folder, version)
-
-    @property
-    def class_sources(self) -> tuple[str, ...]:
-        """What the source calls each class (its folder or label), in the order of the targets."""
-        return named_classes(self.description).sources
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the targets."""
-        return self.spec.class_names
-
-    @property
-    def num_images(self) -> int:
-        """How many images there are, bad ones and duplicates left out."""
-        return int(self.description["num_images"])
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -138,21 +119,11 @@ class Dataset:
 
         return pd.read_parquet(self.folder / LEFT_OUT_FILE)
 
-    @property
-    def source_folder(self) -> Path:
-        """Where the images came from; it may be gone, and is no folder at all for a generated set."""
-        return Path(str(self.description.get("source") or ""))
-
     def source_path(self, row: int) -> Path | None:
         """Where an image came from; None if its file is no longer there."""
         name = self.table["source_path"].iloc[row] if "source_path" in self.table else self.table["path"].iloc[row]
         path = self.source_folder / os.fsdecode(name)
         return path if path.is_file() else None
-
-    @property
-    def notices(self) -> list[str]:
-        """How the source was read, where that is not plain, in sentences."""
-        return list(self.description.get("notices", ()))
 
     @cached_property
     def pixels(self) -> CheckedRows:
@@ -160,18 +131,49 @@ class Dataset:
 
         A block whose checksum is wrong is decoded again from its originals where it is read.
         """
-        side = self.spec.store_side_px
-        return self._mapped(PIXELS_FILE, (self.num_images, side, side, 3), "pixels", remake_pixels)
+        return self._mapped(PIXELS_FILE, (3,), self._decoded)
 
     def _mapped(
-        self, file: str, shape: tuple[int, ...], what: str, remake: Callable[["Dataset", range], np.ndarray]
+        self, file: str, channels: tuple[int, ...], decode: Callable[[DecoderPool, int], np.ndarray]
     ) -> CheckedRows:
         """A file of the store; sets of before there were checksums of blocks are read unchecked."""
-        path, sums = self.folder / file, self.description.get("block_sums", {}).get(file)
-        rows = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+        spec, side, path = self.spec, self.spec.store_side_px, self.folder / file
+        rows = np.memmap(path, dtype=np.uint8, mode="r", shape=(self.num_images, side, side, *channels))
         self._refuse_replaced()
-        name = f"the {what} of the data set {self.name!r}"
-        return CheckedRows(rows, sums, name=name, path=path, remake=lambda wanted: remake(self, wanted))
+
+        def remake(wanted: range) -> np.ndarray:
+            scale = spec.value_scale or BY_FILE  # sets of before there was one scale
+            with DecoderPool(1, side_px=side, crop_policy=spec.crop_policy, value_scale=scale) as pool:
+                return np.stack([decode(pool, row) for row in wanted])
+
+        sums = self.description.get("block_sums", {}).get(file)
+        name = f"the {file.removesuffix('.bin')} of the data set {self.name!r}"
+        return CheckedRows(rows, sums, name=name, path=path, remake=remake)
+
+    def _decoded(self, pool: DecoderPool, row: int) -> np.ndarray:
+        """A stored square again from its original; raises UserError where that is gone or has changed."""
+        facts, path = self.table.iloc[row], self.source_path(row)
+        if path is None:
+            raise UserError(f"Its original {facts['path']} is no longer there. {_AGAIN}")
+        try:
+            image = pool.decode(path)
+        except BadImage as error:
+            raise UserError(f"Its original {path} cannot be read ({error}) {_AGAIN}") from None
+        if not image.sha256.startswith(str(facts["image_id"])):
+            raise UserError(f"Its original {path} has changed since the import. {_AGAIN}")
+        return image.pixels
+
+    def _decoded_mask(self, pool: DecoderPool, row: int) -> np.ndarray:
+        facts = self.table.iloc[row]
+        if not facts["mask_path"]:
+            return np.zeros((pool.side_px, pool.side_px), dtype=np.uint8)
+        path = self.source_folder / str(facts["mask_path"])
+        box: Any = tuple(int(facts[f"crop_{edge}"]) for edge in ("left", "top", "right", "bottom"))
+        try:
+            size = int(facts["width"]), int(facts["height"])
+            return pool.decode_mask(path, DecodedImage(np.empty(0, np.uint8), *size, box))
+        except BadImage as error:
+            raise UserError(f"Its original {path} is not as it was ({error}) {_AGAIN}") from None
 
     def _refuse_replaced(self) -> None:
         """After a file was opened: an import may have put another data set in place since this one was described."""
@@ -181,11 +183,6 @@ class Dataset:
                 "kept); start again."
             )
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether some images have a mask; `spec.mask_names` say what its values 1, 2, ... mean."""
-        return MASKS_FILE in self.description["num_bytes"]
-
     def mask(self, row: int) -> np.ndarray | None:
         """The mask of an image, read-only uint8 (S, S) on `pixels[row]`, 0 for nothing; None if it has none."""
         if not self.has_masks or not self.table["mask_path"].iloc[row]:
@@ -194,23 +191,16 @@ class Dataset:
 
     @cached_property
     def _masks(self) -> CheckedRows:
-        side = self.spec.store_side_px
-        return self._mapped(MASKS_FILE, (self.num_images, side, side), "masks", remake_masks)
+        return self._mapped(MASKS_FILE, (), self._decoded_mask)
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """Return "train", "val" or "test" for each row; see `assign_splits`."""
         key = (split_seed, num_folds, fold)
         if key not in self._splits:
-            table = self._stored_table
+            groups, fixed = (self._stored_table[column].to_numpy() for column in ("group_id", "split"))
             targets, class_names = self.stored_targets
             self._splits[key] = assign_splits(
-                targets,
-                table["group_id"].to_numpy(),
-                table["split"].to_numpy(),
-                split_seed=split_seed,
-                num_folds=num_folds,
-                fold=fold,
-                class_names=class_names,
+                targets, groups, fixed, split_seed=split_seed, num_folds=num_folds, fold=fold, class_names=class_names
             )
         return self._splits[key].copy()
 

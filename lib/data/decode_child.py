@@ -18,9 +18,8 @@ import time
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from lib.data.images import decode_bytes, image_size, value_range
-from lib.data.masks import decode_mask
-from lib.data.value_scale import ValueScale
+from lib.data.images import decode_bytes, decode_mask, read_header
+from lib.data.specs import ValueScale
 from lib.errors import BadImage
 from lib.settings import DECODE_TIMEOUT_S, DECODER_MEMORY_MIB, MAX_FILE_BYTES
 
@@ -55,19 +54,12 @@ def main() -> None:
 def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
     data = _read(payload) if request["is_path"] else payload
     if request["probe"]:
-        width, height = image_size(data)
-        digest, values = hashlib.sha256(data).hexdigest(), value_range(data)
-        header = {"width": width, "height": height, "num_bytes": len(data), "sha256": digest}
-        return header | ({"values": dataclasses.asdict(values)} if values else {}), b""
+        return dataclasses.asdict(read_header(data)), b""
     if request.get("is_mask"):
         size, box = tuple(request["image_size"]), tuple(request["box"])
         return {}, decode_mask(data, image_size=size, box=box, side_px=request["side_px"]).tobytes()
-    image = decode_bytes(
-        data,
-        side_px=request["side_px"],
-        crop_policy=request["crop_policy"],
-        value_scale=ValueScale.of(request["value_scale"]),
-    )
+    chosen = {key: request[key] for key in ("side_px", "crop_policy")}
+    image = decode_bytes(data, **chosen, value_scale=ValueScale.of(request["value_scale"]))
     header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
     header["sha256"] = hashlib.sha256(data).hexdigest()
     return header, image.pixels.tobytes()

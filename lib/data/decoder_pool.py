@@ -1,25 +1,128 @@
-"""Decodes untrusted images in child processes (decode_worker.py), many at a time."""
+"""Decodes untrusted images in child processes, many at a time, which may crash, hang or run out of memory without harm.
+
+A child is started as `python -m lib.data.decode_child` and spoken to through a socket: no fork of a process that has
+threads or CUDA, no pickles, no torch in the child.
+"""
 
 import atexit
 import itertools
+import json
 import os
 import queue
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from lib.data.decode_worker import DecodeWorker
+from lib.data.decode_child import LENGTHS
 from lib.data.images import DecodedImage, ImageHeader
-from lib.data.specs import check_crop_policy
-from lib.data.value_scale import FULL_RANGE, ValueRange, ValueScale
+from lib.data.specs import FULL_RANGE, ValueRange, ValueScale, check_crop_policy
 from lib.errors import BadImage
+from lib.runtime import available_cores
+from lib.settings import DECODE_TIMEOUT_S, PROJECT_ROOT
 
+_CHILD_COMMAND = (sys.executable, "-m", "lib.data.decode_child")
+_START_TIMEOUT_S = 60.0
+# The child limits its computing time to DECODE_TIMEOUT_S; this ends one that waits, even on a busy machine.
+_WAIT_TIMEOUT_S = 4 * DECODE_TIMEOUT_S
+_TOO_LONG = f"Decoding took longer than {DECODE_TIMEOUT_S:g} s and was ended."
 Source = Path | str | bytes
 Result = TypeVar("Result")
+
+
+class _ChildDiedError(Exception):
+    """The child ended, or answered what is no answer."""
+
+
+class _Worker:
+    """One child process, started when first needed and again after it died."""
+
+    _process: "subprocess.Popen[bytes] | None" = None
+    _socket: socket.socket
+
+    def ask(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytearray]:
+        """Send a request and return header and payload of the answer; raises BadImage on a crash or time-out."""
+        header = json.dumps(request).encode()
+        message = LENGTHS.pack(len(header), len(payload)) + header + payload
+        with suppress(_ChildDiedError):
+            return self._exchange(message)
+        # Perhaps the child was killed for another reason (memory ran short elsewhere): the file gets a second chance.
+        try:
+            return self._exchange(message)
+        except _ChildDiedError:
+            raise BadImage("The decoder crashed on this file; it is damaged or made to do harm.") from None
+
+    def _exchange(self, message: bytes) -> tuple[dict[str, Any], bytearray]:
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        try:
+            self._socket.settimeout(_WAIT_TIMEOUT_S)
+            self._socket.sendall(message)
+            return self._read_answer(_WAIT_TIMEOUT_S)
+        except TimeoutError:
+            self.close()
+            raise BadImage(_TOO_LONG) from None
+        except (EOFError, OSError, ValueError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)  # its end of the socket has closed, so that it is about to be gone by itself
+            self.close()
+            if process.returncode == -signal.SIGXCPU:
+                raise BadImage(_TOO_LONG) from None
+            raise _ChildDiedError from error
+        except BaseException:
+            # Also after an interrupt between question and answer: the next question must not read the old answer.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill the child; it holds nothing worth saving."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            self._socket.close()
+            process.wait()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self.close()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                _CHILD_COMMAND, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL,
+                cwd=PROJECT_ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )  # fmt: skip
+        try:
+            self._read_answer(_START_TIMEOUT_S)
+        except (TimeoutError, EOFError, OSError, ValueError) as error:
+            self.close()
+            raise RuntimeError(f"The image decoder did not start: {' '.join(_CHILD_COMMAND)}") from error
+        return self._process
+
+    def _read_answer(self, timeout_s: float) -> tuple[dict[str, Any], bytearray]:
+        deadline_s = time.monotonic() + timeout_s
+        header_bytes, payload_bytes = LENGTHS.unpack(self._read(LENGTHS.size, deadline_s))
+        header = json.loads(self._read(header_bytes, deadline_s))
+        return header, self._read(payload_bytes, deadline_s)
+
+    def _read(self, num_bytes: int, deadline_s: float) -> bytearray:
+        data = bytearray(num_bytes)
+        view, filled = memoryview(data), 0
+        while filled < num_bytes:
+            self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
+            count = self._socket.recv_into(view[filled:])
+            if count == 0:
+                raise EOFError
+            filled += count
+        return data
 
 
 class DecoderPool:
@@ -34,12 +137,14 @@ class DecoderPool:
         value_scale: ValueScale = FULL_RANGE,
     ) -> None:
         check_crop_policy(crop_policy)
-        self.num_workers = num_workers
-        self.side_px = side_px
-        self.crop_policy = crop_policy
-        self.value_scale = value_scale
-        self._workers = [DecodeWorker() for _ in range(num_workers)]
-        self._idle: queue.LifoQueue[DecodeWorker] = queue.LifoQueue()
+        self.num_workers, self.side_px, self.crop_policy, self.value_scale = (
+            num_workers,
+            side_px,
+            crop_policy,
+            value_scale,
+        )
+        self._workers = [_Worker() for _ in range(num_workers)]
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -64,18 +169,15 @@ class DecoderPool:
     ) -> DecodedImage:
         """Decode a path or bytes; raises BadImage."""
         side, scale = side_px or self.side_px, value_scale or self.value_scale
-        request = {"probe": False, "side_px": side, "crop_policy": crop_policy or self.crop_policy}
-        request["value_scale"] = scale.to_dict()
-        answer, payload = self._ask(request, source)
-        pixels = np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3)
-        box: Any = tuple(answer["box"])
-        notices = tuple(answer["notices"])
-        return DecodedImage(pixels, answer["width"], answer["height"], box, notices, answer["sha256"])
+        request = {"side_px": side, "crop_policy": crop_policy or self.crop_policy, "value_scale": scale.to_dict()}
+        answer, payload = self._ask({"probe": False, **request}, source)
+        answer |= {"box": tuple(answer["box"]), "notices": tuple(answer["notices"])}
+        return DecodedImage(np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3), **answer)
 
     def probe(self, source: Source) -> ImageHeader:
         """Read the header, the content's SHA-256 and the values of an image of more than 8 bits; raises BadImage."""
         answer, _ = self._ask({"probe": True}, source)
-        values = answer.pop("values", None)
+        values = answer.pop("values")
         return ImageHeader(**answer, values=ValueRange(**values) if values else None)
 
     def decode_mask(self, source: Source, image: DecodedImage) -> np.ndarray:
@@ -125,6 +227,13 @@ class DecoderPool:
         if "bad" in answer:
             raise BadImage(answer["bad"])
         return answer, pixels
+
+
+def num_decoders(num_files: int) -> int:
+    """How many decoder processes an import uses: the cores at hand, at most eight, and one for each hundred files."""
+    return max(
+        1, min(8, available_cores(), num_files // 100)
+    )  # to start one costs as much as to decode about a hundred files
 
 
 _shared: DecoderPool | None = None

@@ -1,14 +1,23 @@
-"""Recognises the five grades of diabetic retinopathy in class names: by name, by code, in whatever order they stand.
+"""The International Clinical Diabetic Retinopathy severity scale: lesions, rules, and its grades in class names.
 
 A folder's alphabet is not its order ("Mild, Moderate, No_DR, Proliferate_DR, Severe"), and five classes are not five
 grades: whoever needs the healthiest class, or the scale, asks here instead of counting positions.
+
+Source: Wilkinson CP, Ferris FL, Klein RE, et al. Proposed international clinical diabetic retinopathy and diabetic
+macular edema disease severity scales. Ophthalmology 2003; 110:1677-1682, doi 10.1016/S0161-6420(03)00475-5.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 
-from lib.data.fundus.severity_scale import GRADE_NAMES
-
+SOURCE = "Wilkinson et al., Ophthalmology 2003; 110:1677-1682"
+SOURCE_URL = "https://doi.org/10.1016/S0161-6420(03)00475-5"
+GRADE_NAMES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative")
+NUM_QUADRANTS = 4
+SEVERE_HAEMORRHAGES = 20  # more than these in each of the four quadrants
 NUM_GRADES = len(GRADE_NAMES)
 # One word says the grade; the words of the scale around it say nothing more.
 _WORDS = {
@@ -20,39 +29,97 @@ _WORDS = {
 }
 _SCALE_WORDS = frozenset(
     (
-        "dr",
-        "npdr",
-        "nonproliferative",
-        "retinopathy",
-        "diabetic",
-        "apparent",
-        "signs",
-        "of",
-        "icdr",
-        "and",
-        "eye",
-        "eyes",
+        *("dr", "npdr", "nonproliferative", "retinopathy", "diabetic", "apparent", "signs", "of", "icdr", "and"),
+        *("eye", "eyes"),
     )
 )
 _CODE_WORDS = frozenset(("grade", "level", "stage", "class", "label", "diagnosis", "severity", "score", "r", "g"))
-_RETINOPATHY_WORDS = frozenset(("dr", "npdr", "pdr", "nodr", "retinopathy", "icdr"))
-
-
+# A name that has one speaks of diabetic retinopathy ("No DR", "moderate NPDR"); a bare code does not.
+RETINOPATHY_WORDS = frozenset(("dr", "npdr", "pdr", "nodr", "retinopathy", "icdr"))
 # Degrees of severity in the words of reports, whatever it is that is severe.
-_SEVERITIES = tuple(
-    map(
-        frozenset,
-        (("no", "none", "normal", "healthy", "absent", "nodr"), ("minimal", "trace"), ("mild",), ("moderate",),
-         ("severe",), ("critical", "proliferative", "proliferate", "pdr")),
-    )
+_SEVERITIES = (
+    {"no", "none", "normal", "healthy", "absent", "nodr"}, {"minimal", "trace"}, {"mild"}, {"moderate"}, {"severe"},
+    {"critical", "proliferative", "proliferate", "pdr"},
 )  # fmt: skip
+
+
+class LesionKind(IntEnum):
+    """What is drawn and counted; the value is the one in the masks, where 0 is retina without a lesion."""
+
+    MICROANEURYSM = 1
+    DOT_HAEMORRHAGE = 2
+    BLOT_HAEMORRHAGE = 3
+    FLAME_HAEMORRHAGE = 4
+    HARD_EXUDATE = 5
+    COTTON_WOOL_SPOT = 6
+    VENOUS_BEADING = 7
+    IRMA = 8  # intraretinal microvascular abnormality
+    NEOVASCULARISATION = 9
+    PRERETINAL_HAEMORRHAGE = 10
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        special = {LesionKind.IRMA: "IRMA", LesionKind.COTTON_WOOL_SPOT: "Cotton-wool spot"}
+        return special.get(self, self.name.replace("_", " ").capitalize())
+
+
+INTRARETINAL_HAEMORRHAGES = (LesionKind.DOT_HAEMORRHAGE, LesionKind.BLOT_HAEMORRHAGE, LesionKind.FLAME_HAEMORRHAGE)
+PROLIFERATIVE_SIGNS = frozenset((LesionKind.NEOVASCULARISATION, LesionKind.PRERETINAL_HAEMORRHAGE))
+
+
+@dataclass(frozen=True)
+class GradeRule:
+    """One line of the scale."""
+
+    grade: int
+    name: str
+    finding: str
+
+
+_FINDINGS = (
+    "No abnormalities.",
+    "Microaneurysms only.",
+    "More than just microaneurysms, but less than severe.",
+    "Any one of (the 4-2-1 rule): more than 20 intraretinal haemorrhages in each of 4 quadrants; definite venous "
+    "beading in 2 or more quadrants; prominent IRMA in 1 or more quadrants; and no sign of the next grade.",
+    "Neovascularisation, or preretinal (or vitreous) haemorrhage, or both.",
+)
+RULES = tuple(map(GradeRule, range(5), GRADE_NAMES, _FINDINGS))
+
+
+def grade_from_lesions(lesions: Iterable[tuple[LesionKind, int]]) -> int:
+    """Grade an eye, 0 to 4, by `RULES` from its lesions as pairs of kind and quadrant (0 to 3)."""
+    counts = Counter(lesions)
+    kinds = {kind for kind, _ in counts}
+    if kinds & PROLIFERATIVE_SIGNS:
+        return 4
+    if is_severe(counts):
+        return 3
+    if kinds - {LesionKind.MICROANEURYSM}:
+        return 2
+    return 1 if kinds else 0
+
+
+def is_severe(counts: Counter[tuple[LesionKind, int]]) -> bool:
+    """Whether the 4-2-1 rule holds for counts by kind and quadrant."""
+    haemorrhages: Counter[int] = Counter()
+    for (kind, quadrant), count in counts.items():
+        if kind in INTRARETINAL_HAEMORRHAGES:
+            haemorrhages[quadrant] += count
+    beaded = {quadrant for kind, quadrant in counts if kind is LesionKind.VENOUS_BEADING}
+    return (
+        all(haemorrhages[quadrant] > SEVERE_HAEMORRHAGES for quadrant in range(NUM_QUADRANTS))
+        or len(beaded) >= 2
+        or any(kind is LesionKind.IRMA for kind, _ in counts)
+    )
 
 
 def known_grades(class_names: Sequence[str]) -> tuple[int, ...] | None:
     """The grade 0 to 4 of each class, in the order of the classes, if they are the five grades; else None.
 
     Names ("No DR", "moderate NPDR", "PDR") and codes ("0", "R0", "grade_2", "0_no_dr") count, in any order; where a
-    class has both, its name counts. A code alone says that there are five grades, not of what: see `names_retinopathy`.
+    class has both, its name counts. A code alone says that there are five grades, not of what: see `RETINOPATHY_WORDS`.
     """
     grades = tuple(grade for grade in map(grade_of, class_names) if grade is not None)
     return grades if len(class_names) == NUM_GRADES and sorted(grades) == list(range(NUM_GRADES)) else None
@@ -98,11 +165,6 @@ def match_classes(class_names: Sequence[str], known: Sequence[str]) -> list[int 
     grades = known_grades(known) or ()
     by_grade: dict[int | None, int] = {grade: number for number, grade in enumerate(grades)}
     return [known.index(name) if name in known else by_grade.get(grade_of(name)) for name in class_names]
-
-
-def names_retinopathy(text: str) -> bool:
-    """Whether a name speaks of diabetic retinopathy: "No DR", "moderate NPDR", "retinopathy"; a bare code does not."""
-    return bool(_RETINOPATHY_WORDS & set(words_of(text)))
 
 
 def words_of(text: str) -> list[str]:

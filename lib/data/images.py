@@ -3,20 +3,27 @@
 Pillow only, with a list of allowed formats: torchvision's decoder can crash the process on malformed PNG files.
 """
 
+import hashlib
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lib.data.crops import Box, center_square, retina_box
-from lib.data.specs import check_crop_policy
-from lib.data.value_scale import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, measure_range
+from lib.data.specs import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, check_crop_policy, measure_range
 from lib.errors import BadImage
 from lib.settings import MAX_FILE_BYTES, MAX_IMAGE_PIXELS
 
+Box = tuple[int, int, int, int]
+
+_SEARCH_SIDE_PX = 256
+_DARK_SHARE = 0.1  # of the bright level; as in B. Graham's winning entry to the Kaggle diabetic retinopathy task, 2015
+_FILLED = (0.10, 0.97)  # a disc in a square fills 0.785; cut off above and below it fills up to about 0.9
+_MIN_BRIGHT_LEVEL = 12  # of 255: below that the whole picture is black
 # MPO is what many phones write: a JPEG file with a second picture behind the first.
 ALLOWED_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "HEIF")
 FORMATS_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF or HEIC"
@@ -27,36 +34,56 @@ Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
 
 # What else lies under an image's name, by its first bytes in lower case.
 _KNOWN_STRANGERS = (
-    (b"<!doctype", "a web page"),
-    (b"<html", "a web page"),
+    ((b"<!doctype", b"<html"), "a web page"),
     (b"<?xml", "an XML or SVG text"),
     (b"<svg", "an SVG drawing"),
     (b"%pdf", "a PDF document"),
-    (b"%!ps", "an EPS document"),
-    (b"\xc5\xd0\xd3\xc6", "an EPS document"),
+    ((b"%!ps", b"\xc5\xd0\xd3\xc6"), "an EPS document"),
     (b"pk\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a compressed archive"),
     (b"\x00\x00\x01\x00", "an icon"),
-    (b"\x00\x00\x00\x0cjp  ", "a JPEG 2000 image"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    ((b"\x00\x00\x00\x0cjp  ", b"\xff\x4f\xff\x51"), "a JPEG 2000 image"),
     (b"dds ", "a DDS texture"),
     (b"8bps", "a Photoshop document"),
     (b"\x01\xda", "an SGI image"),
 )
 
 
+def retina_box(image: Image.Image) -> Box | None:
+    """The box round a bright disc on a dark ground, padded to a square; None if there is no such disc.
+
+    The square may reach beyond the image: where the camera cut the disc off above and below, black is filled in.
+    """
+    scale = max(1.0, max(image.size) / _SEARCH_SIDE_PX)
+    small_size = (max(1, round(image.width / scale)), max(1, round(image.height / scale)))
+    brightness = np.asarray(image.resize(small_size, Image.Resampling.BOX), dtype=np.float32).mean(axis=2)
+    bright_level = float(np.quantile(brightness, 0.9))
+    if bright_level < _MIN_BRIGHT_LEVEL:
+        return None
+    is_bright = brightness > _DARK_SHARE * bright_level
+    if not _FILLED[0] <= is_bright.mean() <= _FILLED[1]:
+        return None
+    # A column counts with 2 % of bright pixels, so that specks and printed text do not widen the box.
+    columns = np.flatnonzero(is_bright.mean(axis=0) > 0.02)
+    rows = np.flatnonzero(is_bright.mean(axis=1) > 0.02)
+    if not len(columns) or not len(rows):
+        return None
+    left, right = columns[0] * image.width / small_size[0], (columns[-1] + 1) * image.width / small_size[0]
+    top, bottom = rows[0] * image.height / small_size[1], (rows[-1] + 1) * image.height / small_size[1]
+    side = round(max(right - left, bottom - top))
+    first_x, first_y = round((left + right - side) / 2), round((top + bottom - side) / 2)
+    return first_x, first_y, first_x + side, first_y + side
+
+
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of a file before its pixels are kept; width and height are before any rotation.
-
-    `values` is the range of an image of more than 8 bits, None for others.
-    """
+    """What is known of a file before its pixels are kept; width and height are before any rotation."""
 
     width: int
     height: int
     num_bytes: int
     sha256: str
-    values: ValueRange | None = None
+    values: ValueRange | None = None  # of an image of more than 8 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +112,18 @@ def decode_bytes(
     where it is known already. Raises BadImage with one plain reason, whatever Pillow says.
     """
     check_crop_policy(crop_policy)
-    with plain_reasons():
-        image = open_image(data)
+    with _plain_reasons():
+        image = _open(data)
         full_size = image.size
         # Lets libjpeg leave out what will not be seen: four times as fast on a camera's photograph.
         image.draft(None, (2 * side_px, 2 * side_px))
         image.load()
         notices = _frame_notice(image)
         loaded_size = image.size
-        _turn_upright(image, notices)
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except Exception:  # noqa: BLE001  (damaged EXIF data must not cost the photograph)
+            notices.append("EXIF orientation unreadable, taken as it is")
         if image.size != loaded_size:
             full_size = full_size[::-1]
         image = _to_rgb(image, value_scale, notices)
@@ -102,50 +132,45 @@ def decode_bytes(
         return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices))
 
 
-def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height as the header says, before any rotation; raises BadImage."""
-    with plain_reasons():
-        return open_image(data).size
+def read_header(data: bytes) -> ImageHeader:
+    """Read a file's header; values of more than 8 bits are decoded for their range. Raises BadImage."""
+    with _plain_reasons():
+        image, values = _open(data), None
+        if (kind := _kind_of_values(image.mode)) is not None:
+            try:
+                values = measure_range(np.array(image), kind)
+            except ValueError:
+                raise BadImage("The image holds no finite value.") from None
+        return ImageHeader(*image.size, len(data), hashlib.sha256(data).hexdigest(), values)
 
 
-def value_range(data: bytes) -> ValueRange | None:
-    """The range of values of an image of more than 8 bits, which is decoded for it; None of others. Raises BadImage."""
-    with plain_reasons():
-        image = open_image(data)
-        kind = _kind_of_values(image.mode)
-        if kind is None:
-            return None
-        try:
-            return measure_range(np.array(image), kind)
-        except ValueError:
-            raise BadImage("The image holds no finite value.") from None
-
-
-class plain_reasons:  # noqa: N801  (reads as a statement: with plain_reasons())
+@contextmanager
+def _plain_reasons() -> Iterator[None]:
     """Turns warnings about bombs into errors and every exception into a BadImage."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "corrupt EXIF data" and such: the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._warnings.__exit__(None, None, None)
-        if isinstance(error, Exception) and not isinstance(error, BadImage):
+        try:
+            yield
+        except BadImage:
+            raise
+        except Exception as error:
             raise BadImage(_reason(error)) from error
 
 
-def open_image(data: bytes) -> Image.Image:
+def _open(data: bytes) -> Image.Image:
     """Open a file of an allowed format and size, its pixels not yet decoded; raises BadImage."""
     if not data:
         raise BadImage("The file is empty (0 bytes).")
     if len(data) > MAX_FILE_BYTES:
         raise BadImage(f"The file has {len(data) / 2**20:.0f} MiB; at most {MAX_FILE_BYTES // 2**20} MiB are read.")
     if data[4:8] == b"ftyp":
-        _allow_heif()
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False)
+    Image.init()
     try:
-        image = Image.open(io.BytesIO(data), formats=[name for name in ALLOWED_FORMATS if name in _readable()])
+        image = Image.open(io.BytesIO(data), formats=[name for name in ALLOWED_FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
         raise BadImage(_why_unidentified(data)) from None
     width, height = image.size
@@ -154,17 +179,6 @@ def open_image(data: bytes) -> Image.Image:
     if min(width, height) < MIN_SIDE_PX:
         raise BadImage(f"The image has only {width} x {height} pixels; at least {MIN_SIDE_PX} a side are needed.")
     return image
-
-
-def _allow_heif() -> None:
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener(thumbnails=False)
-
-
-def _readable() -> set[str]:
-    Image.init()
-    return set(Image.OPEN)
 
 
 def _why_unidentified(data: bytes) -> str:
@@ -192,24 +206,15 @@ def _reason(error: Exception) -> str:
 
 
 def _frame_notice(image: Image.Image) -> list[str]:
-    if image.format not in ("GIF", "PNG", "WEBP", "TIFF"):  # the second picture of a phone's MPO is no animation
-        return []
-    try:
-        frames = int(getattr(image, "n_frames", 1))
+    frames = 1
+    with suppress(Exception):  # later frames may be damaged; the first is what is used
+        if image.format in ("GIF", "PNG", "WEBP", "TIFF"):  # the second picture of a phone's MPO is no animation
+            frames = int(getattr(image, "n_frames", 1))
         if frames > 1:
             image.seek(0)
             image.load()
             return [f"first of {frames} frames"]
-    except Exception:  # noqa: BLE001, S110  (later frames may be damaged; the first is what is used)
-        pass
     return []
-
-
-def _turn_upright(image: Image.Image, notices: list[str]) -> None:
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # noqa: BLE001  (damaged EXIF data must not cost the photograph)
-        notices.append("EXIF orientation unreadable, taken as it is")
 
 
 def _kind_of_values(mode: str) -> str | None:
@@ -272,7 +277,9 @@ def _box(image: Image.Image, full_size: tuple[int, int], crop_policy: str, notic
             left, top, side = round(found[0] * scale), round(found[1] * scale), round((found[2] - found[0]) * scale)
             return left, top, left + side, top + side
         notices.append("no retina found, centre square taken")
-    return center_square(*full_size)
+    side = min(full_size)
+    left, top = ((length - side) // 2 for length in full_size)
+    return left, top, left + side, top + side
 
 
 def _cut(image: Image.Image, box: Box, full_size: tuple[int, int], side_px: int) -> Image.Image:
@@ -283,3 +290,22 @@ def _cut(image: Image.Image, box: Box, full_size: tuple[int, int], side_px: int)
     cut = image.crop((first_x, first_y, math.ceil(right), math.ceil(bottom)))
     inside = (left - first_x, top - first_y, right - first_x, bottom - first_y)
     return cut.resize((side_px, side_px), Image.Resampling.BICUBIC, box=inside)
+
+
+def decode_mask(data: bytes, *, image_size: tuple[int, int], box: Box, side_px: int) -> np.ndarray:
+    """Decode a mask as uint8 (side_px, side_px), every value one of the file's.
+
+    `image_size` is the width and height of its image, upright, and `box` the stored square in those pixels. Grey and
+    palette pictures keep their values, black-and-white ones become 0 and 1; beyond the image it is 0.
+    Raises BadImage with one plain reason.
+    """
+    with _plain_reasons():
+        mask = _open(data)
+        if mask.mode not in ("1", "L", "P"):
+            raise BadImage(f"A mask must have one channel of 8 bits; this picture is {mask.mode}.")
+        if mask.size != image_size:
+            raise BadImage("The mask is {} x {} pixels, its image {} x {}.".format(*mask.size, *image_size))
+        values = np.asarray(mask, dtype=np.uint8)
+    left, top, right, bottom = (math.floor(edge) for edge in box)
+    cut = Image.fromarray(values).crop((left, top, right, bottom))
+    return np.asarray(cut.resize((side_px, side_px), Image.Resampling.NEAREST))

@@ -1,28 +1,48 @@
-"""Brings a folder of images into the library, once; again only when the folder or the choices changed."""
+"""Brings a folder of images into the library, once, and again where it changed; and changes a set after its import."""
 
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from lib.atomic import write_json
-from lib.data.catalog import as_name, descriptions, is_taken, library_lock, open_dataset
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.import_options import ImportOptions
-from lib.data.kind import KindChange
+from lib.data.label_schema import (
+    LabelSchema,
+    SchemaChange,
+    as_of,
+    changed_description,
+    schema_of,
+    stored_sources,
+    with_history,
+)
+from lib.data.library import (
+    as_name,
+    dataset_folder,
+    descriptions,
+    is_taken,
+    library_lock,
+    open_dataset,
+    staging_folder,
+)
+from lib.data.sources.files import existing_folder, has_image_suffix, shown
 from lib.data.sources.folder import FolderScan, scan_folder
-from lib.data.sources.layout import existing_folder, has_image_suffix, shown
-from lib.data.sources.options import label_paths
-from lib.data.staging import staging_folder
+from lib.data.sources.tables import label_paths
+from lib.data.specs import DatasetSpec, check_crop_policy
 from lib.data.store_writer import write_dataset
-from lib.data.versions import changed_description, with_history
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, DEMO_DATASET, datasets_dir
+
+_LOCK_S = 5.0  # another change takes milliseconds; an import or a rebuild takes longer than anybody waits
 
 
 def import_folder(
@@ -37,7 +57,7 @@ def import_folder(
     store_side_px: int = DEFAULT_STORE_SIDE_PX,
     crop_policy: str | None = None,
     spec_changes: dict[str, Any] | None = None,
-    kind: KindChange | None = None,
+    kind: SchemaChange | None = None,
     check_splits: bool = True,
     is_allowed: Callable[[Path], bool] | None = None,
     progress: Progress = ignore_progress,
@@ -59,18 +79,12 @@ def import_folder(
     if name in (DEFAULT_DATASET, DEMO_DATASET):
         raise UserError(f"The name {name!r} is kept for a generated data set; choose another.")
     asked = ImportOptions(
-        group_column, store_side_px, crop_policy or "center_square", dict(spec_changes or {}),
-        labels=label_paths(existing_folder(path), labels), class_column=class_column,
-        image_column=image_column, pairs=pairs,
+        label_paths(existing_folder(path), labels), class_column, image_column, group_column, pairs,
+        store_side_px=store_side_px, crop_policy=crop_policy or "center_square", spec_changes=dict(spec_changes or {}),
     )  # fmt: skip
-    scan = scan_folder(path, asked.source, is_allowed=is_allowed, min_classes=2 if check_splits else 1)
-    options = _options(
-        asked,
-        _imported_from(str(scan.folder), name),
-        scan.class_names,
-        keeps_crop=crop_policy is None,
-        kind=kind or KindChange(),
-    )
+    scan = scan_folder(path, asked, is_allowed=is_allowed, min_classes=2 if check_splits else 1)
+    previous, keeps_crop = _imported_from(str(scan.folder), name), crop_policy is None
+    options = _options(asked, previous, scan.class_names, keeps_crop=keeps_crop, kind=kind or SchemaChange())
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
 
 
@@ -89,13 +103,13 @@ def resolve_dataset(
         return open_dataset(text)
     previous, options = _last_import(text)
     name = previous["spec"]["name"] if previous else None
-    scan = scan_folder(text, options.source, min_classes=2 if check_splits else 1)
+    scan = scan_folder(text, options, min_classes=2 if check_splits else 1)
     return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
 
 
 def check_folder(path: str | Path) -> None:
     """Look at a folder's listing as `resolve_dataset` would, without importing; raises UserError as it does."""
-    scan_folder(path, _last_import(path)[1].source)
+    scan_folder(path, _last_import(path)[1])
 
 
 def last_options(path: str | Path) -> ImportOptions | None:
@@ -104,7 +118,7 @@ def last_options(path: str | Path) -> ImportOptions | None:
     return options if previous else None
 
 
-def check_kind(path: str | Path, class_names: Sequence[str], kind: KindChange, *, name: str | None = None) -> None:
+def check_schema(path: str | Path, class_names: Sequence[str], kind: SchemaChange, *, name: str | None = None) -> None:
     """Raise UserError if what is said of a folder's classes does not fit them, before any image is read."""
     previous = _imported_from(str(existing_folder(path)), name)
     _options(ImportOptions(), previous, class_names, keeps_crop=True, kind=kind)
@@ -128,37 +142,34 @@ def import_scan(
     """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
     source = source or str(scan.folder)
     with library_lock(source):
-        return import_locked(
+        return _import_locked(
             scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress
         )
 
 
-def import_locked(
+def _import_locked(
     scan: FolderScan, *, name: str | None, options: ImportOptions, source: str, check_splits: bool, progress: Progress
 ) -> Dataset:
     """`import_scan` for a caller that holds the lock of the source."""
-    listing = listing_of(scan)
+    listing = _listing(scan)
     previous = _imported_from(source, name)
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
-        dataset = _saying(previous, options, scan.class_names)
+        dataset = _with_options(previous, options, scan.class_names)
         if check_splits and not previous["has_checked_splits"]:
             dataset.split(0)
         return dataset
-    name = name or (previous["spec"]["name"] if previous else _free_name(scan.folder))
+    if name is None:
+        name = previous["spec"]["name"] if previous else as_name(scan.folder.name)
+        if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
+            name = f"{name[:40]}-{hashlib.sha256(os.fsencode(scan.folder)).hexdigest()[:6]}"
     _refuse_taken(name, source)
     with staging_folder() as staging:
         written = staging / "dataset"
         written.mkdir()
         write_dataset(
-            scan,
-            written,
-            name=name,
-            source=source,
-            listing=listing,
-            options=options,
-            check_splits=check_splits,
+            scan, written, name=name, source=source, listing=listing, options=options, check_splits=check_splits,
             progress=progress,
-        )
+        )  # fmt: skip
         _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
         if previous and previous["spec"]["name"] == name:
             write_json(written / DESCRIPTION_FILE, with_history(read_description(written), previous))
@@ -169,39 +180,34 @@ def import_locked(
 def _options(
     asked: ImportOptions,
     previous: dict[str, Any] | None,
-    class_names: Sequence[str],
+    sources: Sequence[str],
     *,
     keeps_crop: bool,
-    kind: KindChange,
+    kind: SchemaChange,
 ) -> ImportOptions:
     """The options of an import, with what is not asked for as it was in the last one of the same folder."""
     if previous:
         last = ImportOptions.of(previous)
         if keeps_crop:
             asked = dataclasses.replace(asked, crop_policy=last.crop_policy)
-        if not asked.spec_changes and sorted(previous.get("class_sources") or class_names) == sorted(class_names):
-            asked = asked.with_kind_of(last)
-    return asked.changed(kind, class_names)
+        if not asked.spec_changes and sorted(previous.get("class_sources") or sources) == sorted(sources):
+            asked = asked.with_schema_of(last)
+    return asked.with_schema(asked.schema(sources).changed(kind), sources, kind)
 
 
-def _saying(description: dict[str, Any], options: ImportOptions, class_names: Sequence[str]) -> Dataset:
+def _with_options(description: dict[str, Any], options: ImportOptions, sources: Sequence[str]) -> Dataset:
     """The data set of that description, its classes as the options say: as a new version where they differ."""
     spec = description["spec"]
     if not ImportOptions.of(description).is_same(options):
-        described = {"class_sources": list(class_names), **description, "options": options.to_dict()}
-        classes = options.classes(class_names)
-        said = options.spec(
-            classes,
-            name=spec["name"],
-            store_side_px=spec["store_side_px"],
-            value_scale=spec.get("value_scale"),
-            split_caveat=spec.get("split_caveat", ""),
-        )
-        write_json(datasets_dir() / spec["name"] / DESCRIPTION_FILE, changed_description(described, classes, said))
+        described = {"class_sources": list(sources), **description, "options": options.to_dict()}
+        schema = options.schema(sources)
+        decided = {key: spec.get(key) for key in ("name", "store_side_px", "value_scale")}
+        said = options.spec(schema, **decided, split_caveat=spec.get("split_caveat", ""))
+        write_json(datasets_dir() / spec["name"] / DESCRIPTION_FILE, changed_description(described, schema, said))
     return open_dataset(spec["name"])
 
 
-def listing_of(scan: FolderScan) -> str:
+def _listing(scan: FolderScan) -> str:
     """A hash of what a scan found: paths, sizes, times, what the tables say of them."""
     facts: list[tuple[Any, ...]] = [
         (entry.key, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
@@ -209,34 +215,20 @@ def listing_of(scan: FolderScan) -> str:
     ]
     if scan.label_files:
         facts += [(entry.key, entry.class_name) for entry in scan.entries]
-    facts += [
-        (entry.key, entry.flags, *_file_facts(entry.mask_path))
-        for entry in scan.entries
-        if entry.flags or entry.mask_path
-    ]
+    for entry in scan.entries:
+        if entry.flags or entry.mask_path:
+            facts.append((entry.key, entry.flags, str(entry.mask_path)))
+            with suppress(OSError):
+                status = entry.mask_path.stat() if entry.mask_path else None
+                facts[-1] += (status.st_size, status.st_mtime_ns) if status else ()
     facts += [(item.path, item.reason) for item in scan.left_out if has_image_suffix(item.path)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def _file_facts(path: Path | None) -> tuple[Any, ...]:
-    try:
-        facts = path.stat() if path else None
-    except OSError:
-        facts = None
-    return (str(path), facts.st_size, facts.st_mtime_ns) if facts else (str(path),)
 
 
 def _imported_from(source: str, name: str | None) -> dict[str, Any] | None:
     """The newest data set from that source (of that name, if given)."""
     found = [d for d in descriptions() if d.get("source") == source and name in (None, d["spec"]["name"])]
     return max(found, key=lambda description: description["created_s"], default=None)
-
-
-def _free_name(folder: Path) -> str:
-    name = as_name(folder.name)
-    if name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name):
-        name = f"{name[:40]}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
-    return name
 
 
 def _refuse_taken(name: str, source: str) -> None:
@@ -258,3 +250,112 @@ def _publish(written: Path, target: Path, replaced: Path) -> None:
         if replaced.exists():
             shutil.move(replaced, target)
         raise
+
+
+def change_dataset(name: str, change: SchemaChange, *, expected_version: str | None = None) -> Dataset:
+    """Give classes other names, another order or another kind, as a new version over the same table and pixels.
+
+    Runs of earlier versions keep theirs (`Dataset.at_version`); the version of a schema that was there before is that
+    of then. Raises UserError where there is no such data set, the change does not fit its classes, an import of it is
+    at work, or it is no longer at `expected_version`, since somebody else changed it meanwhile.
+    """
+    with _locked(name, expected_version) as description:
+        return _write(description, schema_of(description).changed(change), change)
+
+
+def restore_version(name: str, version: str) -> Dataset:
+    """Make an earlier version the present one again; raises UserError where it is not kept."""
+    with _locked(name) as description:
+        then = as_of(description, version)
+        flags = {flag: then["spec"].get(flag, False) for flag in ("is_ordinal", "is_medical")}
+        return _write(description, schema_of(then), SchemaChange(**flags))
+
+
+def rebuild_dataset(
+    name: str,
+    crop_policy: str,
+    change: SchemaChange | None = None,
+    *,
+    expected_version: str | None = None,
+    is_allowed: Callable[[Path], bool] | None = None,
+    progress: Progress = ignore_progress,
+) -> Dataset:
+    """Cut the images anew by another crop policy, from the originals; the old store stays until the new one is whole.
+
+    A `change` of the classes is made with it, as one new version. `is_allowed` limits where links may lead, as at the
+    import. Raises UserError also where the originals are gone or no longer those of the import.
+    """
+    check_crop_policy(crop_policy)
+    change = change or SchemaChange()
+    with _locked(name, expected_version, timeout_s=-1) as description:
+        options = ImportOptions.of(description)
+        if options.crop_policy == crop_policy:
+            return _write(description, schema_of(description).changed(change), change)
+        scan = _scan_originals(description, options, is_allowed)
+        options = options.with_schema(schema_of(description).changed(change), scan.class_names, change)
+        return _import_locked(
+            scan, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
+            source=str(description["source"]), check_splits=bool(description["has_checked_splits"]), progress=progress,
+        )  # fmt: skip
+
+
+def require_originals(dataset: Dataset, is_allowed: Callable[[Path], bool] | None = None) -> None:
+    """Raise UserError with the reason if the images cannot be read again from where they came."""
+    _scan_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed)
+
+
+def _scan_originals(
+    description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None
+) -> FolderScan:
+    name, source = description["spec"]["name"], str(description.get("source") or "")
+    folder = Path(source)
+    if not folder.is_absolute() or not folder.is_dir():
+        raise UserError(
+            f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
+            "kind of its classes can be changed."
+        )
+    min_classes = 2 if description["has_checked_splits"] else 1
+    scan = scan_folder(folder, options, is_allowed=is_allowed, min_classes=min_classes)
+    if _listing(scan) != description["listing"]:
+        raise UserError(
+            f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "
+            f'changed); import the folder again instead: python -m lib datasets import "{shown(source)}" --name {name}'
+        )
+    return scan
+
+
+@contextmanager
+def _locked(name: str, expected: str | None = None, *, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+    """The present description of a data set, while nobody else changes, imports or rebuilds it; -1 waits for ever.
+
+    Raises UserError where the set is busy, or no longer at the version that is `expected`.
+    """
+    source = str(read_description(dataset_folder(name)).get("source") or name)
+    try:
+        with library_lock(source).acquire(timeout=_LOCK_S if timeout_s is None else timeout_s):
+            description = read_description(dataset_folder(name))
+            if expected not in (None, description["version"]):
+                raise UserError(
+                    f"The data set {name!r} was changed meanwhile (version {expected} was shown, now it is "
+                    f"{description['version']}); look at it again, then change it."
+                )
+            yield description
+    except Timeout:
+        raise UserError(f"The data set {name!r} is being imported or rebuilt; change it when that is over.") from None
+
+
+def _write(description: dict[str, Any], schema: LabelSchema, change: SchemaChange) -> Dataset:
+    options = ImportOptions.of(description).with_schema(schema, stored_sources(description), change)
+    spec = DatasetSpec.from_dict({**description["spec"], **change.flags, "class_names": schema.names})
+    changed = changed_description({**description, "options": options.to_dict()}, schema, spec)
+    folder = dataset_folder(spec.name)  # raises if it was deleted meanwhile
+    try:
+        if changed["version"] != description["version"]:
+            write_json(folder / DESCRIPTION_FILE, changed)
+    except OSError as error:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise UserError(
+            f"{folder / DESCRIPTION_FILE} cannot be written ({error.strerror}; {free:,.0f} MiB free); the data set "
+            "stays as it is."
+        ) from None
+    return open_dataset(spec.name)

@@ -9,6 +9,7 @@ with it. Candidates are dark or bright relative to the retina around them, so nu
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # whose parts load when they are first used
 
 _REFERENCE_PX = 256
 _RADII = (("small", 2), ("medium", 5), ("large", 10))
@@ -22,9 +23,8 @@ _MIN_RETINA = 0.05  # of the image; below, the whole image counts
 
 
 def _spot_names(kind: str) -> tuple[str, ...]:
-    by_radius = [
-        f"{kind}_{size}_{what}" for size, _ in _RADII for what in ("mean", "p99", "count", "area", "total")
-    ]  # fmt: skip
+    measures = ("mean", "p99", "count", "area", "total")
+    by_radius = [f"{kind}_{size}_{what}" for size, _ in _RADII for what in measures]
     by_area = [f"{kind}_{name}_{what}" for name, _ in _AREAS for what in ("count", "area")]
     return (*by_radius, *by_area, f"{kind}_quadrants", f"{kind}_fullest_quadrant", f"{kind}_emptiest_quadrant")
 
@@ -51,12 +51,9 @@ class _Retina:
 
 
 def measure_fundus(rgb: np.ndarray) -> np.ndarray:
-    """The numbers named in `FEATURE_NAMES`, in that order, as float32.
+    """The numbers named in `FEATURE_NAMES`, float32, of one image (H, W, 3) in 0..1 of at least 32 px a side.
 
     Counts and totals enter as log(1 + x), areas as per mille of the retina.
-
-    Args:
-        rgb: one image (H, W, 3) in 0..1, at least 32 px a side.
     """
     retina = _prepare(rgb.astype(np.float32))
     vessels, vessel_numbers = _vessels(retina)
@@ -67,7 +64,6 @@ def measure_fundus(rgb: np.ndarray) -> np.ndarray:
 
 
 def _prepare(rgb: np.ndarray) -> _Retina:
-    from scipy import ndimage
     from skimage.exposure import equalize_adapthist
 
     side = min(rgb.shape[:2])
@@ -76,42 +72,40 @@ def _prepare(rgb: np.ndarray) -> _Retina:
     if mask.mean() < _MIN_RETINA:
         mask = np.ones_like(mask)
     rim = max(1, round(5 * scale))
-    inner = ndimage.minimum_filter(mask, 2 * rim + 1, mode="constant", cval=0)
+    inner = scipy.ndimage.minimum_filter(mask, 2 * rim + 1, mode="constant", cval=0)
     inner = inner if inner.mean() >= _MIN_RETINA else mask
     green, weight = rgb[..., 1], mask.astype(np.float32)
     sigma = 0.07 * side
     share = _blurred(weight, sigma)
     around = _blurred(green * weight, sigma) / np.maximum(share, 1e-3)
     relative = np.where(mask, (green - around) / np.maximum(around, 0.05), 0).astype(np.float32)
-    enhanced = equalize_adapthist(
-        np.clip(0.5 + relative / 2, 0, 1), kernel_size=max(4, side // 8), clip_limit=0.01, nbins=128
-    )
+    levels = np.clip(0.5 + relative / 2, 0, 1)
+    enhanced = equalize_adapthist(levels, kernel_size=max(4, side // 8), clip_limit=0.01, nbins=128)
     return _Retina(rgb, inner, relative, enhanced.astype(np.float32), scale)
 
 
 def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     """Three running means, which together come close to a Gaussian and cost the same at every width."""
-    from scipy import ndimage
-
     for _ in range(3):
-        image = ndimage.uniform_filter(image, max(1, round(2 * sigma)))
+        image = scipy.ndimage.uniform_filter(image, max(1, round(2 * sigma)))
     return image
 
 
 def _vessels(retina: _Retina) -> tuple[np.ndarray, dict[str, float]]:
     """What counts as a vessel (long connected ridges), and the numbers."""
-    from scipy import ndimage
     from skimage.filters import sato
 
-    half = ndimage.uniform_filter(retina.enhanced, 2)[::2, ::2]
+    half = scipy.ndimage.uniform_filter(retina.enhanced, 2)[::2, ::2]
     ridges = sato(half, sigmas=[max(0.6, sigma * retina.scale) for sigma in (1.0, 2.0)], black_ridges=True)
     inside = retina.mask[::2, ::2]
     strength = ridges[inside]
-    labels, number = ndimage.label((ridges > _RIDGE_HEIGHT) & inside, np.ones((3, 3)))
-    long_enough = _lengths(labels, number) > _VESSEL_LENGTH / 2 * retina.scale
+    labels, number = scipy.ndimage.label((ridges > _RIDGE_HEIGHT) & inside, np.ones((3, 3)))
+    boxes = scipy.ndimage.find_objects(labels, number)
+    lengths = np.array([np.hypot(*(part.stop - part.start for part in box)) for box in boxes]).reshape(number)
+    long_enough = lengths > _VESSEL_LENGTH / 2 * retina.scale  # the diagonal of the box round each piece
     is_long = np.concatenate([[False], long_enough])[labels]
     density = _blurred(is_long.astype(np.float32), 8 * retina.scale)[inside]
-    vessels = ndimage.maximum_filter(is_long, 3).repeat(2, 0).repeat(2, 1)
+    vessels = scipy.ndimage.maximum_filter(is_long, 3).repeat(2, 0).repeat(2, 1)
     numbers = {
         "vessel_mean": float(strength.mean()) * 100,
         "vessel_p90": float(np.percentile(strength, 90)) * 100,
@@ -122,14 +116,6 @@ def _vessels(retina: _Retina) -> tuple[np.ndarray, dict[str, float]]:
         "vessel_densest": float(density.max()),
     }
     return vessels[: retina.mask.shape[0], : retina.mask.shape[1]], numbers
-
-
-def _lengths(labels: np.ndarray, number: int) -> np.ndarray:
-    """The diagonal of the box round each labelled piece, in pixels (number,)."""
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(labels, number)
-    return np.array([np.hypot(*(part.stop - part.start for part in box)) for box in boxes]).reshape(number)
 
 
 def _optic_disc(retina: _Retina) -> np.ndarray:
@@ -144,37 +130,25 @@ def _optic_disc(retina: _Retina) -> np.ndarray:
 
 def _spots(kind: str, retina: _Retina, height: np.ndarray, allowed: np.ndarray, least: float) -> dict[str, float]:
     """White top-hats of `height` at each radius, and what stands out by `least` where it is allowed."""
-    from scipy import ndimage
-
     where, area = retina.mask & allowed, max(1, int(retina.mask.sum()))
-    smooth = ndimage.gaussian_filter(height, 0.6 * retina.scale)
+    smooth = scipy.ndimage.gaussian_filter(height, 0.6 * retina.scale)
     numbers: dict[str, float] = {}
     candidates = np.zeros_like(where)
     for name, radius in _RADII:
-        hat = smooth - _opening(smooth, max(1, round(radius * retina.scale)))
+        hat = scipy.ndimage.white_tophat(smooth, 2 * max(1, round(radius * retina.scale)) + 1)
         inside = hat[retina.mask]
         is_spot = (hat > least) & where
         candidates |= is_spot
         numbers[f"{kind}_{name}_mean"] = float(inside.mean()) * 100
         numbers[f"{kind}_{name}_p99"] = float(np.percentile(inside, 99)) * 100
-        numbers[f"{kind}_{name}_count"] = float(np.log1p(ndimage.label(is_spot)[1]))
+        numbers[f"{kind}_{name}_count"] = float(np.log1p(scipy.ndimage.label(is_spot)[1]))
         numbers[f"{kind}_{name}_area"] = float(np.log1p(is_spot.sum() / area * 1000))
         numbers[f"{kind}_{name}_total"] = float(np.log1p(hat[is_spot].sum() / area * 1000))
     return numbers | _sizes(kind, retina, candidates, area) | _quadrants(kind, candidates)
 
 
-def _opening(image: np.ndarray, radius: int) -> np.ndarray:
-    """Opening by a square of side 2 r + 1, which filters row by row and so costs the same at every radius."""
-    from scipy import ndimage
-
-    size = 2 * radius + 1
-    return ndimage.maximum_filter(ndimage.minimum_filter(image, size), size)
-
-
 def _sizes(kind: str, retina: _Retina, candidates: np.ndarray, area: int) -> dict[str, float]:
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(candidates)
+    labels, _ = scipy.ndimage.label(candidates)
     areas = np.bincount(labels.ravel())[1:]
     numbers, below = {}, 1.0  # a single pixel is noise
     for name, limit in _AREAS:
@@ -197,15 +171,13 @@ def _quadrants(kind: str, candidates: np.ndarray) -> dict[str, float]:
 
 
 def _colours(retina: _Retina) -> dict[str, float]:
-    from scipy import ndimage
-
     red, green, blue = (retina.rgb[..., channel][retina.mask] for channel in range(3))
     most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     relative = retina.relative[retina.mask]
     numbers = {
         "saturation": float(((most - least) / np.maximum(most, 1e-3)).mean()),
         "enhanced_spread": float(retina.enhanced[retina.mask].std()),
-        "sharpness": float(ndimage.laplace(retina.relative)[retina.mask].std()),
+        "sharpness": float(scipy.ndimage.laplace(retina.relative)[retina.mask].std()),
         "retina_area": float(retina.mask.mean()),
     }
     for colour, values in (("red", red), ("green", green), ("blue", blue)):

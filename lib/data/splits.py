@@ -6,6 +6,7 @@ by image.
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -46,7 +47,7 @@ def assign_splits(
         raise UserError(
             f"There is only one class, {names[0]!r}; at least two are needed to train. It can be evaluated on."
         )
-    carver = _Carver(targets, group_numbers(groups, len(targets)), names, split_seed, (test_fraction, val_fraction))
+    carver = _Carver(targets, group_numbers(groups, len(targets)), names, split_seed, test_fraction, val_fraction)
     if num_folds is not None:
         return carver.fold(num_folds, fold or 0)
     given = np.full(len(targets), "", dtype="<U5") if fixed is None else np.asarray(fixed).astype("<U5")
@@ -63,17 +64,10 @@ def held_out_folds(
 ) -> list[np.ndarray]:
     """Cut rows into at most `most` parts, stratified and with whole groups, so that without any part no class is lost.
 
-    Args:
-        targets: classes of all images (N,).
-        units: the `group_numbers` of all images (N,).
-        rows: which images to cut (n,).
-        most: parts to begin with; fewer where a class has so few groups.
-        seed: of the draw.
-
-    Returns:
-        Rows of each part, sorted; none if a class has a single group, which no part could leave behind.
+    `targets` and `units` (their `group_numbers`) are of all images (N,), `rows` (n,) those to cut. Returns the rows of
+    each part, sorted; none if a class has a single group, which no part could leave behind.
     """
-    carver = _Carver(targets, units, [""] * (int(targets.max()) + 1), seed, (None, None))
+    carver = _Carver(targets, units, [""] * (int(targets.max()) + 1), seed)
     for parts in range(most, 1, -1):
         for cut in carver.partitions(rows, parts, seed):
             if all(len(part) and carver.leaves_every_class(rows, part, keep=1) for part in cut):
@@ -91,20 +85,19 @@ def group_numbers(groups: np.ndarray | None, num_images: int) -> np.ndarray:
     return np.array([numbers.setdefault(str(g), len(numbers)) if g else next(alone) for g in named], dtype=np.int64)
 
 
+@dataclass
 class _Carver:
     """Holds what every way of splitting needs; `units` numbers the groups, one number an image where there are none."""
 
-    def __init__(
-        self,
-        targets: np.ndarray,
-        units: np.ndarray,
-        class_names: list[str],
-        seed: int,
-        fractions: tuple[float | None, float | None],
-    ) -> None:
-        self.targets, self.units, self.class_names, self.seed = targets, units, class_names, seed
-        self.test_fraction, self.val_fraction = fractions
-        self.is_grouped = len(np.unique(units)) < len(units)
+    targets: np.ndarray
+    units: np.ndarray
+    class_names: list[str]
+    seed: int
+    test_fraction: float | None = None
+    val_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        self.is_grouped = len(np.unique(self.units)) < len(self.units)
 
     def from_all(self) -> np.ndarray:
         """Test, validation and training from scratch."""
@@ -122,9 +115,8 @@ class _Carver:
         splits[splits == ""] = TRAIN
         if TEST not in kinds:
             splits[splits == VAL] = TEST
-        needed, why = (
-            (1, "at least one to train") if kinds >= {TRAIN, VAL, TEST} else (2, "one each to train and validate")
-        )
+        is_whole = kinds >= {TRAIN, VAL, TEST}
+        needed, why = (1, "at least one to train") if is_whole else (2, "one each to train and validate")
         self._refuse_crossing(splits)
         self._require(np.flatnonzero(splits == TRAIN), needed, why, where=" in train/")
         if VAL not in splits:
@@ -137,10 +129,9 @@ class _Carver:
             raise UserError(f"There is no fold {fold} of {num_folds}; folds count from 0 to {num_folds - 1}.")
         everyone = np.arange(len(self.targets))
         self._require(everyone, max(3, num_folds), f"one for each of {num_folds} folds and three at least")
-        for tests in self.partitions(everyone, num_folds, self.seed):
-            if all(self._covers(everyone, test, keep=2) for test in tests):
-                break
-        else:
+        cuts = self.partitions(everyone, num_folds, self.seed)
+        tests = next((cut for cut in cuts if all(self._covers(everyone, test, keep=2) for test in cut)), None)
+        if tests is None:
             raise UserError(f"{self._unlucky()} Use fewer folds than {num_folds}.")
         splits = np.full(len(self.targets), TRAIN, dtype="<U5")
         splits[tests[fold]] = TEST
@@ -234,9 +225,8 @@ def _shares(fraction: float | None) -> list[tuple[int, int]]:
     """
     if fraction is None:
         return [(1, parts) for parts in range(_HELD_OUT_PARTS, 1, -1)]
-    found: list[tuple[int, int]] = []
-    for most in range(_MOST_PARTS, 1, -1):
-        nearest = min(max(Fraction(fraction).limit_denominator(most), Fraction(1, most)), Fraction(most - 1, most))
-        if (nearest.numerator, nearest.denominator) not in found:
-            found.append((nearest.numerator, nearest.denominator))
-    return found
+    nearest = (
+        min(max(Fraction(fraction).limit_denominator(most), Fraction(1, most)), Fraction(most - 1, most))
+        for most in range(_MOST_PARTS, 1, -1)
+    )
+    return list(dict.fromkeys((share.numerator, share.denominator) for share in nearest))

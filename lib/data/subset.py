@@ -1,15 +1,20 @@
-"""A data set seen through a protocol: fewer rows of the same table and the same pixel store, nothing copied."""
+"""Which images of a data set take part, and in which shares they train, validate and test.
+
+A published experiment rarely uses all of its data: two hundred images of each grade, the first ten classes, a balanced
+test set. A protocol says so in six numbers; the images are chosen by a hash of seed and image, so that the same images
+are chosen on every machine, whatever the order of the table, and a larger cap adds to a smaller one.
+"""
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.data.protocol import DataProtocol, check_protocol, choose_rows
 from lib.data.splits import TEST, TRAIN, assign_splits
 from lib.data.target_map import map_targets
 from lib.errors import UserError
@@ -17,7 +22,61 @@ from lib.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lib.data.specs import DatasetSpec
+
+@dataclass(frozen=True, kw_only=True)
+class DataProtocol:
+    """A subset and the shares of its parts; None leaves a question to the data set.
+
+    `max_classes` keeps the first classes in their order; `max_per_class` caps the images of a class before the split,
+    `max_train_per_class` and `max_test_per_class` cap those of one part after it; `test_fraction` of the images and
+    `val_fraction` of the rest are held out where the source has no split of its own.
+    """
+
+    max_classes: int | None = None
+    max_per_class: int | None = None
+    max_train_per_class: int | None = None
+    max_test_per_class: int | None = None
+    test_fraction: float | None = None
+    val_fraction: float | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> "DataProtocol":
+        """The protocol of a training config, which has fields of the same names."""
+        return cls(**{field.name: getattr(config, field.name, None) for field in dataclasses.fields(cls)})
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image takes part and the shares are the usual ones."""
+        return self == DataProtocol()
+
+    def describe(self) -> str:
+        """The protocol in words, such as "200 images a class, 30 % to test"; empty where it says nothing."""
+        parts = (
+            (self.max_classes, f"the first {self.max_classes} classes"),
+            (self.max_per_class, f"{self.max_per_class} images a class"),
+            (self.max_train_per_class, f"{self.max_train_per_class} training images a class"),
+            (self.max_test_per_class, f"{self.max_test_per_class} test images a class"),
+            (self.test_fraction, f"{100 * (self.test_fraction or 0):g} % to test"),
+            (self.val_fraction, f"{100 * (self.val_fraction or 0):g} % of the rest to validate"),
+        )
+        return ", ".join(words for value, words in parts if value)
+
+
+def choose_rows(
+    targets: np.ndarray, image_ids: np.ndarray, max_per_class: int | None, *, seed: int, what: str = "image"
+) -> np.ndarray:
+    """Row numbers (n,), rising, of at most `max_per_class` images of each class, drawn by a hash of seed and image.
+
+    `what` names the draw, so that two draws of one seed are independent of each other.
+    """
+    if max_per_class is None:
+        return np.arange(len(targets))
+    digests = (hashlib.blake2b(f"{seed}/{what}/{image_id}".encode(), digest_size=8).digest() for image_id in image_ids)
+    drawn = np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
+    order = np.lexsort((drawn, targets))  # by class, then by draw
+    ordered = np.asarray(targets)[order]
+    place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered, side="left")
+    return np.sort(order[place < max_per_class])
 
 
 class RowsOfPixels:
@@ -25,11 +84,7 @@ class RowsOfPixels:
 
     def __init__(self, pixels: Rows, rows: np.ndarray) -> None:
         self._pixels, self._rows = pixels, rows
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, S, S, 3)."""
-        return (len(self._rows), *self._pixels.shape[1:])
+        self.shape = (len(rows), *pixels.shape[1:])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -48,51 +103,37 @@ class DatasetSubset:
     def __init__(
         self, dataset: Any, protocol: DataProtocol, *, split_seed: int = 0, num_folds: int | None = None
     ) -> None:
-        check_protocol(protocol, dataset.spec.num_classes)
+        num_classes = dataset.spec.num_classes
+        if min(protocol.max_classes or num_classes, num_classes) < 2:
+            raise UserError(
+                f"A classifier needs at least two classes; max_classes={protocol.max_classes} of {num_classes} leaves "
+                "less."
+            )
         self.whole, self.protocol = dataset, protocol
-        self._eligible = self._eligible_rows(split_seed)
-        self.rows = self._eligible
+        self.name, self.version = str(dataset.name), str(dataset.version)
+        self.class_names = dataset.spec.class_names[: protocol.max_classes]
+        self.spec = dataclasses.replace(dataset.spec, class_names=self.class_names)
+        # The rows that the caps before the split leave, of which those after it may leave fewer.
+        targets, image_ids = (dataset.table[column].to_numpy() for column in ("target", "image_id"))
+        rows = np.flatnonzero(targets < len(self.class_names))
+        rows = rows[choose_rows(targets[rows], image_ids[rows], protocol.max_per_class, seed=split_seed)]
+        self._eligible = self.rows = rows
         if num_folds is None and (protocol.max_train_per_class or protocol.max_test_per_class):
             # With folds every image is tested in turn, so none can be left out beforehand.
             self.rows = self._eligible[self._split(split_seed) != ""]
         if len(self.rows) == 0:
             raise UserError(f"No image of {dataset.name!r} is left by: {protocol.describe()}. Raise the caps.")
+        self.num_images = len(self.rows)
         self._kept = np.searchsorted(self._eligible, self.rows)
 
     def __repr__(self) -> str:
         return f"DatasetSubset({self.name!r}, {len(self.rows)} of {len(self.whole.table)} images)"
-
-    @property
-    def name(self) -> str:
-        """The name in the library."""
-        return str(self.whole.name)
-
-    @property
-    def version(self) -> str:
-        """The data set's version."""
-        return str(self.whole.version)
 
     @cached_property
     def content_version(self) -> str:
         """A hash of the data set's content and the rows that take part."""
         content = getattr(self.whole, "content_version", self.version)
         return hashlib.sha256(f"{content}/".encode() + self.rows.astype("<i8").tobytes()).hexdigest()[:32]
-
-    @cached_property
-    def spec(self) -> "DatasetSpec":
-        """The description, with the classes that take part."""
-        kept = self.whole.spec.class_names[: self.protocol.max_classes]
-        return dataclasses.replace(self.whole.spec, class_names=kept)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the classes that take part."""
-        return self.spec.class_names
-
-    @property
-    def num_images(self) -> int:
-        """How many images take part."""
-        return len(self.rows)
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -116,13 +157,6 @@ class DatasetSubset:
             raise UserError(f"The subset of {self.name!r} has no image {missing[0]!r}.")
         return np.array([known[image_id] for image_id in image_ids], dtype=np.int64)
 
-    def _eligible_rows(self, seed: int) -> np.ndarray:
-        """Rows of the whole that the caps before the split leave."""
-        table = self.whole.table
-        targets, image_ids = table["target"].to_numpy(), table["image_id"].to_numpy()
-        rows = np.flatnonzero(targets < (self.protocol.max_classes or len(self.whole.spec.class_names)))
-        return rows[choose_rows(targets[rows], image_ids[rows], self.protocol.max_per_class, seed=seed)]
-
     def _split(self, seed: int, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
         """The split of the eligible rows, with the parts that are too large cut down to their caps."""
         table = self.whole.table.iloc[self._eligible]
@@ -142,25 +176,18 @@ class DatasetSubset:
     def _targets_to_split(self) -> tuple[np.ndarray, list[str]]:
         """Classes of the eligible rows as the import counted them, which no later order changes, and their names."""
         whole = self.whole
-        stored = getattr(whole, "stored_targets", None) or (
-            whole.table["target"].to_numpy(),
-            list(whole.spec.class_names),
-        )
+        plain = (whole.table["target"].to_numpy(), list(whole.spec.class_names))
+        stored = getattr(whole, "stored_targets", None) or plain
         present, targets = np.unique(stored[0][self._eligible], return_inverse=True)
         return targets, [stored[1][target] for target in present]
 
 
-def take_part(dataset: Any, config: Any) -> Any:
+def apply_protocol(dataset: Any, config: Any) -> Any:
     """The images of a data set that a training config takes, with the classes that it merges.
 
-    The data set itself where the config takes it as it is.
-
-    Args:
-        dataset: a data set of the library, or anything with `table`, `pixels`, `spec`, `name` and `version`.
-        config: has the fields of `DataProtocol`, `split_seed`, `num_folds` and perhaps `target_map`.
-
-    Raises:
-        UserError: nothing is left, fewer than two classes, or a map for another number of classes.
+    The data set itself where the config takes it as it is; any with `table`, `pixels`, `spec`, `name` and `version`.
+    The config has the fields of `DataProtocol`, `split_seed`, `num_folds` and perhaps `target_map`. Raises UserError
+    where nothing is left, fewer than two classes, or the map is for another number of classes.
     """
     protocol = DataProtocol.of(config)
     if not protocol.is_whole:

@@ -7,6 +7,7 @@ change.
 """
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,21 +47,11 @@ class TargetMap:
 TARGET_MAPS: Registry[TargetMap] = Registry("target map")
 for _name, _title, _summary, _targets, _names in (
     ("any_dr", "Any retinopathy", "No DR against all other grades.", (0, 1, 1, 1, 1), ("No DR", "Any DR")),
-    (
-        "referable",
-        "Referable retinopathy",
-        "No and mild DR against moderate and above.",
-        (0, 0, 1, 1, 1),
-        ("Not referable", "Referable"),
-    ),
-    (
-        "four_classes",
-        "Four classes",
-        "Severe and proliferative DR as one class.",
-        (0, 1, 2, 3, 3),
-        ("No DR", "Mild", "Moderate", "Severe or Proliferative"),
-    ),
-):
+    ("referable", "Referable retinopathy", "No and mild DR against moderate and above.", (0, 0, 1, 1, 1),
+     ("Not referable", "Referable")),
+    ("four_classes", "Four classes", "Severe and proliferative DR as one class.", (0, 1, 2, 3, 3),
+     ("No DR", "Mild", "Moderate", "Severe or Proliferative")),
+):  # fmt: skip
     TARGET_MAPS.add(TargetMap(_name, _title, _summary, _targets, _names, is_by_grade=True))
 
 
@@ -77,14 +68,8 @@ class MergedClasses:
     is_ordinal: bool
 
 
-def check_target_map(text: str | None) -> None:
-    """Raise UserError if a map is no name of the table, no class numbers from 0 on, and no class=group pairs."""
-    if text:
-        parse_target_map(text)
-
-
 def parse_target_map(text: str) -> TargetMap:
-    """The map of a name ("referable"), of numbers ("0,1,1,1,1") or of pairs ("rose=red,lily=white")."""
+    """The map of a name ("referable"), of numbers ("0,1,1,1,1") or of pairs ("rose=red,lily=white"), or UserError."""
     if text in TARGET_MAPS:
         return TARGET_MAPS.get(text)
     parts = [part.strip() for part in text.split(",")]
@@ -125,14 +110,8 @@ def merge_classes(
 ) -> MergedClasses:
     """What a map makes of classes; derived names say what was merged ("Severe or Proliferative", "Mild to Severe").
 
-    Args:
-        class_names: in the order of the targets.
-        text: the map.
-        is_ordinal: whether the classes are grades in their order.
-        may_lack: whether classes of the map may be missing, as in a data set that is only evaluated on.
-
-    Raises:
-        UserError: the map is not for these classes.
+    `class_names` are in the order of the targets, which is that of grades if `is_ordinal`; with `may_lack` classes of
+    the map may be missing, as in a data set that is only evaluated on. Raises UserError if the map is not for these.
     """
     mapping = parse_target_map(text)
     if mapping.is_by_grade:
@@ -185,27 +164,19 @@ def _keeps_order(targets: tuple[int, ...], *, is_ordinal: bool) -> bool:
 
 
 def mapped_class_names(class_names: Sequence[str], text: str | None, *, is_ordinal: bool = False) -> tuple[str, ...]:
-    """The names of the merged classes; those of the classes themselves without a map.
-
-    Raises:
-        UserError: the map is not for these classes.
-    """
+    """The names of the merged classes, of the classes themselves without a map; raises as `merge_classes`."""
     return merge_classes(class_names, text, is_ordinal=is_ordinal).names if text else tuple(class_names)
 
 
 def merged_words(class_names: Sequence[str], text: str | None, *, is_ordinal: bool = False) -> str:
-    """Class and merged class in a line, such as "Classes merged: rose, tulip -> red; lily -> white."; "" without a map.
-
-    Raises:
-        UserError: the map is not for these classes.
-    """
+    """What is merged, such as "Classes merged: rose, tulip -> red; lily -> white."; "" without a map."""
     if not text:
         return ""
     merged = merge_classes(class_names, text, is_ordinal=is_ordinal)
-    parts = []
-    for number, name in enumerate(merged.names):
-        own = [own for own, target in zip(class_names, merged.targets, strict=True) if target == number]
-        parts.append(f"{', '.join(own)} -> {name}")
+    owns: dict[int, list[str]] = defaultdict(list)
+    for name, target in zip(class_names, merged.targets, strict=True):
+        owns[target].append(name)
+    parts = [f"{', '.join(owns[number])} -> {name}" for number, name in enumerate(merged.names)]
     return f"Classes merged: {'; '.join(parts)}."
 
 
@@ -215,6 +186,7 @@ class MappedDataset:
     def __init__(self, dataset: Any, merged: MergedClasses) -> None:
         self.unmapped, self._merged = dataset, merged
         self._targets = np.array(merged.targets, dtype=np.int64)
+        self.class_names = merged.names
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "unmapped":
@@ -232,18 +204,10 @@ class MappedDataset:
         )
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the merged classes."""
-        return self._merged.names
-
-    @property
     def class_map(self) -> dict[str, str]:
         """Class -> merged class, by name: what a classifier must know to be evaluated on other images."""
-        names = self._merged.names
-        return {
-            name: names[target]
-            for name, target in zip(self.unmapped.spec.class_names, self._merged.targets, strict=True)
-        }
+        merged = (self._merged.names[target] for target in self._merged.targets)
+        return dict(zip(self.unmapped.spec.class_names, merged, strict=True))
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -253,15 +217,9 @@ class MappedDataset:
 
 
 def map_targets(dataset: Any, text: str | None) -> Any:
-    """The data set with merged classes, or itself where there is no map.
-
-    Raises:
-        UserError: no such map, or one for other classes.
-    """
-    if not text:
-        return dataset
-    spec = dataset.spec
-    return MappedDataset(dataset, merge_classes(spec.class_names, text, is_ordinal=spec.is_ordinal))
+    """The data set with merged classes, or itself where there is no map; raises UserError as `merge_classes`."""
+    names, is_ordinal = dataset.spec.class_names, dataset.spec.is_ordinal
+    return MappedDataset(dataset, merge_classes(names, text, is_ordinal=is_ordinal)) if text else dataset
 
 
 def _derived_names(targets: Sequence[int], class_names: Sequence[str], *, is_ordinal: bool) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from typing import Any
 from filelock import FileLock
 
 from lib.atomic import read_json, write_json
+from lib.data.builtin import install_dataset
 from lib.data.dataset import Dataset
-from lib.data.shipped import install_dataset
 from lib.demo.recording import RACE_FOLDER, Recording, find_recording, unpack_run
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress

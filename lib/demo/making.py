@@ -92,11 +92,10 @@ def record(
 
 def draw_dataset(folder: Path, *, per_class: int, progress: Progress = ignore_progress) -> "Dataset":
     """Draw the pictures of the demo, import them with splits of their own, and keep what the import found."""
+    from lib.data.builtin import FUNDUS_SPEC, PICTURES_FOLDER, ship_dataset
     from lib.data.fundus.generation import Spoiling, generate
     from lib.data.import_options import ImportOptions
     from lib.data.importing import import_scan
-    from lib.data.library import FUNDUS_SPEC
-    from lib.data.shipped import PICTURES_FOLDER, ship_dataset
     from lib.data.sources.folder import scan_folder
     from lib.data.splits import assign_splits
 
@@ -107,8 +106,10 @@ def draw_dataset(folder: Path, *, per_class: int, progress: Progress = ignore_pr
         pictures, per_class=per_class, size_px=PICTURE_PX, seed=SEED, spoiling=Spoiling(share=0.0), progress=progress
     )
     spec = {**FUNDUS_SPEC, "title": "Fundus demo (generated)"}
-    options = ImportOptions("patient", STORE_SIDE_PX, "retina_box", spec)
-    scan = scan_folder(pictures, options.source)
+    options = ImportOptions(
+        group_column="patient", store_side_px=STORE_SIDE_PX, crop_policy="retina_box", spec_changes=spec
+    )
+    scan = scan_folder(pictures, options)
     targets = np.array([scan.class_names.index(entry.class_name) for entry in scan.entries])
     groups = np.array([entry.group_id for entry in scan.entries])
     parts = assign_splits(targets, groups, None, split_seed=_SPLIT_SEED)

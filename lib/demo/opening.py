@@ -13,7 +13,7 @@ from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
-    from lib.data.network_input import InputFormat
+    from lib.data.input_transform import InputTransform
     from lib.grading.grader import Grader
 
 EYE_FILE, ABOUT_FILE = "eye.jpg", "opening.json"
@@ -164,7 +164,7 @@ def _map(grader: "Grader", dataset: "Dataset", row: int) -> np.ndarray:
     return grad_cam(grader.classifier, batch, stage=stage, target=target).maps[0]
 
 
-def _lesions(inputs: "InputFormat", dataset: "Dataset", row: int) -> np.ndarray:
+def _lesions(inputs: "InputTransform", dataset: "Dataset", row: int) -> np.ndarray:
     """Where lesions are, or next to one, bool (S, S), in the frame that the network sees."""
     from scipy.ndimage import maximum_filter
 

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from lib.atomic import read_json
+from lib.data.builtin import SAMPLES_FOLDER
 from lib.data.fundus.photograph import draw_example
-from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.samples import SAMPLES_FOLDER
+from lib.data.grades import GRADE_NAMES
 from lib.demo.recording import FOLDER
 from lib.errors import UserError
 from lib.evaluation.verdict import UNLIKE

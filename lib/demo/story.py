@@ -61,8 +61,7 @@ class DemoSweep(SweepPlan):
 
     def open_dataset(self, progress: Progress = ignore_progress) -> "Dataset":
         """The demo's data set, unpacked first where the library lacks it; raises UserError if this copy ships none."""
-        from lib.data.catalog import is_taken
-        from lib.data.library import open_dataset
+        from lib.data.library import is_taken, open_dataset
 
         return open_dataset(DEMO_DATASET) if is_taken(DEMO_DATASET) else install_dataset_alone(progress)
 

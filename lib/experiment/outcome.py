@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
-from lib.data.picture_quality import quality_ranges
 from lib.data.splits import group_numbers
+from lib.data.statistics import quality_ranges
 from lib.evaluation.headline import key_of_tested_images, score_figures
 from lib.evaluation.metrics import accuracy
 from lib.runtime import peak_rss_mib

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lib.data.subset import take_part
+from lib.data.subset import apply_protocol
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
 from lib.experiment.outcome import run_folds, run_split, save_outcome, summarise
@@ -27,7 +27,7 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
     Raises:
         UserError: anything wrong with the data set or the settings.
     """
-    from lib.data.library import resolve_dataset
+    from lib.data.importing import resolve_dataset
     from lib.tracking.writer import create_run
 
     dataset = resolve_dataset(config.dataset, progress=progress)
@@ -76,7 +76,7 @@ def run_experiment(
     recorder = Recorder(run, listener)
     dataset = open_dataset(config, recorder, should_stop)
     config = resolve_config(config, dataset)
-    dataset = take_part(dataset, config)
+    dataset = apply_protocol(dataset, config)
     if should_stop():
         raise Stopped("Stopped before the training began.")
     recorder(PhaseStarted("Starting"))

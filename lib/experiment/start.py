@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import read_json
-from lib.data.protocol import DataProtocol
 from lib.data.splits import TEST, VAL
-from lib.data.subset import take_part
+from lib.data.subset import DataProtocol, apply_protocol
 from lib.distributed import Ranks
 from lib.errors import Stopped, UserError
 from lib.models.heads import can_take_head
@@ -62,7 +61,7 @@ def resolve_start(config: TrainConfig, dataset: Any) -> TrainConfig:
     if resolved.head_from is None:
         return resolved
     resolved = dataclasses.replace(resolved, head_from=_find(resolved.head_from).run_id)
-    head_bundle(resolved, take_part(dataset, resolved))
+    head_bundle(resolved, apply_protocol(dataset, resolved))
     return resolved
 
 
@@ -168,7 +167,7 @@ def _config_of(source: RunState) -> dict[str, Any]:
 
 def open_dataset(config: TrainConfig, listener: Listener, should_stop: Callable[[], bool]) -> "Dataset":
     """Open the data set, importing its folder first where needed; raises Stopped during an import."""
-    from lib.data.library import resolve_dataset
+    from lib.data.importing import resolve_dataset
 
     tell = progress_events("Importing images", listener)
 

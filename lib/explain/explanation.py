@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.atomic import atomic_path
-from lib.data.network_input import InputFormat
+from lib.data.input_transform import InputTransform
 from lib.errors import UserError
 from lib.evaluation.verdict import GRADED, Verdict
 from lib.explain.attribution import CamResult, FloatArray, NoCam, NoGradient, trace_image
@@ -118,13 +118,13 @@ def explain(
     Args:
         pixels: uint8, as decoded or stored.
         network: which runs in evaluation mode.
-        preprocessing: a backbone's specification or a bundle's `preprocessing`, see `InputFormat.of`.
+        preprocessing: a backbone's specification or a bundle's `preprocessing`, see `InputTransform.of`.
         class_names: in the order of the logits.
         target: another class to explain, by name or number.
         verdict: what the trained classifier says of this picture (`Grader.answer`); its probabilities are shown.
     """
     wanted = resolve_target(target, class_names)
-    inputs = InputFormat.of(preprocessing)
+    inputs = InputTransform.of(preprocessing)
     trace = trace_image(network, make_batch(pixels, network, inputs))
     # The verdict's probabilities are those of grading, in its number format; the maps are drawn in float32.
     probabilities = trace.probabilities if verdict is None else np.array(verdict.scores, dtype=np.float32)

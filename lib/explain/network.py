@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.data.network_input import InputFormat
+from lib.data.input_transform import InputTransform
 from lib.errors import UserError
 from lib.models.backbone_spec import StageSpec
 from lib.models.folding import share_module_tree
@@ -92,8 +92,8 @@ def evaluation_view(network: StagedNetwork) -> Iterator[StagedNetwork]:
 def make_batch(pixels: np.ndarray[Any, np.dtype[np.uint8]], network: StagedNetwork, preprocessing: Any) -> Tensor:
     """One picture (S, S, 3) as a batch (1, 3, size, size) on the network's device, in its dtype.
 
-    `preprocessing` is whatever `InputFormat.of` reads.
+    `preprocessing` is whatever `InputTransform.of` reads.
     """
     parameter = next(cast(nn.Module, network).parameters(), torch.empty(0))
-    wanted = InputFormat.of(preprocessing)
+    wanted = InputTransform.of(preprocessing)
     return wanted.batch(pixels[None], device=parameter.device, dtype=parameter.dtype)

@@ -127,7 +127,7 @@ class Extraction:
         import torch
 
         from lib.data.augmentation import turned, view_parameters
-        from lib.data.preprocessing import to_batch, warped_batch
+        from lib.data.input_transform import to_batch, warped_batch
 
         view, spec = self.request.view, self.spec
         form: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lib.data.catalog import is_medical_now
+from lib.data.library import is_medical_now
 from lib.errors import UserError
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.catalog import open_dataset
 from lib.data.grades import match_classes
+from lib.data.library import open_dataset
 from lib.data.target_map import MappedDataset, MergedClasses, merge_by_name, merge_classes, parse_target_map
 from lib.errors import UserError
 

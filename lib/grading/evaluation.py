@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.dataset import Dataset
-from lib.data.subset import take_part
+from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.evaluation.headline import KAPPA, score_figures
 from lib.evaluation.intervals import bootstrap_interval, wilson_interval
@@ -201,7 +201,7 @@ def _as_trained(dataset: Dataset, manifest: dict[str, Any], class_names: tuple[s
     """
     if trained_version(manifest) != dataset.version:
         return merged_as_trained(dataset, manifest, class_names)
-    return take_part(dataset, trained_config(manifest))
+    return apply_protocol(dataset, trained_config(manifest))
 
 
 def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.images import DecodedImage
-from lib.data.network_input import InputFormat
-from lib.data.picture_quality import quality_words
+from lib.data.input_transform import InputTransform
+from lib.data.statistics import quality_words
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
@@ -67,7 +67,7 @@ class Grader:
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
         self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
-        self.inputs = InputFormat.of(self.preprocessing)
+        self.inputs = InputTransform.of(self.preprocessing)
         name, stage = manifest_engine(manifest)
         is_on = name == "onnx" and device == "cpu" and stage in classifier.stages
         engine, last = ("onnx", stage) if is_on else ("torch", classifier.feature_stage)

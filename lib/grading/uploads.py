@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from lib import archives
-from lib.data.sources.folder_walk import EMPTY_FOLDER, FolderWalk
-from lib.data.sources.layout import shown, storable
+from lib.data.sources.files import EMPTY_FOLDER, FolderWalk, shown, storable
 from lib.errors import UserError
 from lib.settings import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from lib.data.network_input import Resizing
+from lib.data.input_transform import Resizing
 from lib.errors import UserError
 
 _HUB = "https://huggingface.co"

@@ -115,7 +115,7 @@ def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
 
 
 def _batch(pixels: np.ndarray, spec: Any, size_px: int | None) -> Any:
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
 
     size_px = size_px or spec.input_size_px
     return to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib.data.catalog import descriptions, open_dataset
+from lib.data.library import descriptions, open_dataset
 from lib.data.specs import DatasetSpec
 from lib.data.target_map import TARGET_MAPS, parse_target_map
 from lib.errors import UserError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib import jobs
 from lib.data.library import open_dataset
-from lib.data.protocol import DataProtocol
+from lib.data.subset import DataProtocol
 from lib.experiment import resolve_config
 from lib.recipes import RecipePlan, plan_recipe
 from lib.sweeps.runner import in_turn, is_training_of

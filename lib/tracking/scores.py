@@ -117,7 +117,7 @@ def compare_runs(
     `names` are what to call them in the sentence, `read` gives a run's predictions (from its folder by default). Where
     data sets or classes differ, no test image is shared or predictions are gone, the sentence says why there is none.
     """
-    from lib.data.catalog import image_groups
+    from lib.data.library import image_groups
 
     a, b = names
     if first.config.get("dataset") != second.config.get("dataset"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.data.augmentation import POLICIES
 from lib.data.enhancement import EnhancementChain, parse_chain
-from lib.data.target_map import check_target_map
+from lib.data.target_map import parse_target_map
 from lib.errors import UserError
 from lib.features.engine import ENGINES
 from lib.models.backbone_spec import starting_weights
@@ -72,7 +72,7 @@ class TrainConfig:
     split_seed: int = 0
     num_folds: int | None = None
     pinned_images: str | None = None  # ids joined by commas, or "auto": watched after epochs (lib/watched_images.py)
-    # Which images take part, and in which shares (lib/data/protocol.py); None: all, and the usual fifths.
+    # Which images take part, and in which shares (lib/data/subset.py); None: all, and the usual fifths.
     max_classes: int | None = None
     max_per_class: int | None = None
     max_train_per_class: int | None = None
@@ -117,7 +117,8 @@ class TrainConfig:
         object.__setattr__(self, "weights", starting_weights(self.weights))
         object.__setattr__(self, "preprocessing", EnhancementChain(parse_chain(self.preprocessing)).text)
         _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
-        check_target_map(self.target_map)
+        if self.target_map:
+            parse_target_map(self.target_map)
         _check_range("unfreeze_every", self.unfreeze_every, 1, 1000)
         _check_choice("sampling", self.sampling, SAMPLINGS)
         if self.sampling == "balanced" and self.class_weights == "balanced":

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.catalog import descriptions, open_dataset
+from lib.data.label_schema import open_versions
+from lib.data.library import descriptions, open_dataset
 from lib.data.splits import TRAIN, VAL, group_numbers, held_out_folds
-from lib.data.subset import take_part
-from lib.data.versions import open_versions
+from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.models.seen_images import SEEN_FILE, SeenImages, load_seen
 from lib.training.config import TrainConfig
@@ -71,7 +71,7 @@ def seen_by(bundle: Path, manifest: Mapping[str, Any], predictions: Path | None 
     for description in descriptions():
         if version in open_versions(description):
             with suppress(UserError):  # damaged
-                taken = take_part(open_dataset(description["spec"]["name"], version=version), config)
+                taken = apply_protocol(open_dataset(description["spec"]["name"], version=version), config)
                 split, ids = fit_splits(taken, config)[-1], taken.table["image_id"].to_numpy()
                 return SeenImages.of(ids[split == "train"], ids[split == "val"])
     if predictions is None or not predictions.is_file():

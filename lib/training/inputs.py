@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.data.network_input import WHOLE_SQUARE, Resizing
+from lib.data.input_transform import WHOLE_SQUARE, Resizing
 from lib.errors import Stopped
 from lib.features.frozen_stages import FrozenStages, in_layout
 from lib.out_of_memory import compute_in_parts
@@ -25,7 +25,7 @@ from lib.training.protocols import Classifier
 if TYPE_CHECKING:
     import torch
 
-    from lib.data.warps import WarpParameters
+    from lib.data.augmentation import WarpParameters
 
 EVALUATION_BATCH = 32
 
@@ -51,7 +51,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class BatchTransform:
     """How stored pixels become network inputs: side in pixels, and mean and deviation per channel on a 0..1 scale."""
 
     size_px: int
@@ -62,13 +62,13 @@ class Preprocessing:
 
     def __call__(self, pixels: np.ndarray) -> "torch.Tensor":
         """Turn uint8 (N, S, S, 3) into a normalised float tensor (N, 3, size, size)."""
-        from lib.data.preprocessing import to_batch
+        from lib.data.input_transform import to_batch
 
         return to_batch(pixels, **vars(self))
 
     def warped(self, pixels: np.ndarray, drawn: Sequence["WarpParameters"]) -> "torch.Tensor":
         """The same of images that are turned, cropped and recoloured on the way, from the store's full resolution."""
-        from lib.data.preprocessing import warped_batch
+        from lib.data.input_transform import warped_batch
 
         return warped_batch(pixels, drawn, **vars(self))
 
@@ -102,7 +102,7 @@ class ImageInputs:
 
     pixels: Rows
     image_ids: Sequence[str]
-    preprocessing: Preprocessing
+    transform: BatchTransform
     seed: int = 0
     augmentation: str = "none"
     frozen: FrozenPrefix | None = field(default=None, kw_only=True)
@@ -123,7 +123,7 @@ class ImageInputs:
         policy, image_ids = POLICIES.get(self.augmentation), [self.image_ids[row] for row in rows]
         if policy.warp is not None:
             drawn = epoch_parameters(policy, image_ids, seed=self.seed, epoch=epoch)
-            return self.preprocessing.warped(self.pixels[rows], drawn)
+            return self.transform.warped(self.pixels[rows], drawn)
         batch = self.for_evaluation(rows)
         if len(policy.elements) == 1:
             return batch
@@ -132,7 +132,7 @@ class ImageInputs:
 
     def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
         """Preprocessed images (n, 3, H, W)."""
-        return self.preprocessing(self.pixels[rows])
+        return self.transform(self.pixels[rows])
 
     def logits(
         self, classifier: Classifier, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop
@@ -288,7 +288,7 @@ def augmented_views(
     """
     from lib.data.augmentation import POLICIES, View, drawn_views, view_parameters
 
-    plain = Preprocessing(size_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    plain = BatchTransform(size_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     rows, epochs = np.arange(len(pixels)), []
     inputs = ImageInputs(pixels, image_ids, plain, seed, augmentation)
     is_kept = bool(num_views) and not POLICIES.get(augmentation).is_finite

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
-from lib.data.enhanced_pixels import PHASE as PREPROCESSING
-from lib.data.enhanced_pixels import fitted_images
-from lib.data.enhancement import NO_ENHANCEMENT
-from lib.data.enhancement import NONE as NO_PREPROCESSING
+from lib.data.enhancement import NO_ENHANCEMENT, NONE, enhanced_images, fit_chain
+from lib.data.enhancement import PHASE as ENHANCING
 from lib.disk_cache import cache_limit_bytes
 from lib.distributed import ALONE, Ranks
 from lib.features.cache import FeatureSet, read_or_extract
@@ -19,7 +17,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, PhaseStarted, ShouldStop, Throughput, progress_events
-from lib.training.inputs import CachedInputs, FrozenPrefix, ImageInputs, Inputs, Preprocessing
+from lib.training.inputs import BatchTransform, CachedInputs, FrozenPrefix, ImageInputs, Inputs
 from lib.training.network import Compute, first_trained_stage, last_frozen_stage
 from lib.training.strategies import STRATEGIES
 
@@ -51,7 +49,7 @@ class CachedPart:
 class Preparation:
     """Images, features and activations of one run, shared by its fits (folds).
 
-    `images` is the data set, from the first `preprocess` on with the config's preprocessing, whose chain `enhancement`
+    `images` is the data set, from the first `enhance` on with the config's preprocessing, whose chain `enhancement`
     is; `seconds` is what all of the preparation took so far, at `images_per_second` at best.
     """
 
@@ -76,20 +74,14 @@ class Preparation:
         self.images_per_second = 0.0
         self._sets: dict[tuple[str, str, str, View], FeatureSet] = {}
 
-    def preprocess(self, split: np.ndarray) -> None:
+    def enhance(self, split: np.ndarray) -> None:
         """Take the images after the config's preprocessing, whose mean colour is that of the split's training part."""
-        if self.config.preprocessing == NO_PREPROCESSING:
+        if self.config.preprocessing == NONE:
             return
-        pace, progress = Throughput(1), progress_events(PREPROCESSING, self.listener)
-        self.listener(PhaseStarted(PREPROCESSING))
-        self.images = fitted_images(
-            self.dataset,
-            self.config.preprocessing,
-            np.flatnonzero(split == "train"),
-            progress=progress,
-            should_stop=self.should_stop,
-        )
-        self.enhancement = self.images.chain
+        pace, progress = Throughput(1), progress_events(ENHANCING, self.listener)
+        self.listener(PhaseStarted(ENHANCING))
+        self.enhancement = fit_chain(self.config.preprocessing, self.dataset.pixels, np.flatnonzero(split == "train"))
+        self.images = enhanced_images(self.dataset, self.enhancement, progress=progress, should_stop=self.should_stop)
         self.seconds += pace.seconds
 
     def inputs(self, classifier: "Classifier") -> Inputs:
@@ -98,9 +90,9 @@ class Preparation:
         if part is not None:
             return self._cached_inputs(part)
         size_px = self.config.input_size_px or self.spec.input_size_px
-        preprocessing = Preprocessing(size_px, self.spec.mean, self.spec.std, self.compute.device, self.spec.resizing)
+        transform = BatchTransform(size_px, self.spec.mean, self.spec.std, self.compute.device, self.spec.resizing)
         return ImageInputs(
-            self.images.pixels, self.image_ids, preprocessing, self.config.seed, self.config.augmentation,
+            self.images.pixels, self.image_ids, transform, self.config.seed, self.config.augmentation,
             frozen=self.frozen_prefix(classifier),
         )  # fmt: skip
 

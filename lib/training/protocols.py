@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Dataset(Protocol):
-    """A data set of the library, or the part of one that takes part in a training (`take_part`)."""
+    """A data set of the library, or the part of one that takes part in a training (`apply_protocol`)."""
 
     @property
     def name(self) -> str:

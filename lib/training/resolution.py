@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from lib.data.subset import take_part
+from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.heads import HEADS, check_output, iterative_heads
@@ -33,7 +33,7 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     strategy = STRATEGIES.get(config.strategy)
     config = _with_own_backbone(config, strategy)
     spec = BACKBONES.get(config.backbone)
-    subset = take_part(dataset, config)
+    subset = apply_protocol(dataset, config)
     head, is_drawn = _head(config, strategy), config.sampling == "balanced"
     feature_stage = _feature_stage(config.feature_stage, spec, head)
     check_loss(config.loss, is_ordinal=subset.spec.is_ordinal)

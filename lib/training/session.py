@@ -110,7 +110,7 @@ class TrainingSession:
 
         A head that is fitted in one go learns from both, each held out once to choose by (development.py).
         """
-        self.preparation.preprocess(split)  # the first rank writes the cache that the others read
+        self.preparation.enhance(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())
         classifier = self._head_alone() or self.new_classifier()
         self.listener(network_built(classifier))
@@ -288,13 +288,13 @@ def follow_first_rank(ranks: Ranks) -> None:
     Raises:
         UserError: this process sees another data set than the first one, or the training diverged.
     """
-    from lib.data.subset import take_part
+    from lib.data.subset import apply_protocol
 
     try:
         plan = ranks.hear()
         config = TrainConfig.from_dict(plan["config"])
         dataset = _open(config, ranks.rank)
-        dataset = take_part(dataset, config)
+        dataset = apply_protocol(dataset, config)
         compute = follow_compute(Compute(**plan["compute"]), config, ranks)
         head_bundle = Path(plan["head_bundle"]) if plan["head_bundle"] else None
         session = TrainingSession(

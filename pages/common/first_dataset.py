@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from lib.data.builtin import ensure_default_dataset
 from lib.data.dataset import Dataset
-from lib.data.library import ensure_default_dataset
 from lib.demo import DEMO
 from lib.progress import Progress
 from lib.settings import trash_dir

@@ -10,10 +10,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
-from lib.data.import_estimate import suggest_for_folder
-from lib.data.importing import last_options
-from lib.data.kind_suggestion import KindSuggestion
-from lib.data.library import ImportEstimate, estimate_import, import_folder
+from lib.data.import_options import ImportEstimate, estimate_import, suggest_for_folder
+from lib.data.importing import import_folder, last_options
+from lib.data.schema_suggestion import SchemaSuggestion
 from lib.errors import UserError
 from lib.progress import Progress
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
@@ -162,11 +161,11 @@ def _last_choice(folder: Path, class_names: Sequence[str]) -> KindChoice | None:
     with suppress(UserError):
         if last is not None:
             is_ordinal, is_medical = (bool(last.spec_changes.get(flag)) for flag in ("is_ordinal", "is_medical"))
-            return KindChoice(is_ordinal, is_medical, last.crop_policy, last.classes(class_names))
+            return KindChoice(is_ordinal, is_medical, last.crop_policy, last.schema(class_names))
     return None
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
-def _suggestion(token: str, _folder: Path, **_reading: Any) -> KindSuggestion:
+def _suggestion(token: str, _folder: Path, **_reading: Any) -> SchemaSuggestion:
     """What a folder's names and pictures suggest, once for each listing (`token`)."""
     return suggest_for_folder(_folder, is_allowed=is_allowed, **_reading)

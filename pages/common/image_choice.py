@@ -10,10 +10,10 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from lib.data.builtin import Sample, drawn_samples, photographs
 from lib.data.dataset import Dataset
-from lib.data.network_input import InputFormat
-from lib.data.samples import Sample, drawn_samples, photographs
-from lib.data.sources.layout import storable
+from lib.data.input_transform import InputTransform
+from lib.data.sources.files import storable
 from lib.errors import BadImage
 from lib.models.seen_images import image_id_of
 from lib.settings import MAX_FILE_BYTES
@@ -47,7 +47,7 @@ class ChosenImage:
         return shlex.quote(self.path)
 
 
-def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputFormat, opens_on: str = "") -> ChosenImage | None:
+def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, opens_on: str = "") -> ChosenImage | None:
     """Draw where the image comes from here, and which one it is in `picker`; None while nothing is chosen.
 
     A file is decoded as `inputs` says, that is, as the chosen network's own data set was. `opens_on` is the sample that
@@ -176,7 +176,7 @@ def _source_path(dataset: Dataset, row: int) -> str:
     return storable(str(path)) if path else str(dataset.table["path"].iloc[row])
 
 
-def _from_samples(samples: dict[str, Sample], key: str, inputs: InputFormat) -> ChosenImage:
+def _from_samples(samples: dict[str, Sample], key: str, inputs: InputTransform) -> ChosenImage:
     wanted = (state.current_image() or "").removeprefix(_SAMPLE)
     name = wanted if wanted in samples else next(iter(samples))
     if wanted and wanted != name:
@@ -197,7 +197,7 @@ def _from_samples(samples: dict[str, Sample], key: str, inputs: InputFormat) -> 
     return _decoded(sample.path.read_bytes(), sample.label, inputs, path)
 
 
-def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:
+def _from_upload(key: str, inputs: InputTransform) -> ChosenImage | None:
     state.settle("image", _UPLOAD)
     upload = st.file_uploader(
         "One image",
@@ -216,7 +216,7 @@ def _from_upload(key: str, inputs: InputFormat) -> ChosenImage | None:
     return dataclasses.replace(image, is_linkable=False)
 
 
-def _decoded(data: bytes, name: str, inputs: InputFormat, path: str) -> ChosenImage:
+def _decoded(data: bytes, name: str, inputs: InputTransform, path: str) -> ChosenImage:
     digest, how = hashlib.sha256(data).hexdigest(), inputs.decoding_key
     pixels, notices = _decode(digest, how, data, inputs)
     return ChosenImage(f"{digest}:{how}", name, pixels, path, notices=notices, image_id=image_id_of(digest))
@@ -224,7 +224,7 @@ def _decoded(data: bytes, name: str, inputs: InputFormat, path: str) -> ChosenIm
 
 @st.cache_data(max_entries=16, show_spinner="Decoding the image …")
 def _decode(
-    digest: str, how: str, _data: bytes, _inputs: InputFormat
+    digest: str, how: str, _data: bytes, _inputs: InputTransform
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], tuple[str, ...]]:
     decoded = _inputs.decode(_data)
     return decoded.pixels, decoded.notices

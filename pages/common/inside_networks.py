@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from lib.data.network_input import InputFormat
+from lib.data.input_transform import InputTransform
 from lib.errors import UserError
 from lib.grading.bundle import is_medical
 from lib.grading.grades import SEEN_SENTENCES
@@ -36,7 +36,7 @@ class InsideNetwork:
     command: str  # how the command line names it
     spec: BackboneSpec
     class_names: tuple[str, ...]
-    inputs: InputFormat
+    inputs: InputTransform
     is_random: bool
     run_id: str | None = None
     is_medical: bool = False
@@ -121,7 +121,7 @@ def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
         command=f"--backbone {spec.name}",
         spec=spec,
         class_names=pretrained_class_names(spec),
-        inputs=InputFormat.of(spec),
+        inputs=InputTransform.of(spec),
         is_random=is_random,
     )
 

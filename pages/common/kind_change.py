@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from lib.data.changing import require_originals
 from lib.data.dataset import Dataset
-from lib.data.kind import NamedClasses
-from lib.data.kind_suggestion import KindSuggestion, suggest_for_dataset
-from lib.data.library import change_dataset, rebuild_dataset, restore_version
+from lib.data.importing import change_dataset, rebuild_dataset, require_originals, restore_version
+from lib.data.label_schema import LabelSchema
+from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
 from lib.errors import UserError
 from lib.progress import Progress
 from lib.settings import is_allowed
@@ -56,7 +55,7 @@ def show_form(dataset: Dataset) -> None:
 def _form(dataset: Dataset) -> None:
     now = KindChoice(
         dataset.spec.is_ordinal, dataset.spec.is_medical, dataset.spec.crop_policy,
-        NamedClasses(dataset.class_names, dataset.class_sources),
+        LabelSchema(dataset.class_names, dataset.class_sources),
     )  # fmt: skip
     suggestion = _suggestion(dataset.name, dataset.version)
     takes = bool(suggestion.reasons) and st.toggle(
@@ -78,10 +77,10 @@ def _form(dataset: Dataset) -> None:
     )  # fmt: skip
 
 
-def _with(now: KindChoice, suggestion: KindSuggestion) -> KindChoice:
+def _with(now: KindChoice, suggestion: SchemaSuggestion) -> KindChoice:
     """What is so, with what is suggested in its place."""
     has_classes = "classes" in suggestion.reasons
-    classes = NamedClasses(suggestion.class_names, suggestion.order) if has_classes else now.classes
+    classes = LabelSchema(suggestion.class_names, suggestion.order) if has_classes else now.classes
     return KindChoice(
         now.is_ordinal or suggestion.is_ordinal, now.is_medical or suggestion.is_medical,
         suggestion.crop or now.crop_policy, classes,
@@ -148,7 +147,7 @@ def _dismiss() -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking at a few of the images …")
-def _suggestion(name: str, version: str) -> KindSuggestion:
+def _suggestion(name: str, version: str) -> SchemaSuggestion:
     return suggest_for_dataset(resources.cached_dataset(name, version))
 
 

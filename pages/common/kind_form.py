@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lib.data.grades import severity_order
-from lib.data.kind import KindChange, NamedClasses
-from lib.data.kind_suggestion import KindSuggestion
+from lib.data.label_schema import LabelSchema, SchemaChange
+from lib.data.schema_suggestion import SchemaSuggestion
 from lib.errors import UserError
 from pages.common.text import plain
 
@@ -28,21 +28,21 @@ class KindChoice:
     is_ordinal: bool
     is_medical: bool
     crop_policy: str
-    classes: NamedClasses
+    classes: LabelSchema
 
     @property
-    def change(self) -> KindChange:
+    def change(self) -> SchemaChange:
         """The same as a change of the data set's classes."""
-        return KindChange(
+        return SchemaChange(
             is_ordinal=self.is_ordinal, is_medical=self.is_medical, order=self.classes.sources, is_by_source=True,
             class_names=self.classes.names,
         )  # fmt: skip
 
     @classmethod
-    def of(cls, suggestion: KindSuggestion) -> "KindChoice":
+    def of(cls, suggestion: SchemaSuggestion) -> "KindChoice":
         """What is suggested, as a choice."""
-        classes = NamedClasses(suggestion.class_names, suggestion.order)
-        return cls(suggestion.is_ordinal, suggestion.is_medical, suggestion.crop_policy, classes)
+        classes = LabelSchema(suggestion.class_names, suggestion.order)
+        return cls(suggestion.is_ordinal, suggestion.is_medical, suggestion.crop or "center_square", classes)
 
 
 def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no_crop: str = "") -> KindChoice:
@@ -51,7 +51,7 @@ def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no
     Args:
         start: what stands there at first; another `key` starts anew.
         key: tells forms apart.
-        reasons: as of `KindSuggestion`.
+        reasons: as of `SchemaSuggestion`.
         why_no_crop: the sentence that says why the crop cannot be changed.
 
     Raises:
@@ -84,19 +84,19 @@ def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no
     return KindChoice(is_ordinal, is_medical, str(policy), classes)
 
 
-def _warn_of_alphabet(classes: NamedClasses) -> None:
+def _warn_of_alphabet(classes: LabelSchema) -> None:
     """Grades that stand in a folder's alphabet would be counted in the wrong order."""
     order = severity_order(classes.names)
     if order is not None and order != classes.names:
         st.warning(f"As grades these stand in another order: {plain(', '.join(order), 300)}. Move the lines.")
 
 
-def read_classes(text: str, sources: Sequence[str]) -> NamedClasses:
+def read_classes(text: str, sources: Sequence[str]) -> LabelSchema:
     """The classes that the lines name; raises UserError where one is unknown, missing, repeated or empty."""
-    known = NamedClasses(tuple(sources), tuple(sources))
+    known = LabelSchema(tuple(sources), tuple(sources))
     pairs = [_pair(line.strip(), sources) for line in text.splitlines() if line.strip()]
     order, names = [source for source, _ in pairs], [name for _, name in pairs]
-    change = KindChange(order=order, is_by_source=True, class_names=names)
+    change = SchemaChange(order=order, is_by_source=True, class_names=names)
     return known.changed(change)
 
 

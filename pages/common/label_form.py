@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from lib.data.sources.files import shown, storable
 from lib.data.sources.label_search import FoundTable, inspect_tables
-from lib.data.sources.layout import shown, storable
-from lib.data.sources.options import FOLDERS
+from lib.data.sources.tables import FOLDERS
 from lib.settings import is_allowed
 from pages.common.text import plain, plain_message, readable
 

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.data.fundus.severity_scale import RULES, SOURCE, SOURCE_URL
-from lib.data.grades import known_grades
+from lib.data.grades import RULES, SOURCE, SOURCE_URL, known_grades
 
 
 def is_graded_by_it(dataset: Dataset) -> bool:

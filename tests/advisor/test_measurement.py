@@ -18,8 +18,8 @@ from lib.advisor.measurement import (
 )
 from lib.atomic import write_json
 from lib.data.enhancement import fit_chain
-from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.subset import take_part
+from lib.data.grades import GRADE_NAMES
+from lib.data.subset import apply_protocol
 from lib.features.engine import EngineChoice, FrozenPart
 from lib.features.frozen_stages import smooth_pictures
 from lib.features.onnx_session import OnnxSession, runtime_version
@@ -138,7 +138,7 @@ def test_advice_reads_the_training_part_alone() -> None:
 def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
     dataset = TinyDataset(num_images=50, num_classes=5, names=GRADE_NAMES)
     config = replace(CONFIG, preprocessing="local_average", target_map="referable", max_per_class=8)
-    part = take_part(dataset, config)
+    part = apply_protocol(dataset, config)
     is_train = part.split(0) == "train"
     found = advise(part, config).readings
     assert (found.num_train, found.num_classes) == (is_train.sum(), 2)
@@ -148,7 +148,7 @@ def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
     # As if the pictures had been changed by hand.
     changed = TinyDataset(num_images=50, num_classes=5, names=GRADE_NAMES, version="v2")
     changed.pixels = fit_chain("local_average", changed.pixels, np.arange(1))(changed.pixels)
-    again = advise(take_part(changed, config), replace(config, preprocessing="none")).readings
+    again = advise(apply_protocol(changed, config), replace(config, preprocessing="none")).readings
     assert found.stages == again.stages
 
 
@@ -156,7 +156,7 @@ def test_features_at_hand_are_those_of_the_same_preprocessing() -> None:
     dataset = TinyDataset()
     config = resolve_config(replace(CONFIG, preprocessing="clahe"), dataset)
     preparation = Preparation(config, dataset, Compute(), listener=lambda event: None, should_stop=lambda: False)
-    preparation.preprocess(dataset.split(0))
+    preparation.enhance(dataset.split(0))
     classifier = untrained_classifier(config, num_classes=2)
     preparation.plain_features(classifier)
     assert advise(dataset, config).readings.was_cached

@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRANSFERSCOPE_HOME"] = folder
         from lib.cli.doctor import describe_machine
-        from lib.data.library import make_synthetic_fundus
+        from lib.data.builtin import make_synthetic_fundus
 
         facts = describe_machine()
         print(

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lib.cli.doctor import describe_machine
+from lib.data.builtin import ensure_default_dataset
 from lib.data.dataset import Dataset
-from lib.data.library import ensure_default_dataset
 from lib.evaluation.metrics import quadratic_weighted_kappa
 from lib.precision import choose_dtype
 from lib.pretraining.transfer import frozen_features

@@ -115,7 +115,7 @@ class _StockLoop:
         """Features of all images into one file."""
         import torch
 
-        from lib.data.preprocessing import to_batch
+        from lib.data.input_transform import to_batch
         from lib.models.classifier import pool_features
 
         found, spec = [], self.spec

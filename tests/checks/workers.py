@@ -72,7 +72,7 @@ class ForkedWorkers:
 
 def import_tiny_dataset(name: str = "tiny", *, per_class: int = 20) -> str:
     """Two classes of noise in different colours, 48 px, in the current library."""
-    from lib.data.library import import_folder
+    from lib.data.importing import import_folder
 
     folder = Path(os.environ["TRANSFERSCOPE_HOME"]) / "images"
     generator = np.random.default_rng(0)

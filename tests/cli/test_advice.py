@@ -3,7 +3,7 @@ import pytest
 from lib.advisor import measurement
 from lib.advisor.guide import Readings, StageReading, advice_command, kept_advice, recommend
 from lib.atomic import read_json
-from lib.data.library import import_folder
+from lib.data.importing import import_folder
 from lib.training.config import TrainConfig
 
 ADVICE = recommend(Readings(least_per_class=40, num_classes=2, stages=(StageReading("block3", 0.9, 0.4),)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lib import jobs
-from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.grades import GRADE_NAMES
 from lib.data.library import list_datasets, open_dataset
 from lib.training.config import TrainConfig
 from tests.cli.conftest import write_images

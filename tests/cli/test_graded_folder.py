@@ -12,10 +12,11 @@ from sklearn.metrics import cohen_kappa_score
 
 from lib import cli, jobs, tracking
 from lib.atomic import read_json
-from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.kind import KindChange
-from lib.data.library import change_dataset, open_dataset, rebuild_dataset, restore_version
-from lib.data.subset import take_part
+from lib.data.grades import GRADE_NAMES
+from lib.data.importing import change_dataset, rebuild_dataset, restore_version
+from lib.data.label_schema import SchemaChange
+from lib.data.library import open_dataset
+from lib.data.subset import apply_protocol
 from lib.data.target_map import TARGET_MAPS
 from lib.errors import UserError
 from lib.experiment import resolve_start
@@ -178,7 +179,7 @@ def test_a_training_in_the_queue_keeps_the_version_that_it_was_set_up_with(grade
     )
     run, before = jobs.prepare(config), open_dataset("eyes")
     after = change_dataset(
-        "eyes", KindChange(order=tuple(reversed(GRADE_NAMES)), class_names=("4", "3", "2", "1", "0"))
+        "eyes", SchemaChange(order=tuple(reversed(GRADE_NAMES)), class_names=("4", "3", "2", "1", "0"))
     )
     assert jobs.work(run, listener=lambda _: None, on_wait=lambda _: None) is not None
     manifest = read_json(run.folder / "bundle" / "manifest.json")
@@ -202,7 +203,7 @@ def test_named_maps_folds_and_evaluate_go_with_reordered_names(graded, command):
     answer = json.loads(command("evaluate", "--run", run.run_id, "--dataset", "eyes", "--json").out.splitlines()[-1])
     assert (answer["images"], answer["num"]) == ("out_of_fold", 70)
     assert answer["accuracy"] == pytest.approx(summary["test_accuracy"])
-    reverse = KindChange(order=tuple(reversed(GRADE_NAMES)), class_names=("4", "3", "2", "1", "0"))
+    reverse = SchemaChange(order=tuple(reversed(GRADE_NAMES)), class_names=("4", "3", "2", "1", "0"))
     change_dataset("eyes", reverse)
     again = json.loads(command("evaluate", "--run", run.run_id, "--dataset", "eyes", "--json").out.splitlines()[-1])
     assert again["accuracy"] == pytest.approx(answer["accuracy"])
@@ -215,7 +216,7 @@ def test_a_recipe_finds_the_grades_by_name_in_every_version(graded):
     merged = TARGET_MAPS.get(str(plan.config.target_map)).targets
     for run in _runs():
         dataset = open_dataset("eyes", version=run.config["dataset_version"])
-        taken = take_part(dataset, replace(plan.config, max_train_per_class=None, max_test_per_class=None))
+        taken = apply_protocol(dataset, replace(plan.config, max_train_per_class=None, max_test_per_class=None))
         expected = [merged[GRADE[path.split("/")[0]]] for path in taken.table["path"]]
         assert taken.table["target"].tolist() == expected
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
 from lib import tracking
-from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.grades import GRADE_NAMES
 from lib.data.library import list_datasets, open_dataset
 from tests.cli.conftest import TRAIN
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.dataset import Dataset
-from lib.data.library import import_folder
+from lib.data.dataset import PIXELS_FILE, Dataset
+from lib.data.importing import import_folder
+from lib.data.library import delete_dataset, list_datasets, open_dataset
 from lib.errors import UserError
 from tests.data.folders import write_classes
 
@@ -58,3 +59,25 @@ def test_a_newer_format_is_refused(dataset: Dataset):
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(UserError, match="newer than 1"):
         Dataset(dataset.folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "my pets", {"cat": 5, "dog": 4})
+
+
+def test_damage_is_noticed(folder: Path):
+    dataset = import_folder(folder)
+    path = dataset.folder / PIXELS_FILE
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(UserError, match="checksum"):
+        open_dataset("my-pets").verify()
+    path.write_bytes(content[:-1])
+    with pytest.raises(UserError, match="is damaged"):
+        open_dataset("my-pets")
+    (dataset.folder / "dataset.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_dataset("my-pets")
+    assert list_datasets() == []
+    delete_dataset("my-pets")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import decode_worker
+from lib.data import decoder_pool
 from lib.data.decoder_pool import DecoderPool, decode_one
 from lib.data.images import DecodedImage
 from lib.errors import BadImage, UserError
@@ -39,7 +39,7 @@ TREACHEROUS_CHILD = textwrap.dedent(
 
 @pytest.fixture
 def treacherous(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_worker, "_CHILD_COMMAND", (sys.executable, "-c", TREACHEROUS_CHILD))
+    monkeypatch.setattr(decoder_pool, "_CHILD_COMMAND", (sys.executable, "-c", TREACHEROUS_CHILD))
 
 
 def test_decode_many_returns_every_index_once(tmp_path: Path):
@@ -92,10 +92,10 @@ def test_a_file_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch)
         pool.decode(encoded(picture(1)))  # started, so that only the hang is timed
         with pytest.raises(BadImage, match="Decoding took longer than 5 s"):
             pool.decode(b"spin")
-        monkeypatch.setattr(decode_worker, "_WAIT_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(decoder_pool, "_WAIT_TIMEOUT_S", 0.3)
         with pytest.raises(BadImage, match="Decoding took longer than 5 s"):
             pool.decode(b"hang")
-        monkeypatch.setattr(decode_worker, "_WAIT_TIMEOUT_S", 20)
+        monkeypatch.setattr(decoder_pool, "_WAIT_TIMEOUT_S", 20)
         assert pool.decode(encoded(picture(1))).width == 32
 
 

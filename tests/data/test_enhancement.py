@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from lib.data.enhanced_pixels import enhanced_images, fitted_images
-from lib.data.enhancement import ENHANCEMENTS, EnhancementChain, chain_of, fit_chain, parse_chain
-from lib.data.enhancement_steps import retina_edges
+from lib.data.enhancement import (
+    ENHANCEMENTS,
+    EnhancementChain,
+    chain_of,
+    enhanced_images,
+    fit_chain,
+    parse_chain,
+    retina_edges,
+)
 from lib.disk_cache import list_entries
 from lib.errors import Stopped, UserError
 from tests.features.tiny_dataset import TinyDataset
@@ -99,10 +105,10 @@ def test_mean_is_of_training_images_alone_and_travels_in_the_manifest() -> None:
 
 def test_images_are_made_once_for_a_version_and_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = TinyDataset(num_images=20)
-    made = fitted_images(dataset, "brightness", np.arange(10))
+    made = enhanced_images(dataset, fit_chain("brightness", dataset.pixels, np.arange(10)))
     assert np.array_equal(made.pixels, made.chain(dataset.pixels))
     monkeypatch.setattr(EnhancementChain, "__call__", lambda *args: pytest.fail("made again"))
-    again = fitted_images(dataset, "brightness", np.arange(10))
+    again = enhanced_images(dataset, fit_chain("brightness", dataset.pixels, np.arange(10)))
     assert again.version == made.version != dataset.version
     monkeypatch.undo()
     other = enhanced_images(dataset, EnhancementChain(("brightness",), (1, 2, 3)))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.images import DecodedImage, decode_bytes, image_size
-from lib.data.value_scale import BY_FILE
+from lib.data.images import DecodedImage, decode_bytes, decode_mask, read_header
+from lib.data.specs import BY_FILE
 from lib.errors import BadImage
 from tests.data.folders import encoded, picture
 
@@ -177,7 +177,8 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 
 def test_image_size_reads_the_header_only():
-    assert image_size(encoded(picture(1, width=40, height=24), "JPEG")[:-100]) == (40, 24)
+    header = read_header(encoded(picture(1, width=40, height=24), "JPEG")[:-100])
+    assert (header.width, header.height) == (40, 24)
 
 
 def _fundus(width: int, height: int, centre: tuple[int, int], radius: int) -> Image.Image:
@@ -206,3 +207,40 @@ def test_retina_box_of_something_else_is_the_centre_square_with_a_notice(image: 
     decoded = _decode(encoded(image), crop_policy="retina_box")
     assert decoded.box == (10, 0, 50, 40)
     assert decoded.notices == ("no retina found, centre square taken",)
+
+
+def _mask(values) -> bytes:
+    return encoded(Image.fromarray(np.array(values, dtype=np.uint8)))
+
+
+def test_a_mask_is_cut_like_its_image_and_keeps_its_values():
+    values = np.zeros((60, 100), np.uint8)
+    values[10:20, 40:60] = 7
+    values[40:50, 20:30] = 3
+    # A retina's box may reach beyond the image: 100 x 100 round an image that was cut off above and below.
+    cut = decode_mask(_mask(values), image_size=(100, 60), box=(0, -20, 100, 80), side_px=50)
+    assert cut.shape == (50, 50)
+    assert set(np.unique(cut)) == {0, 3, 7}
+    assert (cut[15:20, 20:30] == 7).all()
+    assert (cut[30:35, 10:15] == 3).all()
+    assert (cut > 0).sum() == 50 + 25
+    assert not cut[:10].any()
+
+
+def test_a_black_and_white_mask_becomes_zeros_and_ones():
+    data = encoded(Image.fromarray(np.eye(10, dtype=bool)))
+    cut = decode_mask(data, image_size=(10, 10), box=(0, 0, 10, 10), side_px=10)
+    assert np.array_equal(cut, np.eye(10))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_mask(np.zeros((20, 20, 3))), "one channel"),
+        (_mask(np.zeros((20, 30))), "The mask is 30 x 20 pixels, its image 20 x 20"),
+        (b"text", "not JPEG"),
+    ],
+)
+def test_a_mask_that_will_not_do(data: bytes, message: str):
+    with pytest.raises(BadImage, match=message):
+        decode_mask(data, image_size=(20, 20), box=(0, 0, 20, 20), side_px=20)

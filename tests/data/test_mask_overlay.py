@@ -1,6 +1,6 @@
 import numpy as np
 
-from lib.data.fundus.severity_scale import LesionKind
+from lib.data.grades import LesionKind
 from lib.data.mask_overlay import (
     MASK_COLORS,
     MaskFamily,

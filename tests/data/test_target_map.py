@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.data.subset import take_part
+from lib.data.subset import apply_protocol
 from lib.data.target_map import TARGET_MAPS, map_targets, mapped_class_names, merge_classes, merged_words
 from lib.errors import UserError
 from lib.training.config import TrainConfig
@@ -46,7 +46,7 @@ def test_order_is_kept_only_by_a_map_that_keeps_it() -> None:
 
 def test_map_applies_to_the_part_that_a_config_takes() -> None:
     dataset = TinyDataset(num_images=60, num_classes=5, names=GRADES)
-    taken = take_part(dataset, TrainConfig(dataset="tiny", target_map="any_dr", max_per_class=6))
+    taken = apply_protocol(dataset, TrainConfig(dataset="tiny", target_map="any_dr", max_per_class=6))
     assert np.bincount(taken.table["target"]).tolist() == [6, 24]
     assert taken.class_names == ("No DR", "Any DR")
 
@@ -67,7 +67,7 @@ def test_a_map_that_makes_no_sense_is_refused(text: str, message: str) -> None:
 
 def test_a_map_for_another_number_of_classes_is_refused() -> None:
     with pytest.raises(UserError, match="is for 3 classes, this data set has 2"):
-        take_part(TinyDataset(), TrainConfig(dataset="tiny", target_map="0,1,1"))
+        apply_protocol(TinyDataset(), TrainConfig(dataset="tiny", target_map="0,1,1"))
 
 
 @pytest.mark.parametrize("name", TARGET_MAPS.names)

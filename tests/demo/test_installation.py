@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 
 from lib import demo, tracking
 from lib.cli import run as run_command
-from lib.data.library import delete_dataset, import_folder, open_dataset
+from lib.data.importing import import_folder
+from lib.data.library import delete_dataset, open_dataset
 from lib.demo import installation, recording
 from lib.demo.installation import install, is_due, missing_runs
 from lib.demo.recording import halve_tensors, size_table, unpack_run

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from lib import tracking
+from lib.data.builtin import install_dataset
 from lib.data.library import open_dataset
-from lib.data.shipped import install_dataset
 from lib.demo import DEMO, STORY, demo_run_ids
 from lib.demo.story import BACKBONE, EPOCHS
 from lib.errors import UserError

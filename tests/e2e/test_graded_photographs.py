@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from sklearn.metrics import cohen_kappa_score
 
 from lib.atomic import read_json
-from lib.data.fundus.severity_scale import GRADE_NAMES
+from lib.data.grades import GRADE_NAMES
 from lib.data.library import open_dataset
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.tracking.state import stored_states

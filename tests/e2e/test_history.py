@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.data.library import import_folder, list_datasets
+from lib.data.importing import import_folder
+from lib.data.library import list_datasets
 from lib.settings import DEMO_DATASET
 from lib.tracking.state import stored_states
 

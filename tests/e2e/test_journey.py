@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.data.library import import_folder
+from lib.data.importing import import_folder
 
 from .conftest import Server, draw_shape
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.network_input import InputFormat
-from lib.data.value_scale import BY_FILE
+from lib.data.input_transform import InputTransform
+from lib.data.specs import BY_FILE
 from lib.errors import UserError
 from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles, resolve_target
 from tests.explain.tiny import LookupNetwork, TinyNetwork
@@ -24,17 +24,17 @@ def pixels() -> np.ndarray:
 
 
 def test_input_format_reads_specs_and_manifests() -> None:
-    expected = InputFormat(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    expected = InputTransform(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     # A manifest of before there was one scale for images of more than 8 bits; a published network has the fixed rule.
-    assert InputFormat.of(FORMAT) == replace(expected, value_scale=BY_FILE)
-    assert InputFormat.of(SimpleNamespace(input_size_px=32, mean=FORMAT["mean"], std=FORMAT["std"])) == expected
-    assert InputFormat.of(expected) is expected
+    assert InputTransform.of(FORMAT) == replace(expected, value_scale=BY_FILE)
+    assert InputTransform.of(SimpleNamespace(input_size_px=32, mean=FORMAT["mean"], std=FORMAT["std"])) == expected
+    assert InputTransform.of(expected) is expected
     with pytest.raises(UserError, match="lacks an input size"):
-        InputFormat.of({"mean": [0], "std": [1]})
+        InputTransform.of({"mean": [0], "std": [1]})
 
 
 def test_a_cropped_input_shows_what_the_network_sees(pixels: np.ndarray) -> None:
-    inputs = InputFormat.of({**FORMAT, "interpolation": "bicubic", "crop_fraction": 0.75})
+    inputs = InputTransform.of({**FORMAT, "interpolation": "bicubic", "crop_fraction": 0.75})
     assert np.array_equal(inputs.framed(pixels), pixels[6:42, 6:42])
     # 32 px are the middle of 42: the rim of five is dark, the rest white.
     dark_rim = np.full((42, 42, 3), 255, dtype=np.uint8)
@@ -42,7 +42,7 @@ def test_a_cropped_input_shows_what_the_network_sees(pixels: np.ndarray) -> None
     np.testing.assert_allclose(inputs.batch(dark_rim[None]).numpy(), 2.0, atol=1e-5)
     for wrong in ({"interpolation": "lanczos"}, {"crop_fraction": 0}):
         with pytest.raises(UserError, match=r"interpolation 'lanczos'|not 0\.0"):
-            InputFormat.of({**FORMAT, **wrong})
+            InputTransform.of({**FORMAT, **wrong})
 
 
 @pytest.mark.parametrize(

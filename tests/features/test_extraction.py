@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from lib.checked_rows import CheckedRows
-from lib.data.augmentation import MIRRORED, POLICIES, View
-from lib.data.warps import Warp
+from lib.data.augmentation import MIRRORED, POLICIES, View, Warp
 from lib.features import extraction
 from lib.features.extraction import UNPOOLED, feature_key
 from lib.settings import cache_dir
@@ -20,7 +19,7 @@ BACKBONE = "mobilenet_v3_small"
 def test_features_are_those_of_the_network_in_table_order() -> None:
     import torch
 
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
     from lib.features.frozen_stages import frozen_backbone
 
     dataset = TinyDataset(num_images=10)

@@ -31,7 +31,7 @@ def train_on_squares():
     """(classifier, manifest, gate) of a linear probe fitted in closed form on 40 squares."""
     import torch
 
-    from lib.data.preprocessing import to_batch
+    from lib.data.input_transform import to_batch
     from lib.models.classifier import build_classifier
     from lib.models.gate import fit_gate
     from lib.models.stages import build_backbone, set_batchnorm_statistics

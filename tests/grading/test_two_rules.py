@@ -146,7 +146,7 @@ def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_p
     """Five grades merged to three, with and without folds: card, explanation and refusal are of the merged classes."""
     dataset = TinyDataset(num_images=50, num_classes=5)
     dataset.spec = replace(dataset.spec, is_ordinal=True)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: dataset)
     config = TrainConfig(
         dataset="tiny", backbone="mobilenet_v3_small", weights="random", input_size_px=32, dtype="float32",
         strategy="linear_probe", target_map="0,0,1,2,2", num_folds=num_folds,

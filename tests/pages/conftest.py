@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 
 from lib import jobs
-from lib.data import library
+from lib.data import builtin
 from lib.training.config import TrainConfig
 from pages.common import background
 
@@ -21,8 +21,8 @@ manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.sca
 
 @pytest.fixture(autouse=True)
 def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(library, "DEFAULT_PER_CLASS", 5)
-    monkeypatch.setattr(library, "DEFAULT_SIZE_PX", 64)
+    monkeypatch.setattr(builtin, "DEFAULT_PER_CLASS", 5)
+    monkeypatch.setattr(builtin, "DEFAULT_SIZE_PX", 64)
     yield
     for task in background._tasks.values():
         task.stop.set()

@@ -9,7 +9,8 @@ import pandas as pd
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from lib.data.library import import_folder, open_dataset
+from lib.data.importing import import_folder
+from lib.data.library import open_dataset
 from lib.evaluation.intervals import wilson_interval
 from lib.settings import datasets_dir
 from lib.tracking import create_run

@@ -3,8 +3,9 @@
 import numpy as np
 
 from lib import tracking
-from lib.data.kind import KindChange
-from lib.data.library import change_dataset, open_dataset
+from lib.data.importing import change_dataset
+from lib.data.label_schema import SchemaChange
+from lib.data.library import open_dataset
 from lib.evaluation.comparison import PairedComparison
 from lib.tracking import list_runs, rename_run
 from pages.common import comparison_views, resources
@@ -44,7 +45,7 @@ def test_images_of_one_patient_count_as_one_observation(monkeypatch):
         asked.append((dataset, len(image_ids)))
         return np.array(["patient"] * len(image_ids))
 
-    monkeypatch.setattr("lib.data.catalog.image_groups", one_patient)
+    monkeypatch.setattr("lib.data.library.image_groups", one_patient)
     make_dataset()
     make_run("linear_probe"), make_run("from_scratch", num_wrong=3)
     at = open_page("compare_runs")
@@ -154,7 +155,7 @@ def test_deletion_can_be_undone():
 def test_runs_of_an_earlier_version_keep_its_names_and_say_so():
     make_dataset()
     run, before = make_run("linear_probe", num_wrong=1), open_dataset("tiny").version
-    after = change_dataset("tiny", KindChange(order=tuple(reversed(CLASSES)), class_names=("second", "first")))
+    after = change_dataset("tiny", SchemaChange(order=tuple(reversed(CLASSES)), class_names=("second", "first")))
     resources.forget_dataset()
     at = open_page("compare_runs", runs=run)
     assert f"Trained on version {before[:12]} of the data set, now {after.version[:12]}." in words(at).replace("\\", "")

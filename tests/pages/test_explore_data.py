@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from lib.data.fundus.severity_scale import GRADE_NAMES
-from lib.data.kind import KindChange
-from lib.data.library import change_dataset, import_folder, list_datasets, open_dataset, rebuild_dataset
+from lib.data.grades import GRADE_NAMES
+from lib.data.importing import change_dataset, import_folder, rebuild_dataset
+from lib.data.label_schema import SchemaChange
+from lib.data.library import list_datasets, open_dataset
 from pages.common import background, folder_import, kind_change
 from tests.pages.scene import CLASSES, html_of, link, make_dataset, open_page, page_links, words, write_images
 
@@ -102,8 +103,8 @@ def test_deletion_can_be_undone():
 
 
 def test_lesions_are_outlined_on_request_and_ungradable_images_say_so(monkeypatch):
+    from lib.data.builtin import make_synthetic_fundus
     from lib.data.fundus import generation
-    from lib.data.library import make_synthetic_fundus
 
     draw = generation.draw_photograph
     monkeypatch.setattr(
@@ -261,7 +262,7 @@ def test_a_change_from_elsewhere_is_not_overwritten(eyes):
     at = open_page("explore_data", dataset="eyes")
     at.button(key="explore_kind_switch").click().run()
     at.checkbox(key=_kind_key(at, "medical")).check().run()
-    change_dataset("eyes", KindChange(class_names={"Mild": "mild"}))
+    change_dataset("eyes", SchemaChange(class_names={"Mild": "mild"}))
     at.button(key="explore_kind_save").click().run()
     assert "was changed meanwhile" in at.error[0].value
     assert not open_dataset("eyes").spec.is_medical

@@ -12,7 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from lib import out_of_memory
-from lib.data.samples import SAMPLES_FOLDER, photographs
+from lib.data.builtin import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from lib.data.library import import_folder, open_dataset
+from lib.data.importing import import_folder
+from lib.data.library import open_dataset
 from lib.models.bundles import save_bundle
 from lib.models.classifier import build_classifier
 from lib.models.gate import GATE_FILE, save_gate

@@ -3,7 +3,7 @@
 import pytest
 
 from lib import jobs
-from lib.data import library
+from lib.data import builtin
 from lib.recipes import RECIPES
 from lib.training.config import TrainConfig
 from pages.common import state
@@ -17,7 +17,7 @@ def _store(home):
 
 
 def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
-    library.make_synthetic_fundus(per_class=8, size_px=64)
+    builtin.make_synthetic_fundus(per_class=8, size_px=64)
     at = open_page("train_model", dataset="synthetic-fundus")
     at.selectbox(key="train_recipe").set_value("vgg16-dr-mlp1").run()
     assert not at.exception
@@ -53,7 +53,7 @@ def recipe_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(home))
-        library.make_synthetic_fundus(per_class=8, size_px=64)
+        builtin.make_synthetic_fundus(per_class=8, size_px=64)
         make_dataset()
         make_run_store()
     return home
@@ -139,7 +139,7 @@ def test_back_takes_a_recipe_out_of_the_form(both_sets, monkeypatch):
 
 
 def test_the_recipe_whose_head_is_missing_is_started_once(started):
-    library.make_synthetic_fundus(per_class=8, size_px=64)
+    builtin.make_synthetic_fundus(per_class=8, size_px=64)
     at = open_page("train_model", dataset="synthetic-fundus")
     at.selectbox(key="train_recipe").set_value("vgg16-dr-ft-learned").run()
     for _ in range(2):

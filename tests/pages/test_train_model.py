@@ -18,9 +18,10 @@ from streamlit.testing.v1 import AppTest
 from lib import jobs, tracking
 from lib.atomic import write_json
 from lib.data import library
-from lib.data.kind import KindChange
-from lib.data.library import change_dataset, import_folder, open_dataset
-from lib.data.protocol import DataProtocol
+from lib.data.importing import change_dataset, import_folder
+from lib.data.label_schema import SchemaChange
+from lib.data.library import open_dataset
+from lib.data.subset import DataProtocol
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.jobs import queue
@@ -620,13 +621,13 @@ def test_an_ordinal_loss_is_offered_for_grades_only():
     make_dataset()
     at = choose(open_page("train_model"), "feature_extraction")
     assert at.selectbox(key="train_loss").options == ["Cross-entropy"]
-    change_dataset("tiny", KindChange(is_ordinal=True))
+    change_dataset("tiny", SchemaChange(is_ordinal=True))
     resources.forget_dataset()
     at.run()
     assert at.selectbox(key="train_loss").options == ["Cross-entropy", "Squared earth mover's distance"]
     at.selectbox(key="train_loss").select("earth_mover").run()
     assert "loss=earth_mover" in " ".join(code.value for code in at.code)
-    change_dataset("tiny", KindChange(is_ordinal=False))
+    change_dataset("tiny", SchemaChange(is_ordinal=False))
     resources.forget_dataset()
     at.run()  # what was chosen for grades is not kept
     assert not at.exception

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lib import cli
-from lib.data import library
+from lib.data import builtin
 from lib.recipes import RECIPES, plan_recipe
 from lib.tracking import list_runs
 from tests.run_store import make_run_store
@@ -17,7 +17,7 @@ def tiny_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
         make_run_store()
-        library.make_synthetic_fundus(per_class=8, size_px=96)
+        builtin.make_synthetic_fundus(per_class=8, size_px=96)
     return folder / "home"
 
 

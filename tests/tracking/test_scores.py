@@ -98,7 +98,7 @@ def test_runs_of_other_data_or_classes_are_not_compared(tmp_path, changes, sente
 def experiment(monkeypatch, folder, *, is_ordinal=True, names=GRADES, **settings):
     dataset = TinyDataset(num_images=60, num_classes=5, names=names)
     dataset.spec = dataclasses.replace(dataset.spec, is_ordinal=is_ordinal)
-    monkeypatch.setattr("lib.data.library.resolve_dataset", lambda name, progress: dataset)
+    monkeypatch.setattr("lib.data.importing.resolve_dataset", lambda name, progress: dataset)
     run = Run(folder)
     return run_experiment(tiny_config(strategy="nearest_neighbors", **settings), run, should_stop=lambda: False), run
 

@@ -7,9 +7,9 @@ import torch
 from lib.data.augmentation import POLICIES, drawn_views
 from lib.errors import Stopped
 from lib.training.inputs import (
+    BatchTransform,
     CachedInputs,
     ImageInputs,
-    Preprocessing,
     augmented_views,
     predict_features,
     predict_logits,
@@ -113,7 +113,7 @@ def test_preview_is_what_training_sees(policy: str) -> None:
     names = ["a", "b", "c"]
     shown = augmented_views(pixels, names, policy, num_views=None, seed=4, num_epochs=3, size_px=32)
     assert (shown.shape, shown.dtype) == ((3, 3, 32, 32, 3), np.uint8)
-    inputs = ImageInputs(pixels, names, Preprocessing(32, (0.0,) * 3, (1.0,) * 3), 4, policy)
+    inputs = ImageInputs(pixels, names, BatchTransform(32, (0.0,) * 3, (1.0,) * 3), 4, policy)
     for epoch in (1, 2, 3):
         expected = inputs.for_training(np.arange(3), epoch).permute(0, 2, 3, 1).numpy() * 255
         assert np.abs(shown[:, epoch - 1] - expected).max() <= 0.51

@@ -17,7 +17,7 @@ from lib.training.config import TrainConfig
 from lib.training.events import NetworkBuilt, Progressed, StepEnded, progress_events
 from lib.training.fit_splits import development_apart
 from lib.training.fitting import fit_linear_probe
-from lib.training.inputs import CachedInputs, ImageInputs, Preprocessing, run_stages
+from lib.training.inputs import BatchTransform, CachedInputs, ImageInputs, run_stages
 from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
@@ -342,7 +342,7 @@ class ViewsOfImages:
 
     def __init__(self, session: TrainingSession, views: tuple) -> None:
         self.session, self.views = session, views
-        self.preprocessing = Preprocessing(32, session.spec.mean, session.spec.std)
+        self.transform = BatchTransform(32, session.spec.mean, session.spec.std)
 
     def for_training(self, rows: np.ndarray, epoch: int) -> torch.Tensor:
         ids = [self.session.image_ids[row] for row in rows]
@@ -352,13 +352,13 @@ class ViewsOfImages:
             pixels = self.session.dataset.pixels[[row]]
             if view.policy:
                 parameters = view_parameters(view, [self.session.image_ids[row]])
-                images.append(self.preprocessing.warped(pixels, parameters))
+                images.append(self.transform.warped(pixels, parameters))
             else:
-                images.append(turned(self.preprocessing(pixels), [view.element]))
+                images.append(turned(self.transform(pixels), [view.element]))
         return torch.cat(images)
 
     def for_evaluation(self, rows: np.ndarray) -> torch.Tensor:
-        return self.preprocessing(self.session.dataset.pixels[rows])
+        return self.transform(self.session.dataset.pixels[rows])
 
     def logits(self, classifier: torch.nn.Module, inputs: torch.Tensor, should_stop: Callable) -> torch.Tensor:
         return run_stages(classifier, inputs, should_stop)

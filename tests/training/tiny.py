@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.training.config import TrainConfig
-from lib.training.inputs import FitData, ImageInputs, Preprocessing
+from lib.training.inputs import BatchTransform, FitData, ImageInputs
 
 SIDE_PX = 32
 
@@ -81,11 +81,11 @@ def colour_images(num_images: int = 8, *, num_classes: int = 2, seed: int = 0) -
 def tiny_data(num_images: int = 8, *, num_classes: int = 2, flips: bool = True) -> FitData:
     """All images train, and the same images validate: what an overfitting test needs."""
     pixels, targets = colour_images(num_images, num_classes=num_classes)
-    preprocessing = Preprocessing(SIDE_PX, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    transform = BatchTransform(SIDE_PX, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     image_ids = [f"image{row}" for row in range(num_images)]
     rows = np.arange(num_images)
     return FitData(
-        ImageInputs(pixels, image_ids, preprocessing, 7, "flip" if flips else "none"), targets, rows, rows, num_classes
+        ImageInputs(pixels, image_ids, transform, 7, "flip" if flips else "none"), targets, rows, rows, num_classes
     )
 
 

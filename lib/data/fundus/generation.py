@@ -1,32 +1,35 @@
 """Writes a folder of generated photographs: class folders, masks and `metadata.csv`; drawn by child processes.
 
-The children are started as `python -m lib.data.fundus.drawing_child` and answer one line an image: no fork of a process
+The children are started as `python -m lib.data.fundus.generation` and answer one line an image: no fork of a process
 that has threads, and nothing is kept in memory but the image at hand.
 """
 
 import itertools
+import json
 import os
-import queue
+import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from lib.csv_text import csv_of_rows
-from lib.data.fundus.exposure import DEFAULT_UNGRADABLE_SHARE, UNGRADABLE_KINDS
-from lib.data.fundus.photograph import FundusCase, draw_photograph
-from lib.data.fundus.random_streams import component_rng
+from lib.data.fundus.drawing import component_rng
+from lib.data.fundus.photograph import DEFAULT_UNGRADABLE_SHARE, UNGRADABLE_KINDS, FundusCase, draw_photograph
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
+from lib.runtime import available_cores
 from lib.settings import PROJECT_ROOT
 
 CLASS_FOLDERS = ("0_no_dr", "1_mild", "2_moderate", "3_severe", "4_proliferative")
 MASKS_FOLDER = "masks"
 _IMAGES_WORTH_A_CHILD = 60  # a child takes about a second to start, as long as ten images
+_WHAT = "drawing fundus photographs"
 _COLUMNS = ("path", "patient", "laterality", "mask_path", "flags")
 
 
@@ -118,21 +121,23 @@ def generate(
         (folder / class_folder).mkdir(parents=True, exist_ok=True)
         (folder / MASKS_FOLDER / class_folder).mkdir(parents=True, exist_ok=True)
     if num_children is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-        num_children = min(cores, 8, len(files) // _IMAGES_WORTH_A_CHILD)
+        num_children = min(available_cores(), 8, len(files) // _IMAGES_WORTH_A_CHILD)
     if num_children < 1:
         flags = []
         for done, file in enumerate(files, start=1):
             flags.append(write_photograph(folder, file, size_px=size_px, with_lesions=with_lesions))
             progress(done, len(files), _WHAT)
     else:
-        settings = [str(folder), str(per_class), str(size_px), str(seed), str(int(with_lesions))]
-        settings += [str(spoiling.share), ",".join(spoiling.kinds)]
-        flags = _draw_in_children(settings, num_children, len(files), progress)
-    _write_metadata(folder, files, flags)
-
-
-_WHAT = "drawing fundus photographs"
+        asked = {
+            "folder": str(folder), "per_class": per_class, "size_px": size_px, "seed": seed,
+            "with_lesions": with_lesions, "spoiling": (spoiling.share, spoiling.kinds),
+        }  # fmt: skip
+        flags = _draw_in_children(json.dumps(asked), num_children, len(files), progress)
+    rows = (
+        (file.path, f"p{file.case.patient:05d}", file.case.laterality, file.mask_path, flag)
+        for file, flag in zip(files, flags, strict=True)
+    )
+    (folder / "metadata.csv").write_text(csv_of_rows(_COLUMNS, rows), encoding="utf-8", newline="")
 
 
 def write_photograph(folder: Path, file: PlannedFile, *, size_px: int, with_lesions: bool) -> str:
@@ -143,56 +148,54 @@ def write_photograph(folder: Path, file: PlannedFile, *, size_px: int, with_lesi
     return f"ungradable: {photograph.ungradable}" if photograph.ungradable else ""
 
 
-def _draw_in_children(settings: list[str], num_children: int, num_files: int, progress: Progress) -> list[str]:
+def _draw_in_children(asked: str, num_children: int, num_files: int, progress: Progress) -> list[str]:
     """Let child i draw every n-th image from the i-th; ends them all if `progress` raises."""
-    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    children = []
+    flags: dict[int, str] = {}
+
+    def listen(child: "subprocess.Popen[str]") -> None:
+        for line in child.stdout or ():
+            index, _, text = line.rstrip("\n").partition(" ")
+            flags[int(index)] = text
+
+    children, listeners = [], []
     try:
         for share in range(num_children):
-            command = [sys.executable, "-m", "lib.data.fundus.drawing_child", *settings, str(share), str(num_children)]
+            command = [sys.executable, "-m", "lib.data.fundus.generation", asked, str(share), str(num_children)]
             child = subprocess.Popen(
                 command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
             children.append(child)
-            threading.Thread(target=_listen, args=(child, answers), daemon=True).start()
-        return _collect(answers, num_children, num_files, progress)
+            listeners.append(threading.Thread(target=listen, args=(child,), daemon=True))
+            listeners[-1].start()
+        while running := [listener for listener in listeners if listener.is_alive()]:
+            progress(len(flags), num_files, _WHAT)
+            running[0].join(0.2)
     finally:
         for child in children:
             with suppress(OSError):
                 child.kill()
             child.wait()
-
-
-def _listen(child: "subprocess.Popen[str]", answers: "queue.SimpleQueue[str | None]") -> None:
-    for line in child.stdout or ():
-        answers.put(line)
-    answers.put(None)
-
-
-def _collect(
-    answers: "queue.SimpleQueue[str | None]", num_children: int, num_files: int, progress: Progress
-) -> list[str]:
-    flags: dict[int, str] = {}
-    running = num_children
-    progress(0, num_files, _WHAT)
-    while running and len(flags) < num_files:
-        with suppress(queue.Empty):
-            line = answers.get(timeout=0.5)
-            if line is None:
-                running -= 1
-            else:
-                index, _, text = line.rstrip("\n").partition(" ")
-                flags[int(index)] = text
-        progress(len(flags), num_files, _WHAT)
+    progress(len(flags), num_files, _WHAT)
     if len(flags) < num_files:
         raise RuntimeError(f"Only {len(flags)} of {num_files} photographs were drawn: a child process ended early.")
     return [flags[index] for index in range(num_files)]
 
 
-def _write_metadata(folder: Path, files: list[PlannedFile], flags: list[str]) -> None:
-    rows = (
-        (file.path, f"p{file.case.patient:05d}", file.case.laterality, file.mask_path, flag)
-        for file, flag in zip(files, flags, strict=True)
-    )
-    (folder / "metadata.csv").write_text(csv_of_rows(_COLUMNS, rows), encoding="utf-8", newline="")
+def main(asked: dict[str, Any], share: int, num_shares: int) -> None:
+    """Draw a child's share of a set, and print one line, index and flags, for each image."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    spoiled, kinds = asked["spoiling"]
+    files = plan_files(per_class=asked["per_class"], seed=asked["seed"], spoiling=Spoiling(spoiled, tuple(kinds)))
+    drawing = {key: asked[key] for key in ("size_px", "with_lesions")}
+    for index in range(share, len(files), num_shares):
+        flags = write_photograph(Path(asked["folder"]), files[index], **drawing)
+        try:
+            sys.stdout.write(f"{index} {flags}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the parent is gone
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.fundus.anatomy import Eye
-from lib.data.fundus.camera import Camera
-from lib.data.fundus.severity_scale import NUM_QUADRANTS, SEVERE_HAEMORRHAGES, LesionKind
+from lib.data.fundus.drawing import Rng
+from lib.data.fundus.geometry import Camera, Eye
 from lib.data.fundus.vessels import Vessel
+from lib.data.grades import INTRARETINAL_HAEMORRHAGES, NUM_QUADRANTS, SEVERE_HAEMORRHAGES, LesionKind
 
 _NUM_CANDIDATES = 900
 BEADED_POINTS = 30  # of a vein's centre line; 0.39 radii
-_HAEMORRHAGE_KINDS = (LesionKind.DOT_HAEMORRHAGE, LesionKind.BLOT_HAEMORRHAGE, LesionKind.FLAME_HAEMORRHAGE)
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,11 @@ class Spread:
     high: float
     crowding: float = 2.0
 
-    def draw(self, rng: np.random.Generator) -> float:
+    def draw(self, rng: Rng) -> float:
         """One value."""
         return float(self.low + (self.high - self.low) * rng.uniform() ** self.crowding)
 
-    def count(self, rng: np.random.Generator) -> int:
+    def count(self, rng: Rng) -> int:
         """One whole number, both limits included."""
         return int(Spread(self.low, self.high + 1 - 1e-9, self.crowding).draw(rng))
 
@@ -84,10 +83,10 @@ class Lesion:
     first_point: int = 0
 
 
-class LesionPlan:
+class _Plan:
     """Places lesions one after another, apart from each other and from what they must not cover."""
 
-    def __init__(self, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: np.random.Generator) -> None:
+    def __init__(self, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: Rng) -> None:
         self.eye, self.camera, self.vessels, self.rng = eye, camera, vessels, rng
         self.lesions: list[Lesion] = []
         points = rng.uniform(-1, 1, (_NUM_CANDIDATES, 2)) * 0.94
@@ -96,25 +95,33 @@ class LesionPlan:
         near_fovea = np.hypot(*(points - np.array(eye.fovea)).T) < 0.05
         self._free = points[~near_disc & ~near_fovea]
 
-    def add(self, kind: LesionKind, *, quadrant: int | None = None) -> bool:
-        """Add a lesion at a free place (of a quadrant); False where there is none."""
-        found = self._free if quadrant is None else self._free[self.eye.quadrants(self._free) == quadrant]
-        if kind is LesionKind.PRERETINAL_HAEMORRHAGE:
-            found = found[self.camera.is_visible(found, margin=0.2)]
-        if not len(found):
-            return False
-        place = found[int(self.rng.integers(len(found)))]
-        self._enter(kind, place, _RADII[kind].draw(self.rng))
-        return True
+    def add(self, kind: LesionKind, count: int = 1, *, quadrant: int | None = None) -> None:
+        """Add lesions at free places (of a quadrant), as long as there are any."""
+        for _ in range(count):
+            found = self._free if quadrant is None else self._free[self.eye.quadrants(self._free) == quadrant]
+            if kind is LesionKind.PRERETINAL_HAEMORRHAGE:
+                found = found[self.camera.is_visible(found, margin=0.2)]
+            if len(found):
+                self._enter(kind, found[int(self.rng.integers(len(found)))])
 
-    def add_at_disc(self, kind: LesionKind) -> bool:
+    def add_at_disc(self, kind: LesionKind) -> None:
         """Add new vessels on the disc, if it is in the picture."""
         angle = self.rng.uniform(0, 2 * np.pi)
         place = np.array(self.eye.disc) + 0.6 * self.eye.disc_radius * np.array([np.cos(angle), np.sin(angle)])
-        if not self.camera.is_visible(place[None], margin=0.1)[0]:
-            return False
-        self._enter(kind, place, _RADII[kind].draw(self.rng))
-        return True
+        if self.camera.is_visible(place[None], margin=0.1)[0]:
+            self._enter(kind, place)
+
+    def add_haemorrhages(self, count: int, *, quadrant: int) -> None:
+        """Add dots, blots and flames in a mixture of this quadrant's own."""
+        weights = self.rng.dirichlet(_KIND_WEIGHTS)
+        for kind in self.rng.choice(3, size=count, p=weights):
+            self.add(INTRARETINAL_HAEMORRHAGES[kind], quadrant=quadrant)
+
+    @property
+    def has_many_haemorrhages(self) -> bool:
+        """Whether every quadrant has more of them than the first of the three severe signs asks for."""
+        quadrants = [lesion.quadrant for lesion in self.lesions if lesion.kind in INTRARETINAL_HAEMORRHAGES]
+        return bool((np.bincount(quadrants, minlength=NUM_QUADRANTS) > SEVERE_HAEMORRHAGES).all())
 
     def add_beading(self, quadrant: int) -> bool:
         """Bead a wide vein of a quadrant; False where none is to be seen."""
@@ -135,24 +142,22 @@ class LesionPlan:
         )
         return True
 
-    def _enter(self, kind: LesionKind, place: np.ndarray, radius: float) -> None:
-        x, y = float(place[0]), float(place[1])
-        quadrant, seed = self.eye.quadrant(x, y), int(self.rng.integers(2**31))
-        self.lesions.append(Lesion(kind, x, y, float(radius), quadrant, seed))
+    def _enter(self, kind: LesionKind, place: np.ndarray) -> None:
+        radius, quadrant = _RADII[kind].draw(self.rng), int(self.eye.quadrants(place[None])[0])
+        seed = int(self.rng.integers(2**31))
+        self.lesions.append(Lesion(kind, float(place[0]), float(place[1]), radius, quadrant, seed))
         # Room for the next: a lesion must not hide another, or the count would not be what is seen.
         gap = radius + 0.022
         self._free = self._free[np.hypot(*(self._free - place).T) > gap]
 
 
-def plan_lesions(
-    grade: int, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: np.random.Generator
-) -> list[Lesion]:
+def plan_lesions(grade: int, eye: Eye, camera: Camera, vessels: Sequence[Vessel], rng: Rng) -> list[Lesion]:
     """Draw the lesions of an eye of that grade; `grade_from_lesions` of them is that grade."""
-    plan = LesionPlan(eye, camera, vessels, rng)
+    plan = _Plan(eye, camera, vessels, rng)
     if grade == 0:
         return []
     if grade == 1:
-        _add_many(plan, LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
+        plan.add(LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
         return plan.lesions
     if grade == 4:
         _add_proliferation(plan, rng)
@@ -162,12 +167,7 @@ def plan_lesions(
     return plan.lesions
 
 
-def _add_many(plan: LesionPlan, kind: LesionKind, count: int) -> None:
-    for _ in range(count):
-        plan.add(kind)
-
-
-def _add_proliferation(plan: LesionPlan, rng: np.random.Generator) -> None:
+def _add_proliferation(plan: _Plan, rng: Rng) -> None:
     """New vessels at the disc or elsewhere, a haemorrhage before the retina, or both."""
     has_vessels = rng.random() < _SHARE_WITH_NEW_VESSELS
     if not has_vessels or rng.random() < 0.2:
@@ -175,11 +175,10 @@ def _add_proliferation(plan: LesionPlan, rng: np.random.Generator) -> None:
     if has_vessels:
         if rng.random() < 0.5:
             plan.add_at_disc(LesionKind.NEOVASCULARISATION)
-        for _ in range(_NEW_VESSELS.count(rng)):
-            plan.add(LesionKind.NEOVASCULARISATION)
+        plan.add(LesionKind.NEOVASCULARISATION, _NEW_VESSELS.count(rng))
 
 
-def _add_severe_signs(plan: LesionPlan, rng: np.random.Generator) -> None:
+def _add_severe_signs(plan: _Plan, rng: Rng) -> None:
     """At least one sign of the 4-2-1 rule."""
     wanted = rng.random(3) < (0.40, 0.45, 0.55)
     if not wanted.any():
@@ -193,38 +192,25 @@ def _add_severe_signs(plan: LesionPlan, rng: np.random.Generator) -> None:
         has_beading = num_beaded >= 2
     if wanted[0]:
         for quadrant in range(NUM_QUADRANTS):
-            _add_haemorrhages(plan, rng, SEVERE_HAEMORRHAGES + _BEYOND_RULE.count(rng), quadrant=quadrant)
-    if wanted[2] or not (has_beading or _has_many_haemorrhages(plan)):
-        _add_many(plan, LesionKind.IRMA, _IRMA.count(rng))
+            plan.add_haemorrhages(SEVERE_HAEMORRHAGES + _BEYOND_RULE.count(rng), quadrant=quadrant)
+    if wanted[2] or not (has_beading or plan.has_many_haemorrhages):
+        plan.add(LesionKind.IRMA, _IRMA.count(rng))
 
 
-def _add_haemorrhages(plan: LesionPlan, rng: np.random.Generator, count: int, *, quadrant: int) -> None:
-    weights = rng.dirichlet(_KIND_WEIGHTS)
-    for kind in rng.choice(3, size=count, p=weights):
-        plan.add(_HAEMORRHAGE_KINDS[kind], quadrant=quadrant)
-
-
-def _has_many_haemorrhages(plan: LesionPlan) -> bool:
-    found = np.bincount(
-        [lesion.quadrant for lesion in plan.lesions if lesion.kind in _HAEMORRHAGE_KINDS], minlength=NUM_QUADRANTS
-    )
-    return bool((found > SEVERE_HAEMORRHAGES).all())
-
-
-def _add_moderate_signs(plan: LesionPlan, rng: np.random.Generator, grade: int) -> None:
+def _add_moderate_signs(plan: _Plan, rng: Rng, grade: int) -> None:
     """Microaneurysms and some of: haemorrhages, exudates, cotton-wool spots, beading in one quadrant."""
-    _add_many(plan, LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
+    plan.add(LesionKind.MICROANEURYSM, _MICROANEURYSMS[grade].count(rng))
     present = np.bincount([lesion.quadrant for lesion in plan.lesions], minlength=NUM_QUADRANTS)
-    if not _has_many_haemorrhages(plan):
+    if not plan.has_many_haemorrhages:
         # At most 18 a quadrant and one quadrant with fewer: never the first sign of severe by accident.
         spread = rng.dirichlet((1.2,) * NUM_QUADRANTS)
         for quadrant, count in enumerate(np.minimum(18, np.round(_HAEMORRHAGES[grade].draw(rng) * spread)).astype(int)):
             room = max(0, SEVERE_HAEMORRHAGES - 1 - int(present[quadrant]))
-            _add_haemorrhages(plan, rng, min(int(count), room), quadrant=quadrant)
+            plan.add_haemorrhages(min(int(count), room), quadrant=quadrant)
     if rng.random() < _EXUDATE_SHARE[grade]:
-        _add_many(plan, LesionKind.HARD_EXUDATE, _EXUDATES.count(rng))
+        plan.add(LesionKind.HARD_EXUDATE, _EXUDATES.count(rng))
     if rng.random() < _COTTON_WOOL_SHARE[grade]:
-        _add_many(plan, LesionKind.COTTON_WOOL_SPOT, _COTTON_WOOL_SPOTS.count(rng))
+        plan.add(LesionKind.COTTON_WOOL_SPOT, _COTTON_WOOL_SPOTS.count(rng))
     if grade == 2 and rng.random() < 0.12:
         plan.add_beading(int(rng.integers(NUM_QUADRANTS)))
     if grade == 2 and all(lesion.kind is LesionKind.MICROANEURYSM for lesion in plan.lesions):

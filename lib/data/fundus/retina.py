@@ -1,4 +1,4 @@
-"""The retina without vessels and lesions: fall of the light, pigment, macula, choroid, nerve fibres.
+"""The retina without vessels and lesions: fall of the light, pigment, macula, choroid, nerve fibres, optic disc.
 
 Everything is relative reflectance (3, h, w): 1 is the field's mean in each of red, green and blue; the camera gives it
 its colour. Soft things are drawn at a quarter of the size, texture at half.
@@ -9,12 +9,17 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from lib.data.fundus.anatomy import Eye
-from lib.data.fundus.camera import Camera
-from lib.data.fundus.optic_disc import paint_disc
-from lib.data.fundus.random_streams import enlarged, smooth_noise
-from lib.data.fundus.strokes import StrokeCanvas
+from lib.data.fundus.drawing import Rng, StrokeCanvas, enlarged, smooth_noise
+from lib.data.fundus.geometry import Camera, Eye
 
+# By how much the rim and, beyond that, the cup are brighter than the retina, in red, green and blue, lowest and highest
+# (scikit-image's photograph: 0.35 and 0.65 in green, 0.25 and 0.75 in blue, its red at its limit).
+_RIM = ((0.28, 0.60), (0.52, 1.08), (0.38, 1.02))
+_CUP = ((0.05, 0.22), (0.35, 0.90), (0.50, 1.30))
+_EDGE = (14.0, 34.0)  # steepness of the disc's edge, per disc radius
+_CUP_EDGE = (6.0, 16.0)
+_HIDES = 0.8  # share of the texture below that the disc hides
+_SHARE_WITH_CRESCENT, _SHARE_WITH_PIGMENT = 0.35, 0.22  # beside the temporal edge: bare sclera, heaped pigment
 # Mean profile of fundus photographs from the centre to the rim by tenths of the radius (red, green, blue), without the
 # dip of the macula; the rim's blue comes from light scattered in the eye's lens.
 _RADII = np.linspace(0.05, 1.05, 11)
@@ -46,7 +51,57 @@ _CHOROID_SOFTNESS = 0.014  # seen through the pigment epithelium
 _SHEEN = (0.45, 1.0, 1.05)  # nerve fibres and reflexes are white, on a red ground
 
 
-def paint_retina(camera: Camera, eye: Eye, shared: np.random.Generator, own: np.random.Generator) -> np.ndarray:
+def paint_disc(planes: np.ndarray, camera: Camera, eye: Eye, rng: Rng) -> None:
+    """Brighten the optic disc with its paler cup, and draw the crescent beside it, in place on (3, h, w)."""
+    x, y = camera.grid()
+    window, draws = camera.window(eye.disc, 2.0 * eye.disc_radius), rng.uniform(size=16)
+    if window is None:
+        return
+    dx = (x[:, window[1]] - eye.disc[0]) * (-eye.nasal) / eye.disc_radius  # towards the temple
+    dy = (y[window[0]] - eye.disc[1]) / eye.disc_radius
+    angle = np.arctan2(dy, dx)
+    outline = 1 + 0.03 * np.sin(2 * angle + 6 * draws[0]) + 0.02 * np.sin(3 * angle + 6 * draws[1])
+    # The disc is higher than wide (1.92 by 1.76 mm, Jonas et al., Invest Ophthalmol Vis Sci 1988; 29:1151).
+    distance = np.hypot(dx * (1.03 + 0.08 * draws[2]), dy) / outline
+    # The nasal edge is blurred by the fibres that cross it.
+    edge = _between(_EDGE, draws[3]) * (1 - 0.35 * np.clip(-dx, 0, 1))
+    disc = _inside(distance - 1, edge)
+    cup_distance = np.hypot(dx - 0.06 - 0.14 * draws[4], dy * (1.0 - 0.1 * draws[5]))
+    cup = _inside(cup_distance - eye.cup_share * 1.05, _between(_CUP_EDGE, draws[6]))
+    # The rim is thick and red where fibres crowd (below, above), thin and pale at the temple.
+    rim_tone = 1 + 0.14 * np.clip(dx, -1, 1) - 0.10 * np.abs(np.sin(angle)) * np.clip(distance, 0, 1)
+    around = _around(distance, angle, dx, draws)
+    for plane, rim, cup_range, shown in zip(planes, _RIM, _CUP, (0.5, 1.0, 1.0), strict=True):
+        rim_gain, cup_gain = _between(rim, draws[7]), _between(cup_range, 0.5 * draws[7] + 0.5 * draws[8])
+        inside = plane[window]
+        inside *= 1 - _HIDES * disc
+        inside += _HIDES * disc
+        inside *= 1 + disc * (rim_gain * rim_tone + cup_gain * cup) + shown * around * (1 - disc)
+
+
+def _around(distance: np.ndarray, angle: np.ndarray, dx: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Relative change outside the edge: a faint halo, a crescent of sclera and one of pigment at the temple."""
+    temple = np.clip(dx, 0, 1)
+    halo = (0.02 + 0.10 * draws[9]) * np.exp(-(((distance - 1.05) / 0.22) ** 2))
+    sclera = (draws[10] < _SHARE_WITH_CRESCENT) * (0.15 + 0.4 * draws[11])
+    wide = 0.06 + 0.12 * draws[12]
+    crescent = sclera * temple * _inside(distance - 1.04 - wide, 30.0)
+    patches = np.clip(np.sin(5 * angle + 6 * draws[13]) + np.sin(9 * angle + 6 * draws[14]), 0, 1)
+    heaped = (draws[15] < _SHARE_WITH_PIGMENT) * 0.35 * patches * temple
+    pigment = heaped * np.exp(-(((distance - 1.08 - wide * (sclera > 0)) / 0.09) ** 2))
+    return halo + crescent - pigment
+
+
+def _inside(depth: np.ndarray, steepness: np.ndarray | float) -> np.ndarray:
+    """1 where `depth` is well below 0, 0 where it is well above."""
+    return 1 / (1 + np.exp(np.clip(depth * steepness, -50, 50)))
+
+
+def _between(limits: tuple[float, float], draw: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * float(draw)
+
+
+def paint_retina(camera: Camera, eye: Eye, shared: Rng, own: Rng) -> np.ndarray:
     """Relative reflectance (3, h, w) of the whole frame; `shared` draws what both eyes have in common."""
     shape = camera.shape
     youth = shared.uniform()  # reflexes and nerve fibres shine in the young, the choroid shows in the old
@@ -66,13 +121,7 @@ def paint_retina(camera: Camera, eye: Eye, shared: np.random.Generator, own: np.
 
 
 def _soft_layers(
-    camera: Camera,
-    eye: Eye,
-    shape: tuple[int, int],
-    shared: np.random.Generator,
-    own: np.random.Generator,
-    *,
-    youth: float,
+    camera: Camera, eye: Eye, shape: tuple[int, int], shared: Rng, own: Rng, *, youth: float
 ) -> np.ndarray:
     x, y = camera.grid(shape)
     light_x, light_y = own.normal(0, 0.09, 2)
@@ -92,7 +141,7 @@ def _soft_layers(
     return np.stack(planes).astype(np.float32)
 
 
-def _pupil_shadow(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _pupil_shadow(x: np.ndarray, y: np.ndarray, rng: Rng) -> np.ndarray:
     """A factor (h, w): the iris of a narrow or badly met pupil keeps the light from one side of the field."""
     draws = rng.uniform(size=5)
     along = x * np.cos(6.28 * draws[0]) + y * np.sin(6.28 * draws[0])
@@ -100,7 +149,7 @@ def _pupil_shadow(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.
     return np.asarray(1 - depth / (1 + np.exp(-(along - 0.1 - 0.9 * draws[3]) / (0.08 + 0.14 * draws[4]))))
 
 
-def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: np.random.Generator, *, youth: float) -> np.ndarray:
+def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: Rng, *, youth: float) -> np.ndarray:
     """Share of green light that macular pigment and the deeper epithelium take away (h, w)."""
     distance = np.hypot(x - eye.fovea[0], (y - eye.fovea[1]) * 1.08)
     draws = rng.uniform(size=5)
@@ -118,13 +167,7 @@ def _macula(x: np.ndarray, y: np.ndarray, eye: Eye, rng: np.random.Generator, *,
 
 
 def _texture(
-    camera: Camera,
-    eye: Eye,
-    shape: tuple[int, int],
-    shared: np.random.Generator,
-    own: np.random.Generator,
-    *,
-    youth: float,
+    camera: Camera, eye: Eye, shape: tuple[int, int], shared: Rng, own: Rng, *, youth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Relative changes (h, w): the choroid with the epithelium's grain, and the white sheen of the nerve fibres."""
     most, less, crowding = _TESSELLATION_STRENGTH
@@ -134,9 +177,7 @@ def _texture(
     return choroid, _nerve_fibres(camera, eye, shape, shared, youth=youth)
 
 
-def _choroid(
-    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, strength: float
-) -> np.ndarray:
+def _choroid(camera: Camera, eye: Eye, shape: tuple[int, int], rng: Rng, *, strength: float) -> np.ndarray:
     """Choroidal vessels: pale ribbons between dark pigment that stream from the macula towards the vortex veins.
 
     They show away from the macula, in lightly pigmented and older eyes (a tessellated or tigroid fundus).
@@ -160,9 +201,7 @@ def _choroid(
     return np.asarray(strength * (2 * ribbons - 1) * (1 - 0.85 * np.exp(-((distance / 0.4) ** 2))), dtype=np.float32)
 
 
-def _drusen(
-    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, youth: float
-) -> np.ndarray | None:
+def _drusen(camera: Camera, eye: Eye, shape: tuple[int, int], rng: Rng, *, youth: float) -> np.ndarray | None:
     """Pale deposits below the macula of older eyes, crowded round the fovea: relative change (h, w), None for none."""
     if rng.random() >= _SHARE_WITH_DRUSEN * (1 - youth):
         return None
@@ -186,9 +225,7 @@ def _unit_vectors(angles: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _nerve_fibres(
-    camera: Camera, eye: Eye, shape: tuple[int, int], rng: np.random.Generator, *, youth: float
-) -> np.ndarray:
+def _nerve_fibres(camera: Camera, eye: Eye, shape: tuple[int, int], rng: Rng, *, youth: float) -> np.ndarray:
     """Fine bright streaks that leave the disc along the arcades, strongest near it and absent at the macula."""
     x, y = camera.grid(shape)
     temporal, upward = -(x - eye.disc[0]) * eye.nasal, -(y - eye.disc[1])

@@ -1,4 +1,4 @@
-"""Reads classes from folders: one sub-folder per class, below train/, val/ and test/ or not.
+"""Reads parts and classes from folders: one sub-folder per class, below train/, val/ and test/ or not.
 
 Whatever lies elsewhere is listed; where a whole class or part would be lost, or two readings are possible, the folder
 is refused with what to do.
@@ -6,18 +6,78 @@ is refused with what to do.
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from lib.data.images import FORMATS_TEXT
-from lib.data.sources.folder_walk import FolderWalk, FoundFile, LeftOut, SourceEntry
-from lib.data.sources.layout import distinct_names, is_side_folder, natural_key, shown, split_of
-from lib.data.sources.split_folders import inside_part, parts_of, split_base
+from lib.data.sources.files import (
+    FolderWalk,
+    FoundFile,
+    LeftOut,
+    SourceEntry,
+    distinct_names,
+    natural_key,
+    shown,
+    split_of,
+)
 from lib.errors import UserError
 
 LAYOUT_HINT = (
     "Expected: one sub-folder per class with its images directly inside, such as cat/1.jpg and dog/2.jpg, or a label "
     "file (a CSV such as trainLabels.csv with the columns image and level) in the folder or beside it"
 )
+# Pictures that go with images but are none of a class.
+_SIDE_FOLDERS = frozenset(
+    (
+        *("mask", "masks", "annotation", "annotations", "segmentation", "segmentations", "groundtruth", "ground_truth"),
+        *("thumb", "thumbs", "thumbnail", "thumbnails"),
+    )
+)
+_BESIDE = "lies beside train/, not inside"
+
+
+def common_folder(images: Iterable[FoundFile]) -> tuple[str, ...]:
+    """The names of the folders that all images lie below: what an archive brought along, perhaps."""
+    levels = zip(*{file.parts[:-1] for file in images}, strict=False)
+    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))
+
+
+def parts_of(images: Iterable[FoundFile], base: tuple[str, ...]) -> dict[str, list[FoundFile]]:
+    """The images by the first folder below `base`; "" for those directly in it."""
+    found: dict[str, list[FoundFile]] = defaultdict(list)
+    for file in images:
+        inner = file.parts[len(base) :]
+        found[inner[0] if len(inner) > 1 else ""].append(file)
+    return dict(found)
+
+
+def inside_part(part: str, images: list[FoundFile], base: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The names below a folder such as training_set/, which may hold all once more in a folder of that kind."""
+    inner = [file.parts[len(base) + 1 :] for file in images]
+    while True:
+        firsts = {names[0] for names in inner if len(names) > 1}
+        if len(firsts) != 1 or split_of(first := firsts.pop()) != split_of(part):
+            return inner
+        inner = [names[1:] if names[0] == first and len(names) > 1 else names for names in inner]
+
+
+def split_base(images: list[FoundFile]) -> tuple[str, ...]:
+    """Where train/, val/ and test/ or the class folders lie: below the lone folders that lead to them."""
+    base = common_folder(images)
+    tops = parts_of(images, base)
+    if any(split_of(top) == "train" for top in tops):
+        return base
+    for depth, name in enumerate(base):
+        if split_of(name):
+            return base[:depth]  # a lone train/, perhaps doubled
+    return base[:-1] if "" in tops and base else base
+
+
+def split_in(file: FoundFile, base: tuple[str, ...]) -> str:
+    """The split that the first folder below `base` says, else ""."""
+    inner = file.parts[len(base) :]
+    return split_of(inner[0]) if len(inner) > 1 else ""
 
 
 @dataclass
@@ -42,6 +102,11 @@ class _Placed:
     split: str
     inner: tuple[str, ...]
 
+    @property
+    def class_key(self) -> str:
+        """The class folder's name in one spelling."""
+        return _normal(self.inner[0])
+
 
 class OnlyOneClass(UserError):
     """A folder that could be read, of a single class: nothing to train on, and enough to evaluate on."""
@@ -59,24 +124,19 @@ def read_class_folders(walk: FolderWalk, images: list[FoundFile], *, min_classes
         if len(one.inner) == 1:
             layout.left_out.append(LeftOut(one.file.relative, "lies in no class folder"))
     if not in_classes:
-        raise UserError(_why_no_classes(walk, placed))
+        what = "is empty" if walk.is_empty else f"holds no images ({FORMATS_TEXT}) in class folders"
+        what = f"has {len(placed)} images but no class folders" if placed else what
+        raise UserError(f"{shown(walk.root)} {what}. {LAYOUT_HINT}.")
     _refuse_lost_parts(walk, placed)
     in_classes = _choose_level(walk, in_classes, layout)
-    names = distinct_names(_class_key(one) for one in in_classes)
-    layout.entries = [entry_of(one.file, class_name=names[_class_key(one)], split=one.split) for one in in_classes]
+    names = distinct_names(one.class_key for one in in_classes)
+    layout.entries = [one.file.entry(names[one.class_key], one.split) for one in in_classes]
     if len(names) < min_classes:
         raise OnlyOneClass(
             f"{shown(walk.root)} has only one class, {next(iter(names.values()))!r}; at least two are needed. "
             f"{LAYOUT_HINT}."
         )
     return layout
-
-
-def entry_of(file: FoundFile, *, class_name: str, split: str) -> SourceEntry:
-    """An image of a class."""
-    return SourceEntry(
-        file.path, file.key, class_name, split, num_bytes=file.num_bytes, modified_ns=file.modified_ns
-    )  # fmt: skip
 
 
 def _place(walk: FolderWalk, images: list[FoundFile], layout: Layout) -> list[_Placed]:
@@ -95,12 +155,12 @@ def _place(walk: FolderWalk, images: list[FoundFile], layout: Layout) -> list[_P
         if top in inner:
             split = split_of(top) if has_train else ""
             placed += [_Placed(file, split, names) for file, names in zip(files, inner[top], strict=True)]
-        elif top:
-            _refuse_another_part(walk, top, files, inner, base)
-            layout.left_out += [LeftOut(file.relative, "lies beside train/, not inside") for file in files]
+            continue
+        layout.left_out += [LeftOut(file.relative, _BESIDE) for file in files]
+        if top:
+            folders = {_normal(name) for file in files for name in file.parts[len(base) + 1 : -1]}
+            _refuse_another_part(walk, top, folders, inner)
             layout.notices.append(f"{shown(top)}/ is not used ({len(files):,} images): it lies beside train/.")
-        else:
-            layout.left_out += [LeftOut(file.relative, "lies beside train/, not inside") for file in files]
     return placed
 
 
@@ -130,25 +190,19 @@ def _refuse_parts_alone(
 
 
 def _refuse_another_part(
-    walk: FolderWalk,
-    top: str,
-    files: list[FoundFile],
-    inner: dict[str, list[tuple[str, ...]]],
-    base: tuple[str, ...],
+    walk: FolderWalk, top: str, folders: set[str], inner: dict[str, list[tuple[str, ...]]]
 ) -> None:
-    """Refuse a folder beside train/ that may be a part or a class."""
-    class_keys = {_normal(names[0]) for found in inner.values() for names in found if len(names) > 1}
-    inside = {_normal(name) for file in files for name in file.parts[len(base) + 1 : -1]}
-    if inside & class_keys:
+    """Refuse a folder beside train/, with `folders` inside, that may be a part or a class."""
+    other, part = shown(top), shown(next(iter(inner)))
+    if folders & {_normal(names[0]) for found in inner.values() for names in found if len(names) > 1}:
         raise UserError(
-            f"{shown(walk.root)} has {shown(top)}/ beside train/, with the same class folders inside; call it val or "
+            f"{shown(walk.root)} has {other}/ beside train/, with the same class folders inside; call it val or "
             "test if it is one of them, or move it away."
         )
     if len(inner) == 1:
         raise UserError(
-            f"{shown(walk.root)} has images in {shown(top)}/ beside {shown(next(iter(inner)))}/ with its class "
-            f"folders, so that {shown(top)} could be a class or be left out; move it away, or give the folder "
-            f"{shown(next(iter(inner)))}/ itself."
+            f"{shown(walk.root)} has images in {other}/ beside {part}/ with its class folders, so that {other} could "
+            f"be a class or be left out; move it away, or give the folder {part}/ itself."
         )
 
 
@@ -166,18 +220,17 @@ def _refuse_lost_parts(walk: FolderWalk, placed: list[_Placed]) -> None:
 
 def _choose_level(walk: FolderWalk, in_classes: list[_Placed], layout: Layout) -> list[_Placed]:
     """Images in sub-folders of a class count as its images, unless those may be the classes."""
-    direct = {_class_key(one) for one in in_classes if len(one.inner) == 2}
+    direct = {one.class_key for one in in_classes if len(one.inner) == 2}
     kept, deep = [], defaultdict(list)
     for one in in_classes:
-        if any(is_side_folder(name) for name in one.inner[1:-1]):
+        if any(name.lower() in _SIDE_FOLDERS for name in one.inner[1:-1]):
             layout.left_out.append(LeftOut(one.file.relative, "lies in a folder of masks or thumbnails"))
             continue
         kept.append(one)
         if len(one.inner) > 2:
-            deep[_class_key(one)].append(one)
-    below = {
-        _normal(one.inner[1]) for files in deep.values() for one in files if _normal(one.inner[1]) != _class_key(one)
-    }
+            deep[one.class_key].append(one)
+    inner = [(_normal(one.inner[1]), one.class_key) for files in deep.values() for one in files]
+    below = {name for name, class_key in inner if name != class_key}
     example = next((files[0].file.relative for files in deep.values()), "")
     if not direct and len(below) > 1:
         raise UserError(
@@ -196,26 +249,13 @@ def _choose_level(walk: FolderWalk, in_classes: list[_Placed], layout: Layout) -
         layout.notices.append(
             f"Class {shown(class_key)!r}: {len(files):,} images in its sub-folders ({listed}) count as its own."
         )
-    lost = {_class_key(one) for one in in_classes} - {_class_key(one) for one in kept}
+    lost = {one.class_key for one in in_classes} - {one.class_key for one in kept}
     if lost:
         raise UserError(
             f"The class folder {shown(min(lost))}/ of {shown(walk.root)} has images only in folders of masks or "
             "thumbnails; move its images up into it, or the folder away."
         )
     return kept
-
-
-def _why_no_classes(walk: FolderWalk, placed: list[_Placed]) -> str:
-    name = shown(walk.root)
-    if placed:
-        return f"{name} has {len(placed)} images but no class folders. {LAYOUT_HINT}."
-    if not walk.is_empty:
-        return f"{name} holds no images ({FORMATS_TEXT}) in class folders. {LAYOUT_HINT}."
-    return f"{name} is empty. {LAYOUT_HINT}."
-
-
-def _class_key(one: _Placed) -> str:
-    return _normal(one.inner[0])
 
 
 def _normal(name: str) -> str:

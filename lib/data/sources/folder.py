@@ -3,20 +3,27 @@
 Nothing is decoded here.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from lib.data.sources.class_folders import Layout, OnlyOneClass, read_class_folders
-from lib.data.sources.folder_walk import FolderWalk, LeftOut, SourceEntry
-from lib.data.sources.label_files import LabelFile, read_labels, unlabelled_parts
+from lib.data.sources.class_folders import Layout, OnlyOneClass, common_folder, read_class_folders
+from lib.data.sources.files import (
+    FolderWalk,
+    LeftOut,
+    SourceEntry,
+    existing_folder,
+    natural_key,
+    shown,
+    split_of,
+    storable,
+)
+from lib.data.sources.label_files import ImageFacts, LabelFile, read_labels, unlabelled_parts
 from lib.data.sources.label_search import LabelSearch, tables_beside
-from lib.data.sources.layout import existing_folder, natural_key, shown, split_of, storable
-from lib.data.sources.metadata import METADATA_FILE, Metadata
-from lib.data.sources.options import FOLDERS, SourceOptions
-from lib.data.sources.patients import join_patients, part_patients
-from lib.data.sources.split_folders import common_folder
-from lib.data.sources.table_rows import ImageFacts
+from lib.data.sources.metadata import METADATA_FILE, Metadata, join_eyes
+from lib.data.sources.tables import FOLDERS, SourceOptions
 from lib.errors import UserError
 
 
@@ -77,22 +84,17 @@ class _Scanner:
         self._add_metadata(layout, facts, label_files)
         caveat = self._join_patients(layout)
         layout.entries.sort(key=lambda entry: (natural_key(entry.class_name), natural_key(entry.relative)))
-        used = [file.table.path for file in label_files] + ([self.metadata.table.path] if self.metadata.table else [])
-        used += [file.path for file in self.metadata.masks.values()]
+        tables = [file.table for file in label_files] + ([self.metadata.table] if self.metadata.table else [])
+        used = [*(table.path for table in tables), *(file.path for file in self.metadata.masks.values())]
         left_out = [*layout.left_out, *self.metadata.left_out, *self.walk.unused(used)]
+        notices = tuple(layout.notices)
         return FolderScan(
-            self.folder,
-            layout.entries,
-            left_out,
-            layout.class_names,
-            notices=tuple(layout.notices),
-            label_files=tuple(label_files),
-            split_caveat=caveat,
-        )
+            self.folder, layout.entries, left_out, layout.class_names, notices, tuple(label_files), caveat
+        )  # fmt: skip
 
     def _label_files(self) -> list[LabelFile]:
         """The label files to read: those that were named, or else those that are found where folders are no classes."""
-        search = LabelSearch(self.walk, self.images, self.options.choice)
+        search = LabelSearch(self.walk, self.images, self.options)
         if self.options.labels == (FOLDERS,):
             return []
         if self.options.labels:
@@ -110,7 +112,7 @@ class _Scanner:
             raise UserError(" ".join([str(refusal), *search.why_not()])) from None
         search.look()
         for file in search.found:
-            if file.is_named and _contradicts(layout, file):
+            if file.columns.is_label_known and _contradicts(layout, file):
                 raise UserError(
                     f"{shown(self.folder)} has class folders ({', '.join(layout.class_names[:5])}), and "
                     f"{file.table.name} has other classes in column {shown(file.columns.label)!r}. Say which holds: "
@@ -134,29 +136,25 @@ class _Scanner:
     def _add_metadata(self, layout: Layout, facts: dict[Path, ImageFacts], label_files: list[LabelFile]) -> None:
         """Patient, eye, mask and flags of each image, from its label file or else from metadata.csv."""
         wanted = self.options.group_column
-        columns = self.metadata.match(self.images, replace(self.options.choice, image=None))
+        columns = self.metadata.match(self.images, self.options)
         has_column = any(file.columns.group for file in label_files) or bool(columns and columns.group)
         if wanted is not None and not has_column:
             self._refuse_group_column(wanted, label_files)
+        tables = " or ".join(dict.fromkeys([*(file.table.name for file in label_files), METADATA_FILE]))
         kept = []
         for entry in layout.entries:
             in_metadata = self.metadata.facts.get(entry.path)
-            said = [one for one in (facts.get(entry.path), in_metadata) if one]
-            group_id = next((one.group_id for one in said if one.group_id), "")
-            if wanted is not None and not group_id:
+            said = [vars(one) for one in (facts.get(entry.path), in_metadata) if one]
+            group, eye, flags = (
+                next((one[what] for one in said if one[what]), "") for what in ("group", "laterality", "flags")
+            )
+            if wanted is not None and not group:
                 what = f"no value in column {wanted!r} of" if said else "no row in"
-                tables = " or ".join(dict.fromkeys([*(file.table.name for file in label_files), METADATA_FILE]))
                 layout.left_out.append(LeftOut(entry.relative, f"{what} {tables}, so its group is unknown"))
                 continue
-            kept.append(
-                replace(
-                    entry,
-                    group_id=storable(group_id),
-                    laterality=shown(next((one.laterality for one in said if one.laterality), "")),
-                    mask_path=self.metadata.mask_of(in_metadata) if in_metadata else None,
-                    flags=shown(next((one.flags for one in said if one.flags), "")),
-                )
-            )
+            mask_path = self.metadata.mask_of(in_metadata) if in_metadata else None
+            found: dict[str, Any] = {"group_id": storable(group), "laterality": shown(eye), "flags": shown(flags)}
+            kept.append(replace(entry, mask_path=mask_path, **found))
         if not kept:
             raise UserError(
                 f"No row of {METADATA_FILE} gives {wanted!r} for an image of {shown(self.folder)}; its column path "
@@ -182,22 +180,23 @@ class _Scanner:
 
     def _join_patients(self, layout: Layout) -> str:
         """Bring the images of a patient together, or apart if that was asked for; returns the caveat of that."""
-        patients = join_patients(layout.entries, are_groups_given=self.options.group_column is not None)
-        layout.entries = patients.entries
+        if self.options.group_column is None:  # else a person has named the column, and names of files say nothing
+            layout.entries = join_eyes(layout.entries)
+        counts = Counter(entry.group_id for entry in layout.entries if entry.group_id)
+        num_shared = sum(1 for count in counts.values() if count > 1)
         if self.options.pairs:
-            if patients.num_shared and self.options.group_column is None:
+            if num_shared and self.options.group_column is None:
                 layout.notices.append(
-                    f"{patients.num_shared:,} patients have several images, which stay together in one part "
+                    f"{num_shared:,} patients have several images, which stay together in one part "
                     "(recognised by a column or by left and right in the names; --no-pairs declines it)."
                 )
             return ""
-        layout.entries = part_patients(layout.entries)
-        if not patients.num_shared:
-            return ""
-        return (
-            f"The images of a patient were not kept together, as the import was told: {patients.num_shared:,} patients "
+        layout.entries = [replace(entry, group_id="") for entry in layout.entries]
+        caveat = (
+            f"The images of a patient were not kept together, as the import was told: {num_shared:,} patients "
             "have several, which may lie in training and test, so that scores come out too high."
         )
+        return caveat if num_shared else ""
 
 
 def _contradicts(layout: Layout, file: LabelFile) -> bool:

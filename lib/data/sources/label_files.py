@@ -1,20 +1,83 @@
-"""Reads classes from a label file: a table with a column of images and a column of classes, beside flat folders."""
+"""Reads classes from label files: tables with a column of images and a column of classes, beside flat folders."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.data.sources.class_folders import Layout, entry_of
-from lib.data.sources.folder_walk import FolderWalk, FoundFile, LeftOut, SourceEntry
-from lib.data.sources.image_index import ImageIndex
-from lib.data.sources.label_values import check_labels
-from lib.data.sources.layout import distinct_names, shown, split_of
-from lib.data.sources.split_folders import parts_of, split_base, split_in
-from lib.data.sources.table_columns import Columns
-from lib.data.sources.table_rows import ImageFacts, MatchedRows, match_rows, refuse_ambiguous
-from lib.data.sources.tables import Table
+from lib.data.sources.class_folders import Layout, parts_of, split_base, split_in
+from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, SourceEntry, distinct_names, shown, split_of
+from lib.data.sources.tables import Columns, ImageIndex, Table
 from lib.errors import UserError
 
 _MAX_LISTED = 20_000
+_MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null"))
+_GRADES = ("0", "1", "2", "3", "4")
+# Where nearly all rows are grades 0 to 4, the others are slips; where many are not, the column holds something else.
+_LEAST_GRADED = 0.75
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the row `row` says of one image, which it calls `name`; the other fields are those of `Columns`."""
+
+    row: int
+    table: Table
+    name: str
+    label: str = ""
+    group: str = ""
+    laterality: str = ""
+    mask_path: str = ""
+    flags: str = ""
+
+
+@dataclass(frozen=True)
+class MatchedRows:
+    """Rows by the path of their image, and those that name none or several files."""
+
+    by_path: dict[Path, ImageFacts]
+    missing: list[ImageFacts]
+    ambiguous: list[tuple[ImageFacts, list[FoundFile]]]
+
+
+def match_rows(table: Table, columns: Columns, index: ImageIndex, *, beside: tuple[str, ...]) -> MatchedRows:
+    """Find the image of each row; `beside` is the table's folder below the root.
+
+    Raises UserError if two rows say different things of one image.
+    """
+    matched = MatchedRows({}, [], [])
+    for number, values in table.rows:
+        said = {what: values[column] if column else "" for what, column in vars(columns).items()}
+        name = said.pop("image")
+        facts = ImageFacts(number, table, shown(name) or "no image", **said)
+        found = index.find(name, beside=beside)
+        if len(found) > 1:
+            matched.ambiguous.append((facts, found))
+        elif not found:
+            matched.missing.append(facts)
+        else:
+            _refuse_contradiction(found[0], matched.by_path.get(found[0].path), facts)
+            matched.by_path[found[0].path] = facts
+    return matched
+
+
+def _refuse_contradiction(file: FoundFile, before: ImageFacts | None, facts: ImageFacts) -> None:
+    for word, what in (("class", "label"), ("patient", "group")) if before else ():
+        first, second = vars(before)[what], vars(facts)[what]
+        if before and first != second:
+            raise UserError(
+                f"Rows {before.row} and {facts.row} of {shown(facts.table.path)} give {file.relative} different values "
+                f"for its {word}: {shown(first)!r} and {shown(second)!r}. Correct one, or remove it."
+            )
+
+
+def refuse_ambiguous(ambiguous: Iterable[tuple[ImageFacts, list[FoundFile]]]) -> None:
+    """Raise UserError for the first name that fits several files."""
+    for facts, files in ambiguous:
+        raise UserError(
+            f"Row {facts.row} of {shown(facts.table.path)} names {facts.name!r}, which lies in two places: "
+            f"{files[0].relative} and {files[1].relative}. Write the path in the table, such as {files[0].relative}."
+        )
 
 
 @dataclass(frozen=True)
@@ -28,17 +91,15 @@ class LabelFile:
     index: ImageIndex
 
     @property
-    def is_named(self) -> bool:
-        """Whether its column of classes is called as one, rather than the only one that is left."""
-        return self.columns.is_label_known
+    def names_images(self) -> bool:
+        """Whether a row names an image of the folder."""
+        return self.index.num_named(self.table, self.columns.image, beside=self.beside) > 0
 
     def describe(self) -> str:
         """What is read from it, in a sentence."""
-        columns = self.columns
-        words = (
-            f"Labels from {self.table.name}: image in column {shown(columns.image)}, class in {shown(columns.label)}"
-        )
-        return words + (f", patient in {shown(columns.group)}." if columns.group else ".")
+        image, label, group = (shown(name) for name in (self.columns.image, self.columns.label, self.columns.group))
+        words = f"Labels from {self.table.name}: image in column {image}, class in {label}"
+        return words + (f", patient in {group}." if group else ".")
 
 
 def read_labels(
@@ -51,80 +112,108 @@ def read_labels(
     """
     layout = Layout()
     facts: dict[Path, ImageFacts] = {}
-    missing: list[tuple[ImageFacts, str, str]] = []
+    missing: list[ImageFacts] = []
     for file in files:
         matched = match_rows(file.table, file.columns, file.index, beside=file.beside)
-        refuse_ambiguous(file.table, matched.ambiguous)
-        labels = check_labels(file.table, file.columns)
-        _list_missing(file, matched, layout)
+        refuse_ambiguous(matched.ambiguous)
+        labels = _check_labels(file.table, file.columns)
+        for one in matched.missing[:_MAX_LISTED]:
+            reason = f"row {one.row} of {file.table.name} names it, but there is no such image"
+            layout.left_out.append(LeftOut(one.name, reason))
+        if (num_more := len(matched.missing) - _MAX_LISTED) > 0:
+            layout.left_out.append(LeftOut(".", f"and {num_more:,} more rows of {file.table.name} without an image"))
         for path, one in matched.by_path.items():
-            label = labels[one.row]
-            before = facts.get(path)
+            label, before = labels[one.row], facts.get(path)
             if before and before.label != label:
                 raise UserError(
                     f"{shown(path.name)} is {shown(before.label)!r} in row {before.row} of {before.table.name} and "
                     f"{shown(label)!r} in row {one.row} of {one.table.name}. Say which holds with --labels FILE (on "
                     "the page: Labels from)."
                 )
-            facts[path] = ImageFacts(
-                one.row, one.table, label, one.group_id, one.laterality, one.mask_path, one.flags
-            )  # fmt: skip
-        missing += [(one, labels[one.row], matched.names[one.row]) for one in matched.missing]
+            facts[path] = replace(one, label=label)
+        missing += [replace(one, label=labels[one.row]) for one in matched.missing]
     _refuse_lost_classes(walk, facts, missing)
-    base = split_base(images)
+    base, tables = split_base(images), [file.table.name for file in files]
     names = distinct_names(one.label for one in facts.values())
     for image in images:
         if image.path in facts:
-            layout.entries.append(
-                entry_of(image, class_name=names[facts[image.path].label], split=split_in(image, base))
-            )
+            layout.entries.append(image.entry(names[facts[image.path].label], split_in(image, base)))
         else:
-            layout.left_out.append(LeftOut(image.relative, f"no row in {' or '.join(f.table.name for f in files)}"))
-    layout.entries = _without_lone_split(layout.entries)
+            layout.left_out.append(LeftOut(image.relative, f"no row in {' or '.join(tables)}"))
+    if not any(entry.split == "train" for entry in layout.entries):  # a lone test/ or val/ is no split
+        layout.entries = [replace(entry, split="") for entry in layout.entries]
     layout.notices = [file.describe() for file in files]
     if len(names) < min_classes:
-        where = " and ".join(file.table.name for file in files)
-        only = ", ".join(names.values()) or "none"
         raise UserError(
-            f"{where} names only one class for the images of {shown(walk.root)} ({only}); "
-            "at least two are needed. Choose the column with --class-column NAME."
+            f"{' and '.join(tables)} names only one class for the images of {shown(walk.root)} "
+            f"({', '.join(names.values()) or 'none'}); at least two are needed. Choose the column with --class-column "
+            "NAME."
         )
     return layout, facts
 
 
 def unlabelled_parts(images: list[FoundFile], entries: list[SourceEntry]) -> dict[str, list[FoundFile]]:
     """The images of each of train/, val/ and test/ of which none has a label."""
-    base = split_base(images)
     labelled = {entry.path for entry in entries}
-    parts = {top: files for top, files in parts_of(images, base).items() if split_of(top)}
+    parts = {top: files for top, files in parts_of(images, split_base(images)).items() if split_of(top)}
     return {top: files for top, files in parts.items() if not any(file.path in labelled for file in files)}
 
 
-def _list_missing(file: LabelFile, matched: MatchedRows, layout: Layout) -> None:
-    reason = f"row {{}} of {file.table.name} names it, but there is no such image"
-    for one in matched.missing[:_MAX_LISTED]:
-        layout.left_out.append(LeftOut(matched.names[one.row], reason.format(one.row)))
-    if len(matched.missing) > _MAX_LISTED:
-        more = f"and {len(matched.missing) - _MAX_LISTED:,} more rows of {file.table.name} without an image"
-        layout.left_out.append(LeftOut(".", more))
+def _refuse_lost_classes(walk: FolderWalk, facts: dict[Path, ImageFacts], missing: list[ImageFacts]) -> None:
+    present, counts = {one.label for one in facts.values()}, Counter(one.label for one in missing)
+    lost = next((one for one in missing if one.label not in present), None)
+    if lost:
+        raise UserError(
+            f"None of the {counts[lost.label]:,} images of class {shown(lost.label)!r} in {lost.table.name} is in "
+            f"{shown(walk.root)} (row {lost.row} names {lost.name!r}); add them, or remove these rows."
+        )
 
 
-def _refuse_lost_classes(
-    walk: FolderWalk, facts: dict[Path, ImageFacts], missing: list[tuple[ImageFacts, str, str]]
-) -> None:
-    present = {one.label for one in facts.values()}
-    for one, label, name in missing:
-        if label not in present:
-            number = sum(1 for _, other, _ in missing if other == label)
+def _check_labels(table: Table, columns: Columns) -> dict[int, str]:
+    """The class of each row by its number; whole numbers as such ("2.0" is "2").
+
+    Raises UserError naming row and value where a class is missing, is no text, or is no grade among grades 0 to 4.
+    """
+    labels = {}
+    for number, values in table.rows:
+        label = values[columns.label]
+        if label.casefold() in _MISSING:
             raise UserError(
-                f"None of the {number:,} images of class {shown(label)!r} in {one.table.name} is in {shown(walk.root)} "
-                f"(row {one.row} names {name!r}); add them, or remove these rows."
+                f"Row {number} of {shown(table.path)} has no class in column {shown(columns.label)!r} "
+                f"({repr(label) if label else 'it is empty'}); fill it in, or remove the row."
             )
+        if label != shown(label) and any("\udc80" <= sign <= "\udcff" for sign in label):
+            raise UserError(
+                f"Row {number} of {shown(table.path)} has a class that is no UTF-8 text ({shown(label)!r}); save the "
+                "table as UTF-8."
+            )
+        labels[number] = _whole(label)
+    if not labels:
+        raise UserError(f"{shown(table.path)} has no rows below its column names ({table.listed_columns}).")
+    _refuse_beside_scale(table, columns, labels)
+    return labels
 
 
-def _without_lone_split(entries: list[SourceEntry]) -> list[SourceEntry]:
-    """A lone test/ or val/ is no split."""
-    splits = {entry.split for entry in entries}
-    if "train" in splits or splits == {""}:
-        return entries
-    return [replace(entry, split="") for entry in entries]
+def _refuse_beside_scale(table: Table, columns: Columns, labels: dict[int, str]) -> None:
+    counts = Counter(labels.values())
+    grades, others = [grade for grade in _GRADES if grade in counts], set(counts) - set(_GRADES)
+    share = sum(counts[grade] for grade in grades) / len(labels)
+    if not others or len(grades) < 3 or share < _LEAST_GRADED:
+        return
+    if set(counts) == set(map(str, range(len(counts)))) and not columns.holds_grades:
+        return  # 0, 1, ... 6: seven classes, no slip
+    row = next(number for number, label in labels.items() if label in others)
+    raise UserError(
+        f"Row {row} of {shown(table.path)} has {shown(labels[row])!r} in column {shown(columns.label)!r}, where the "
+        "other rows have grades 0 to 4; correct it, or remove the row."
+    )
+
+
+def _whole(label: str) -> str:
+    """A whole number as such: a column with gaps is saved as 0.0, 1.0 by many programs."""
+    try:
+        value = float(label)
+    except ValueError:
+        return label
+    is_written_so = all(sign in "0123456789.+-" for sign in label)
+    return str(int(value)) if is_written_so and value.is_integer() and abs(value) < 2**53 else label

@@ -1,18 +1,28 @@
-"""The table `metadata.csv` that may lie beside the images: which patient, which eye, which mask."""
+"""Patients, eyes and masks: by the table `metadata.csv` beside the images, or by left and right eye in their names."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
-from lib.data.sources.folder_walk import FolderWalk, FoundFile, LeftOut
-from lib.data.sources.image_index import ImageIndex
-from lib.data.sources.layout import shown
-from lib.data.sources.table_columns import ColumnChoice, Columns, named_image_column, recognise_columns
-from lib.data.sources.table_rows import ImageFacts, match_rows, refuse_ambiguous
-from lib.data.sources.tables import Table, read_table
+from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, SourceEntry, shown, storable
+from lib.data.sources.label_files import ImageFacts, match_rows, refuse_ambiguous
+from lib.data.sources.tables import Columns, ImageIndex, SourceOptions, Table, read_table, recognise_columns
 from lib.errors import UserError
 
 METADATA_FILE = "metadata.csv"
+_EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
+_WORDS = "|".join(_EYES)
+# 10_left, 10_L, 10-right, left_10, OD 10
+_NAMES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?P<stem>.*\S)[\s_.-]+(?P<eye>{_WORDS})(?:[\s_-]*eye)?",
+        rf"(?P<eye>{_WORDS})(?:[\s_-]*eye)?[\s_.-]+(?P<stem>\S.*)",
+    )
+)
 
 
 @dataclass
@@ -36,31 +46,37 @@ class Metadata:
         if found is None:
             return cls()
         try:
-            table = read_table(found.path)
+            metadata = cls(read_table(found.path), found.parts[:-1])
         except UserError as error:
             if is_needed:
                 raise
             return cls(left_out=[LeftOut(found.relative, f"not read: {error}")])
-        metadata = cls(table, found.parts[:-1])
-        metadata._find_masks(walk)
+        if names := metadata._values("mask_path"):
+            index = ImageIndex([*walk.images, *(file for file, _ in walk.others)])
+            masks = {name: index.find(name, beside=metadata.folder) for name in names}
+            metadata.masks = {name: files[0] for name, files in masks.items() if len(files) == 1}
         return metadata
 
     def images(self, walk: FolderWalk) -> list[FoundFile]:
         """The images of the walk without the masks; what else lies in a folder of masks is left out."""
-        masks = {file.path for file in self.masks.values()}
-        folders = self._mask_folders()
+        masks, depth = {file.path for file in self.masks.values()}, len(self.folder) + 1
+        column = self.table.image_column if self.table else ""
+        names = [name.replace("\\", "/").removeprefix("./") for name in self._values(column)]
+        # Folders beside the images that hold masks only, as the table says.
+        folders = {file.parts[:depth] for file in self.masks.values() if len(file.parts) > depth}
+        folders -= {(*self.folder, name.split("/")[0]) for name in names if "/" in name}
+        reason = f"lies in a folder of masks, and no row of {METADATA_FILE} names it"
         kept = []
         for file in walk.images:
             if file.path in masks:
                 continue
-            if file.parts[: len(self.folder) + 1] in folders and len(file.parts) > len(self.folder) + 1:
-                reason = f"lies in a folder of masks, and no row of {METADATA_FILE} names it"
+            if len(file.parts) > depth and file.parts[:depth] in folders:
                 self.left_out.append(LeftOut(file.relative, reason))
             else:
                 kept.append(file)
         return kept
 
-    def match(self, images: list[FoundFile], choice: ColumnChoice) -> Columns | None:
+    def match(self, images: list[FoundFile], options: SourceOptions) -> Columns | None:
         """Find the rows of the images, into `facts`; None if the table says nothing of images.
 
         Raises UserError if a group column is asked for and the table has no paths, or a row is ambiguous.
@@ -69,46 +85,91 @@ class Metadata:
             return None
         index = ImageIndex(images)
         try:
-            columns = recognise_columns(self.table, index, beside=self.folder, choice=choice, needs_label=False)
+            columns = recognise_columns(self.table, index, beside=self.folder, options=options, needs_label=False)
             matched = match_rows(self.table, columns, index, beside=self.folder)
-            if choice.group:
-                refuse_ambiguous(self.table, matched.ambiguous)
+            if options.group_column:
+                refuse_ambiguous(matched.ambiguous)
         except UserError as error:
-            if choice.group:
+            if options.group_column:
                 raise
             self.left_out.append(LeftOut(shown("/".join((*self.folder, METADATA_FILE))), f"not used: {error}"))
             return None
-        for number, name, files in matched.ambiguous:
+        for one, files in matched.ambiguous:
             where = f"{files[0].relative} and {files[1].relative}"
-            self.left_out.append(LeftOut(name, f"row {number} of {METADATA_FILE} is not used: it may mean {where}"))
+            self.left_out.append(
+                LeftOut(one.name, f"row {one.row} of {METADATA_FILE} is not used: it may mean {where}")
+            )
         self.facts = matched.by_path
         return columns
 
     def mask_of(self, facts: ImageFacts) -> Path | None:
         """The file of an image's mask."""
-        if not facts.mask_path:
-            return None
         if facts.mask_path in self.masks:
             return self.masks[facts.mask_path].path
-        return facts.table.path.parent / facts.mask_path.replace("\\", "/")
+        return facts.table.path.parent / facts.mask_path.replace("\\", "/") if facts.mask_path else None
 
-    def _find_masks(self, walk: FolderWalk) -> None:
-        assert self.table is not None  # noqa: S101  (called after it was read)
-        if "mask_path" not in self.table.columns:
-            return
-        index = ImageIndex([*walk.images, *(file for file, _ in walk.others)])
-        for _, values in self.table.rows:
-            if name := values["mask_path"]:
-                found = index.find(name, beside=self.folder)
-                if len(found) == 1:
-                    self.masks[name] = found[0]
+    def _values(self, column: str) -> list[str]:
+        """What stands in a column, row by row; nothing where there is no such column."""
+        rows = self.table.rows if self.table and column in self.table.columns else ()
+        return [values[column] for _, values in rows if column and values[column]]
 
-    def _mask_folders(self) -> set[tuple[str, ...]]:
-        """Folders beside the images that hold masks only, as the table says."""
-        depth = len(self.folder) + 1
-        masks = {file.parts[:depth] for file in self.masks.values() if len(file.parts) > depth}
-        column = named_image_column(self.table) if self.table else ""
-        if self.table is None or not column:
-            return masks
-        names = [values[column].replace("\\", "/").removeprefix("./") for _, values in self.table.rows]
-        return masks - {(*self.folder, name.split("/")[0]) for name in names if "/" in name}
+
+def eye_in_name(name: str) -> tuple[str, str] | None:
+    """What a file's name says besides the eye, and "left" or "right"; None if it names no eye."""
+    stem = unicodedata.normalize("NFC", PurePosixPath(name).stem)
+    for pattern in _NAMES:
+        if found := pattern.fullmatch(stem):
+            return found["stem"].strip(" _.-"), _EYES[found["eye"].lower()]
+    return None
+
+
+def join_eyes(entries: Sequence[SourceEntry]) -> list[SourceEntry]:
+    """Give fellow eyes one patient, where both eyes of a name are there; patients of a table stay what they are."""
+    named = [(entry, eye_in_name(entry.path.name)) for entry in entries]
+    eyes = [(entry, *found) for entry, found in named if found]
+    sides: dict[str, set[str]] = defaultdict(set)
+    for _, stem, eye in eyes:
+        sides[stem].add(eye)
+    # Where the classes themselves are left and right, as of arrows and turns, the names tell no eyes.
+    are_directions = all(eye in entry.class_name.casefold() for entry, _, eye in eyes)
+    if are_directions or not any(len(both) == 2 for both in sides.values()):
+        return list(entries)
+    patients = _patients(eyes)
+    given: dict[str, str] = {}
+    for entry, _, _ in eyes:
+        if entry.group_id:
+            given.setdefault(patients[entry.key], entry.group_id)
+    joined = []
+    for entry, found in named:
+        if found:
+            patient = patients[entry.key]
+            group_id = entry.group_id or given.get(patient, patient)
+            entry = replace(entry, group_id=group_id, laterality=entry.laterality or found[1])  # noqa: PLW2901
+        joined.append(entry)
+    return joined
+
+
+def _patients(eyes: list[tuple[SourceEntry, str, str]]) -> dict[str, str]:
+    """The patient of each image: its name without the eye, where that is one patient's.
+
+    The same eye in train/ and test/ means that the numbers begin anew there. The same eye twice in one of them means
+    that folders are patients (p1/left_1.jpg, p1/right_1.jpg, p2/left_1.jpg), if both eyes lie together.
+    """
+    places: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # how many of an eye are in each split
+    together: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for entry, stem, eye in eyes:
+        places[stem, eye][entry.split] += 1
+        together[_folder(entry), stem].add(eye)
+    restarts = {stem for (stem, _), splits in places.items() if len(splits) > 1}
+    within = {(split, stem) for (stem, _), splits in places.items() for split, count in splits.items() if count > 1}
+    patients = {}
+    for entry, stem, _ in eyes:
+        patient = f"{entry.split}/{stem}" if stem in restarts else stem
+        if (entry.split, stem) in within and len(together[_folder(entry), stem]) == 2:
+            patient = f"{_folder(entry)}/{stem}"
+        patients[entry.key] = storable(patient)
+    return patients
+
+
+def _folder(entry: SourceEntry) -> str:
+    return entry.key.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""Reads the tables that lie beside images: the one place for every CSV that a person brings.
+"""Tables that lie beside images: how they are read, which column says what, and which files their rows name.
 
 A table is an ordinary file of bounded size, in UTF-8 or UTF-16, its columns apart by comma, semicolon, tab or bar.
 """
@@ -7,22 +7,84 @@ import codecs
 import csv
 import io
 import os
+import re
 import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from lib.data.sources.layout import shown
+from lib.data.sources.files import FoundFile, shown
 from lib.errors import UserError
 
+FOLDERS = "folders"  # instead of a label file: the sub-folders are the classes
 MAX_TABLE_BYTES = 50 * 2**20
-_MAX_ROWS = 1_000_000
-_MAX_COLUMNS = 1_000
+_MAX_ROWS, _MAX_COLUMNS = 1_000_000, 1_000
 _DELIMITERS = ",;\t|"
 _NO_TABLE_STARTS = {
     b"PK\x03\x04": "a spreadsheet or zip archive",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
     b"%PDF": "a PDF",
 }
+# As the retinopathy competitions of 2015 and 2019, MESSIDOR and IDRiD, and common image folders name them.
+_IMAGE_COLUMNS = (
+    *("path", "file_name", "filename", "file", "image", "image_path", "image_name", "image_id", "image_file", "img"),
+    *("img_path", "img_name", "id_code", "filepath", "file_path", "name", "id"),
+)
+_GRADE_COLUMNS = (
+    *("level", "diagnosis", "grade", "dr_grade", "dr_level", "retinopathy_grade", "adjudicated_dr_grade", "severity"),
+)
+_CLASS_COLUMNS = ("class", "class_name", "classname", "label", "labels", "category", "target", *_GRADE_COLUMNS)
+_PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
+_EYE_COLUMNS = ("laterality", "eye", "side")
+_MASK_COLUMN, _FLAGS_COLUMN = "mask_path", "flags"
+_NUM_SAMPLED = 400
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+_Found = dict[str, list[FoundFile]]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How a person wants a folder to be read; what is left out is recognised.
+
+    `labels` are label files, or "folders" for none; `class_column` and `image_column` are columns of them, and
+    `group_column` one of them or of `metadata.csv` that says which images belong to one patient. With `pairs` patients
+    are recognised by a column of that name, or by left and right eye in the names.
+    """
+
+    labels: tuple[str, ...] = ()
+    class_column: str | None = None
+    image_column: str | None = None
+    group_column: str | None = None
+    pairs: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))  # a list, where it was read from JSON
+        if not self.pairs and self.group_column is not None:
+            raise UserError(
+                f"The group column {self.group_column!r} keeps images together and --no-pairs does not; take one of "
+                "them."
+            )
+
+
+def label_paths(folder: Path, given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One label file or several as whole paths: as given from here, or else in the folder or beside it.
+
+    Raises UserError if there is no such file.
+    """
+    given = [given] if isinstance(given, str | Path) else given
+    if tuple(map(str, given)) == (FOLDERS,):
+        return (FOLDERS,)
+    return tuple(str(_label_path(folder, Path(one).expanduser())) for one in given)
+
+
+def _label_path(folder: Path, given: Path) -> Path:
+    for place in (Path.cwd(), folder, folder.parent):
+        if (path := place / given).exists():
+            return Path(os.path.abspath(path))  # noqa: PTH100  (a link keeps its name)
+    raise UserError(f"There is no label file {shown(given)}, here or in {shown(folder)} or beside it; check the path.")
 
 
 @dataclass(frozen=True)
@@ -40,11 +102,21 @@ class Table:
 
     def find_column(self, wanted: str) -> str:
         """The name of a column as the table has it; raises UserError naming the columns if there is none."""
-        exact = [name for name in self.columns if name == wanted.strip()]
-        alike = exact or [name for name in self.columns if name.casefold() == wanted.strip().casefold()]
-        if not alike:
+        name = wanted.strip()
+        alike = next((column for column in self.columns if column.casefold() == name.casefold()), None)
+        if alike is None:
             raise UserError(f"{shown(self.path)} has no column {wanted!r}; it has: {self.listed_columns}.")
-        return alike[0]
+        return name if name in self.columns else alike
+
+    def known_column(self, names: Iterable[str]) -> str:
+        """The first of well-known names (in lower case, "_" between words) that the table has, as it spells it."""
+        found = {_plain(name): name for name in reversed(self.columns)}
+        return next((found[name] for name in names if name in found), "")
+
+    @property
+    def image_column(self) -> str:
+        """The column that is called as one of images, "" if none is."""
+        return self.known_column(_IMAGE_COLUMNS)
 
     @property
     def listed_columns(self) -> str:
@@ -62,7 +134,9 @@ def read_table(path: Path) -> Table:
         columns = tuple(name.strip() for name in next(lines, []))
         if len(columns) > _MAX_COLUMNS:
             raise UserError(f"{shown(path)} has {len(columns):,} columns; at most {_MAX_COLUMNS:,} are read.")
-        _refuse_twins(path, columns)
+        twin = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
+        if twin is not None:
+            raise UserError(f"{shown(path)} has two columns {shown(twin)!r}; give each a name of its own.")
         rows = []
         for number, values in enumerate(lines, start=2):
             if not any(value.strip() for value in values):
@@ -82,27 +156,23 @@ def read_table(path: Path) -> Table:
 
 
 def _bytes(path: Path) -> bytes:
+    data = None
     # A pipe would block for ever, a device never end: looked at before it is opened, and again as it was opened.
     try:
         if stat.S_ISREG(path.stat().st_mode):
-            with open(path, "rb", opener=_open_without_waiting) as opened:
+            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as opened:
                 if stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                     data = opened.read(MAX_TABLE_BYTES + 1)
-                    if len(data) > MAX_TABLE_BYTES:
-                        raise UserError(
-                            f"{shown(path)} has more than {MAX_TABLE_BYTES // 2**20} MiB; larger tables are not read."
-                        )
-                    return data
     except FileNotFoundError:
         raise UserError(f"There is no file {shown(path)}; check the path.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{shown(path)} cannot be read ({reason}).") from None
-    raise UserError(f"{shown(path)} is no ordinary file; give a CSV table.")
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if data is None:
+        raise UserError(f"{shown(path)} is no ordinary file; give a CSV table.")
+    if len(data) > MAX_TABLE_BYTES:
+        raise UserError(f"{shown(path)} has more than {MAX_TABLE_BYTES // 2**20} MiB; larger tables are not read.")
+    return data
 
 
 def _text(path: Path, data: bytes) -> str:
@@ -111,8 +181,7 @@ def _text(path: Path, data: bytes) -> str:
             raise UserError(f"{shown(path)} is {what}, not a CSV table; save it as CSV.")
     encoding = _encoding(data)
     # Bytes that are no UTF-8 stay what they are, as they do in the names of files, so that they find their file.
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
-    text = data.decode(encoding, errors=errors)
+    text = data.decode(encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "replace")
     if "\0" in text:
         raise UserError(f"{shown(path)} is no text; give a CSV table.")
     return text
@@ -124,9 +193,7 @@ def _encoding(data: bytes) -> str:
     start = data[:200]
     if len(start) >= 4 and not any(start[1::2]):  # "path" as p\0a\0t\0h\0: UTF-16 without its mark
         return "utf-16-le"
-    if len(start) >= 4 and not any(start[::2]):
-        return "utf-16-be"
-    return "utf-8-sig"
+    return "utf-16-be" if len(start) >= 4 and not any(start[::2]) else "utf-8-sig"
 
 
 def _delimiter(text: str) -> str:
@@ -138,8 +205,165 @@ def _delimiter(text: str) -> str:
         return ","
 
 
-def _refuse_twins(path: Path, columns: tuple[str, ...]) -> None:
-    named = [name for name in columns if name]
-    twin = next((name for position, name in enumerate(named) if name in named[:position]), None)
-    if twin is not None:
-        raise UserError(f"{shown(path)} has two columns {shown(twin)!r}; give each a name of its own.")
+class ImageIndex:
+    """Files by the names that tables use for them: paths or bare names, with or without extension.
+
+    Compared by the ends of paths as they are, and in one spelling of accents where that finds none.
+    """
+
+    def __init__(self, files: Iterable[FoundFile], behind: "ImageIndex | None" = None) -> None:
+        self._behind = behind  # asked where nothing is found here
+        self._whole: _Found = defaultdict(list)
+        self._stems: _Found = defaultdict(list)
+        self._folders: set[str] = set()
+        for file in files:
+            self._folders.update(map(_normal, file.parts[:-1]))
+            stem, dot, suffix = file.parts[-1].rpartition(".")
+            length = len(dot) + len(suffix) if stem else 0
+            for start in range(len(file.parts)):
+                end = "/".join(file.parts[start:])
+                self._whole[end].append(file)
+                self._stems[end[: len(end) - length]].append(file)
+
+    def find(self, name: str, *, beside: tuple[str, ...] = ()) -> list[FoundFile]:
+        """The files that a table in the folder `beside` may mean by `name`; several where it is ambiguous.
+
+        Folders in front that are unknown here are passed over, such as those of the machine where the table was made;
+        a known one must be the file's own.
+        """
+        names = tuple(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", "."))
+        if ".." in names:
+            return []
+        for start in range(len(names)):
+            if start and _normal(names[start - 1]) in self._folders:
+                break
+            if found := self._ending("/".join(names[start:])):
+                return _nearest(found, names, beside)
+        return self._behind.find(name, beside=beside) if self._behind else []
+
+    def num_named(self, table: Table, column: str, *, beside: tuple[str, ...]) -> int:
+        """How many of some hundred rows of a table name files by a column."""
+        sample = table.rows[:: max(1, len(table.rows) // _NUM_SAMPLED)]
+        return sum(1 for _, values in sample if values[column] and self.find(values[column], beside=beside))
+
+    def _ending(self, end: str) -> list[FoundFile]:
+        for found in (self._whole, self._stems):
+            if end in found:
+                return found[end]
+        return next((found[_normal(end)] for found in self._spelled if _normal(end) in found), [])
+
+    @cached_property
+    def _spelled(self) -> tuple[_Found, _Found]:
+        """The same with accents in one spelling: file systems and tables take them apart or not."""
+        return _respelled(self._whole), _respelled(self._stems)
+
+
+def _nearest(found: list[FoundFile], names: tuple[str, ...], beside: tuple[str, ...]) -> list[FoundFile]:
+    for base in (beside, ()):
+        folder = tuple(map(_normal, (*base, *names[:-1])))
+        if exact := [file for file in found if tuple(map(_normal, file.parts[:-1])) == folder]:
+            return exact
+    return found
+
+
+def _respelled(table: _Found) -> _Found:
+    spelled: _Found = defaultdict(list)
+    for end, files in table.items():
+        spelled[_normal(end)] += files
+    return spelled
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns; "" for what a table does not say."""
+
+    image: str
+    label: str = ""
+    group: str = ""
+    laterality: str = ""
+    mask_path: str = ""
+    flags: str = ""
+
+    @property
+    def is_label_known(self) -> bool:
+        """Whether the column of classes is called as one."""
+        return _plain(self.label) in _CLASS_COLUMNS
+
+    @property
+    def holds_grades(self) -> bool:
+        """Whether the column of classes is named as one of grades."""
+        return _plain(self.label) in _GRADE_COLUMNS
+
+
+def recognise_columns(
+    table: Table, index: ImageIndex, *, beside: tuple[str, ...], options: SourceOptions, needs_label: bool
+) -> Columns:
+    """The columns of a table for the images of `index`.
+
+    Raises UserError, naming the columns that there are, if the image column or a needed label column is not clear.
+    """
+    asked = options.image_column if needs_label else None  # which is one of label files
+    image = table.find_column(asked) if asked else _image_column(table, index, beside)
+    if not image and not needs_label:
+        raise UserError(f"{shown(table.path)} has no column path or file_name; it has: {table.listed_columns}.")
+    if not image:
+        raise UserError(
+            f"No column of {shown(table.path)} names images of the folder; its columns are: {table.listed_columns}. "
+            "Choose one with --image-column NAME (on the page: Image column)."
+        )
+    group, wanted = table.known_column(_PATIENT_COLUMNS), options.group_column
+    if wanted:
+        group = next((name for name in table.columns if name.casefold() == wanted.strip().casefold()), "")
+    others = (table.known_column(names) for names in (_EYE_COLUMNS, (_MASK_COLUMN,), (_FLAGS_COLUMN,)))
+    columns = Columns(image, "", group, *others)
+    if not needs_label:
+        return columns
+    label = table.find_column(options.class_column) if options.class_column else _label_column(table, columns)
+    if label == image:
+        raise UserError(f"The column {shown(label)!r} of {shown(table.path)} cannot hold both images and classes.")
+    return Columns(**{**vars(columns), "label": label})
+
+
+def _image_column(table: Table, index: ImageIndex, beside: tuple[str, ...]) -> str:
+    """The column called so that names the most images; where none does, any that says nothing else."""
+    others = (*_CLASS_COLUMNS, *_PATIENT_COLUMNS, *_EYE_COLUMNS, _MASK_COLUMN, _FLAGS_COLUMN)
+
+    def rank(name: str) -> tuple[bool, int, int]:
+        is_known = _plain(name) in _IMAGE_COLUMNS
+        values = {values[name] for _, values in table.rows}
+        if _plain(name) in others or not (is_known or 2 * len(values) > len(table.rows)):
+            return False, 0, 0  # a column of 0 and 1 would name 0.png and 1.png
+        hits = index.num_named(table, name, beside=beside)
+        return hits > 0 and is_known, hits, -(_IMAGE_COLUMNS.index(_plain(name)) if is_known else len(_IMAGE_COLUMNS))
+
+    best = max(table.columns, key=rank, default="")
+    return best if best and rank(best)[1] else table.image_column
+
+
+def _label_column(table: Table, columns: Columns) -> str:
+    """The column called so; else the only one that is left."""
+    free = [name for name in table.columns if name and name not in vars(columns).values()]
+    named = [name for name in free if _plain(name) in _CLASS_COLUMNS]
+    candidates = named or free
+    if named and all(_says_the_same(table, named[0], name) for name in named[1:]):
+        candidates = named[:1]
+    if len(candidates) == 1:
+        return candidates[0]
+    what = "several columns that may hold the classes" if candidates else "no column that may hold the classes"
+    raise UserError(
+        f"{shown(table.path)} has {what}; its columns are: {table.listed_columns}. Choose one with --class-column NAME "
+        "(on the page: Class column)."
+    )
+
+
+def _says_the_same(table: Table, first: str, second: str) -> bool:
+    pairs = {(values[first], values[second]) for _, values in table.rows}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "_", name.strip().casefold())

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.augmentation import POLICIES
-from lib.data.enhanced_pixels import enhanced_images, is_enhanced, named_images
-from lib.data.enhancement import EnhancementChain, fit_chain
+from lib.data.enhancement import EnhancementChain, enhanced_images, fit_chain, is_enhanced, named_images
 from lib.errors import Stopped, UserError
 from lib.features.extraction import UNPOOLED, FeatureRequest
 from lib.models.backbones import BACKBONES
@@ -96,7 +95,7 @@ class MadePixels:
         return statistics.median(self._seconds[1:] or self._seconds) if self._seconds else 0.0
 
 
-class PreprocessingPlan:
+class EnhancementPlan:
     """The preprocessing of a config's fits, fitted as they fit it, with the images that the cache still lacks.
 
     `pixels[rows]` are images (n, S, S, 3) as the first fit reads them: from the cache where they are kept, else made on
@@ -176,7 +175,7 @@ def needed_features(
 
     Args:
         config: resolved.
-        dataset: the part of it that the training reads (`take_part`).
+        dataset: the part of it that the training reads (`apply_protocol`).
         compute: device and number formats of the training.
         listener: hears of the preprocessing.
         should_stop: asked now and then.
@@ -192,7 +191,7 @@ def needed_features(
         raise UserError(f"There is nothing to extract for this training: {why_uncached(preparation)}.")
     seen = set()
     for split in fit_splits(dataset, config):
-        preparation.preprocess(split)
+        preparation.enhance(split)
         if preparation.enhancement.key not in seen:
             seen.add(preparation.enhancement.key)
             yield from preparation.requests(part)

@@ -16,13 +16,13 @@ from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate
-from lib.training.estimation.cache_plan import CachePlan, PreprocessingPlan, plan_cache, store_mib
+from lib.training.estimation.cache_plan import CachePlan, EnhancementPlan, plan_cache, store_mib
 from lib.training.estimation.time_budget import epochs_within
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
 from lib.training.events import ShouldStop, ignore_events, never_stop
 from lib.training.fit_splits import development_within
 from lib.training.fitting import fit_linear_probe
-from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs, Preprocessing
+from lib.training.inputs import BatchTransform, CachedInputs, FitData, ImageInputs, Inputs
 from lib.training.network import Compute
 from lib.training.preparation import CachedPart
 from lib.training.session import TrainingSession
@@ -70,7 +70,7 @@ class _Measurement:
         self.config, self.dataset, self.compute = config, dataset, compute
         self.progress, self.should_stop = progress, should_stop
         self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
-        self.images = PreprocessingPlan(dataset, config, should_stop)
+        self.images = EnhancementPlan(dataset, config, should_stop)
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:
@@ -155,7 +155,7 @@ class _Measurement:
         """Compute the frozen outputs (n, ...) of the images that the steps need, and how long one image takes."""
         rows, outputs, seconds = self._sample_rows(), [], []
         self._frozen = FrozenStages(
-            self.classifier.stages, size_px=self._preprocessing().size_px, engine=self.compute.engine, last=part.stage
+            self.classifier.stages, size_px=self._transform().size_px, engine=self.compute.engine, last=part.stage
         )
         step = min(_EXTRACTION_BATCH, self.compute.engine_batch_size)
         for start in range(0, len(rows), step):
@@ -170,7 +170,7 @@ class _Measurement:
 
         from lib.models.classifier import pool_features
 
-        batch = self._preprocessing()(self.images.pixels[rows])
+        batch = self._transform()(self.images.pixels[rows])
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
             hidden = self._frozen.forward_until(batch, part.stage)
         hidden = hidden.float()
@@ -183,7 +183,7 @@ class _Measurement:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(
-                self.images.pixels, self.session.image_ids, self._preprocessing(), self.config.seed,
+                self.images.pixels, self.session.image_ids, self._transform(), self.config.seed,
                 self.config.augmentation,
             )  # fmt: skip
             order = self._sample_rows()
@@ -221,10 +221,10 @@ class _Measurement:
         )
         return (time.perf_counter() - started) * num_fitted / num_rows
 
-    def _preprocessing(self) -> Preprocessing:
+    def _transform(self) -> BatchTransform:
         spec = self.session.spec
         size_px = self.config.input_size_px or spec.input_size_px
-        return Preprocessing(size_px, spec.mean, spec.std, self.compute.device, spec.resizing)
+        return BatchTransform(size_px, spec.mean, spec.std, self.compute.device, spec.resizing)
 
     def _kept_mib(self) -> float:
         """What features in memory take; activations at a cut are read from disk as they are needed."""

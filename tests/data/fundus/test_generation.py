@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.fundus.anatomy import choose_eye
-from lib.data.fundus.exposure import UNGRADABLE_KINDS
 from lib.data.fundus.generation import CLASS_FOLDERS, Spoiling, generate, plan_files
+from lib.data.fundus.geometry import choose_eye
+from lib.data.fundus.photograph import UNGRADABLE_KINDS
 from lib.data.fundus.vessels import grow_vessels
 from lib.errors import Stopped, UserError
 

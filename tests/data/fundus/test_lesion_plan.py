@@ -3,12 +3,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from lib.data.fundus.anatomy import choose_eye
-from lib.data.fundus.camera import choose_camera
+from lib.data.fundus.drawing import component_rng
+from lib.data.fundus.geometry import choose_camera, choose_eye
 from lib.data.fundus.lesion_plan import Spread, plan_lesions
-from lib.data.fundus.random_streams import component_rng
-from lib.data.fundus.severity_scale import LesionKind, grade_from_lesions
 from lib.data.fundus.vessels import grow_vessels
+from lib.data.grades import LesionKind, grade_from_lesions
 
 
 @lru_cache(maxsize=1)
@@ -35,7 +34,7 @@ def test_the_rules_give_the_drawn_grade_back(grade: int):
         assert grade_from_lesions((lesion.kind, lesion.quadrant) for lesion in lesions) == grade
         for lesion in lesions:
             if lesion.kind is not LesionKind.VENOUS_BEADING:
-                assert lesion.quadrant == eye.quadrant(lesion.x, lesion.y)
+                assert lesion.quadrant == eye.quadrants(np.array([[lesion.x, lesion.y]]))[0]
 
 
 def test_most_lesions_are_few_and_small():

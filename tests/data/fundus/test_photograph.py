@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from lib.data.fundus.photograph import FundusCase, draw_example, draw_photograph
-from lib.data.fundus.severity_scale import LesionKind
+from lib.data.grades import LesionKind
 
 SIZE_PX = 160
 
@@ -64,7 +64,7 @@ def test_microaneurysms_are_three_pixels_wide_at_512():
 
 
 def test_both_eyes_of_a_patient_mirror_each_other():
-    from lib.data.fundus.anatomy import choose_eye
+    from lib.data.fundus.geometry import choose_eye
 
     left, right = (
         choose_eye(case.shared_rng("anatomy"), case.rng("view"), is_right=case.is_right)
@@ -73,7 +73,8 @@ def test_both_eyes_of_a_patient_mirror_each_other():
     assert left.disc[0] < left.fovea[0]
     assert right.disc[0] > right.fovea[0]
     assert left.disc_radius == right.disc_radius
-    assert left.quadrant(left.fovea[0] - 0.1, -0.5) == right.quadrant(right.fovea[0] + 0.1, -0.5) == 1
+    places = [np.array([[eye.fovea[0] + side, -0.5]]) for eye, side in ((left, -0.1), (right, 0.1))]
+    assert left.quadrants(places[0]) == right.quadrants(places[1]) == 1
 
 
 def test_examples_of_every_grade_and_an_ungradable_one():

@@ -1,7 +1,7 @@
 import numpy as np
 
-from lib.data.fundus.anatomy import choose_eye
-from lib.data.fundus.random_streams import component_rng
+from lib.data.fundus.drawing import component_rng
+from lib.data.fundus.geometry import choose_eye
 from lib.data.fundus.vessels import Vessel, grow_vessels, vein_narrowing
 
 

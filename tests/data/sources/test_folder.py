@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.data.sources.files import natural_key, shown
 from lib.data.sources.folder import scan_folder
-from lib.data.sources.layout import natural_key, shown
-from lib.data.sources.options import SourceOptions
+from lib.data.sources.tables import SourceOptions
 from lib.errors import UserError
 from tests.data.folders import write_classes
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib.data.sources.folder import FolderScan, scan_folder
-from lib.data.sources.options import SourceOptions
+from lib.data.sources.tables import SourceOptions
 
 
 def touch(root: Path, *names: str) -> Path:

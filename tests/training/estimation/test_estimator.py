@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from lib import disk_cache
-from lib.data.subset import take_part
+from lib.data.subset import apply_protocol
 from lib.training.estimation import Estimate, cache_plan, estimator, kept_estimate
-from lib.training.estimation.cache_plan import PreprocessingPlan, plan_cache
+from lib.training.estimation.cache_plan import EnhancementPlan, plan_cache
 from lib.training.estimation.estimator import estimate_training
 from lib.training.network import Compute
 from lib.training.session import TrainingSession
@@ -85,7 +85,7 @@ def test_preprocessed_images_count_until_they_are_in_the_cache() -> None:
     assert "preprocessed images (brightness, clahe)" in found.cache_why
     assert found.cache_mib - plain.cache_mib == pytest.approx(pixels.nbytes / 2**20)
     before = disk_cache.usage().used_bytes
-    session.preparation.preprocess(session.dataset.split(0))
+    session.preparation.enhance(session.dataset.split(0))
     session.preparation.inputs(session.new_classifier())
     assert found.cache_mib * 2**20 == pytest.approx(disk_cache.usage().used_bytes - before, rel=0.01)
     again = estimate_training(session.config, session.dataset, Compute())
@@ -98,7 +98,7 @@ def test_plain_features_do_not_stand_in_for_those_of_preprocessed_images_or_of_a
     assert measure("linear_probe")[0].seconds_features == 0.0
     assert measure("linear_probe", preprocessing="clahe")[0].seconds_features > 0
     config = make_session("linear_probe", max_per_class=8).config
-    part = take_part(plain.dataset, config)
+    part = apply_protocol(plain.dataset, config)
     assert estimate_training(config, part, Compute()).seconds_features > 0
     session = make_session("linear_probe", part, max_per_class=8)
     session.inputs(session.new_classifier())
@@ -118,7 +118,7 @@ def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
     dataset = TinyDataset()
     config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
     dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
-    need = PreprocessingPlan(dataset, config)
+    need = EnhancementPlan(dataset, config)
     assert len(need.splits) == 4
     assert 2 <= len(need.named) <= 4
     assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)
