@@ -83,13 +83,10 @@ def read_frame(folder: Path, epoch: int) -> WatchedFrame:
     """Read one frame; raises OSError if there is none."""
     with np.load(folder / FRAMES_FOLDER / f"epoch_{epoch:04d}.npz", allow_pickle=False) as stored:
         return WatchedFrame(
-            epoch,
-            stored["image_ids"].tolist(),
-            stored["probabilities"].astype(np.float64),
-            stored["maps"].astype(np.float32) if "maps" in stored else None,
-            str(stored["stage"]),
+            epoch, stored["image_ids"].tolist(), stored["probabilities"].astype(np.float64),
+            stored["maps"].astype(np.float32) if "maps" in stored else None, str(stored["stage"]),
             float(stored["seconds"]),
-        )
+        )  # fmt: skip
 
 
 def _look(

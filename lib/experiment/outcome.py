@@ -63,12 +63,9 @@ def run_split(session: "TrainingSession", run: "RunWriter", recorder: Recorder) 
     recorder(PhaseStarted("Evaluating"))
     validation, test = session.validation(fitted), _test(session, fitted, split)
     metrics = evaluate_split(
-        session.targets[test.rows],
-        test.probabilities,
-        is_ordinal=dataset.spec.is_ordinal,
-        groups=dataset.table["group_id"].to_numpy()[test.rows],
-        seed=config.seed,
-    )
+        session.targets[test.rows], test.probabilities, is_ordinal=dataset.spec.is_ordinal,
+        groups=dataset.table["group_id"].to_numpy()[test.rows], seed=config.seed,
+    )  # fmt: skip
     limits, kappa = thresholds_of(session.targets, validation, test, is_ordinal=dataset.spec.is_ordinal)
     return Outcome(fitted, validation, [validation, test], metrics, limits, kappa)
 
@@ -142,15 +139,10 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     ids = np.array(session.image_ids)
     save_seen(bundle / SEEN_FILE, SeenImages.of(ids[fitted.fit_rows], ids[fitted.val_rows]))
     manifest = bundle_manifest(
-        config,
-        session.dataset,
-        outcome.metrics,
-        run_id=run.run_id,
-        frozen_dtype=session.compute.dtype,
-        engine=session.compute.engine,
-        is_out_of_fold=fitted.held_out is not None,
+        config, session.dataset, outcome.metrics, run_id=run.run_id, frozen_dtype=session.compute.dtype,
+        engine=session.compute.engine, is_out_of_fold=fitted.held_out is not None,
         enhancement=session.preparation.enhancement.to_dict() if session.preparation.enhancement.names else None,
-    )
+    )  # fmt: skip
     # For reports, also those of a bundle on another machine.
     found = {f"test_{key}": value for key, value in outcome.metrics.items() if np.isfinite(value)}
     num_test = sum(len(part.rows) for part in outcome.tested)
@@ -172,32 +164,20 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
         (part.part, part.fold): accuracy(targets[part.rows], part.probabilities) for part in outcome.predictions
     }
     return RunSummary(
-        run_id=run_id,
-        state="finished",
-        dataset=config.dataset,
-        dataset_version=config.dataset_version,
-        backbone=config.backbone,
-        weights=config.weights,
-        strategy=config.strategy,
+        run_id=run_id, state="finished", dataset=config.dataset, dataset_version=config.dataset_version,
+        backbone=config.backbone, weights=config.weights, strategy=config.strategy,
         val_accuracy=float("nan") if config.num_folds else accuracies[outcome.validation.part, 0],
-        num_train=len(outcome.fitted.fit_rows),
-        num_val=len(outcome.fitted.val_rows),
-        num_test=sum(len(part.rows) for part in outcome.tested),
-        seconds_total=round(seconds_total, 3),
-        seconds_features=round(session.preparation.seconds, 3),
-        seconds_training=round(session.training_seconds, 3),
+        num_train=len(outcome.fitted.fit_rows), num_val=len(outcome.fitted.val_rows),
+        num_test=sum(len(part.rows) for part in outcome.tested), seconds_total=round(seconds_total, 3),
+        seconds_features=round(session.preparation.seconds, 3), seconds_training=round(session.training_seconds, 3),
         images_per_second=round(outcome.fitted.images_per_second or session.preparation.images_per_second, 2),
-        peak_rss_mib=peak_rss_mib(),
-        dtype=session.used_dtype,
-        num_threads=session.compute.num_threads,
+        peak_rss_mib=peak_rss_mib(), dtype=session.used_dtype, num_threads=session.compute.num_threads,
         num_folds=config.num_folds or 0,
         fold_test_accuracies=[accuracies[part, fold] for part, fold in sorted(accuracies) if config.num_folds],
         facts=outcome.fitted.facts | ({"thresholds": outcome.thresholds} if outcome.thresholds else {}),
         test_quadratic_weighted_kappa_by_thresholds=outcome.kappa_by_thresholds,
-        split_caveat=session.dataset.spec.split_caveat,
-        **found,
-        **_beside_metrics(session, outcome),
-    )
+        split_caveat=session.dataset.spec.split_caveat, **found, **_beside_metrics(session, outcome),
+    )  # fmt: skip
 
 
 def _beside_metrics(session: "TrainingSession", outcome: Outcome, *, num_draws: int = 1000) -> dict[str, Any]:
@@ -207,15 +187,11 @@ def _beside_metrics(session: "TrainingSession", outcome: Outcome, *, num_draws: 
     rows = np.concatenate([part.rows for part in parts])
     tested = dataset.table.iloc[rows]
     figures = score_figures(
-        session.targets[rows],
-        np.concatenate([part.probabilities for part in parts]),
-        dataset.spec.class_names,
+        session.targets[rows], np.concatenate([part.probabilities for part in parts]), dataset.spec.class_names,
         is_ordinal=dataset.spec.is_ordinal,
         folds=np.repeat([part.fold for part in parts], [len(part.rows) for part in parts]),
-        groups=tested["group_id"].to_numpy(),
-        seed=session.config.seed,
-        num_draws=num_draws,
-    )
+        groups=tested["group_id"].to_numpy(), seed=session.config.seed, num_draws=num_draws,
+    )  # fmt: skip
     about = {key: figures.pop(key) for key in ("headline", "baseline_class")}
     about["test_set"] = key_of_tested_images(tested["image_id"], session.targets[rows])
     return about | {f"test_{key}": value for key, value in figures.items() if np.isfinite(value)}

@@ -54,14 +54,9 @@ def spawn_detached(
     try:
         with log.open("ab") as opened:
             return subprocess.Popen(
-                command,
-                cwd=PROJECT_ROOT,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=opened,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+                command, cwd=PROJECT_ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=opened,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
     except OSError as error:
         raise UserError(
             f"The worker process could not be started ({error}); free some memory and try again."

@@ -119,25 +119,16 @@ class StrategySweep(SweepPlan):
         is_iterative = STRATEGIES.get(arm.name).is_iterative
         steps: dict[str, Any] = {"epochs": self.epochs, "batch_size": self.batch_size} if is_iterative else {}
         config = TrainConfig(
-            dataset=self.dataset,
-            backbone=self.backbone,
-            strategy=arm.name,
-            input_size_px=self.input_size_px,
-            seed=self.seed,
-            split_seed=self.split_seed,
-            pinned_images=self.pinned_images,
-            **steps,
-        )
+            dataset=self.dataset, backbone=self.backbone, strategy=arm.name, input_size_px=self.input_size_px,
+            seed=self.seed, split_seed=self.split_seed, pinned_images=self.pinned_images, **steps,
+        )  # fmt: skip
         # On two cores; the work grows with images and pixels.
         share = (self.num_images or 1000) / 1000 * (self.size_px / _BUNDLED_INPUT_PX) ** 2
         return Entry(
-            key=arm.name,
-            title=arm.title,
-            name=run_title(config, mark=mark or f"race {self.race_id[:4]}"),
-            config=config,
-            tags=tags or {RACE_TAG: self.race_id},
+            key=arm.name, title=arm.title, name=run_title(config, mark=mark or f"race {self.race_id[:4]}"),
+            config=config, tags=tags or {RACE_TAG: self.race_id},
             cost_s=max(1.0, (arm.fixed_s + arm.epoch_s * self.epochs) * share),
-        )
+        )  # fmt: skip
 
     def listener(self, run: "RunWriter") -> Callable[[Any], None]:
         """Writes the arm's curve."""
@@ -219,14 +210,9 @@ def make_plan(
     given = {key: value for key, value in settings.items() if value is not None}
     given.setdefault("input_size_px", default_input_size(spec.name))
     plan = StrategySweep(
-        race_id=secrets.token_hex(6),
-        dataset=opened.name,
-        backbone=spec.name,
-        rungs=check_arms(tuple(rungs) or DEFAULT_ARMS),
-        num_images=len(opened.table),
-        created_s=time.time(),
-        **given,
-    )
+        race_id=secrets.token_hex(6), dataset=opened.name, backbone=spec.name,
+        rungs=check_arms(tuple(rungs) or DEFAULT_ARMS), num_images=len(opened.table), created_s=time.time(), **given,
+    )  # fmt: skip
     resolved = [resolve_config(entry.config, opened) for entry in plan.entries]
     return dataclasses.replace(plan, pinned_images=resolved[0].pinned_images)
 
