@@ -14,7 +14,7 @@ from filelock import FileLock
 from lib.atomic import read_json, write_json
 from lib.data.builtin import install_dataset
 from lib.data.dataset import Dataset
-from lib.demo.recording import RACE_FOLDER, Recording, find_recording, unpack_run
+from lib.demo.recording import DATASET_FOLDER, RACE_FOLDER, RUNS_FOLDER, Recording, find_recording, unpack_run
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import runs_dir, tracking_uri, trash_dir
@@ -67,7 +67,7 @@ def install(*, progress: Progress = ignore_progress) -> Recording:
         raise UserError(f"The demo is installed into a run store of this machine, not into {tracking_uri()}.")
     with FileLock(runs_dir() / ".demo_install.lock"):
         recording.verify()
-        install_dataset(recording.dataset_folder, progress=progress)
+        install_dataset(recording.folder / DATASET_FOLDER, progress=progress)
         _remove_former(recording)
         for run_id in recording.runs.values():
             _install_run(recording, run_id)
@@ -85,7 +85,7 @@ def install_dataset_alone(progress: Progress = ignore_progress) -> Dataset:
     """Put the demo's data set into the library, without its runs; raises UserError as `install`."""
     recording = _shipped()
     recording.verify()
-    return install_dataset(recording.dataset_folder, progress=progress)
+    return install_dataset(recording.folder / DATASET_FOLDER, progress=progress)
 
 
 def _shipped() -> Recording:
@@ -102,7 +102,7 @@ def _install_run(recording: Recording, run_id: str) -> None:
         return
     try:
         if not deleted.exists():
-            unpack_run(recording.run_folder(run_id), staging)
+            unpack_run(recording.folder / RUNS_FOLDER / run_id, staging)
         shutil.move(deleted if deleted.exists() else staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

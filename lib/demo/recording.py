@@ -53,18 +53,9 @@ class Recording:
     files: dict[str, str]
 
     @property
-    def dataset_folder(self) -> Path:
-        """Pictures, masks and tables."""
-        return self.folder / DATASET_FOLDER
-
-    @property
     def words(self) -> str:
         """When and where it was made."""
         return f"recorded on {time.strftime('%-d %B %Y', time.gmtime(self.created_s))}, {self.machine}"
-
-    def run_folder(self, run_id: str) -> Path:
-        """A recorded run's files."""
-        return self.folder / RUNS_FOLDER / run_id
 
     def verify(self) -> None:
         """Compare every file with its checksum; raises UserError that names the first damaged one."""
@@ -108,14 +99,9 @@ def write_recording(folder: Path, *, created_s: float, machine: str, race_id: st
         if path.is_file() and path.name not in (RECORDING_FILE, _TABLE_FILE)
     }
     content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "recording_id": race_id,
-        "created_s": created_s,
-        "machine": machine,
-        "race_id": race_id,
-        "runs": runs,
-        "files": files,
-    }
+        "format_version": FORMAT_VERSION, "recording_id": race_id, "created_s": created_s, "machine": machine,
+        "race_id": race_id, "runs": runs, "files": files,
+    }  # fmt: skip
     write_json(folder / RECORDING_FILE, content)
     return Recording(folder, **{key: value for key, value in content.items() if key != "format_version"})
 

@@ -40,13 +40,9 @@ if TYPE_CHECKING:
 
 # Together they say which images were tested: with others of them, the head may have been trained on images tested here.
 _SAME_IMAGES = (
-    "dataset",
-    "dataset_version",
-    "target_map",
-    "split_seed",
-    "num_folds",
+    "dataset", "dataset_version", "target_map", "split_seed", "num_folds",
     *(field.name for field in dataclasses.fields(DataProtocol)),
-)
+)  # fmt: skip
 _SAME_FEATURES = ("backbone", "feature_stage", "pooling")
 
 

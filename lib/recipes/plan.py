@@ -152,13 +152,9 @@ def _budget_settings(recipe: RecipeSpec, backbone: str, budget: str) -> dict[str
     if budget == "full":
         return {}
     tiny: dict[str, Any] = {
-        "max_per_class": _TINY_PER_CLASS,
-        "max_train_per_class": None,
-        "max_test_per_class": None,
-        "epochs": 1,
-        "batch_size": 8,
-        "input_size_px": max(32, BACKBONES.get(backbone).min_input_px),
-    }
+        "max_per_class": _TINY_PER_CLASS, "max_train_per_class": None, "max_test_per_class": None, "epochs": 1,
+        "batch_size": 8, "input_size_px": max(32, BACKBONES.get(backbone).min_input_px),
+    }  # fmt: skip
     if {**recipe.settings, **recipe.small}.get("num_views"):
         tiny["num_views"] = _TINY_VIEWS
     return tiny

@@ -51,12 +51,7 @@ def write_published(path: Path = PUBLISHED_FILE) -> None:
 def _entry(recipe: RecipeSpec) -> dict[str, Any]:
     figures = asdict(recipe.published or _NOTHING)
     return {
-        "recipe": recipe.name,
-        "title": recipe.title,
-        "study": recipe.study.title,
-        "source": recipe.study.line,
-        "year": recipe.study.year,
-        "published_data": recipe.subject.published_data,
-        **figures,
+        "recipe": recipe.name, "title": recipe.title, "study": recipe.study.title, "source": recipe.study.line,
+        "year": recipe.study.year, "published_data": recipe.subject.published_data, **figures,
         "confusion": [list(row) for row in figures["confusion"]],
-    }
+    }  # fmt: skip

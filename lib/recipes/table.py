@@ -258,7 +258,6 @@ _INCEPTION_RETINOPATHY = (
 )  # fmt: skip
 
 # Study 4: VGG16 cut at its second wide layer, one sigmoid unit, dogs against cats.
-
 _VGG16_CATS_DOGS = (
     RecipeSpec(
         name="vgg16-dogscats",

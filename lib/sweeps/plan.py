@@ -142,11 +142,6 @@ class SweepPlan(ABC):
         """
         return runs_dir() / self.folder / f"{self.plan_id}{suffix}"
 
-    @property
-    def stopped_message(self) -> str:
-        """The sentence of a sweep that was asked to stop."""
-        return f"Stopped on request. {self.kept}"
-
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self:
         """A plan of what its file holds; raises TypeError or UserError where this version cannot read it."""
@@ -191,7 +186,7 @@ class SweepPlan(ABC):
             return state
         if self._lives(state):
             return dataclasses.replace(state, state="stopping") if is_asked else state
-        ended = ("stopped", self.stopped_message) if is_asked else ("failed", f"{self.ended} {self.kept}")
+        ended = ("stopped", f"Stopped on request. {self.kept}") if is_asked else ("failed", f"{self.ended} {self.kept}")
         return state.ended(*ended)
 
     def _stored(self) -> SweepState:

@@ -1,7 +1,4 @@
-"""Where each arm of a race of strategies stands: its curve, and its figures once it has finished.
-
-Read from the runs' folders, so that a page need not ask the run store each second.
-"""
+"""Where each arm of a race of strategies stands, from the runs' folders: its curve, and its figures once finished."""
 
 import math
 import time

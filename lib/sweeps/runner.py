@@ -146,7 +146,7 @@ class Runner:
         try:
             self._run()
         except (Stopped, KeyboardInterrupt):
-            return self._end("stopped", self.plan.stopped_message)
+            return self._end("stopped", f"Stopped on request. {self.plan.kept}")
         except UserError as error:
             self._end("failed", f"{error} {self.plan.kept}")
             raise

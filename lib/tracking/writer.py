@@ -34,12 +34,9 @@ def create_run(
 ) -> "RunWriter":
     """Create a run (MLflow entry and folder) for a flat config; `parent` is the id of the run that it continues."""
     tags = {
-        "state": state,
-        "config": json.dumps(dict(config)),
-        "host": states.host_name(),
-        "code_version": code_version(),
-        "dataset_version": str(config.get("dataset_version") or ""),
-    }
+        "state": state, "config": json.dumps(dict(config)), "host": states.host_name(),
+        "code_version": code_version(), "dataset_version": str(config.get("dataset_version") or ""),
+    }  # fmt: skip
     if parent:
         tags["mlflow.parentRunId"] = parent
     name = name or default_name(config)

@@ -31,7 +31,7 @@ def test_an_empty_home_gets_data_set_runs_and_race(shipped):
     assert not is_due()
     dataset = open_dataset(DEMO_DATASET)
     dataset.verify()
-    imported = json.loads((shipped.dataset_folder / "dataset.json").read_text())
+    imported = json.loads((shipped.folder / "dataset" / "dataset.json").read_text())
     assert dataset.description["sha256"] == imported["sha256"]  # what an ordinary import of the pictures gave
     assert dataset.version == imported["version"]
     assert set(dataset.table["split"]) == {"train", "val", "test"}
@@ -54,7 +54,7 @@ def test_an_empty_home_gets_data_set_runs_and_race(shipped):
 
 
 def test_what_is_unpacked_is_what_was_recorded(shipped):
-    source = shipped.run_folder(shipped.runs["linear_probe"]) / "bundle"
+    source = shipped.folder / "runs" / shipped.runs["linear_probe"] / "bundle"
     kept = load_file(source / "network.safetensors")
     assert {name: str(tensor.dtype) for name, tensor in kept.items()} == {
         "stages.0.weight": "float16", "head.mean": "float32", "head.count": "int64"
@@ -72,7 +72,7 @@ def test_what_is_unpacked_is_what_was_recorded(shipped):
 
 
 def test_values_beyond_half_precision_stay_as_they_are(shipped, tmp_path):
-    source = shipped.run_folder(shipped.runs["linear_probe"])
+    source = shipped.folder / "runs" / shipped.runs["linear_probe"]
     unpack_run(source, tmp_path / "run")
     from lib.demo.recording import _write_tensors
 

@@ -27,7 +27,7 @@ def test_story_goes_from_no_training_to_from_scratch_on_equal_terms(shipped):
     assert told == [name for name in STRATEGIES.names if name in told]  # in the table's order
     assert (told[0], told[-1], len(told)) == ("nearest_neighbors", "from_scratch", 6)
     assert {entry.config.dataset for entry in STORY} == {DEMO_DATASET}
-    dataset = install_dataset(shipped.dataset_folder)
+    dataset = install_dataset(shipped.folder / "dataset")
     configs = [resolve_config(entry.config, dataset) for entry in STORY]
     assert {(config.backbone, config.seed, config.split_seed) for config in configs} == {(BACKBONE, 0, 0)}
     assert len({config.input_size_px for config in configs}) == 1
