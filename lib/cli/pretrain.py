@@ -30,7 +30,7 @@ def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], a
     if datasets:
         _measure(datasets, as_json=as_json)
         return
-    from lib.pretraining.production import produce
+    from lib.pretraining.training import produce
     from lib.settings import cache_dir
 
     with ProgressLine() as progress:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pkgutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,36 @@ if TYPE_CHECKING:
     from lib.training.network import Compute
 
 
+class _NameOption(click.Option):
+    """An option that takes a name of a table; its help lists them."""
+
+    def __init__(self, *declarations: Any, table: str, **options: Any) -> None:
+        super().__init__(*declarations, **options)
+        self.table = table
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The help with the names that the table holds now."""
+        known = ", ".join(pkgutil.resolve_name(self.table).names)
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{record[1]} Known: {known}.")
+
+
 _TRAINING_OPTIONS = (
     click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class."),
-    click.option("--backbone", help=f"The pretrained network (default: {DEFAULT_BACKBONE})."),
-    click.option("--strategy", default="linear_probe", show_default=True, help="How much of the network learns."),
+    click.option(
+        "--backbone",
+        cls=_NameOption,
+        table="lib.models.backbones:BACKBONES",
+        help=f"The pretrained network (default: {DEFAULT_BACKBONE}).",
+    ),
+    click.option(
+        "--strategy",
+        cls=_NameOption,
+        table="lib.training.strategies:STRATEGIES",
+        default="linear_probe",
+        show_default=True,
+        help="How much of the network learns.",
+    ),
     click.option(
         "--weights",
         default="pretrained",

@@ -56,7 +56,7 @@ def list_weights(as_json: bool) -> None:
 @click.argument("backbone")
 def download(backbone: str) -> None:
     """Download the pretrained weights of a backbone to where torchvision looks for them."""
-    from lib.models.weights import download_weights
+    from lib.models.downloads import download_weights
 
     with ProgressLine() as progress:
         path = download_weights(backbone, progress)

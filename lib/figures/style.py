@@ -43,20 +43,6 @@ SPLIT_COLORS = {
     "val": ("#5FA8A1", "#1B8F82"),
     "test": ("#B3D4D0", "#115E56"),
 }
-# Strategies of one family share a colour, so each has a sign of its own, the same in every figure: Plotly's marker, and
-# it as text.
-STRATEGY_SIGNS = {
-    "nearest_neighbors": ("circle", "●"),
-    "handcrafted_features": ("hexagon", "⬢"),
-    "linear_probe": ("diamond", "◆"),
-    "linear_svm": ("pentagon", "⬟"),
-    "feature_extraction": ("star", "★"),
-    "partial_finetuning": ("triangle-down", "▼"),
-    "gradual_unfreezing": ("triangle-right", "▶"),
-    "full_finetuning": ("triangle-up", "▲"),
-    "probe_then_finetune": ("square", "■"),
-    "from_scratch": ("x", "✖"),
-}
 _OTHER_SIGN = ("cross", "✚")
 
 
@@ -80,8 +66,7 @@ def strategy_style(strategy: str, is_dark: bool) -> StrategyStyle:  # noqa: FBT0
     if strategy not in STRATEGIES:
         return StrategyStyle(palette(is_dark=is_dark).muted, "solid")
     spec = STRATEGIES.get(strategy)
-    marker, sign = STRATEGY_SIGNS.get(strategy, _OTHER_SIGN)
-    return StrategyStyle(FAMILY_COLORS[spec.family][is_dark], spec.line_dash, marker, sign)
+    return StrategyStyle(FAMILY_COLORS[spec.family][is_dark], spec.line_dash, *spec.sign)
 
 
 def literal(name: object, max_characters: int = 60) -> str:

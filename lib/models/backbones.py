@@ -4,6 +4,7 @@ To add a network, add an entry: nothing else names it. A test builds every netwo
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from lib.models.backbone_spec import TIMM, BackboneSpec, StageSpec
 from lib.models.timm_networks import find_timm
@@ -14,8 +15,6 @@ __all__ = ["BACKBONES", "BackboneSpec", "StageSpec"]
 BACKBONES: Registry[BackboneSpec] = Registry("backbone")
 BACKBONES.add_family(TIMM, find_timm)
 
-_TORCHVISION = "BSD-3-Clause"
-_URL = "https://download.pytorch.org/models"
 Modules = str | tuple[str, ...]
 
 
@@ -60,6 +59,17 @@ def _vgg_layers(*blocks: tuple[int, int]) -> Iterator[StageSpec]:
             title = f"Block {block}, convolution {layer}" + (" and pooling" if is_last else "")
             yield _map(f"conv{block}_{layer}", title, channels, 9 * before * channels + channels, modules)
             index, before = index + len(modules), channels
+
+
+def _residual(*layers: tuple[int, int]) -> tuple[StageSpec, ...]:
+    """Channels and parameters of the four layers of a ResNet."""
+    last = layers[-1][0]
+    return (
+        _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "bn1", "relu", "maxpool")),
+        *(_map(f"layer{i}", f"Residual layer {i}", *layer) for i, layer in enumerate(layers, start=1)),
+        _pool(last),
+        _logits(1000 * last + 1000, ("fc",)),
+    )
 
 
 # What came first to be made for phones: no squeeze-and-excitation, ReLU6 in the place of SiLU, so that BatchNorm folds
@@ -127,175 +137,110 @@ BACKBONES.add(
     )
 )
 
+
+def _add_from_torchvision(
+    name: str, title: str, paper: str, weights: tuple[str, float], *, reads: str, unfreeze_from: str,
+    stages: tuple[StageSpec, ...], **others: Any,
+) -> None:  # fmt: skip
+    """A network under torchvision's own name with its first ImageNet weights (file, MiB), whose head reads a map.
+
+    The first ones, since the newer recipe (label smoothing, mixing of images) raises ImageNet accuracy but its frozen
+    features transfer worse (https://arxiv.org/abs/2010.16402).
+    """
+    BACKBONES.add(
+        BackboneSpec(
+            name=name, title=title, network=f"torchvision:{name}", paper_url=f"https://arxiv.org/abs/{paper}",
+            stages=stages, feature_stage=reads, cam_stage=reads, unfreeze_from=unfreeze_from,
+            weights_source=f"https://download.pytorch.org/models/{weights[0]}", weights_mib=weights[1],
+            weights_licence="BSD-3-Clause", **others,
+        )
+    )  # fmt: skip
+
+
 # The head reads the averaged last map, not fc2: the two 4096 layers hold 120 of VGG16's 138 million parameters, so that
 # without them fine-tuning fits a laptop and a saved run takes 56 MiB instead of 512. They are also the layers most
 # specific to ImageNet. `feature_stage="fc2", pooling="none"` gives the classic vector, "conv5_3" with "flatten" the
 # 25,088 numbers of the retinopathy studies. Dropout stands before the layer that reads what it drops.
-BACKBONES.add(
-    BackboneSpec(
-        name="vgg16",
-        title="VGG16",
-        network="torchvision:vgg16",
-        paper_url="https://arxiv.org/abs/1409.1556",
-        stages=(
-            *_vgg_layers((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
-            _vector("fc1", "First fully connected layer", 4096, 102_764_544,
-                    ("avgpool", "flatten", "classifier.0", "classifier.1")),
-            _vector("fc2", "Second fully connected layer", 4096, 16_781_312,
-                    ("classifier.2", "classifier.3", "classifier.4")),
-            _logits(4_097_000, ("classifier.5", "classifier.6")),
-        ),
-        feature_stage="conv5_3",
-        cam_stage="conv5_3",
-        unfreeze_from="conv5_1",
-        weights_source=f"{_URL}/vgg16-397923af.pth",
-        weights_mib=527.8,
-        weights_licence=_TORCHVISION,
-    )
+_add_from_torchvision(
+    "vgg16", "VGG16", "1409.1556", ("vgg16-397923af.pth", 527.8), reads="conv5_3", unfreeze_from="conv5_1",
+    stages=(
+        *_vgg_layers((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
+        _vector("fc1", "First fully connected layer", 4096, 102_764_544,
+                ("avgpool", "flatten", "classifier.0", "classifier.1")),
+        _vector("fc2", "Second fully connected layer", 4096, 16_781_312,
+                ("classifier.2", "classifier.3", "classifier.4")),
+        _logits(4_097_000, ("classifier.5", "classifier.6")),
+    ),
 )  # fmt: skip
-
-BACKBONES.add(
-    BackboneSpec(
-        name="googlenet",
-        title="GoogLeNet",
-        network="torchvision:googlenet",
-        paper_url="https://arxiv.org/abs/1409.4842",
-        stages=(
-            _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "maxpool1")),
-            _map("conv2", "Second convolutions and pooling", 192, 115_200, ("conv2", "conv3", "maxpool2")),
-            *_inceptions("inception", "inception", {
-                "3a": (256, 155_872), "3b": (480, 340_224), "4a": (512, 364_512), "4b": (512, 425_232),
-                "4c": (512, 486_192), "4d": (528, 573_312), "4e": (832, 803_840), "5a": (832, 978_944),
-                "5b": (1024, 1_347_040),
-            }, pools={"3b": "maxpool3", "4e": "maxpool4"}),
-            _pool(1024),
-            _logits(1_025_000, ("dropout", "fc")),
-        ),
-        feature_stage="inception5b",
-        cam_stage="inception5b",
-        unfreeze_from="inception5a",
-        weights_source=f"{_URL}/googlenet-1378be20.pth",
-        weights_mib=49.7,
-        transform_input=True,
-        weights_licence=_TORCHVISION,
-    )
+_add_from_torchvision(
+    "googlenet", "GoogLeNet", "1409.4842", ("googlenet-1378be20.pth", 49.7), reads="inception5b",
+    unfreeze_from="inception5a", transform_input=True,
+    stages=(
+        _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "maxpool1")),
+        _map("conv2", "Second convolutions and pooling", 192, 115_200, ("conv2", "conv3", "maxpool2")),
+        *_inceptions("inception", "inception", {
+            "3a": (256, 155_872), "3b": (480, 340_224), "4a": (512, 364_512), "4b": (512, 425_232),
+            "4c": (512, 486_192), "4d": (528, 573_312), "4e": (832, 803_840), "5a": (832, 978_944),
+            "5b": (1024, 1_347_040),
+        }, pools={"3b": "maxpool3", "4e": "maxpool4"}),
+        _pool(1024),
+        _logits(1_025_000, ("dropout", "fc")),
+    ),
 )  # fmt: skip
-
-BACKBONES.add(
-    BackboneSpec(
-        name="inception_v3",
-        title="InceptionV3",
-        network="torchvision:inception_v3",
-        paper_url="https://arxiv.org/abs/1512.00567",
-        stages=(
-            _map("stem", "First convolutions and pooling", 64, 28_768,
-                 ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")),
-            _map("conv4", "Further convolutions and pooling", 192, 143_904,
-                 ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2")),
-            *_inceptions("mixed_", "Mixed_", {
-                "5b": (256, 255_904), "5c": (288, 277_472), "5d": (288, 285_152), "6a": (768, 1_153_280),
-                "6b": (768, 1_297_408), "6c": (768, 1_691_008), "6d": (768, 1_691_008), "6e": (768, 2_141_952),
-                "7a": (1280, 1_698_304), "7b": (2048, 5_044_608), "7c": (2048, 6_076_800),
-            }, pools={}),
-            _pool(2048),
-            _logits(2_049_000, ("dropout", "fc")),
-        ),
-        feature_stage="mixed_7c",
-        cam_stage="mixed_7c",
-        unfreeze_from="mixed_7a",
-        weights_source=f"{_URL}/inception_v3_google-0cc3c7bd.pth",
-        weights_mib=103.9,
-        input_size_px=299,
-        min_input_px=75,
-        transform_input=True,
-        weights_licence=_TORCHVISION,
-    )
+_add_from_torchvision(
+    "inception_v3", "InceptionV3", "1512.00567", ("inception_v3_google-0cc3c7bd.pth", 103.9), reads="mixed_7c",
+    unfreeze_from="mixed_7a", input_size_px=299, min_input_px=75, transform_input=True,
+    stages=(
+        _map("stem", "First convolutions and pooling", 64, 28_768,
+             ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")),
+        _map("conv4", "Further convolutions and pooling", 192, 143_904,
+             ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2")),
+        *_inceptions("mixed_", "Mixed_", {
+            "5b": (256, 255_904), "5c": (288, 277_472), "5d": (288, 285_152), "6a": (768, 1_153_280),
+            "6b": (768, 1_297_408), "6c": (768, 1_691_008), "6d": (768, 1_691_008), "6e": (768, 2_141_952),
+            "7a": (1280, 1_698_304), "7b": (2048, 5_044_608), "7c": (2048, 6_076_800),
+        }, pools={}),
+        _pool(2048),
+        _logits(2_049_000, ("dropout", "fc")),
+    ),
 )  # fmt: skip
-
-
-def _resnet(name: str, title: str, layers: tuple[tuple[int, int], ...], weights: tuple[str, float]) -> BackboneSpec:
-    """Channels and parameters of the four layers; file and MiB of the weights."""
-    last = layers[-1][0]
-    return BackboneSpec(
-        name=name,
-        title=title,
-        network=f"torchvision:{name}",
-        paper_url="https://arxiv.org/abs/1512.03385",
-        stages=(
-            _map("stem", "First convolution and pooling", 64, 9_536, ("conv1", "bn1", "relu", "maxpool")),
-            *(_map(f"layer{i}", f"Residual layer {i}", *layer) for i, layer in enumerate(layers, start=1)),
-            _pool(last),
-            _logits(1000 * last + 1000, ("fc",)),
-        ),
-        feature_stage="layer4",
-        cam_stage="layer4",
-        unfreeze_from="layer4",
-        weights_source=f"{_URL}/{weights[0]}",
-        weights_mib=weights[1],
-        weights_licence=_TORCHVISION,
-    )
-
-
-BACKBONES.add(
-    _resnet("resnet18", "ResNet-18", ((64, 147_968), (128, 525_568), (256, 2_099_712), (512, 8_393_728)),
-            ("resnet18-f37072fd.pth", 44.7))
+_add_from_torchvision(
+    "resnet18", "ResNet-18", "1512.03385", ("resnet18-f37072fd.pth", 44.7), reads="layer4", unfreeze_from="layer4",
+    stages=_residual((64, 147_968), (128, 525_568), (256, 2_099_712), (512, 8_393_728)),
 )  # fmt: skip
-# The first ImageNet weights, not torchvision's newer ones: the newer recipe (label smoothing, mixing of images) raises
-# ImageNet accuracy but its frozen features transfer worse (https://arxiv.org/abs/2010.16402).
-BACKBONES.add(
-    _resnet("resnet50", "ResNet-50", ((256, 215_808), (512, 1_219_584), (1024, 7_098_368), (2048, 14_964_736)),
-            ("resnet50-0676ba61.pth", 97.8))
+_add_from_torchvision(
+    "resnet50", "ResNet-50", "1512.03385", ("resnet50-0676ba61.pth", 97.8), reads="layer4", unfreeze_from="layer4",
+    stages=_residual((256, 215_808), (512, 1_219_584), (1024, 7_098_368), (2048, 14_964_736)),
 )  # fmt: skip
-
-BACKBONES.add(
-    BackboneSpec(
-        name="mobilenet_v2",
-        title="MobileNetV2",
-        network="torchvision:mobilenet_v2",
-        paper_url="https://arxiv.org/abs/1801.04381",
-        stages=(
-            _map("stem", "First convolution", 32, 928, ("features.0",)),
-            *_inverted_residuals(
-                (16, 896, "features[1:2]"), (24, 13_968, "features[2:4]"), (32, 39_696, "features[4:7]"),
-                (64, 183_872, "features[7:11]"), (96, 303_168, "features[11:14]"), (160, 795_264, "features[14:17]"),
-                (320, 473_920, "features[17:18]"),
-            ),
-            _map("head_conv", "Last convolution", 1280, 412_160, ("features.18",)),
-            _pool(1280, ("average", "flatten")),
-            _logits(1_281_000, "classifier"),
+_add_from_torchvision(
+    "mobilenet_v2", "MobileNetV2", "1801.04381", ("mobilenet_v2-b0353104.pth", 13.6), reads="head_conv",
+    unfreeze_from="block6",
+    stages=(
+        _map("stem", "First convolution", 32, 928, ("features.0",)),
+        *_inverted_residuals(
+            (16, 896, "features[1:2]"), (24, 13_968, "features[2:4]"), (32, 39_696, "features[4:7]"),
+            (64, 183_872, "features[7:11]"), (96, 303_168, "features[11:14]"), (160, 795_264, "features[14:17]"),
+            (320, 473_920, "features[17:18]"),
         ),
-        feature_stage="head_conv",
-        cam_stage="head_conv",
-        unfreeze_from="block6",
-        weights_source=f"{_URL}/mobilenet_v2-b0353104.pth",
-        weights_mib=13.6,
-        weights_licence=_TORCHVISION,
-    )
+        _map("head_conv", "Last convolution", 1280, 412_160, ("features.18",)),
+        _pool(1280, ("average", "flatten")),
+        _logits(1_281_000, "classifier"),
+    ),
 )  # fmt: skip
-BACKBONES.add(
-    BackboneSpec(
-        name="mobilenet_v3_small",
-        title="MobileNetV3-small",
-        network="torchvision:mobilenet_v3_small",
-        paper_url="https://arxiv.org/abs/1905.02244",
-        stages=(
-            _map("stem", "First convolution", 16, 464, ("features.0",)),
-            *_inverted_residuals(
-                (16, 744, "features[1:2]"), (24, 9_280, "features[2:4]"), (40, 128_264, "features[4:7]"),
-                (48, 51_768, "features[7:9]"), (96, 680_040, "features[9:12]"),
-            ),
-            _map("head_conv", "Last convolution", 576, 56_448, ("features.12",)),
-            _pool(576, ("average", "flatten")),
-            _vector("fc1", "Fully connected layer", 1024, 590_848, ("classifier.0", "classifier.1")),
-            _logits(1_025_000, ("classifier.2", "classifier.3")),
+_add_from_torchvision(
+    "mobilenet_v3_small", "MobileNetV3-small", "1905.02244", ("mobilenet_v3_small-047dcff4.pth", 9.8),
+    reads="head_conv", unfreeze_from="block5",
+    stages=(
+        _map("stem", "First convolution", 16, 464, ("features.0",)),
+        *_inverted_residuals(
+            (16, 744, "features[1:2]"), (24, 9_280, "features[2:4]"), (40, 128_264, "features[4:7]"),
+            (48, 51_768, "features[7:9]"), (96, 680_040, "features[9:12]"),
         ),
-        feature_stage="head_conv",
-        cam_stage="head_conv",
-        unfreeze_from="block5",
-        weights_source=f"{_URL}/mobilenet_v3_small-047dcff4.pth",
-        weights_mib=9.8,
-        weights_licence=_TORCHVISION,
-    )
+        _map("head_conv", "Last convolution", 576, 56_448, ("features.12",)),
+        _pool(576, ("average", "flatten")),
+        _vector("fc1", "Fully connected layer", 1024, 590_848, ("classifier.0", "classifier.1")),
+        _logits(1_025_000, ("classifier.2", "classifier.3")),
+    ),
 )  # fmt: skip
 
 # The tutorial's network of study 5, for training from scratch beside VGG16: pixels on a 0..1 scale, as published.

@@ -1,25 +1,30 @@
 """The files of a saved classifier, in a folder or in a zip that may come from anywhere.
 
 manifest.json says what it is, network.safetensors holds its tensors; other .safetensors and .json files may lie beside
-them (the gate's reference) and travel with an export.
+them (the gate's reference, the images that were seen) and travel with an export. Imports torch late.
 """
 
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import safetensors
-import safetensors.torch
-from torch import Tensor
 
 from lib import archives
 from lib.atomic import atomic_path, sha256_of_file, write_json
 from lib.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Found = TypeVar("Found")
+Arrays = dict[str, np.ndarray]
+Facts = dict[str, str]
 MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
 # The largest whole network of the table, VGG16 with its 4096 layers, takes 528 MiB.
@@ -30,10 +35,13 @@ _MAX_FILES = 16
 _MAX_ENTRIES = 1000  # before any is looked at; weights may hold the mark of an entry by chance
 _RATIO_FREE_BYTES = 32 * 2**20  # weights hardly shrink, except those of zeros
 _SHA256 = "network_sha256"
+SIDE_FORMAT_VERSION = 1
 
 
-def write_bundle_files(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write_bundle_files(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> None:
     """Write the tensors, then the manifest with their hash, so that a bundle of two different savings is noticed."""
+    import safetensors.torch
+
     target = folder / NETWORK_FILE
     # safetensors stores plain row-major memory; networks are kept channels_last.
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
@@ -42,8 +50,10 @@ def write_bundle_files(folder: Path, manifest: Mapping[str, Any], tensors: Mappi
     write_json(folder / MANIFEST_FILE, {**manifest, _SHA256: sha256_of_file(target)})
 
 
-def read_bundle_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_bundle_files(folder: Path) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
     """Read manifest and tensors of a bundle's folder; raises UserError if it is none or damaged."""
+    import safetensors.torch
+
     manifest_path, network_path = folder / MANIFEST_FILE, folder / NETWORK_FILE
     if not manifest_path.is_file() or not network_path.is_file():
         raise UserError(f"The folder {folder} is no saved classifier: it lacks {MANIFEST_FILE} or {NETWORK_FILE}.")
@@ -57,6 +67,32 @@ def read_bundle_files(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 "Export or train it again."
             )
         return manifest, safetensors.torch.load_file(network_path)
+
+
+def write_side_file(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> None:
+    """Write what lies beside a classifier as one safetensors file, atomically."""
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(dict(arrays), temporary, metadata={**facts, "format_version": str(SIDE_FORMAT_VERSION)})
+
+
+def read_side_file(
+    path: Path, build: Callable[[Arrays, Facts], Found], *, title: str, owner: str, remedy: str
+) -> Found:
+    """What `build` makes of what `write_side_file` wrote; UserError "`title` FILE of this `owner` ...; `remedy`."."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            facts = dict(opened.metadata() or {})
+            arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no dictionary)
+        version, found = int(facts["format_version"]), build(arrays, facts)
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{title} {path.name} of this {owner} cannot be read ({error}); {remedy}.") from error
+    if version > SIDE_FORMAT_VERSION:
+        raise UserError(
+            f"{title} {path.name} has format {version}, newer than {SIDE_FORMAT_VERSION}; update the program."
+        )
+    return found
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import shutil
 import tempfile
+import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
@@ -23,7 +24,8 @@ from lib.models.bundle_files import (
     write_bundle_files,
     zip_bundle,
 )
-from lib.models.classifier import Classifier, HeadAlone, check_pooling
+from lib.models.classifier import Classifier, check_pooling
+from lib.models.folding import fold_batchnorm
 from lib.models.head_layers import NearestNeighborsHead
 from lib.models.heads import HEADS, build_head, described_head
 from lib.models.stages import empty_backbone, load_pretrained_backbone
@@ -59,13 +61,11 @@ class NetworkDescription:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("backbone", str), ("weights", str), ("seed", int), ("feature_stage", str), ("pooling", str), ("head", str),
-            ("num_classes", int), ("feature_dim", int), ("head_options", dict), ("base_digest", str),
-        ):  # fmt: skip
-            if not isinstance(getattr(self, name), kind):
+        for item in fields(self):
+            kind: Any = typing.get_origin(item.type) or item.type
+            if not isinstance(getattr(self, item.name), kind):
                 raise UserError(
-                    f"The bundle's {name} should be of type {kind.__name__}, is {getattr(self, name)!r:.80}."
+                    f"The bundle's {item.name} should be of type {kind.__name__}, is {getattr(self, item.name)!r:.80}."
                 )
         for name in ("num_classes", "feature_dim"):
             if not 1 <= getattr(self, name) <= _MAX_DIM:
@@ -109,25 +109,16 @@ class NetworkDescription:
 
 
 def save_bundle(
-    folder: Path,
-    classifier: Classifier,
-    manifest: Mapping[str, Any],
-    *,
-    base_digest: str,
-    changed_only: bool = True,
+    folder: Path, classifier: Classifier, manifest: Mapping[str, Any], *, base_digest: str, changed_only: bool = True
 ) -> None:
     """Save a classifier as manifest.json and network.safetensors, each written atomically, the manifest last.
 
-    Args:
-        folder: made if absent.
-        classifier: of any kind, frozen or not.
-        manifest: classes, preprocessing and whatever else belongs to it; must fit JSON.
-        base_digest: `weights_digest` of the weights that the backbone started from.
-        changed_only: leave out tensors that equal the published weights (a frozen backbone: the head alone is saved).
-            Random weights are always saved: another version of torch may draw others from the same seed.
+    `manifest` must fit JSON; `base_digest` is the `weights_digest` of what the backbone started from. `changed_only`
+    leaves out tensors that equal the published weights (of a frozen backbone all). Random weights are always saved:
+    another version of torch may draw others from the same seed.
     """
     state = {key: tensor.detach().cpu() for key, tensor in classifier.state_dict().items()}
-    if isinstance(classifier, HeadAlone):
+    if classifier.is_head_alone:
         changed_only = False  # nothing of the published weights is in it
         if not _is_base_at_hand(classifier.spec.name, base_digest):
             raise UserError(f"The weights of {classifier.spec.title} were taken away during the training; train again.")
@@ -152,11 +143,11 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         manifest, tensors = read_bundle_files(folder)
     description = NetworkDescription.from_manifest(manifest)
     classifier = _empty_classifier(description)
-    state = _checked_state(classifier, tensors)
-    missing = classifier.state_dict().keys() - state.keys()
-    if missing:
-        state |= _base_state(description, missing)
-    classifier.load_state_dict(state, strict=True, assign=True)
+    expected = classifier.state_dict()
+    _check_tensors(expected, tensors)
+    if missing := expected.keys() - tensors.keys():
+        tensors |= _base_state(description, missing)
+    classifier.load_state_dict(tensors, strict=True, assign=True)
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedBundle(classifier.eval().requires_grad_(requires_grad=False), manifest)
 
@@ -185,6 +176,36 @@ def export_bundle(source: str | Path, target: Path) -> Path:
     return target
 
 
+def take_learned_head(classifier: Classifier, bundle: Path) -> None:
+    """Put the head of a saved classifier into this one, which must read the same features.
+
+    Where the saved head has a BatchNorm that this one lacks, it is folded into a linear layer beside it.
+
+    Raises:
+        UserError: another backbone, stage, pooling, number of classes or kind of head.
+    """
+    source = load_bundle(bundle).classifier
+    for what, mine, other in (
+        ("backbone", classifier.spec.name, source.spec.name),
+        ("feature_stage", classifier.feature_stage, source.feature_stage),
+        ("pooling", classifier.pooling, source.pooling),
+        ("number of classes", classifier.num_classes, source.num_classes),
+        ("number of features", classifier.head_options["feature_dim"], source.head_options["feature_dim"]),
+    ):
+        if mine != other:
+            raise UserError(f"The head of that run cannot be taken: its {what} is {other}, here it is {mine}.")
+    learned = _without_batchnorm(source.head) if _has_norm(source.head) > _has_norm(classifier.head) else source.head
+    own, found = classifier.head.state_dict(), learned.state_dict()
+    if {k: t.shape for k, t in own.items()} != {k: t.shape for k, t in found.items()}:
+        raise UserError(
+            f"The head {source.head_options['name']} of that run does not fit into the head "
+            f"{classifier.head_options['name']}; choose the same head, or mlp_plain for one with BatchNorm folded."
+        )
+    with torch.no_grad():
+        for key, tensor in own.items():
+            tensor.copy_(found[key])
+
+
 def _empty_classifier(description: NetworkDescription) -> Classifier:
     spec = BACKBONES.get(description.backbone)
     HEADS.get(description.head)
@@ -197,21 +218,15 @@ def _empty_classifier(description: NetworkDescription) -> Classifier:
             )
     except (TypeError, RuntimeError, OverflowError) as error:
         raise UserError(f"The bundle's head {description.head!r} cannot be built: {error}.") from error
-    described = described_head(
+    options = described_head(
         description.head, description.num_classes, description.feature_dim, description.head_options
     )
-    return Classifier(
-        backbone,
-        head,
-        feature_stage=description.feature_stage,
-        pooling=description.pooling,
-        head_options=described,
-    )
+    stage, pooling = description.feature_stage, description.pooling
+    return Classifier(backbone, head, feature_stage=stage, pooling=pooling, head_options=options)
 
 
-def _checked_state(classifier: Classifier, stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The stored tensors, if each belongs to this network; raises UserError naming the first that does not."""
-    expected = classifier.state_dict()
+def _check_tensors(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """Raise UserError naming the first stored tensor that does not belong to the network."""
     for key, tensor in stored.items():
         if key not in expected:
             raise UserError(f"The bundle holds a tensor {key[:80]!r} that its network does not have; it is damaged.")
@@ -220,7 +235,6 @@ def _checked_state(classifier: Classifier, stored: dict[str, Tensor]) -> dict[st
                 f"The bundle's tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}, its network needs "
                 f"{expected[key].dtype} {tuple(expected[key].shape)}; it is damaged."
             )
-    return dict(stored)
 
 
 def _base_state(description: NetworkDescription, missing: set[str]) -> dict[str, Tensor]:
@@ -240,3 +254,16 @@ def _base_state(description: NetworkDescription, missing: set[str]) -> dict[str,
 
 def _is_base_at_hand(name: str, base_digest: str) -> bool:
     return weights_status(name).is_cached and weights_digest(name, "pretrained") == base_digest
+
+
+def _has_norm(head: nn.Module) -> bool:
+    return any(isinstance(module, nn.BatchNorm1d) for module in head.modules())
+
+
+def _without_batchnorm(head: nn.Module) -> nn.Module:
+    """The head folded; a sigmoid head keeps its last layer, which has no parameters."""
+    if not isinstance(head, nn.Sequential):
+        return head
+    if isinstance(head[0], nn.Sequential):
+        return nn.Sequential(fold_batchnorm(head[0]), *list(head)[1:])
+    return fold_batchnorm(head)

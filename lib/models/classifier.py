@@ -43,8 +43,15 @@ class Classifier(StagedNetwork):
         return (*self.spec.stages_until(self.feature_stage), HEAD_STAGE)
 
     @property
+    def is_head_alone(self) -> bool:
+        """Whether the stages are not built: all that the head reads lies in the cache of features."""
+        return not len(self.stages)
+
+    @property
     def steps(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """The stages, then pooling and head, which ends in logits (N, num_classes)."""
+        if self.is_head_alone:
+            raise RuntimeError("This classifier is a head alone: its stages are not built.")
         return {**dict(self.stages.items()), HEAD_STAGE.name: lambda h: self.head(self.pooled(h))}
 
     @property
@@ -72,23 +79,6 @@ class Classifier(StagedNetwork):
                 if is_frozen(module):
                     module.eval()
         return self
-
-
-class HeadAlone(Classifier):
-    """A classifier on published, frozen stages that are not built: all that it reads lies in the cache of features.
-
-    To build a network takes longer than to fit a head on features that are there. `save_bundle` knows it; it cannot run
-    on images.
-    """
-
-    def __init__(self, spec: BackboneSpec, head: nn.Module, *, feature_stage: str, pooling: str, options: dict) -> None:
-        nothing = Backbone(spec, nn.ModuleDict(), weights="pretrained")
-        super().__init__(nothing, head, feature_stage=feature_stage, pooling=pooling, head_options=options)
-
-    @property
-    def steps(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """Raises RuntimeError: there are no stages."""
-        raise RuntimeError("This classifier is a head alone: its stages are not built.")
 
 
 def is_frozen(module: nn.Module) -> bool:
@@ -127,19 +117,13 @@ def check_pooling(stage: StageSpec, pooling: str, head: str = "linear") -> str:
             f"The head {head!r} reads a map as it is: it needs a stage with a map and pooling 'none', received the "
             f"stage {stage.name!r} ({stage.output}) and {pooling!r}."
         )
-    if stage.output == "map" and pooling in ("none", "cls"):
-        raise UserError(
-            f"The stage {stage.name!r} gives a map, so pooling must be 'average' or 'flatten', not {pooling!r}."
-        )
-    if stage.output == "vector" and pooling in ("average", "cls"):
-        raise UserError(f"The stage {stage.name!r} gives a vector already, so pooling must be 'none', not {pooling!r}.")
-    if stage.output == "tokens" and pooling not in stage.poolings:
-        why = ", which has no class token" if pooling == "cls" else ""
-        raise UserError(
-            f"The stage {stage.name!r} gives tokens{why}, so pooling must be {' or '.join(map(repr, stage.poolings))}, "
-            f"not {pooling!r}."
-        )
-    return pooling
+    if pooling in stage.poolings:
+        return pooling
+    gives = {"map": "a map", "vector": "a vector already", "tokens": "tokens"}[stage.output]
+    if stage.output == "tokens" and pooling == "cls":
+        gives += ", which has no class token"
+    fitting = "'none'" if stage.output == "vector" else " or ".join(map(repr, stage.poolings))
+    raise UserError(f"The stage {stage.name!r} gives {gives}, so pooling must be {fitting}, not {pooling!r}.")
 
 
 def resolve_features(
@@ -181,48 +165,31 @@ def build_classifier(
     output: str = "softmax",
     **head_options: float,
 ) -> Classifier:
-    """Put a new head on a backbone; the stages are shared with `backbone`, not copied.
+    """Put a new head of `HEADS` on a backbone that is cut no earlier than `feature_stage`; its stages are shared.
 
-    Args:
-        backbone: whole, or cut no earlier than `feature_stage`.
-        head: a name in `HEADS`.
-        num_classes: at least two.
-        feature_stage: where the head reads; by default the table's.
-        pooling: "average" or "flatten" for a map, "none" for a vector and for a head that reads maps; by default what
-            fits.
-        seed: of the head's random weights.
-        input_size_px: only for "flatten", whose number of features depends on it.
-        output: "softmax", or "sigmoid" for one unit that tells two classes apart.
-        head_options: see `HEADS`.
+    By default the head reads where the table says, pooled as fits. `input_size_px` counts for "flatten" alone;
+    `output` is "softmax", or "sigmoid" for one unit that tells two classes apart.
 
     Raises:
         UserError: unknown names, or a pooling that does not fit the stage.
     """
-    feature_stage, pooling = resolve_features(backbone.spec, feature_stage, pooling, head)
-    dim = feature_dim(backbone, feature_stage, pooling, input_size_px=input_size_px)
+    stage, pooling = resolve_features(backbone.spec, feature_stage, pooling, head)
+    dim = feature_dim(backbone, stage, pooling, input_size_px=input_size_px)
     module = build_head(head, dim, num_classes, seed, output=output, **head_options)
     described = described_head(head, num_classes, dim, head_options, output)
-    return Classifier(backbone, module, feature_stage=feature_stage, pooling=pooling, head_options=described)
+    return Classifier(backbone, module, feature_stage=stage, pooling=pooling, head_options=described)
 
 
 def build_head_alone(
-    spec: BackboneSpec,
-    *,
-    head: str,
-    num_classes: int,
-    feature_stage: str | None = None,
-    pooling: str | None = None,
-    seed: int = 0,
-    **head_options: float,
-) -> HeadAlone | None:
-    """What `build_classifier` gives for a pretrained backbone, without its stages; None where they must be run first.
+    spec: BackboneSpec, *, head: str, feature_stage: str | None = None, pooling: str | None = None, **options: Any
+) -> Classifier | None:
+    """What `build_classifier` gives for a pretrained backbone, without its stages, all of them frozen.
 
-    Only they know how many numbers a flattened map has.
+    To build a network takes longer than to fit a head on features that are there. None where the stages must be run:
+    only they know how many numbers a flattened map has.
     """
     stage, pooling = resolve_features(spec, feature_stage, pooling, head)
     if HEADS.get(head).reads == "map" or pooling == "flatten":
         return None
-    dim = spec.stage(stage).num_channels
-    module = build_head(head, dim, num_classes, seed, output="softmax", **head_options)
-    options = described_head(head, num_classes, dim, head_options, "softmax")
-    return HeadAlone(spec, module, feature_stage=stage, pooling=pooling, options=options)
+    nothing = Backbone(spec, nn.ModuleDict(), weights="pretrained")
+    return build_classifier(nothing, head=head, feature_stage=stage, pooling=pooling, **options)

@@ -37,11 +37,7 @@ def linear_from_logistic_regression(scaler: "StandardScaler | None", model: "Log
         bias = bias - weight @ scaler.mean_
     if num_classes == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    linear = nn.Linear(weight.shape[1], num_classes)
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(weight))
-        linear.bias.copy_(torch.from_numpy(bias))
-    return linear
+    return _linear(torch.from_numpy(weight), torch.from_numpy(bias))
 
 
 def support_vector_head(
@@ -59,11 +55,7 @@ def support_vector_head(
 
 def as_sigmoid_unit(linear: nn.Linear) -> nn.Linear:
     """Two logits as the one log-odds of class 1 against class 0, which is their difference."""
-    unit = nn.Linear(linear.in_features, 1)
-    with torch.no_grad():
-        unit.weight.copy_(linear.weight[1:] - linear.weight[:1])
-        unit.bias.copy_(linear.bias[1:] - linear.bias[:1])
-    return unit
+    return _linear(linear.weight[1:] - linear.weight[:1], linear.bias[1:] - linear.bias[:1])
 
 
 def fold_batchnorm(head: nn.Sequential) -> nn.Sequential:
@@ -81,11 +73,15 @@ def fold_batchnorm(head: nn.Sequential) -> nn.Sequential:
     for layer in head:
         if isinstance(layer, nn.BatchNorm1d):
             if layers and isinstance(layers[-1], nn.Linear):
-                layers[-1] = _scaled_output(layers[-1], *_scale_and_shift(layer))
+                scale, shift = _scale_and_shift(layer)
+                weight, bias = layers[-1].weight.double(), layers[-1].bias.double()
+                layers[-1] = _linear(scale[:, None] * weight, scale * bias + shift)
             else:
                 waiting = _scale_and_shift(layer)
         elif isinstance(layer, nn.Linear) and waiting is not None:
-            layers.append(_scaled_input(layer, *waiting))
+            scale, shift = waiting
+            weight, bias = layer.weight.double(), layer.bias.double()
+            layers.append(_linear(weight * scale, bias + weight @ shift))
             waiting = None
         else:
             layers.append(copy.deepcopy(layer))
@@ -98,14 +94,6 @@ def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 (heads keep statistics)
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     return scale, norm.bias.double() - scale * norm.running_mean.double()
-
-
-def _scaled_output(linear: nn.Linear, scale: Tensor, shift: Tensor) -> nn.Linear:
-    return _linear(scale[:, None] * linear.weight.double(), scale * linear.bias.double() + shift)
-
-
-def _scaled_input(linear: nn.Linear, scale: Tensor, shift: Tensor) -> nn.Linear:
-    return _linear(linear.weight.double() * scale, linear.bias.double() + linear.weight.double() @ shift)
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
@@ -128,11 +116,7 @@ def fold_stages(stages: nn.ModuleDict, batch: Tensor) -> nn.ModuleDict:
 
     The given stages keep their weights and statistics; whatever is not folded is shared with them. Which layer feeds
     which BatchNorm is seen by running `batch`, so that a network of any build can be folded; a stage whose output would
-    then differ is left as it is.
-
-    Args:
-        stages: run one after the other.
-        batch: a few images (N, 3, H, W) that are not all alike, on the device of the stages.
+    then differ is left as it is. They are images (N, 3, H, W) that are not all alike, on the device of the stages.
     """
     plain: Any = share_module_tree(stages).eval()
     if not any(isinstance(module, _BatchNorm) for module in stages.modules()):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # pages ask for a stage plan without importing torch
 TRAINED_PARTS = ("none", "partial", "all")
 # What happens to BatchNorm inside trained stages; in frozen stages it is always frozen.
 BATCHNORM_POLICIES = ("trained", "statistics_frozen", "frozen")
-_HEAD = ("head", "Classifier head")
 
 
 @dataclass(frozen=True)
@@ -36,46 +35,27 @@ def stage_plan(
     unfreeze_from: str | None = None,
     *,
     feature_stage: str | None = None,
-) -> list[tuple[str, str, bool]]:
-    """List (stage, title, is_trainable) up to the feature stage and the head, without building a network.
-
-    Args:
-        backbone_name: a name in `BACKBONES`.
-        trains_backbone: "none", "partial" or "all": the `trains_backbone` of a strategy's specification.
-        unfreeze_from: the first trained stage of "partial"; by default the table's.
-        feature_stage: the last stage that is used; by default the table's.
-
-    Raises:
-        UserError: unknown backbone, part or stage.
-    """
-    spec = BACKBONES.get(backbone_name)
-    stages = spec.stages_until(feature_stage or spec.feature_stage)
-    first = _first_trained(spec, [stage.name for stage in stages], trains_backbone, unfreeze_from)
-    plan = [(stage.name, stage.title, index >= first) for index, stage in enumerate(stages)]
-    return [*plan, (*_HEAD, True)]
-
-
-def counted_plan(
-    backbone_name: str,
-    trains_backbone: str,
-    unfreeze_from: str | None = None,
-    *,
-    feature_stage: str | None = None,
     head: str = "linear",
     output: str = "softmax",
     num_classes: int = 2,
 ) -> list[StageParameters]:
-    """What each stage holds and whether it is trained, the head last, without building a network.
+    """The stages up to the feature stage and the head, without building a network.
+
+    `trains_backbone` is that of a strategy: "none", "partial" (from `unfreeze_from` up) or "all".
 
     Raises:
         UserError: unknown backbone, part, stage or head.
     """
     spec = BACKBONES.get(backbone_name)
-    plan = stage_plan(backbone_name, trains_backbone, unfreeze_from, feature_stage=feature_stage)
-    stages = [StageParameters(*row[:2], spec.stage(row[0]).num_parameters, row[2]) for row in plan[:-1]]
-    feature_dim = spec.stage(stages[-1].stage).num_channels  # one number a channel: pooled, or read as a map
+    stages = spec.stages_until(feature_stage or spec.feature_stage)
+    first = _first_trained(spec, [stage.name for stage in stages], trains_backbone, unfreeze_from)
+    plan = [
+        StageParameters(stage.name, stage.title, stage.num_parameters, is_trainable=index >= first)
+        for index, stage in enumerate(stages)
+    ]
+    feature_dim = stages[-1].num_channels  # one number a channel: pooled, or read as a map
     number = HEADS.get(head).num_parameters(feature_dim, num_classes, output=output)
-    return [*stages, StageParameters(*_HEAD, number, is_trainable=True)]
+    return [*plan, StageParameters("head", "Classifier head", number, is_trainable=True)]
 
 
 def apply_freezing(
@@ -83,11 +63,8 @@ def apply_freezing(
 ) -> None:
     """Freeze and unfreeze the parameters by stage; the head is always trained.
 
-    Args:
-        classifier: changed in place.
-        trains_backbone: "none", "partial" (from `unfreeze_from` up) or "all".
-        unfreeze_from: a stage name; by default the table's.
-        batchnorm: "frozen" also keeps scale and shift of BatchNorm in the trained stages of the backbone.
+    `trains_backbone` and `unfreeze_from` are those of `stage_plan`; `batchnorm` "frozen" also keeps scale and shift of
+    BatchNorm in the trained stages of the backbone.
 
     Raises:
         UserError: unknown part, or a stage that this classifier does not use.

@@ -6,36 +6,28 @@ ceil((n + 1) * 0.95). So at most 5 % of new images from the training images' own
 draws, for any backbone, since nothing is assumed about the features. With fewer than 19 images no finite limit keeps
 that promise: it is the largest distance seen, and the rate rises to 1 / (n + 1), which the gate states.
 
-Why this one: it is the simplest that worked. Frozen ImageNet MobileNetV2, 320 + 80 photographs of cats and dogs, twenty
-draws: 5.3 % of held-out cats and dogs turned away (up to 12 % in a single draw: a limit from 80 images is itself
-uncertain); flagged are 99 % of ants and bees, a bird, a dragonfly, a sunflower, a portrait, and all noise, text pages
-and blank images. Mahalanobis distance with Ledoit-Wolf shrinkage did as well on unit vectors, but on raw features it
-let blank images and text through (their features are short and lie near the mean); a term for the feature's length,
-square roots, centring and distances relative to the neighbours' own (local outlier factor) helped in one place and lost
-in another.
-
-What it cannot do: with 60 + 20 photographs 4.0 % are turned away but only 69 % of ants and bees flagged, the largest of
-20 distances being a loose limit; where the classes are as varied as ants and bees in their surroundings, a flower or a
-bird passes; a random backbone, or one fine-tuned on few images, keeps the rate but flags little beyond text and blank
-images, because its features tell little else apart. A passed gate is no proof of fitness.
+Mahalanobis distance with Ledoit-Wolf shrinkage did as well on unit vectors, but on raw features let blank images and
+text through. With few images the limit is loose, and features that tell little apart flag little: a passed gate is no
+proof of fitness.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lib.atomic import atomic_path
 from lib.errors import UserError
+from lib.models.bundle_files import read_side_file, write_side_file
 
 GATE_FILE = "reference.safetensors"  # beside the classifier in its bundle
 FALSE_ALARM_RATE = 0.05
 NUM_NEIGHBORS = 5
 MAX_REFERENCE_ROWS = 2000
 MAX_REFERENCE_BYTES = 32 * 2**20
-FORMAT_VERSION = 1
 _CHUNK_ROWS = 256
+_FACTS: dict[str, Any] = {"threshold": float, "false_alarm_rate": float, "num_calibration": int, "num_neighbors": int}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +90,7 @@ def fit_gate(
     promise holds then as well: each image has fewer to be compared with than a new one will have, so that the limit is
     no tighter (full conformal prediction with one's neighbours, Vovk et al. 2005).
 
-    Args:
-        train_features: (N, D).
-        val_features: (M, D).
-        seed: of the draw.
-        train_units: group numbers of the training images (N,); None if no validation image is among them.
-        val_units: group numbers of the validation images (M,).
+    `train_units` (N,) and `val_units` (M,) are group numbers; None if no validation image is among the training images.
 
     Raises:
         ValueError: no training or validation images, widths that differ, or features that are not finite.
@@ -132,42 +119,20 @@ def fit_gate(
 
 def save_gate(path: Path, gate: Gate) -> None:
     """Write a gate as one safetensors file, atomically."""
-    from safetensors.numpy import save_file
-
-    metadata = {
-        "format_version": str(FORMAT_VERSION),
-        "threshold": repr(gate.threshold),
-        "false_alarm_rate": repr(gate.false_alarm_rate),
-        "num_calibration": str(gate.num_calibration),
-        "num_neighbors": str(gate.num_neighbors),
-    }
-    with atomic_path(path) as temporary:
-        save_file({"reference": np.ascontiguousarray(gate.reference)}, temporary, metadata=metadata)
+    facts = {name: repr(getattr(gate, name)) for name in _FACTS}
+    write_side_file(path, {"reference": np.ascontiguousarray(gate.reference)}, facts)
 
 
 def load_gate(path: Path) -> Gate:
     """Read what `save_gate` wrote; raises UserError if the file is damaged, newer or not a gate."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            metadata, reference = opened.metadata() or {}, opened.get_tensor("reference")
-        gate = Gate(
-            reference,
-            threshold=float(metadata["threshold"]),
-            false_alarm_rate=float(metadata["false_alarm_rate"]),
-            num_calibration=int(metadata["num_calibration"]),
-            num_neighbors=int(metadata["num_neighbors"]),
-        )
-        version = int(metadata["format_version"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"The gate file {path.name} of this run cannot be read ({error}); train the run again."
-        ) from error
-    if version > FORMAT_VERSION:
-        raise UserError(
-            f"The gate file {path.name} has format {version}, newer than {FORMAT_VERSION}; update the program."
-        )
+    gate = read_side_file(
+        path,
+        lambda arrays, facts: Gate(arrays["reference"], **{name: kind(facts[name]) for name, kind in _FACTS.items()}),
+        title="The gate file",
+        owner="run",
+        remedy="train the run again",
+    )
+    reference = gate.reference
     is_sound = reference.ndim == 2 and len(reference) and reference.dtype == np.float16 and gate.num_neighbors > 0
     if not is_sound or not math.isfinite(gate.threshold) or not np.isfinite(reference).all():
         raise UserError(f"The gate file {path.name} of this run is damaged; train the run again.")

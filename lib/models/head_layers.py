@@ -59,10 +59,7 @@ class NearestNeighborsHead(nn.Module):
     def votes_without_own(self, features: Tensor, units: Tensor, kept_units: Tensor) -> Tensor:
         """The same for features (N, D) of groups `units` (N,), without the votes of kept features of the same group.
 
-        Args:
-            features: (N, D).
-            units: the group of each, such as a patient's number (N,).
-            kept_units: the groups of the kept features (M,).
+        A group is a number, such as a patient's; `kept_units` (M,) are those of the kept features.
         """
         blocks = zip(features.split(_BLOCK_ROWS), units.split(_BLOCK_ROWS), strict=True)
         device = self.features.device

@@ -37,6 +37,11 @@ class HeadSpec:
     is_iterative: bool = True
     count: Callable[[int, int], int] | None = None
 
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether it is a memory of training features instead of weights."""
+        return any(name == "num_samples" for name, _ in self.options)
+
     def build(self, feature_dim: int, num_outputs: int, **options: float) -> "nn.Module":
         """Make the head with its own defaults where `options` say nothing."""
         from lib.models import head_layers

@@ -5,9 +5,11 @@ belongs to the stage after the features it drops, so that the head of a classifi
 left out.
 """
 
+import itertools
 import pkgutil
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -168,42 +170,48 @@ class MeanAndMaximum(nn.Module):
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
 
 
-class BundledVGG(nn.Module):
+class BundledVGG(nn.Sequential):
     """The small VGG-style network that ships with the program, pretrained on generated images (lib/pretraining).
 
     Blocks 1 to 5, mean and maximum, a projection, and the generated classes as logits (N, num_classes). The projection
     keeps the features general (Wang et al. 2022, arXiv 2112.00496).
     """
 
+    projection: nn.Sequential
+    logits: nn.Linear
+
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
         c1, c2, c3, c4, c5 = _VGG_CHANNELS
-        # Filters of 7 x 7 pixels, large enough for an eye to see edges and colour blobs in them; at every other
-        # position only, which makes the whole network a third faster than a maximum over all positions.
-        self.block1 = nn.Sequential(nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(c1), nn.ReLU())
-        self.block2 = ConvolutionBlock(c1, c2)
-        self.block3 = ConvolutionBlock(c2, c3)
-        self.block4 = ConvolutionBlock(c3, c4, hands_on=True)
-        self.block5 = ConvolutionBlock(c4 + c3, c5, hands_on=True)
-        self.pool = MeanAndMaximum()
-        self.projection = nn.Sequential(
-            nn.Linear(2 * (c5 + c4 + c3), PROJECTION_DIM, bias=False), nn.BatchNorm1d(PROJECTION_DIM), nn.ReLU()
-        )
-        self.logits = nn.Linear(PROJECTION_DIM, num_classes)
+        num_features = 2 * (c5 + c4 + c3)
+        layers = {
+            # Filters of 7 x 7 pixels, large enough for an eye to see edges and colour blobs in them; at every other
+            # position only, which makes the whole network a third faster than a maximum over all positions.
+            "block1": nn.Sequential(
+                nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(c1), nn.ReLU()
+            ),
+            "block2": ConvolutionBlock(c1, c2),
+            "block3": ConvolutionBlock(c2, c3),
+            "block4": ConvolutionBlock(c3, c4, hands_on=True),
+            "block5": ConvolutionBlock(c4 + c3, c5, hands_on=True),
+            "pool": MeanAndMaximum(),
+            "projection": nn.Sequential(
+                nn.Linear(num_features, PROJECTION_DIM, bias=False), nn.BatchNorm1d(PROJECTION_DIM), nn.ReLU()
+            ),
+            "logits": nn.Linear(PROJECTION_DIM, num_classes),
+        }
+        super().__init__(OrderedDict(layers))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to features (N, D)."""
-        return self.pool(self.block5(self.block4(self.block3(self.block2(self.block1(x))))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to logits (N, num_classes)."""
-        return self.logits(self.projection(self.features(x)))
+        for step in list(self)[:-2]:
+            x = step(x)
+        return x
 
 
-class CNNFood(nn.Module):
+class CNNFood(nn.Sequential):
     """The network of a food tutorial (study 5), of which no weights are published; images of 78 px or more.
 
     Four blocks, a dense layer of 1,024 units and `num_classes` logits. With ten classes it has 10,588,458 parameters,
@@ -211,21 +219,27 @@ class CNNFood(nn.Module):
     """
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        c1, c2, c3, c4 = _FOOD_CHANNELS
-        self.block1 = _food_block(3, c1)
-        self.block2 = _food_block(c1, c2)
-        self.block3 = _food_block(c2, c3)
-        self.block4 = _food_block(c3, c4, kernel=5, pool=4)
+        layers: dict[str, nn.Module] = {}
+        for block, (before, channels) in enumerate(itertools.pairwise((3, *_FOOD_CHANNELS)), start=1):
+            kernel, pool = (5, 4) if block == len(_FOOD_CHANNELS) else (3, 2)
+            layers[f"block{block}"] = nn.Sequential(
+                nn.Conv2d(before, channels, kernel, padding="same"),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, kernel),
+                nn.ReLU(),
+                nn.MaxPool2d(pool),
+                nn.Dropout(_FOOD_DROPOUT),
+            )
         # Dropout after the dense layer belongs to it here: a linear head on top is then the published network.
-        self.fc1 = nn.Sequential(
+        layers["fc1"] = nn.Sequential(
             nn.AdaptiveAvgPool2d(_FOOD_LAST_SIDE),
             nn.Flatten(1),
-            nn.Linear(c4 * _FOOD_LAST_SIDE**2, 1024),
+            nn.Linear(_FOOD_CHANNELS[-1] * _FOOD_LAST_SIDE**2, 1024),
             nn.ReLU(),
             nn.Dropout(_FOOD_DENSE_DROPOUT),
         )
-        self.logits = nn.Linear(1024, num_classes)
+        layers["logits"] = nn.Linear(1024, num_classes)
+        super().__init__(OrderedDict(layers))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 # Glorot uniform, the default of Keras in which the network was published.
@@ -233,42 +247,20 @@ class CNNFood(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to logits (N, num_classes)."""
-        return self.logits(self.fc1(self.block4(self.block3(self.block2(self.block1(x))))))
 
-
-def _food_block(in_channels: int, out_channels: int, *, kernel: int = 3, pool: int = 2) -> nn.Sequential:
-    """A convolution that keeps the size and one that loses its border, each with ReLU; then maximum and dropout."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding="same"),
-        nn.ReLU(),
-        nn.Conv2d(out_channels, out_channels, kernel),
-        nn.ReLU(),
-        nn.MaxPool2d(pool),
-        nn.Dropout(_FOOD_DROPOUT),
-    )
-
-
-class HandcraftedNetwork(nn.Module):
-    """The measures of lib/data/retina_measures.py in the place of features, and no classes of its own.
+class HandcraftedNetwork(nn.Sequential):
+    """Measures of the retina in the place of features, and no classes of its own.
 
     As a backbone without a network it takes the same road as all others (cache, head, bundle, grading), so that it can
     be compared with them.
     """
 
     def __init__(self, _num_classes: int) -> None:
-        super().__init__()
-        self.measures = RetinaMeasures()
-        self.logits = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, D)."""
-        return self.logits(self.measures(x))
+        super().__init__(OrderedDict(measures=RetinaMeasures(), logits=nn.Identity()))
 
 
 class RetinaMeasures(nn.Module):
-    """Measures in the order of `FEATURE_NAMES`; passes no gradients."""
+    """Measures in the order of `FEATURE_NAMES` (lib/data/retina_measures.py); passes no gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, 3, S, S) from 0 to 1 to (N, D), float32, on their device."""

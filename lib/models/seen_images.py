@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.atomic import atomic_path
 from lib.errors import UserError
+from lib.models.bundle_files import read_side_file, write_side_file
 
 SEEN_FILE = "seen.safetensors"  # beside the classifier in its bundle
-FORMAT_VERSION = 1
 FITTED, VALIDATED = "fitted", "validated"
+_TITLE = "The list of training images"
 _ID_LETTERS = 16  # of a SHA-256 in hexadecimal: eight bytes
 
 
@@ -61,34 +61,21 @@ class SeenImages:
 
 def save_seen(path: Path, seen: SeenImages) -> None:
     """Write them as one safetensors file, eight bytes an image, atomically."""
-    from safetensors.numpy import save_file
-
-    metadata = {"format_version": str(FORMAT_VERSION), "is_complete": str(seen.is_complete)}
-    with atomic_path(path) as temporary:
-        save_file({FITTED: seen.fitted, VALIDATED: seen.validated}, temporary, metadata=metadata)
+    write_side_file(path, {FITTED: seen.fitted, VALIDATED: seen.validated}, {"is_complete": str(seen.is_complete)})
 
 
 def load_seen(path: Path) -> SeenImages:
     """Read what `save_seen` wrote; raises UserError if the file is damaged, newer or something else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
-            version, is_complete = int(metadata["format_version"]), metadata["is_complete"] == "True"
-            fitted, validated = opened.get_tensor(FITTED), opened.get_tensor(VALIDATED)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(
-            f"The list of training images {path.name} of this classifier cannot be read ({error}); train it again."
-        ) from error
-    if version > FORMAT_VERSION:
-        raise UserError(
-            f"The list of training images {path.name} has format {version}, newer than {FORMAT_VERSION}; update the "
-            "program."
-        )
-    if any(numbers.dtype != np.uint64 or numbers.ndim != 1 for numbers in (fitted, validated)):
-        raise UserError(f"The list of training images {path.name} of this classifier is damaged; train it again.")
-    return SeenImages(fitted, validated, is_complete)
+    seen = read_side_file(
+        path,
+        lambda arrays, facts: SeenImages(arrays[FITTED], arrays[VALIDATED], facts["is_complete"] == "True"),
+        title=_TITLE,
+        owner="classifier",
+        remedy="train it again",
+    )
+    if any(numbers.dtype != np.uint64 or numbers.ndim != 1 for numbers in (seen.fitted, seen.validated)):
+        raise UserError(f"{_TITLE} {path.name} of this classifier is damaged; train it again.")
+    return seen
 
 
 def _as_numbers(image_ids: Iterable[str]) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Pretrained networks as named stages: build one, run it up to, between and after stages."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors
@@ -94,13 +93,10 @@ def run_stages(stages: Steps, h: Tensor, *, after: str | None = None, until: str
 
 
 def build_backbone(name: str, *, weights: str = "pretrained", seed: int = 0, feature_only: bool = False) -> Backbone:
-    """Build a backbone in evaluation mode, fp32, channels_last.
+    """Build a backbone of the table in evaluation mode, fp32, channels_last.
 
-    Args:
-        name: a name in `BACKBONES`.
-        weights: "pretrained" reads the file at hand; "random" is the network's own initialisation from `seed`.
-        seed: of the random weights.
-        feature_only: leave out the stages behind the table's feature stage.
+    `weights` "pretrained" reads the file at hand, "random" is the network's own initialisation from `seed`;
+    `feature_only` leaves out the stages behind the table's feature stage.
 
     Raises:
         UserError: unknown backbone or weights, or a damaged weights file.
@@ -120,15 +116,18 @@ def build_backbone(name: str, *, weights: str = "pretrained", seed: int = 0, fea
 
 def load_pretrained_backbone(name: str) -> Backbone:
     """The backbone with the weights at hand, as stored (no memory format); raises like `build_backbone`."""
-    spec = BACKBONES.get(name)
-    path = require_weights(name)
-    if spec.is_from_timm:
-        return _load_from_timm(spec, path)
+    spec, path = BACKBONES.get(name), require_weights(name)
+    # Remembered for timm's, of which large files take seconds to read twice.
+    digest = weights_digest(name, "pretrained") if spec.is_from_timm else None
     try:
-        check_digest(spec, path)
-        return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_tensors(path))
+        check_digest(spec, path, digest)
+        if not spec.is_from_timm:
+            return backbone_from_state(spec, read_bundled_weights(path) if spec.is_bundled else _read_tensors(path))
+        with seeded_initialization(0):
+            network = without_inplace(load_timm(name, _read_tensors(path)))
     except UserError as error:
         raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
+    return Backbone(spec, split_into_stages(spec, network.eval()), weights="pretrained")
 
 
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
@@ -137,19 +136,6 @@ def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbo
     with seeded_initialization(0), torch.device("cpu" if spec.is_from_timm else "meta"):
         network = build_network(spec)
     return Backbone(spec, split_into_stages(spec, network), weights=weights, seed=seed)
-
-
-def _load_from_timm(spec: BackboneSpec, path: Path) -> Backbone:
-    """The backbone with the tensors of a file in whatever form timm knows it."""
-    digest = weights_digest(spec.name, "pretrained")  # remembered: large files take seconds to read twice
-    try:
-        check_digest(spec, path, digest)
-        tensors = _read_tensors(path)
-        with seeded_initialization(0):
-            network = without_inplace(load_timm(spec.name, tensors))
-    except UserError as error:
-        raise UserError(f"The weights file {path} cannot be used: {error} {remedy_for(spec)}") from error
-    return Backbone(spec, split_into_stages(spec, network.eval()), weights="pretrained")
 
 
 def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Backbone:
@@ -184,38 +170,27 @@ def keep_stages_until(backbone: Backbone, stage: str) -> Backbone:
 
 
 def set_batchnorm_statistics(network: nn.Module, batch: Tensor) -> None:
-    """Set the running statistics of every BatchNorm layer to those of one batch.
+    """Set the running statistics of every BatchNorm layer to those of one batch (N, 3, H, W) of two images or more.
 
     A random network needs it: with the initial statistics (mean 0, variance 1) its activations vanish or explode over
     depth. Dropout stays off, and modes are left as they were found.
-
-    Args:
-        network: anything with BatchNorm layers.
-        batch: images (N, 3, H, W), at least two.
     """
     if len(batch) < 2:
         raise UserError(f"BatchNorm statistics need at least two images, received {len(batch)}.")
     norms = [module for module in network.modules() if isinstance(module, _NORMS)]
-    with _evaluation_mode(network), torch.no_grad():
-        momenta = [norm.momentum for norm in norms]
-        try:
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # the plain average over batches, so exactly this batch
-                norm.train()
-            network(batch)
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-
-
-@contextmanager
-def _evaluation_mode(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
+    momenta = [norm.momentum for norm in norms]
     network.eval()
     try:
-        yield
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over batches, so exactly this batch
+            norm.train()
+        with torch.no_grad():
+            network(batch)
     finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
         for module, is_training in modes:
             module.training = is_training
 

@@ -1,9 +1,8 @@
 """What a network of timm is: its stages, sizes and preprocessing, found by running it once with random weights."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,20 +35,49 @@ def describe_timm(name: str) -> BackboneSpec:
     images = torch.randn(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), _named(name):
         outputs, turned = _usable_outputs(network, images)
-        last, expected = next(reversed(outputs.values()), None), network(images)
-        if len(outputs) < 2 or not _is_same(last, expected):
+        if len(outputs) < 2 or not _is_same(next(reversed(outputs.values())), network(images)):
             raise UserError(
                 f"The network {name} cannot be cut into stages: its features do not follow one from another. Choose "
                 "another network."
             )
         on_grid = _stages_on_grid(network, images, outputs)
-        stages = tuple(_stage(network, key, h, turned, on_grid) for key, h in outputs.items())
+        counts = [_num_parameters(module) for _, module in segments(network, (), set(outputs))]
+        stages = [
+            _stage(network, key, h, is_turned=key in turned, is_on_grid=key in on_grid, num_parameters=count)
+            for (key, h), count in zip(outputs.items(), counts, strict=True)
+        ]
         least_px, step_px = _sizes(network, size_px)
         feature_stage, pooling = _own_features(stages, outputs)
-    return _spec(
-        name, settings, network, stages,
-        feature_stage=feature_stage, pooling=pooling, least_px=least_px, step_px=step_px,
-    )  # fmt: skip
+    names = [stage.name for stage in stages]
+    own = [stage for stage in names if stage in feature_channels(network)] or [feature_stage]
+    maps = [stage.name for stage in stages[: names.index(feature_stage) + 1] if stage.output == "map"]
+    source, interpolation = _weights_source(settings), settings["interpolation"]
+    paper = settings.get("paper_ids") or ""
+    paper = str(paper if isinstance(paper, str) else paper[0]).removeprefix("arXiv:")
+    return BackboneSpec(
+        name=name,
+        title=name,
+        network=name,
+        paper_url=f"https://arxiv.org/abs/{paper}" if paper else "https://github.com/huggingface/pytorch-image-models",
+        stages=tuple(stages),
+        feature_stage=feature_stage,
+        cam_stage=maps[-1] if maps else "",
+        # The last quarter of timm's own stages: one of four, three of a transformer's twelve blocks.
+        unfreeze_from=own[-max(1, len(own) // 4)],
+        pooling=pooling,
+        weights_source=source,
+        weights_mib=round(sum(counts) * 4 / 2**20, 1) if source else 0.0,
+        weights_licence=str(settings.get("license") or ""),
+        pretrained_on=_pretrained_on(settings),
+        input_size_px=size_px,
+        min_input_px=least_px,
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+        interpolation=interpolation if interpolation in _INTERPOLATIONS else "bicubic",
+        crop_fraction=float(settings["crop_pct"]),
+        is_fixed_size=least_px == size_px,
+        input_step_px=step_px,
+    )
 
 
 @contextmanager
@@ -91,46 +119,6 @@ def _settings(name: str) -> dict[str, Any]:
     return {**found, "has_weights": config is not None and config.has_weights}
 
 
-def _spec(
-    name: str, settings: Mapping[str, Any], network: nn.Module, stages: tuple[StageSpec, ...],
-    *, feature_stage: str, pooling: str, least_px: int, step_px: int,
-) -> BackboneSpec:  # fmt: skip
-    size_px, by_name = int(settings["input_size"][-1]), {stage.name: stage for stage in stages}
-    own = [stage for stage in by_name if stage in feature_channels(network)] or [feature_stage]
-    until = list(by_name)[: list(by_name).index(feature_stage) + 1]
-    maps = [stage for stage in until if by_name[stage].output == "map"]
-    parameters = [
-        sum(parameter.numel() for parameter in module.parameters()) for _, module in segments(network, (), set(by_name))
-    ]
-    source = _weights_source(settings)
-    paper = settings.get("paper_ids") or ""
-    paper = str(paper if isinstance(paper, str) else paper[0]).removeprefix("arXiv:")
-    return BackboneSpec(
-        name=name,
-        title=name,
-        network=name,
-        weights_source=source,
-        weights_mib=round(sum(parameters) * 4 / 2**20, 1) if source else 0.0,
-        weights_licence=str(settings.get("license") or ""),
-        stages=tuple(replace(stage, num_parameters=number) for stage, number in zip(stages, parameters, strict=True)),
-        feature_stage=feature_stage,
-        pooling=pooling,
-        cam_stage=maps[-1] if maps else "",
-        # The last quarter of timm's own stages: one of four, three of a transformer's twelve blocks.
-        unfreeze_from=own[-max(1, len(own) // 4)],
-        paper_url=f"https://arxiv.org/abs/{paper}" if paper else "https://github.com/huggingface/pytorch-image-models",
-        input_size_px=size_px,
-        min_input_px=least_px,
-        is_fixed_size=least_px == size_px,
-        input_step_px=step_px,
-        mean=tuple(settings["mean"]),
-        std=tuple(settings["std"]),
-        interpolation=settings["interpolation"] if settings["interpolation"] in _INTERPOLATIONS else "bicubic",
-        crop_fraction=float(settings["crop_pct"]),
-        pretrained_on=_pretrained_on(settings),
-    )
-
-
 def _weights_source(settings: Mapping[str, Any]) -> str:
     """Where the published weights are; empty where there are none that can be read as tensors alone."""
     hub, url = str(settings.get("hf_hub_id") or ""), settings.get("url")
@@ -148,7 +136,13 @@ def _pretrained_on(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _stage(network: Any, name: str, output: Tensor, turned: set[str], on_grid: set[str]) -> StageSpec:
+def _num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _stage(
+    network: Any, name: str, output: Tensor, *, is_turned: bool, is_on_grid: bool, num_parameters: int
+) -> StageSpec:
     kind = {2: "vector", 3: "tokens", 4: "map"}[output.ndim]
     num_prefix = _num_prefix_tokens(network, output.shape[1]) if kind == "tokens" else 0
     class_token = getattr(network, "has_class_token", None)
@@ -157,11 +151,12 @@ def _stage(network: Any, name: str, output: Tensor, turned: set[str], on_grid: s
         name,
         _title(name),
         kind,
-        output.shape[2] if kind == "tokens" else output.shape[1],
+        num_channels=output.shape[2] if kind == "tokens" else output.shape[1],
+        num_parameters=num_parameters,
         num_prefix_tokens=num_prefix,
         has_class_token=has_class and num_prefix > 0,
-        is_on_grid=name in on_grid,
-        is_channels_last=name in turned,
+        is_on_grid=is_on_grid,
+        is_channels_last=is_turned,
     )
 
 
@@ -188,7 +183,7 @@ def _title(name: str) -> str:
     return name
 
 
-def _own_features(stages: tuple[StageSpec, ...], outputs: Mapping[str, Tensor]) -> tuple[str, str]:
+def _own_features(stages: Sequence[StageSpec], outputs: Mapping[str, Tensor]) -> tuple[str, str]:
     """The stage and pooling that give what the network's own classifier reads; that vector itself where none does."""
     from lib.models.classifier import pool_features
 

@@ -38,25 +38,16 @@ def find_timm(name: str) -> BackboneSpec:
     bare = name.removeprefix(TIMM)
     if not _NAME.fullmatch(bare):
         raise unknown_network(bare)
-    content = _known(bare, lambda: _check_listed(bare))
-    return _spec_from(content)
+    return _spec_from(_known(bare))
 
 
 def timm_names() -> tuple[str, ...]:
-    """The names of all networks of the installed timm, without prefix, those with a choice of weights with each choice.
-
-    Raises:
-        UserError: timm is not installed.
-    """
+    """The names of all networks of timm, without prefix, with each choice of weights; UserError if there is no timm."""
     return tuple(_known(_LIST)["names"])
 
 
 def search_timm(text: str, limit: int = 12) -> list[str]:
-    """The names of networks of timm, without prefix, that hold every word of a text; the most similar where none does.
-
-    Raises:
-        UserError: timm is not installed.
-    """
+    """Those of `timm_names` that hold every word of a text; the most similar where none does."""
     words, names = text.casefold().removeprefix(TIMM).split(), timm_names()
     found = [name for name in names if all(word in name.casefold() for word in words)]
     if not found:
@@ -101,11 +92,13 @@ def answer_child(bare: str) -> None:
     sys.stdout.write("\n" + json.dumps(content) + "\n")
 
 
-def _known(bare: str, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    path = _folder() / f"{bare}-{_FORMAT}.json"
+def _known(bare: str) -> dict[str, Any]:
+    path = _path(bare)
     content = _read(path)
     if content is None:
-        check()
+        listed = _read(_path(_LIST))  # where it is at hand; else whoever builds the network will see
+        if listed is not None and bare not in (_LIST, *listed["names"]):
+            raise unknown_network(bare)
         content = _compute(bare) if "torch" in sys.modules else _ask_child(bare)
         write_json(path, content)
     return content
@@ -127,6 +120,10 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _read_once(path: Path, moment: int) -> dict[str, Any] | None:
     content = read_json(path)
     return content if isinstance(content, dict) and ("names" in content or "stages" in content) else None
+
+
+def _path(bare: str) -> Path:
+    return _folder() / f"{bare}-{_FORMAT}.json"
 
 
 def _folder() -> Path:
@@ -170,13 +167,6 @@ def _ask_child(bare: str) -> dict[str, Any]:
         raise UserError(content["error"])
     found: dict[str, Any] = content
     return found
-
-
-def _check_listed(bare: str) -> None:
-    """Raises UserError for an unknown name where the list is at hand; else whoever builds the network will see."""
-    content = _read(_folder() / f"{_LIST}-{_FORMAT}.json")
-    if content is not None and bare not in content["names"]:
-        raise unknown_network(bare)
 
 
 def _spec_from(content: dict[str, Any]) -> BackboneSpec:

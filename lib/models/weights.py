@@ -1,34 +1,24 @@
-"""Pretrained weights on disk: which are at hand, how to get them, what they hash to. Only a download imports torch."""
+"""Pretrained weights on disk: which are at hand, what they hash to, what to do about those that are not. No torch."""
 
-import errno
 import hashlib
 import importlib.util
 import re
-import socket
 import sysconfig
-import threading
-import urllib.error
-import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from lib import settings
 from lib.atomic import read_json, sha256_of_file, write_json
 from lib.errors import UserError, WeightsUnavailable
-from lib.models import hub_weights
-from lib.models.backbone_spec import starting_weights
+from lib.models.backbone_spec import HUB_FILE, starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.timm_networks import known_timm_specs
-from lib.progress import Progress, ignore_progress
 from lib.settings import FALLBACK_BACKBONE
 
-_TIMEOUT_S = 30.0
-# The progress bar of torch.hub and the default timeout belong to the whole process: one download at a time.
-_DOWNLOADING = threading.Lock()
+DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST_SUFFIX = ".sha256"  # of the file beside a download that holds its published SHA-256, as `sha256sum -c` reads it
+_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def weights_status(name: str) -> WeightsStatus:
         folder = _package_folder(spec.weights_package)
     path = folder / spec.weights_file
     if spec.is_on_hub and not path.is_file():
-        path = hub_weights.cached_file(spec) or path
+        path = _cached_by_hub(spec) or path
     is_cached = spec.has_weights and path.is_file()
     size_mib = path.stat().st_size / 2**20 if is_cached else spec.weights_mib
     package = _distribution(spec) if spec.weights_package else ""
@@ -134,27 +124,6 @@ def require_weights(name: str) -> Path:
     )
 
 
-def download_weights(name: str, progress: Progress = ignore_progress) -> Path:
-    """Fetch the weights of a backbone to where torchvision's own loader finds them; at once if they are at hand.
-
-    torch.hub does the work, as in torchvision's own `get_state_dict`: same folder, same check of the hash in the name.
-
-    Raises:
-        WeightsUnavailable: no network, or bytes that are not the published file.
-        Stopped: `progress` raised it; nothing is left behind.
-    """
-    spec = BACKBONES.get(name)
-    status = weights_status(name)
-    if status.is_cached or status.is_installed or not spec.has_weights:
-        return require_weights(name)
-    try:
-        status.folder.mkdir(parents=True, exist_ok=True)
-        _fetch(spec, status.path, progress)
-    except OSError as error:
-        raise _unavailable(spec, status.folder, error) from error
-    return status.path
-
-
 def weights_digest(name: str, weights: str, seed: int = 0) -> str:
     """A hash that identifies the starting parameters: of the weights file, or of backbone and seed if random.
 
@@ -167,7 +136,10 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
     facts = path.stat()
     key = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
     store = settings.cache_dir() / "weights_digests.json"
-    known = _read_digests(store)
+    try:
+        known = dict(read_json(store))
+    except (OSError, ValueError, TypeError):  # not there, or damaged
+        known = {}
     if key not in known:
         digest = sha256_of_file(path)
         try:
@@ -182,7 +154,7 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
 
 def check_digest(spec: BackboneSpec, path: Path, digest: str | None = None) -> None:
     """Compare a weights file with the SHA-256 that is known of it, if any; raises UserError if it is another file."""
-    expected = spec.weights_sha256 or (hub_weights.expected_digest(path) if spec.is_from_timm else "")
+    expected = spec.weights_sha256 or (_expected_digest(path) if spec.is_from_timm else "")
     if not expected:
         return
     found = digest or sha256_of_file(path)
@@ -214,80 +186,29 @@ def _package_folder(path: str) -> Path:
     return Path(roots[0] if roots else Path(sysconfig.get_path("purelib")) / package) / inside
 
 
-def _read_digests(store: Path) -> dict[str, Any]:
+def digest_in_name(name: str) -> str:
+    """The first digits of a file's SHA-256, in which many published names end; "" where this one does not."""
+    found = _DIGEST_IN_NAME.search(name)
+    return found.group(1) if found else ""
+
+
+def _expected_digest(path: Path) -> str:
+    """What a file's SHA-256 must begin with: as a download left it beside the file, or as the name says, or ""."""
+    beside = path.with_name(path.name + DIGEST_SUFFIX)
     try:
-        content = read_json(store)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        words = beside.read_text().split() if beside.is_file() else []
+    except (OSError, UnicodeError):
+        words = []
+    names = [*words[:1], path.resolve().name]  # the cache of huggingface_hub names files by their hash
+    return next((name for name in names if DIGEST.fullmatch(name)), digest_in_name(path.name))
 
 
-def _fetch(spec: BackboneSpec, target: Path, progress: Progress) -> None:
-    """Let torch.hub download, listening to its progress bar; raises WeightsUnavailable if the hash is wrong."""
-    from torch import hub
-
-    # The published file names end in the first digits of the file's SHA-256; the Hub tells it when asked.
-    found = re.search(r"-([0-9a-f]{8,})\.", spec.weights_file)
-    expected = found.group(1) if found else None
-    if spec.is_on_hub:
-        expected = hub_weights.published_digest(spec.weights_url, _TIMEOUT_S) or None
-
-    class Listening(hub.tqdm):  # type: ignore[misc, name-defined]
-        """torch.hub's own progress bar, silent, that tells `progress`."""
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "disable": True})
-            self.done, self.expected = 0, int(options.get("total") or spec.weights_mib * 2**20)
-
-        def update(self, num_bytes: float | None = 1) -> None:
-            self.done += int(num_bytes or 0)
-            progress(self.done, max(self.expected, self.done), f"Downloading {spec.weights_file}")
-
-    with _DOWNLOADING, _replaced(hub, "tqdm", Listening), _socket_timeout(_TIMEOUT_S):
-        try:
-            hub.download_url_to_file(spec.weights_url, str(target), expected)
-        except RuntimeError as error:
-            if "invalid hash" not in str(error):
-                raise
-            raise WeightsUnavailable(
-                f"The download of {spec.weights_file} arrived damaged ({error}) and was thrown away. Try again."
-            ) from error
-    if spec.is_on_hub and expected:
-        hub_weights.record_digest(target, expected)
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
+def _cached_by_hub(spec: BackboneSpec) -> Path | None:
+    """The weights file in the cache of huggingface_hub, if somebody put it there."""
+    folder = settings.hub_cache_dir() / f"models--{spec.weights_source.replace('/', '--')}"
     try:
-        yield
-    finally:
-        setattr(module, name, original)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torch.hub waits for a silent server for ever unless the default says otherwise."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _unavailable(spec: BackboneSpec, folder: Path, error: OSError) -> WeightsUnavailable:
-    host = urllib.parse.urlsplit(spec.weights_url).netloc
-    if isinstance(error, (urllib.error.URLError, TimeoutError)) or error.errno not in {
-        errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT,
-    }:  # fmt: skip
-        return WeightsUnavailable(
-            f"The weights file {spec.weights_file} could not be fetched from {host} "
-            f"({getattr(error, 'reason', error)}). On a machine with a network, download {spec.weights_url} and copy "
-            f"the file to {folder}{'' if spec.weights_url.endswith(spec.weights_file) else f' as {spec.weights_file}'}."
-        )
-    return WeightsUnavailable(
-        f"The weights file {spec.weights_file} could not be written to {folder} ({error.strerror}). Make room there or "
-        "set TORCH_HOME to a folder that can be written."
-    )
+        revision = (folder / "refs" / "main").read_text().strip()
+    except (OSError, UnicodeError):
+        return None
+    path = folder / "snapshots" / revision / HUB_FILE
+    return path if re.fullmatch(r"[0-9a-f]{4,64}", revision) and path.is_file() else None

@@ -6,24 +6,27 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from lib.pretraining import textures
-from lib.pretraining.canvas import (
+from lib.pretraining.drawing import (
+    axes,
     blend,
+    blend_lit,
     colourise,
+    ellipse_mask,
     lines_mask,
     normalised,
+    outline,
     palette,
     polygon_mask,
-    relief,
     spectral_noise,
+    turned,
 )
-from lib.pretraining.outlines import outline, turned
 
 
 def shape(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.ndarray:
     """One outline, large or repeated, filled plainly or with texture, often shaded; some classes have a hole."""
     form, seed = int(kind.integers(1, 7)), int(kind.integers(1_000_000))
     count, has_hole = int(kind.choice([1, 1, 3, 8])), kind.random() < 0.3
-    image = ground(rng, side)
+    image = textures.ground(rng, side)
     fill = _filling(rng, side)
     for _ in range(count + int(rng.integers(0, 1 + count // 3))):
         size = rng.uniform(0.45, 0.85) / math.sqrt(count) ** 0.9
@@ -45,14 +48,13 @@ def creature(kind: np.random.Generator, rng: np.random.Generator, side: int) -> 
     head_size, pattern = kind.uniform(0.35, 0.8), int(kind.integers(4))
     colours, coat = palette(rng, 4), _filling(rng, side) if pattern else None
     scale, pose = rng.uniform(0.28, 0.5), rng.uniform(-0.5, 0.5) + rng.choice([0.0, math.pi])
-    axis = np.array([math.cos(pose), math.sin(pose)])
-    normal = np.array([-axis[1], axis[0]])
+    axis, normal = axes(pose)
     centre = rng.uniform(-0.25, 0.25, 2)
     lines, bodies = [], []
     position = centre - axis * scale * sizes.sum() * 0.5
     for number, size in enumerate(sizes):
         here = position + axis * scale * size * 0.6
-        bodies.append(_ellipse(here, scale * size, aspect, pose + rng.normal(0, 0.12)))
+        bodies.append(ellipse_mask(side, here, scale * size, aspect, pose + rng.normal(0, 0.12)))
         for limb in range(num_limbs):
             sway = rng.normal(0, 0.35) + (limb - num_limbs / 2) * 0.35
             for side_sign in (-1, 1):
@@ -66,9 +68,11 @@ def creature(kind: np.random.Generator, rng: np.random.Generator, side: int) -> 
             path = here - axis * scale * size * (0.8 + 1.1 * swing) + normal * scale * rng.normal(0, 0.6) * swing**2
             lines.append((path, limb_width * scale * 0.8))
     head = position + axis * scale * head_size * 0.4 + normal * rng.normal(0, 0.08)
-    image = blend(ground(rng, side), colours[1], lines_mask(side, lines)) if lines else ground(rng, side)
-    for points in bodies:
-        image = _placed(image, colours[0] if coat is None else coat, polygon_mask(side, points), rng)
+    image = textures.ground(rng, side)
+    if lines:
+        image = blend(image, colours[1], lines_mask(side, lines))
+    for body in bodies:
+        image = _placed(image, colours[0] if coat is None else coat, body, rng)
     return _add_head(image, head, scale * head_size, axis, colours, ears=ears, eyes=eyes, rng=rng)
 
 
@@ -81,23 +85,16 @@ def _add_head(
         root = head + normal * sign * size * 0.6
         if ears == 1:
             tip = root + (normal * sign * 0.5 - axis * 0.3) * size * 1.4
-            image = _placed(
-                image,
-                colours[2],
-                polygon_mask(side, np.stack([root - axis * size * 0.4, tip, root + axis * size * 0.4])),
-                rng,
-            )
+            ear = polygon_mask(side, np.stack([root - axis * size * 0.4, tip, root + axis * size * 0.4]))
+            image = _placed(image, colours[2], ear, rng)
         elif ears == 2:
-            image = _placed(
-                image, colours[2], polygon_mask(side, _ellipse(root, size * 0.5, 0.6, rng.uniform(0, 3))), rng
-            )
-    image = _placed(image, colours[0], polygon_mask(side, _ellipse(head, size, 0.85, 0.0)), rng)
+            image = _placed(image, colours[2], ellipse_mask(side, root, size * 0.5, 0.6, rng.uniform(0, 3)), rng)
+    image = _placed(image, colours[0], ellipse_mask(side, head, size, 0.85, 0.0), rng)
     for number in range(eyes):
         place = head + normal * size * 0.35 * (2 * number - eyes + 1) + axis * size * 0.2
-        image = blend(
-            image, np.array([0.95, 0.95, 0.9], np.float32), polygon_mask(side, _ellipse(place, size * 0.2, 1, 0))
-        )
-        image = blend(image, colours[3] * 0.3, polygon_mask(side, _ellipse(place, size * 0.11, 1, 0)))
+        white = np.array([0.95, 0.95, 0.9], np.float32)
+        for radius, colour in ((0.2, white), (0.11, colours[3] * 0.3)):
+            image = blend(image, colour, ellipse_mask(side, place, size * radius, 1, 0))
     return image
 
 
@@ -124,7 +121,7 @@ def tree(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.n
         start = -0.9 * np.array([math.cos(heading), math.sin(heading)])
     for number in range(trunks):
         grow(start, heading + number * 2 * math.pi / trunks + rng.normal(0, 0.15), rng.uniform(0.4, 0.65), width)
-    return blend(ground(rng, side), palette(rng, 1)[0], lines_mask(side, lines) * rng.uniform(0.7, 1))
+    return blend(textures.ground(rng, side), palette(rng, 1)[0], lines_mask(side, lines) * rng.uniform(0.7, 1))
 
 
 def fractal(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -136,9 +133,8 @@ def fractal(kind: np.random.Generator, rng: np.random.Generator, side: int) -> n
     linear = kind.uniform(-1, 1, (num_maps, 2, 2))
     shift = kind.uniform(-1, 1, (num_maps, 2))
     norms = np.linalg.norm(linear, ord=2, axis=(1, 2))
-    linear = (
-        linear * (kind.uniform(0.45, 0.85, num_maps) / norms)[:, None, None]
-    )  # contractions: the points stay finite
+    # Contractions: the points stay finite.
+    linear = linear * (kind.uniform(0.45, 0.85, num_maps) / norms)[:, None, None]
     chance = np.abs(np.linalg.det(linear)) + 0.08
     linear = linear * rng.uniform(0.92, 1.08, linear.shape)
     points = rng.normal(size=(700, 2))
@@ -150,21 +146,17 @@ def fractal(kind: np.random.Generator, rng: np.random.Generator, side: int) -> n
             kept.append(points)
     cloud = turned(np.concatenate(kept), rng)
     low, high = np.quantile(cloud, 0.01, axis=0), np.quantile(cloud, 0.99, axis=0)
-    cloud = (cloud - (low + high) / 2) * 2 * rng.uniform(0.6, 0.95) / max(*(high - low), 1e-6) + rng.uniform(
-        -0.2, 0.2, 2
-    )
+    cloud = (cloud - (low + high) / 2) * 2 * rng.uniform(0.6, 0.95) / max(*(high - low), 1e-6)
+    cloud = cloud + rng.uniform(-0.2, 0.2, 2)
     edges = np.linspace(-1, 1, side + 1)
     density = np.histogram2d(cloud[:, 1], cloud[:, 0], bins=(edges, edges))[0].astype(np.float32)
     density = gaussian_filter(np.minimum(density, 4), rng.uniform(0.5, 0.9))
     mask = np.clip(density * 1.6, 0, 1)
-    return blend(ground(rng, side), colourise(normalised(np.sqrt(density)), palette(rng, 3)), mask)
-
-
-def ground(rng: np.random.Generator, side: int) -> np.ndarray:
-    """What a thing stands before: mostly quiet, sometimes a busy texture of another family."""
-    if rng.random() < 0.72:
-        return textures.backdrop(rng, side)
-    return textures.any_texture(rng, side)
+    return blend(
+        textures.ground(rng, side),
+        colourise(normalised(np.sqrt(density)), palette(rng, 3)),
+        mask,
+    )
 
 
 def _filling(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -176,12 +168,4 @@ def _filling(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _placed(image: np.ndarray, fill: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    lit = np.clip(fill * (1 + 0.8 * relief(mask, rng))[..., None], 0, 1) if rng.random() < 0.6 else fill
-    return blend(image, lit, mask)
-
-
-def _ellipse(centre: np.ndarray, size: float, aspect: float, angle: float) -> np.ndarray:
-    turn = np.arange(24) * 2 * math.pi / 24
-    points = np.stack([np.cos(turn), np.sin(turn) * aspect], -1) * size * 0.7
-    cos, sin = math.cos(angle), math.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]]) + centre
+    return blend_lit(image, fill, mask, rng, light=0.8) if rng.random() < 0.6 else blend(image, fill, mask)

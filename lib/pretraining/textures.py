@@ -1,29 +1,26 @@
-"""Families of textures: gratings, noise by its spectrum, cells, dots, strokes, dead leaves.
+"""Families of images that fill the frame: textures, random networks of coordinates, random filters; and grounds.
 
-Each function draws one image of one class: `kind` is the generator that fixes what all images of the class share, `rng`
-draws what differs from image to image.
+Each family is a function that draws one image of one class: `kind` is the generator that fixes what all images of the
+class share, `rng` draws what differs from image to image. Returns float32 (side, side, 3).
 """
 
 import math
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import convolve, gaussian_filter
 from scipy.spatial import cKDTree
 
-from lib.pretraining.canvas import (
-    blend,
-    colourise,
-    lines_mask,
-    normalised,
-    palette,
-    polygon_mask,
-    posed_grid,
-    relief,
-    smooth_noise,
-    spectral_noise,
-    unit_grid,
+from lib.pretraining import drawing
+from lib.pretraining.drawing import blend, colourise, normalised, palette, posed_grid, smooth_noise, spectral_noise
+
+_ACTIVATIONS = (
+    np.sin,
+    np.tanh,
+    np.abs,
+    np.cos,
+    lambda value: np.exp(-value * value),
+    lambda value: value - np.floor(value),
 )
-from lib.pretraining.outlines import outline
 
 
 def grating(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -105,7 +102,7 @@ def dots(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.n
         centres = rng.uniform(-1, 1, (max(2, count // 12), 2))
         places = centres[rng.integers(0, len(centres), count)] + rng.normal(0, 0.16, (count, 2))
     sizes = size * np.exp(rng.normal(0, 1, len(places)) * spread) * rng.uniform(0.85, 1.2)
-    x, y = unit_grid(side)
+    x, y = drawing.unit_grid(side)
     pixels = np.stack([x, y], -1).reshape(-1, 2)
     distance, nearest = cKDTree(places).query(pixels)
     inside = np.clip((sizes[nearest] - distance) * side / 2, 0, 1)
@@ -132,7 +129,7 @@ def strokes(kind: np.random.Generator, rng: np.random.Generator, side: int) -> n
             angle = turn + order * (flow[row, column] + rng.normal(0, 0.25)) + bend * rng.normal() * steps
             path = np.cumsum(np.stack([np.cos(angle), np.sin(angle)], -1) * length / 5, axis=0)
             lines.append((start + path, width * rng.uniform(0.6, 1.4)))
-        image = blend(image, colours[layer + 1], lines_mask(side, lines))
+        image = blend(image, colours[layer + 1], drawing.lines_mask(side, lines))
     return image
 
 
@@ -150,13 +147,13 @@ def dead_leaves(kind: np.random.Generator, rng: np.random.Generator, side: int) 
         size = (uniform * (0.75 ** (1 - power) - smallest ** (1 - power)) + smallest ** (1 - power)) ** (
             1 / (1 - power)
         )
-        shape = outline(form, kind_seed=form, rng=rng) * size + rng.uniform(-1.1, 1.1, 2)
-        mask = polygon_mask(side, shape)
+        shape = drawing.outline(form, kind_seed=form, rng=rng) * size + rng.uniform(-1.1, 1.1, 2)
+        mask = drawing.polygon_mask(side, shape)
         leaf: np.ndarray = np.clip(colours[number % 7] * rng.uniform(0.8, 1.15), 0, 1)
         if fill == 1:
             leaf = leaf * (0.55 + 0.8 * np.roll(texture, int(rng.integers(side)), axis=number % 2))[..., None]
         elif fill == 2 and size > 0.12:
-            leaf = leaf * (1 + 0.9 * relief(mask, rng))[..., None]
+            leaf = leaf * (1 + 0.9 * drawing.relief(mask, rng))[..., None]
         image = blend(image, leaf, mask)
     return image
 
@@ -178,3 +175,87 @@ def any_texture(rng: np.random.Generator, side: int, choices: tuple = (noise, ce
     """An image of a class drawn at random, from one of the families given."""
     draw = choices[int(rng.integers(len(choices)))]
     return draw(np.random.default_rng(int(rng.integers(1 << 31))), rng, side)
+
+
+def ground(rng: np.random.Generator, side: int) -> np.ndarray:
+    """What a thing stands before: mostly quiet, sometimes a busy texture of another family."""
+    if rng.random() < 0.72:
+        return backdrop(rng, side)
+    return any_texture(rng, side)
+
+
+def close_up(rng: np.random.Generator, side: int) -> np.ndarray:
+    """What lies behind a small thing: leaves, soil, sand or petals, mostly out of focus."""
+    choice = rng.random()
+    if choice < 0.35:
+        image = ground(rng, side)
+    elif choice < 0.6:
+        image = colourise(spectral_noise(side, rng, slope=rng.uniform(0.5, 1.6)), palette(rng, 4))
+    else:
+        image = any_texture(rng, side, (dead_leaves, strokes, cells))
+    if rng.random() < 0.65:
+        image = gaussian_filter(image, (sigma := side * rng.uniform(0.01, 0.09), sigma, 0))
+    return image
+
+
+def coordinate_program(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.ndarray:
+    """A random network from (x, y, radius, noise) to colour (Stanley 2007, doi 10.1007/s10710-007-9028-8).
+
+    The class fixes weights and functions; the image moves the viewpoint and a latent vector.
+    """
+    width, depth, latent = int(kind.integers(5, 10)), int(kind.integers(2, 5)), rng.normal(0, 0.35, 3)
+    x, y = posed_grid(side, rng, turn=0.5, zoom=1.4, shift=0.35)
+    inputs = [x, y, np.hypot(x, y)]
+    if kind.random() < 0.5:
+        inputs.append(0.5 * smooth_noise(side, kind.uniform(2, 8), rng))
+    fields = np.stack(inputs, -1).reshape(side * side, -1).astype(np.float32)
+    fields = fields * np.float32(kind.uniform(1.5, 4.5))
+    for _ in range(depth):
+        weights = kind.normal(0, 1.3 / math.sqrt(fields.shape[1]), (fields.shape[1], width)).astype(np.float32)
+        offset = kind.normal(0, 0.7, width) + kind.normal(0, 0.6, (3, width)).T @ latent
+        mixed = fields @ weights + offset.astype(np.float32)
+        chosen = kind.integers(0, len(_ACTIVATIONS), width)
+        fields = np.stack([_ACTIVATIONS[a](mixed[:, i]) for i, a in enumerate(chosen)], -1).astype(np.float32)
+    if kind.random() < 0.5:
+        weights = kind.normal(0, 1, (width, 3)).astype(np.float32)
+        colour = drawing.standardised(fields @ weights)
+        return np.clip(0.5 + 0.24 * colour + rng.normal(0, 0.05, 3), 0, 1).reshape(side, side, 3).astype(np.float32)
+    field = normalised((fields @ kind.normal(0, 1, width)).reshape(side, side))
+    shared = palette(kind, 4)
+    return colourise(field, np.clip(shared + rng.normal(0, 0.06, shared.shape), 0, 1).astype(np.float32))
+
+
+def filter_cascade(kind: np.random.Generator, rng: np.random.Generator, side: int) -> np.ndarray:
+    """Noise through random oriented filters from coarse to fine: an untrained image generator with its class's filters.
+
+    After the randomly initialised StyleGAN with oriented filters of Baradad et al. 2021.
+    """
+    channels, size = 4, max(4, side // 16)
+    maps = rng.normal(0, 1, (channels, size, size)).astype(np.float32)
+    gain = kind.uniform(0.2, 0.9)
+    while size < side:
+        size = min(side, size * 2)
+        grown = np.stack([np.kron(one, np.ones((2, 2), np.float32))[:size, :size] for one in maps])
+        grown = grown + gain * rng.normal(0, 1, grown.shape).astype(np.float32) * kind.random((channels, 1, 1))
+        mix = kind.normal(0, 1 / math.sqrt(channels), (channels, channels)).astype(np.float32)
+        filters = [_oriented_filter(kind) for _ in range(channels)]
+        filtered = np.stack([convolve(one, f, mode="reflect") for one, f in zip(grown, filters, strict=True)])
+        maps = np.tensordot(mix, filtered, 1)
+        maps = maps / (maps.std(axis=(1, 2), keepdims=True) + 1e-4)
+        maps = np.where(maps > 0, maps, 0.2 * maps)
+    mix = kind.normal(0, 1, (3, channels)).astype(np.float32)
+    colour = drawing.standardised(np.tensordot(mix, maps, 1).transpose(1, 2, 0))
+    tint = kind.uniform(0.25, 0.75, 3) + rng.normal(0, 0.08, 3)
+    grey = colour.mean(2, keepdims=True)
+    colour = grey + (colour - grey) * rng.uniform(0.3, 1)
+    return np.clip(tint + 0.2 * colour, 0, 1).astype(np.float32)
+
+
+def _oriented_filter(kind: np.random.Generator) -> np.ndarray:
+    """A 5 x 5 wavelet: a Gaussian times a cosine along a random direction."""
+    angle, frequency, phase = kind.uniform(0, math.pi), kind.uniform(0.4, 1.8), kind.uniform(0, 1.6)
+    axis = np.arange(-2, 3)
+    x, y = np.meshgrid(axis, axis)
+    along = x * math.cos(angle) + y * math.sin(angle)
+    wavelet = np.exp(-(x * x + y * y) / kind.uniform(1.5, 4)) * np.cos(frequency * along + phase)
+    return (wavelet / np.abs(wavelet).sum()).astype(np.float32)

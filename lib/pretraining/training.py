@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.data.input_transform import to_batch
+from lib.models.backbones import BACKBONES
+from lib.models.bundled_weights import BundledMetadata, write_bundled_weights
 from lib.models.networks import PROJECTION_DIM, BundledVGG
-from lib.precision import autocast
-from lib.pretraining.families import FAMILIES
-from lib.pretraining.store import ImageStore
-from lib.pretraining.views import ColourChange, random_views
+from lib.precision import autocast, choose_dtype
+from lib.pretraining.images import FAMILIES, NUM_FAMILIES_OF_FORM, ImageStore, StoreSpec, render_store
+from lib.progress import Progress, ignore_progress
 from lib.training.checkpoints import CheckpointStore
-from lib.training.optimization import learning_rate_at, set_learning_rate
+from lib.training.optimization import build_optimizer, learning_rate_at, set_learning_rate
 
 LOG_FILE = "pretraining_log.jsonl"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WEIGHTS_FILE = "bundled_vgg.safetensors"
+SPEC = BACKBONES.get("bundled_vgg")
 _LOG_STEPS = 50
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """How strongly views differ in colour: deviation of the mixing of channels, share of grey views, and two ranges."""
+
+    mixing: float = 0.13
+    grey_share: float = 1 / 6
+    contrast: float = 0.4
+    brightness: float = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +70,70 @@ class PretrainConfig:
         return self.phases[-1][1]
 
 
+def stages(num_steps: int, *, seed: int = 0, dtype: str = "float32") -> list[PretrainConfig]:
+    """Two stages, one after the other: form under strong changes of colour, then all families under weak ones.
+
+    A network that never sees a colour keep still learns to ignore colours, without which the families of the second
+    stage cannot be told apart. Its learning rate stays high to the end: brought down to zero, the features fitted the
+    generated classes better and photographs worse (see the model card).
+    """
+    first = max(1, round(num_steps * 0.754))
+    return [
+        PretrainConfig(num_steps=first, seed=seed, dtype=dtype, num_families=NUM_FAMILIES_OF_FORM),
+        PretrainConfig(
+            num_steps=max(1, num_steps - first),
+            seed=seed + 1,
+            dtype=dtype,
+            phases=((1.0, 64),),
+            learning_rate=0.07,
+            schedule="constant",
+            colour=ColourChange(mixing=0.06, grey_share=0.1),
+        ),
+    ]
+
+
+def produce(
+    folder: Path,
+    *,
+    out: Path | None = None,
+    per_class: int = 160,
+    steps: int = 6500,
+    class_share: float = 1.0,
+    dtype: str = "auto",
+    seed: int = 0,
+    num_processes: int | None = None,
+    progress: Progress = ignore_progress,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Render the images, train the network and write its weights in half precision; each part resumes.
+
+    Returns:
+        What was made: file, size, classes, accuracy on images never trained on, configuration.
+    """
+    spec = StoreSpec(per_class, seed=seed, class_share=class_share)
+    store = render_store(folder / "images", spec, num_processes=num_processes, progress=progress)
+    chosen = choose_dtype("cpu", "training")[0] if dtype == "auto" else dtype
+    made = None
+    configs, lines = stages(steps, seed=seed, dtype=chosen), []
+    for number, config in enumerate(configs, start=1):
+        stage = folder / f"stage_{number}"
+        stage.mkdir(exist_ok=True)
+        made = pretrain(store, config, stage, start=made, tell=tell)
+        lines.append(json.loads((stage / LOG_FILE).read_text(encoding="utf-8").splitlines()[-1]))
+    assert made is not None  # noqa: S101 (there are stages)
+    facts = {
+        "stages": [asdict(config) for config in configs],
+        "store": asdict(spec),
+        "num_classes": len(spec.classes),
+        "val_accuracy": lines[-1].get("val_accuracy"),
+        "seconds": sum(line["seconds"] for line in lines),
+    }
+    target = out or folder / WEIGHTS_FILE
+    names = tuple(f"{family} {number}" for family, number in spec.classes)
+    write_bundled_weights(made, target, BundledMetadata(classes=names, pretraining=facts))
+    return {"file": str(target), "size_mib": target.stat().st_size / 2**20, **facts}
+
+
 def pretrain(
     store: ImageStore,
     config: PretrainConfig,
@@ -86,18 +163,20 @@ def pretrain(
 class _Pretraining:
     def __init__(self, store: ImageStore, config: PretrainConfig, folder: Path, tell: Callable[[str], None]) -> None:
         self.store, self.config, self.folder, self.tell = store, config, folder, tell
+        self.mean, self.std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (SPEC.mean, SPEC.std))
         torch.manual_seed(config.seed)
         self.network = BundledVGG(len(store.spec.classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Thrown away afterwards: the contrastive loss is taken on a projection of its own (SimCLR, section 4.2).
         self.contrast_head = nn.Sequential(
             nn.Linear(PROJECTION_DIM, PROJECTION_DIM), nn.ReLU(), nn.Linear(PROJECTION_DIM, 128)
         )
-        everything = [*self.network.parameters(), *self.contrast_head.parameters()]
-        groups = [
-            {"params": [p for p in everything if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
+        self.optimizer = build_optimizer(
+            nn.ModuleList([self.network, self.contrast_head]),
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            optimizer="sgd",
+            momentum=config.momentum,
+        )
         self.checkpoints = CheckpointStore(folder / "checkpoints", interval_s=120)
         self.step, self.seconds, self.started = 0, 0.0, time.perf_counter()
         self.recent: list[tuple[float, float, float]] = []
@@ -118,24 +197,22 @@ class _Pretraining:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        state = {"network": self.network.state_dict(), "contrast_head": self.contrast_head.state_dict()}
-        spent = self.seconds + time.perf_counter() - self.started
-        self.checkpoints.save({**state, "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": spent})
+        state: dict[str, Any] = {"network": self.network.state_dict(), "contrast_head": self.contrast_head.state_dict()}
+        state |= {"optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self._spent()}
+        self.checkpoints.save(state)
 
     def train_step(self) -> None:
         """One step on two views of a batch; the batch follows from seed and step alone."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         rows = self._rows()
-        pixels = torch.from_numpy(np.ascontiguousarray(self.store.pixels[rows]))
+        pixels = torch.from_numpy(np.ascontiguousarray(self.store.pixels[rows])).repeat(2, 1, 1, 1)
         targets = torch.from_numpy(self.store.targets[rows]).repeat(2)
-        side_px, colour = config.side_px(self.step), config.colour
-        twice = pixels.repeat(2, 1, 1, 1)
-        views = _normalised(random_views(twice, size_px=side_px, generator=generator, colour=colour))
+        views = random_views(pixels, size_px=config.side_px(self.step), generator=generator, colour=config.colour)
         set_learning_rate(self.optimizer, self._rate())
         self.network.train()
         with autocast("cpu", config.dtype):
-            hidden = self.network.projection(self.network.features(views))
+            hidden = self.network.projection(self.network.features((views - self.mean) / self.std))
             logits, embedded = self.network.logits(hidden), self.contrast_head(hidden)
         loss_class = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
         loss_contrast = contrastive_loss(embedded.float(), temperature=config.temperature)
@@ -158,9 +235,8 @@ class _Pretraining:
         if not self.recent:
             return
         means = np.mean(self.recent, axis=0)
-        spent = self.seconds + time.perf_counter() - self.started
         line: dict[str, Any] = {
-            "step": self.step, "seconds": round(spent, 1), "learning_rate": round(self._rate(), 5),
+            "step": self.step, "seconds": round(self._spent(), 1), "learning_rate": round(self._rate(), 5),
             "side_px": self.config.side_px(self.step), "loss_class": round(float(means[0]), 4),
             "loss_contrast": round(float(means[1]), 4), "train_accuracy": round(float(means[2]), 4),
         }  # fmt: skip
@@ -171,13 +247,16 @@ class _Pretraining:
         self.tell(json.dumps(line))
         self.recent = []
 
+    def _spent(self) -> float:
+        return self.seconds + time.perf_counter() - self.started
+
     def _validate(self) -> float:
         self.network.eval()
         correct = 0
         for rows in np.array_split(self.val_rows, math.ceil(len(self.val_rows) / 256)):
-            pixels = torch.from_numpy(self.store.pixels[rows]).permute(0, 3, 1, 2).float() / 255
+            batch = to_batch(self.store.pixels[rows], size_px=self.store.spec.side_px, mean=SPEC.mean, std=SPEC.std)
             with torch.inference_mode(), autocast("cpu", self.config.dtype):
-                found = self.network(_normalised(pixels.contiguous(memory_format=torch.channels_last)))
+                found = self.network(batch)
             correct += int((found.argmax(1).numpy() == self.store.targets[rows]).sum())
         return correct / len(self.val_rows)
 
@@ -210,6 +289,48 @@ def contrastive_loss(embedded: Tensor, *, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, partner)
 
 
-def _normalised(views: Tensor) -> Tensor:
-    mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
-    return (views - mean) / std
+def random_views(
+    pixels: Tensor, *, size_px: int, generator: torch.Generator, colour: ColourChange = ColourChange()
+) -> Tensor:
+    """Crop, turn, mirror, recolour uint8 (N, S, S, 3), each image by its own draw of `generator`.
+
+    Returns (N, 3, size_px, size_px) from 0 to 1, channels_last.
+    """
+    num = len(pixels)
+    images = pixels.permute(0, 3, 1, 2).float() / 255
+    grid = F.affine_grid(_poses(num, generator), [num, 3, size_px, size_px], align_corners=False)
+    views = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return _recoloured(views, generator, colour).contiguous(memory_format=torch.channels_last)
+
+
+def _poses(num: int, generator: torch.Generator) -> Tensor:
+    """Affine maps (N, 2, 3) from view to image: area 0.3 to 1, aspect 3:4 to 4:3, up to 15 degrees, mirrored or not."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.empty(num).uniform_(low, high, generator=generator)
+
+    scale = uniform(0.3, 1.0).sqrt()
+    aspect = (uniform(-1, 1) * math.log(4 / 3) / 2).exp()
+    width, height = (scale * aspect).clamp(max=1), (scale / aspect).clamp(max=1)
+    angle = uniform(-math.pi / 12, math.pi / 12)
+    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cos, sin = angle.cos(), angle.sin()
+    x, y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
+    first = torch.stack([cos * width * mirror, -sin * height, x], 1)
+    second = torch.stack([sin * width * mirror, cos * height, y], 1)
+    return torch.stack([first, second], 1)
+
+
+def _recoloured(views: Tensor, generator: torch.Generator, colour: ColourChange) -> Tensor:
+    """Brightness, contrast, a random mixing of the channels, and grey for some images."""
+    num = len(views)
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    mixing = torch.eye(3) + colour.mixing * torch.randn(num, 3, 3, generator=generator)
+    mixing = mixing / mixing.sum(2, keepdim=True).clamp(min=0.4)
+    is_grey = torch.rand(num, 1, 1, generator=generator) < colour.grey_share
+    mixing = torch.where(is_grey, luma.expand(num, 3, 3), mixing)
+    contrast = torch.empty(num, 1, 1, 1).uniform_(1 - colour.contrast, 1 + colour.contrast, generator=generator)
+    brightness = torch.empty(num, 1, 1, 1).uniform_(-colour.brightness, colour.brightness, generator=generator)
+    centre = views.mean((1, 2, 3), keepdim=True)
+    mixed = torch.einsum("nij,njhw->nihw", mixing, views)
+    return ((mixed - centre) * contrast + centre + brightness).clamp(0, 1)

@@ -1,8 +1,6 @@
 """What the bundled backbone is worth on other images: a linear probe on its frozen features against random weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +13,6 @@ NUM_REPEATS = 5  # ways to cut the folds: an image near the border is right in s
 NUM_RANDOM = 5
 _BATCH = 64
 _STATISTICS_IMAGES = 256
-
-Features = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,39 +28,23 @@ class TransferGain:
 
 
 def measure_gain(
-    pixels: Rows,
-    targets: np.ndarray,
-    *,
-    backbone_name: str,
-    size_px: int | None = None,
-    weights: str = "pretrained",
-    seed: int = 0,
-    progress: Progress = ignore_progress,
+    pixels: Rows, targets: np.ndarray, *, backbone_name: str, progress: Progress = ignore_progress
 ) -> TransferGain:
     """Probe a pretrained backbone and five random ones on the same folds.
 
-    A random network gets BatchNorm statistics from the same images. Whether an image is recognised is averaged over the
+    `pixels` are uint8 (N, S, S, 3), `targets` (N,) count from 0. Whether an image is recognised is averaged over the
     ways to cut the folds and, for random weights, over the initialisations.
-
-    Args:
-        pixels: uint8 (N, S, S, 3).
-        targets: (N,) from 0.
-        backbone_name: a name in `BACKBONES`.
-        size_px: input size; by default the backbone's own.
-        weights: of the pretrained arm.
-        seed: of the folds and of the random weights.
-        progress: called after each probe.
     """
-    arms = [(weights, 0), *(("random", seed + number) for number in range(NUM_RANDOM))]
+    arms = [("pretrained", 0), *(("random", number) for number in range(NUM_RANDOM))]
     correct = []
-    for number, (kind, initial) in enumerate(arms):
-        features = frozen_features(pixels, backbone_name, weights=kind, seed=initial, size_px=size_px)
-        repeats = [probe_correct(features, targets, seed=seed + repeat) for repeat in range(NUM_REPEATS)]
+    for number, (weights, seed) in enumerate(arms):
+        features = frozen_features(pixels, backbone_name, weights=weights, seed=seed)
+        repeats = [probe_correct(features, targets, seed=repeat) for repeat in range(NUM_REPEATS)]
         correct.append(np.mean(repeats, axis=0))
         progress(number + 1, len(arms), "probing")
     pretrained, random = correct[0], np.mean(correct[1:], axis=0)
     difference = (pretrained - random)[:, None]
-    low, high = bootstrap_interval(lambda _, drawn: float(drawn.mean()), targets, difference, seed=seed, n=4000)
+    low, high = bootstrap_interval(lambda _, drawn: float(drawn.mean()), targets, difference, seed=0, n=4000)
     return TransferGain(
         float(pretrained.mean()), float(random.mean()), float(difference.mean()), low, high, len(targets)
     )
@@ -74,25 +54,27 @@ def frozen_features(
     pixels: Rows, backbone_name: str, *, weights: str, seed: int = 0, size_px: int | None = None
 ) -> np.ndarray:
     """Features (N, D) of the table's feature stage; a random network's BatchNorm sees the same images first."""
+    import torch
+
+    from lib.data.input_transform import to_batch
+    from lib.models.classifier import pool_features
     from lib.models.stages import build_backbone, set_batchnorm_statistics
 
     backbone = build_backbone(backbone_name, weights=weights, seed=seed)
+    spec = backbone.spec
+
+    def batch(rows: np.ndarray) -> torch.Tensor:
+        return to_batch(
+            rows, size_px=size_px or spec.input_size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing
+        )
+
     if weights == "random":
         chosen = np.random.default_rng(seed).permutation(len(pixels))[:_STATISTICS_IMAGES]
-        set_batchnorm_statistics(backbone, _batch(pixels[np.sort(chosen)], backbone.spec, size_px))
-    return stage_features(backbone, pixels, size_px)
-
-
-def stage_features(backbone: Any, pixels: Rows, size_px: int | None) -> np.ndarray:
-    """Pooled outputs (N, D) of a backbone's feature stage."""
-    import torch
-
-    from lib.models.classifier import pool_features
-
-    spec, found = backbone.spec, []
+        set_batchnorm_statistics(backbone, batch(pixels[np.sort(chosen)]))
+    found = []
     with torch.inference_mode():
         for start in range(0, len(pixels), _BATCH):
-            hidden = backbone.forward_until(_batch(pixels[start : start + _BATCH], spec, size_px), spec.feature_stage)
+            hidden = backbone.forward_until(batch(pixels[start : start + _BATCH]), spec.feature_stage)
             found.append(pool_features(hidden, spec.pooling).numpy())
     return np.concatenate(found)
 
@@ -112,10 +94,3 @@ def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
         weight, bias = probe.head.weight.detach().numpy(), probe.head.bias.detach().numpy()
         correct[test] = (features[test] @ weight.T + bias).argmax(1) == targets[test]
     return correct
-
-
-def _batch(pixels: np.ndarray, spec: Any, size_px: int | None) -> Any:
-    from lib.data.input_transform import to_batch
-
-    size_px = size_px or spec.input_size_px
-    return to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing)

@@ -1,8 +1,9 @@
 """Heads that are fitted, not iterated: logistic regression on frozen features, and nearest neighbours."""
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -32,17 +33,22 @@ _GIVE_UP = 1.02
 
 
 @dataclass(frozen=True)
-class Probe(Generic[Head]):
-    """A fitted head on raw features.
+class FittedHead(Generic[Head]):
+    """A fitted head on raw features, and the probabilities (n, K) of `Development.held_rows` by heads without them.
 
-    `penalty` is the C that had the lowest of the `losses`, weighted as the fit is, on held-out images; `held_out` are
-    the probabilities (n, K) of `Development.held_rows` by heads of that penalty that had not seen them.
+    `penalty` is the C, where there is one, that had the lowest of the `losses`, weighted as the fit is, on held-out
+    images.
     """
 
     head: Head
-    penalty: float
-    losses: dict[float, float]
     held_out: np.ndarray
+    penalty: float | None = None
+    losses: dict[float, float] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run records of the fit."""
+        return {} if self.penalty is None else {"penalty": self.penalty}
 
 
 def fit_linear_probe(
@@ -52,9 +58,10 @@ def fit_linear_probe(
     development: Development,
     num_classes: int,
     weighting: str = "auto",
+    untrained: "nn.Module | None" = None,
     on_fit: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> "Probe[nn.Linear]":
+) -> "FittedHead[nn.Linear]":
     """Standardise and fit logistic regression (Kornblith et al. 2019, arXiv 1805.08974).
 
     The penalty is chosen by the answers to held-out images; with it, scaler and weights are fitted once more on all.
@@ -65,6 +72,7 @@ def fit_linear_probe(
         development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
         num_classes: K.
         weighting: "auto", "balanced" or "none" (losses.class_weights).
+        untrained: the head with its options; only nearest neighbours have any.
         on_fit: called after each fit with (done, total).
         should_stop: asked before each fit.
 
@@ -96,7 +104,7 @@ def fit_linear_probe(
     scaler, model = StandardScaler().fit(features[development.rows]), _new_model(weights, is_on_path=False)
     _fit_logistic_regression(model, penalty, scaler.transform(features[development.rows]), targets[development.rows])
     tell_done(on_fit, PENALTY_GRID, len(path))
-    return Probe(linear_from_logistic_regression(scaler, model), penalty, losses, held_out)
+    return FittedHead(linear_from_logistic_regression(scaler, model), held_out, penalty, losses)
 
 
 def choose_penalty(
@@ -150,11 +158,17 @@ def tell_done(on_fit: Callable[[int, int], None], grid: Sequence[float], num_fol
 
 
 def fit_nearest_neighbors(
-    head: "NearestNeighborsHead", features: np.ndarray, targets: np.ndarray, *, development: Development
-) -> np.ndarray:
-    """Let the head keep the rows, and return what it says of each held-out row without its own group, (n, K)."""
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    development: Development,
+    untrained: "NearestNeighborsHead",
+    **_options: Any,
+) -> "FittedHead[NearestNeighborsHead]":
+    """A copy of `untrained` that keeps the rows; each held-out row is answered without its own group."""
     import torch
 
+    head = copy.deepcopy(untrained)
     rows, held = development.rows, development.held_rows
     head.fit(features[rows], targets[rows].astype(np.int64))
     with torch.no_grad():
@@ -163,7 +177,7 @@ def fit_nearest_neighbors(
             torch.from_numpy(development.units[held]),
             torch.from_numpy(development.units[rows]),
         )
-    return votes.double().softmax(1).cpu().numpy()
+    return FittedHead(head, votes.double().softmax(1).cpu().numpy())
 
 
 def fit_quietly(model: Any, features: np.ndarray, targets: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from lib.training.events import Listener, NetworkBuilt, PhaseStarted, ShouldStop
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from lib.models.classifier import Classifier, HeadAlone
+    from lib.models.classifier import Classifier
     from lib.models.stages import Backbone
 
 
@@ -47,7 +47,7 @@ def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifie
     return classifier
 
 
-def head_alone(config: TrainConfig, *, num_classes: int) -> "HeadAlone | None":
+def head_alone(config: TrainConfig, *, num_classes: int) -> "Classifier | None":
     """The head of a resolved config that is fitted in one go on published features; None for any other training."""
     from lib.models.classifier import build_head_alone
 
@@ -63,8 +63,8 @@ def head_alone(config: TrainConfig, *, num_classes: int) -> "HeadAlone | None":
 
 
 def _head_options(config: TrainConfig) -> dict[str, float]:
-    has_neighbors = config.head is not None and "num_neighbors" in dict(HEADS.get(config.head).options)
-    return {"num_neighbors": config.num_neighbors} if has_neighbors else {}
+    keeps_samples = config.head is not None and HEADS.get(config.head).keeps_samples
+    return {"num_neighbors": config.num_neighbors} if keeps_samples else {}
 
 
 def trained_part(config: TrainConfig) -> str:
@@ -95,7 +95,7 @@ def network_built(classifier: "Classifier") -> NetworkBuilt:
     """The event that tells a network's number of parameters."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in classifier.parameters()]
     num_all = sum(count for count, _ in counts)
-    if not len(classifier.stages):  # of a head alone
+    if classifier.is_head_alone:
         num_all += sum(stage.num_parameters for stage in classifier.stage_specs[:-1])
     return NetworkBuilt(sum(count for count, is_trained in counts if is_trained), num_all)
 

@@ -24,7 +24,7 @@ from lib.training.events import (
     ignore_events,
 )
 from lib.training.fit_splits import Development, development_apart, development_of
-from lib.training.head_fitting import FittedHead, fit_head
+from lib.training.fitting import FittedHead
 from lib.training.inputs import FitData, Inputs, predict_features, predict_logits
 from lib.training.network import Compute, follow_compute, head_alone, network_built, untrained_classifier
 from lib.training.preparation import Preparation
@@ -118,7 +118,7 @@ class TrainingSession:
         if self.should_stop():
             raise Stopped("Stopped before training.")
         if self.head_bundle is not None:
-            from lib.models.learned_head import take_learned_head
+            from lib.models.bundles import take_learned_head
 
             take_learned_head(classifier, self.head_bundle)
         if self.strategy.starts_from_probe:
@@ -246,18 +246,18 @@ class TrainingSession:
     def _fitted_head(
         self, classifier: "Classifier", features: np.ndarray, development: Development, *, is_told: bool = True
     ) -> FittedHead:
-        return fit_head(
-            classifier.head_options["name"],
-            classifier.head,
+        found: FittedHead = self.strategy.fit_head(
             features,
             self.targets,
             development=development,
             num_classes=self.dataset.spec.num_classes,
             weighting=self.config.class_weights,
-            device=self.compute.device,
+            untrained=classifier.head,
             on_fit=lambda done, total: self._tell_fits(done, total, len(development.rows)) if is_told else None,
             should_stop=self.should_stop,
         )
+        found.head.to(self.compute.device)
+        return found
 
     def _tell_fits(self, done: int, total: int, num_images: int) -> None:
         self.listener(Progressed("Training", done, total, unit="fits", num_images=num_images))

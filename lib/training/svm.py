@@ -7,11 +7,12 @@ import numpy as np
 
 from lib.evaluation.metrics import log_loss
 from lib.training.fit_splits import Development
-from lib.training.fitting import Probe, choose_penalty, fit_quietly, tell_done, weights_by_class
+from lib.training.fitting import FittedHead, choose_penalty, fit_quietly, tell_done, weights_by_class
 from lib.training.losses import class_weights
 
 if TYPE_CHECKING:
     from sklearn.svm import LinearSVC
+    from torch import nn
 
     from lib.models.head_layers import SupportVectorHead
 
@@ -31,26 +32,17 @@ def fit_linear_svm(
     development: Development,
     num_classes: int,
     weighting: str = "auto",
+    untrained: "nn.Module | None" = None,
     on_fit: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> "Probe[SupportVectorHead]":
+) -> "FittedHead[SupportVectorHead]":
     """Standardise, fit one machine a class against the rest, and scale their margins to probabilities.
 
     C and Platt's scale come from the margins of held-out images (Platt 1999, with his smoothed targets, so that a
     separable set gives finite scales); with C, the machines are fitted once more on all. A held-out image's own
     probability comes from the scale of the other folds, where there are others.
 
-    Args:
-        features: pooled features of all images, (N, D).
-        targets: classes of all images, (N,).
-        development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
-        num_classes: K.
-        weighting: "auto", "balanced" or "none" (losses.class_weights).
-        on_fit: called after each fit with (done, total).
-        should_stop: asked before each fit.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
+    The arguments are those of `fit_linear_probe`.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -78,7 +70,7 @@ def fit_linear_svm(
     machine = _fit(scaler.transform(features[development.rows]), targets[development.rows], penalty, weights)
     head = support_vector_head(scaler, machine, *platt_scale(margins, targets[held_rows]))
     tell_done(on_fit, PENALTY_GRID, len(development.folds))
-    return Probe(head, penalty, losses, _scaled_apart(margins, targets[held_rows], fold_of))
+    return FittedHead(head, _scaled_apart(margins, targets[held_rows], fold_of), penalty, losses)
 
 
 def platt_scale(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from lib.errors import UserError
 from lib.experiment import resolve_start
 from lib.figures.style import strategy_style
 from lib.figures.training_charts import rate_range_figure, rate_range_text
-from lib.models.freezing import StageParameters, counted_plan
+from lib.models.freezing import StageParameters, stage_plan
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
@@ -37,7 +37,7 @@ def draw_before(config: TrainConfig) -> None:
         resolved, dataset = _resolved(config)
         if resolved is None:
             return
-        plan = counted_plan(
+        plan = stage_plan(
             config.backbone, STRATEGIES.get(config.strategy).trains_backbone, resolved.unfreeze_from,
             feature_stage=resolved.feature_stage, head=resolved.head or "linear", output=resolved.output,
             num_classes=dataset.spec.num_classes,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from lib.figures.style import strategy_style
+from lib.models.freezing import StageParameters
 from lib.training.strategies import STRATEGIES, StrategySpec
 
 DEFAULT_STRATEGY = "linear_probe"
@@ -13,8 +14,7 @@ DEFAULT_STRATEGY = "linear_probe"
 MAIN = ("linear_probe", "partial_finetuning", "full_finetuning", "from_scratch")
 _NUMBERS = ("no", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
-# From lib.models.freezing.stage_plan: a stage's name, its title, whether it is trained; the head comes last.
-StagePlan = Sequence[tuple[str, str, bool]]
+StagePlan = Sequence[StageParameters]  # the head comes last
 
 
 def current_strategy() -> StrategySpec:
@@ -48,8 +48,8 @@ def strategy_cards(plans: Mapping[str, StagePlan], chosen: StrategySpec, *, is_f
 def stage_bar(strategy: StrategySpec, plan: StagePlan) -> str:
     """HTML of the bar: a piece a stage, filled if frozen, outlined if trained, and after a gap the head."""
     stages = () if strategy.backbone else plan[:-1]  # features of its own source: there are no stages
-    pieces = [f'<span class="ts-piece{"" if is_trained else " frozen"}"></span>' for _, _, is_trained in stages]
-    pieces.append(f'<span class="ts-piece ts-head{" ts-memory" if _is_memory(strategy) else ""}"></span>')
+    pieces = [f'<span class="ts-piece{"" if stage.is_trainable else " frozen"}"></span>' for stage in stages]
+    pieces.append(f'<span class="ts-piece ts-head{" ts-memory" if strategy.remembers_images else ""}"></span>')
     return (
         f'<div class="ts-bar ts-{strategy.name}" role="img" '
         f'aria-label="{html.escape(bar_text(strategy, plan), quote=True)}">{"".join(pieces)}</div>'
@@ -59,19 +59,15 @@ def stage_bar(strategy: StrategySpec, plan: StagePlan) -> str:
 def bar_text(strategy: StrategySpec, plan: StagePlan) -> str:
     """What the bar shows, in words."""
     stages = plan[:-1]
-    trained = [title for _, title, is_trained in stages if is_trained]
+    trained = [stage.title for stage in stages if stage.is_trainable]
     if strategy.backbone:
         return "No network: only the classifier is trained."
-    head = "the head remembers the training images" if _is_memory(strategy) else "the head is trained"
+    head = "the head remembers the training images" if strategy.remembers_images else "the head is trained"
     if not trained:
         return f"All {len(stages)} stages are frozen; {head}."
     if len(trained) == len(stages):
         return f"All {len(stages)} stages are trained; {head}."
     return f"{len(stages) - len(trained)} of {len(stages)} stages are frozen, trained from {trained[0]} on; {head}."
-
-
-def _is_memory(strategy: StrategySpec) -> bool:
-    return strategy.default_head == "nearest_neighbors"
 
 
 def _card(strategy: StrategySpec, plan: StagePlan, *, is_chosen: bool) -> None:

@@ -44,7 +44,7 @@ def _unfreezes_gradually(strategy: StrategySpec) -> bool:
 
 
 def _has_neighbors(strategy: StrategySpec) -> bool:
-    return strategy.default_head == "nearest_neighbors"
+    return strategy.remembers_images
 
 
 _EPOCHS_HELP = "How often each training image is seen; early stopping may end sooner."

@@ -3,8 +3,9 @@
 import streamlit as st
 
 from lib.models.backbones import BACKBONES, BackboneSpec
+from lib.models.downloads import download_weights
 from lib.models.timm_networks import known_timm_specs
-from lib.models.weights import WeightsStatus, all_weights_status, download_weights
+from lib.models.weights import WeightsStatus, all_weights_status
 from pages.common import background
 
 

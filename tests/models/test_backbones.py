@@ -7,7 +7,7 @@ from torchvision import models
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
-from lib.pretraining.families import class_table
+from lib.pretraining.images import class_table
 from lib.settings import DEFAULT_BACKBONE, FALLBACK_BACKBONE
 
 

@@ -5,11 +5,10 @@ import torch
 from torch import nn
 
 from lib.errors import UserError
-from lib.models.bundles import save_bundle
+from lib.models.bundles import save_bundle, take_learned_head
 from lib.models.classifier import build_classifier
 from lib.models.folding import as_sigmoid_unit, fold_batchnorm
 from lib.models.heads import build_head, can_take_head
-from lib.models.learned_head import take_learned_head
 from lib.models.stages import build_backbone
 
 

@@ -4,7 +4,7 @@ import torch
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier
-from lib.models.freezing import apply_freezing, counted_plan, parameter_summary, stage_plan, train_mode
+from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
 from lib.models.stages import build_backbone
 from lib.training.strategies import STRATEGIES
 
@@ -69,9 +69,9 @@ def test_summary_counts_parameters_by_stage(classifier):
 def test_plan_covers_every_backbone_and_strategy(name, strategy):
     spec, part = BACKBONES.get(name), STRATEGIES.get(strategy).trains_backbone
     plan = stage_plan(name, part)
-    trained = [stage for stage, _, is_trainable in plan if is_trainable]
+    trained = [stage.stage for stage in plan if stage.is_trainable]
 
-    assert [stage for stage, _, _ in plan] == [*(stage.name for stage in spec.stages_until(spec.feature_stage)), "head"]
+    assert [stage.stage for stage in plan] == [*(stage.name for stage in spec.stages_until(spec.feature_stage)), "head"]
     expected = {"none": "head", "partial": spec.unfreeze_from, "all": spec.stage_names[0]}
     assert trained[0] == expected[part]
     assert trained[-1] == "head"
@@ -79,13 +79,12 @@ def test_plan_covers_every_backbone_and_strategy(name, strategy):
 
 def test_plan_agrees_with_what_freezing_does(classifier):
     apply_freezing(classifier, trains_backbone="partial", unfreeze_from="layer2")
-    done = [(row.stage, row.title, row.is_trainable) for row in parameter_summary(classifier)]
-    assert done == stage_plan("resnet18", "partial", "layer2")
+    assert parameter_summary(classifier) == stage_plan("resnet18", "partial", "layer2")
 
 
 def test_earlier_feature_stage_moves_the_default_depth():
     plan = stage_plan("resnet18", "partial", feature_stage="layer2")
-    assert [stage for stage, _, is_trainable in plan if is_trainable] == ["layer2", "head"]
+    assert [stage.stage for stage in plan if stage.is_trainable] == ["layer2", "head"]
 
 
 def test_unknown_parts_and_stages_are_refused(classifier):
@@ -96,9 +95,9 @@ def test_unknown_parts_and_stages_are_refused(classifier):
 
 
 def test_plan_follows_the_strategy() -> None:
-    plan = counted_plan("bundled_vgg", "partial", "block4", num_classes=5)
+    plan = stage_plan("bundled_vgg", "partial", "block4", num_classes=5)
     assert [stage.stage for stage in plan if not stage.is_trainable][:3] == ["block1", "block2", "block3"]
     # 1,024 features, 5 classes: 5,120 weights and 5 biases.
     assert (plan[-1].stage, plan[-1].num_parameters, plan[-1].is_trainable) == ("head", 5125, True)
-    everything = counted_plan("bundled_vgg", "all", num_classes=5)
+    everything = stage_plan("bundled_vgg", "all", num_classes=5)
     assert sum(stage.num_parameters for stage in plan) == sum(stage.num_parameters for stage in everything)

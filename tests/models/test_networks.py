@@ -10,9 +10,9 @@ from lib.errors import UserError, WeightsUnavailable
 from lib.explain.network import check_map_stage
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier
+from lib.models.downloads import download_weights
 from lib.models.networks import CNNFood
 from lib.models.stages import build_backbone
-from lib.models.weights import download_weights
 from lib.training.config import TrainConfig
 from lib.training.resolution import _with_own_backbone
 from lib.training.strategies import STRATEGIES

@@ -11,7 +11,7 @@ from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.models import timm_networks
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier, check_pooling, pool_features, resolve_features
-from lib.models.freezing import apply_freezing, counted_plan, parameter_summary, stage_plan, train_mode
+from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
 from lib.models.networks import build_network, seeded_initialization
 from lib.models.stages import build_backbone, run_stages
 from lib.models.weights import weights_digest
@@ -105,7 +105,7 @@ def test_freezing_by_stage_trains_those_and_no_others(name):
         key.split(".")[1] for key, value in classifier.state_dict().items() if not torch.equal(value, before[key])
     }
     plan = stage_plan(name, "partial")
-    trained = {stage for stage, _, is_trained in plan[:-1] if is_trained}
+    trained = {stage.stage for stage in plan[:-1] if stage.is_trainable}
     holds = {stage.stage for stage in parameter_summary(classifier) if stage.num_parameters}
     assert spec.unfreeze_from in trained
     assert changed - {"weight", "bias", "0"} == trained & holds
@@ -115,7 +115,7 @@ def test_freezing_by_stage_trains_those_and_no_others(name):
 def test_parameters_are_counted_without_building_it(name):
     classifier = build_classifier(build_backbone(name, weights="random"), head="linear", num_classes=2)
     apply_freezing(classifier, trains_backbone="partial")
-    counted = [(one.stage, one.title, one.num_parameters) for one in counted_plan(name, "partial")]
+    counted = [(one.stage, one.title, one.num_parameters) for one in stage_plan(name, "partial")]
     assert counted == [(one.stage, one.title, one.num_parameters) for one in parameter_summary(classifier)]
     spec = BACKBONES.get(name)
     assert sum(one.numel() for one in build_network(spec).parameters()) == spec.num_parameters

@@ -449,7 +449,7 @@ def test_every_config_field_has_a_place_on_the_page():
 def test_bar_fills_frozen_stages_and_says_so():
     strategy = STRATEGIES.get("partial_finetuning")
     plan = stage_plan("mobilenet_v2", "partial", "block5")
-    num_frozen = [stage for stage, _, _ in plan].index("block5")
+    num_frozen = [stage.stage for stage in plan].index("block5")
     bar = train_plan.stage_bar(strategy, plan)
     assert bar.count('class="ts-piece frozen"') == num_frozen
     assert bar.count("ts-piece") == len(plan)

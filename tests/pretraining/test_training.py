@@ -1,4 +1,4 @@
-"""The pre-training loop: it learns, and an interrupted one ends at the same weights."""
+"""The pre-training: it learns, an interrupted one ends at the same weights, and two stages end in a weights file."""
 
 import json
 import math
@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from lib.pretraining.store import ImageStore, StoreSpec, render_store
-from lib.pretraining.training import LOG_FILE, PretrainConfig, _Pretraining, contrastive_loss, pretrain
-from lib.pretraining.views import random_views
+from lib.models.bundled_weights import read_bundled_metadata, read_bundled_weights
+from lib.pretraining.images import FAMILIES, NUM_FAMILIES_OF_FORM, ImageStore, StoreSpec, render_store
+from lib.pretraining.training import (
+    LOG_FILE,
+    PretrainConfig,
+    _Pretraining,
+    contrastive_loss,
+    pretrain,
+    produce,
+    random_views,
+    stages,
+)
 
 CONFIG = PretrainConfig(num_steps=6, images_per_step=8, phases=((1.0, 32),), num_val_per_class=2, learning_rate=0.02)
 
@@ -68,3 +77,21 @@ def test_views_follow_the_generator_and_differ_within_a_batch() -> None:
 def _folder(parent: Path, name: str) -> Path:
     (parent / name).mkdir()
     return parent / name
+
+
+def test_the_stages_share_the_steps_and_the_first_sees_form_alone() -> None:
+    first, second = stages(100)
+    assert first.num_steps + second.num_steps == 100
+    assert (first.num_families, second.num_families) == (NUM_FAMILIES_OF_FORM, None)
+    assert FAMILIES.names[NUM_FAMILIES_OF_FORM] == "insects"
+    assert second.colour.mixing < first.colour.mixing
+
+
+def test_a_weights_file_comes_out_and_a_second_call_trains_nothing_again(tmp_path: Path) -> None:
+    made = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32", num_processes=1)
+    metadata = read_bundled_metadata(Path(made["file"]))
+    assert len(metadata.classes) == made["num_classes"] == 2 * len(FAMILIES.names)
+    assert len(metadata.pretraining["stages"]) == 2
+    again = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32", num_processes=1)
+    first, second = (read_bundled_weights(Path(path)) for path in (made["file"], again["file"]))
+    assert all((first[key] == second[key]).all() for key in first)

@@ -17,7 +17,7 @@ def test_separable_features_are_all_right_and_noise_is_not():
 
 
 def test_the_gain_is_pretrained_minus_the_mean_of_the_random_ones(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(transfer, "frozen_features", lambda pixels, name, weights, seed, size_px: (weights, seed))
+    monkeypatch.setattr(transfer, "frozen_features", lambda pixels, name, weights, seed: (weights, seed))
     right = {("pretrained", 0): 0.9, **{("random", seed): 0.5 + 0.02 * seed for seed in range(5)}}
     monkeypatch.setattr(transfer, "probe_correct", lambda arm, targets, seed: np.full(60, right[arm]))
     gain = transfer.measure_gain(np.zeros((60, 8, 8, 3), np.uint8), TARGETS, backbone_name="bundled_vgg")

@@ -129,8 +129,10 @@ def test_a_neighbour_of_the_same_group_has_no_vote_by_hand() -> None:
     features = np.array([[1, 0], [1, 0.01], [0.9, 0.3], [0, 1]], dtype=np.float32)
     targets, rows = np.array([0, 0, 1, 1]), np.arange(4)
     development = Development(rows, ((rows[2:], rows[:2]), (rows[:2], rows[2:])), np.array([7, 7, 8, 9]))
-    head = NearestNeighborsHead(2, 2, num_neighbors=1)
-    held_out = fit_nearest_neighbors(head, features, targets, development=development)
+    untrained = NearestNeighborsHead(2, 2, num_neighbors=1)
+    found = fit_nearest_neighbors(features, targets, development=development, untrained=untrained)
+    head, held_out = found.head, found.held_out
+    assert (found.facts, len(untrained.features)) == ({}, 0)
     assert held_out.argmax(1).tolist() == [1, 1, 0, 1]
     assert held_out.max(1) == pytest.approx(0.995)  # 0.99 + 0.01 / 2
     with torch.no_grad():

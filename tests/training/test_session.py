@@ -9,7 +9,6 @@ from lib.data.augmentation import drawn_views, turned, view_parameters
 from lib.errors import Stopped, UserError
 from lib.models.backbones import BACKBONES
 from lib.models.bundles import load_bundle, save_bundle
-from lib.models.classifier import HeadAlone
 from lib.models.weights import weights_digest
 from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
@@ -105,7 +104,7 @@ def test_a_head_on_published_features_is_fitted_and_kept_without_the_network(tmp
             session.on_epoch = lambda classifier, _: None  # somebody looks at images
         split = session.dataset.split(0)
         fitted = session.fit(split)
-        assert isinstance(fitted.classifier, HeadAlone) == is_alone
+        assert fitted.classifier.is_head_alone == is_alone
         built += [event for event in told if isinstance(event, NetworkBuilt)]
         rows = np.arange(24)
         folder = tmp_path / str(is_alone)

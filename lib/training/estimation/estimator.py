@@ -11,6 +11,7 @@ import psutil
 from lib.features.extraction import UNPOOLED
 from lib.features.frozen_stages import FrozenStages
 from lib.models.freezing import parameter_summary
+from lib.models.heads import HEADS
 from lib.precision import autocast
 from lib.progress import Progress, ignore_progress
 from lib.runtime import peak_rss_mib
@@ -201,7 +202,7 @@ class _Measurement:
 
     def _seconds_of_fit(self) -> float:
         """Seconds to fit a head that has no epochs, on made-up features of the true number, a few thousand at most."""
-        if self.classifier.head_options["name"] == "nearest_neighbors" or self.kept_part is None:
+        if HEADS.get(self.classifier.head_options["name"]).keeps_samples or self.kept_part is None:
             return 0.1
         num_fitted = len(self.rows["train"])
         if not self.session.strategy.starts_from_probe:

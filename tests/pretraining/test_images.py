@@ -1,4 +1,4 @@
-"""The store of rendered images: the same as drawn one by one, resumable."""
+"""Generated images: deterministic, varied and told apart by class; their store: as drawn one by one, resumable."""
 
 import sys
 import types
@@ -8,10 +8,33 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.pretraining.families import draw_image
-from lib.pretraining.store import DONE_FOLDER, StoreSpec, render_store
+from lib.pretraining.images import DONE_FOLDER, FAMILIES, StoreSpec, class_table, draw_image, render_store
 
 SPEC = StoreSpec(per_class=8, side_px=24, class_share=0.02)
+
+
+def test_there_are_at_least_two_hundred_classes() -> None:
+    assert len(class_table()) == sum(FAMILIES.get(name).num_classes for name in FAMILIES.names) >= 200
+
+
+def test_a_share_keeps_every_family() -> None:
+    assert {family for family, _ in class_table(0.05)} == set(FAMILIES.names)
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_an_image_depends_on_its_arguments_alone(family: str) -> None:
+    image = draw_image(family, 1, 0, side=48)
+    assert image.shape == (48, 48, 3)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, draw_image(family, 1, 0, side=48))
+    assert not np.array_equal(image, draw_image(family, 1, 1, side=48))
+    assert not np.array_equal(image, draw_image(family, 1, 0, side=48, seed=1))
+
+
+@pytest.mark.parametrize("family", FAMILIES.names)
+def test_no_class_is_blank(family: str) -> None:
+    spread = [draw_image(family, number, 3, side=48).std() for number in range(6)]
+    assert np.median(spread) > 8
 
 
 def test_rows_are_the_classes_images_in_order(tmp_path: Path) -> None:

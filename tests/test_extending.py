@@ -1,0 +1,74 @@
+"""One entry and nothing else: a toy backbone, strategy and recipe are on the page, in the commands and the docs."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import streamlit as st
+import torch
+
+from lib import cli
+from lib.models.backbones import BACKBONES
+from lib.models.freezing import stage_plan
+from lib.models.stages import build_backbone
+from lib.recipes import published_results
+from lib.recipes.table import RECIPES
+from lib.training.strategies import STRATEGIES
+from tests import toy
+from tests.pages.scene import ROOT, html_of, make_dataset, open_page
+from tests.run_store import make_run_store
+
+TABLES = {BACKBONES: toy.BACKBONE, STRATEGIES: toy.STRATEGY, RECIPES: toy.RECIPE}
+
+
+@pytest.fixture(autouse=True)
+def _entries(home, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for table, entry in TABLES.items():
+        monkeypatch.setitem(table._specs, entry.name, entry)
+    make_dataset()
+    make_run_store()
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def test_the_network_has_the_stages_and_counts_of_its_entry() -> None:
+    backbone = build_backbone("toy_net", weights="random")
+    images, network = torch.randn(2, 3, 32, 32), toy.ToyNetwork(3)
+    with torch.no_grad():
+        assert [h.shape[1] for h in (backbone.forward_until(images, name) for name in backbone.stages)] == [4, 4, 3]
+    assert sum(parameter.numel() for parameter in network.parameters()) == toy.BACKBONE.num_parameters
+    assert [stage.num_parameters for stage in stage_plan("toy_net", "all", num_classes=2)] == [112, 4 * 2 + 2]
+
+
+def test_the_page_offers_them() -> None:
+    at = open_page("train_model", dataset="tiny", backbone="toy_net")
+    assert "Toy network" in " ".join(at.sidebar.selectbox(key="sidebar_backbone").options)
+    at.button(key="train_strategy_toy_probe").click().run()
+    assert not at.exception
+    assert toy.STRATEGY.summary in html_of(at)
+    assert "Toy recipe" in " ".join(option for box in at.selectbox for option in box.options)
+
+
+def test_the_commands_list_and_train_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["train", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "toy_net" in said
+    assert "toy_probe" in said
+    assert cli.run(["recipes", "list"]) == 0
+    assert "toy-recipe" in capsys.readouterr().out
+    started = ["train", "--dataset", "tiny", "--backbone", "toy_net", "--weights", "random", "--strategy", "toy_probe"]
+    assert cli.run([*started, "--set", "dtype=float32", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["state"], result["backbone"], result["strategy"]) == ("finished", "toy_net", "toy_probe")
+
+
+def undocumented() -> list[str]:
+    """The entries that no page of the documentation names."""
+    text = "".join(page.read_text(encoding="utf-8") for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+    return [name for table in TABLES for name in table.names if f"`{name}`" not in text]
+
+
+def test_the_documentation_is_asked_for_them() -> None:
+    assert undocumented() == [entry.name for entry in TABLES.values()]
+    assert published_results()["results"][-1]["recipe"] == "toy-recipe"

@@ -1,0 +1,56 @@
+"""An entry of each table as a newcomer would add it: a backbone of two stages, a strategy, a recipe."""
+
+from torch import Tensor, nn
+
+from lib.models.backbone_spec import BackboneSpec, StageSpec
+from lib.recipes.spec import Published, RecipeSpec
+from lib.recipes.table import RECIPES
+from lib.training.strategies import StrategySpec
+
+
+class ToyNetwork(nn.Module):
+    """A convolution, its mean over the image, and classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.low = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.classes = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classes(self.average(self.low(x)).flatten(1))
+
+
+BACKBONE = BackboneSpec(
+    name="toy_net",
+    title="Toy network",
+    network="tests.toy:ToyNetwork",
+    paper_url="https://example.org/toy",
+    stages=(
+        StageSpec("low", "First convolution", "map", 4, 112),
+        StageSpec("pool", "Average over the image", "vector", 4, 0, ("average", "flatten")),
+        StageSpec("logits", "Classes", "vector", 3, 15, "classes"),
+    ),
+    feature_stage="low",
+    cam_stage="low",
+    unfreeze_from="low",
+    pretrained_on="no images",
+    input_size_px=32,
+)
+STRATEGY = StrategySpec(
+    name="toy_probe",
+    title="Toy probe",
+    summary="Logistic regression again, under another name.",
+    family="frozen",
+    is_iterative=False,
+    fit="lib.training.fitting:fit_linear_probe",
+)
+RECIPE = RecipeSpec(
+    name="toy-recipe",
+    title="Toy recipe",
+    study=RECIPES.get("vgg16-dogscats").study,
+    subject=RECIPES.get("vgg16-dogscats").subject,
+    protocol="Nothing was published.",
+    settings={"backbone": "toy_net", "strategy": "toy_probe"},
+    published=Published(accuracy=0.5, measured_on="two images"),
+)
