@@ -164,14 +164,12 @@ class Usage:
     used_bytes: int
     limit_bytes: int
     free_bytes: int
-    num_entries: int
 
 
 def usage() -> Usage:
     """How full the cache is."""
-    entries = list_entries()
-    used = sum(entry.num_bytes for entry in entries)
-    return Usage(used, cache_limit_bytes(), shutil.disk_usage(cache_dir()).free, len(entries))
+    used = sum(entry.num_bytes for entry in list_entries())
+    return Usage(used, cache_limit_bytes(), shutil.disk_usage(cache_dir()).free)
 
 
 def cache_limit_bytes() -> int:

@@ -93,7 +93,7 @@ def test_writing_makes_room_below_the_limit_that_was_set() -> None:
     write("second", 60 * KIB)
     assert not first.exists()
     found = disk_cache.usage()
-    assert (found.num_entries, found.limit_bytes) == (1, int(0.1 * 2**30))
+    assert (len(disk_cache.list_entries()), found.limit_bytes) == (1, int(0.1 * 2**30))
     assert 60 * 2**20 < found.used_bytes < 61 * 2**20
     with pytest.raises(UserError, match=r"between 0\.1 and 100,000 GiB, received 0"):
         disk_cache.set_cache_limit(0)

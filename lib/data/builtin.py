@@ -142,14 +142,10 @@ class Sample:
 
 def photographs() -> list[Sample]:
     """The real photographs at hand; found without importing scikit-image, empty where its files were left out."""
-    found = importlib.util.find_spec("skimage")
-    folders = [Path(root) / "data" for root in (found.submodule_search_locations or ())] if found else []
-    return [
-        Sample(name, folder / name, title, credit)
-        for folder in folders[:1]
-        for name, title, credit in _PHOTOGRAPHS
-        if (folder / name).is_file()
-    ]
+    package = importlib.util.find_spec("skimage")
+    folders = [Path(root) / "data" for root in (package.submodule_search_locations or ())] if package else []
+    found = [Sample(name, folder / name, *shows) for folder in folders[:1] for name, *shows in _PHOTOGRAPHS]
+    return [sample for sample in found if sample.path.is_file()]
 
 
 def drawn_samples() -> list[Sample]:

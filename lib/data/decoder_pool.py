@@ -5,6 +5,8 @@ threads or CUDA, no pickles, no torch in the child.
 """
 
 import atexit
+import copy
+import functools
 import itertools
 import json
 import os
@@ -13,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -137,12 +138,8 @@ class DecoderPool:
         value_scale: ValueScale = FULL_RANGE,
     ) -> None:
         check_crop_policy(crop_policy)
-        self.num_workers, self.side_px, self.crop_policy, self.value_scale = (
-            num_workers,
-            side_px,
-            crop_policy,
-            value_scale,
-        )
+        self.num_workers, self.side_px = num_workers, side_px
+        self.crop_policy, self.value_scale = crop_policy, value_scale
         self._workers = [_Worker() for _ in range(num_workers)]
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for worker in self._workers:
@@ -159,18 +156,11 @@ class DecoderPool:
         for worker in self._workers:
             worker.close()
 
-    def decode(
-        self,
-        source: Source,
-        *,
-        side_px: int | None = None,
-        crop_policy: str | None = None,
-        value_scale: ValueScale | None = None,
-    ) -> DecodedImage:
+    def decode(self, source: Source) -> DecodedImage:
         """Decode a path or bytes; raises BadImage."""
-        side, scale = side_px or self.side_px, value_scale or self.value_scale
-        request = {"side_px": side, "crop_policy": crop_policy or self.crop_policy, "value_scale": scale.to_dict()}
-        answer, payload = self._ask({"probe": False, **request}, source)
+        side, scale = self.side_px, self.value_scale.to_dict()
+        request = {"probe": False, "side_px": side, "crop_policy": self.crop_policy, "value_scale": scale}
+        answer, payload = self._ask(request, source)
         answer |= {"box": tuple(answer["box"]), "notices": tuple(answer["notices"])}
         return DecodedImage(np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3), **answer)
 
@@ -231,23 +221,22 @@ class DecoderPool:
 
 def num_decoders(num_files: int) -> int:
     """How many decoder processes an import uses: the cores at hand, at most eight, and one for each hundred files."""
-    return max(
-        1, min(8, available_cores(), num_files // 100)
-    )  # to start one costs as much as to decode about a hundred files
+    # To start one costs as much as to decode about a hundred files.
+    return max(1, min(8, available_cores(), num_files // 100))
 
 
-_shared: DecoderPool | None = None
-_shared_lock = threading.Lock()
+@functools.cache
+def _shared_pool() -> DecoderPool:
+    pool = DecoderPool()
+    atexit.register(pool.close)
+    return pool
 
 
 def decode_one(
     source: Source, *, side_px: int, crop_policy: str = "center_square", value_scale: ValueScale = FULL_RANGE
 ) -> DecodedImage:
     """Decode a path or bytes in the process-wide pool, which is made at the first call; raises BadImage."""
-    global _shared  # noqa: PLW0603  (one pool a process is the point)
-    with _shared_lock:
-        if _shared is None:
-            _shared = DecoderPool()
-            atexit.register(_shared.close)
     check_crop_policy(crop_policy)
-    return _shared.decode(source, side_px=side_px, crop_policy=crop_policy, value_scale=value_scale)
+    pool = copy.copy(_shared_pool())  # the same child processes
+    pool.side_px, pool.crop_policy, pool.value_scale = side_px, crop_policy, value_scale
+    return pool.decode(source)

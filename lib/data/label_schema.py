@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,7 @@ def parse_class_names(text: str) -> Sequence[str] | Mapping[str, str]:
     if not names or not all("=" in name for name in names):
         return names
     pairs = [(old.strip(), new.strip()) for old, _, new in (name.partition("=") for name in names)]
-    _refuse_repeated(old for old, _ in pairs)
+    _refuse_repeated([old for old, _ in pairs])
     return dict(pairs)
 
 
@@ -130,12 +130,10 @@ def _clean(name: str) -> str:
     return cleaned
 
 
-def _refuse_repeated(names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise UserError(f"The class name {name!r} is given twice; each class needs a name of its own.")
-        seen.add(name)
+def _refuse_repeated(names: list[str]) -> None:
+    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if repeated is not None:
+        raise UserError(f"The class name {repeated!r} is given twice; each class needs a name of its own.")
 
 
 def content_version(description: dict[str, Any]) -> str:

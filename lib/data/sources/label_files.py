@@ -95,12 +95,6 @@ class LabelFile:
         """Whether a row names an image of the folder."""
         return self.index.num_named(self.table, self.columns.image, beside=self.beside) > 0
 
-    def describe(self) -> str:
-        """What is read from it, in a sentence."""
-        image, label, group = (shown(name) for name in (self.columns.image, self.columns.label, self.columns.group))
-        words = f"Labels from {self.table.name}: image in column {image}, class in {label}"
-        return words + (f", patient in {group}." if group else ".")
-
 
 def read_labels(
     walk: FolderWalk, images: list[FoundFile], files: list[LabelFile], *, min_classes: int = 2
@@ -142,7 +136,11 @@ def read_labels(
             layout.left_out.append(LeftOut(image.relative, f"no row in {' or '.join(tables)}"))
     if not any(entry.split == "train" for entry in layout.entries):  # a lone test/ or val/ is no split
         layout.entries = [replace(entry, split="") for entry in layout.entries]
-    layout.notices = [file.describe() for file in files]
+    for file in files:
+        used = {what: shown(column) for what, column in vars(file.columns).items()}
+        patient = f", patient in {used['group']}" if used["group"] else ""
+        words = f"Labels from {file.table.name}: image in column {used['image']}, class in {used['label']}"
+        layout.notices.append(f"{words}{patient}.")
     if len(names) < min_classes:
         raise UserError(
             f"{' and '.join(tables)} names only one class for the images of {shown(walk.root)} "
