@@ -84,7 +84,11 @@ class RowsOfPixels:
 
     def __init__(self, pixels: Rows, rows: np.ndarray) -> None:
         self._pixels, self._rows = pixels, rows
-        self.shape = (len(rows), *pixels.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, S, S, 3)."""
+        return (len(self._rows), *self._pixels.shape[1:])
 
     def __len__(self) -> int:
         return len(self._rows)
