@@ -7,16 +7,7 @@ import streamlit as st
 
 from lib.demo import demo_run_ids
 from lib.tracking import RunRecord, delete_run, restore_run, split_caveats
-from pages.common import (
-    clicks,
-    comparison_views,
-    confusion_views,
-    controls,
-    published_lines,
-    resources,
-    seeds_panel,
-    state,
-)
+from pages.common import clicks, comparison_views, confusion_views, controls, resources, results, seeds_panel, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, recorded_words, results_table
@@ -53,7 +44,7 @@ scope = st.segmented_control(
     format_func={"this": "Runs on this data set", "all": "All runs"}.get,
 )  # fmt: skip
 all_runs = resources.run_records()
-linked = [full_run_id(run, all_runs) for run in state.current_runs()]
+linked = [full_run_id(run, all_runs) for run in (state.current("runs") or "").split(",") if run]
 runs = [run for run in all_runs if scope == "all" or run.config.get("dataset") == dataset or run.run_id in linked]
 if not runs and dataset is not None and resources.find_summary(dataset) is None:
     controls.say_gone(dataset)
@@ -88,7 +79,7 @@ def keep_selection() -> None:
     """Each change of the selection is a step that Back undoes."""
     rows = st.session_state[table_key].selection.rows
     st.session_state[_KNOWN] = [run_ids[row] for row in rows if row < len(run_ids)]
-    state.remember_runs(st.session_state[_KNOWN])
+    state.remember("runs", ",".join(st.session_state[_KNOWN]) or None)
 
 
 def delete_selected(deleted: list[str]) -> None:
@@ -132,7 +123,7 @@ event = controls.show_table(
         *columns_of(runs, has_published=has_published), "seconds_total", "state", "created",
     ),
     column_config={
-        **published_lines.style_columns(),
+        **results.style_columns(),
         "own_name": st.column_config.TextColumn("Name", width=150, help="As somebody called it."),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
         "strategy_title": st.column_config.TextColumn("Strategy", width=180),

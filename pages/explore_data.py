@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from lib.data.grades import known_grades
 from lib.data.library import delete_dataset, restore_dataset
 from lib.data.statistics import class_counts
 from lib.figures.data_charts import class_counts_figure, size_figure
-from pages.common import clicks, controls, folder_import, image_grid, kind_change, resources, severity_scale, state
+from pages.common import clicks, controls, folder_import, image_grid, kind_change, resources, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, percent, plain
@@ -38,7 +39,8 @@ def delete(name: str, title: str) -> None:
 def show_counts(counts: "pd.DataFrame") -> None:
     """Images by class and split."""
     figure = class_counts_figure(counts, controls.is_dark())
-    alt = f"Bar chart: images per class in training, validation and test, from {count(counts['count'].sum(), 'image')}"
+    num_images = count(int(counts["count"].sum()), "image")
+    alt = f"Bar chart: images per class in training, validation and test, from {num_images}"
     controls.show_figure(figure, alt=alt, key="class_counts", data=counts)
 
 
@@ -122,7 +124,7 @@ with show_errors("divide the data set"):
 
 num_left_out = len(dataset.left_out)
 names = ["Classes and sizes", f"Left-out files ({num_left_out:,})", "Origin and licence"]
-if severity_scale.is_graded_by_it(dataset):
+if dataset.spec.is_ordinal and known_grades(dataset.class_names) is not None:
     names.append("Severity scale")
 tabs = st.tabs(names, on_change="rerun", key="explore_tabs")
 if tabs[0].open:
@@ -160,4 +162,4 @@ if tabs[2].open:
         st.table({key: plain(value, 400) for key, value in rows.items()}, border="horizontal", alt="Origin and licence")
 if len(tabs) > 3 and tabs[3].open:
     with tabs[3]:
-        severity_scale.show()
+        image_grid.show_severity_scale()

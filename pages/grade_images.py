@@ -10,9 +10,9 @@ from lib.data.builtin import drawn_samples, photographs
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
-from lib.grading import bundle, report
+from lib.grading import manifest, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
-from lib.grading.sitting import Sitting
+from lib.grading.upload_session import UploadSession
 from lib.out_of_memory import trim_memory
 from lib.tracking.scores import run_score
 from pages.common import controls, resources, state
@@ -57,11 +57,11 @@ def manifest_of(run_id: str) -> dict[str, Any]:
 
 def is_medical(run_id: str) -> bool:
     """Whether a run was trained on images that are said to be medical, then or since."""
-    return bundle.is_medical(manifest_of(run_id))
+    return manifest.is_medical(manifest_of(run_id))
 
 
-def take_uploads(sitting: Sitting) -> None:
-    """An uploader that hands its files to the sitting and empties itself, so that it always means "add"."""
+def take_uploads(session: UploadSession) -> None:
+    """An uploader that hands its files to the session and empties itself, so that it always means "add"."""
     turn = st.session_state.setdefault("grade_turn", 0)
     uploads = st.file_uploader(
         "Add images, or a zip of images",
@@ -71,13 +71,13 @@ def take_uploads(sitting: Sitting) -> None:
         "close the browser; nothing is stored.",
     )
     if uploads:
-        sitting.add((upload.name, upload.getvalue()) for upload in uploads)
+        session.add((upload.name, upload.getvalue()) for upload in uploads)
         resources.forget_uploads(uploads)
         st.session_state["grade_turn"] = turn + 1
         st.rerun()
 
 
-def offer_samples(sitting: Sitting) -> None:
+def offer_samples(session: UploadSession) -> None:
     """Nothing to grade yet: say what happens, and offer the images that come with the program."""
     samples, photos = drawn_samples(), photographs()
     with st.container(border=True, horizontal_alignment="center"):
@@ -100,18 +100,18 @@ def offer_samples(sitting: Sitting) -> None:
                 plain("Photographs: " + ", ".join(photo.label for photo in photos) + ".", 700), text_alignment="center"
             )
     if is_drawn or is_photographed:
-        sitting.add((sample.name, sample.path.read_bytes()) for sample in (samples if is_drawn else photos))
+        session.add((sample.name, sample.path.read_bytes()) for sample in (samples if is_drawn else photos))
         st.rerun()
 
 
-def grade_waiting(sitting: Sitting, key: str, grader: "Grader") -> None:
+def grade_waiting(session: UploadSession, key: str, grader: "Grader") -> None:
     """Grade what this run has not seen yet; each grade is kept at once, so an interruption loses nothing."""
-    waiting = sitting.waiting(key)
+    waiting = session.waiting(key)
     if not waiting:
         return
     bar = st.progress(0.0, text=f"Grading {count(len(waiting), 'image')} …")
     for done, grade in enumerate(grader.grade(waiting, with_cam=True), start=1):
-        sitting.keep(key, grade.name, grade)
+        session.keep(key, grade.name, grade)
         bar.progress(done / len(waiting), text=f"Graded {done} of {count(len(waiting), 'image')}")
     bar.empty()
 
@@ -183,27 +183,27 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: "Grader") -> Non
         )
         words = ", ".join(f"{name} {percent(share)}" for name, share in grade.probabilities.items())
         controls.show_figure(figure, alt=readable(f"Probabilities: {words}", 400), key="grade_probabilities")
-        if is_medical(run_id):
-            st.caption(MEDICAL_NOTICE)
+        if grader.header.notice:
+            st.caption(grader.header.notice)
 
 
-def show_table(sitting: Sitting, key: str, header: ReportHeader) -> None:
+def show_table(session: UploadSession, key: str, header: ReportHeader) -> None:
     """The table, and everything to take away."""
-    light = [grade for grade, _ in sitting.rows(key)]
+    light = [grade for grade, _ in session.rows(key)]
     table = report.to_table(light, header)
     st.subheader("Take it away", anchor=False)
     with st.container(horizontal=True):
         for label, suffix, kind, make in (
             ("Table as CSV", "csv", "text/csv", lambda: report.to_csv(light, header)),
             ("All values as JSON", "json", "application/json", lambda: report.to_json(light, header)),
-            ("Report with pictures", "html", "text/html", lambda: report.to_html(sitting.grades(key), header)),
+            ("Report with pictures", "html", "text/html", lambda: report.to_html(session.grades(key), header)),
         ):
             st.download_button(
                 label, make, file_name=f"grades_{key[:8]}.{suffix}", mime=kind, key=f"grade_{suffix}",
                 icon=":material/download:", on_click="ignore",
             )  # fmt: skip
         if st.button("Clear all", icon=":material/delete_sweep:", type="tertiary", key="grade_clear"):
-            sitting.clear()
+            session.clear()
             st.session_state["grade_was_cleared"] = True
             st.rerun()
     shares = [column for column in table.columns if column == "confidence" or column.startswith("probability of ")]
@@ -228,7 +228,7 @@ if not labels:
 
 if st.session_state.pop("grade_was_cleared", False):
     trim_memory()  # in the run after the one that held the images
-sitting: Sitting = st.session_state.setdefault("grade_sitting", Sitting())
+session: UploadSession = st.session_state.setdefault("grade_session", UploadSession())
 left, right = st.columns(2, gap="medium")
 with left:
     asked = state.current_run() or ""
@@ -242,19 +242,19 @@ with left:
     if is_medical(run_id):
         st.caption(MEDICAL_NOTICE)
 with right:
-    take_uploads(sitting)
+    take_uploads(session)
 
-if not len(sitting):
-    offer_samples(sitting)
+if not len(session):
+    offer_samples(session)
     end_page()
 
 with show_errors("grade the images"):
     grader = resources.cached_grader(run_id).deciding(by_thresholds=by_thresholds)
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
-    grade_waiting(sitting, graded_as, grader)
-    rows = sitting.rows(graded_as)
+    grade_waiting(session, graded_as, grader)
+    rows = session.rows(graded_as)
     show_summary([grade for grade, _ in rows])
     show_passports(rows)
     explain_limits(grader.header)
     look_closer(rows, grader)
-    show_table(sitting, graded_as, grader.header)
+    show_table(session, graded_as, grader.header)

@@ -15,12 +15,13 @@ from lib.grading.grades import NOT_CHECKED  # noqa: E402
 from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.image_choice import ChosenImage, choose_image  # noqa: E402
-from pages.common.inside_networks import InsideNetwork, choose_network  # noqa: E402
-from pages.common.inside_pictures import (  # noqa: E402
+from pages.common.inside_pictures import (  # noqa: E402  # noqa: E402
+    InsideNetwork,
     cached_channels,
     cached_explanation,
     cached_filters,
     cached_strip,
+    choose_network,
     close_up,
     sheet_bytes,
 )

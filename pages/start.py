@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET
-from pages.common import controls, demo_panel, first_dataset, folder_import, opening_picture, resources, state
+from pages.common import controls, demo_panel, folder_import, resources, state
 from pages.common.errors import show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import count, plain
@@ -16,9 +16,9 @@ controls.page_header(
     "new images with the winner.",
 )
 
-first_dataset.show()
+demo_panel.show_first_dataset()
 with show_errors("show the first picture"):
-    opening_picture.show()
+    demo_panel.show_opening()
 
 DOORS = (
     ("See", ":material/layers:", "look_inside", "Look inside a network",

@@ -31,11 +31,11 @@ from pages.common.advisor_panel import draw_advisor  # noqa: E402
 from pages.common.errors import end_page, show_errors  # noqa: E402
 from pages.common.seeds_panel import draw_seeds  # noqa: E402
 from pages.common.text import plain, plain_message  # noqa: E402
-from pages.common.timm_search import draw_search  # noqa: E402
 from pages.common.train_before import draw_before  # noqa: E402
 from pages.common.train_panel import draw_live_panel  # noqa: E402
 from pages.common.train_plan import StagePlan, current_strategy, strategy_cards  # noqa: E402
 from pages.common.train_start import draw_button, follow_starts  # noqa: E402
+from pages.common.weights_panel import draw_search  # noqa: E402
 
 
 def draw_controls(
@@ -54,7 +54,8 @@ def draw_controls(
         draw_search("train_search")
         given = recipe_picker.with_recipe(plan, values)
         config, problem = _config(dataset=dataset, backbone=backbone, strategy=strategy.name, weights=weights, **given)
-        draw_button(None if recipe_picker.lacks_head(plan) else config)
+        lacks_head = plan is not None and bool(plan.recipe.follows) and plan.config.head_from is None
+        draw_button(None if lacks_head else config)
         beside = st.empty()
     recipe_picker.say_changes(plan, config)
     if config is not None and (merged := train_more.merged_classes(config)):
@@ -92,7 +93,7 @@ def _explain_random(backbone: str, *, is_at_hand: bool) -> None:
 def stage_plans(backbone: str) -> dict[str, StagePlan]:
     """What each strategy freezes and trains, in the end."""
     last = train_network_settings.chosen_feature_stage(backbone)
-    plans = {}
+    plans: dict[str, StagePlan] = {}
     for strategy in STRATEGIES:
         first = train_network_settings.chosen_unfreeze_from(backbone, strategy)
         trained = "partial" if strategy.unfreezes_gradually and first else strategy.trains_backbone

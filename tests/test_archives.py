@@ -9,7 +9,7 @@ import pytest
 
 from lib import archives
 from lib.errors import UserError
-from lib.grading.uploads import expand_paths, expand_uploads
+from lib.grading.upload_session import expand_paths, expand_uploads
 from lib.models.bundles import load_bundle
 from tests.checks import archives as attacks
 

@@ -325,10 +325,10 @@ def ordered(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
 def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
     ordered: TinyDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strategy: str
 ) -> None:
-    from lib.evaluation import thresholds
+    from lib.evaluation import verdict
 
     fitted_on: list[tuple[int, ...]] = []
-    fit = thresholds.fit_thresholds
+    fit = verdict.fit_thresholds
     monkeypatch.setattr(
         "lib.training.results.fit_thresholds",
         lambda targets, probabilities: fitted_on.append(probabilities.shape) or fit(targets, probabilities),
@@ -348,7 +348,7 @@ def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
 def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     ordered: TinyDataset, tmp_path: Path, strategy: str, part: str
 ) -> None:
-    from lib.evaluation.thresholds import fit_thresholds, grades_by_thresholds, kappa_by_thresholds
+    from lib.evaluation.verdict import fit_thresholds, grades_by_thresholds, kappa_by_thresholds
     from lib.grading.grader import Grader
 
     run = Run(tmp_path / "run")

@@ -29,7 +29,7 @@ from typing import Any
 from lib.data.enhancement import ENHANCEMENTS, parse_chain
 from lib.data.subset import DataProtocol
 from lib.data.target_map import parse_target_map
-from lib.evaluation.intervals import wilson_interval
+from lib.evaluation.metrics import wilson_interval
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 

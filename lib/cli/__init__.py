@@ -1,5 +1,6 @@
 """The command line, `python -m lib` or `transferscope`. A command is imported when it is called: `--help` is quick."""
 
+import atexit
 import gc
 import importlib
 import io
@@ -7,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -21,22 +23,22 @@ COMMANDS = {
     "doctor": ("lib.cli.doctor", "doctor", "Show versions, device, number format and which weights are at hand."),
     "demo": ("lib.cli.demo", "demo", "Install the recorded demo, train it here, or record it anew."),
     "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, change, delete and restore data sets."),
-    "weights": ("lib.cli.weights", "weights", "List and download pretrained weights."),
+    "weights": ("lib.cli.storage", "weights", "List and download pretrained weights."),
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),
     "race": ("lib.cli.race", "race", "Race the ladder: from nothing trained to from scratch, on one split and seed."),
     "recipes": ("lib.cli.recipes", "recipes", "List, show and run the published experiments."),
-    "estimate": ("lib.cli.rehearsal", "estimate", "Say what a training would take, before it starts."),
-    "advise": ("lib.cli.advice", "advise", "Suggest a strategy from the images' number and likeness to the source."),
-    "lr-range": ("lib.cli.rehearsal", "lr_range", "Find a learning rate by a range test, with a picture."),
+    "estimate": ("lib.cli.estimates", "estimate", "Say what a training would take, before it starts."),
+    "advise": ("lib.cli.estimates", "advise", "Suggest a strategy from the images' number and likeness to the source."),
+    "lr-range": ("lib.cli.estimates", "lr_range", "Find a learning rate by a range test, with a picture."),
     "seeds": ("lib.cli.repeats", "seeds", "List, show, stop and resume trainings repeated with several seeds."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
-    "evaluate": ("lib.cli.evaluation", "evaluate", "Evaluate a run's classifier on another data set."),
-    "compare": ("lib.cli.comparison", "compare", "Compare runs: intervals and paired tests."),
+    "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
+    "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
-    "caches": ("lib.cli.caches", "caches", "List, limit and clear what is kept to save time."),
+    "caches": ("lib.cli.storage", "caches", "List, limit and clear what is kept to save time."),
     "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),
 }
 BAD_INPUT_STATUS = 2
@@ -73,10 +75,17 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1 our own fault."""
-    # Importing torch and MLflow makes a million objects that all stay; looking through them again and again for garbage
+    # Importing torch makes a million objects that all stay; looking through them again and again for garbage
     # takes a second of seven.
     gc.set_threshold(100_000, 50, 50)
-    sys.exit(run(arguments))
+    status = run(arguments)
+    # All is written by now. To unload torch would take most of a second, in which a stopped training still seems to be
+    # at work; so what others left for the exit is done here, and nothing more.
+    atexit._run_exitfuncs()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +97,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         called = "transferscope" if Path(sys.argv[0]).name == "transferscope" else "python -m lib"
         status = cli.main(args=arguments, prog_name=called, standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click turns the first into the second
         # The reader (`| head`) went away; what is left in the buffer must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

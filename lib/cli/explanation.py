@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from lib.cli.output import json_option, note, print_json
-from lib.cli.weights import backbone_or_default
+from lib.cli.storage import backbone_or_default
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE
 

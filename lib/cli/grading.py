@@ -1,10 +1,10 @@
-"""`grade` and `export`: a run's classifier at work, and as a file."""
+"""`grade`, `evaluate` and `export`: a run's classifier at work, what it is worth elsewhere, and as a file."""
 
 from pathlib import Path
 
 import click
 
-from lib.cli.output import ProgressLine, json_option, note, print_table
+from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score, print_table
 from lib.errors import UserError
 
 _FORMATS = (".csv", ".json", ".html")
@@ -25,8 +25,8 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     """
     _check_out(out)
     from lib.grading import report
-    from lib.grading.grader import Grader, skipped_grades
-    from lib.grading.uploads import expand_paths
+    from lib.grading.grader import Grader
+    from lib.grading.upload_session import expand_paths, skipped_grades
 
     expansion = expand_paths(paths)
     grader = Grader.open(run_id, by_thresholds=by_thresholds)
@@ -86,3 +86,37 @@ def _write(out: Path, content: str) -> None:
 
     with atomic_path(out) as temporary:
         temporary.write_text(content, encoding="utf-8")
+
+
+@click.command()
+@click.option("--run", "run_id", required=True, metavar="ID", help="The run, or a bundle's zip or folder.")
+@click.option("--dataset", "dataset_name", required=True, metavar="NAME|PATH", help="The data set to evaluate on.")
+@json_option
+def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
+    """Evaluate a run's classifier on another data set that has the same classes.
+
+    On the data set that it was trained on, only the test images count (of a run with folds: each image, as the fold
+    that had not seen it answered); on any other one all images do. Images that the classifier has seen in its training
+    are known by their content wherever they turn up, and never count.
+    """
+    import math
+
+    from lib.data.importing import resolve_dataset
+    from lib.evaluation.headline import Score
+    from lib.grading.evaluation import evaluate_on
+    from lib.grading.grader import Grader
+
+    with ProgressLine() as progress:
+        # What is only evaluated on is not split, so a class may have one image, or none.
+        dataset = resolve_dataset(dataset_name, check_splits=False, progress=progress)
+        result = evaluate_on(Grader.open(run_id), dataset, progress)
+    if as_json:
+        print_json(result)
+        return
+    print_score(Score.of(result, prefix=""))
+    if missing := result["classes_without_images"]:
+        click.echo(f"No images here of: {', '.join(missing)}; averages over classes leave them out.")
+    recall = {f"recall of {name}": value for name, value in result["recall"].items()}
+    facts = {key: value for key, value in result.items() if key not in ("recall", "classes_without_images")} | recall
+    undefined = {key: "not defined" for key, value in facts.items() if isinstance(value, float) and math.isnan(value)}
+    print_facts(facts | undefined)

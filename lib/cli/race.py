@@ -8,7 +8,7 @@ import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
-from lib.cli.weights import backbone_or_default
+from lib.cli.storage import backbone_or_default
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 

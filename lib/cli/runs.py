@@ -1,5 +1,6 @@
-"""`runs list | show | stop | resume | delete | restore | rename | repair`."""
+"""`runs list | show | stop | resume | delete | restore | rename | repair`, and `compare`."""
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +9,7 @@ from lib.atomic import read_json
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
+from lib.errors import UserError
 from lib.tracking.scores import beside_metrics, run_score
 from lib.tracking.state import COMPUTE_FILE, find_local_run
 
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from lib.tracking.records import RunRecord
 
 _LOG_LINES = 15
+_BESIDE = ("headline", "baseline_class", "test_baseline_accuracy", "test_referable_auroc", "test_referable_auroc_low",
+           "test_referable_auroc_high")  # fmt: skip
+_COMPARED = ("headline", "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_low",
+             "test_quadratic_weighted_kappa_high", "test_accuracy", "test_accuracy_low", "test_accuracy_high",
+             "test_baseline_accuracy", "baseline_class", "test_balanced_accuracy", "test_auroc", "test_referable_auroc",
+             "num_test", "seconds_total")  # fmt: skip
+_LONG = ("headline", "_low", "_high", "baseline_class")  # in a table of text for one screen, intervals are left out
+_HEADINGS = {"test_quadratic_weighted_kappa": "kappa", "test_baseline_accuracy": "commonest class",
+             "test_balanced_accuracy": "balanced", "test_referable_auroc": "referable auc", "num_test": "n",
+             "seconds_total": "seconds"}  # fmt: skip
 
 
 @click.group()
@@ -92,7 +104,7 @@ def stop(run_id: str, as_json: bool) -> None:
     """Stop a run, or take it out of the queue; its process is gone within five seconds."""
     from lib import jobs
 
-    # By its folder if it has one: asking MLflow first would take seconds that the run goes on.
+    # By its folder if it has one: to ask a server first would take seconds that the run goes on.
     found = find_local_run(run_id) or _find(run_id).run_id
     state = jobs.request_stop(found)
     if state.is_active:
@@ -111,12 +123,10 @@ def stop(run_id: str, as_json: bool) -> None:
 def resume(run_id: str, detach: bool, as_json: bool) -> int:
     """Take a stopped, failed or killed run up again, from its last checkpoint."""
     from lib import jobs
-    from lib.cli.training import work_here
+    from lib.cli.training import resume_launched, work_here
 
     run = _find(run_id)
     if is_launched():
-        from lib.cli.ranks import resume_launched
-
         return resume_launched(run.run_id, as_json=as_json)
     if not detach:
         return work_here(jobs.prepare_resume(run.run_id), as_json=as_json)
@@ -153,7 +163,6 @@ def restore(run_id: str) -> None:
 @runs.command()
 def repair() -> None:
     """Move a damaged database of runs or of the queue aside, and enter the runs anew from their folders."""
-    from lib.errors import UserError
     from lib.jobs import dead_runs, queue
     from lib.tracking.repair import repair_store
     from lib.tracking.state import stored_states
@@ -192,16 +201,14 @@ def _result(run: "RunRecord") -> tuple[str | None, float | None]:
     return f"{score.metric.word} {score.metric.text(score.value)}", score.baseline_accuracy
 
 
-def _beside(run: "RunRecord") -> dict[str, Any]:
-    """What stands beside a run's metrics, also of a run that is older than those figures."""
+def _figures(run: "RunRecord") -> dict[str, Any]:
+    """A run's figures with what stands beside them, also of a run that is older than those."""
     figures = {**run.metrics, **run.summary}
-    keys = ("headline", "baseline_class", "test_baseline_accuracy", "test_referable_auroc", "test_referable_auroc_low",
-            "test_referable_auroc_high")  # fmt: skip
-    found = {**beside_metrics(run.folder, figures), **figures}
-    return {key: found[key] for key in keys if found.get(key) is not None}
+    return {**beside_metrics(run.folder, figures), **figures}
 
 
 def _facts(run: "RunRecord") -> dict[str, Any]:
+    figures = _figures(run)
     return {
         "run_id": run.run_id,
         "name": run.label,
@@ -213,7 +220,7 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
         "backbone": run.config.get("backbone"),
         "strategy": run.config.get("strategy"),
         "test_accuracy": run.metrics.get("test_accuracy"),
-        **_beside(run),
+        **{key: figures[key] for key in _BESIDE if figures.get(key) is not None},
         "created_s": run.created_s,
         "ended_s": run.ended_s,
         "folder": str(run.folder),
@@ -229,3 +236,46 @@ def _progress(run: "RunRecord") -> dict[str, Any]:
         return {}
     state = tracking.read_state(run.run_id)
     return {**state.progress, "heartbeat": f"{state.heartbeat_age_s:.0f} s ago", "pid": state.pid}
+
+
+@click.command()
+@click.argument("run_ids", nargs=-1, required=True, metavar="ID ID ...")
+@json_option
+def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
+    """Compare runs: their figures with intervals, and a paired test for each two that share test images."""
+    from lib import tracking
+    from lib.evaluation.headline import in_order
+
+    if len(run_ids) < 2:
+        raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
+    runs = [tracking.get_run(run_id) for run_id in run_ids]
+    repeated = [run.short_id for position, run in enumerate(runs) if run in runs[:position]]
+    if repeated:
+        raise UserError(f"The run {repeated[0]} was given twice; comparing needs different runs.")
+    by_id = {run.run_id: run for run in runs}
+    ordered = [by_id[run_id] for run_id in in_order({run.run_id: run_score(run) for run in runs})]
+    pairs = [_pair(first, second) for first, second in combinations(ordered, 2)]
+    rows = [_figures(run) for run in ordered]
+    if as_json:
+        told = [{"run_id": run.run_id, "name": run.label, **{key: row.get(key) for key in _COMPARED}}
+                for run, row in zip(ordered, rows, strict=True)]  # fmt: skip
+        print_json({"runs": told, "pairs": pairs, "split_caveats": tracking.split_caveats(runs)})
+        return
+    shown = [key for key in _COMPARED if not key.endswith(_LONG)]
+    headings = ("id", "run", *(_HEADINGS.get(key, key.removeprefix("test_")) for key in shown))
+    cells = [(run.short_id, run.label, *map(row.get, shown)) for run, row in zip(ordered, rows, strict=True)]
+    print_table(cells, headings)
+    click.echo()
+    for run in ordered:
+        print_score(run_score(run), f"{run.short_id}: ")
+    for pair in pairs:
+        click.echo(pair["sentence"])
+    for caveat in tracking.split_caveats(runs):
+        click.echo(f"\n{caveat}")
+
+
+def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
+    from lib.tracking.scores import compare_runs
+
+    names = f"{first.label} ({first.short_id})", f"{second.label} ({second.short_id})"
+    return {"run_a": first.run_id, "run_b": second.run_id, **compare_runs(first, second, names).to_dict()}

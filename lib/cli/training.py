@@ -1,7 +1,6 @@
-"""`train`: in this process, or as a detached job."""
+"""`train`: in this process, with the other ranks of torchrun, or as a detached job."""
 
-import os
-import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import click
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
-from lib.distributed import is_launched
-from lib.errors import UserError
+from lib.distributed import Ranks, ending_on_signal, is_launched, is_peer_lost, joined, launch_key
+from lib.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
@@ -45,23 +44,17 @@ def train(
         from lib.jobs import run_worker
 
         run_worker(run_id)
-        # All is written by now. To unload torch and MLflow would take a second or two more, in which a stopped training
-        # still seems to be at work.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        return 0
     make_config = (
         partial(recipe_config, recipe, **given_options(ctx, options)) if recipe else partial(config_from, **options)
     )
     if is_launched():
         if detach:
             raise UserError("--detach and torchrun exclude each other; leave one of them out.")
-        from lib.cli.ranks import train_launched
-
         return train_launched(make_config, as_json=as_json)
     config = make_config()
     if dry_run:
-        from lib.cli.rehearsal import report_estimate
+        from lib.cli.estimates import report_estimate
 
         return report_estimate(config, as_json=as_json)
     if num_seeds is not None:
@@ -126,3 +119,64 @@ def _print_summary(summary: dict[str, Any]) -> None:
     print_facts({key: value for key, value in summary.items() if key != "split_caveat"})
     if caveat:
         click.echo(f"\n{caveat}")
+
+
+def train_launched(make_config: Callable[[], Any], *, as_json: bool) -> int:
+    """Train what the first rank's `make_config` says, or go on with it after a restart; returns the exit status."""
+    from lib.jobs import control
+
+    key = launch_key()
+
+    def find() -> "RunWriter | None":
+        return None if control.is_stopped_by_person(key) else control.attached_run(key, make_config)
+
+    return _launched(find, as_json=as_json)
+
+
+def resume_launched(run_id: str, *, as_json: bool) -> int:
+    """Go on with a stopped, failed or killed run on all ranks; returns the exit status."""
+    from lib.jobs import prepare_resume
+
+    return _launched(lambda: prepare_resume(run_id), as_json=as_json)
+
+
+def _launched(find: "Callable[[], RunWriter | None]", *, as_json: bool) -> int:
+    with joined() as ranks:
+        return _lead(find, ranks, as_json=as_json) if ranks.is_first else _follow(ranks)
+
+
+def _lead(find: "Callable[[], RunWriter | None]", ranks: Ranks, *, as_json: bool) -> int:
+    from lib.jobs.control import work_together
+
+    run = find()
+    if run is None:
+        note("Stopped on request.")
+        return 0
+    note(f"Run {run.run_id[:8]}: {run.name} ({ranks.size} {'process' if ranks.is_alone else 'processes'})")
+    summary = run.summary
+    if not summary:
+        with ProgressLine() as progress:
+            found = work_together(
+                run,
+                ranks,
+                listener=progress.listen,
+                on_wait=lambda ahead: note(f"Waiting for the device: {ahead} in front."),
+            )
+        summary = found or {}
+    report_outcome(run.run_id, summary or None, as_json=as_json)
+    return 0  # torchrun takes any other status for a failure, and would restart a training that was stopped
+
+
+def _follow(ranks: Ranks) -> int:
+    from lib.training.session import follow_first_rank
+
+    with ending_on_signal(ranks):
+        try:
+            follow_first_rank(ranks)
+        except Stopped:
+            return 0
+        except RuntimeError as error:
+            if not is_peer_lost(error):
+                raise
+            raise UserError(f"Rank {ranks.rank}: another process of this training ended.") from None
+    return 0

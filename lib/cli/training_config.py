@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lib.cli.dataset_kind import note_suggestions
+from lib.cli.datasets import note_suggestions
 from lib.cli.output import ProgressLine, note
-from lib.cli.weights import backbone_or_default
+from lib.cli.storage import backbone_or_default
 from lib.distributed import ALONE, Ranks
 from lib.errors import UserError
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.evaluation.headline import ACCURACY, KAPPA, HeadlineMetric
-from lib.evaluation.intervals import LEVEL, Z, bootstrap_interval, group_members
+from lib.evaluation.metrics import LEVEL, Z, bootstrap_interval, group_members, quadratic_kappas
 
 SIGNIFICANCE = 0.05
 _NUM_DRAWS = 2000
@@ -34,7 +34,7 @@ class PairedComparison:
     metric: str = ACCURACY.key
 
     @property
-    def is_shown(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference is more than chance at the 5 % level."""
         return self.p_value < SIGNIFICANCE
 
@@ -93,14 +93,14 @@ def _compare_kappa(
     All that counts of a group is its two confusion matrices; they are counted once, and drawn or swapped as a whole.
     """
     matrices = np.stack([_group_matrices(targets, answer, members) for answer in answers])  # (2, G, K, K)
-    kappas = _kappas(matrices.sum(1))
+    kappas = quadratic_kappas(matrices.sum(1))
     difference = float(kappas[0] - kappas[1])
     if not math.isfinite(difference):
         return (float(kappas[0]), float(kappas[1])), math.nan, (math.nan, math.nan), math.nan
     random, num_groups = np.random.default_rng(0), len(members)
     flat = matrices.reshape(2, num_groups, -1).astype(np.float64)
     weights = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=_NUM_DRAWS).astype(np.float64)
-    drawn = [_kappas((weights @ own).reshape(-1, *matrices.shape[2:])) for own in flat]
+    drawn = [quadratic_kappas((weights @ own).reshape(-1, *matrices.shape[2:])) for own in flat]
     differences = drawn[0] - drawn[1]
     differences = differences[np.isfinite(differences)]
     ends = (math.nan, math.nan)
@@ -110,7 +110,7 @@ def _compare_kappa(
     swaps = random.integers(0, 2, size=(_NUM_DRAWS, num_groups)).astype(np.float64)
     total, apart = flat.sum((0, 1)), flat[1] - flat[0]
     first = flat[0].sum(0) + swaps @ apart
-    pair = [_kappas(own.reshape(-1, *matrices.shape[2:])) for own in (first, total - first)]
+    pair = [quadratic_kappas(own.reshape(-1, *matrices.shape[2:])) for own in (first, total - first)]
     # A swap that leaves a kappa undefined says nothing against chance: it counts as one at least as far apart.
     num_as_far = int((~(np.abs(pair[0] - pair[1]) < abs(difference) - 1e-12)).sum())
     return (float(kappas[0]), float(kappas[1])), difference, ends, (num_as_far + 1) / (_NUM_DRAWS + 1)
@@ -124,15 +124,6 @@ def _group_matrices(targets: np.ndarray, probabilities: np.ndarray, members: lis
     cells = (group * num_classes + targets) * num_classes + probabilities.argmax(1)
     counts = np.bincount(cells, minlength=len(members) * num_classes**2)
     return counts.reshape(len(members), num_classes, num_classes)
-
-
-def _kappas(matrices: np.ndarray) -> np.ndarray:
-    """Quadratic weighted kappa of each of many confusion matrices (M, K, K); NaN where it is 0 / 0."""
-    grades = np.arange(matrices.shape[-1])
-    weights = np.subtract.outer(grades, grades) ** 2
-    expected = np.einsum("mi,mj->mij", matrices.sum(2), matrices.sum(1)) / matrices.sum((1, 2))[:, None, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - (weights * matrices).sum((1, 2)) / (weights * expected).sum((1, 2))
 
 
 def _bonett_price(only_a: int, only_b: int, n: int) -> tuple[float, float]:

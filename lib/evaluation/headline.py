@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lib.data.grades import known_grades
-from lib.evaluation.intervals import bootstrap_interval
+from lib.evaluation.metrics import bootstrap_interval
 
 REFERABLE_GRADE = 2  # moderate and above are referred
 Name = TypeVar("Name", bound=Hashable)
@@ -131,14 +131,10 @@ def in_order(scores: Mapping[Name, Score | None]) -> list[Name]:
 
     Test sets stand in the order of their first name; an undefined value comes last in its test set.
     """
-    sets: dict[Any, list[Name]] = {}
-    for name, score in scores.items():
-        if score is not None:
-            # Where it is not known which images were tested, a result stands by itself.
-            sets.setdefault((score.test_set, score.metric.key) if score.test_set else (name,), []).append(name)
-    ordered = [name for name, score in scores.items() if score is None]
-    for names in sets.values():
-        ordered += sorted(names, key=lambda name: _falling(scores[name]))
+    known = {name: score for name, score in scores.items() if score is not None}
+    ordered = [name for name in scores if name not in known]
+    for names in _by_test_set(known):
+        ordered += sorted(names, key=lambda name: _falling(known[name]))
     return ordered
 
 
@@ -148,21 +144,24 @@ def best_of(scores: Mapping[Name, Score | None], *, preferred: Iterable[Name] = 
     Never over several test sets: the one with most results counts (of those that hold a `preferred` one, if any does),
     the first of several. None where no result is defined.
     """
+    known = {name: score for name, score in scores.items() if score is not None and math.isfinite(score.value)}
+    sets, wanted = _by_test_set(known), set(preferred)
+    if not sets:
+        return None
+    largest = max([names for names in sets if wanted & set(names)] or sets, key=len)
+    return min(largest, key=lambda name: _falling(known[name])), len(largest)
+
+
+def _by_test_set(scores: Mapping[Name, Score]) -> list[list[Name]]:
+    """Names by what was tested and judged; where the images are not known, a result stands by itself."""
     sets: dict[Any, list[Name]] = {}
     for name, score in scores.items():
-        if score is not None and math.isfinite(score.value):
-            sets.setdefault((score.test_set, score.metric.key) if score.test_set else (name,), []).append(name)
-    wanted = set(preferred)
-    groups = [names for names in sets.values() if wanted & set(names)] or list(sets.values())
-    if not groups:
-        return None
-    largest = max(groups, key=len)
-    return min(largest, key=lambda name: _falling(scores[name])), len(largest)
+        sets.setdefault((score.test_set, score.metric.key) if score.test_set else (name,), []).append(name)
+    return list(sets.values())
 
 
-def _falling(score: Score | None) -> tuple[bool, float]:
-    value = score.value if score is not None else math.nan
-    return (not math.isfinite(value), -value if math.isfinite(value) else 0.0)
+def _falling(score: Score) -> tuple[bool, float]:
+    return (True, 0.0) if not math.isfinite(score.value) else (False, -score.value)
 
 
 def score_figures(

@@ -8,10 +8,15 @@ from lib.data.dataset import Dataset
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.evaluation.headline import KAPPA, score_figures
-from lib.evaluation.intervals import bootstrap_interval, wilson_interval
-from lib.evaluation.metrics import evaluate_predictions, per_class_report, quadratic_weighted_kappa
-from lib.grading.class_matching import class_targets, has_grades, merged_as_trained
+from lib.evaluation.metrics import (
+    bootstrap_interval,
+    evaluate_predictions,
+    per_class_report,
+    quadratic_weighted_kappa,
+    wilson_interval,
+)
 from lib.grading.grader import Grader
+from lib.grading.manifest import class_targets, has_grades, merged_as_trained
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.training.fit_splits import trained_config, trained_version

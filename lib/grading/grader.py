@@ -17,14 +17,14 @@ from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
-from lib.grading.bundle import (
+from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader
+from lib.grading.manifest import (
     find_bundle,
     is_medical,
     manifest_class_names,
     manifest_engine,
     manifest_thresholds,
 )
-from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.progress import Progress, ignore_progress
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lib.models.classifier import Classifier
-
-__all__ = ["Grader", "skipped_grades"]
 
 _DECODED_AT_ONCE = 16
 # Pixel values of a blank photograph differ by sensor noise and compression: about one level of 255.

@@ -1,14 +1,12 @@
-"""What a grading gives: one grade a file, and what is said of the classifier that gave it."""
+"""What a grading gives: one grade a file with its three gates, and what is said of the classifier that gave it."""
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lib.evaluation.verdict import EXPECTED_GRADE, GRADED, MOST_PROBABLE, REFUSED, UNLIKE, Verdict
-from lib.grading.uploads import Skipped
 from lib.models.seen_images import FITTED, VALIDATED
 
 STATUS_WORDS = {GRADED: "graded", UNLIKE: "unlike the training images", REFUSED: "refused"}
@@ -18,6 +16,12 @@ SEEN_SENTENCES = {
     VALIDATED: "This image was among the validation images that tuned it; its grade says little about new ones.",
 }
 NOT_CHECKED = "not compared with the training images: this classifier keeps none"
+PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
+# A sign says what the colour says, for those who cannot see it; so do the titles.
+SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}
+SEEN_TITLES = {FITTED: "Itself a training image", VALIDATED: "Itself a validation image"}
+# A distance within the last tenth below the limit.
+NEAR_LIMIT = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +131,69 @@ class ReportHeader:
         )
 
 
-def skipped_grades(skipped: Iterable[Skipped]) -> list[Grade]:
-    """Rows for what was left out before grading, so that a report has one for each file."""
-    return [Grade(entry.name, status=REFUSED, reason=entry.reason) for entry in skipped]
+@dataclass(frozen=True)
+class GateCheck:
+    """One gate: whether the image passed, in words, and why."""
+
+    level: str
+    title: str
+    reason: str
+
+    @property
+    def sign(self) -> str:
+        """A sign that goes with the level."""
+        return SIGNS[self.level]
+
+
+def check_gates(grade: Grade) -> tuple[GateCheck, GateCheck, GateCheck]:
+    """The three gates of one file, from left to right: readable, looks like the training images, graded.
+
+    Behind the gate that stopped it none is reached. To pass the second says only that the image looks like the training
+    images, not that its class is right.
+    """
+    return _readable(grade), _like_training(grade), _graded(grade)
+
+
+def _readable(grade: Grade) -> GateCheck:
+    if _is_unread(grade):
+        return GateCheck(STOPPED, "Not readable", grade.reason)
+    said = "; ".join(notice for notice in grade.notices if notice != NOT_CHECKED)
+    if said:
+        return GateCheck(CAUTION, "Readable, with a notice", f"{said[:1].upper()}{said[1:]}.")
+    return GateCheck(PASSED, "Readable", "Decoded whole.")
+
+
+def _like_training(grade: Grade) -> GateCheck:
+    if _is_unread(grade):
+        return GateCheck(NOT_REACHED, "Not compared", "There is no picture.")
+    if grade.seen and grade.is_graded:
+        return GateCheck(CAUTION, SEEN_TITLES[grade.seen], grade.seen_sentence)
+    if grade.distance is None or grade.threshold is None:
+        level = STOPPED if grade.status == UNLIKE else CAUTION
+        reason = grade.reason or "This classifier keeps no training images."
+        return GateCheck(level, "Not compared", reason)
+    numbers = f"Feature distance {grade.distance:.3f}, limit {grade.threshold:.3f}."
+    if grade.status == UNLIKE:
+        title, _, said = grade.reason.partition(": ")
+        if title != "Unlike the training images":
+            said = numbers if grade.distance > grade.threshold else grade.reason
+        return GateCheck(STOPPED, "Unlike the training images", f"{said[:1].upper()}{said[1:]}")
+    if grade.distance > NEAR_LIMIT * grade.threshold:
+        return GateCheck(CAUTION, "Barely looks like the training images", f"Close to the limit. {numbers}")
+    return GateCheck(PASSED, "Looks like the training images", numbers)
+
+
+def _graded(grade: Grade) -> GateCheck:
+    if not grade.is_graded:
+        was_asked = grade.status == REFUSED and not _is_unread(grade)
+        return GateCheck(
+            STOPPED if was_asked else NOT_REACHED, "Not graded", grade.reason if was_asked else "No class."
+        )
+    if grade.is_close_call:
+        return GateCheck(CAUTION, f"Graded: {grade.class_name}?", grade.sentence)
+    return GateCheck(PASSED, f"Graded: {grade.class_name}", grade.sentence)
+
+
+def _is_unread(grade: Grade) -> bool:
+    # Refused files have no distance, except where a diverged network gave no probabilities.
+    return grade.status == REFUSED and grade.distance is None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.evaluation.intervals import bootstrap_interval
+from lib.evaluation.metrics import bootstrap_interval
 from lib.progress import Progress, ignore_progress
 
 NUM_FOLDS = 5

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from lib.training.losses import class_weights
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import ThreadpoolController
     from torch import nn
 
     from lib.models.head_layers import NearestNeighborsHead
@@ -208,10 +210,16 @@ def _new_model(weights: np.ndarray | None, *, is_on_path: bool) -> "LogisticRegr
 def _fit_logistic_regression(
     model: "LogisticRegression", penalty: float, features: np.ndarray, targets: np.ndarray
 ) -> None:
-    from threadpoolctl import threadpool_limits
-
     model.set_params(C=penalty)
     # Products this small end before a second thread has woken: 0.7 s on one thread, 4 to 60 s on two that wait for
     # each other (640 images, 1,024 features, two cores, idle to busy).
-    with threadpool_limits(1 if features.size < _MIN_SHARED_SIZE else None):
+    with thread_pools().limit(limits=1 if features.size < _MIN_SHARED_SIZE else None):
         fit_quietly(model, features, targets)
+
+
+@cache
+def thread_pools() -> "ThreadpoolController":
+    """The thread pools of the libraries that fit; to look for them takes 10 ms, as much as a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

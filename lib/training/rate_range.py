@@ -20,10 +20,10 @@ from lib.training.inputs import FitData
 from lib.training.network import Compute
 from lib.training.state import TrainingDiverged
 from lib.training.strategies import STRATEGIES
-from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
+    from lib.training.trainer import Trainer
 
 NUM_STEPS = 100
 LOWEST_RATE, HIGHEST_RATE = 1e-7, 10.0
@@ -79,7 +79,8 @@ def find_rate(
             losses.append(event.loss)
             progress(len(losses), num_steps, "Trying learning rates")
 
-    trainer = _RangeTest(
+    trainer = _range_trainer(
+        rates,
         classifier,
         data,
         dataclasses.replace(config, epochs=num_steps),  # an epoch has one step at least
@@ -88,13 +89,15 @@ def find_rate(
         device=compute.device,
         dtype=compute.training_dtype,
     )
-    trainer.rates = rates
     has_diverged = False
     try:
         while len(losses) < num_steps and not has_diverged:
             if should_stop():
                 raise Stopped("Stopped while trying learning rates.")
-            trainer.try_step()
+            state = trainer.state
+            if state.batches_done == len(data.batches(state.epoch, trainer.config)):
+                state.epoch, state.batches_done = state.epoch + 1, 0
+            trainer._train_batch(data.batches(state.epoch, trainer.config)[state.batches_done])
             has_diverged = is_diverged(losses)
     except TrainingDiverged:
         has_diverged = True
@@ -102,21 +105,15 @@ def find_rate(
     return RateRange(tried, losses, smoothed, suggest_rate(tried, smoothed), has_diverged)
 
 
-class _RangeTest(Trainer):
-    """The trainer with rates of its own."""
+def _range_trainer(rates: np.ndarray, *arguments: Any, **options: Any) -> "Trainer":
+    """The trainer with rates of its own; pages import this module for its results and never import torch."""
+    from lib.training.trainer import Trainer
 
-    rates: "Sequence[float] | np.ndarray" = ()
+    class RangeTrainer(Trainer):
+        def learning_rate(self, step: int) -> float:
+            return float(rates[min(step, len(rates) - 1)])
 
-    def try_step(self) -> None:
-        """One step, in the next epoch where this one is over."""
-        state = self.state
-        if state.batches_done == len(self.data.batches(state.epoch, self.config)):
-            state.epoch, state.batches_done = state.epoch + 1, 0
-        self._train_batch(self.data.batches(state.epoch, self.config)[state.batches_done])
-
-    def learning_rate(self, step: int) -> float:
-        """The next of the rates."""
-        return float(self.rates[min(step, len(self.rates) - 1)])
+    return RangeTrainer(*arguments, **options)
 
 
 def rising_rates(num_steps: int, *, lowest: float = LOWEST_RATE, highest: float = HIGHEST_RATE) -> np.ndarray:

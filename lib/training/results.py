@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.evaluation.intervals import bootstrap_interval, fold_interval, wilson_interval
-from lib.evaluation.metrics import evaluate_predictions, quadratic_weighted_kappa
-from lib.evaluation.thresholds import fit_thresholds, kappa_by_thresholds
+from lib.evaluation.metrics import (
+    bootstrap_interval,
+    evaluate_predictions,
+    fold_interval,
+    quadratic_weighted_kappa,
+    wilson_interval,
+)
+from lib.evaluation.verdict import fit_thresholds, kappa_by_thresholds
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.network import last_frozen_stage

@@ -7,7 +7,7 @@ import numpy as np
 
 from lib.evaluation.metrics import log_loss
 from lib.training.fit_splits import Development
-from lib.training.fitting import FittedHead, choose_penalty, fit_quietly, tell_done, weights_by_class
+from lib.training.fitting import FittedHead, choose_penalty, fit_quietly, tell_done, thread_pools, weights_by_class
 from lib.training.losses import class_weights
 
 if TYPE_CHECKING:
@@ -123,12 +123,11 @@ def _fit(
     features: np.ndarray, targets: np.ndarray, penalty: float, weights: np.ndarray | None, *, tolerance: float = 1e-4
 ) -> "LinearSVC":
     from sklearn.svm import LinearSVC
-    from threadpoolctl import threadpool_limits
 
     by_class = weights_by_class(weights)
     machine = LinearSVC(
         C=penalty, class_weight=by_class, dual="auto", max_iter=_MAX_ITERATIONS, tol=tolerance, random_state=0
     )
-    with threadpool_limits(1):  # products this small only wait for a second thread
+    with thread_pools().limit(limits=1):  # products this small only wait for a second thread
         fit_quietly(machine, features, targets)
     return machine

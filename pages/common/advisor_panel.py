@@ -11,7 +11,7 @@ from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.fit_splits import fit_splits
 from lib.training.strategies import STRATEGIES
-from pages.common import background, controls, measuring, resources
+from pages.common import background, controls, resources
 from pages.common.errors import show_errors
 from pages.common.text import plain
 
@@ -32,8 +32,8 @@ def draw_advisor(config: TrainConfig) -> None:
         dataset = open_dataset(config.dataset)
         path = kept_advice(dataset.version, config)
         name = f"advice {path.stem}"
-        measuring.show_failure(name)
-        found = measuring.kept(path, Advice.from_dict)
+        background.show_measurement_failure(name)
+        found = background.kept_measurement(path, Advice.from_dict)
         if found is None:
             _offer(config, dataset, name)
             return
@@ -52,8 +52,8 @@ def _offer(config: TrainConfig, dataset: Dataset, name: str) -> None:
         "learned from. Nothing is trained, and test images are not looked at."
     )
     st.button(
-        "Measure the images", icon=":material/explore:", key="train_advise", on_click=measuring.start,
-        args=(name, "Measuring the images …", advice_command(config)), disabled=measuring.is_running(name),
+        "Measure the images", icon=":material/explore:", key="train_advise", on_click=background.start_measurement,
+        args=(name, "Measuring the images …", advice_command(config)), disabled=background.is_measuring(name),
     )  # fmt: skip
     background.watch(name)
 

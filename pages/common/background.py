@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import streamlit as st
 
+from lib.atomic import read_json
 from lib.errors import Stopped, UserError, disk_fault
+from lib.jobs.processes import run_child_command
 from lib.progress import Progress
 from pages.common.text import duration, plain, plain_message
 
@@ -124,3 +127,39 @@ def show_outcome(name: str, success: str) -> None:
     else:
         st.success(success, icon=":material/check_circle:")
     forget(name)
+
+
+Measured = TypeVar("Measured")
+
+
+def start_measurement(name: str, title: str, arguments: list[str]) -> None:
+    """Run a command of `python -m lib` as the task of that name, unless it runs already."""
+
+    def work(progress: Progress) -> dict[str, Any]:
+        return run_child_command(arguments, progress)
+
+    start(name, title, work)
+
+
+def is_measuring(name: str) -> bool:
+    """Whether the task is at work."""
+    task = find(name)
+    return task is not None and not task.is_over
+
+
+def show_measurement_failure(name: str) -> None:
+    """After the task: the sentence that says what went wrong, once; nothing where all went well."""
+    task = find(name)
+    if task is None or not task.is_over:
+        return
+    if task.error:
+        st.error(plain_message(task.error), icon=":material/error:")
+    forget(name)
+
+
+def kept_measurement(path: Path, parse: Callable[[dict[str, Any]], Measured]) -> Measured | None:
+    """What was measured before and is kept_measurement in a JSON file; None where there is none that can be read."""
+    try:
+        return parse(read_json(path))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

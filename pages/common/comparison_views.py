@@ -15,11 +15,11 @@ from lib.figures.result_charts import difference_figure, interval_figure
 from lib.figures.training_charts import MAX_RUNS, RunCurves, has_curves, learning_curves_figure, num_points
 from lib.tracking import RunRecord
 from lib.tracking.scores import RunComparison, compare_runs, run_score
-from pages.common import controls, published_lines, resources
+from pages.common import controls, resources, results
 from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, headline_key, ranked, results_table, short_labels
-from pages.common.run_data import version_note
+from pages.common.run_view import version_note
 from pages.common.text import joined, plain
 
 _MOST_NAMED = 3  # runs by name in one sentence
@@ -37,7 +37,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
         "Metric", list(titles), default=headline_key(runs) if headline_key(runs) in titles else next(iter(titles)),
         format_func=titles.get, required=True, key="compare_metric",
     )  # fmt: skip
-    table = published_lines.mark_published(results_table(runs).dropna(subset=[metric]), runs, str(metric))
+    table = results.mark_published(results_table(runs).dropna(subset=[metric]), runs, str(metric))
     labels = short_labels(runs)
     shown = pd.DataFrame(
         {
@@ -55,7 +55,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
     title = f"{titles[metric]}{on_images}, 95 % intervals"
     figure = interval_figure(shown, title=title, is_dark=controls.is_dark(), chance=_baseline(table, str(metric)))
     controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)
-    published_lines.explain_published(runs, str(metric))
+    results.explain_published(runs, str(metric))
 
 
 def _baseline(table: pd.DataFrame, metric: str) -> float | None:
@@ -150,8 +150,8 @@ def show_paired(runs: Sequence[RunRecord]) -> None:
 
 def summary_sentence(labels: Mapping[str, str], best: str, others: Sequence[tuple[str, PairedComparison]]) -> str:
     """Whom the best run is ahead of beyond chance, and whom not, in one sentence."""
-    beaten = [labels[run_id] for run_id, one in others if one.is_shown]
-    close = [labels[run_id] for run_id, one in others if not one.is_shown]
+    beaten = [labels[run_id] for run_id, one in others if one.is_significant]
+    close = [labels[run_id] for run_id, one in others if not one.is_significant]
 
     def named(some: list[str]) -> str:
         return joined(some) if len(some) <= _MOST_NAMED else f"{len(some)} of {len(others)} others"
@@ -176,7 +176,7 @@ def _draw_differences(
             "difference": -one.difference,
             "low": -one.high,
             "high": -one.low,
-            "is_shown": one.is_shown,
+            "is_shown": one.is_significant,
         }
         for run, one in measured
         if math.isfinite(one.difference)

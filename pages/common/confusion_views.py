@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from lib.errors import UserError
@@ -16,7 +15,7 @@ from lib.tracking.scores import probability_columns, trained_classes
 from pages.common import controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.results import short_labels
-from pages.common.run_data import class_names_of_run, dataset_of_run
+from pages.common.run_view import class_names_of_run, dataset_of_run
 from pages.common.text import count, percent, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 
@@ -100,7 +99,8 @@ def _show_matrix(tested: TestedRun, *, classes: np.ndarray | None = None) -> Non
         what, key = f"{what}: the {len(classes)} most confused of {num_classes} classes", f"{key}_most"
     elif num_classes > MAX_LABELLED:
         what = f"{what}: all {num_classes} classes, in their order"
-    figure = confusion_figure(tested.matrix, tested.class_names, what, controls.is_dark(), classes=classes)
+    figure = confusion_figure(tested.matrix, tested.class_names, what, controls.is_dark(),
+                              classes=None if classes is None else classes.tolist())  # fmt: skip
     alt = f"Confusion matrix of {readable(what)} on {len(tested.targets)} test images; click a cell for its images"
     points = controls.show_clickable_figure(figure, alt=alt, key=key)
     if points:
@@ -145,12 +145,9 @@ def _show_report(tested: TestedRun) -> None:
         "count": column("n", width=32, help="Test images of the class."),
     }
     alt = f"Report per class of {readable(tested.label)}"
-    controls.show_table(_literal(report), hide_index=True, alt=alt, column_config=config)
+    shown = report.assign(class_name=[readable(name) for name in short_names(report["class_name"].tolist(), 48)])
+    controls.show_table(shown, hide_index=True, alt=alt, column_config=config)
     controls.download_csv(report, key=f"report_{tested.run.run_id[:8]}")
-
-
-def _literal(report: pd.DataFrame) -> pd.DataFrame:
-    return report.assign(class_name=[readable(name) for name in short_names(report["class_name"].tolist(), 48)])
 
 
 def _tested(run: RunRecord, label: str) -> TestedRun:

@@ -26,11 +26,6 @@ def page_header(title: str, sentence: str) -> None:
     st.markdown(sentence)
 
 
-def page_path(name: str) -> str:
-    """The path by which Streamlit knows a page, such as "train_model"."""
-    return str(PAGES_FOLDER / f"{name}.py")
-
-
 def link_to(
     name: str,
     label: str,
@@ -42,7 +37,7 @@ def link_to(
 ) -> None:
     """A link to another page that keeps data set and backbone; the label may hold Markdown, so escape names in it."""
     query = state.link_parameters(**view)
-    st.page_link(page_path(name), label=label, icon=icon, help=help, width=width, query_params=query)
+    st.page_link(str(PAGES_FOLDER / f"{name}.py"), label=label, icon=icon, help=help, width=width, query_params=query)
 
 
 def button_to(name: str, label: str, *, icon: str | None = None, is_primary: bool = False, **view: str | None) -> None:

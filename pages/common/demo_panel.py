@@ -5,14 +5,18 @@ import threading
 import streamlit as st
 
 from lib import demo
+from lib.data.builtin import ensure_default_dataset
+from lib.data.dataset import Dataset
 from lib.demo import DEMO, STORY
+from lib.demo.opening import EYE_FILE, TITLES, Opening, View, read_opening
 from lib.errors import UserError
-from lib.settings import DEMO_DATASET
+from lib.progress import Progress
+from lib.settings import DEMO_DATASET, trash_dir
 from lib.sweeps.plan import SweepState
-from pages.common import clicks, resources
+from pages.common import background, clicks, resources
 from pages.common.controls import button_to, link_to
 from pages.common.errors import show_errors
-from pages.common.text import count, duration, plain, plain_message
+from pages.common.text import count, duration, percent, plain, plain_message
 
 _POLL_S = 1.0
 _SEEN = "demo_seen"
@@ -110,14 +114,11 @@ def _watch_now() -> None:
             sentences = [f"{plain(state.what)}."] if state.what and not is_stopping else []
             sentences += [f"Done: {', '.join(done)}."] if done else []
             st.caption(" ".join(sentences) or "Starting …")
-            if running := state.runs.get(_strategy_of(state.step)):
+            strategy = next((entry.key for entry in STORY if entry.title == state.step), "")
+            if running := state.runs.get(strategy):
                 link_to("train_model", "Watch it learn", icon=":material/monitoring:", run=running)
             label, icon = "Cancel", ":material/stop_circle:"
             st.button(label, icon=icon, key="demo_stop", disabled=is_stopping, on_click=DEMO.stop)
-
-
-def _strategy_of(title: str) -> str:
-    return next((entry.key for entry in STORY if entry.title == title), "")
 
 
 def _start() -> None:
@@ -131,3 +132,78 @@ def _restore() -> None:
     with show_errors("bring the demo back"):
         demo.install()
     resources.forget_results()
+
+
+FIRST_DATASET = "first_dataset"
+
+
+def show_first_dataset() -> None:
+    """On an empty library: make the first data set by itself (on request, if data sets were deleted), with progress."""
+    background.show_outcome(FIRST_DATASET, "The first data set is ready: generated fundus images in five grades.")
+    if DEMO.read().is_active:
+        return  # it makes the data set itself
+    if background.find(FIRST_DATASET) is None:
+        if resources.dataset_summaries():
+            return
+        was_emptied = any(trash_dir().iterdir())
+        if was_emptied and not st.button("Make the generated fundus data set", icon=":material/auto_awesome:"):
+            return
+        background.start(
+            FIRST_DATASET, "Making a first data set, so that there is something to look at", _make_first_dataset
+        )
+    background.watch(FIRST_DATASET)
+
+
+def _make_first_dataset(progress: Progress) -> Dataset:
+    dataset = ensure_default_dataset(progress)
+    resources.forget_dataset()  # so that the next run of every page sees it
+    return dataset
+
+
+_EYE = "eye"
+_WORDS = {
+    "pretrained": "learned on photographs of the world; only its last layer is new",
+    "tuned": "started from there and learned on eyes",
+    "scratch": "learned on the same eyes from random weights",
+}
+
+
+def show_opening() -> None:
+    """Draw it where the program has a recording."""
+    opening = _opening()
+    if opening is None:
+        return
+    left, right = st.columns([1, 1], gap="large", vertical_alignment="center")
+    with right:
+        st.subheader("Borrowed eyes, new question.", anchor=False)
+        options = [_EYE, *(view.network for view in opening.views)]
+        chosen = st.select_slider(
+            "Through which network", options, value="tuned", format_func={_EYE: "The eye", **TITLES}.get,
+            key="start_network", label_visibility="collapsed",
+        )  # fmt: skip
+        view = next((view for view in opening.views if view.network == chosen), None)
+        st.markdown(_view_words(opening, view))
+        st.markdown(plain(opening.finding, 400), help=plain(opening.rule, 600))
+    with left:
+        name = EYE_FILE if view is None else view.file
+        alt = f"A drawn eye with bleedings, {opening.class_name}"
+        alt += "" if view is None else f", and where the network {TITLES[view.network].lower()} looks for that grade"
+        st.image(str(opening.folder / name), width=320, alt=alt)
+
+
+def _view_words(opening: Opening, view: View | None) -> str:
+    """What is seen now, always three lines at most."""
+    name = plain(opening.class_name)
+    if view is None:
+        area = percent(opening.lesion_area, 0)
+        return f"A drawn eye of the grade **{name}**; bleedings and other lesions take {area} of it."
+    return (
+        f"**{TITLES[view.network]}**: {_WORDS[view.network]}. It gives *{name}* {view.score:.2f}; "
+        f"{percent(view.on_lesions, 0)} of its map lies on lesions, which take {percent(opening.lesion_area, 0)} of "
+        "the picture."
+    )
+
+
+@st.cache_data(show_spinner=False)
+def _opening() -> Opening | None:
+    return read_opening()

@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from lib.settings import PROJECT_ROOT
-from pages.common import address, clicks, demo_panel, sidebar, state
+from pages.common import clicks, demo_panel, page_table, sidebar, state
 from pages.common.errors import EndOfPage, show_errors
 from pages.common.page_table import PAGES
 
@@ -62,7 +62,7 @@ def run_frame(alone: Path | None = None) -> None:
     finally:
         _run.is_inside = False
     # Not after a run that another one broke off.
-    address.complete()
+    page_table.complete_address()
     clicks.end_of_run()
 
 

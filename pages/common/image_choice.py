@@ -64,7 +64,9 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
     _open_on(opens_on if opens_on in samples else "")
     kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one"}
     offered = [name for name in kinds if {"dataset": dataset is not None, "sample": bool(samples)}.get(name, True)]
-    kind = _kind_of(state.current_image() or "", offered)
+    wanted = state.current_image() or ""
+    kind = "upload" if wanted == _UPLOAD else "sample" if wanted.startswith(_SAMPLE) else "dataset"
+    kind = kind if kind in offered else offered[0]
     st.session_state[f"{key}_kind"] = kind
     starts = {"dataset": None, "sample": f"{_SAMPLE}{next(iter(samples))}" if samples else None, "upload": _UPLOAD}
     st.selectbox(
@@ -100,11 +102,6 @@ def _remember(image: str | None) -> None:
     """A person chose an image."""
     st.session_state[_OPENED_ON] = ""
     state.remember("image", image)
-
-
-def _kind_of(wanted: str, offered: list[str]) -> str:
-    kind = "upload" if wanted == _UPLOAD else "sample" if wanted.startswith(_SAMPLE) else "dataset"
-    return kind if kind in offered else offered[0]
 
 
 def _current_dataset() -> Dataset | None:

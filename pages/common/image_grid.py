@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from lib.data.dataset import Dataset
+from lib.data.grades import RULES, SOURCE, SOURCE_URL
 from lib.data.mask_overlay import MaskFamily, mask_color, mask_families
 from lib.figures.data_charts import SPLIT_TITLES
 from pages.common import resources, state
@@ -182,3 +183,11 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
         caption = _UNGRADABLE.capitalize() if is_ungradable else ""
         tiles.append(EncodedTile(content, "", caption, readable(words), link=link))
     draw_tiles(tiles, columns=_PER_CLASS, least_px=80)
+
+
+def show_severity_scale() -> None:
+    """The rules, one line a grade, and their source."""
+    st.markdown("International Clinical Diabetic Retinopathy severity scale, as the grades of these images follow it:")
+    rows = {f"{rule.grade} · {rule.name}": rule.finding for rule in RULES}
+    st.table(rows, border="horizontal", alt="Grades of the severity scale and the findings that define them")
+    st.caption(f"[{SOURCE}]({SOURCE_URL}). Quadrants are counted round the fovea.")

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import streamlit as st
+
+from pages.common import state
+
 PAGES_FOLDER = Path(__file__).resolve().parents[1]
 
 
@@ -28,3 +32,39 @@ PAGES = (
     PageSpec("compare_runs", "Compare runs", ":material/leaderboard:"),
     PageSpec("grade_images", "Grade images", ":material/fact_check:"),
 )
+
+
+# An element with this attribute and an `href` is followed in this tab; without the component it is an ordinary link.
+LINK_MARK = "data-view-link"
+_ADDRESS_SCRIPT = """
+export default function ({ data }) {
+  const page = window.location.pathname.split("/").pop();
+  // A person who has gone on meanwhile has another page's address.
+  if (page === data.page && window.location.search.slice(1) !== data.query) {
+    const query = data.query ? "?" + data.query : "";
+    window.history.replaceState({}, "", window.location.pathname + query + window.location.hash);
+  }
+  if (window.transferscopeLinks) return;
+  window.transferscopeLinks = true;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-view-link]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    if (link.href === window.location.href) return;
+    window.history.pushState({}, "", link.href);
+    window.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
+  });
+}
+"""
+
+
+def complete_address() -> None:
+    """At the end of a run: fill what the page has chosen by itself into its address, and listen for links."""
+    component = st.components.v2.component("view_address", js=_ADDRESS_SCRIPT)
+    data = {
+        "page": st.session_state.get("view_page", ""),
+        "query": state.complete_query(),
+        "run": st.session_state.get("frame_run", 0),
+    }
+    with st.sidebar:
+        component(key="view_address", data=data, height=0)

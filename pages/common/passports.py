@@ -8,9 +8,8 @@ import numpy as np
 import streamlit as st
 
 from lib.figures.style import Palette, palette
-from lib.grading.grades import Grade
-from lib.grading.passport import CAUTION, PASSED, STOPPED, GateReading, read_passport
-from lib.grading.sitting import jpeg_pixels
+from lib.grading.grades import CAUTION, PASSED, STOPPED, GateCheck, Grade, check_gates
+from lib.grading.upload_session import jpeg_pixels
 from pages.common import controls
 from pages.common.text import readable
 
@@ -50,7 +49,7 @@ def draw_passports(rows: Sequence[tuple[Grade, bytes | None]]) -> None:
 
 
 def _passport(grade: Grade, jpeg: bytes | None, colors: Palette) -> str:
-    gates = read_passport(grade)
+    gates = check_gates(grade)
     readable_gate, like, graded = gates
     pictures = _pictures(grade, jpeg) or f"<span style='color:{colors.muted}'>No picture</span>"
     # The verdict is the largest word; of the gates only those are written out that ask for something.
@@ -69,7 +68,7 @@ def _passport(grade: Grade, jpeg: bytes | None, colors: Palette) -> str:
     )
 
 
-def _gate(reading: GateReading) -> str:
+def _gate(reading: GateCheck) -> str:
     color = _level_color(reading.level)
     return (
         f"<div class='gate' style='border-color:{color}'>"
@@ -77,7 +76,7 @@ def _gate(reading: GateReading) -> str:
     )
 
 
-def _distance(grade: Grade, like: GateReading) -> str:
+def _distance(grade: Grade, like: GateCheck) -> str:
     """How far the image lies from the training images, as a bar with the limit as a mark across it."""
     if grade.distance is None or grade.threshold is None or grade.threshold <= 0:
         return ""

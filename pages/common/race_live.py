@@ -21,7 +21,7 @@ from lib.tracking import read_state
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, train_live
 from pages.common.pinned_pictures import WatchedRun
-from pages.common.run_data import dataset_of_run
+from pages.common.run_view import dataset_of_run
 from pages.common.text import plain, readable
 
 POLL_S = 1.0

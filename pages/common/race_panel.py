@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from typing import Any
 
 import streamlit as st
 
@@ -116,7 +117,7 @@ def _pinnable(name: str, version: str) -> dict[str, str]:
     }
 
 
-def _chosen(dataset: str) -> dict[str, object]:
+def _chosen(dataset: str) -> dict[str, Any]:
     """The settings as chosen; what was never drawn has its default."""
     chosen = st.session_state
     pins = chosen.get(f"race_pins_{dataset}") or []
@@ -134,7 +135,7 @@ def _sizes(dataset: Dataset, backbone: str) -> str:
     chosen = _chosen(dataset.name)
     epochs = chosen["epochs"] or DEFAULT_EPOCHS
     draft = StrategySweep(race_id="draft", dataset=dataset.name, backbone=backbone, num_images=dataset.num_images,
-                     rungs=tuple(chosen["rungs"]), epochs=int(str(epochs)))  # fmt: skip
+                     rungs=tuple(chosen["rungs"]), epochs=epochs)  # fmt: skip
     size = default_input_size(backbone)
     draft = dataclasses.replace(draft, input_size_px=size)
     return (
@@ -170,9 +171,9 @@ def _watched(dataset: str) -> StrategySweep | None:
     return plan
 
 
-def _draw_race(plan: StrategySweep, dataset: Dataset) -> None:
+def _draw_race(plan: StrategySweep, dataset: Dataset | None) -> None:
     is_active = plan.read().is_active
-    if plan.dataset != dataset.name:
+    if dataset is None or plan.dataset != dataset.name:
         summary = resources.find_summary(plan.dataset)
         dataset = resources.cached_dataset(plan.dataset, summary.version) if summary else None
     with st.container(horizontal=True, vertical_alignment="bottom", key="race_view"):
@@ -231,11 +232,13 @@ def _draw_choice(plan: StrategySweep) -> None:
     if len(plans) < 2:
         return
     plans.setdefault(plan.race_id, plan)
+    titles = {key: f"{time.strftime('%d %b %H:%M', time.localtime(one.created_s))} · {readable(one.title)}"
+              for key, one in plans.items()}  # fmt: skip
     st.session_state["race_choice"] = plan.race_id
     st.selectbox(
         "Race",
         list(plans),
-        format_func=lambda race_id: f"{_moment(plans[race_id].created_s)} · {readable(plans[race_id].title)}",
+        format_func=titles.get,
         key="race_choice",
         on_change=lambda: state.remember("race", st.session_state["race_choice"]),
         width=420,
@@ -268,7 +271,3 @@ def _resume(plan: StrategySweep) -> None:
         plan.start()
     except UserError as error:
         st.session_state["race_error"] = plain_message(error)
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%d %b %H:%M", time.localtime(seconds))

@@ -14,7 +14,7 @@ from lib.training.config import TrainConfig
 from lib.training.strategies import StrategySpec
 from pages.common import clicks, controls, resources, state
 from pages.common.text import plain, plain_message
-from pages.common.train_choice import fill_form, read_form, restore_form
+from pages.common.train_settings import fill_form, read_form, restore_form
 
 NO_RECIPE = ""
 BUDGET_TITLES = {"full": "As published", "small": "Two minutes"}
@@ -28,7 +28,7 @@ def follow_view(dataset: str) -> None:
     name, budget = state.current("recipe"), _budget()
     filled = st.session_state.get(_FILLED)
     if name is None:
-        if filled and state.came_back():
+        if filled and st.session_state.get("view_came_back"):
             restore_form(st.session_state.get(_BEFORE, {}))
         st.session_state[_FILLED] = None
         return
@@ -86,11 +86,6 @@ def draw_recipe(dataset: str, backbone: str, strategy: StrategySpec, *, where: D
     return plan
 
 
-def lacks_head(plan: RecipePlan | None) -> bool:
-    """Whether the recipe starts from a head that nothing has learned yet."""
-    return plan is not None and bool(plan.recipe.follows) and plan.config.head_from is None
-
-
 def _with_head(plan: RecipePlan) -> RecipePlan:
     """The plan with the head of the recipe that it goes on from; offers to run that one where there is none."""
     try:
@@ -141,7 +136,7 @@ def say_changes(plan: RecipePlan | None, config: TrainConfig | None) -> None:
 def _let_go(strategy: StrategySpec) -> None:
     """Another strategy is another experiment: the fields stay as they are, the recipe's name does not."""
     name = state.current("recipe")
-    if name in RECIPES and RECIPES.get(name).settings["strategy"] != strategy.name:
+    if name is not None and name in RECIPES and RECIPES.get(name).settings["strategy"] != strategy.name:
         state.settle("recipe", None)
 
 

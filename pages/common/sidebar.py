@@ -1,15 +1,27 @@
 """The sidebar of every page: which data set, which backbone, which machine, what is running."""
 
+import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from filelock import FileLock, Timeout
 
+from lib import disk_cache, settings
+from lib.atomic import read_json
 from lib.errors import UserError
+from lib.jobs import active_runs
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.weights import default_backbone, fallback_sentence
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET, FALLBACK_BACKBONE
-from pages.common import cache_panel, machine, resources, state, weights_panel
+from lib.tracking.mlflow_client import load_mlflow
+from lib.tracking.store import sqlite_path
+from pages.common import resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.errors import show_errors
 from pages.common.page_table import PAGES
@@ -28,7 +40,7 @@ def draw() -> None:
     _choose_backbone()
     _status()
     weights_panel.draw_sidebar()
-    cache_panel.draw()
+    draw_cache()
 
 
 def _choose_dataset() -> None:
@@ -121,10 +133,110 @@ def _status() -> None:
     is_tick = st.session_state.get("sidebar_drawn_run") == st.session_state.get("frame_run")
     st.session_state["sidebar_drawn_run"] = st.session_state.get("frame_run")
     if is_tick:
-        machine.warm_up()
+        warm_up()
     with show_errors("show the running trainings"):
-        for run in machine.running_jobs():
+        for run in active_runs():
             word = {"queued": "Waiting", "stopping": "Stopping"}.get(run.state, "Training")
             title = (run.name or run.run_id[:8]).split(" · ")[0]  # the strategy: all that fits here
             link_to("train_model", f"{word}: {plain(title)}", icon=":material/progress_activity:", run=run.run_id)
-    st.caption(machine.device_line(may_measure=is_tick))
+    st.caption(device_line(may_measure=is_tick))
+
+
+def draw_cache() -> None:
+    """One line with a popover, for the"""
+    found = _cache_usage()
+    words = disk_cache.size_words
+    label = f"Cache: {words(found.used_bytes)} of {words(found.limit_bytes)}"
+    with st.popover(label, icon=":material/database:", type="tertiary", key="cache_panel"):
+        st.markdown(
+            "Features, activations and preprocessed images are kept so that a second training starts at once. Above "
+            "the limit, what was used least recently goes first; what a training is using stays."
+        )
+        st.caption(f"The disk has {words(found.free_bytes)} free.")
+        limit = st.number_input(
+            "Limit in GiB", 0.1, 100_000.0, value=round(found.limit_bytes / 2**30, 2), step=1.0, key="cache_limit"
+        )
+        if abs(limit - found.limit_bytes / 2**30) > 0.01:
+            with show_errors("set the limit"):
+                disk_cache.set_cache_limit(limit)
+                _cache_usage.clear()
+                st.rerun()
+        if st.checkbox("Clear everything that is not in use", key="cache_sure") and st.button(
+            "Clear now", icon=":material/delete:", key="cache_clear"
+        ):
+            with show_errors("clear the cache"):
+                freed, num_kept = disk_cache.clear()
+                _cache_usage.clear()
+                st.markdown(f"Cleared {words(freed)}" + (f"; {num_kept} in use stayed." if num_kept else "."))
+
+
+@st.cache_data(ttl=5, max_entries=1, show_spinner=False)
+def _cache_usage() -> disk_cache.Usage:
+    return disk_cache.usage()
+
+
+_logger = logging.getLogger("transferscope.pages")
+_probe_lock = threading.Lock()
+_probes: dict[Path, threading.Thread] = {}
+_PROBE_TIMEOUT_S = 180
+_WARM_UP = "import mlflow"
+
+
+def device_line(*, may_measure: bool) -> str:
+    """The sidebar's sentence on the device; starts the measurement (`doctor`, in a process of its own) if it may."""
+    report = _machine_report(may_measure=may_measure)
+    if report is None:
+        return "Device: being measured …"
+    if "error" in report:
+        return "Device: unknown (run `python -m lib doctor`)"
+    words = [str(report.get("device", "cpu")).upper(), str(report.get("dtype", ""))]
+    cores = report.get("num_cores")
+    if cores:
+        words.append(f"{cores} cores")
+    return "Device: " + " · ".join(word for word in words if word)
+
+
+def warm_up() -> None:
+    """Import MLflow in the background where a server keeps the runs: seconds that the board then does not wait."""
+    if sqlite_path(settings.tracking_uri()) is not None:
+        return  # read without MLflow
+    with _probe_lock:
+        if "mlflow" not in sys.modules and not any(thread.name == _WARM_UP for thread in threading.enumerate()):
+            threading.Thread(target=load_mlflow, name=_WARM_UP, daemon=True).start()
+
+
+def _machine_report(*, may_measure: bool) -> dict[str, Any] | None:
+    """What `doctor` wrote; None while it is still measuring."""
+    file = settings.cache_dir() / "doctor.json"
+    if file.exists():
+        try:
+            return dict(read_json(file))
+        except ValueError:
+            file.unlink(missing_ok=True)  # of an older or a newer program: measured again
+    if not may_measure and file not in _probes:
+        return None
+    with _probe_lock:
+        if file not in _probes:
+            _probes[file] = threading.Thread(target=_probe, args=(file,), daemon=True)
+            _probes[file].start()
+        is_over = not _probes[file].is_alive()
+    return {"error": "the measurement ended without a report"} if is_over and not file.exists() else None
+
+
+def _probe(file: Path) -> None:
+    """Let `doctor` measure, once for all servers that share this home; a failure is logged, not repeated."""
+    try:
+        with FileLock(f"{file}.lock", timeout=_PROBE_TIMEOUT_S):
+            if file.exists():
+                return
+            done = subprocess.run(
+                [sys.executable, "-m", "lib", "doctor", "--json", "--no-trial"],
+                cwd=settings.PROJECT_ROOT,
+                capture_output=True,
+                text=True,
+                timeout=_PROBE_TIMEOUT_S,
+            )
+        if done.returncode != 0:
+            _logger.warning("doctor failed: %s", done.stderr[-2000:])
+    except (OSError, subprocess.SubprocessError, Timeout) as error:
+        _logger.warning("doctor gave no report: %s", error)

@@ -29,7 +29,7 @@ _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written
 def sync_from_url(page: str) -> None:
     """Take over what the address says where that is news, and write a step that is due. Once a run, by the frame."""
     session = st.session_state
-    received = _received()
+    received = {key: value[:_MAX_CHARACTERS] for key in KEYS if (value := st.query_params.get(key))}
     is_back = is_history_navigation()
     is_other_page = session.get(_PAGE) != page
     asked = session.setdefault(_ASKED, {}).setdefault(page, set())
@@ -87,11 +87,6 @@ def current(key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def came_back() -> bool:
-    """Whether this run shows what it does because of `is_history_navigation`."""
-    return bool(st.session_state.get("view_came_back"))
-
-
 def current_dataset() -> str | None:
     """The name of the chosen data set, which may be gone (`resources.find_summary`); None while there is none."""
     return current("dataset")
@@ -114,16 +109,6 @@ def current_backbone() -> str:
 def current_run() -> str | None:
     """The id of the chosen run as the link gave it: unchecked, `get_run` says if there is none."""
     return current("run")
-
-
-def current_runs() -> list[str]:
-    """The ids of the runs chosen for comparison, unchecked."""
-    return [run for run in (current("runs") or "").split(",") if run]
-
-
-def remember_runs(run_ids: Sequence[str]) -> None:
-    """A person chose the runs to compare."""
-    remember("runs", ",".join(run_ids) or None)
 
 
 def settle_runs(run_ids: Sequence[str]) -> None:
@@ -156,7 +141,3 @@ def page_link(page: str, **view: str | None) -> str:
 
 def _others() -> dict[str, str]:
     return {key: value for key, value in st.query_params.to_dict().items() if key not in KEYS}
-
-
-def _received() -> dict[str, str]:
-    return {key: value[:_MAX_CHARACTERS] for key in KEYS if (value := st.query_params.get(key))}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.common.address import LINK_MARK
+from pages.common.page_table import LINK_MARK
 from pages.common.text import readable
 
 
@@ -21,7 +21,7 @@ class EncodedTile:
     alt: str
     is_marked: bool = False  # outlined in the accent colour: the one that is spoken of
     name: str = ""  # what it shows, for the program
-    link: str = ""  # where a click leads, in this tab: see `pages.common.address`
+    link: str = ""  # where a click leads, in this tab: see `pages.common.page_table`
 
 
 def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96, text_px: int = 16) -> None:

@@ -21,7 +21,7 @@ from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.rate_range import RateRange, rounded
 from lib.training.strategies import STRATEGIES
-from pages.common import background, controls, measuring
+from pages.common import background, controls
 from pages.common.errors import show_errors
 from pages.common.text import count, duration, plain, plain_message
 
@@ -83,27 +83,25 @@ def counts_html(plan: list[StageParameters], strategy: str) -> str:
 def _row(stage: StageParameters, width: float) -> str:
     bar = f'<span class="{"" if stage.is_trainable else "frozen"}" style="width:{width:.1f}%"></span>'
     name = f"{stage.title} ({stage.stage})" if stage.stage != stage.title.lower() else stage.title
-    cells = (html.escape(name), bar, f"{stage.num_parameters:,}", _word(stage))
+    word = "–" if not stage.num_parameters else "trained" if stage.is_trainable else "frozen"
+    cells = (html.escape(name), bar, f"{stage.num_parameters:,}", word)
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _word(stage: StageParameters) -> str:
-    return "–" if not stage.num_parameters else "trained" if stage.is_trainable else "frozen"
 
 
 def _draw_estimate(config: TrainConfig, resolved: TrainConfig) -> None:
     path = kept_estimate(resolved)
     name = f"estimate {path.stem}"
-    found = measuring.kept(path, Estimate.from_dict)
-    measuring.show_failure(name)
+    found = background.kept_measurement(path, Estimate.from_dict)
+    background.show_measurement_failure(name)
     if found is not None:
         st.markdown(estimate_words(found, resolved))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         label = "Measure time and memory"
         st.button(
-            label, icon=":material/timer:", key="train_measure", disabled=measuring.is_running(name),
-            on_click=measuring.start, args=(name, "Measuring three real steps …", ["estimate", *_arguments(config)]),
+            label, icon=":material/timer:", key="train_measure", disabled=background.is_measuring(name),
+            on_click=background.start_measurement,
+            args=(name, "Measuring three real steps …", ["estimate", *_arguments(config)]),
             help="Runs three real steps in a process of its own, and trains nothing.",
         )  # fmt: skip
     background.watch(name)
@@ -142,12 +140,12 @@ def _draw_range(config: TrainConfig) -> None:
     if task is not None and task.is_over and task.result is not None:
         st.session_state[_RANGE_KEY] = (name, task.result)
         background.forget(name)
-    measuring.show_failure(name)
+    background.show_measurement_failure(name)
     kept = st.session_state.get(_RANGE_KEY)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Find a learning rate", icon=":material/show_chart:", key="train_range",
-            disabled=measuring.is_running(name), on_click=measuring.start,
+            disabled=background.is_measuring(name), on_click=background.start_measurement,
             args=(name, "Trying learning rates …", ["lr-range", *_arguments(config)]),
             help="Trains about a hundred steps on a copy at ever larger rates (Smith 2015); the copy is thrown away.",
         )  # fmt: skip

@@ -13,9 +13,7 @@ from lib.training.losses import offered_losses
 from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import StrategySpec
 from pages.common import resources, state, train_network_settings, train_previews
-from pages.common.setting_grid import SettingGrid
 from pages.common.text import readable
-from pages.common.train_choice import choose
 from pages.common.train_settings import (
     AUGMENTATIONS,
     CLASS_WEIGHTS,
@@ -25,6 +23,8 @@ from pages.common.train_settings import (
     NETWORK,
     OPTIMIZER_TITLES,
     SCHEDULE_TITLES,
+    SettingGrid,
+    choose,
     draw_number,
 )
 
@@ -61,8 +61,9 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         if strategy.trains_backbone != "none":
             values["batchnorm"] = train_network_settings.draw_batchnorm()
         grid = SettingGrid()
-        values |= train_network_settings.draw_network_settings(backbone, strategy, grid)
-        values |= _draw_numbers(NETWORK, strategy, grid)
+        train_network_settings.draw_network_settings(backbone, strategy, grid)
+        _draw_numbers(NETWORK, strategy, grid)
+        values |= grid.values
     with images:
         values |= _draw_images(strategy)
     return values
@@ -70,22 +71,16 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
 
 def _draw_learning(strategy: StrategySpec) -> dict[str, Any]:
     grid = SettingGrid()
-    values: dict[str, Any] = {}
     if strategy.is_iterative:
-        with grid.cell():
-            values["optimizer"] = choose("optimizer", "Optimizer", OPTIMIZER_TITLES)
-        with grid.cell():
-            values["schedule"] = choose("schedule", "Learning rate over time", SCHEDULE_TITLES)
-    values |= _draw_numbers(LEARNING, strategy, grid)
+        grid.choose("optimizer", "Optimizer", OPTIMIZER_TITLES)
+        grid.choose("schedule", "Learning rate over time", SCHEDULE_TITLES)
+    _draw_numbers(LEARNING, strategy, grid)
     if strategy.is_iterative:
-        with grid.cell():
-            values["loss"] = _choose_loss()
-    with grid.cell():
-        values["class_weights"] = choose("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
+        grid.add("loss", _choose_loss)
+    grid.choose("class_weights", "Weigh rare classes more", CLASS_WEIGHTS)
     if strategy.is_iterative:
-        with grid.cell():
-            values["sampling"] = choose("sampling", "Images of an epoch", SAMPLING_TITLES, help=_SAMPLING_HELP)
-    return values
+        grid.choose("sampling", "Images of an epoch", SAMPLING_TITLES, help=_SAMPLING_HELP)
+    return grid.values
 
 
 def _choose_loss() -> str | None:
@@ -100,18 +95,13 @@ def _choose_loss() -> str | None:
 
 def _draw_images(strategy: StrategySpec) -> dict[str, Any]:
     grid = SettingGrid()
-    values: dict[str, Any] = {}
     if strategy.is_iterative:
-        with grid.cell():
-            values["augmentation"] = choose("augmentation", "Augmentation", AUGMENTATIONS)
-    values |= _draw_numbers(IMAGES, strategy, grid)
-    with grid.cell():
-        values["target_map"] = _choose_map()
-    with grid.cell():
-        values["preprocessing"] = train_previews.choose_preprocessing()
+        grid.choose("augmentation", "Augmentation", AUGMENTATIONS)
+    _draw_numbers(IMAGES, strategy, grid)
+    grid.add("target_map", _choose_map)
+    grid.add("preprocessing", train_previews.choose_preprocessing)
     is_pinned = st.toggle("Pin images", help=_PINNED_HELP, key="train_pinned", persist_state="session")
-    values["pinned_images"] = AUTO_WATCHED if is_pinned else None
-    return values
+    return {**grid.values, "pinned_images": AUTO_WATCHED if is_pinned else None}
 
 
 def _choose_map() -> str | None:
@@ -133,10 +123,7 @@ def _has_grades() -> bool:
         return False
 
 
-def _draw_numbers(group: str, strategy: StrategySpec, grid: SettingGrid) -> dict[str, Any]:
-    values = {}
+def _draw_numbers(group: str, strategy: StrategySpec, grid: SettingGrid) -> None:
     for setting in MORE_NUMBERS:
         if setting.group == group and setting.applies(strategy):
-            with grid.cell():
-                values[setting.name] = draw_number(setting, strategy)
-    return values
+            grid.add(setting.name, draw_number, setting, strategy)

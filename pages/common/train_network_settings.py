@@ -1,15 +1,12 @@
 """The settings that shape the network: what is trained of it, its head, what the head reads."""
 
-from typing import Any
-
 import streamlit as st
 
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.resolution import LAST_VECTOR
 from lib.training.strategies import StrategySpec
-from pages.common.setting_grid import SettingGrid
-from pages.common.train_choice import DEFAULTS, choose
+from pages.common.train_settings import DEFAULTS, SettingGrid, choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
@@ -34,42 +31,26 @@ _STAGE_HELP = (
 )
 
 
-def draw_network_settings(backbone: str, strategy: StrategySpec, grid: SettingGrid) -> dict[str, Any]:
+def draw_network_settings(backbone: str, strategy: StrategySpec, grid: SettingGrid) -> None:
     """Draw the settings into the grid; a value of None means the default."""
-    values: dict[str, Any] = {}
     if strategy.trains_backbone == "partial" or strategy.unfreezes_gradually:
-        with grid.cell():
-            values["unfreeze_from"] = _unfreeze_from(backbone, strategy)
-    with grid.cell():
-        values["feature_stage"] = choose(
-            "feature_stage", "The head reads", _stage_titles(backbone), suffix=backbone, help=_STAGE_HELP
-        )
+        grid.add("unfreeze_from", _unfreeze_from, backbone, strategy)
+    grid.choose("feature_stage", "The head reads", _stage_titles(backbone), suffix=backbone, help=_STAGE_HELP)
     if not strategy.is_iterative:
-        return values
-    with grid.cell():
-        values["head"] = choose(
-            "head", "Head", HEAD_TITLES, strategy.default_head, suffix=strategy.name, help=_HEAD_HELP
-        )
-    with grid.cell():
-        values["output"] = choose("output", "Output", OUTPUT_TITLES, help=_OUTPUT_HELP)
+        return
+    grid.choose("head", "Head", HEAD_TITLES, strategy.default_head, suffix=strategy.name, help=_HEAD_HELP)
+    grid.choose("output", "Output", OUTPUT_TITLES, help=_OUTPUT_HELP)
     if not strategy.starts_from_probe:
-        with grid.cell():
-            values["head_from"] = _head_from()
-    return values
+        grid.add("head_from", _head_from)
 
 
 def draw_batchnorm() -> str | None:
     """The three ways to treat BatchNorm, in sight together, with the reason for the default; None means that."""
     default = DEFAULTS["batchnorm"]
     chosen = st.segmented_control(
-        "BatchNorm",
-        list(BATCHNORM),
-        format_func=BATCHNORM.__getitem__,
-        default=default,
-        required=True,
-        key="train_batchnorm",
-        persist_state="session",
-    )
+        "BatchNorm", list(BATCHNORM), format_func=BATCHNORM.__getitem__, default=default, required=True,
+        key="train_batchnorm", persist_state="session",
+    )  # fmt: skip
     st.caption(BATCHNORM_REASON)
     return None if chosen == default else chosen
 
@@ -92,13 +73,9 @@ def chosen_unfreeze_from(backbone: str, strategy: StrategySpec) -> str | None:
 def _head_from() -> str | None:
     """The id of a run whose head is taken; a beginning of it will do, the training itself checks it."""
     text = st.text_input(
-        "Start from the head of run",
-        placeholder="a new head",
-        help=_HEAD_FROM_HELP,
-        key="train_head_from",
-        max_chars=40,
-        persist_state="session",
-    )
+        "Start from the head of run", placeholder="a new head", help=_HEAD_FROM_HELP, key="train_head_from",
+        max_chars=40, persist_state="session",
+    )  # fmt: skip
     return text.strip() or None
 
 

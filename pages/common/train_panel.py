@@ -2,24 +2,25 @@
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 from lib import jobs, tracking
 from lib.errors import UserError
+from lib.figures.result_charts import confusion_figure
+from lib.figures.training_charts import LIVE_HEIGHT_PX, LIVE_KEYS, progress_figure, progress_text
 from lib.tracking import RunState
 from lib.tracking.scores import folder_score
 from lib.tracking.state import stored_states
 from lib.tracking.timeline import Timeline, read_timeline
+from lib.training.diagnosis import Diagnosis, diagnose
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, replay, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
-from pages.common.run_data import dataset_of_run, version_note
-from pages.common.run_view import RunView
-from pages.common.text import plain, plain_message
-from pages.common.train_details import draw_details
-from pages.common.train_queue import draw_queue
+from pages.common.run_view import RunView, class_names_of_run, dataset_of_run, version_note
+from pages.common.text import count, plain, plain_message
 
 POLL_S = 1.0
 LOG_LINES = 6
@@ -27,6 +28,10 @@ LOG_PX = 176
 ACTIONS_PX = 48
 EMPTY_PX = 320
 EXTREMES_PX = 56
+MAX_ROWS_PX = 250
+_ICONS = {"overfitting": ":material/trending_up:", "underfitting": ":material/trending_flat:"}
+_DIAGNOSIS_PX = 136
+_EMPTY_PX = LIVE_HEIGHT_PX + 16
 
 
 def draw_live_panel(dataset: str) -> None:
@@ -92,7 +97,7 @@ def _panel(run_id: str, *, is_live: bool, was_asked: bool) -> None:
             st.rerun()  # asked for in here: the whole page once
         run = tracking.read_state(run_id)
         _draw_run(RunView(run), [other.run_id for other in active])
-        draw_queue(active, run_id, _stop)
+        _draw_queue(active, run_id)
         if is_live != (bool(active) or run.is_active):
             resources.forget_results()  # so that Compare below brings the new result along
             st.rerun()  # the whole page once: it starts or ends the polling
@@ -131,22 +136,17 @@ def _draw_run(view: RunView, queue: list[str]) -> None:
         st.info(plain_message(note), icon=":material/info:")
     if run.message and run.state in ("failed", "killed"):
         st.error(plain_message(run.message), icon=":material/error:")
-    curves = st.container(
-        height=train_live.CURVES_HEIGHT_PX + EXTREMES_PX + 16 if is_iterative else "content", border=False
-    )
-    st.code(view.log(LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
-    details = st.container() if is_iterative else None
-    with curves:  # last: the first look at the curves waits for MLflow, which takes seconds to import
+    height = train_live.CURVES_HEIGHT_PX + EXTREMES_PX + 16 if is_iterative else "content"
+    with st.container(height=height, border=False):
         if is_iterative:
             # With a time budget the config has the most epochs, the progress those that were chosen.
             epochs = int(run.progress.get("epochs") or config.get("epochs") or 1)
             _draw_curves(view, str(config.get("strategy")), epochs)
         else:
             st.caption("No epochs, so no curves: this strategy is fitted in one go on features that stay as they are.")
-    if details is not None:
-        with details:
-            draw_details(view, prefix=train_live.curve_prefix(run), strategy=str(config.get("strategy")))
-
+    st.code(view.log(LOG_LINES) or "The log is empty so far.", language=None, height=LOG_PX)
+    if is_iterative:
+        _draw_details(view, prefix=train_live.curve_prefix(run), strategy=str(config.get("strategy")))
     _draw_pinned(view, config)
 
 
@@ -205,11 +205,114 @@ def _draw_actions(run: RunState, *, is_recording: bool = False) -> None:
             replay.offer(run.run_id)
 
 
-def _stop(run_id: str) -> None:
-    with controls.keep_error("train", "stop the training"):
-        jobs.stop(run_id)
+def _stop(*run_ids: str) -> None:
+    for run_id in run_ids:
+        with controls.keep_error("train", "stop the training"):
+            jobs.stop(run_id)
 
 
 def _resume(run_id: str) -> None:
     with controls.keep_error("train", "resume the training"):
         jobs.resume(run_id)
+
+
+def _draw_queue(active: list[RunState], shown: str) -> None:
+    """Draw nothing if the run in view is the only one."""
+    if not [run for run in active if run.run_id != shown]:
+        return
+    waiting = [run.run_id for run in active if run.state == "queued"]
+    with st.container(border=True, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+            st.markdown(f"**Queue** · {count(len(waiting), 'training')} waiting", width="stretch")
+            if len(waiting) > 1:
+                # From the back: none of them moves up and begins meanwhile.
+                args = tuple(reversed(waiting))
+                st.button("Cancel all waiting", type="tertiary", key="train_cancel_all", on_click=_stop, args=args)
+        with st.container(height=MAX_ROWS_PX if len(active) > 5 else "content", border=False, gap="xsmall"):
+            for place, run in enumerate(active, start=1):
+                _draw_row(place, run, is_shown=run.run_id == shown)
+
+
+def _draw_row(place: int, run: RunState, *, is_shown: bool) -> None:
+    name, watch, end = st.columns([8, 2, 2], vertical_alignment="center", gap="small")
+    # Five clicks on one form give five runs of one name; the id tells them apart.
+    name.markdown(f"{place}\\. {run.state.capitalize()}: {plain(run.name)} · {plain(run.run_id[:8])}")
+    if is_shown:
+        watch.caption("in view")
+    elif watch.button("Watch", type="tertiary", key=f"train_watch_{run.run_id}"):
+        state.remember("run", run.run_id)
+        st.rerun()
+    label, is_off = "Cancel" if run.state == "queued" else "Stop", run.state == "stopping"
+    key = f"train_stop_{run.run_id}"
+    end.button(label, type="tertiary", key=key, disabled=is_off, on_click=_stop, args=(run.run_id,))
+
+
+def _draw_details(view: RunView, *, prefix: str, strategy: str) -> None:
+    """The reading of the curves, and two tabs, of which the open one is drawn."""
+    figure, text, diagnosis = _numbers(
+        view.run.run_id, prefix, view.moment, strategy, _view=view, is_dark=controls.is_dark()
+    )
+    with st.container(height=_DIAGNOSIS_PX, border=False):
+        _draw_diagnosis(diagnosis)
+    numbers, matrix = st.tabs(["Gap, gradient, rate", "Confusion matrix"], on_change="rerun", key="train_details")
+    if numbers.open:
+        with numbers, st.container(height=_EMPTY_PX, border=False):
+            controls.show_figure(figure, alt=text, key="train_progress")
+    if matrix.open:
+        with matrix:
+            _draw_confusion(view, prefix)
+
+
+def _draw_diagnosis(diagnosis: Diagnosis) -> None:
+    if icon := _ICONS.get(diagnosis.kind):
+        st.warning(diagnosis.text, icon=icon)
+    else:
+        st.caption(diagnosis.text)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _numbers(
+    run_id: str, prefix: str, moment: tuple[object, ...], strategy: str, *, _view: RunView, is_dark: bool
+) -> tuple[go.Figure, str, Diagnosis]:
+    """Picture, its text and the diagnosis, made once a `moment` for everybody who watches; never change them."""
+    keys = dict.fromkeys((*train_live.CURVE_KEYS, *LIVE_KEYS))
+    history = _view.history([prefix + key for key in keys])
+    history = history.assign(key=history["key"].str.removeprefix(prefix))
+    # Epochs count from 1: what a finished run reached as a whole is kept at step 0 under some of the same names.
+    epochs = history[history["key"].isin(train_live.CURVE_KEYS) & (history["step"] > 0)]
+    by_epoch: list[dict[str, Any]] = [
+        dict(zip(rows["key"], rows["value"], strict=True)) for _, rows in epochs.groupby("step", sort=True)
+    ]
+    figure = progress_figure(history, strategy=strategy, is_dark=is_dark)
+    return figure, progress_text(history), diagnose(by_epoch)
+
+
+def _draw_confusion(view: RunView, prefix: str) -> None:
+    run, matrices = view.run, view.confusions(prefix)
+    if not matrices:
+        st.caption("The matrix of the validation images appears when the first epoch has ended.")
+        return
+    epoch = _choose_epoch(run.run_id, list(matrices))
+    matrix = matrices[epoch]
+    names = class_names_of_run(train_live.run_config(run), len(matrix))
+    hits, total = int(np.trace(matrix)), int(matrix.sum())
+    title = f"Validation images, epoch {epoch}"
+    figure = confusion_figure(matrix, [" ".join(name.split()) for name in names], title, controls.is_dark())
+    alt = f"{title}: {hits} of {count(total, 'image')} in their class. Rows are true classes, columns predicted ones."
+    controls.show_figure(figure, alt=alt, key="train_confusion")
+    st.caption(plain(alt))
+
+
+def _choose_epoch(run_id: str, epochs: list[int]) -> int:
+    """The newest epoch, until somebody moves the slider back to an earlier one."""
+    key, kept = f"train_epoch_{run_id}", f"train_epoch_kept_{run_id}"
+    if len(epochs) < 2:
+        return epochs[-1]
+    chosen = st.session_state.get(kept)
+    st.session_state[key] = chosen if chosen in epochs else epochs[-1]
+
+    def keep() -> None:
+        value = st.session_state[key]
+        st.session_state[kept] = None if value == epochs[-1] else value
+
+    return int(st.select_slider("Epoch", epochs, key=key, on_change=keep, help="Back through time."))

@@ -1,16 +1,21 @@
 """The form fields of a training plan, drawn with the limits and defaults of `TrainConfig`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.augmentation import POLICIES
+from lib.data.enhancement import parse_chain
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
+from lib.training.config import TrainConfig
 from lib.training.optimization import OPTIMIZERS, SCHEDULES
-from lib.training.strategies import StrategySpec
-from pages.common.train_choice import DEFAULTS
+from lib.training.resolution import LAST_VECTOR
+from lib.training.strategies import STRATEGIES, StrategySpec
+from pages.common.text import readable
 
 MAX_SEED = 2**31 - 1
 LEARNING, NETWORK, IMAGES = "Learning", "Network", "Images"
@@ -114,7 +119,8 @@ CLASS_WEIGHTS = {"auto": "When sizes differ over 3 times", "balanced": "Always",
 
 def draw_number(setting: NumberSetting, strategy: StrategySpec, *, width: int | None = None) -> float | None:
     """Draw one number; None means the default of strategy or config. A field that does not apply stays, greyed out."""
-    default = _default(setting.name, strategy)
+    own = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
+    default = own.get(setting.name, DEFAULTS[setting.name])
     applies = setting.applies(strategy)
     key = f"train_{setting.name}"
     if setting.name in ("epochs", "learning_rate"):
@@ -154,6 +160,117 @@ def draw_weights(backbone: str, strategy: StrategySpec, *, is_at_hand: bool) -> 
     return chosen or "random"
 
 
-def _default(name: str, strategy: StrategySpec) -> float | None:
-    own = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
-    return own.get(name, DEFAULTS[name])
+class SettingGrid:
+    """Fields in two columns, and what they say: `values` by the name of the setting, None for its default."""
+
+    def __init__(self) -> None:
+        """Start with an empty row, at the current place of the page."""
+        self.values: dict[str, Any] = {}
+        self._place = st.container()
+        self._free: list[DeltaGenerator] = []
+
+    def add(self, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Draw a field in the next cell: left, right, and then the next row."""
+        if not self._free:
+            with self._place:
+                self._free = list(st.columns(2))
+        with self._free.pop(0):
+            self.values[name] = draw(*arguments, **options)
+
+    def choose(self, name: str, label: str, titles: Mapping[str, str], *default: str, **options: Any) -> None:
+        """Draw a select box of value -> title in the next cell (see `choose`)."""
+        self.add(name, choose, name, label, titles, *default, **options)
+
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+STRATEGY = "train_strategy"
+# Fields of the form whose key carries what they belong to: a strategy or a backbone has a default of its own.
+_BY_STRATEGY = ("epochs", "learning_rate", "head")
+_BY_BACKBONE = ("weights", "feature_stage", "unfreeze_from")
+_PLAIN = (
+    "output", "target_map", "class_weights", "optimizer", "loss", "batchnorm", "augmentation", "schedule", "sampling",
+    "batch_size", "time_budget_s", "weight_decay", "patience", "stage_rate_decay", "label_smoothing", "mixup",
+    "num_views", "unfreeze_every", "num_neighbors", "num_folds", "split_seed", "seed", "head_from", "preprocessing",
+    "pinned_images", "input_size_px",
+)  # fmt: skip
+IN_FORM = (*_BY_STRATEGY, *_BY_BACKBONE, *_PLAIN)
+_KEYS = {"pinned_images": "train_pinned"}
+
+
+def form_key(name: str, strategy: StrategySpec, backbone: str) -> str:
+    """The session's key of the field for a setting."""
+    if name in _BY_STRATEGY:
+        return f"train_{name}_{strategy.name}"
+    if name == "unfreeze_from" and strategy.unfreezes_gradually:
+        return f"train_{name}_{strategy.name}_{backbone}"
+    return f"train_{name}_{backbone}" if name in _BY_BACKBONE else _KEYS.get(name, f"train_{name}")
+
+
+def fill_form(config: TrainConfig) -> None:
+    """Set every field of the form, whatever it held before; to be called before the fields are drawn."""
+    strategy = STRATEGIES.get(config.strategy)
+    st.session_state[STRATEGY] = config.strategy
+    own: dict[str, object] = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
+    own |= {"head": strategy.default_head, "unfreeze_from": _first_trained(config, strategy)}
+    for name in IN_FORM:
+        value = getattr(config, name)
+        if name == "weights" and not strategy.uses_pretrained:
+            value = None  # it has no field for them, and the field of the next strategy is another matter
+        if value is None:
+            value = own.get(name, DEFAULTS[name])
+        st.session_state[form_key(name, strategy, config.backbone)] = _as_field(name, value)
+
+
+def read_form() -> dict[str, Any]:
+    """What all fields hold, also those of other strategies and backbones: for `restore_form`."""
+    heads = tuple(_KEYS.get(name, f"train_{name}") for name in IN_FORM)
+    return {key: value for key, value in st.session_state.items() if str(key).startswith((*heads, STRATEGY))}
+
+
+def restore_form(kept: Mapping[str, Any]) -> None:
+    """Give the fields back what they held."""
+    for key, value in kept.items():
+        st.session_state[key] = value
+
+
+def _first_trained(config: TrainConfig, strategy: StrategySpec) -> str:
+    """The stage that training begins at where a config leaves it open, as the field has it."""
+    if strategy.unfreezes_gradually:
+        return ""
+    spec = BACKBONES.get(config.backbone)
+    last = spec.last_vector_stage if config.feature_stage == LAST_VECTOR else config.feature_stage
+    names = [stage.name for stage in spec.stages_until(last or spec.feature_stage)]
+    return spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+
+
+def _as_field(name: str, value: Any) -> Any:
+    """A setting as its field holds it."""
+    if name == "preprocessing":
+        return list(parse_chain(value))
+    if name == "pinned_images":
+        return bool(value)
+    return "" if value is None and name in ("target_map", "feature_stage", "head_from") else value
+
+
+def choose(
+    name: str,
+    label: str,
+    titles: Mapping[str, str],
+    default: str | None = None,
+    *,
+    suffix: str = "",
+    help: str | None = None,
+) -> str | None:
+    """Draw a select box of value -> title for a setting; None means its default, and is drawn for "" in `titles`."""
+    default = default if default is not None else DEFAULTS[name] or ""
+    options = list(titles)
+    chosen = st.selectbox(
+        label,
+        options,
+        index=options.index(default) if default in options else 0,
+        format_func=lambda option: readable(titles[option]),
+        help=help,
+        key=f"train_{name}_{suffix}" if suffix else f"train_{name}",
+        persist_state="session",
+    )
+    return None if chosen == default else chosen

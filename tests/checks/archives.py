@@ -95,7 +95,7 @@ BUILDERS: dict[str, Callable[[Path, int, tuple[str, ...]], Path]] = {
 def read(reader: str, path: Path) -> str:
     """Let a reader of the program at an archive; returns what it says."""
     from lib.errors import UserError
-    from lib.grading.uploads import expand_paths, expand_uploads
+    from lib.grading.upload_session import expand_paths, expand_uploads
 
     if reader == READERS[2]:
         from lib.models.bundles import load_bundle
@@ -117,7 +117,7 @@ def _peak_mib() -> float:
 
 
 def _child(reader: str, path: str) -> None:
-    import lib.grading.uploads
+    import lib.grading.upload_session
 
     if reader == READERS[2]:
         import lib.models.bundles  # noqa: F401  (torch)

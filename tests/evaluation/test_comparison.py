@@ -29,14 +29,14 @@ def test_exact_mcnemar_by_hand():
     assert (got.n, got.only_a, got.only_b) == (50, 6, 1)
     # Bonett and Price: (7 - 2) / 52 +- 1.96 sqrt((9/52 - (5/52)^2) / 52) = 0.0962 +- 0.1101
     assert (got.low, got.high) == pytest.approx((-0.01393, 0.20624), abs=1e-4)
-    assert not got.is_shown
+    assert not got.is_significant
     assert got.sentence.startswith("Not shown: A is 10.0 percentage points ahead of B, which could be chance at n = 50")
 
 
 def test_a_clear_difference_names_the_better_run():
     got = compare_paired(*pair(40, 0, 10, 0), name_a="From scratch", name_b="Linear probe")
     assert got.p_value == pytest.approx(2 / 2**10)
-    assert got.is_shown
+    assert got.is_significant
     assert got.high < 0
     assert got.sentence.startswith(
         "Linear probe is 20.0 percentage points more accurate than From scratch (95 % interval"
@@ -99,7 +99,7 @@ def test_the_kappa_of_a_comparison_is_the_metric_itself():
     kappas = [quadratic_weighted_kappa(GRADED, answer) for answer in (a, b)]
     assert got.difference == pytest.approx(kappas[0] - kappas[1])
     assert got.low < got.difference < got.high
-    assert got.is_shown
+    assert got.is_significant
     assert got.low > 0
     assert got.sentence.startswith(f"A has a kappa {got.difference:.2f} higher than B")
     back = compare_paired(GRADED, b, a, metric=KAPPA)
@@ -133,7 +133,7 @@ def test_a_kappa_that_is_not_defined_is_not_compared():
     targets = np.zeros(4, int)
     got = compare_paired(targets, np.eye(3)[targets], np.eye(3)[[0, 1, 0, 0]], name_a="First", metric=KAPPA)
     assert np.isnan(got.difference)
-    assert not got.is_shown
+    assert not got.is_significant
     assert got.sentence == "Not compared: the kappa of First is not defined on these 4 images."
 
 

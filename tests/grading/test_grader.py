@@ -5,8 +5,8 @@ import pytest
 
 from lib.errors import UserError
 from lib.grading.grader import Grader
-from lib.grading.grades import NOT_CHECKED, skipped_grades
-from lib.grading.uploads import Skipped
+from lib.grading.grades import NOT_CHECKED
+from lib.grading.upload_session import Skipped, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, save_gate
 from tests.grading.squares import encode, png
 

@@ -13,8 +13,7 @@ from lib.experiment import run_experiment
 from lib.explain.attribution import grad_cam
 from lib.explain.explanation import explain, explain_image
 from lib.grading.grader import Grader
-from lib.grading.grades import Grade
-from lib.grading.passport import read_passport
+from lib.grading.grades import Grade, check_gates
 from lib.grading.report import to_csv, to_html, to_json, to_table
 from lib.models.classifier import build_classifier
 from lib.models.stages import build_backbone
@@ -56,7 +55,7 @@ def test_every_place_names_the_verdicts_class(judged):
     grades = list(grader.grade([("a.png", png("red", 1)), ("noise.png", encode(NOISE))], with_cam=True))
     header = grader.header
     assert (grades[0].class_name, grades[0].rule) == (expected, header.rule)
-    assert read_passport(grades[0])[2].title.removesuffix("?") == f"Graded: {expected}"
+    assert check_gates(grades[0])[2].title.removesuffix("?") == f"Graded: {expected}"
     assert to_table(grades, header)["class"].tolist() == [expected, ""]
     row, refused = csv.DictReader(io.StringIO(to_csv(grades, header)))
     assert (row["class"], row["decided by"], refused["class"], refused["decided by"]) == (expected, header.rule, "", "")
@@ -162,7 +161,7 @@ def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_p
     assert verdicts[0].target == int(np.argmax(verdicts[0].scores))
     assert verdicts[1].class_name == grader.class_names[1]
     for one, verdict in zip((likely, expected), verdicts, strict=True):
-        card = read_passport(Grade.of(verdict, "a"))[2]
+        card = check_gates(Grade.of(verdict, "a"))[2]
         assert card.title.removesuffix("?") == f"Graded: {verdict.class_name}"
         assert set(verdict.probabilities) == set(grader.class_names)
         strange = encode(np.random.default_rng(1).integers(0, 2, (32, 32, 3)).astype(np.uint8) * 255)

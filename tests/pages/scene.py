@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from lib.data.importing import import_folder
 from lib.data.library import open_dataset
-from lib.evaluation.intervals import wilson_interval
+from lib.evaluation.metrics import wilson_interval
 from lib.settings import datasets_dir
 from lib.tracking import create_run
 from lib.training.strategies import STRATEGIES

@@ -6,6 +6,7 @@ from lib.advisor.guide import Readings, StageReading, kept_advice, recommend
 from lib.atomic import write_json
 from lib.data.library import open_dataset
 from lib.training.config import TrainConfig
+from pages.common import background
 from tests.pages.scene import make_dataset
 from tests.pages.test_train_model import assert_calm, open_train, words
 
@@ -21,7 +22,6 @@ def has_advice(at) -> bool:
 
 
 def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypatch):
-    from pages.common import measuring
 
     make_dataset()
     asked = []
@@ -31,7 +31,7 @@ def test_the_suggestion_is_measured_on_a_click_and_fills_the_form(home, monkeypa
         write_json(kept_advice(open_dataset("tiny").version, TrainConfig(dataset="tiny")), ADVICE.to_dict())
         return ADVICE.to_dict()
 
-    monkeypatch.setattr(measuring, "run_child_command", measure)
+    monkeypatch.setattr(background, "run_child_command", measure)
     at = open_train()
     at.session_state["train_strategy"] = "full_finetuning"
     at.session_state["train_advisor"] = True

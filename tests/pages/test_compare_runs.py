@@ -177,8 +177,8 @@ def test_many_runs_are_compared_in_one_sentence_and_a_picture():
     )
 
 
-def comparison(difference: float, is_shown: bool) -> PairedComparison:
-    p_value = 0.01 if is_shown else 0.5
+def comparison(difference: float, is_significant: bool) -> PairedComparison:
+    p_value = 0.01 if is_significant else 0.5
     return PairedComparison(difference, difference - 0.1, difference + 0.1, p_value, 40, 9, 3, "A sentence.")
 
 

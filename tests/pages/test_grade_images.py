@@ -165,10 +165,10 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
     trimmed = []
     monkeypatch.setattr(out_of_memory, "trim_memory", lambda: trimmed.append(1))
-    sitting = at.session_state["grade_sitting"]
+    session = at.session_state["grade_session"]
     at.button(key="grade_clear").click().run()
     # In place, and in the run after the one that held the images: what an old run still refers to holds none.
-    assert (len(sitting), trimmed) == (0, [1])
+    assert (len(session), trimmed) == (0, [1])
     assert "Add images above" in words(checked(at))
 
 
@@ -236,7 +236,7 @@ def test_real_photographs_are_named_with_their_licence_and_graded_with_one_click
     assert not at.error
 
 
-def test_what_the_sitting_has_taken_is_dropped_by_streamlit(monkeypatch):
+def test_what_the_session_has_taken_is_dropped_by_streamlit(monkeypatch):
     manager = MemoryUploadedFileManager("/upload")
     for number in range(3):
         manager.add_file("session", UploadedFileRec(f"id{number}", "a.png", "image/png", b"data"))

@@ -13,7 +13,7 @@ from lib.jobs.processes import start_time_s
 from lib.settings import DEMO_DATASET
 from lib.sweeps.plan import SweepState
 from lib.tracking.state import host_name
-from pages.common import background, demo_panel, first_dataset, resources
+from pages.common import background, demo_panel, resources
 from tests.demo.conftest import shipped  # noqa: F401
 from tests.pages.scene import link, make_dataset, make_run, open_page, page_links, words
 
@@ -28,12 +28,12 @@ def test_a_bare_home_gets_its_first_data_set_once(monkeypatch):
         go_on.wait(10)
         make_dataset()
 
-    monkeypatch.setattr(first_dataset, "ensure_default_dataset", make)
+    monkeypatch.setattr(demo_panel, "ensure_default_dataset", make)
     first, second = open_page("start"), open_page("start")  # two tabs
     for at in (first, second):
         assert "Making a first data set" in words(at)
     go_on.set()
-    while not background.find(first_dataset.TASK).is_over:
+    while not background.find(demo_panel.FIRST_DATASET).is_over:
         pass
     first.run()
     assert calls == [1]
@@ -45,9 +45,9 @@ def test_a_failure_is_a_sentence(monkeypatch):
     def make(progress):
         raise OSError("disk full")
 
-    monkeypatch.setattr(first_dataset, "ensure_default_dataset", make)
+    monkeypatch.setattr(demo_panel, "ensure_default_dataset", make)
     at = open_page("start")
-    while not background.find(first_dataset.TASK).is_over:
+    while not background.find(demo_panel.FIRST_DATASET).is_over:
         pass
     at.run()
     assert "Something unexpected happened" in words(at)
@@ -94,7 +94,7 @@ def test_a_first_visit_unpacks_the_demo_whatever_page_it_opens(shipped):  # noqa
 
 @pytest.mark.parametrize("name", ["dataset/table.parquet", "recording.json"])
 def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, name, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(first_dataset, "ensure_default_dataset", lambda progress: make_dataset())
+    monkeypatch.setattr(demo_panel, "ensure_default_dataset", lambda progress: make_dataset())
     monkeypatch.setattr(demo_panel, "_failed", {})
     (shipped.folder / name).write_text("{")
     at = open_page("start")

@@ -36,6 +36,7 @@ from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 from pages.common import (
+    background,
     clicks,
     demo_panel,
     race_panel,
@@ -382,7 +383,7 @@ def test_a_probe_counts_fits_as_fits():
 
 
 def test_page_imports_no_torch():
-    code = "import sys, lib.jobs, pages.common.train_panel, pages.common.train_plan, pages.common.train_settings; "
+    code = "import sys, lib.jobs, pages.common.train_panel, pages.common.train_plan, pages.common.train_before; "
     code += "import lib.models.freezing, lib.models.weights, lib.data.library; "
     code += "sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -524,7 +525,6 @@ def test_curve_prefix_follows_the_fold_at_work():
 
 
 def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(monkeypatch):
-    from pages.common import measuring
 
     asked = []
 
@@ -534,7 +534,7 @@ def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(m
         write_json(kept_estimate(resolved), ESTIMATE.to_dict())
         return ESTIMATE.to_dict()
 
-    monkeypatch.setattr(measuring, "run_child_command", measure)
+    monkeypatch.setattr(background, "run_child_command", measure)
     at = choose(open_train(), "partial_finetuning")
     config = TrainConfig(dataset="tiny", strategy="partial_finetuning")
     at.session_state["train_before"] = True
@@ -551,10 +551,9 @@ def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(m
 
 
 def test_the_suggested_rate_is_taken_over_with_one_click(monkeypatch):
-    from pages.common import measuring
 
     found = RateRange([1e-4, 1e-3, 1e-2], [1.0, 0.5, 0.4], [1.0, 0.6, 0.5], 1.04e-3, False)
-    monkeypatch.setattr(measuring, "run_child_command", lambda arguments, progress: found.to_dict())
+    monkeypatch.setattr(background, "run_child_command", lambda arguments, progress: found.to_dict())
     at = choose(open_train(), "full_finetuning")
     at.session_state["train_before"] = True
     at.run()

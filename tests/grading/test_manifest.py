@@ -1,7 +1,7 @@
 import pytest
 
 from lib.errors import UserError
-from lib.grading.class_matching import class_targets, merged_as_trained
+from lib.grading.manifest import class_targets, merged_as_trained
 from tests.features.tiny_dataset import TinyDataset
 
 ALPHABET = ("mild", "moderate", "no_dr", "proliferative", "severe")

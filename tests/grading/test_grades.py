@@ -1,7 +1,6 @@
 """Each way through the three gates."""
 
-from lib.grading.grades import NOT_CHECKED, Grade
-from lib.grading.passport import CAUTION, NOT_REACHED, PASSED, SIGNS, STOPPED, read_passport
+from lib.grading.grades import CAUTION, NOT_CHECKED, NOT_REACHED, PASSED, SIGNS, STOPPED, Grade, check_gates
 
 
 def graded(**changes):
@@ -11,11 +10,11 @@ def graded(**changes):
 
 
 def levels(grade):
-    return [reading.level for reading in read_passport(grade)]
+    return [reading.level for reading in check_gates(grade)]
 
 
 def test_a_good_image_passes_all_gates():
-    readings = read_passport(graded())
+    readings = check_gates(graded())
     assert [reading.level for reading in readings] == [PASSED] * 3
     assert [reading.title for reading in readings] == ["Readable", "Looks like the training images", "Graded: cat"]
     assert readings[1].reason == "Feature distance 0.200, limit 0.300."
@@ -23,37 +22,37 @@ def test_a_good_image_passes_all_gates():
 
 
 def test_no_certainty_is_claimed():
-    reading = read_passport(graded(probabilities={"cat": 0.99999, "dog": 0.00001}))[2]
+    reading = check_gates(graded(probabilities={"cat": 0.99999, "dog": 0.00001}))[2]
     assert reading.reason == "Probability above 99.9 %."
 
 
 def test_each_gate_can_ask_for_care():
-    reading = read_passport(graded(notices=("first of 3 frames",)))[0]
+    reading = check_gates(graded(notices=("first of 3 frames",)))[0]
     assert (reading.level, reading.reason) == (CAUTION, "First of 3 frames.")
     assert levels(graded(distance=0.28)) == [PASSED, CAUTION, PASSED]
-    close = read_passport(graded(probabilities={"cat": 0.55, "dog": 0.45}))[2]
+    close = check_gates(graded(probabilities={"cat": 0.55, "dog": 0.45}))[2]
     assert (close.level, close.title, close.reason) == (CAUTION, "Graded: cat?", "A close call: 55 %, and dog 45 %.")
 
 
 def test_without_a_gate_nothing_is_green_in_the_middle():
     grade = graded(distance=None, threshold=None, notices=(NOT_CHECKED,))
     assert levels(grade) == [PASSED, CAUTION, PASSED]
-    assert "keeps no training images" in read_passport(grade)[1].reason
+    assert "keeps no training images" in check_gates(grade)[1].reason
 
 
 def test_an_unlike_image_stops_at_the_second_gate():
     grade = Grade("a.jpg", status="unlike", distance=0.5, threshold=0.3, reason="Unlike ...")
     assert levels(grade) == [PASSED, STOPPED, NOT_REACHED]
-    assert read_passport(grade)[1].reason == "Feature distance 0.500, limit 0.300."
+    assert check_gates(grade)[1].reason == "Feature distance 0.500, limit 0.300."
     blank = Grade("a.jpg", status="unlike", distance=0.1, threshold=0.3, reason="The image is blank.")
-    assert read_passport(blank)[1].reason == "The image is blank."
+    assert check_gates(blank)[1].reason == "The image is blank."
     assert levels(Grade("a.jpg", status="unlike", reason="The image is blank.")) == [PASSED, STOPPED, NOT_REACHED]
 
 
 def test_an_unreadable_file_stops_at_the_first_gate():
     grade = Grade("a.jpg", status="refused", reason="The file is empty.")
     assert levels(grade) == [STOPPED, NOT_REACHED, NOT_REACHED]
-    assert read_passport(grade)[0].reason == "The file is empty."
+    assert check_gates(grade)[0].reason == "The file is empty."
 
 
 def test_a_diverged_network_stops_at_the_last_gate():

@@ -1,15 +1,20 @@
 """Archives made to do harm, odd names, limits; nothing is written anywhere."""
 
+import gc
 import io
 import os
 import stat
+import weakref
 import zipfile
 
+import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.grading import uploads
-from lib.grading.uploads import expand_paths, expand_uploads
+from lib.grading import upload_session
+from lib.grading.grades import Grade
+from lib.grading.upload_session import UploadSession, expand_paths, expand_uploads
+from tests.checks import archives as attacks
 
 
 def make_zip(members, *, compression=zipfile.ZIP_DEFLATED):
@@ -83,16 +88,16 @@ def test_bombs_and_nested_archives_are_left_out():
 
 
 def test_limits_on_size_number_and_entries(monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_FILE_BYTES", 100)
-    monkeypatch.setattr(uploads, "MAX_ARCHIVE_BYTES", 150)
-    monkeypatch.setattr(uploads, "MAX_UPLOAD_FILES", 2)
+    monkeypatch.setattr(upload_session, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(upload_session, "MAX_ARCHIVE_BYTES", 150)
+    monkeypatch.setattr(upload_session, "MAX_UPLOAD_FILES", 2)
     large = make_zip([("large.jpg", b"x" * 101), ("a.jpg", b"x" * 90), ("b.jpg", b"x" * 90), ("c.jpg", b"c")])
     got = expand_uploads([("z.zip", large), ("d.jpg", b"d")])
     assert [name for name, _ in got.items] == ["z.zip/a.jpg", "z.zip/c.jpg"]
     assert "Unpacks to more than" in reasons(got)["z.zip/large.jpg"]
     assert "archives unpack to more than" in reasons(got)["z.zip/b.jpg"]
     assert reasons(got)["d.jpg"] == "Only the first 2 files are graded at a time."
-    monkeypatch.setattr(uploads, "_MAX_ENTRIES", 3)
+    monkeypatch.setattr(upload_session, "_MAX_ENTRIES", 3)
     assert "lists more than 3 entries" in reasons(expand_uploads([("z.zip", large)]))["z.zip"]
 
 
@@ -157,3 +162,124 @@ def test_names_that_are_no_text_can_be_written_into_any_report(tmp_path):
     assert name == f"{tmp_path}/x\\udcff.jpg"
     assert name.encode("utf-8")
     assert path.read_bytes() == b"one"
+
+
+def grade_all(session, run_id):
+    """Grade what waits, in the reverse order, and say how much that was."""
+    waiting = session.waiting(run_id)
+    for sha256, content in reversed(waiting):
+        pixels = np.full((8, 8, 3), len(content), np.uint8)
+        session.keep(run_id, sha256, Grade(sha256, status="graded", class_name="cat", target=0, pixels=pixels))
+    return len(waiting)
+
+
+def test_adding_image_21_computes_only_image_21():
+    session = UploadSession()
+    session.add((f"{row}.png", b"x" * row) for row in range(20))
+    assert grade_all(session, "run") == 20
+    assert session.add([("20.png", b"x" * 20), ("3.png", b"xxx")]) == 1
+    assert [content for _, content in session.waiting("run")] == [b"x" * 20]
+    assert grade_all(session, "run") == 1
+    assert [grade.name for grade, _ in session.rows("run")] == [f"{row}.png" for row in range(21)]
+
+
+def test_the_same_content_under_two_names_is_two_rows_and_one_computation():
+    session = UploadSession()
+    session.add([("a.png", b"same"), ("b.png", b"same")])
+    assert grade_all(session, "run") == 1
+    assert [grade.name for grade, _ in session.rows("run")] == ["a.png", "b.png"]
+
+
+def test_another_run_grades_the_same_files_again():
+    session = UploadSession()
+    session.add([("a.png", b"a")])
+    grade_all(session, "first")
+    assert len(session.waiting("second")) == 1
+    assert session.rows("second") == []
+    for run in "bcdef":
+        grade_all(session, run)
+    assert len(session.waiting("first")) == 1  # only the last four runs are kept
+
+
+def test_an_interrupted_grading_goes_on_where_it_was():
+    session = UploadSession()
+    session.add([("a.png", b"a"), ("b.png", b"b")])
+    sha256, _ = session.waiting("run")[0]
+    session.keep("run", sha256, Grade(sha256, status="refused", reason="no"))
+    assert [content for _, content in session.waiting("run")] == [b"b"]
+    assert [(grade.name, jpeg) for grade, jpeg in session.rows("run")] == [("a.png", None)]
+
+
+def test_pixels_come_back_from_jpeg():
+    session = UploadSession()
+    session.add([("a.png", b"x" * 90)])
+    grade_all(session, "run")
+    (light, jpeg), (full,) = session.rows("run")[0], session.grades("run")
+    assert light.pixels is None
+    assert jpeg.startswith(b"\xff\xd8")
+    assert full.pixels.shape == (8, 8, 3)
+    assert abs(int(full.pixels.mean()) - 90) <= 1
+
+
+def test_left_out_files_of_an_archive_are_rows_too_once():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"a")
+        archive.writestr(".hidden", b"h")
+    session = UploadSession()
+    for _ in range(2):
+        session.add([("set.zip", buffer.getvalue())])
+    grade_all(session, "run")
+    assert [(grade.name, grade.status) for grade, _ in session.rows("run")] == [
+        ("set.zip/a.png", "graded"), ("set.zip/.hidden", "refused"),
+    ]  # fmt: skip
+    assert len(session) == 2
+
+
+def test_limits_of_a_session(monkeypatch):
+    monkeypatch.setattr(upload_session, "MAX_UPLOAD_FILES", 2)
+    monkeypatch.setattr(upload_session, "MAX_KEPT_BYTES", 100)
+    session = UploadSession()
+    session.add([("large.png", b"x" * 101), ("a.png", b"a")])
+    session.add([("b.png", b"b"), ("c.png", b"c")])
+    assert [file.name for file in session.files] == ["a.png", "b.png"]
+    assert {entry.name for entry in session.skipped} == {"large.png", "c.png"}
+
+
+def test_clear_forgets_archives_their_nests_and_all_grades_in_place(tmp_path):
+    """An archive in an archive, a bomb and a good image: listed, graded, cleared; then the room is there again."""
+    nest = attacks.nested(tmp_path / "nest.zip", 1, depth=2)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.write(nest, "nest.zip")
+        archive.writestr("a.png", b"a" * 100)
+    session = UploadSession()
+    for _ in range(2):
+        session.add([("set.zip", buffer.getvalue()), ("nest.zip", nest.read_bytes())])
+        grade_all(session, "run")
+        reasons = {grade.name: grade.reason for grade, _ in session.rows("run") if grade.status == "refused"}
+        assert set(reasons) == {"set.zip/nest.zip", "nest.zip/inner.zip"}
+        assert all("archive inside an archive" in reason for reason in reasons.values())
+        held = [weakref.ref(grade) for grade, _ in session._grades["run"].values()]
+        session.clear()
+        assert (
+            len(session),
+            session.rows("run"),
+            session.waiting("run"),
+            session._num_bytes(),
+        ) == (0, [], [], 0)
+        gc.collect()
+        assert [reference() for reference in held] == [None]
+
+
+def test_an_archive_may_unpack_to_what_the_session_has_left(monkeypatch):
+    monkeypatch.setattr(upload_session, "MAX_KEPT_BYTES", 150)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("large.png", b"b" * 60)
+        archive.writestr("small.png", b"c" * 40)
+    session = UploadSession()
+    session.add([("a.png", b"a" * 100)])
+    session.add([("set.zip", buffer.getvalue())])
+    assert [file.name for file in session.files] == ["a.png", "set.zip/small.png"]
+    assert "archives unpack to more than" in session.skipped[0].reason

@@ -1,17 +1,27 @@
-"""From uploads or paths to single files: archives are opened in memory with limits, nothing is unpacked to disk."""
+"""From an upload to its row: files, archives and folders are opened with limits, and graded once a content and run.
 
+In memory only: nothing is written or unpacked to the disk, and closing the browser ends it.
+"""
+
+import hashlib
 import io
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+import numpy as np
 
 from lib import archives
 from lib.data.sources.files import EMPTY_FOLDER, FolderWalk, shown, storable
 from lib.errors import UserError
+from lib.evaluation.verdict import REFUSED
+from lib.grading.grades import Grade
 from lib.settings import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 
+MAX_KEPT_BYTES = 200 * 2**20
+MAX_KEPT_RUNS = 4  # whose grades are kept, so that runs can be compared on the same files
 _MAX_ENTRIES = 20_000
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -173,3 +183,100 @@ def _why_not(member: zipfile.ZipInfo, budget: _Budget) -> str:
 
 def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in path.parts)
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """One row: a name, and the SHA-256 of its content by which its grade is found."""
+
+    name: str
+    sha256: str
+
+
+class UploadSession:
+    """Files in the order in which they came, graded once for each content and run."""
+
+    def __init__(self) -> None:
+        self.files: list[UploadedFile] = []
+        self.skipped: list[Skipped] = []
+        self._contents: dict[str, bytes] = {}
+        self._grades: dict[str, dict[str, tuple[Grade, bytes | None]]] = {}
+
+    def clear(self) -> None:
+        """Forget everything, in place: whoever still holds the session holds no image any more."""
+        for kept in (self.files, self.skipped, self._contents, self._grades):
+            kept.clear()
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.skipped)
+
+    def add(self, uploads: Iterable[tuple[str, bytes]]) -> int:
+        """Take uploaded files and the files of uploaded archives; returns how many are new.
+
+        A file that is there already, by name and content, is not taken twice.
+        """
+        expansion = expand_uploads(uploads, max_bytes=MAX_KEPT_BYTES - self._num_bytes())
+        known = set(self.files)
+        skipped = list(expansion.skipped)
+        num_before = len(self.files)
+        for name, data in expansion.items:
+            content = data if isinstance(data, bytes) else data.read_bytes()
+            file = UploadedFile(name, hashlib.sha256(content).hexdigest())
+            if file in known:
+                continue
+            if len(self.files) >= MAX_UPLOAD_FILES:
+                skipped.append(
+                    Skipped(name, f"Only {MAX_UPLOAD_FILES} files are graded in one sitting; clear it first.")
+                )
+            elif file.sha256 not in self._contents and self._num_bytes() + len(content) > MAX_KEPT_BYTES:
+                skipped.append(
+                    Skipped(name, f"More than {MAX_KEPT_BYTES // 2**20} MiB in one sitting; clear it first.")
+                )
+            else:
+                known.add(file)
+                self.files.append(file)
+                self._contents[file.sha256] = content
+        self.skipped += [entry for entry in skipped if entry not in self.skipped]
+        return len(self.files) - num_before
+
+    def waiting(self, run_id: str) -> list[tuple[str, bytes]]:
+        """What this run has not graded yet: (SHA-256, content), each content once."""
+        done = self._grades.get(run_id, {})
+        waiting = dict.fromkeys(file.sha256 for file in self.files if file.sha256 not in done)
+        return [(sha256, self._contents[sha256]) for sha256 in waiting]
+
+    def keep(self, run_id: str, sha256: str, grade: Grade) -> None:
+        """Keep a grade; its pixels are kept as JPEG, a tenth of the memory."""
+        from lib.explain.pictures import to_jpeg
+
+        self._grades.setdefault(run_id, {})
+        while len(self._grades) > MAX_KEPT_RUNS:
+            self._grades.pop(next(run for run in self._grades if run != run_id))
+        jpeg = None if grade.pixels is None else to_jpeg(grade.pixels)
+        self._grades[run_id][sha256] = (replace(grade, pixels=None), jpeg)
+
+    def rows(self, run_id: str) -> list[tuple[Grade, bytes | None]]:
+        """(grade without pixels, JPEG) of each file that this run has graded, then of the files that were left out."""
+        done = self._grades.get(run_id, {})
+        graded = [(file.name, *done[file.sha256]) for file in self.files if file.sha256 in done]
+        left_out: list[tuple[Grade, bytes | None]] = [(grade, None) for grade in skipped_grades(self.skipped)]
+        return [(replace(grade, name=name), jpeg) for name, grade, jpeg in graded] + left_out
+
+    def grades(self, run_id: str) -> list[Grade]:
+        """The same with pixels, as a report with pictures needs them."""
+        return [replace(grade, pixels=jpeg_pixels(jpeg)) for grade, jpeg in self.rows(run_id)]
+
+    def _num_bytes(self) -> int:
+        return sum(map(len, self._contents.values()))
+
+
+def jpeg_pixels(jpeg: bytes | None) -> np.ndarray | None:
+    """Pixels (h, w, 3) of a JPEG that `UploadSession.keep` made itself: no untrusted bytes."""
+    from PIL import Image
+
+    return None if jpeg is None else np.asarray(Image.open(io.BytesIO(jpeg)))
+
+
+def skipped_grades(skipped: Iterable[Skipped]) -> list[Grade]:
+    """Rows for what was left out before grading, so that a report has one for each file."""
+    return [Grade(entry.name, status=REFUSED, reason=entry.reason) for entry in skipped]
