@@ -7,29 +7,29 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from lib.advisor.guide import Advice, Readings, StageReading, recommend
 from lib.checked_rows import Rows
 from lib.data.augmentation import AS_IT_IS
 from lib.data.enhancement import EnhancementChain, fit_chain, named_images
+from lib.data.input_transform import to_batch
 from lib.data.splits import group_numbers, held_out_folds
 from lib.data.subset import RowsOfPixels
 from lib.features.engine import TITLES, EngineChoice, FrozenPart, recorded_choices
 from lib.features.extraction import FeatureRequest
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
 from lib.models.backbones import BACKBONES
+from lib.models.stage_reader import StageReader
+from lib.models.stages import Backbone, build_backbone
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
 from lib.training.estimation.cache_plan import pixels_after
 from lib.training.fit_splits import fit_splits
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from lib.models.stages import Backbone
 
 NUM_SAMPLED = 128  # images that run through the network for the statistics of its stages
 NUM_SCORED = 512  # images whose features are scored, where they are in the cache already; else the sampled ones
@@ -59,8 +59,6 @@ def advise(
         WeightsUnavailable: the pretrained weights are not at hand.
         UserError: an unknown network, or a data set too small to be split.
     """
-    from lib.models.stages import build_backbone
-
     started, spec = time.perf_counter(), BACKBONES.get(config.backbone)
     targets = dataset.table["target"].to_numpy()
     units = group_numbers(dataset.table["group_id"].to_numpy(), len(targets))
@@ -99,7 +97,7 @@ def advise(
 
 
 def stage_statistics(
-    backbone: "Backbone",
+    backbone: Backbone,
     pixels: np.ndarray | RowsOfPixels,
     *,
     engine: EngineChoice = _BY_TORCH,
@@ -112,11 +110,6 @@ def stage_statistics(
     network was trained on, at the place where the same channels of these images are measured. That place is gone where
     BatchNorm is folded away, so it is not here; ONNX Runtime puts out means and variances beside the pooled outputs.
     """
-    import torch
-
-    from lib.data.input_transform import to_batch
-    from lib.models.stage_reader import StageReader
-
     spec, device = backbone.spec, next(backbone.parameters()).device
     reader = StageReader(backbone)
     run: Callable[[Tensor], Any] = reader
@@ -157,7 +150,7 @@ def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> n
     return np.array([row for _, _, row in sorted(turns)], dtype=np.int64)
 
 
-def _distance(layers: "list[tuple[nn.Module, np.ndarray, np.ndarray]]") -> float | None:
+def _distance(layers: list[tuple[nn.Module, np.ndarray, np.ndarray]]) -> float | None:
     """Over all channels of a stage's BatchNorm layers, each with means and variances (N, C) by image; None without."""
     parts = []
     for norm, means, variances in layers:
@@ -172,15 +165,10 @@ def _distance(layers: "list[tuple[nn.Module, np.ndarray, np.ndarray]]") -> float
 
 def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> Rows | None:
     """The features that a linear probe left in the cache, (N, D) in the order of the table."""
-    spec = BACKBONES.get(backbone_name)
-    requests = (
-        FeatureRequest(
-            named_images(dataset, chain), backbone_name, "pretrained", 0, spec.feature_stage, spec.pooling,
-            spec.input_size_px, dtype, AS_IT_IS, "cpu", engine,
-        )
-        for engine in TITLES
-    )  # fmt: skip
-    return next(filter(None.__ne__, (request.read() for request in requests)), None)
+    spec, images = BACKBONES.get(backbone_name), named_images(dataset, chain)
+    form = (spec.feature_stage, spec.pooling, spec.input_size_px, dtype, AS_IT_IS, "cpu")
+    requests = (FeatureRequest(images, backbone_name, "pretrained", 0, *form, engine) for engine in TITLES)
+    return next((found for request in requests if (found := request.read()) is not None), None)
 
 
 def nearest_centroid_accuracy(

@@ -21,7 +21,6 @@ from lib.models.heads import HEADS
 from lib.models.stages import StagedNetwork
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class NoCam(UserError):
@@ -195,7 +194,7 @@ def stage_activations(network: StagedNetwork, batch: Tensor, stage: str) -> Floa
         return as_map(view.forward_until(batch, stage), spec)[0].float().cpu().numpy()
 
 
-def top_channels(activations: FloatArray, n: int) -> IntArray:
+def top_channels(activations: FloatArray, n: int) -> np.ndarray:
     """The indices of the `n` channels of (C, h, w) with the largest mean absolute activation, strongest first."""
     strength = np.abs(activations).mean(axis=(1, 2))
     # Stable: equal channels keep their order, so that the same image always shows the same picture.

@@ -203,8 +203,7 @@ def explain_image(
     """Explain a picture and save it as PNG: one stage, or the strip through all map stages if `stage` is None.
 
     Where the head passes no gradient, or a `verdict` gives no class and none is asked for, the mean activations are
-    saved instead and `notice` says why. `notes` are written under the picture, such as "Research and education only."
-    for a medical data set.
+    saved instead and `notice` says why. `notes` are written under the picture.
 
     Returns:
         JSON-ready: out, method, target, class_name, is_predicted, score, stages (name, height, width), top, notice,
@@ -243,9 +242,6 @@ def explain_image(
             for name, value in explanation.top_classes(0 if explanation.is_refused else 5)
         ],
         "notice": explanation.notice,
-        "status": said.status,
-        "rule": said.rule,
-        "reason": said.reason,
-        "distance": said.distance,
+        **{key: getattr(said, key) for key in ("status", "rule", "reason", "distance")},
         "limit": said.threshold,
     }

@@ -32,9 +32,8 @@ def drawn_stages(network: StagedNetwork) -> dict[str, StageSpec]:
     Raises:
         UserError: there are none.
     """
-    specs = network.stage_specs
-    drawn = {spec.name: spec for spec in specs if spec.has_places}
-    if not drawn and any(spec.output == "tokens" for spec in specs):
+    drawn = {spec.name: spec for spec in network.stage_specs if spec.has_places}
+    if not drawn and any(spec.output == "tokens" for spec in network.stage_specs):
         raise UserError(
             "The tokens of this network lie on no grid over the image, so there is nothing to draw of them."
         )

@@ -111,8 +111,8 @@ class Tile:
     stage: str = ""
 
 
-def compose_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> PixelArray:
-    """Lay tiles out in even rows of at most seven under a title, notes below; returns (H, W, 3)."""
+def sheet_png(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> bytes:
+    """Lay tiles out in even rows of at most seven under a title, notes below; returns the bytes of a PNG file."""
     from PIL import Image, ImageDraw
 
     columns = balanced_columns(len(tiles))
@@ -136,7 +136,7 @@ def compose_sheet(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = (
     for index, line in enumerate(lines):
         top = MARGIN_PX + 52 + rows * row_px + 28 * index
         draw.text((MARGIN_PX, top), line, font=_font(18), fill=GREY)
-    return np.asarray(sheet)
+    return to_png(np.asarray(sheet), None)
 
 
 def balanced_columns(num_tiles: int, most: int = MAX_COLUMNS) -> int:
@@ -145,16 +145,10 @@ def balanced_columns(num_tiles: int, most: int = MAX_COLUMNS) -> int:
     return max(1, -(-num_tiles // rows))
 
 
-def sheet_png(tiles: Sequence[Tile], *, title: str, notes: Sequence[str] = ()) -> bytes:
-    """The sheet of `compose_sheet` as the bytes of a PNG file, in full size."""
-    return to_png(compose_sheet(tiles, title=title, notes=notes), None)
-
-
 def _font(size_px: int) -> Any:
     from PIL import ImageFont
 
-    # matplotlib (a dependency of captum and mlflow) carries DejaVu Sans with Latin, Greek and Cyrillic; found without
-    # importing it. Pillow's own font knows ASCII only.
+    # matplotlib (which captum and mlflow need) carries Latin, Greek and Cyrillic; Pillow's own font knows ASCII only.
     package = importlib.util.find_spec("matplotlib")
     if package and package.origin:
         dejavu = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"

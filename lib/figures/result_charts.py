@@ -117,12 +117,9 @@ def _mark_published(figure: go.Figure, result: Mapping[Any, Any], row: int, colo
         x=[value, value], y=[row - 0.2, row + 0.26], mode="lines", line={"color": color, "width": 2, "dash": "5px,3px"},
         hovertemplate=f"{literal(source)}<extra></extra>",
     )  # fmt: skip
-    _write(figure, literal(source, 90), x=value, y=row + 0.36, color=color, anchor=_side(value))
-
-
-def _side(value: float) -> str:
-    """How a text of some 50 characters is anchored to stay within a picture that is about 70 of them wide."""
-    return "left" if value < 0.36 else "right" if value > 0.64 else "center"
+    # A text of some 50 characters stays within a picture that is about 70 of them wide.
+    side = "left" if value < 0.36 else "right" if value > 0.64 else "center"
+    _write(figure, literal(source, 90), x=value, y=row + 0.36, color=color, anchor=side)
 
 
 def _write(figure: go.Figure, text: str, *, x: float, y: float, color: str, anchor: str = "left") -> None:

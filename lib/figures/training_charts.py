@@ -245,8 +245,7 @@ def save_rate_range_png(found: "RateRange", path: Path, *, strategy: str, title:
     """Write the same picture as a PNG of 1280 by 720 px, on a light background."""
     from matplotlib.figure import Figure
 
-    color = strategy_style(strategy, is_dark=False).color
-    colors = palette(is_dark=False)
+    color, colors = strategy_style(strategy, is_dark=False).color, palette(is_dark=False)
     figure = Figure(figsize=(8, 4.5), dpi=160, facecolor=colors.background, layout="constrained")
     axes = figure.add_subplot(facecolor=colors.background)
     axes.plot(found.learning_rates, found.losses, color=color, linewidth=0.8, alpha=0.45)
@@ -262,8 +261,7 @@ def save_rate_range_png(found: "RateRange", path: Path, *, strategy: str, title:
     )
     axes.grid(color=colors.grid)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png")
 
 

@@ -17,7 +17,12 @@ class StageReader(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.spec = backbone.spec
+        spec = backbone.spec
+        own = {spec.feature_stage: spec.pooling}
+        self.poolings = {
+            name: (own.get(name, spec.stage(name).poolings[0]), spec.stage(name).num_prefix_tokens)
+            for name in backbone.stages
+        }
         self.stages: nn.ModuleDict = share_module_tree(backbone.stages).eval()  # type: ignore[assignment]
         self.norms = {
             name: [
@@ -27,6 +32,10 @@ class StageReader(nn.Module):
             ]
             for name, stage in self.stages.items()
         }
+
+    def extra_repr(self) -> str:
+        """What the outputs depend on besides stages and weights: an export is kept under it."""
+        return str(self.poolings)
 
     @property
     def num_outputs(self) -> int:
@@ -48,9 +57,7 @@ class StageReader(nn.Module):
         try:
             for name, stage in self.stages.items():
                 hidden = stage(hidden)
-                spec = self.spec.stage(name)
-                pooling = self.spec.pooling if name == self.spec.feature_stage else spec.poolings[0]
-                outputs.append(pool_features(hidden, pooling, spec.num_prefix_tokens).flatten(1))
+                outputs.append(pool_features(hidden, *self.poolings[name]).flatten(1))
         finally:
             for handle in handles:
                 handle.remove()

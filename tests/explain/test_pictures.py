@@ -9,10 +9,10 @@ from lib.explain.pictures import (
     Tile,
     balanced_columns,
     colorize,
-    compose_sheet,
     enlarge_cells,
     magnitude_picture,
     overlay,
+    sheet_png,
     signed_picture,
     to_jpeg,
     to_png,
@@ -100,7 +100,12 @@ def test_sent_pictures_are_small() -> None:
 def test_sheet_wraps_rows_and_survives_odd_names() -> None:
     tile = Tile("A very long stage name that does not fit <b>", "7 × 7 cells\n中", np.zeros((7, 7, 3), dtype=np.uint8))
     assert [balanced_columns(n) for n in (1, 6, 7, 8, 10, 14, 15)] == [1, 6, 7, 4, 5, 7, 5]
-    one_row = compose_sheet([tile] * 7, title="Größe")
-    two_rows = compose_sheet([tile] * 14, title="Größe", notes=["word " * 80])
-    assert one_row.shape[1] == two_rows.shape[1]
-    assert two_rows.shape[0] > one_row.shape[0] + 224
+    one_row, two_rows = (
+        Image.open(io.BytesIO(content))
+        for content in (
+            sheet_png([tile] * 7, title="Größe"),
+            sheet_png([tile] * 14, title="Größe", notes=["word " * 80]),
+        )
+    )
+    assert one_row.width == two_rows.width
+    assert two_rows.height > one_row.height + 224
