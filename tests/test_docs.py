@@ -48,6 +48,12 @@ def test_links_lead_to_files(file: Path):
             assert (file.parent / target).exists(), f"{file.name} links to {target}"
 
 
+def test_the_layout_shows_every_room():
+    layout = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = [folder.name for folder in (ROOT / "lib").iterdir() if (folder / "__init__.py").exists()]
+    assert not [room for room in rooms if room not in layout]
+
+
 def test_gitignore_keeps_the_library():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert not any(line.strip("/") == "lib" for line in ignored)
