@@ -71,8 +71,7 @@ def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
     import psutil
 
     from lib.atomic import write_json
-    from lib.training.estimation import kept_estimate
-    from lib.training.estimation.estimator import estimate_training
+    from lib.training.estimation import estimate_training, kept_estimate
 
     resolved, dataset, compute = opened_training(config)
     started_s = time.time() - psutil.Process().create_time()

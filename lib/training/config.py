@@ -21,7 +21,45 @@ from lib.training.losses import LOSSES
 from lib.training.optimization import OPTIMIZERS, SCHEDULES
 
 FORMAT_VERSION = 1
-SAMPLINGS = ("natural", "balanced")
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10_000),
+    "time_budget_s": (1.0, 604_800.0),
+    "batch_size": (1, 4096),
+    "learning_rate": (1e-9, 100.0),
+    "weight_decay": (0.0, 10.0),
+    "momentum": (0.0, 0.999),
+    "stage_rate_decay": (0.01, 1.0),
+    "label_smoothing": (0.0, 0.9),
+    "mixup": (0.0, 10.0),
+    "warmup_fraction": (0.0, 0.9),
+    "patience": (1, 10_000),
+    "unfreeze_every": (1, 1000),
+    "num_views": (1, 64),
+    "num_neighbors": (1, 1000),
+    "input_size_px": (32, 1024),
+    "seed": (0, 2**31 - 1),
+    "split_seed": (0, 2**31 - 1),
+    "num_folds": (2, 20),
+    "max_classes": (2, 100_000),
+    "max_per_class": (3, 10_000_000),
+    "max_train_per_class": (1, 10_000_000),
+    "max_test_per_class": (1, 10_000_000),
+    "test_fraction": (0.01, 0.9),
+    "val_fraction": (0.01, 0.9),
+}
+_CHOICES: dict[str, Any] = {  # names, or a table of them
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "loss": LOSSES,
+    "batchnorm": BATCHNORM_POLICIES,
+    "augmentation": POLICIES,
+    "sampling": ("natural", "balanced"),
+    "output": OUTPUTS,
+    "class_weights": ("auto", "balanced", "none"),
+    "dtype": ("auto", "float32", "bfloat16"),
+    "engine": ENGINES,
+    "pooling": ("average", "flatten", "none", "cls"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +84,20 @@ class TrainConfig:
     time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (estimation/time_budget.py)
     batch_size: int = 32
     learning_rate: float | None = None
-    optimizer: str = "adamw"  # a name of the table in lib/training/optimization.py
+    optimizer: str = "adamw"  # a name of the table in optimization.py
     momentum: float = 0.9  # of SGD and RMSprop
     weight_decay: float = 1e-4  # decoupled for AdamW, L2 for the others
-    schedule: str = "cosine"  # a name of the table in lib/training/optimization.py
+    schedule: str = "cosine"  # a name of the table in optimization.py
     stage_rate_decay: float = 1.0  # learning rate of a stage as a share of that of the next one
     batchnorm: str = "trained"  # of trained stages: "trained", "statistics_frozen" or "frozen"
-    loss: str = "cross_entropy"  # a name of the table in lib/training/losses.py
+    loss: str = "cross_entropy"  # a name of the table in losses.py
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0 is off
     warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)
     patience: int = 5  # epochs without a better validation loss before training stops
     preprocessing: str = "none"  # steps of the table in lib/data/enhancement.py, such as "brightness+clahe"
     augmentation: str = "flip"  # a name of the table in lib/data/augmentation.py
-    num_views: int | None = (
-        None  # cache that many seeded views of a policy with endlessly many; None: new ones each epoch
-    )
+    num_views: int | None = None  # of a policy with endlessly many: cache that many; None: new ones each epoch
     class_weights: str = "auto"  # balanced if the largest class has over 3 times the smallest; or "balanced", "none"
     sampling: str = "natural"  # or "balanced": each epoch draws every class equally often
     unfreeze_every: int = 1  # gradual_unfreezing: epochs until one more stage is trained
@@ -88,54 +124,27 @@ class TrainConfig:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        _check_range("epochs", self.epochs, 1, 10_000)
-        _check_range("time_budget_s", self.time_budget_s, 1.0, 604_800.0)
-        _check_range("batch_size", self.batch_size, 1, 4096)
-        _check_range("learning_rate", self.learning_rate, 1e-9, 100.0)
-        _check_range("weight_decay", self.weight_decay, 0.0, 10.0)
-        _check_choice("optimizer", self.optimizer, tuple(OPTIMIZERS.names))
-        _check_range("momentum", self.momentum, 0.0, 0.999)
-        _check_choice("schedule", self.schedule, tuple(SCHEDULES.names))
-        _check_range("stage_rate_decay", self.stage_rate_decay, 0.01, 1.0)
-        _check_choice("batchnorm", self.batchnorm, BATCHNORM_POLICIES)
-        _check_choice("loss", self.loss, tuple(LOSSES.names))
-        _check_range("label_smoothing", self.label_smoothing, 0.0, 0.9)
-        _check_range("mixup", self.mixup, 0.0, 10.0)
-        _check_range("warmup_fraction", self.warmup_fraction, 0.0, 0.9)
-        _check_range("patience", self.patience, 1, 10_000)
-        _check_range("num_neighbors", self.num_neighbors, 1, 1000)
-        _check_range("input_size_px", self.input_size_px, 32, 1024)
-        _check_range("seed", self.seed, 0, 2**31 - 1)
-        _check_range("split_seed", self.split_seed, 0, 2**31 - 1)
-        _check_range("num_folds", self.num_folds, 2, 20)
-        _check_range("max_classes", self.max_classes, 2, 100_000)
-        _check_range("max_per_class", self.max_per_class, 3, 10_000_000)
-        _check_range("max_train_per_class", self.max_train_per_class, 1, 10_000_000)
-        _check_range("max_test_per_class", self.max_test_per_class, 1, 10_000_000)
-        _check_range("test_fraction", self.test_fraction, 0.01, 0.9)
-        _check_range("val_fraction", self.val_fraction, 0.01, 0.9)
         object.__setattr__(self, "weights", starting_weights(self.weights))
         object.__setattr__(self, "preprocessing", EnhancementChain(parse_chain(self.preprocessing)).text)
-        _check_choice("augmentation", self.augmentation, tuple(POLICIES.names))
+        for key, (low, high) in _RANGES.items():
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                limits = " and ".join(f"{limit:g}" if isinstance(limit, float) else f"{limit}" for limit in (low, high))
+                raise UserError(f"The setting {key} must lie between {limits}, received {value}.")
+        for key, table in _CHOICES.items():
+            value, choices = getattr(self, key), tuple(getattr(table, "names", table))
+            if value not in choices and (value is not None or key != "pooling"):
+                raise UserError(f"The setting {key} must be one of {', '.join(choices)}, received {value!r}.")
         if self.target_map:
             parse_target_map(self.target_map)
-        _check_range("unfreeze_every", self.unfreeze_every, 1, 1000)
-        _check_choice("sampling", self.sampling, SAMPLINGS)
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise UserError(
                 "sampling=balanced and class_weights=balanced would count rare classes twice; choose one of the two."
             )
-        _check_choice("output", self.output, OUTPUTS)
-        _check_range("num_views", self.num_views, 1, 64)
-        _check_choice("class_weights", self.class_weights, ("auto", "balanced", "none"))
-        _check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
-        _check_choice("engine", self.engine, ENGINES)
         if self.engine == "onnx" and self.dtype == "bfloat16":
             raise UserError("The setting engine=onnx computes in float32; leave out dtype=bfloat16, or choose torch.")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UserError(f"The setting device must be auto, cpu, cuda, cuda:N or mps, received {self.device!r}.")
-        if self.pooling is not None:
-            _check_choice("pooling", self.pooling, ("average", "flatten", "none", "cls"))
 
     def to_dict(self) -> dict[str, Any]:
         """A flat dictionary that JSON and MLflow parameters can hold."""
@@ -197,8 +206,6 @@ class TrainConfig:
 
 
 _FIELD_TYPES: dict[str, Any] = typing.get_type_hints(TrainConfig)
-
-
 _SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -216,17 +223,3 @@ def _parse(key: str, text: str) -> Any:
         return choices[0](text)
     except ValueError:
         raise UserError(f"The setting {key} needs a value of type {choices[0].__name__}, received {text!r}.") from None
-
-
-def _check_range(key: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise UserError(f"The setting {key} must lie between {_number(low)} and {_number(high)}, received {value}.")
-
-
-def _number(limit: float) -> str:
-    return f"{limit:g}" if isinstance(limit, float) else f"{limit}"
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"The setting {key} must be one of {', '.join(choices)}, received {value!r}.")

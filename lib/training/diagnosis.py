@@ -49,8 +49,12 @@ def diagnose(history: Sequence[Epoch]) -> Diagnosis:
     if len(history) < 2 or not all(map(math.isfinite, [*val_losses, *train_losses])):
         return Diagnosis("early", "Too early to tell: trends need a few epochs.")
     best = val_losses.index(min(val_losses))
-    since = len(history) - 1 - best
-    if _is_overfitting(val_losses, train_losses, best):
+    since, last = len(history) - 1 - best, history[-1]
+    if (
+        since >= RISING_EPOCHS
+        and val_losses[-1] >= val_losses[best] * (1 + MIN_RISE)
+        and (train_losses[-1] < train_losses[best])
+    ):
         rise = 100 * (val_losses[-1] / val_losses[best] - 1)
         return Diagnosis(
             "overfitting",
@@ -59,41 +63,27 @@ def diagnose(history: Sequence[Epoch]) -> Diagnosis:
             "augmentation, weight decay or frozen stages help.",
             best + 1,
         )
-    if _is_underfitting(history, val_losses, train_losses):
+    if len(history) > SLOW_EPOCHS and not _has_fallen(val_losses, train_losses) and _is_unlearned(last):
         return Diagnosis(
             "underfitting",
             f"Underfitting: for {SLOW_EPOCHS} epochs neither loss has fallen noticeably, and even the training images "
-            f"are not learned (accuracy {100 * history[-1]['train_accuracy']:.0f}\u00a0%). A higher learning rate, "
+            f"are not learned (accuracy {100 * last['train_accuracy']:.0f}\u00a0%). A higher learning rate, "
             "more trained stages or less regularisation help.",
             best + 1,
         )
     if len(history) <= RISING_EPOCHS:
         return Diagnosis("early", "Too early to tell: trends need a few epochs.", best + 1)
-    return Diagnosis("fine", f"No sign of overfitting: {_state(since, best)}.", best + 1)
+    state = "the validation loss is at its lowest"
+    if since:
+        state = f"the validation loss was lowest {since} epoch{'s' if since > 1 else ''} ago (epoch {best + 1})"
+    return Diagnosis("fine", f"No sign of overfitting: {state}.", best + 1)
 
 
-def _state(since: int, best: int) -> str:
-    if since == 0:
-        return "the validation loss is at its lowest"
-    return f"the validation loss was lowest {since} epoch{'s' if since > 1 else ''} ago (epoch {best + 1})"
+def _has_fallen(*curves: Sequence[float]) -> bool:
+    earlier = -1 - SLOW_EPOCHS
+    return any(1 - losses[-1] / losses[earlier] >= MIN_FALL for losses in curves if losses[earlier])
 
 
-def _is_overfitting(val_losses: Sequence[float], train_losses: Sequence[float], best: int) -> bool:
-    if len(val_losses) - 1 - best < RISING_EPOCHS:
-        return False
-    has_risen = val_losses[-1] >= val_losses[best] * (1 + MIN_RISE)
-    return has_risen and train_losses[-1] < train_losses[best]
-
-
-def _is_underfitting(history: Sequence[Epoch], val_losses: Sequence[float], train_losses: Sequence[float]) -> bool:
-    if len(history) <= SLOW_EPOCHS:
-        return False
-    falls = [
-        1 - losses[-1] / losses[-1 - SLOW_EPOCHS] for losses in (val_losses, train_losses) if losses[-1 - SLOW_EPOCHS]
-    ]
-    reached = float(history[-1].get("train_accuracy", math.nan))
-    return (
-        all(fall < MIN_FALL for fall in falls)
-        and reached < LEARNED_ACCURACY
-        and (generalisation_gap(history[-1]) <= SMALL_GAP)
-    )
+def _is_unlearned(epoch: Epoch) -> bool:
+    reached = float(epoch.get("train_accuracy", math.nan))
+    return reached < LEARNED_ACCURACY and generalisation_gap(epoch) <= SMALL_GAP

@@ -1,4 +1,9 @@
-"""What a training will take, before it starts: seconds, memory and parameters, and where that is kept."""
+"""What a training will take, before it starts: seconds, memory, disk and parameters, and where that is kept.
+
+This is the front of the folder: `estimate_training` measures by estimator.py, which tries steps (trial_steps.py) and
+plans what the cache will hold (cache_plan.py); a time budget (time_budget.py) becomes epochs by the same trial steps.
+Pages read kept estimates from here, without torch.
+"""
 
 import dataclasses
 import hashlib
@@ -6,10 +11,16 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
+from lib.training.events import ShouldStop, never_stop
+from lib.training.protocols import Dataset
+
+if TYPE_CHECKING:
+    from lib.training.network import Compute
 
 FORMAT_VERSION = 3
 
@@ -83,3 +94,24 @@ def kept_estimate(config: TrainConfig) -> Path:
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
     return cache_dir() / "estimates" / f"{digest}.json"
+
+
+def estimate_training(
+    config: TrainConfig,
+    dataset: Dataset,
+    compute: "Compute",
+    *,
+    seconds_start: float = 0.0,
+    progress: Progress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Estimate:
+    """Measure a few real steps of a resolved config on a few images of `dataset`, and work out the rest.
+
+    `seconds_start` is what it took to come here, which the training's process will need as well.
+
+    Raises:
+        Stopped: `should_stop()` turned true.
+    """
+    from lib.training.estimation.estimator import Estimator
+
+    return Estimator(config, dataset, compute, progress, should_stop).estimate(seconds_start)

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -13,19 +13,20 @@ from lib.features.frozen_stages import FrozenStages
 from lib.models.freezing import parameter_summary
 from lib.models.heads import HEADS
 from lib.precision import autocast
-from lib.progress import Progress, ignore_progress
+from lib.progress import Progress
 from lib.runtime import peak_rss_mib
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate
 from lib.training.estimation.cache_plan import CachePlan, EnhancementPlan, plan_cache, store_mib
 from lib.training.estimation.time_budget import epochs_within
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
-from lib.training.events import ShouldStop, ignore_events, never_stop
+from lib.training.events import ShouldStop, ignore_events
 from lib.training.fit_splits import development_within
 from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import BatchTransform, CachedInputs, FitData, ImageInputs, Inputs
 from lib.training.network import Compute
 from lib.training.preparation import CachedPart
+from lib.training.protocols import Dataset
 from lib.training.session import TrainingSession
 
 if TYPE_CHECKING:
@@ -37,36 +38,11 @@ _MADE_UP_SHIFT = 0.1  # of the centres of made-up classes, in deviations
 _STEPS = NUM_STEPS + 1
 
 
-def estimate_training(
-    config: TrainConfig,
-    dataset: Any,
-    compute: Compute,
-    *,
-    seconds_start: float = 0.0,
-    progress: Progress = ignore_progress,
-    should_stop: ShouldStop = never_stop,
-) -> Estimate:
-    """Measure a few real steps and work out the rest.
-
-    Args:
-        config: resolved.
-        dataset: what the training would read; only some of its images are looked at.
-        compute: device, number formats and threads.
-        seconds_start: what it took to come here, which the training's process will need as well.
-        progress: hears the steps of the measurement.
-        should_stop: asked now and then.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
-    """
-    return _Measurement(config, dataset, compute, progress, should_stop).estimate(seconds_start)
-
-
-class _Measurement:
+class Estimator:
     """One measurement: a session that is never trained, and a few images of the split's parts."""
 
     def __init__(
-        self, config: TrainConfig, dataset: Any, compute: Compute, progress: Progress, should_stop: ShouldStop
+        self, config: TrainConfig, dataset: Dataset, compute: Compute, progress: Progress, should_stop: ShouldStop
     ) -> None:
         self.config, self.dataset, self.compute = config, dataset, compute
         self.progress, self.should_stop = progress, should_stop
@@ -75,6 +51,7 @@ class _Measurement:
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:
+        """Measure, given the seconds that it took to come here; raises Stopped."""
         self.progress(0, 3, "building the network")
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
@@ -85,7 +62,7 @@ class _Measurement:
         preprocessing_s = self.images.seconds(self._sample_rows())
         features_s = self._seconds_of_features()
         self.progress(2, 3, f"measuring {NUM_STEPS} steps")
-        measured = self._rehearse() if self.session.strategy.is_iterative else None
+        measured = self._trial_steps() if self.session.strategy.is_iterative else None
         before_s = seconds_start + preprocessing_s + features_s
         counts = {f"num_{part}": len(rows) for part, rows in self.rows.items()}
         after_s = measured.after_s(**counts) if measured else SAVING_S
@@ -180,7 +157,7 @@ class _Measurement:
         found: np.ndarray = pooled.cpu().numpy()
         return found
 
-    def _rehearse(self) -> TrialSteps:
+    def _trial_steps(self) -> TrialSteps:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(

@@ -3,9 +3,8 @@ import pytest
 
 from lib import disk_cache
 from lib.data.subset import apply_protocol
-from lib.training.estimation import Estimate, cache_plan, estimator, kept_estimate
+from lib.training.estimation import Estimate, cache_plan, estimate_training, estimator, kept_estimate
 from lib.training.estimation.cache_plan import EnhancementPlan, plan_cache
-from lib.training.estimation.estimator import estimate_training
 from lib.training.network import Compute
 from lib.training.session import TrainingSession
 from tests.features.tiny_dataset import TinyDataset
