@@ -43,7 +43,7 @@ STRATEGY = StrategySpec(
     summary="Logistic regression again, under another name.",
     family="frozen",
     is_iterative=False,
-    fit="lib.training.fitting:fit_linear_probe",
+    fit="lib.training.sklearn_heads:fit_linear_probe",
 )
 RECIPE = RecipeSpec(
     name="toy-recipe",

@@ -84,7 +84,7 @@ def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
     from sklearn.model_selection import StratifiedKFold
 
     from lib.training.fit_splits import development_within
-    from lib.training.fitting import fit_linear_probe
+    from lib.training.sklearn_heads import fit_linear_probe
 
     correct = np.zeros(len(targets))
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)

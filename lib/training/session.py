@@ -24,12 +24,12 @@ from lib.training.events import (
     ignore_events,
 )
 from lib.training.fit_splits import Development, development_apart, development_of
-from lib.training.fitting import FittedHead
 from lib.training.inputs import FitData, Inputs, predict_features, predict_logits
 from lib.training.network import Compute, follow_compute, head_alone, network_built, untrained_classifier
 from lib.training.preparation import Preparation
 from lib.training.protocols import Dataset
 from lib.training.results import OUT_OF_FOLD, VALIDATION, SplitPredictions
+from lib.training.sklearn_heads import FittedHead
 from lib.training.state import TimeLimit
 from lib.training.strategies import STRATEGIES, StrategySpec
 from lib.training.trainer import Trainer

@@ -56,13 +56,13 @@ class StrategySpec:
 
     @property
     def fit_head(self) -> Callable[..., Any]:
-        """The function that fits the head; its arguments are those of `lib.training.fitting.fit_linear_probe`."""
+        """The function that fits the head; its arguments are those of `lib.training.sklearn_heads.fit_linear_probe`."""
         found: Callable[..., Any] = pkgutil.resolve_name(self.fit)
         return found
 
 
-_FIT_PROBE = "lib.training.fitting:fit_linear_probe"
-_FIT_SVM = "lib.training.svm:fit_linear_svm"
+_FIT_PROBE = "lib.training.sklearn_heads:fit_linear_probe"
+_FIT_SVM = "lib.training.sklearn_heads:fit_linear_svm"
 STRATEGIES: Registry[StrategySpec] = Registry("strategy")
 for _strategy in (
     StrategySpec(
@@ -86,7 +86,7 @@ for _strategy in (
         family="no_network",
         default_head="nearest_neighbors",
         is_iterative=False,
-        fit="lib.training.fitting:fit_nearest_neighbors",
+        fit="lib.training.sklearn_heads:fit_nearest_neighbors",
         line_dash="dot",
         sign=("circle", "●"),
     ),

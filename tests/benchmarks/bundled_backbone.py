@@ -24,10 +24,10 @@ from lib.runtime import set_threads
 from lib.training.config import TrainConfig
 from lib.training.events import ignore_events, never_stop
 from lib.training.fit_splits import Development
-from lib.training.fitting import fit_linear_probe
 from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
+from lib.training.sklearn_heads import fit_linear_probe
 
 SPLIT_SEEDS, INITIAL_SEEDS = range(5), range(3)
 STUDENT_95 = 2.776  # 97.5 % point of Student's t with 4 degrees of freedom

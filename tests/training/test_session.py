@@ -15,11 +15,11 @@ from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import NetworkBuilt, Progressed, StepEnded, progress_events
 from lib.training.fit_splits import development_apart
-from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import BatchTransform, CachedInputs, ImageInputs, run_stages
 from lib.training.network import Compute
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
+from lib.training.sklearn_heads import fit_linear_probe
 from lib.training.strategies import STRATEGIES
 from tests.features.tiny_dataset import TinyDataset
 

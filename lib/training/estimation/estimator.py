@@ -22,12 +22,12 @@ from lib.training.estimation.time_budget import epochs_within
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
 from lib.training.events import ShouldStop, ignore_events
 from lib.training.fit_splits import development_within
-from lib.training.fitting import fit_linear_probe
 from lib.training.inputs import BatchTransform, CachedInputs, FitData, ImageInputs, Inputs
 from lib.training.network import Compute
 from lib.training.preparation import CachedPart
 from lib.training.protocols import Dataset
 from lib.training.session import TrainingSession
+from lib.training.sklearn_heads import fit_linear_probe
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
