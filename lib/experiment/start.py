@@ -216,7 +216,6 @@ def open_session(
         )  # fmt: skip
     session = TrainingSession(
         config, dataset, compute, listener=listener, should_stop=should_stop, on_epoch=watch, ranks=ranks,
-        choose_epochs=budget.choose if budget else None,
-        time_limit=budget.time_limit if budget else None, head_bundle=learned_head,
+        budget=budget, head_bundle=learned_head,
     )  # fmt: skip
     return session

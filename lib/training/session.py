@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.subset import apply_protocol
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
 from lib.models.backbones import BACKBONES
@@ -29,13 +30,13 @@ from lib.training.network import Compute, follow_compute, head_alone, network_bu
 from lib.training.preparation import Preparation
 from lib.training.protocols import Dataset
 from lib.training.results import OUT_OF_FOLD, VALIDATION, SplitPredictions
-from lib.training.sklearn_heads import FittedHead
-from lib.training.state import TimeLimit
-from lib.training.strategies import STRATEGIES, StrategySpec
+from lib.training.sklearn_heads import FittedHead, ignore_fits
+from lib.training.strategies import STRATEGIES
 from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
+    from lib.training.estimation.time_budget import TimeBudget
 
 
 @dataclass
@@ -69,8 +70,7 @@ class TrainingSession:
         listener: Listener,
         should_stop: ShouldStop,
         on_epoch: "Callable[[Classifier, int], None] | None" = None,
-        choose_epochs: "Callable[[Classifier, FitData], int] | None" = None,
-        time_limit: Callable[[], TimeLimit | None] | None = None,
+        budget: "TimeBudget | None" = None,
         head_bundle: Path | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
@@ -83,16 +83,14 @@ class TrainingSession:
             listener: hears the training.
             should_stop: asked between stages.
             on_epoch: looks at the network before training (0), after each epoch, and once after a fit without any.
-            choose_epochs: tells the number of epochs, given what is about to be trained; else the config does.
-            time_limit: tells, once the epochs are chosen, how long they may take.
+            budget: chooses the number of epochs, given what is about to be trained, and limits their time.
             head_bundle: a saved classifier whose head the training starts from.
             ranks: who trains together: the others fit what the first one fits (`follow_first_rank`).
         """
-        self.choose_epochs, self.time_limit, self.head_bundle = choose_epochs, time_limit, head_bundle
+        self.budget, self.head_bundle = budget, head_bundle
         self.config, self.dataset, self.compute = config, dataset, compute
         self.listener, self.should_stop, self.on_epoch, self.ranks = listener, should_stop, on_epoch, ranks
-        self.strategy: StrategySpec = STRATEGIES.get(config.strategy)
-        self.spec = BACKBONES.get(config.backbone)
+        self.strategy, self.spec = STRATEGIES.get(config.strategy), BACKBONES.get(config.backbone)
         self.targets: np.ndarray = dataset.table["target"].to_numpy().astype(np.int64)
         self.preparation = Preparation(
             config, dataset, compute, listener=listener, should_stop=should_stop, ranks=ranks
@@ -108,7 +106,7 @@ class TrainingSession:
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by.
 
-        A head that is fitted in one go learns from both, each held out once to choose by (development.py).
+        A head that is fitted in one go learns from both, each held out once to choose by (fit_splits.py).
         """
         self.preparation.enhance(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())
@@ -186,15 +184,16 @@ class TrainingSession:
     def _fit_iteratively(
         self, classifier: "Classifier", inputs: Inputs, split: np.ndarray, checkpoints: CheckpointStore | None
     ) -> FittedClassifier:
-        data, config = self.data(inputs, split), self.config
-        epochs = self.ranks.from_first(self.choose_epochs(classifier, data) if self.choose_epochs else None)
-        limit = self.ranks.from_first(self.time_limit() if self.time_limit else None)
+        data, config, budget = self.data(inputs, split), self.config, self.budget
+        epochs, limit = self.ranks.from_first(
+            (budget.choose(classifier, data), budget.time_limit()) if budget else (config.epochs, None)
+        )
         if self.on_epoch is not None:
             self.on_epoch(classifier, 0)
         trainer = Trainer(
             classifier,
             data,
-            config if epochs is None else dataclasses.replace(config, epochs=epochs),
+            dataclasses.replace(config, epochs=epochs),
             listener=self._watching(classifier),
             should_stop=self.should_stop,
             checkpoints=checkpoints,
@@ -246,6 +245,9 @@ class TrainingSession:
     def _fitted_head(
         self, classifier: "Classifier", features: np.ndarray, development: Development, *, is_told: bool = True
     ) -> FittedHead:
+        def tell_fits(done: int, total: int) -> None:
+            self.listener(Progressed("Training", done, total, unit="fits", num_images=len(development.rows)))
+
         found: FittedHead = self.strategy.fit_head(
             features,
             self.targets,
@@ -253,14 +255,11 @@ class TrainingSession:
             num_classes=self.dataset.spec.num_classes,
             weighting=self.config.class_weights,
             untrained=classifier.head,
-            on_fit=lambda done, total: self._tell_fits(done, total, len(development.rows)) if is_told else None,
+            on_fit=tell_fits if is_told else ignore_fits,
             should_stop=self.should_stop,
         )
         found.head.to(self.compute.device)
         return found
-
-    def _tell_fits(self, done: int, total: int, num_images: int) -> None:
-        self.listener(Progressed("Training", done, total, unit="fits", num_images=num_images))
 
     def _start_from_probe(self, classifier: "Classifier", split: np.ndarray) -> None:
         """Give the head the weights of the linear probe (Kumar et al. 2022, arXiv 2202.10054).
@@ -288,13 +287,10 @@ def follow_first_rank(ranks: Ranks) -> None:
     Raises:
         UserError: this process sees another data set than the first one, or the training diverged.
     """
-    from lib.data.subset import apply_protocol
-
     try:
         plan = ranks.hear()
         config = TrainConfig.from_dict(plan["config"])
-        dataset = _open(config, ranks.rank)
-        dataset = apply_protocol(dataset, config)
+        dataset = apply_protocol(_open(config, ranks.rank), config)
         compute = follow_compute(Compute(**plan["compute"]), config, ranks)
         head_bundle = Path(plan["head_bundle"]) if plan["head_bundle"] else None
         session = TrainingSession(

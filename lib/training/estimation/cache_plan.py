@@ -1,4 +1,4 @@
-"""What the cache of frozen features will take on the disk, and why a training uses one or not. Imports no torch."""
+"""What caches will take on the disk before a training: of frozen features and of preprocessed images. No torch here."""
 
 import statistics
 import time
@@ -18,6 +18,9 @@ from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
 from lib.training.fit_splits import fit_splits
 from lib.training.network import Compute, untrained_classifier
 from lib.training.preparation import CachedPart, Preparation
+from lib.training.protocols import Dataset
+
+_BATCH = 8  # images at a time while they are timed
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,10 @@ class CachePlan:
 def plan_cache(
     preparation: Preparation, part: CachedPart | None, *, num_values: int, num_missing: int, num_versions: int = 1
 ) -> CachePlan:
-    """Size and reason.
+    """Size and reason for what a training keeps; `part` is None if every epoch starts from images.
 
-    Args:
-        preparation: of the training.
-        part: what it keeps; None if every epoch starts from images.
-        num_values: float32 numbers of an image in one view.
-        num_missing: views of `part` that are not in the cache, counted for each version.
-        num_versions: of the images, which folds may preprocess in their own way.
+    An image has `num_values` float32 numbers in one view. `num_missing` views of the part are not in the cache, counted
+    for each of the `num_versions` of the images, which folds may preprocess in their own way.
     """
     if part is None:
         return CachePlan(0.0, why_uncached(preparation))
@@ -69,13 +68,10 @@ def why_uncached(preparation: Preparation) -> str:
     return "activations at the cut would exceed the limit"
 
 
-_BATCH = 8  # images at a time while they are timed
-
-
 class MadePixels:
     """A data set's images after a chain of steps, made when they are asked for and then remembered."""
 
-    def __init__(self, dataset: Any, chain: EnhancementChain) -> None:
+    def __init__(self, dataset: Dataset, chain: EnhancementChain) -> None:
         self._pixels, self._chain = dataset.pixels, chain
         self._made: dict[int, np.ndarray] = {}
         self._seconds: list[float] = []
@@ -101,24 +97,33 @@ class EnhancementPlan:
     `pixels[rows]` are images (n, S, S, 3) as the first fit reads them: from the cache where they are kept, else made on
     the spot; then few should be asked for. `splits` are those of all fits, and `named` are the images of each of their
     chains as caches know them, the first fit's first. `fit_s` are the seconds of looking at training images for their
-    mean colour, which every training spends.
+    mean colour, which every training spends; all images take `store_mib` as they are stored.
     """
 
-    def __init__(self, dataset: Any, config: TrainConfig, should_stop: ShouldStop = never_stop) -> None:
+    def __init__(self, dataset: Dataset, config: TrainConfig, should_stop: ShouldStop = never_stop) -> None:
         """Fit the chains; raises Stopped if `should_stop()` turned true."""
         started, self.splits = time.perf_counter(), fit_splits(dataset, config)
-        self.chains = _fitted(dataset, config, self.splits, should_stop)
+        found: list[EnhancementChain] = []
+        stored: Any = dataset.pixels
+        for split in self.splits:
+            if should_stop():
+                raise Stopped("Stopped while measuring.")
+            found.append(fit_chain(config.preprocessing, stored, np.flatnonzero(split == "train")))
+            if not found[0].needs_mean:
+                break
+        self.chains = tuple(dict.fromkeys(found))
         self.fit_s = time.perf_counter() - started if self.chains[0].needs_mean else 0.0
         self.named = [named_images(dataset, chain) for chain in self.chains]
         self._missing = [chain for chain in self.chains if not is_enhanced(dataset, chain)]
         self.is_made = self.chains[0] not in self._missing
         self.pixels: Any = pixels_after(dataset, self.chains[0])
+        self.store_mib = float(np.prod(stored.shape)) / 2**20
         self._dataset = dataset
 
     @property
     def mib(self) -> float:
         """What is still to be written; 0.0 where all is in the cache or nothing is preprocessed."""
-        return len(self._missing) * store_mib(self._dataset)
+        return len(self._missing) * self.store_mib
 
     @property
     def why(self) -> str:
@@ -137,33 +142,14 @@ class EnhancementPlan:
         return len(self._missing) * len(self._dataset.pixels) * float(made.image_s)
 
 
-def pixels_after(dataset: Any, chain: EnhancementChain) -> Any:
+def pixels_after(dataset: Dataset, chain: EnhancementChain) -> Any:
     """A data set's images after a chain, by rows: those in the cache, else `MadePixels`."""
     return enhanced_images(dataset, chain).pixels if is_enhanced(dataset, chain) else MadePixels(dataset, chain)
 
 
-def store_mib(dataset: Any) -> float:
-    """Size of all images of a data set as they are stored."""
-    return float(np.prod(dataset.pixels.shape)) / 2**20
-
-
-def _fitted(
-    dataset: Any, config: TrainConfig, splits: list[np.ndarray], should_stop: ShouldStop
-) -> tuple[EnhancementChain, ...]:
-    """The chains of the fits, each once."""
-    found = []
-    for split in splits:
-        if should_stop():
-            raise Stopped("Stopped while measuring.")
-        found.append(fit_chain(config.preprocessing, dataset.pixels, np.flatnonzero(split == "train")))
-        if not found[0].needs_mean:
-            break
-    return tuple(dict.fromkeys(found))
-
-
 def needed_features(
     config: TrainConfig,
-    dataset: Any,
+    dataset: Dataset,
     compute: Compute,
     *,
     listener: Listener = ignore_events,
@@ -172,13 +158,7 @@ def needed_features(
     """Yield, each once, the requests that a training makes, by the very code that makes them then (`Preparation`).
 
     Images are preprocessed on the way, for each fit whose mean colour differs (folds), and kept for the training.
-
-    Args:
-        config: resolved.
-        dataset: the part of it that the training reads (`apply_protocol`).
-        compute: device and number formats of the training.
-        listener: hears of the preprocessing.
-        should_stop: asked now and then.
+    `config` is resolved, and `dataset` the part that the training reads.
 
     Raises:
         Stopped: `should_stop()` turned true.

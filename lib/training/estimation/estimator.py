@@ -17,7 +17,7 @@ from lib.progress import Progress
 from lib.runtime import peak_rss_mib
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate
-from lib.training.estimation.cache_plan import CachePlan, EnhancementPlan, plan_cache, store_mib
+from lib.training.estimation.cache_plan import CachePlan, EnhancementPlan, plan_cache
 from lib.training.estimation.time_budget import epochs_within
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
 from lib.training.events import ShouldStop, ignore_events
@@ -91,8 +91,8 @@ class Estimator:
             device_mib=_device_mib(self.compute.device),
             device=self.compute.device,
             num_images=len(self.dataset.table),
-            cache_mib=self.images.mib + self.need.mib,
-            cache_why="; ".join(filter(None, (self.images.why, self.need.why))),
+            cache_mib=self.images.mib + self.features.mib,
+            cache_why="; ".join(filter(None, (self.images.why, self.features.why))),
         )
 
     def _epochs(self, measured: TrialSteps | None, *, other_s: float) -> tuple[int, float]:
@@ -112,15 +112,15 @@ class Estimator:
         part, preparation, named = self.kept_part, self.session.preparation, self.images.named
         self.num_missing = 0
         if part is None:
-            self.need: CachePlan = plan_cache(preparation, None, num_values=0, num_missing=0)
+            self.features: CachePlan = plan_cache(preparation, None, num_values=0, num_missing=0)
             return 0.0
         wanted = [dataclasses.replace(one, dataset=images) for images in named for one in preparation.requests(part)]
         self.num_missing = sum(not request.path.is_file() for request in wanted)
         self._sample(part)
-        num_values = self._outputs[0].size
-        self.need = plan_cache(
-            preparation, part, num_values=num_values, num_missing=self.num_missing, num_versions=len(named)
-        )
+        self.features = plan_cache(
+            preparation, part,
+            num_values=self._outputs[0].size, num_missing=self.num_missing, num_versions=len(named),
+        )  # fmt: skip
         return self.num_missing * len(self.dataset.table) * self._image_s
 
     def _sample_rows(self) -> np.ndarray:
@@ -214,7 +214,7 @@ class Estimator:
         part, num_files = self.part, 0
         if part is None or self.num_missing:  # all images are read, preprocessed ones where they are made besides
             num_files = 2 if self.images.mib else 1
-        mib = num_files * store_mib(self.dataset) * (1 - len(set(self._sample_rows())) / len(self.dataset.table))
+        mib = num_files * self.images.store_mib * (1 - len(set(self._sample_rows())) / len(self.dataset.table))
         mib += self._outputs_mib(part) if part is not None and part.pooling == UNPOOLED else 0.0
         return min(mib, psutil.virtual_memory().available / 2**20)
 

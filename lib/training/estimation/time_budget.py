@@ -76,7 +76,7 @@ def epochs_within(seconds: float, epoch_s: float, *, most: int) -> int:
 
 @dataclass
 class TimeBudget:
-    """Decides on the epochs of one run, once; give its `choose` and `time_limit` to a TrainingSession.
+    """Decides on the epochs of one run, once; a TrainingSession asks it.
 
     Args:
         config: resolved, with `time_budget_s`; its `epochs` are the most that may be chosen.
@@ -100,16 +100,14 @@ class TimeBudget:
 
     def choose(self, classifier: "Classifier", data: FitData) -> int:
         """The number of epochs: what was decided before, else what the measured steps allow."""
-        decision = read_decision(self.folder)
-        if decision is not None:
-            restarts_s = decision.restarts_s + self.clock() - self.began_s
-            decision = dataclasses.replace(decision, restarts_s=restarts_s)
-            write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
+        before = read_decision(self.folder)
+        if before is not None:
+            decision = dataclasses.replace(before, restarts_s=before.restarts_s + self.clock() - self.began_s)
         else:
-            decision = self._decide(
-                run_trial_steps(classifier, data, self.config, self.compute, should_stop=self.should_stop), data
-            )
-            write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
+            tried = run_trial_steps(classifier, data, self.config, self.compute, should_stop=self.should_stop)
+            decision = self._decide(tried, data)
+        write_json(self.folder / BUDGET_FILE, dataclasses.asdict(decision))
+        if before is None:
             self.listener(Noticed(decision.text))
         return decision.epochs
 

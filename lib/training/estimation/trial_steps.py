@@ -51,7 +51,7 @@ class TrialSteps:
 
     def epoch_s(self, *, num_train: int, num_val: int, batch_size: int) -> float:
         """Seconds of an epoch: its steps, and one look at the validation images."""
-        # Batches of an epoch are of nearly equal size (training/state.py), so images count, not batches.
+        # Batches of an epoch are of nearly equal size (FitData.batches), so images count, not batches.
         return num_train / batch_size * self.step_s + num_val * self.evaluation_image_s
 
 
@@ -83,14 +83,16 @@ def run_trial_steps(
         ).fit()  # fmt: skip
     if should_stop():
         raise Stopped("Stopped while measuring.")
-    steps = clock.steps_s[_WARM_UP_STEPS:]
+    steps, num_batches = clock.steps_s[_WARM_UP_STEPS:], len(data.batches(1, config))
     image_s = _evaluation_image_s(tried, data, compute, compute.training_dtype, should_stop)
-    is_float32 = compute.training_dtype == "float32"
+    float32_s = image_s
+    if compute.training_dtype != "float32":
+        float32_s = _evaluation_image_s(tried, data, compute, "float32", should_stop)
     return TrialSteps(
-        step_s=statistics.median(steps) * config.batch_size / _mean_batch(data, config.batch_size),
+        step_s=statistics.median(steps) * num_batches * config.batch_size / len(data.train_rows),
         evaluation_image_s=image_s,
         num_steps=len(steps),
-        float32_image_s=image_s if is_float32 else _evaluation_image_s(tried, data, compute, "float32", should_stop),
+        float32_image_s=float32_s,
     )
 
 
@@ -106,11 +108,6 @@ class _StepClock:
         if isinstance(event, StepEnded):
             self.steps_s.append(now - self._last_s)
         self._last_s = now
-
-
-def _mean_batch(data: FitData, batch_size: int) -> float:
-    num_batches = -(-len(data.train_rows) // batch_size)
-    return len(data.train_rows) / max(num_batches, 1)
 
 
 def _evaluation_image_s(

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_session_trains_the_chosen_number_and_its_schedule_reaches_the_end() -
     from tests.training.test_session import make_session
 
     session = make_session("from_scratch", epochs=50, patience=50)
-    session.choose_epochs = lambda classifier, data: 3
+    session.budget = SimpleNamespace(choose=lambda classifier, data: 3, time_limit=lambda: None)
     history = session.fit(session.dataset.split(0)).history
     assert len(history) == 3
     # The cosine runs over three epochs: at its end the rate is nearly zero.
