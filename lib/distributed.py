@@ -105,11 +105,6 @@ class Ranks:
         self._num_heard += 1
         return json.loads(self.board.get(key))
 
-    def announce_end(self) -> None:
-        """Tell the others that nothing follows; does nothing on other ranks than the first."""
-        if not self.is_alone and self.is_first:
-            self.board.set(_OVER, "1")
-
     def is_over(self) -> bool:
         """Whether the first rank has said so, or a signal asked this process to end."""
         return self.is_signalled or (self.board is not None and bool(self.board.check([_OVER])))
@@ -173,7 +168,7 @@ def joined() -> Iterator[Ranks]:
     try:
         store, rank, size = next(distributed.rendezvous("env://"))
         distributed.init_process_group(
-            backend_name(has_cuda=torch.cuda.is_available()),
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
             # torchrun keeps one store over its restarts, with the addresses of processes that are gone.
             store=distributed.PrefixStore(f"group/{restart_count()}", store),
             rank=rank,
@@ -187,13 +182,9 @@ def joined() -> Iterator[Ranks]:
     try:
         yield ranks
     finally:
-        ranks.announce_end()
+        if ranks.is_first:
+            ranks.board.set(_OVER, "1")
         distributed.destroy_process_group()
-
-
-def backend_name(*, has_cuda: bool) -> str:
-    """Which library of torch.distributed carries which tensors."""
-    return "cpu:gloo,cuda:nccl" if has_cuda else "gloo"
 
 
 @contextmanager

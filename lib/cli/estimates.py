@@ -35,17 +35,18 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
     """Find a learning rate: train some steps at ever larger rates, and see where the loss falls fastest."""
     from lib.training import rate_range
     from lib.training.session import TrainingSession
+    from lib.training.strategies import STRATEGIES
 
     asked = config_from(**options)
-    if not rate_range.applies(asked.strategy):
+    if not STRATEGIES.get(asked.strategy).is_iterative:
         raise UserError(f"The strategy {asked.strategy} is fitted in one go and has no learning rate to look for.")
     config, dataset, compute = opened_training(asked)
     with ProgressLine() as progress:
         session = TrainingSession(config, dataset, compute, listener=progress.listen, should_stop=lambda: False)
         classifier = session.new_classifier()
         split = dataset.split(config.split_seed)
-        session.preparation.enhance(split)
-        data = session.data(session.inputs(classifier), split)
+        session.preparation.preprocess(split)
+        data = session.data(session.preparation.inputs(classifier), split)
         found = rate_range.find_rate(classifier, data, config, compute, num_steps=num_steps, progress=progress)
     if out:
         from lib.figures.training_charts import save_rate_range_png

@@ -136,7 +136,7 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
         train_units=units[chosen], val_units=units[fitted.val_rows],
     )  # fmt: skip
     save_gate(bundle / GATE_FILE, gate)
-    ids = np.array(session.image_ids)
+    ids = np.array(session.preparation.image_ids)
     save_seen(bundle / SEEN_FILE, SeenImages.of(ids[fitted.fit_rows], ids[fitted.val_rows]))
     manifest = bundle_manifest(
         config, session.dataset, outcome.metrics, run_id=run.run_id, frozen_dtype=session.compute.dtype,

@@ -7,7 +7,7 @@ run the same trained stages: a training on cached inputs repeats the training on
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,26 +28,6 @@ if TYPE_CHECKING:
     from lib.data.augmentation import WarpParameters
 
 EVALUATION_BATCH = 32
-
-
-class Inputs(Protocol):
-    """Rows of the data set's table in, tensors for the network out."""
-
-    @property
-    def after(self) -> str | None:
-        """The stage behind which `entered` inputs go on; None: see the class."""
-
-    def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
-        """Augmented inputs of an epoch; the same rows in the same epoch always give the same tensor."""
-
-    def for_evaluation(self, rows: np.ndarray) -> "torch.Tensor":
-        """Inputs as they are."""
-
-    def entered(self, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
-        """Inputs as the trained stages read them; raises Stopped."""
-
-    def logits(self, classifier: Classifier, inputs: "torch.Tensor", should_stop: ShouldStop) -> "torch.Tensor":
-        """Run the classifier from where these inputs enter it; raises Stopped between two stages."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +93,7 @@ class ImageInputs:
         return None if self.frozen is None else self.frozen.last
 
     def entered(self, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop) -> "torch.Tensor":
-        """Images (n, 3, H, W), or the output of the frozen stages for them."""
+        """Images (n, 3, H, W) as the trained stages read them: the output of the frozen ones; raises Stopped."""
         return inputs if self.frozen is None else self.frozen(inputs, should_stop)
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
@@ -137,7 +117,7 @@ class ImageInputs:
     def logits(
         self, classifier: Classifier, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop
     ) -> "torch.Tensor":
-        """Run all stages."""
+        """Run all stages; raises Stopped between two."""
         return run_stages(classifier, self.entered(inputs, should_stop), should_stop, after=self.after)
 
 
@@ -178,7 +158,7 @@ class CachedInputs:
     def logits(
         self, classifier: Classifier, inputs: "torch.Tensor", should_stop: ShouldStop = never_stop
     ) -> "torch.Tensor":
-        """Run the stages above the cut and the head."""
+        """Run the stages above the cut and the head; raises Stopped between two."""
         if self.after is None:
             if should_stop():
                 raise Stopped("Stopped between two batches.")
@@ -190,6 +170,10 @@ class CachedInputs:
 
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device, torch.float32)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+# Both take rows of the data set's table; the same rows in the same epoch always give the same tensor.
+Inputs = ImageInputs | CachedInputs
 
 
 @dataclass(frozen=True)
@@ -221,7 +205,7 @@ def epoch_batches(rows: np.ndarray, *, batch_size: int, seed: int) -> list[np.nd
     """Shuffle rows and cut them into batches of nearly equal size.
 
     Equal sizes, because a last batch of one image has no BatchNorm statistics (and a small one has bad ones). One is
-    left over only from an odd number in twos; such a step keeps the statistics (parallel.py, `spare_batchnorm`).
+    left over only from an odd number in twos; such a step keeps the statistics (parallel.py).
     """
     order = np.random.default_rng(seed).permutation(rows)
     return np.array_split(order, max(1, math.ceil(len(order) / batch_size)))

@@ -22,7 +22,6 @@ class LossSpec:
 
     name: str
     title: str
-    summary: str
     per_image: Callable[["Tensor", "Tensor"], "Tensor"]
     is_ordinal: bool = False  # means something only where the classes are grades: `offered_losses`
 
@@ -32,21 +31,14 @@ def _cross_entropy(logits: "Tensor", soft_targets: "Tensor") -> "Tensor":
 
 
 def _squared_distance(logits: "Tensor", soft_targets: "Tensor") -> "Tensor":
+    """A distant grade is more wrong than a neighbour (Hou et al. 2016, arXiv 1611.05916)."""
     difference = logits.softmax(1).cumsum(1) - soft_targets.cumsum(1)
     return (difference**2).sum(1)
 
 
 LOSSES: Registry[LossSpec] = Registry("loss")
-LOSSES.add(LossSpec("cross_entropy", "Cross-entropy", "Every wrong class is equally wrong.", _cross_entropy))
-LOSSES.add(
-    LossSpec(
-        "earth_mover",
-        "Squared earth mover's distance",
-        "A distant grade is more wrong than a neighbour (Hou et al. 2016, arXiv 1611.05916).",
-        _squared_distance,
-        is_ordinal=True,
-    )
-)
+LOSSES.add(LossSpec("cross_entropy", "Cross-entropy", _cross_entropy))
+LOSSES.add(LossSpec("earth_mover", "Squared earth mover's distance", _squared_distance, is_ordinal=True))
 
 
 def offered_losses(*, is_ordinal: bool) -> list[LossSpec]:
@@ -76,13 +68,9 @@ def soft_targets(targets: "Tensor", num_classes: int, *, smoothing: float = 0.0)
 def weighted_loss(
     logits: "Tensor", soft: "Tensor", *, loss: str = "cross_entropy", class_weights: "Tensor | None" = None
 ) -> tuple["Tensor", float]:
-    """The mean over images, each weighted by its (soft) class, and the sum of those weights.
+    """The mean of a loss of the table over images, each weighted by its (soft) class, and the sum of those weights.
 
-    Args:
-        logits: (N, K), float32.
-        soft: target probabilities (N, K).
-        loss: a name in `LOSSES`.
-        class_weights: (K,) or None.
+    Logits (N, K) are float32, `soft` are target probabilities (N, K).
     """
     values = LOSSES.get(loss).per_image(logits, soft)
     if class_weights is None:
@@ -112,12 +100,7 @@ def loss_weights(
 
     Classes that are drawn equally often weigh the same in training, and count equally in the validation loss, too.
 
-    Args:
-        targets: classes of the training images (N,).
-        num_classes: K.
-        policy: "auto", "balanced" or "none" (`class_weights`).
-        sampling: "balanced" where classes are drawn equally often.
-        device: where the logits are.
+    `targets` are those of the training images (N,), `policy` is that of `class_weights`.
     """
     import torch
 

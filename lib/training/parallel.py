@@ -11,7 +11,7 @@ from lib.distributed import Ranks
 from lib.errors import UserError
 from lib.out_of_memory import MAX_HALVINGS, free_memory, is_out_of_memory
 from lib.training.config import TrainConfig
-from lib.training.events import Listener, Noticed, ShouldStop, never_stop
+from lib.training.events import Listener, Noticed, ShouldStop
 from lib.training.inputs import CachedInputs, Inputs
 from lib.training.protocols import Classifier
 
@@ -104,11 +104,6 @@ def can_compile(network: nn.Module, batch: Tensor, listener: Listener) -> bool:
     return True
 
 
-def stage_stop(should_stop: ShouldStop, ranks: Ranks) -> ShouldStop:
-    """What may be asked within a batch: of a process on its own only."""
-    return should_stop if ranks.is_alone else never_stop
-
-
 def positions_of(ranks: Ranks, num_images: int) -> tuple[np.ndarray, float]:
     """Which images of a batch this rank computes, and whether they count (1) or stand in (0).
 
@@ -116,16 +111,6 @@ def positions_of(ranks: Ranks, num_images: int) -> tuple[np.ndarray, float]:
     """
     positions = ranks.share(np.arange(num_images))
     return (positions, 1.0) if len(positions) else (np.arange(1), 0.0)
-
-
-def spare_batchnorm(classifier: Classifier, num_images: int) -> None:
-    """Keep BatchNorm's statistics in a process's step on a single image, which has none of its own.
-
-    On a map of 1 x 1 there is one value a channel, which torch refuses; on a larger one the places of one image are no
-    sample of images.
-    """
-    if num_images < 2:
-        freeze_batchnorm_statistics(classifier)
 
 
 def warn_of_single_images(
@@ -174,7 +159,8 @@ def micro_batches(num_images: int, num_halvings: int) -> list[slice]:
 def freeze_batchnorm_statistics(network: Classifier) -> None:
     """Let BatchNorm use and keep its statistics as they are, in the head too.
 
-    Those of a micro-batch are worse than those of the batch, and with one image there are none.
+    Those of a micro-batch are worse than those of the batch. One image has none: on a map of 1 x 1 there is one value a
+    channel, which torch refuses; on a larger one the places of one image are no sample of images.
     """
     for norm in _norms(network):
         norm.eval()

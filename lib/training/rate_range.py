@@ -19,7 +19,6 @@ from lib.training.events import Event, ShouldStop, StepEnded, never_stop
 from lib.training.inputs import FitData
 from lib.training.network import Compute
 from lib.training.state import TrainingDiverged
-from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -154,8 +153,3 @@ def suggest_rate(rates: Sequence[float] | np.ndarray, smoothed: Sequence[float])
 def rounded(rate: float) -> float:
     """A rate with two digits, as one writes it."""
     return float(f"{rate:.1e}") if math.isfinite(rate) and rate > 0 else rate
-
-
-def applies(strategy: str) -> bool:
-    """Whether a strategy has a learning rate to look for."""
-    return STRATEGIES.get(strategy).is_iterative

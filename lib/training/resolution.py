@@ -40,6 +40,7 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     if strategy.is_iterative:
         check_momentum(config.optimizer, config.momentum, TrainConfig.momentum)
         check_output(config.output, subset.spec.num_classes)
+    default_epochs = strategy.default_epochs * (BUDGET_EPOCHS_FACTOR if config.time_budget_s else 1)
     resolved = dataclasses.replace(
         config,
         dataset=dataset.name,
@@ -54,7 +55,7 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         feature_stage=feature_stage,
         pooling=_pooling(config.pooling, spec, feature_stage, head),
         unfreeze_from=_first_trained_stage(config, strategy, spec, feature_stage),
-        epochs=(config.epochs or _default_epochs(config, strategy)) if strategy.is_iterative else None,
+        epochs=(config.epochs or default_epochs) if strategy.is_iterative else None,
         time_budget_s=config.time_budget_s if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
         input_size_px=_input_size(config, spec),
@@ -78,11 +79,6 @@ def _with_own_backbone(config: TrainConfig, strategy: StrategySpec) -> TrainConf
             f"choose a backbone: {', '.join(BACKBONES.names)}."
         )
     return config
-
-
-def _default_epochs(config: TrainConfig, strategy: StrategySpec) -> int:
-    """The strategy's own; with a time budget, the most that it may fill with them."""
-    return strategy.default_epochs * (BUDGET_EPOCHS_FACTOR if config.time_budget_s else 1)
 
 
 def _head(config: TrainConfig, strategy: StrategySpec) -> str:

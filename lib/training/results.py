@@ -17,6 +17,7 @@ from lib.evaluation.verdict import fit_thresholds, kappa_by_thresholds
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.network import last_frozen_stage
+from lib.training.protocols import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # were each answered by a classifier that had not seen them, and test images.
 VALIDATION, OUT_OF_FOLD, TEST = "val", "out_of_fold", "test"
 MANIFEST_METRICS = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa", "auroc", "log_loss")
+_LIMITS = {"quadratic_weighted_kappa": (-1.0, 1.0), "log_loss": (0.0, float("inf"))}  # of the others 0 and 1
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,7 @@ def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ord
     each = [evaluate_predictions(targets[fold.rows], fold.probabilities, is_ordinal=is_ordinal) for fold in folds]
     metrics: dict[str, float] = {}
     for key in MANIFEST_METRICS:
-        limits = (-1.0, 1.0) if key == "quadratic_weighted_kappa" else (0.0, 1.0)
-        if key == "log_loss":
-            limits = (0.0, float("inf"))
-        mean, low, high = fold_interval([one[key] for one in each], limits=limits)
+        mean, low, high = fold_interval([one[key] for one in each], limits=_LIMITS.get(key, (0.0, 1.0)))
         metrics[key] = mean
         if key in ("accuracy", "quadratic_weighted_kappa"):
             metrics |= {f"{key}_low": low, f"{key}_high": high}
@@ -151,7 +150,7 @@ def limits_of(targets: np.ndarray, validation: SplitPredictions) -> list[float]:
     return [float(limit) for limit in fit_thresholds(targets[validation.rows], validation.probabilities)]
 
 
-def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.DataFrame":
+def prediction_table(dataset: Dataset, predictions: list[SplitPredictions]) -> "pd.DataFrame":
     """One row an image: image_id, split, fold, target, probability_0 ... probability_{K-1}."""
     import pandas as pd
 
@@ -171,7 +170,7 @@ def prediction_table(dataset: Any, predictions: list[SplitPredictions]) -> "pd.D
 
 def bundle_manifest(
     config: TrainConfig,
-    dataset: Any,
+    dataset: Dataset,
     metrics: dict[str, float],
     *,
     run_id: str,
@@ -189,7 +188,7 @@ def bundle_manifest(
     return {
         "run_id": run_id,
         "classes": list(data.class_names),
-        "class_map": dataset.class_map if config.target_map else None,
+        "class_map": getattr(dataset, "class_map", None),
         "preprocessing": {
             "backbone": spec.name,
             "input_size_px": config.input_size_px or spec.input_size_px,
@@ -225,12 +224,11 @@ def _described_images(config: TrainConfig, *, is_out_of_fold: bool) -> dict[str,
     if is_out_of_fold:
         trained_on = "all images" if config.num_folds else "the training and validation images"
         return {"trained_on": trained_on, "validated_on": f"{trained_on}, each held out once (out of fold)"}
+    trained_on, validated_on = "the training images", "the validation images"
     if config.num_folds:
-        return {
-            "trained_on": "all images but the validation images of fold 0",
-            "validated_on": "the validation images of fold 0",
-        }
-    return {"trained_on": "the training images", "validated_on": "the validation images"}
+        validated_on += " of fold 0"
+        trained_on = f"all images but {validated_on}"
+    return {"trained_on": trained_on, "validated_on": validated_on}
 
 
 def _plain(value: Any) -> Any:

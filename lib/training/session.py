@@ -98,11 +98,6 @@ class TrainingSession:
         self.training_seconds = 0.0
         self.resumed_seconds = 0.0  # of `training_seconds`, by processes before this one
 
-    @property
-    def image_ids(self) -> list[str]:
-        """Names of all images (N,)."""
-        return self.preparation.image_ids
-
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by.
 
@@ -110,9 +105,11 @@ class TrainingSession:
         """
         self.preparation.enhance(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())
-        classifier = self._head_alone() or self.new_classifier()
+        # Nothing but a head is built where nobody looks at what the network makes of images.
+        alone = None if self.on_epoch else head_alone(self.config, num_classes=self.dataset.spec.num_classes)
+        classifier = alone.to(self.compute.device) if alone else self.new_classifier()
         self.listener(network_built(classifier))
-        inputs = self.inputs(classifier)
+        inputs = self.preparation.inputs(classifier)
         if self.should_stop():
             raise Stopped("Stopped before training.")
         if self.head_bundle is not None:
@@ -169,17 +166,6 @@ class TrainingSession:
         """The network as it stands before training, its stages frozen as the strategy says."""
         classifier = untrained_classifier(self.config, num_classes=self.dataset.spec.num_classes)
         return classifier.to(self.compute.device)
-
-    def _head_alone(self) -> "Classifier | None":
-        """The classifier without its stages, where nobody looks at what it makes of images."""
-        if self.on_epoch is not None:
-            return None
-        classifier = head_alone(self.config, num_classes=self.dataset.spec.num_classes)
-        return None if classifier is None else classifier.to(self.compute.device)
-
-    def inputs(self, classifier: "Classifier") -> Inputs:
-        """What the trained part reads: cached features or activations where stages are frozen, else images."""
-        return self.preparation.inputs(classifier)
 
     def _fit_iteratively(
         self, classifier: "Classifier", inputs: Inputs, split: np.ndarray, checkpoints: CheckpointStore | None

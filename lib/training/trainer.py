@@ -46,8 +46,6 @@ from lib.training.parallel import (
     micro_batches,
     positions_of,
     share_buffers,
-    spare_batchnorm,
-    stage_stop,
     warn_of_single_images,
     with_halvings,
 )
@@ -248,10 +246,9 @@ class Trainer:
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
         torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step) + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
-        if num_halvings:
-            freeze_batchnorm_statistics(self.classifier)
         positions, counts = positions_of(self.ranks, len(rows))
-        spare_batchnorm(self.classifier, len(positions))
+        if num_halvings or len(positions) < 2:
+            freeze_batchnorm_statistics(self.classifier)
         targets = self.data.target_tensor(rows[positions], self.device)
         inputs, soft = self._mixed(rows, positions, targets)
         own_weight = float(len(positions) if self.class_weights is None else (soft @ self.class_weights).sum())
@@ -305,7 +302,7 @@ class Trainer:
             own_rows if len(own_rows) else rows[:1],
             device=self.device,
             dtype=self.dtype,
-            should_stop=stage_stop(self.should_stop, ranks),
+            should_stop=self.should_stop if ranks.is_alone else never_stop,  # several leave at the same point
             on_batch=lambda num_images: self._tell_progress(num_images * ranks.size, EVALUATION_COST),
         )
         logits = ranks.gathered(logits if len(own_rows) else None)

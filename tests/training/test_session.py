@@ -344,14 +344,14 @@ class ViewsOfImages:
         self.transform = BatchTransform(32, session.spec.mean, session.spec.std)
 
     def for_training(self, rows: np.ndarray, epoch: int) -> torch.Tensor:
-        ids = [self.session.image_ids[row] for row in rows]
+        ids = [self.session.preparation.image_ids[row] for row in rows]
         drawn = drawn_views(ids, len(self.views), seed=self.session.config.seed, epoch=epoch)
         images = []
         for row, view in zip(rows, [self.views[index] for index in drawn], strict=True):
             pixels = self.session.dataset.pixels[[row]]
             if view.policy:
-                parameters = view_parameters(view, [self.session.image_ids[row]])
-                images.append(self.transform.warped(pixels, parameters))
+                parameters = view_parameters(view, [self.session.preparation.image_ids[row]])
+                images.append(self.preprocessing.warped(pixels, parameters))
             else:
                 images.append(turned(self.transform(pixels), [view.element]))
         return torch.cat(images)

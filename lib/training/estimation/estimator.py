@@ -161,13 +161,13 @@ class Estimator:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(
-                self.images.pixels, self.session.image_ids, self._transform(), self.config.seed,
+                self.images.pixels, self.session.preparation.image_ids, self._preprocessing(), self.config.seed,
                 self.config.augmentation,
             )  # fmt: skip
             order = self._sample_rows()
             train, val = (self.rows["train"], self.rows["val"]) if self.images.is_made else (order[:-8], order[-8:])
         else:
-            ids = [self.session.image_ids[row] for row in self._sampled_rows]
+            ids = [self.session.preparation.image_ids[row] for row in self._sampled_rows]
             views = tuple(self._outputs for _ in self.part.views)
             inputs = CachedInputs(self._outputs, views, ids, self.config.seed, self.part.after, self.compute.device)
             targets = targets[self._sampled_rows]

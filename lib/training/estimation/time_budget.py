@@ -44,11 +44,6 @@ class BudgetDecision:
     restarts_s: float = 0.0
 
     @property
-    def limit(self) -> TimeLimit:
-        """How long training and what comes after it may take together, over all interruptions."""
-        return TimeLimit(self.budget_s - self.spent_s - self.restarts_s, self.after_s / max(self.epoch_s, 1e-9))
-
-    @property
     def expected_s(self) -> float:
         """What the whole training should take."""
         return self.spent_s + self.epochs * self.epoch_s + self.after_s
@@ -117,7 +112,10 @@ class TimeBudget:
         The fits of folds share one time, of which none can tell how much the others have left.
         """
         decision = None if self.config.num_folds else read_decision(self.folder)
-        return decision.limit if decision else None
+        if decision is None:
+            return None
+        left_s = decision.budget_s - decision.spent_s - decision.restarts_s
+        return TimeLimit(left_s, decision.after_s / max(decision.epoch_s, 1e-9))
 
     def _decide(self, measured: TrialSteps, data: FitData) -> BudgetDecision:
         config = self.config

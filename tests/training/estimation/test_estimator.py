@@ -34,7 +34,7 @@ def test_features_in_the_cache_cost_nothing_any_more_and_a_fitted_head_has_no_ep
     assert (found.epochs, found.num_steps_measured) == (0, 0)
     assert found.seconds_features > 0
     assert found.seconds_training > 0
-    session.inputs(session.new_classifier())
+    session.preparation.inputs(session.new_classifier())
     again = estimate_training(session.config, session.dataset, Compute())
     assert again.seconds_features == 0.0
     assert again.seconds_total < found.seconds_total + 5
@@ -93,14 +93,14 @@ def test_preprocessed_images_count_until_they_are_in_the_cache() -> None:
 
 def test_plain_features_do_not_stand_in_for_those_of_preprocessed_images_or_of_a_part() -> None:
     plain = make_session("linear_probe")
-    plain.inputs(plain.new_classifier())
+    plain.preparation.inputs(plain.new_classifier())
     assert measure("linear_probe")[0].seconds_features == 0.0
     assert measure("linear_probe", preprocessing="clahe")[0].seconds_features > 0
     config = make_session("linear_probe", max_per_class=8).config
     part = apply_protocol(plain.dataset, config)
     assert estimate_training(config, part, Compute()).seconds_features > 0
     session = make_session("linear_probe", part, max_per_class=8)
-    session.inputs(session.new_classifier())
+    session.preparation.inputs(session.new_classifier())
     assert estimate_training(config, part, Compute()).seconds_features == 0.0
 
 
