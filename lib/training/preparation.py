@@ -1,5 +1,6 @@
 """What the fits of a run read: preprocessed images, or outputs of frozen stages that are computed once and kept."""
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from lib.features.frozen_stages import FrozenStages
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.config import TrainConfig
-from lib.training.events import Listener, PhaseStarted, ShouldStop, Throughput, progress_events
-from lib.training.inputs import BatchTransform, CachedInputs, FrozenPrefix, ImageInputs, Inputs
-from lib.training.network import Compute, first_trained_stage, last_frozen_stage
+from lib.training.events import Listener, PhaseStarted, ShouldStop, progress_events
+from lib.training.inputs import CachedInputs, FrozenPrefix, ImageInputs, Inputs, BatchTransform
+from lib.training.network import Compute, last_frozen_stage, trained_part
+from lib.training.protocols import Dataset
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Preparation:
     def __init__(
         self,
         config: TrainConfig,
-        dataset: Any,
+        dataset: Dataset,
         compute: Compute,
         *,
         listener: Listener,
@@ -70,29 +72,34 @@ class Preparation:
         self.image_ids: list[str] = dataset.table["image_id"].tolist()
         self.images: Any = dataset
         self.enhancement = NO_ENHANCEMENT
-        self.seconds = 0.0
-        self.images_per_second = 0.0
+        self.seconds = self.images_per_second = 0.0
+        self.size_px = config.input_size_px or self.spec.input_size_px
+        self.to_input = BatchTransform(self.size_px, self.spec.mean, self.spec.std, compute.device, self.spec.resizing)
         self._sets: dict[tuple[str, str, str, View], FeatureSet] = {}
 
     def enhance(self, split: np.ndarray) -> None:
         """Take the images after the config's preprocessing, whose mean colour is that of the split's training part."""
         if self.config.preprocessing == NONE:
             return
-        pace, progress = Throughput(1), progress_events(ENHANCING, self.listener)
-        self.listener(PhaseStarted(ENHANCING))
-        self.enhancement = fit_chain(self.config.preprocessing, self.dataset.pixels, np.flatnonzero(split == "train"))
-        self.images = enhanced_images(self.dataset, self.enhancement, progress=progress, should_stop=self.should_stop)
-        self.seconds += pace.seconds
+        started = time.perf_counter()
+        self.listener(PhaseStarted(PREPROCESSING))
+        self.images = fitted_images(
+            self.dataset,
+            self.config.preprocessing,
+            np.flatnonzero(split == "train"),
+            progress=progress_events(PREPROCESSING, self.listener),
+            should_stop=self.should_stop,
+        )
+        self.enhancement = self.images.chain
+        self.seconds += time.perf_counter() - started
 
     def inputs(self, classifier: "Classifier") -> Inputs:
         """What the trained part reads: cached features or activations where stages are frozen, else images."""
         part = self.cached_part(classifier)
         if part is not None:
             return self._cached_inputs(part)
-        size_px = self.config.input_size_px or self.spec.input_size_px
-        transform = BatchTransform(size_px, self.spec.mean, self.spec.std, self.compute.device, self.spec.resizing)
         return ImageInputs(
-            self.images.pixels, self.image_ids, transform, self.config.seed, self.config.augmentation,
+            self.images.pixels, self.image_ids, self.to_input, self.config.seed, self.config.augmentation,
             frozen=self.frozen_prefix(classifier),
         )  # fmt: skip
 
@@ -101,9 +108,8 @@ class Preparation:
         last = last_frozen_stage(self.config)
         if last is None or not self.spec.num_parameters:
             return None
-        size_px, compute = self.config.input_size_px or self.spec.input_size_px, self.compute
-        stages = FrozenStages(classifier.stages, size_px=size_px, engine=compute.engine, last=last)
-        return FrozenPrefix(stages, last, compute.engine_batch_size)
+        stages = FrozenStages(classifier.stages, size_px=self.size_px, engine=self.compute.engine, last=last)
+        return FrozenPrefix(stages, last, self.compute.engine_batch_size)
 
     def plain_features(self, classifier: "Classifier") -> np.ndarray:
         """Pooled features (N, D) of all images as they are, as the classifier's head reads them."""
@@ -121,14 +127,13 @@ class Preparation:
         """Which outputs of frozen stages are computed once and kept; None where every epoch starts from images."""
         views = self.views() if self.strategy.is_iterative else ()
         reads_map = HEADS.get(classifier.head_options["name"]).reads == "map"
-        first_trained = first_trained_stage(self.config)
         if views is not None and self.strategy.trains_backbone == "none":
             if not reads_map:
                 return CachedPart(classifier.feature_stage, classifier.pooling, None, views)
             if self._fits_cache(classifier, classifier.feature_stage, views):
                 return CachedPart(classifier.feature_stage, UNPOOLED, None, views)
-        elif views is not None and first_trained is not None:
-            cut = self._stage_below(first_trained)
+        elif views is not None and trained_part(self.config) == "partial":
+            cut = last_frozen_stage(self.config)
             if cut is not None and self._fits_cache(classifier, cut, views):
                 return CachedPart(cut, UNPOOLED, cut, views)
         return None
@@ -154,9 +159,9 @@ class Preparation:
 
     def _request(self, part: CachedPart, view: View) -> FeatureRequest:
         """One view of a part, under the name by which bulk extraction (`needed_features`) keeps it too."""
-        config, size_px = self.config, self.config.input_size_px or self.spec.input_size_px
+        config = self.config
         return FeatureRequest(
-            self.images, config.backbone, config.weights, config.seed, part.stage, part.pooling, size_px,
+            self.images, config.backbone, config.weights, config.seed, part.stage, part.pooling, self.size_px,
             self.compute.dtype, view, self.compute.device, self.compute.engine, self.compute.engine_batch_size,
         )  # fmt: skip
 
@@ -177,22 +182,11 @@ class Preparation:
             self._sets[key] = found
         return self._sets[key]
 
-    def _stage_below(self, stage: str) -> str | None:
-        names = self.spec.stage_names
-        index = names.index(stage)
-        return names[index - 1] if index else None
-
     def _fits_cache(self, classifier: "Classifier", stage: str, views: tuple[View, ...]) -> bool:
-        return self._activation_bytes(classifier, stage) * len({AS_IT_IS, *views}) <= min(
-            MAX_ACTIVATION_BYTES, cache_limit_bytes()
-        )
-
-    def _activation_bytes(self, classifier: "Classifier", stage: str) -> int:
         import torch
 
-        size_px = self.config.input_size_px or self.spec.input_size_px
+        image = torch.zeros(1, 3, self.size_px, self.size_px, device=self.compute.device)
         with torch.no_grad():
-            one = classifier.eval().forward_until(
-                torch.zeros(1, 3, size_px, size_px, device=self.compute.device), stage
-            )
-        return one.numel() * 4 * len(self.image_ids)
+            num_values = classifier.eval().forward_until(image, stage).numel()
+        num_bytes = num_values * 4 * len(self.image_ids) * len({AS_IT_IS, *views})
+        return num_bytes <= min(MAX_ACTIVATION_BYTES, cache_limit_bytes())

@@ -22,7 +22,7 @@ from lib.training.estimation.time_budget import epochs_within
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, run_trial_steps
 from lib.training.events import ShouldStop, ignore_events
 from lib.training.fit_splits import development_within
-from lib.training.inputs import BatchTransform, CachedInputs, FitData, ImageInputs, Inputs
+from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs
 from lib.training.network import Compute
 from lib.training.preparation import CachedPart
 from lib.training.protocols import Dataset
@@ -47,7 +47,8 @@ class Estimator:
         self.config, self.dataset, self.compute = config, dataset, compute
         self.progress, self.should_stop = progress, should_stop
         self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
-        self.images = EnhancementPlan(dataset, config, should_stop)
+        self.preparation, self.strategy = self.session.preparation, self.session.strategy
+        self.images = PreprocessingPlan(dataset, config, should_stop)
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:
@@ -55,22 +56,31 @@ class Estimator:
         self.progress(0, 3, "building the network")
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
-        self.part = self.session.preparation.cached_part(self.classifier)
-        self.kept_part = self.session.preparation.kept_part(self.classifier)
+        self.part = self.preparation.cached_part(self.classifier)
+        self.kept_part = self.preparation.kept_part(self.classifier)
         seconds_start += time.perf_counter() - started + self.images.fit_s
         self.progress(1, 3, "measuring features")
         preprocessing_s = self.images.seconds(self._sample_rows())
         features_s = self._seconds_of_features()
         self.progress(2, 3, f"measuring {NUM_STEPS} steps")
-        measured = self._trial_steps() if self.session.strategy.is_iterative else None
-        before_s = seconds_start + preprocessing_s + features_s
-        counts = {f"num_{part}": len(rows) for part, rows in self.rows.items()}
-        after_s = measured.after_s(**counts) if measured else SAVING_S
-        epochs, epoch_s = self._epochs(measured, other_s=before_s + after_s)
+        measured = self._trial_steps() if self.strategy.is_iterative else None
+        epochs, epoch_s, after_s = 0, 0.0, SAVING_S  # of a head that is fitted in one go
+        if measured:
+            num_train, num_val, num_test = (len(self.rows[part]) for part in ("train", "val", "test"))
+            after_s = measured.after_s(num_train=num_train, num_val=num_val, num_test=num_test)
+            epoch_s = measured.epoch_s(num_train=num_train, num_val=num_val, batch_size=self.config.batch_size)
+            epochs = self.config.epochs or 1
+            if self.config.time_budget_s:
+                left_s = self.config.time_budget_s - seconds_start - preprocessing_s - features_s - after_s
+                epochs = epochs_within(left_s, epoch_s, most=epochs)
         training_s = epochs * epoch_s
-        if measured is None or self.session.strategy.starts_from_probe:
+        if measured is None or self.strategy.starts_from_probe:
             training_s += self._seconds_of_fit()
         num_fits = self.config.num_folds + 1 if self.config.num_folds else 1
+        # Features are held in memory; activations at a cut are read from disk as they are needed.
+        kept = self.kept_part
+        kept_mib = 0.0 if kept is None or kept.pooling == UNPOOLED else self._outputs_mib(kept)
+        mapped_mib = self._mapped_mib()
         self.progress(3, 3, "done")
         return Estimate(
             stages=[
@@ -86,7 +96,7 @@ class Estimator:
             seconds_features=features_s,
             seconds_training=training_s * num_fits,
             seconds_evaluation=after_s,
-            peak_rss_mib=peak_rss_mib() + self._kept_mib() + (mapped_mib := self._mapped_mib()),
+            peak_rss_mib=peak_rss_mib() + kept_mib + mapped_mib,
             mapped_mib=mapped_mib,
             device_mib=_device_mib(self.compute.device),
             device=self.compute.device,
@@ -95,21 +105,9 @@ class Estimator:
             cache_why="; ".join(filter(None, (self.images.why, self.features.why))),
         )
 
-    def _epochs(self, measured: TrialSteps | None, *, other_s: float) -> tuple[int, float]:
-        """How many epochs there will be, and the seconds of one; none where a head is fitted in one go."""
-        if measured is None:
-            return 0, 0.0
-        epoch_s = measured.epoch_s(
-            num_train=len(self.rows["train"]), num_val=len(self.rows["val"]), batch_size=self.config.batch_size
-        )
-        most = self.config.epochs or 1
-        if not self.config.time_budget_s:
-            return most, epoch_s
-        return epochs_within(self.config.time_budget_s - other_s, epoch_s, most=most), epoch_s
-
     def _seconds_of_features(self) -> float:
         """Seconds for all frozen outputs that are not in the cache."""
-        part, preparation, named = self.kept_part, self.session.preparation, self.images.named
+        part, preparation, named = self.kept_part, self.preparation, self.images.named
         self.num_missing = 0
         if part is None:
             self.features: CachePlan = plan_cache(preparation, None, num_values=0, num_missing=0)
@@ -133,7 +131,7 @@ class Estimator:
         """Compute the frozen outputs (n, ...) of the images that the steps need, and how long one image takes."""
         rows, outputs, seconds = self._sample_rows(), [], []
         self._frozen = FrozenStages(
-            self.classifier.stages, size_px=self._transform().size_px, engine=self.compute.engine, last=part.stage
+            self.classifier.stages, size_px=self.preparation.size_px, engine=self.compute.engine, last=part.stage
         )
         step = min(_EXTRACTION_BATCH, self.compute.engine_batch_size)
         for start in range(0, len(rows), step):
@@ -148,26 +146,26 @@ class Estimator:
 
         from lib.models.classifier import pool_features
 
-        batch = self._transform()(self.images.pixels[rows])
+        batch = self.preparation.to_input(self.images.pixels[rows])
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
             hidden = self._frozen.forward_until(batch, part.stage)
         hidden = hidden.float()
-        num_prefix = self.classifier.spec.stage(part.stage).num_prefix_tokens
-        pooled = hidden if part.pooling == UNPOOLED else pool_features(hidden, part.pooling, num_prefix)
-        found: np.ndarray = pooled.cpu().numpy()
-        return found
+        if part.pooling != UNPOOLED:
+            num_prefix = self.classifier.spec.stage(part.stage).num_prefix_tokens
+            hidden = pool_features(hidden, part.pooling, num_prefix)
+        return hidden.cpu().numpy()
 
     def _trial_steps(self) -> TrialSteps:
         targets = self.session.targets
         if self.part is None:
             inputs: Inputs = ImageInputs(
-                self.images.pixels, self.session.preparation.image_ids, self._preprocessing(), self.config.seed,
+                self.images.pixels, self.preparation.image_ids, self.preparation.to_input, self.config.seed,
                 self.config.augmentation,
             )  # fmt: skip
             order = self._sample_rows()
             train, val = (self.rows["train"], self.rows["val"]) if self.images.is_made else (order[:-8], order[-8:])
         else:
-            ids = [self.session.preparation.image_ids[row] for row in self._sampled_rows]
+            ids = [self.preparation.image_ids[row] for row in self._sampled_rows]
             views = tuple(self._outputs for _ in self.part.views)
             inputs = CachedInputs(self._outputs, views, ids, self.config.seed, self.part.after, self.compute.device)
             targets = targets[self._sampled_rows]
@@ -182,7 +180,7 @@ class Estimator:
         if HEADS.get(self.classifier.head_options["name"]).keeps_samples or self.kept_part is None:
             return 0.1
         num_fitted = len(self.rows["train"])
-        if not self.session.strategy.starts_from_probe:
+        if not self.strategy.starts_from_probe:
             num_fitted += len(self.rows["val"])
         num_rows = max(2 * self.dataset.spec.num_classes, min(num_fitted, _MAX_PROBE_ROWS))
         generator, num_classes = np.random.default_rng(0), self.dataset.spec.num_classes
@@ -198,16 +196,6 @@ class Estimator:
             features, targets, development=development, num_classes=num_classes, should_stop=self.should_stop
         )
         return (time.perf_counter() - started) * num_fitted / num_rows
-
-    def _transform(self) -> BatchTransform:
-        spec = self.session.spec
-        size_px = self.config.input_size_px or spec.input_size_px
-        return BatchTransform(size_px, spec.mean, spec.std, self.compute.device, spec.resizing)
-
-    def _kept_mib(self) -> float:
-        """What features in memory take; activations at a cut are read from disk as they are needed."""
-        part = self.kept_part
-        return 0.0 if part is None or part.pooling == UNPOOLED else self._outputs_mib(part)
 
     def _mapped_mib(self) -> float:
         """What the files of images and activations add that the training maps and reads through, as far as it fits."""
