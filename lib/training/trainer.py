@@ -15,6 +15,7 @@ from lib.errors import Stopped
 from lib.evaluation.metrics import confusion_matrix, evaluate_predictions
 from lib.precision import autocast
 from lib.runtime import derived_seed
+from lib.training import optimization, parallel
 from lib.training.checkpoints import Checkpoints, CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import (
@@ -33,22 +34,6 @@ from lib.training.events import (
 )
 from lib.training.inputs import FitData, predict_logits
 from lib.training.losses import loss_weights, soft_targets, weighted_loss
-from lib.training.optimization import (
-    GradualUnfreezing,
-    gradient_norm,
-    learning_rate_at,
-    optimizer_of,
-    set_learning_rate,
-)
-from lib.training.parallel import (
-    StepNetwork,
-    freeze_batchnorm_statistics,
-    micro_batches,
-    positions_of,
-    share_buffers,
-    warn_of_single_images,
-    with_halvings,
-)
 from lib.training.protocols import Classifier
 from lib.training.state import FitState, TimeLimit, TrainingDiverged, copied, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
@@ -111,19 +96,19 @@ class Trainer:
         self.epochs, self.peak_rate = config.epochs, config.learning_rate
         batches = data.batches(1, config)
         self.num_steps = self.epochs * len(batches)
-        self.optimizer = optimizer_of(self.classifier, config)
-        self.unfreezing: GradualUnfreezing | None = None
+        self.optimizer = optimization.optimizer_of(self.classifier, config)
+        self.unfreezing: optimization.GradualUnfreezing | None = None
         if STRATEGIES.get(config.strategy).unfreezes_gradually:
-            self.unfreezing = GradualUnfreezing(self.classifier, config.unfreeze_every)
+            self.unfreezing = optimization.GradualUnfreezing(self.classifier, config.unfreeze_every)
         self.class_weights, self.val_weights = loss_weights(
             data.targets[data.train_rows], data.num_classes,
             policy=config.class_weights, sampling=config.sampling, device=self.device,
         )  # fmt: skip
-        self.network = StepNetwork(
+        self.network = parallel.StepNetwork(
             self.classifier, data.inputs,
             ranks=self.ranks, is_compiled=config.compile, should_stop=self.should_stop, listener=self.listener,
         )  # fmt: skip
-        warn_of_single_images(self.classifier, [len(batch) for batch in batches], config, self.listener)
+        parallel.warn_of_single_images(self.classifier, [len(batch) for batch in batches], config, self.listener)
         self.state = FitState()
         self.best: dict[str, torch.Tensor] = {}
         self._epoch_cost = len(data.train_rows) * TRAINING_COST + len(data.val_rows) * EVALUATION_COST
@@ -163,7 +148,7 @@ class Trainer:
 
     def learning_rate(self, step: int) -> float:
         """The rate of a step (from 0): heads and earlier stages get their share of it."""
-        return learning_rate_at(
+        return optimization.learning_rate_at(
             step,
             num_steps=self.num_steps,
             peak=self.peak_rate,
@@ -203,7 +188,7 @@ class Trainer:
             self._train_batch(rows)
             self._tell_progress(len(rows), TRAINING_COST)
         self._stop_together()
-        share_buffers(self.classifier, self.ranks)
+        parallel.share_buffers(self.classifier, self.ranks)
 
     def _train_batch(self, rows: np.ndarray) -> None:
         """Take the step of a whole batch; where it is stopped within (raises Stopped), it leaves no trace."""
@@ -219,9 +204,9 @@ class Trainer:
                 buffer.copy_(buffers[name])
             self.optimizer.zero_grad(set_to_none=True)
 
-        set_learning_rate(self.optimizer, rate)
+        optimization.set_learning_rate(self.optimizer, rate)
         try:
-            (loss, weight, num_correct), state.num_halvings = with_halvings(
+            (loss, weight, num_correct), state.num_halvings = parallel.with_halvings(
                 lambda num_halvings: self._gradients(rows, num_halvings),
                 take_back,
                 num_images=len(rows),
@@ -232,7 +217,7 @@ class Trainer:
         except Stopped:
             take_back()
             raise
-        norm = gradient_norm(self.classifier)
+        norm = optimization.gradient_norm(self.classifier)
         self.optimizer.step()
         state.sums.add(loss, weight, num_correct, len(rows), gradient_norm=norm)
         state.step += 1
@@ -246,15 +231,15 @@ class Trainer:
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
         torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step) + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
-        positions, counts = positions_of(self.ranks, len(rows))
+        positions, counts = parallel.positions_of(self.ranks, len(rows))
         if num_halvings or len(positions) < 2:
-            freeze_batchnorm_statistics(self.classifier)
+            parallel.freeze_batchnorm_statistics(self.classifier)
         targets = self.data.target_tensor(rows[positions], self.device)
         inputs, soft = self._mixed(rows, positions, targets)
         own_weight = float(len(positions) if self.class_weights is None else (soft @ self.class_weights).sum())
         batch_weight = self.ranks.total(counts * own_weight)[0]
         mean_loss, num_correct = 0.0, 0
-        for part in micro_batches(len(positions), num_halvings):
+        for part in parallel.micro_batches(len(positions), num_halvings):
             with autocast(self.device, self.dtype):
                 logits = self.network(inputs[part])
             loss, weight = weighted_loss(

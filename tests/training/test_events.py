@@ -1,10 +1,19 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from lib.training import events
-from lib.training.events import EpochEnded, Noticed, PhaseStarted, Progressed, Recorder, StepEnded, Throughput
+from lib.training.events import (
+    EpochEnded,
+    Noticed,
+    PhaseStarted,
+    Progressed,
+    Recorder,
+    StepEnded,
+    Throughput,
+    progress_events,
+)
 
 
 def test_speed_and_time_left_by_hand() -> None:
@@ -94,3 +103,18 @@ def test_steps_and_epochs_carry_gradient_rate_and_confusion() -> None:
         {"fold_1_train_step_loss": 0.5, "fold_1_step_gradient_norm": 2.0, "fold_1_step_learning_rate": 0.1}, 1
     )  # fmt: skip
     assert sink.confusions == [{"prefix": "fold_1_", "epoch": 3, "matrix": [[4, 1], [0, 5]]}]
+
+
+def test_progress_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib.training import events
+
+    now = [0.0]
+    monkeypatch.setattr(events.Throughput.__init__, "__kwdefaults__", {"done": 0, "clock": lambda: now[0]})
+    events: list[Progressed] = []
+    listener: Callable = events.append
+    report = progress_events("Extracting features", listener)
+    report(0, 100, "")
+    now[0] = 2.0
+    report(20, 100, "")
+    assert (events[0].done, events[0].seconds_left) == (0, None)
+    assert (events[1].done, events[1].images_per_second, events[1].seconds_left) == (20, 10.0, 8.0)

@@ -10,10 +10,9 @@ from lib.errors import Stopped, UserError
 from lib.models.backbones import BACKBONES
 from lib.models.bundles import load_bundle, save_bundle
 from lib.models.weights import weights_digest
-from lib.training import preparation
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
-from lib.training.events import NetworkBuilt, Progressed, StepEnded, progress_events
+from lib.training.events import NetworkBuilt, Progressed, StepEnded
 from lib.training.fit_splits import development_apart
 from lib.training.inputs import BatchTransform, CachedInputs, ImageInputs, run_stages
 from lib.training.network import Compute
@@ -65,32 +64,6 @@ def test_frozen_strategies_leave_the_backbone_untouched(strategy: str) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_partial_finetuning_trains_from_the_named_stage_up_and_caches_below() -> None:
-    session = make_session("partial_finetuning", unfreeze_from="block5")
-    before = state_of(session.new_classifier().stages)
-    fitted = session.fit(session.dataset.split(0))
-    after = state_of(fitted.classifier.stages)
-    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
-    assert changed == {"block5", "head_conv"}
-    assert isinstance(fitted.inputs, CachedInputs)
-    assert fitted.inputs.after == "block4"
-
-
-@pytest.mark.parametrize("engine", ["torch", "onnx"])
-def test_partial_finetuning_with_and_without_cache_gives_the_same_losses(
-    monkeypatch: pytest.MonkeyPatch, engine: str
-) -> None:
-    histories = []
-    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
-        session = make_session("partial_finetuning", unfreeze_from="block5", engine=engine)
-        fitted = session.fit(session.dataset.split(0))
-        assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
-        assert fitted.inputs.after == "block4"
-        histories.append([epoch["train_loss"] for epoch in fitted.history])
-    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
-
-
 @pytest.mark.parametrize("strategy", ["linear_probe", "linear_svm", "nearest_neighbors"])
 def test_a_head_on_published_features_is_fitted_and_kept_without_the_network(tmp_path, monkeypatch, strategy) -> None:
     built, saved = [], []
@@ -120,15 +93,6 @@ def test_a_head_on_published_features_is_fitted_and_kept_without_the_network(tmp
         fitted.classifier(torch.zeros(1, 3, 32, 32))
     with pytest.raises(UserError, match="weights of Bundled VGG were taken away during the training"):
         save_bundle(tmp_path / "other", fitted.classifier, {}, base_digest="0" * 64)
-
-
-def test_folds_share_the_features() -> None:
-    session = make_session("linear_probe")
-    for fold in range(2):
-        session.fit(session.dataset.split(0, num_folds=2, fold=fold))
-    seconds = session.preparation.seconds
-    session.fit(session.dataset.split(1))
-    assert session.preparation.seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -218,36 +182,6 @@ def test_features_keep_their_format_apart_from_training() -> None:
     session.compute = replace(session.compute, dtype="bfloat16")
     assert session.used_dtype == "bfloat16"
     assert make_session("full_finetuning").used_dtype == "float32"
-
-
-def test_progress_tells_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lib.training import events
-
-    now = [0.0]
-    monkeypatch.setattr(events.Throughput.__init__, "__kwdefaults__", {"done": 0, "clock": lambda: now[0]})
-    events: list[Progressed] = []
-    listener: Callable = events.append
-    report = progress_events("Extracting features", listener)
-    report(0, 100, "")
-    now[0] = 2.0
-    report(20, 100, "")
-    assert (events[0].done, events[0].seconds_left) == (0, None)
-    assert (events[1].done, events[1].images_per_second, events[1].seconds_left) == (20, 10.0, 8.0)
-
-
-def test_fully_convolutional_head_reads_cached_maps_as_it_reads_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    histories = []
-    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
-        session = make_session("feature_extraction", head="fully_convolutional", input_size_px=64)
-        assert (session.config.feature_stage, session.config.pooling) == ("head_conv", "none")
-        fitted = session.fit(session.dataset.split(0))
-        assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
-        assert session.features(fitted, np.arange(3)).shape == (3, 576)
-        histories.append([epoch["train_loss"] for epoch in fitted.history])
-    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
-    with torch.no_grad():  # images of any size
-        assert fitted.classifier.eval()(torch.randn(2, 3, 96, 32)).shape == (2, 2)
 
 
 def test_network_cut_at_its_last_vector_learns_only_a_new_sigmoid_unit() -> None:
@@ -361,17 +295,3 @@ class ViewsOfImages:
 
     def logits(self, classifier: torch.nn.Module, inputs: torch.Tensor, should_stop: Callable) -> torch.Tensor:
         return run_stages(classifier, inputs, should_stop)
-
-
-def test_preprocessing_is_applied_to_images_and_to_cached_features_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    histories = []
-    for max_bytes in (preparation.MAX_ACTIVATION_BYTES, 0):
-        monkeypatch.setattr(preparation, "MAX_ACTIVATION_BYTES", max_bytes)
-        session = make_session("partial_finetuning", unfreeze_from="block5", preprocessing="brightness", epochs=1)
-        fitted = session.fit(session.dataset.split(0))
-        assert isinstance(fitted.inputs, CachedInputs if max_bytes else ImageInputs)
-        histories.append(fitted.history[0]["train_loss"])
-    assert session.preparation.enhancement.mean_rgb is not None
-    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
-    plain = make_session("partial_finetuning", unfreeze_from="block5", epochs=1)
-    assert plain.fit(plain.dataset.split(0)).history[0]["train_loss"] != pytest.approx(histories[0], rel=1e-4)

@@ -4,7 +4,6 @@ import pytest
 from lib import disk_cache
 from lib.data.subset import apply_protocol
 from lib.training.estimation import Estimate, cache_plan, estimate_training, estimator, kept_estimate
-from lib.training.estimation.cache_plan import EnhancementPlan, plan_cache
 from lib.training.network import Compute
 from lib.training.session import TrainingSession
 from tests.features.tiny_dataset import TinyDataset
@@ -64,17 +63,6 @@ def test_the_cache_that_is_announced_is_the_cache_that_is_written() -> None:
     assert (again.cache_mib, "are in the cache" in again.cache_why) == (0.0, True)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "augmentation", "why"),
-    [("full_finetuning", "flip", "every stage is trained"), ("feature_extraction", "modern", "new images each epoch")],
-)
-def test_no_cache_has_a_reason(strategy: str, augmentation: str, why: str) -> None:
-    preparation = make_session(strategy, augmentation=augmentation).preparation
-    need = plan_cache(preparation, None, num_values=0, num_missing=0)
-    assert need.mib == 0.0
-    assert why in need.why
-
-
 def test_preprocessed_images_count_until_they_are_in_the_cache() -> None:
     plain, _ = measure("feature_extraction")
     found, session = measure("feature_extraction", preprocessing="brightness+clahe")
@@ -111,18 +99,6 @@ def test_steps_on_images_that_are_not_preprocessed_yet_are_measured_on_a_few(mon
     found, _ = measure("full_finetuning", TinyDataset(num_images=200), preprocessing="clahe")
     assert (found.num_steps_measured, found.cache_mib) == (3, pytest.approx(200 * 32 * 32 * 3 / 2**20))
     assert len(set(np.concatenate(asked))) <= 40
-
-
-def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
-    dataset = TinyDataset()
-    config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
-    dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
-    need = EnhancementPlan(dataset, config)
-    assert len(need.splits) == 4
-    assert 2 <= len(need.named) <= 4
-    assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)
-    found = estimate_training(config, dataset, Compute())
-    assert f"for {len(need.named)} mean colours" in found.cache_why
 
 
 def test_the_probe_that_fine_tuning_starts_from_has_features_too() -> None:
