@@ -90,8 +90,9 @@ def build_optimizer(classifier: "Classifier", config: "TrainConfig") -> "torch.o
             if chosen:
                 decay = config.weight_decay if has_decay else 0.0
                 groups.append({"params": chosen, "weight_decay": decay, "rate_factor": factor})
-    kind: type[torch.optim.Optimizer] = getattr(torch.optim, spec.kind)
-    return kind(groups, lr=config.learning_rate or 0.0, **spec.options(groups, config.momentum))
+    options = {"lr": config.learning_rate or 0.0, **spec.options(groups, config.momentum)}
+    made: torch.optim.Optimizer = getattr(torch.optim, spec.kind)(groups, **options)
+    return made
 
 
 def _with_factors(classifier: "Classifier", config: "TrainConfig") -> "Iterator[tuple[list[nn.Parameter], float]]":
