@@ -66,10 +66,7 @@ def find_rate(
 
     The rate is the config's `learning_rate`: heads and earlier stages get their usual share of it.
 
-    Only training images are used, over as many epochs as the steps need. `config` is resolved.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
+    Only training images are used, over as many epochs as the steps need. `config` is resolved. Raises Stopped.
     """
     rates, losses = rising_rates(num_steps), []
 

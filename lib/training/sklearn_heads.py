@@ -84,10 +84,7 @@ def fit_linear_probe(
         weighting: "auto", "balanced" or "none" (losses.class_weights).
         untrained: the head with its options; only nearest neighbours have any.
         on_fit: called after each fit with (done, total).
-        should_stop: asked before each fit.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
+        should_stop: asked before each fit. Raises Stopped.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -135,9 +132,7 @@ def fit_linear_svm(
     C and Platt's scale come from the margins of held-out images (Platt 1999, with his smoothed targets, so that a
     separable set gives finite scales); with C, the machines are fitted once more on all. A held-out image's own
     probability comes from the scale of the other folds, where there are others. Arguments as for `fit_linear_probe`.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
+    Raises Stopped.
     """
     from sklearn.preprocessing import StandardScaler
 

@@ -107,10 +107,7 @@ def estimate_training(
 ) -> Estimate:
     """Measure a few real steps of a resolved config on a few images of `dataset`, and work out the rest.
 
-    `seconds_start` is what it took to come here, which the training's process will need as well.
-
-    Raises:
-        Stopped: `should_stop()` turned true.
+    `seconds_start` is what it took to come here, which the training's process will need as well. Raises Stopped.
     """
     from lib.training.estimation.estimator import Estimator
 
