@@ -82,8 +82,7 @@ def find_rate(
         dataclasses.replace(config, epochs=num_steps),  # an epoch has one step at least
         listener=listen,
         should_stop=should_stop,
-        device=compute.device,
-        dtype=compute.training_dtype,
+        compute=compute,
     )
     has_diverged = False
     try:

@@ -183,8 +183,7 @@ class TrainingSession:
             listener=self._watching(classifier),
             should_stop=self.should_stop,
             checkpoints=checkpoints,
-            device=self.compute.device,
-            dtype=self.compute.training_dtype,
+            compute=self.compute,
             ranks=self.ranks,
             limit=limit,
         )

@@ -5,7 +5,7 @@ images, `Checkpoints` saves. Where a step runs (ranks, compiled, micro-batches) 
 """
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,7 @@ from lib.training.events import (
 )
 from lib.training.inputs import FitData, predict_logits
 from lib.training.losses import loss_weights, soft_targets, weighted_loss
+from lib.training.network import Compute
 from lib.training.protocols import Classifier
 from lib.training.state import FitState, TimeLimit, TrainingDiverged, copied, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
@@ -68,8 +69,8 @@ class Trainer:
         listener: hears StepEnded, Progressed (each batch), EpochEnded and Noticed.
         should_stop: asked between stages, so several times a batch.
         checkpoints: written by time, after steps and epochs once due, and on a stop; None writes none.
-        device: where the classifier and the inputs are.
-        dtype: "bfloat16" computes forward passes under autocast; weights and moments stay float32.
+        compute: where the classifier and the inputs are, and in which format forward passes are computed; weights and
+            moments stay float32.
         ranks: who trains together; each makes a trainer alike, the first alone with `checkpoints`. Each batch is cut
             over them and steps as one process would on all of it, but for BatchNorm statistics that are trained (each
             rank has those of its part; those of the first are kept).
@@ -84,8 +85,7 @@ class Trainer:
     listener: Listener = ignore_events
     should_stop: ShouldStop = never_stop
     checkpoints: CheckpointStore | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
+    compute: Compute = field(default_factory=Compute)
     ranks: Ranks = ALONE
     limit: TimeLimit | None = None
 
@@ -102,7 +102,7 @@ class Trainer:
             self.unfreezing = optimization.GradualUnfreezing(self.classifier, config.unfreeze_every)
         self.class_weights, self.val_weights = loss_weights(
             data.targets[data.train_rows], data.num_classes,
-            policy=config.class_weights, sampling=config.sampling, device=self.device,
+            policy=config.class_weights, sampling=config.sampling, device=self.compute.device,
         )  # fmt: skip
         self.network = parallel.StepNetwork(
             self.classifier, data.inputs,
@@ -234,13 +234,13 @@ class Trainer:
         positions, counts = parallel.positions_of(self.ranks, len(rows))
         if num_halvings or len(positions) < 2:
             parallel.freeze_batchnorm_statistics(self.classifier)
-        targets = self.data.target_tensor(rows[positions], self.device)
+        targets = self.data.target_tensor(rows[positions], self.compute.device)
         inputs, soft = self._mixed(rows, positions, targets)
         own_weight = float(len(positions) if self.class_weights is None else (soft @ self.class_weights).sum())
         batch_weight = self.ranks.total(counts * own_weight)[0]
         mean_loss, num_correct = 0.0, 0
         for part in parallel.micro_batches(len(positions), num_halvings):
-            with autocast(self.device, self.dtype):
+            with autocast(self.compute.device, self.compute.training_dtype):
                 logits = self.network(inputs[part])
             loss, weight = weighted_loss(
                 logits.float(), soft[part], loss=self.config.loss, class_weights=self.class_weights
@@ -271,7 +271,7 @@ class Trainer:
         else:
             partners = rows[order[positions]]
             others = self.data.inputs.for_training(partners, epoch)
-            soft_others = self._soft(self.data.target_tensor(partners, self.device))
+            soft_others = self._soft(self.data.target_tensor(partners, self.compute.device))
         return share * inputs + (1 - share) * others, share * soft + (1 - share) * soft_others
 
     def _soft(self, targets: "torch.Tensor") -> "torch.Tensor":
@@ -285,8 +285,8 @@ class Trainer:
             self.classifier,
             data.inputs,
             own_rows if len(own_rows) else rows[:1],
-            device=self.device,
-            dtype=self.dtype,
+            device=self.compute.device,
+            dtype=self.compute.training_dtype,
             should_stop=self.should_stop if ranks.is_alone else never_stop,  # several leave at the same point
             on_batch=lambda num_images: self._tell_progress(num_images * ranks.size, EVALUATION_COST),
         )

@@ -12,6 +12,7 @@ from lib.runtime import derived_seed
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import EpochEnded, Progressed, StepEnded
 from lib.training.inputs import CachedInputs, balanced_rows, epoch_batches
+from lib.training.network import Compute
 from lib.training.state import TrainingDiverged
 from lib.training.trainer import Trainer
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
@@ -203,7 +204,7 @@ def test_checkpoint_holds_only_trainable_tensors_and_buffers(tmp_path) -> None:
 
 def test_bfloat16_training_keeps_float32_weights_and_learns() -> None:
     network = TinyNetwork(dropout=0.0)
-    result = Trainer(network, tiny_data(8), tiny_config(epochs=30), dtype="bfloat16").fit()
+    result = Trainer(network, tiny_data(8), tiny_config(epochs=30), compute=Compute(training_dtype="bfloat16")).fit()
     assert result.history[-1]["val_accuracy"] == 1.0
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 

@@ -77,10 +77,7 @@ def run_trial_steps(
     # As many epochs as the steps need, without early stopping; the rates of a long schedule's start.
     config = dataclasses.replace(config, epochs=1000, patience=1000, learning_rate=config.learning_rate or 1e-4)
     with contextlib.suppress(Stopped):
-        Trainer(
-            tried, data, config,
-            listener=clock, should_stop=is_enough, device=compute.device, dtype=compute.training_dtype,
-        ).fit()  # fmt: skip
+        Trainer(tried, data, config, listener=clock, should_stop=is_enough, compute=compute).fit()
     if should_stop():
         raise Stopped("Stopped while measuring.")
     steps, num_batches = clock.steps_s[_WARM_UP_STEPS:], len(data.batches(1, config))
