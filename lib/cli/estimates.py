@@ -45,7 +45,7 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
         session = TrainingSession(config, dataset, compute, listener=progress.listen, should_stop=lambda: False)
         classifier = session.new_classifier()
         split = dataset.split(config.split_seed)
-        session.preparation.preprocess(split)
+        session.preparation.enhance(split)
         data = session.data(session.preparation.inputs(classifier), split)
         found = rate_range.find_rate(classifier, data, config, compute, num_steps=num_steps, progress=progress)
     if out:

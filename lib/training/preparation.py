@@ -18,7 +18,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, PhaseStarted, ShouldStop, progress_events
-from lib.training.inputs import CachedInputs, FrozenPrefix, ImageInputs, Inputs, BatchTransform
+from lib.training.inputs import BatchTransform, CachedInputs, FrozenPrefix, ImageInputs, Inputs
 from lib.training.network import Compute, last_frozen_stage, trained_part
 from lib.training.protocols import Dataset
 from lib.training.strategies import STRATEGIES
@@ -81,16 +81,11 @@ class Preparation:
         """Take the images after the config's preprocessing, whose mean colour is that of the split's training part."""
         if self.config.preprocessing == NONE:
             return
-        started = time.perf_counter()
-        self.listener(PhaseStarted(PREPROCESSING))
-        self.images = fitted_images(
-            self.dataset,
-            self.config.preprocessing,
-            np.flatnonzero(split == "train"),
-            progress=progress_events(PREPROCESSING, self.listener),
-            should_stop=self.should_stop,
-        )
-        self.enhancement = self.images.chain
+        started, progress = time.perf_counter(), progress_events(ENHANCING, self.listener)
+        self.listener(PhaseStarted(ENHANCING))
+        stored: Any = self.dataset.pixels
+        self.enhancement = fit_chain(self.config.preprocessing, stored, np.flatnonzero(split == "train"))
+        self.images = enhanced_images(self.dataset, self.enhancement, progress=progress, should_stop=self.should_stop)
         self.seconds += time.perf_counter() - started
 
     def inputs(self, classifier: "Classifier") -> Inputs:

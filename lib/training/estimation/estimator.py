@@ -48,7 +48,7 @@ class Estimator:
         self.progress, self.should_stop = progress, should_stop
         self.session = TrainingSession(config, dataset, compute, listener=ignore_events, should_stop=should_stop)
         self.preparation, self.strategy = self.session.preparation, self.session.strategy
-        self.images = PreprocessingPlan(dataset, config, should_stop)
+        self.images = EnhancementPlan(dataset, config, should_stop)
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
     def estimate(self, seconds_start: float) -> Estimate:

@@ -1,7 +1,7 @@
 import pytest
 
 from lib.training.estimation import estimate_training
-from lib.training.estimation.cache_plan import PreprocessingPlan, plan_cache
+from lib.training.estimation.cache_plan import EnhancementPlan, plan_cache
 from lib.training.network import Compute
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_session import make_session
@@ -22,7 +22,7 @@ def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
     dataset = TinyDataset()
     config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
     dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
-    need = PreprocessingPlan(dataset, config)
+    need = EnhancementPlan(dataset, config)
     assert len(need.splits) == 4
     assert 2 <= len(need.named) <= 4
     assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)
