@@ -75,38 +75,70 @@ def check_momentum(optimizer: str, momentum: float, default: float) -> None:
         )
 
 
-def build_optimizer(classifier: "Classifier", config: "TrainConfig") -> "torch.optim.Optimizer":
-    """The optimiser of a resolved config over what is trainable, without decay on biases and normalisation.
+def build_optimizer(
+    network: Any,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    optimizer: str = "adamw",
+    momentum: float = 0.9,
+    head: "nn.Module | None" = None,
+    head_rate_factor: float = 1.0,
+    stage_rate_decay: float = 1.0,
+) -> "torch.optim.Optimizer":
+    """An optimiser of the table over the trainable parameters, without decay on biases and normalisation.
 
-    A head that starts from nothing learns faster than the backbone below it. Below the last stage each one learns
-    `stage_rate_decay` times as fast as the next (discriminative learning rates: Howard & Ruder 2018, arXiv 1801.06146).
+    The parameters of `head` learn `head_rate_factor` times faster: they start from nothing, the backbone does not.
+    Below the last stage each one learns `stage_rate_decay` times as fast as the next (discriminative learning rates:
+    Howard & Ruder 2018, arXiv 1801.06146).
     """
     import torch
 
-    spec, groups = OPTIMIZERS.get(config.optimizer), []
-    for parameters, factor in _with_factors(classifier, config):
+    groups = []
+    for parameters, factor in _with_factors(network, head, head_rate_factor, stage_rate_decay):
         for has_decay in (True, False):
             chosen = [p for p in parameters if p.requires_grad and (p.ndim > 1) is has_decay]
             if chosen:
-                decay = config.weight_decay if has_decay else 0.0
-                groups.append({"params": chosen, "weight_decay": decay, "rate_factor": factor})
-    options = {"lr": config.learning_rate or 0.0, **spec.options(groups, config.momentum)}
-    made: torch.optim.Optimizer = getattr(torch.optim, spec.kind)(groups, **options)
+                groups.append(
+                    {"params": chosen, "weight_decay": weight_decay if has_decay else 0.0, "rate_factor": factor}
+                )
+    spec = OPTIMIZERS.get(optimizer)
+    made: torch.optim.Optimizer = getattr(torch.optim, spec.kind)(
+        groups, lr=learning_rate, **spec.options(groups, momentum)
+    )
     return made
 
 
-def _with_factors(classifier: "Classifier", config: "TrainConfig") -> "Iterator[tuple[list[nn.Parameter], float]]":
+def _with_factors(
+    network: Any, head: "nn.Module | None", head_rate_factor: float, stage_rate_decay: float
+) -> Iterator[tuple[list["nn.Parameter"], float]]:
     """Yield (parameters, factor of their learning rate): by stage where these differ, else the body in one piece."""
-    strategy, head = STRATEGIES.get(config.strategy), list(classifier.head.parameters())
-    if config.stage_rate_decay == 1.0:
-        in_head = {id(parameter) for parameter in head}
-        yield [p for p in classifier.parameters() if id(p) not in in_head], 1.0
+    in_head = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    if stage_rate_decay == 1.0:
+        yield [p for p in network.parameters() if id(p) not in in_head], 1.0
     else:
-        for depth, stage in enumerate(reversed(list(classifier.stages.values()))):
-            yield list(stage.parameters()), config.stage_rate_decay**depth
+        stages = [list(stage.parameters()) for stage in network.stages.values()]
+        for depth, parameters in enumerate(reversed(stages)):
+            yield parameters, stage_rate_decay**depth
+    if head is not None:
+        yield list(head.parameters()), head_rate_factor
+
+
+def optimizer_of(classifier: "Classifier", config: "TrainConfig") -> "torch.optim.Optimizer":
+    """The optimiser of a resolved config over what is trainable in a classifier."""
+    strategy = STRATEGIES.get(config.strategy)
     is_tuning = strategy.family in ("partly_tuned", "fully_tuned")
     has_new_head = not strategy.starts_from_probe and config.head_from is None
-    yield head, HEAD_RATE_FACTOR if is_tuning and has_new_head else 1.0
+    return build_optimizer(
+        classifier,
+        learning_rate=config.learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        optimizer=config.optimizer,
+        momentum=config.momentum,
+        stage_rate_decay=config.stage_rate_decay,
+        head=classifier.head,
+        head_rate_factor=HEAD_RATE_FACTOR if is_tuning and has_new_head else 1.0,
+    )
 
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer", learning_rate: float) -> None:

@@ -96,7 +96,7 @@ class Trainer:
         self.epochs, self.peak_rate = config.epochs, config.learning_rate
         batches = data.batches(1, config)
         self.num_steps = self.epochs * len(batches)
-        self.optimizer = optimization.build_optimizer(self.classifier, config)
+        self.optimizer = optimization.optimizer_of(self.classifier, config)
         self.unfreezing: optimization.GradualUnfreezing | None = None
         if STRATEGIES.get(config.strategy).unfreezes_gradually:
             self.unfreezing = optimization.GradualUnfreezing(self.classifier, config.unfreeze_every)

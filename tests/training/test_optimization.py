@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,20 +12,13 @@ from lib.training.optimization import (
     learning_rate_at,
     set_learning_rate,
 )
-from tests.training.tiny import TinyNetwork, tiny_config
-
-
-def optimizer_of(head: nn.Module, body: nn.Module | None = None, **settings) -> torch.optim.Optimizer:
-    parts = nn.ModuleDict({"body": body or nn.Identity(), "head": head})
-    network = SimpleNamespace(stages={"body": parts["body"]}, head=head, parameters=parts.parameters)
-    return build_optimizer(network, tiny_config(**settings))
+from tests.training.tiny import TinyNetwork
 
 
 def test_groups_decay_only_matrices_and_let_the_head_learn_faster() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     network[0].weight.requires_grad_(False)
-    settings = {"learning_rate": 0.1, "weight_decay": 0.01, "strategy": "full_finetuning"}
-    optimizer = optimizer_of(network[2], network[:2], **settings)
+    optimizer = build_optimizer(network, learning_rate=0.1, weight_decay=0.01, head=network[2], head_rate_factor=10.0)
     found = {(len(g["params"]), g["weight_decay"], g["rate_factor"]) for g in optimizer.param_groups}
     # Body: the frozen weight is left out; bias of the first layer and both of BatchNorm do not decay.
     assert found == {(3, 0.0, 1.0), (1, 0.01, 10.0), (1, 0.0, 10.0)}
@@ -38,7 +30,7 @@ def test_one_step_of_adamw_by_hand() -> None:
     layer = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         layer.weight.fill_(2.0)
-    optimizer = optimizer_of(layer, learning_rate=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(layer, learning_rate=0.1, weight_decay=0.5)
     layer(torch.ones(1, 1)).sum().backward()
     optimizer.step()
     # Decay: 2 * (1 - 0.1 * 0.5) = 1.9; the first step of Adam has length lr: 1.9 - 0.1 = 1.8.
@@ -47,7 +39,9 @@ def test_one_step_of_adamw_by_hand() -> None:
 
 def test_stages_learn_the_slower_the_earlier_they_are() -> None:
     network = TinyNetwork()
-    optimizer = build_optimizer(network, tiny_config(strategy="full_finetuning", stage_rate_decay=0.5))
+    optimizer = build_optimizer(
+        network, learning_rate=0.1, weight_decay=0.0, head=network.head, head_rate_factor=10.0, stage_rate_decay=0.5
+    )
     factors = {id(p): group["rate_factor"] for group in optimizer.param_groups for p in group["params"]}
     assert len(factors) == len(list(network.parameters()))
     assert factors[id(network.stages["low"][0].weight)] == 0.5
@@ -61,7 +55,7 @@ def test_every_optimizer_descends(name: str) -> None:
     with torch.no_grad():
         layer.weight.fill_(2.0)
     rate = OPTIMIZERS.get(name).usual_learning_rate
-    optimizer = optimizer_of(layer, learning_rate=rate, weight_decay=0.0, optimizer=name)
+    optimizer = build_optimizer(layer, learning_rate=rate, weight_decay=0.0, optimizer=name)
     for _ in range(5):
         optimizer.zero_grad()
         (layer(torch.ones(1, 1)) ** 2).sum().backward()
@@ -75,7 +69,7 @@ def test_l2_enters_the_gradient_and_decoupled_decay_does_not() -> None:
         layer = nn.Linear(1, 1, bias=False)
         with torch.no_grad():
             layer.weight.fill_(2.0)
-        optimizer = optimizer_of(layer, learning_rate=0.1, weight_decay=0.5, optimizer=name, momentum=0.0)
+        optimizer = build_optimizer(layer, learning_rate=0.1, weight_decay=0.5, optimizer=name, momentum=0.0)
         layer(torch.zeros(1, 1)).sum().backward()
         optimizer.step()
         found[name] = layer.weight.item()
