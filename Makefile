@@ -22,7 +22,7 @@ run: $(VENV)/.runtime  ## Set up if needed and serve the dashboard on http://127
 	@$(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
 test: $(VENV)/.development  ## Set up if needed and run the test suite (without the browser)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIUM_PATH=...)
 	@$(BIN)/python -m pytest -m browser tests/e2e

@@ -3,12 +3,15 @@
 import gc
 import importlib.util
 import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 OFFLINE = Path(__file__).parent / "offline"
+_idle_decoders: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
 
 
 def _block_network() -> None:
@@ -35,6 +38,34 @@ def _frozen_imports() -> None:
     such tests took.
     """
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _warm_decoders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoders that a pool no longer needs go to the next one: each import of six images starts some otherwise."""
+    if request.path.stem == "test_decoder_pool" or "lib.data.decoder_pool" not in sys.modules:
+        return
+    from lib.data import decoder_pool
+
+    start, end = decoder_pool._Worker._start, decoder_pool.DecoderPool.close
+
+    def start_or_take(worker: decoder_pool._Worker) -> subprocess.Popen[bytes]:
+        while _idle_decoders:
+            process, worker._socket = _idle_decoders.pop()
+            if process.poll() is None:
+                worker._process = process
+                return process
+        return start(worker)
+
+    def keep(pool: decoder_pool.DecoderPool) -> None:
+        for worker in pool._workers:
+            if worker._process is not None and worker._process.poll() is None and len(_idle_decoders) < 4:
+                _idle_decoders.append((worker._process, worker._socket))
+                worker._process = None
+        end(pool)
+
+    monkeypatch.setattr(decoder_pool._Worker, "_start", start_or_take)
+    monkeypatch.setattr(decoder_pool.DecoderPool, "close", keep)
 
 
 @pytest.fixture(autouse=True)
