@@ -45,7 +45,10 @@ _VGG_TUNED: dict[str, Any] = {
     "elsewhere": {**_VGG["elsewhere"], "unfreeze_from": None},
     "stages_on": {"bundled_vgg": {"unfreeze_from": "block5"}},
     "small": {"max_per_class": 100, "input_size_px": 128, "epochs": 10},
-    "small_on": {"bundled_vgg": {}},
+    "small_on": {
+        "bundled_vgg": {},
+        "efficientnet_lite0": {"max_per_class": 100, "epochs": 10, "learning_rate": 3e-3, "batchnorm": "frozen"},
+    },
 }  # fmt: skip
 
 

@@ -119,7 +119,7 @@ class SmallMemory(ImageInputs):
 def with_room(data: FitData, room: int, **options) -> FitData:
     inputs = data.inputs
     small = SmallMemory(
-        inputs.pixels, inputs.image_ids, inputs.preprocessing, inputs.seed, inputs.augmentation, room, **options
+        inputs.pixels, inputs.image_ids, inputs.transform, inputs.seed, inputs.augmentation, room, **options
     )
     return replace(data, inputs=small)
 

@@ -285,7 +285,7 @@ class ViewsOfImages:
             pixels = self.session.dataset.pixels[[row]]
             if view.policy:
                 parameters = view_parameters(view, [self.session.preparation.image_ids[row]])
-                images.append(self.preprocessing.warped(pixels, parameters))
+                images.append(self.transform.warped(pixels, parameters))
             else:
                 images.append(turned(self.transform(pixels), [view.element]))
         return torch.cat(images)
