@@ -126,17 +126,17 @@ event = controls.show_table(
         **results.style_columns(),
         "own_name": st.column_config.TextColumn("Name", width=150, help="As somebody called it."),
         "recipe": st.column_config.TextColumn("Recipe", width=150, help="The published experiment it repeats."),
-        "strategy_title": st.column_config.TextColumn("Strategy", width=180),
-        "backbone_title": st.column_config.TextColumn("Backbone", width=90),
+        "strategy_title": st.column_config.TextColumn("Strategy", width=177),
+        "backbone_title": st.column_config.TextColumn("Backbone", width=72),
         "dataset": st.column_config.TextColumn("Data set", width=110),
         "test_accuracy": st.column_config.NumberColumn(
             "Accuracy", width=68, format="%.3f", help="Share of test images put into the right class."
         ),
         "test_accuracy_interval": st.column_config.TextColumn(
-            "95 % interval", width=108, help="Wilson's interval: where the accuracy on very many such images would lie."
+            "95 % interval", width=102, help="Wilson's interval: where the accuracy on very many such images would lie."
         ),
         "test_baseline_accuracy": st.column_config.NumberColumn(
-            "Commonest", width=80, format="%.3f",
+            "Commonest", width=78, format="%.3f",
             help="Accuracy on the same test images of always answering their commonest class; its kappa is 0.",
         ),
         "test_referable_auroc": st.column_config.NumberColumn(
@@ -148,7 +148,7 @@ event = controls.show_table(
             help="Quadratic weighted kappa: agreement beyond chance, far misses count more.",
         ),
         "test_quadratic_weighted_kappa_interval": st.column_config.TextColumn(
-            "95 % interval", width=106, help="By bootstrap."
+            "95 % interval", width=102, help="By bootstrap."
         ),
         "seconds_total": st.column_config.NumberColumn(
             "Seconds", width=62, format="%.1f", help="From start to result."
