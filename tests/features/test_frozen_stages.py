@@ -61,7 +61,9 @@ def test_every_stage_is_the_same_folded_and_by_onnx_runtime(name):
     assert all(torch.equal(before[key], tensor) for key, tensor in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v2", "efficientnet_lite0", "mobilenet_v3_small", "bundled_vgg"]
+)
 def test_both_engines_predict_the_same_for_a_hundred_images(name):
     backbone, images = network(name, 100, 48)
     with torch.no_grad():
