@@ -86,7 +86,10 @@ class _Scanner:
         layout.entries.sort(key=lambda entry: (natural_key(entry.class_name), natural_key(entry.relative)))
         tables = [file.table for file in label_files] + ([self.metadata.table] if self.metadata.table else [])
         used = [*(table.path for table in tables), *(file.path for file in self.metadata.masks.values())]
-        left_out = [*layout.left_out, *self.metadata.left_out, *self.walk.unused(used)]
+        taken = {entry.mask_path for entry in layout.entries}
+        lost = {file.path: file.relative for file in self.metadata.masks.values() if file.path not in taken}
+        lone_masks = [LeftOut(name, f"a mask by {METADATA_FILE}, of no image that is used") for name in lost.values()]
+        left_out = [*layout.left_out, *self.metadata.left_out, *lone_masks, *self.walk.unused(used)]
         notices = tuple(layout.notices)
         return FolderScan(
             self.folder, layout.entries, left_out, layout.class_names, notices, tuple(label_files), caveat

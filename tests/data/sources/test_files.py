@@ -7,7 +7,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lib.data.importing import import_folder, resolve_dataset
@@ -139,6 +139,11 @@ tables = st.tuples(st.sampled_from(TABLES), st.lists(st.sampled_from(COLUMNS), m
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(
+    [([], "1", ".jpg"), (["train"], "1", ".jpg"), (["cat"], "1", ".jpg")],
+    [("metadata.csv", ["mask_path"], [["1"]])],
+    False,
+)
 @given(st.lists(paths, max_size=12), st.lists(tables, max_size=2), st.booleans())
 def test_each_file_is_used_or_listed_or_the_folder_is_refused(files, found_tables, pairs):
     with tempfile.TemporaryDirectory() as name:
