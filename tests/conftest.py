@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def _frozen_imports() -> None:
     such tests took.
     """
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ended_decoders() -> Iterator[None]:
+    yield
+    for process, _ in _idle_decoders:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(autouse=True)

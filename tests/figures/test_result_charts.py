@@ -11,20 +11,8 @@ from lib.figures.result_charts import (
     probability_figure,
 )
 from lib.figures.style import palette, strategy_style
-from lib.figures.training_charts import RunCurves, learning_curves_figure
-
-
-def curves(label="probe", strategy="full_finetuning", epochs=3):
-    rows = [
-        (key, step, 1.0 / step, 1000 * step)
-        for key in ("train_loss", "val_loss", "val_accuracy")
-        for step in range(1, epochs + 1)
-    ]
-    return RunCurves(label, strategy, pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"]))
-
-
-def annotations(figure):
-    return [annotation.text for annotation in figure.layout.annotations]
+from lib.figures.training_charts import learning_curves_figure
+from tests.figures.run_curves import annotations, curves
 
 
 def test_intervals_are_written_out_and_missing_ones_left_out():

@@ -20,18 +20,9 @@ from lib.figures.style import (
     spread,
     strategy_style,
 )
-from lib.figures.training_charts import RunCurves, learning_curves_figure
+from lib.figures.training_charts import learning_curves_figure
 from lib.training.strategies import STRATEGIES
-
-
-def curves(label="probe", strategy="full_finetuning", epochs=3):
-    rows = [
-        (key, step, 1.0 / step, 1000 * step)
-        for key in ("train_loss", "val_loss", "val_accuracy")
-        for step in range(1, epochs + 1)
-    ]
-    return RunCurves(label, strategy, pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"]))
-
+from tests.figures.run_curves import curves
 
 LONG = [f"{'a' * 197}{number:03d}" for number in range(120)]
 

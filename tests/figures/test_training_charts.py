@@ -5,7 +5,6 @@ import pytest
 
 from lib.figures.training_charts import (
     SHORTEST_S,
-    RunCurves,
     gap_curve,
     has_curves,
     learning_curves_figure,
@@ -13,19 +12,7 @@ from lib.figures.training_charts import (
     progress_text,
     thin,
 )
-
-
-def curves(label="probe", strategy="full_finetuning", epochs=3):
-    rows = [
-        (key, step, 1.0 / step, 1000 * step)
-        for key in ("train_loss", "val_loss", "val_accuracy")
-        for step in range(1, epochs + 1)
-    ]
-    return RunCurves(label, strategy, pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"]))
-
-
-def annotations(figure):
-    return [annotation.text for annotation in figure.layout.annotations]
+from tests.figures.run_curves import annotations, curves
 
 
 def test_learning_curves_draw_validation_and_training_with_a_direct_label():
