@@ -130,6 +130,7 @@ def _folder() -> Path:
     return settings.cache_dir() / "timm" / _version()
 
 
+@lru_cache(maxsize=1)  # reads and parses a file, several times for each view of a page
 def _version() -> str:
     try:
         return importlib.metadata.version("timm")
