@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import app_test
 
 from lib import jobs
 from lib.data import builtin
@@ -17,6 +18,8 @@ from pages.common import background
 
 # Each AppTest makes a runtime of its own, which reads the metadata of every installed package: half of a test's time.
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+# And each run of one compiles every page again.
+app_test.ScriptCache = functools.cache(app_test.ScriptCache)
 
 
 @pytest.fixture(autouse=True)
