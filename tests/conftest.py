@@ -109,3 +109,13 @@ def package_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bundled_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small bundled network as the default backbone: a third of the time wherever a test trains by default."""
     monkeypatch.setattr("lib.settings.DEFAULT_BACKBONE", "bundled_vgg")
+
+
+@pytest.fixture(scope="module")
+def quick_network() -> Iterator[None]:
+    """A stand-in of seven convolutions as `mobilenet_v3_small`, in this process (see tests/quick_network.py)."""
+    from tests import quick_network
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick_network.register(patch)
+        yield

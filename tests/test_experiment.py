@@ -25,6 +25,8 @@ from lib.training.config import TrainConfig
 from lib.training.events import EpochEnded, PhaseStarted, Progressed
 from tests.features.tiny_dataset import TinyDataset
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 SUMMARY_KEYS = {
     "run_id", "state", "dataset", "backbone", "weights", "strategy", "test_accuracy", "test_accuracy_low",
     "test_accuracy_high", "test_balanced_accuracy", "test_quadratic_weighted_kappa",

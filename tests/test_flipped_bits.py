@@ -27,6 +27,8 @@ from tests.features.tiny_dataset import TinyDataset
 from tests.training.test_resume import Killed, dense, killed_after, weights_of
 from tests.training.test_session import make_session
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 
 def flip(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
@@ -111,10 +113,12 @@ def test_a_damaged_shard_is_computed_again_and_the_whole_is_checked():
 
 
 RANK = """
-import sys
 import numpy as np
+import pytest
+from tests import quick_network
 from tests.test_flipped_bits import request_for
 from lib.features.extraction import UNPOOLED
+quick_network.register(pytest.MonkeyPatch())
 rows = request_for(UNPOOLED).read()
 print(float(np.asarray(rows[:], dtype=np.float64).sum()))
 """

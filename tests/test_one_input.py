@@ -20,6 +20,8 @@ from lib.grading.evaluation import evaluate_on
 from lib.grading.grader import Grader
 from tests.run_store import make_run_store
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 ROOT = Path(__file__).resolve().parents[1]
 PER_CLASS = 6
 TURNED = "turned.jpg"  # stored on its side, with the EXIF tag that says so

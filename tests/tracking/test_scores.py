@@ -16,6 +16,8 @@ from lib.tracking.scores import compare_runs, folder_score, run_score
 from tests.features.tiny_dataset import TinyDataset
 from tests.test_experiment import Run, tiny_config
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative")
 TARGETS = np.array([0, 0, 0, 1, 2, 3, 4])  # the commonest class has 3 of 7
 

@@ -117,7 +117,9 @@ def test_stopped_and_resumed_in_a_new_session_equals_unbroken(tmp_path, strategy
 
 @pytest.mark.parametrize("strategy", ["linear_probe", "linear_svm", "nearest_neighbors", "handcrafted_features"])
 def test_a_fitted_head_learns_from_training_and_validation_and_answers_both_out_of_fold(strategy: str) -> None:
-    session = make_session(strategy)
+    dataset = TinyDataset()  # of noise: only a head that knows an image answers it right
+    dataset.pixels = np.random.default_rng(1).integers(0, 256, dataset.pixels.shape).astype(np.uint8)
+    session = make_session(strategy, dataset)
     split = session.dataset.split(0)
     shown: list[torch.Tensor] = []
     session.on_epoch = lambda classifier, _: shown.append(classifier.head.state_dict())
@@ -191,7 +193,10 @@ def test_network_cut_at_its_last_vector_learns_only_a_new_sigmoid_unit() -> None
     fitted = session.fit(session.dataset.split(0))
     after = state_of(fitted.classifier.stages)
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert [parameter.shape for parameter in fitted.classifier.head.parameters()] == [(1, 1024), (1,)]
+    assert [parameter.shape for parameter in fitted.classifier.head.parameters()] == [
+        (1, BACKBONES.get("mobilenet_v3_small").stage("fc1").num_channels),
+        (1,),
+    ]
     assert session.probabilities(fitted, np.arange(5)).sum(1) == pytest.approx(1.0)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lib.distributed import Ranks, is_launched, joined
 from lib.errors import Stopped
@@ -15,6 +16,7 @@ from lib.training.events import ignore_events, never_stop
 from lib.training.inputs import CachedInputs
 from lib.training.parallel import StepNetwork
 from lib.training.trainer import Trainer
+from tests import quick_network
 from tests.features.extracted import extract_features
 from tests.features.tiny_dataset import TinyDataset
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
@@ -94,6 +96,7 @@ def main(folder: Path) -> None:
     """Write what this launch found into `folder`, one file a rank; the caches are there, too."""
     os.environ["TRANSFERSCOPE_HOME"] = str(folder)
     set_threads(1)
+    quick_network.register(pytest.MonkeyPatch())
     if not is_launched():
         (folder / "one.json").write_text(json.dumps(everything(Ranks())))
         return

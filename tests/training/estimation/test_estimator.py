@@ -58,7 +58,7 @@ def test_the_cache_that_is_announced_is_the_cache_that_is_written() -> None:
     before = disk_cache.usage().used_bytes
     session.preparation.inputs(session.new_classifier())
     written = disk_cache.usage().used_bytes - before
-    assert found.cache_mib * 2**20 == pytest.approx(written, rel=0.01)
+    assert found.cache_mib * 2**20 == pytest.approx(written, rel=0.01, abs=512)  # a file's head and checksums
     again = estimate_training(session.config, session.dataset, Compute())
     assert (again.cache_mib, "are in the cache" in again.cache_why) == (0.0, True)
 
