@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
-.PHONY: run test check format bench browser kills orphans recipes demo lock wheel help clean
+.PHONY: run test slow check format bench browser kills orphans recipes demo lock wheel help clean
 
 $(VENV)/.runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; choose one with make PYTHON=python3.12 ...")'
@@ -21,8 +21,11 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 run: $(VENV)/.runtime  ## Set up if needed and serve the dashboard on http://127.0.0.1:8501 (PORT=...)
 	@$(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
-test: $(VENV)/.development  ## Set up if needed and run the test suite (without the browser)
+test: $(VENV)/.development  ## Set up if needed and run the test suite (without the slow tests and the browser)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+slow: $(VENV)/.development  ## Run the tests that make test leaves out: whole ways, large networks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
 browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIUM_PATH=...)
 	@$(BIN)/python -m pytest -m browser tests/e2e

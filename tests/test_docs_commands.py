@@ -150,6 +150,7 @@ CHEAP = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_readme_leads_from_a_folder_to_grades(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_head_that_has_seen_a_test_image_by_content_is_refused(command, traine
     assert "has seen 2 images that are tested here" in answer.err
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_goes_the_whole_way(command, images, tmp_path):
     network = ("--backbone", "timm:test_vit", "--weights", "random", "--set", "pooling=average")
     make_run_store()

@@ -42,6 +42,7 @@ def test_it_is_whole_and_small_enough(ours):
     assert stray == {"README.md", "recording.json"}
 
 
+@pytest.mark.slow
 def test_its_best_run_answers_the_samples_as_the_page_shows_them(ours):
     install()
     [plan] = StrategySweep.newest_first()

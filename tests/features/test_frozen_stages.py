@@ -45,7 +45,12 @@ def cosine(one, other):
     return float(torch.nn.functional.cosine_similarity(one, other).min())
 
 
-@pytest.mark.parametrize("name", BACKBONES.names)
+LARGE = ("vgg16", "resnet50", "inception_v3")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in BACKBONES.names]
+)
 def test_every_stage_is_the_same_folded_and_by_onnx_runtime(name):
     backbone, hidden = network(name, size_px=SIZES.get(name))
     folded = FrozenStages(backbone.stages, size_px=hidden.shape[-1]).folded

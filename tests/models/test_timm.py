@@ -220,6 +220,7 @@ def test_what_an_earlier_version_found_out_is_still_read(_described):
     assert BACKBONES.get("timm:test_vit") == spec
 
 
+@pytest.mark.slow
 def test_a_new_network_is_looked_at_in_a_process_of_its_own(home):
     code = (
         "import sys; from lib.errors import UserError; from lib.models.backbones import BACKBONES;"

@@ -10,7 +10,7 @@ import pytest
 from lib.errors import UserError
 from lib.pretraining.images import DONE_FOLDER, FAMILIES, StoreSpec, class_table, draw_image, render_store
 
-SPEC = StoreSpec(per_class=8, side_px=24, class_share=0.02)
+SPEC = StoreSpec(per_class=4, side_px=24, class_share=0.02)
 
 
 def test_there_are_at_least_two_hundred_classes() -> None:
@@ -40,9 +40,9 @@ def test_no_class_is_blank(family: str) -> None:
 def test_rows_are_the_classes_images_in_order(tmp_path: Path) -> None:
     store = render_store(tmp_path, SPEC, num_processes=1)
     assert store.pixels.shape == SPEC.shape
-    assert store.targets.tolist()[:9] == [0] * 8 + [1]
+    assert store.targets.tolist()[:5] == [0] * 4 + [1]
     family, number = SPEC.classes[3]
-    np.testing.assert_array_equal(store.pixels[3 * 8 + 5], draw_image(family, number, 5, side=24))
+    np.testing.assert_array_equal(store.pixels[3 * 4 + 2], draw_image(family, number, 2, side=24))
 
 
 def test_only_what_is_missing_is_rendered_again(tmp_path: Path) -> None:
@@ -53,6 +53,7 @@ def test_only_what_is_missing_is_rendered_again(tmp_path: Path) -> None:
     assert heard == [(len(SPEC.classes), len(SPEC.classes))]
 
 
+@pytest.mark.slow
 def test_several_processes_render_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A spawned process runs the main module again: not that of a test run, which may be anything by now.
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
@@ -64,4 +65,4 @@ def test_several_processes_render_the_same(tmp_path: Path, monkeypatch: pytest.M
 def test_another_description_is_refused(tmp_path: Path) -> None:
     render_store(tmp_path, SPEC, num_processes=1)
     with pytest.raises(UserError, match="another description"):
-        render_store(tmp_path, StoreSpec(per_class=9, side_px=24, class_share=0.02))
+        render_store(tmp_path, StoreSpec(per_class=5, side_px=24, class_share=0.02))

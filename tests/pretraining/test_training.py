@@ -26,7 +26,7 @@ CONFIG = PretrainConfig(num_steps=6, images_per_step=8, phases=((1.0, 32),), num
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
-    spec = StoreSpec(per_class=8, side_px=32, class_share=0.02)
+    spec = StoreSpec(per_class=4, side_px=32, class_share=0.02)
     return render_store(tmp_path_factory.mktemp("store"), spec, num_processes=1)
 
 
@@ -87,6 +87,7 @@ def test_the_stages_share_the_steps_and_the_first_sees_form_alone() -> None:
     assert second.colour.mixing < first.colour.mixing
 
 
+@pytest.mark.slow
 def test_a_weights_file_comes_out_and_a_second_call_trains_nothing_again(tmp_path: Path) -> None:
     made = produce(tmp_path, per_class=8, steps=4, class_share=0.02, dtype="float32", num_processes=1)
     metadata = read_bundled_metadata(Path(made["file"]))

@@ -47,6 +47,7 @@ def test_a_new_entry_is_missed_in_the_documentation(toy):
     assert undocumented() == [TOY.name]
 
 
+@pytest.mark.slow
 def test_a_new_entry_is_in_the_command_line_and_runs(toy, capsys, tmp_path):
     assert run(["recipes", "list"]) == 0
     assert TOY.title in capsys.readouterr().out

@@ -27,7 +27,13 @@ def recipes_home(tiny_home, monkeypatch):
     return tiny_home
 
 
-@pytest.mark.parametrize("name", RECIPES.names)
+# The first of each strategy; the others run with the slow tests.
+FIRST = {recipe.settings["strategy"]: recipe.name for recipe in reversed(list(RECIPES))}.values()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in RECIPES.names]
+)
 def test_every_recipe_runs_by_name(name, recipes_home, bundled_default, capsys):
     recipe = RECIPES.get(name)
     assert cli.run(["recipes", "run", name, "--budget", "tiny", "--json"]) == 0
