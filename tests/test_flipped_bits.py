@@ -124,6 +124,7 @@ print(float(np.asarray(rows[:], dtype=np.float64).sum()))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_mend_one_file():
     request = request_for(UNPOOLED)
     expected = float(np.asarray(read_or_extract(request).features, dtype=np.float64).sum())
