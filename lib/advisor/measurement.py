@@ -28,8 +28,8 @@ from lib.models.stage_reader import StageReader
 from lib.models.stages import Backbone, build_backbone
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
-from lib.training.estimation.cache_plan import pixels_after
-from lib.training.fit_splits import fit_splits
+from lib.training.estimation.estimator import pixels_after
+from lib.training.preparation import fit_splits
 
 NUM_SAMPLED = 128  # images that run through the network for the statistics of its stages
 NUM_SCORED = 512  # images whose features are scored, where they are in the cache already; else the sampled ones

@@ -52,7 +52,7 @@ def extract(
 def _fill(config: "TrainConfig", shard: "Shard", ranks: Ranks, progress: ProgressLine) -> dict[str, Any]:
     """Compute this part of every set of features; tells the number of sets, of images computed, and what is missing."""
     from lib.features.cache import combine, fill_shard, missing_shards
-    from lib.training.estimation.cache_plan import needed_features
+    from lib.training.estimation.estimator import needed_features
 
     num_sets, num_computed, missing = 0, 0, set()
     for request in needed_features(*opened_training(config, ranks), listener=progress.listen):

@@ -14,7 +14,7 @@ from lib.evaluation.metrics import accuracy
 from lib.runtime import peak_rss_mib
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import PhaseStarted, Recorder
-from lib.training.fit_splits import fit_splits
+from lib.training.preparation import fit_splits
 from lib.training.results import (
     TEST,
     RunSummary,

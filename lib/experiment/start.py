@@ -29,7 +29,7 @@ from lib.tracking.state import (
 )
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, progress_events
-from lib.training.fit_splits import fit_splits, seen_by
+from lib.training.preparation import fit_splits, seen_by
 from lib.training.resolution import resolve_config
 from lib.watched_images import watch_images
 
@@ -207,7 +207,7 @@ def open_session(
     watch = watch_images(config, dataset, run.folder, compute.device, prepare=prepare)
     budget = None
     if config.time_budget_s:
-        from lib.training.estimation.time_budget import TimeBudget
+        from lib.training.estimation.trial_steps import TimeBudget
 
         state = read_state(run.run_id)  # work began when the run left the queue, so that the imports count
         budget = TimeBudget(

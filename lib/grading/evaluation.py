@@ -19,7 +19,7 @@ from lib.grading.grader import Grader
 from lib.grading.manifest import class_targets, has_grades, merged_as_trained
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
-from lib.training.fit_splits import trained_config, trained_version
+from lib.training.preparation import trained_config, trained_version
 from lib.training.results import SplitPredictions, evaluate_folds
 
 if TYPE_CHECKING:

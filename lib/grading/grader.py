@@ -29,7 +29,7 @@ from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.progress import Progress, ignore_progress
 from lib.tracking.state import PREDICTIONS_FILE
-from lib.training.fit_splits import seen_by
+from lib.training.preparation import seen_by
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:

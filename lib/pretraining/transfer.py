@@ -83,7 +83,7 @@ def probe_correct(features: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
     """Whether each image is recognised, (N,) 0 or 1, by a linear probe that was fitted on the other folds."""
     from sklearn.model_selection import StratifiedKFold
 
-    from lib.training.fit_splits import development_within
+    from lib.training.preparation import development_within
     from lib.training.sklearn_heads import fit_linear_probe
 
     correct = np.zeros(len(targets))

@@ -20,8 +20,17 @@ from lib.atomic import atomic_path, read_json, sha256_of_file, write_json
 from lib.errors import UserError
 from lib.settings import checkpoint_interval_s
 from lib.training.config import TrainConfig
-from lib.training.events import EpochEnded, Event, Noticed, StepEnded
-from lib.training.state import FitState, TrainingDiverged, are_finite, put_back, tuned_tensors
+from lib.training.events import (
+    EpochEnded,
+    Event,
+    FitState,
+    Noticed,
+    StepEnded,
+    TrainingDiverged,
+    are_finite,
+    put_back,
+    tuned_tensors,
+)
 
 if TYPE_CHECKING:
     from lib.training.trainer import Trainer

@@ -17,8 +17,7 @@ from lib.models.backbone_spec import starting_weights
 from lib.models.freezing import BATCHNORM_POLICIES
 from lib.models.heads import OUTPUTS
 from lib.models.weights import default_backbone
-from lib.training.losses import LOSSES
-from lib.training.optimization import OPTIMIZERS, SCHEDULES
+from lib.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 
 FORMAT_VERSION = 1
 _RANGES: dict[str, tuple[float, float]] = {
@@ -81,7 +80,7 @@ class TrainConfig:
     pooling: str | None = None  # "average", "flatten", "none", or "cls" of tokens
     unfreeze_from: str | None = None  # partial_finetuning: the first trained stage
     epochs: int | None = None
-    time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (estimation/time_budget.py)
+    time_budget_s: float | None = None  # as many epochs as fit into it, `epochs` at most (estimation/trial_steps.py)
     batch_size: int = 32
     learning_rate: float | None = None
     optimizer: str = "adamw"  # a name of the table in optimization.py
@@ -90,7 +89,7 @@ class TrainConfig:
     schedule: str = "cosine"  # a name of the table in optimization.py
     stage_rate_decay: float = 1.0  # learning rate of a stage as a share of that of the next one
     batchnorm: str = "trained"  # of trained stages: "trained", "statistics_frozen" or "frozen"
-    loss: str = "cross_entropy"  # a name of the table in losses.py
+    loss: str = "cross_entropy"  # a name of the table in optimization.py
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0 is off
     warmup_fraction: float = 0.1  # share of all steps with a linearly rising learning rate (Goyal et al. 2017)

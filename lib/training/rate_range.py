@@ -15,10 +15,9 @@ import numpy as np
 from lib.errors import Stopped
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
-from lib.training.events import Event, ShouldStop, StepEnded, never_stop
+from lib.training.events import Event, ShouldStop, StepEnded, TrainingDiverged, never_stop
 from lib.training.inputs import FitData
 from lib.training.network import Compute
-from lib.training.state import TrainingDiverged
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier

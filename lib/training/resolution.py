@@ -9,8 +9,7 @@ from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.heads import HEADS, check_output, iterative_heads
 from lib.training.config import TrainConfig
-from lib.training.losses import check_loss
-from lib.training.optimization import check_momentum
+from lib.training.optimization import check_loss, check_momentum
 from lib.training.protocols import Dataset
 from lib.training.strategies import STRATEGIES, StrategySpec
 

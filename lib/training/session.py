@@ -24,10 +24,9 @@ from lib.training.events import (
     Throughput,
     ignore_events,
 )
-from lib.training.fit_splits import Development, development_apart, development_of
 from lib.training.inputs import FitData, Inputs, predict_features, predict_logits
 from lib.training.network import Compute, follow_compute, head_alone, network_built, untrained_classifier
-from lib.training.preparation import Preparation
+from lib.training.preparation import Development, Preparation, development_apart, development_of
 from lib.training.protocols import Dataset
 from lib.training.results import OUT_OF_FOLD, VALIDATION, SplitPredictions
 from lib.training.sklearn_heads import FittedHead, ignore_fits
@@ -36,7 +35,7 @@ from lib.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
-    from lib.training.estimation.time_budget import TimeBudget
+    from lib.training.estimation.trial_steps import TimeBudget
 
 
 @dataclass
@@ -101,7 +100,7 @@ class TrainingSession:
     def fit(self, split: np.ndarray, checkpoints: CheckpointStore | None = None) -> FittedClassifier:
         """Fit on the "train" rows of `split` (N,), with its "val" rows to choose by.
 
-        A head that is fitted in one go learns from both, each held out once to choose by (fit_splits.py).
+        A head that is fitted in one go learns from both, each held out once to choose by (preparation.py).
         """
         self.preparation.enhance(split)  # the first rank writes the cache that the others read
         self.ranks.announce(split.tolist())

@@ -12,8 +12,8 @@ import numpy as np
 from lib.errors import Stopped
 from lib.evaluation.metrics import log_loss
 from lib.training.events import ShouldStop, never_stop
-from lib.training.fit_splits import Development
-from lib.training.losses import class_weights
+from lib.training.optimization import class_weights
+from lib.training.preparation import Development
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -81,7 +81,7 @@ def fit_linear_probe(
         targets: classes of all images, (N,).
         development: rows to fit on and how they are held out; every class must be in each part that is fitted on.
         num_classes: K.
-        weighting: "auto", "balanced" or "none" (losses.class_weights).
+        weighting: "auto", "balanced" or "none" (optimization.class_weights).
         untrained: the head with its options; only nearest neighbours have any.
         on_fit: called after each fit with (done, total).
         should_stop: asked before each fit. Raises Stopped.

@@ -23,20 +23,25 @@ from lib.training.events import (
     TRAINING_COST,
     EpochEnded,
     Event,
+    FitState,
     Listener,
     Noticed,
     Progressed,
     ShouldStop,
     StepEnded,
     Throughput,
+    TimeLimit,
+    TrainingDiverged,
+    copied,
     ignore_events,
     never_stop,
+    put_back,
+    tuned_tensors,
 )
 from lib.training.inputs import FitData, predict_logits
-from lib.training.losses import loss_weights, soft_targets, weighted_loss
 from lib.training.network import Compute
+from lib.training.optimization import loss_weights, soft_targets, weighted_loss
 from lib.training.protocols import Classifier
-from lib.training.state import FitState, TimeLimit, TrainingDiverged, copied, put_back, tuned_tensors
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from lib.data.library import open_dataset
 from lib.figures.guide_chart import guide_figure, guide_text
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
-from lib.training.fit_splits import fit_splits
+from lib.training.preparation import fit_splits
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, resources
 from pages.common.errors import show_errors

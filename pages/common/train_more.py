@@ -9,7 +9,7 @@ from lib.data.library import open_dataset
 from lib.data.target_map import TARGET_MAPS, merged_words
 from lib.errors import UserError
 from lib.training.config import TrainConfig
-from lib.training.losses import offered_losses
+from lib.training.optimization import offered_losses
 from lib.training.resolution import AUTO_WATCHED
 from lib.training.strategies import StrategySpec
 from pages.common import resources, state, train_network_settings, train_previews

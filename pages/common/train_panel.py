@@ -14,7 +14,7 @@ from lib.tracking import RunState
 from lib.tracking.scores import folder_score
 from lib.tracking.state import stored_states
 from lib.tracking.timeline import Timeline, read_timeline
-from lib.training.diagnosis import Diagnosis, diagnose
+from lib.training.results import Diagnosis, diagnose
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, replay, resources, state, train_live
 from pages.common.errors import show_errors

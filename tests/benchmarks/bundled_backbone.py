@@ -23,8 +23,8 @@ from lib.pretraining.transfer import frozen_features
 from lib.runtime import set_threads
 from lib.training.config import TrainConfig
 from lib.training.events import ignore_events, never_stop
-from lib.training.fit_splits import Development
 from lib.training.network import Compute
+from lib.training.preparation import Development
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
 from lib.training.sklearn_heads import fit_linear_probe

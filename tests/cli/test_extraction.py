@@ -13,7 +13,7 @@ from lib.features.extraction import Extraction
 from lib.features.onnx_session import OnnxSession
 from lib.settings import cache_dir
 from lib.training.events import ignore_events, never_stop
-from lib.training.fit_splits import fit_splits
+from lib.training.preparation import fit_splits
 from lib.training.session import TrainingSession
 from tests.cli.conftest import Answer
 

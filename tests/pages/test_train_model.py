@@ -31,7 +31,7 @@ from lib.tracking import RunState
 from lib.tracking.state import EXIT_REASONS
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
-from lib.training.losses import LOSSES
+from lib.training.optimization import LOSSES
 from lib.training.rate_range import RateRange
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES

@@ -7,9 +7,8 @@ import torch
 
 from lib.models.backbones import BACKBONES
 from lib.training.checkpoints import CheckpointStore
-from lib.training.events import EpochEnded, Noticed, Progressed, StepEnded
+from lib.training.events import EpochEnded, Noticed, Progressed, StepEnded, TrainingDiverged
 from lib.training.inputs import CachedInputs
-from lib.training.state import TrainingDiverged
 from lib.training.strategies import STRATEGIES
 from lib.training.trainer import Trainer
 from tests.features.tiny_dataset import TinyDataset

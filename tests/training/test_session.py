@@ -13,9 +13,9 @@ from lib.models.weights import weights_digest
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import NetworkBuilt, Progressed, StepEnded
-from lib.training.fit_splits import development_apart
 from lib.training.inputs import BatchTransform, CachedInputs, ImageInputs, run_stages
 from lib.training.network import Compute
+from lib.training.preparation import development_apart
 from lib.training.resolution import resolve_config
 from lib.training.session import TrainingSession
 from lib.training.sklearn_heads import fit_linear_probe

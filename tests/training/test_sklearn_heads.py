@@ -8,7 +8,7 @@ from sklearn.svm import LinearSVC
 from lib.errors import Stopped
 from lib.evaluation.metrics import log_loss
 from lib.models.head_layers import NearestNeighborsHead
-from lib.training.fit_splits import Development, development_within
+from lib.training.preparation import Development, development_within
 from lib.training.sklearn_heads import (
     PENALTY_GRID,
     SVM_PENALTY_GRID,

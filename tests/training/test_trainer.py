@@ -10,10 +10,9 @@ from lib.data.augmentation import POLICIES, turned
 from lib.errors import Stopped
 from lib.runtime import derived_seed
 from lib.training.checkpoints import CheckpointStore
-from lib.training.events import EpochEnded, Progressed, StepEnded
+from lib.training.events import EpochEnded, Progressed, StepEnded, TrainingDiverged
 from lib.training.inputs import CachedInputs, balanced_rows, epoch_batches
 from lib.training.network import Compute
-from lib.training.state import TrainingDiverged
 from lib.training.trainer import Trainer
 from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 

@@ -1,7 +1,7 @@
 """What a training will take, before it starts: seconds, memory, disk and parameters, and where that is kept.
 
 This is the front of the folder: `estimate_training` measures by estimator.py, which tries steps (trial_steps.py) and
-plans what the cache will hold (cache_plan.py); a time budget (time_budget.py) becomes epochs by the same trial steps.
+plans what the cache will hold; a time budget becomes epochs by the same trial steps.
 Pages read kept estimates from here, without torch.
 """
 

@@ -3,7 +3,8 @@ import pytest
 
 from lib import disk_cache
 from lib.data.subset import apply_protocol
-from lib.training.estimation import Estimate, cache_plan, estimate_training, estimator, kept_estimate
+from lib.training.estimation import Estimate, estimate_training, estimator, kept_estimate
+from lib.training.estimation.estimator import EnhancementPlan, plan_cache
 from lib.training.network import Compute
 from lib.training.session import TrainingSession
 from tests.features.tiny_dataset import TinyDataset
@@ -94,8 +95,8 @@ def test_plain_features_do_not_stand_in_for_those_of_preprocessed_images_or_of_a
 
 def test_steps_on_images_that_are_not_preprocessed_yet_are_measured_on_a_few(monkeypatch) -> None:
     asked: list[np.ndarray] = []
-    made = cache_plan.MadePixels.__getitem__
-    monkeypatch.setattr(cache_plan.MadePixels, "__getitem__", lambda self, rows: asked.append(rows) or made(self, rows))
+    made = estimator.MadePixels.__getitem__
+    monkeypatch.setattr(estimator.MadePixels, "__getitem__", lambda self, rows: asked.append(rows) or made(self, rows))
     found, _ = measure("full_finetuning", TinyDataset(num_images=200), preprocessing="clahe")
     assert (found.num_steps_measured, found.cache_mib) == (3, pytest.approx(200 * 32 * 32 * 3 / 2**20))
     assert len(set(np.concatenate(asked))) <= 40
@@ -108,3 +109,26 @@ def test_the_probe_that_fine_tuning_starts_from_has_features_too() -> None:
     session.preparation.plain_features(session.new_classifier())
     again = estimate_training(session.config, session.dataset, Compute())
     assert (again.seconds_features, again.cache_mib) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "augmentation", "why"),
+    [("full_finetuning", "flip", "every stage is trained"), ("feature_extraction", "modern", "new images each epoch")],
+)
+def test_no_cache_has_a_reason(strategy: str, augmentation: str, why: str) -> None:
+    preparation = make_session(strategy, augmentation=augmentation).preparation
+    need = plan_cache(preparation, None, num_values=0, num_missing=0)
+    assert need.mib == 0.0
+    assert why in need.why
+
+
+def test_every_fold_with_a_mean_colour_of_its_own_is_counted() -> None:
+    dataset = TinyDataset()
+    config = make_session("linear_probe", dataset, preprocessing="brightness", num_folds=3).config
+    dataset.pixels[dataset.split(0, num_folds=3, fold=0) == "test"] //= 3
+    need = EnhancementPlan(dataset, config)
+    assert len(need.splits) == 4
+    assert 2 <= len(need.named) <= 4
+    assert need.mib == pytest.approx(len(need.named) * dataset.pixels.nbytes / 2**20)
+    found = estimate_training(config, dataset, Compute())
+    assert f"for {len(need.named)} mean colours" in found.cache_why
