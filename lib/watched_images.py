@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
+from lib.data.input_transform import to_batch
 from lib.training.resolution import watched_rows
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def _look(
     """Probabilities (n, K), Grad-CAM (n, h, w) or None, and the stage of the maps; leaves the classifier as it was."""
     import torch
 
-    from lib.data.input_transform import to_batch
     from lib.explain.attribution import grad_cam, is_differentiable
     from lib.explain.network import evaluation_view, map_stage_names
 

@@ -30,6 +30,7 @@ from lib.data.enhancement import ENHANCEMENTS, parse_chain
 from lib.data.subset import DataProtocol
 from lib.data.target_map import parse_target_map
 from lib.evaluation.metrics import wilson_interval
+from lib.models.weights import weights_digest
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
 
@@ -207,8 +208,6 @@ def advice_command(config: TrainConfig) -> list[str]:
 
 def kept_advice(version: str, config: TrainConfig) -> Path:
     """Where the advice for a version of a data set is kept, by all of the config that it depends on."""
-    from lib.models.weights import weights_digest
-
     described = [
         _FORMAT_VERSION, version, config.backbone, weights_digest(config.backbone, "pretrained"), config.split_seed,
         counted_settings(config),

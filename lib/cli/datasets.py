@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lib import jobs
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
@@ -298,7 +299,6 @@ def change(
 
 
 def _rebuilt(dataset: "Dataset", asked: "SchemaChange", crop_policy: str) -> "Dataset":
-    from lib import jobs
     from lib.data.importing import rebuild_dataset
 
     if crop_policy != dataset.spec.crop_policy:

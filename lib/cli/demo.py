@@ -4,6 +4,7 @@ import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.jobs.processes import lower_priority
 
 
 @click.group()
@@ -37,7 +38,6 @@ def prepare(worker: bool, as_json: bool) -> int:
     Ctrl-C stops it; a second call goes on from there.
     """
     from lib.demo import DEMO
-    from lib.jobs.processes import lower_priority
 
     if worker:
         lower_priority()

@@ -1,10 +1,13 @@
 """`estimate`, `lr-range`, `advise`: what a training would take, its learning rate, its strategy. They train nothing."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import psutil
 
+from lib.atomic import write_json
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.cli.storage import backbone_or_default
 from lib.cli.training_config import config_from, note_merged_classes, opened_training, training_options
@@ -67,11 +70,6 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
 
 def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
     """Measure, keep and print an estimate; returns the exit status."""
-    import time
-
-    import psutil
-
-    from lib.atomic import write_json
     from lib.training.estimation import estimate_training, kept_estimate
 
     resolved, dataset, compute = opened_training(config)
@@ -126,7 +124,6 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     """
     from lib.advisor.guide import kept_advice
     from lib.advisor.measurement import advise as measure
-    from lib.atomic import write_json
     from lib.data.library import open_dataset
     from lib.data.subset import apply_protocol
     from lib.models.backbones import BACKBONES

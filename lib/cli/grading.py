@@ -1,9 +1,12 @@
 """`grade`, `evaluate` and `export`: a run's classifier at work, what it is worth elsewhere, and as a file."""
 
+import math
 from pathlib import Path
 
 import click
 
+from lib import tracking
+from lib.atomic import atomic_path
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score, print_table
 from lib.errors import UserError
 
@@ -53,8 +56,6 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The zip file to write.")
 def export(run_id: str, out: Path) -> None:
     """Write a run's classifier as one zip with all its weights: enough to grade on another machine."""
-    from lib import tracking
-
     if out.suffix.lower() != ".zip":
         raise UserError(f"A bundle is a zip file: --out must end in .zip, received {str(out)!r}.")
     _check_folder(out)
@@ -82,8 +83,6 @@ def _check_folder(out: Path) -> None:
 
 
 def _write(out: Path, content: str) -> None:
-    from lib.atomic import atomic_path
-
     with atomic_path(out) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
@@ -99,8 +98,6 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     that had not seen it answered); on any other one all images do. Images that the classifier has seen in its training
     are known by their content wherever they turn up, and never count.
     """
-    import math
-
     from lib.data.importing import resolve_dataset
     from lib.evaluation.headline import Score
     from lib.grading.evaluation import evaluate_on

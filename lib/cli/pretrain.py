@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+from lib.settings import cache_dir
 
 
 @click.command()
@@ -31,7 +32,6 @@ def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], a
         _measure(datasets, as_json=as_json)
         return
     from lib.pretraining.training import produce
-    from lib.settings import cache_dir
 
     with ProgressLine() as progress:
         made = produce(folder or cache_dir() / "pretraining", out=out, progress=progress, tell=note, **options)

@@ -1,5 +1,6 @@
 """`recipes list | show | run`: the published experiments."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +8,8 @@ import click
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.errors import UserError
+from lib.settings import DEFAULT_DATASET
+from lib.tracking.state import run_folder
 
 if TYPE_CHECKING:
     from lib.recipes import RecipePlan, RecipeSpec
@@ -126,7 +129,6 @@ def _open(dataset: str | None) -> str | None:
     """The name of a data set, importing a folder first; None for none, with the generated one at hand then."""
     from lib.data.builtin import ensure_default_dataset
     from lib.data.importing import resolve_dataset
-    from lib.settings import DEFAULT_DATASET
 
     with ProgressLine() as progress:
         if dataset in (None, DEFAULT_DATASET):
@@ -138,8 +140,6 @@ def _open(dataset: str | None) -> str | None:
 def _plan(
     name: str, *, settings: tuple[str, ...], seed: int | None, num_folds: int | None, **options: Any
 ) -> "RecipePlan":
-    import dataclasses
-
     from lib.cli.training_config import note_merged_classes
     from lib.recipes import plan_recipe
 
@@ -186,7 +186,6 @@ def _report(results: "list[RecipeRun]", *, as_json: bool) -> None:
 
 def _result(result: "RecipeRun") -> dict[str, Any]:
     from lib.tracking.scores import beside_metrics
-    from lib.tracking.state import run_folder
 
     plan, summary = result.plan, result.summary or {}
     state = "failed" if result.problem else str(summary.get("state", "stopped"))

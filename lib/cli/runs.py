@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lib import jobs, tracking
 from lib.atomic import read_json
 from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
-from lib.tracking.scores import beside_metrics, run_score
-from lib.tracking.state import COMPUTE_FILE, find_local_run
+from lib.evaluation.headline import in_order
+from lib.jobs import dead_runs, queue
+from lib.tracking.repair import repair_store
+from lib.tracking.scores import beside_metrics, compare_runs, run_score
+from lib.tracking.state import COMPUTE_FILE, find_local_run, stored_states
 
 if TYPE_CHECKING:
     from lib.tracking.records import RunRecord
@@ -39,8 +43,6 @@ def runs() -> None:
 @json_option
 def list_all(include_deleted: bool, as_json: bool) -> None:
     """List runs, newest first."""
-    from lib import jobs, tracking
-
     jobs.reconcile()
     found = tracking.list_runs(include_deleted)
     if as_json:
@@ -61,8 +63,6 @@ def list_all(include_deleted: bool, as_json: bool) -> None:
 @json_option
 def show(run_id: str, as_json: bool) -> None:
     """Show a run: state, settings, figures, and the end of its log."""
-    from lib import jobs, tracking
-
     jobs.reconcile()
     run = tracking.get_run(run_id, include_deleted=True)
     if as_json:
@@ -102,8 +102,6 @@ def _compute(run: "RunRecord") -> dict[str, Any]:
 @json_option
 def stop(run_id: str, as_json: bool) -> None:
     """Stop a run, or take it out of the queue; its process is gone within five seconds."""
-    from lib import jobs
-
     # By its folder if it has one: to ask a server first would take seconds that the run goes on.
     found = find_local_run(run_id) or _find(run_id).run_id
     state = jobs.request_stop(found)
@@ -122,7 +120,6 @@ def stop(run_id: str, as_json: bool) -> None:
 @json_option
 def resume(run_id: str, detach: bool, as_json: bool) -> int:
     """Take a stopped, failed or killed run up again, from its last checkpoint."""
-    from lib import jobs
     from lib.cli.training import resume_launched, work_here
 
     run = _find(run_id)
@@ -142,8 +139,6 @@ def resume(run_id: str, detach: bool, as_json: bool) -> int:
 @click.argument("run_id", metavar="ID")
 def delete(run_id: str) -> None:
     """Move a run to the trash."""
-    from lib import tracking
-
     run = _find(run_id)
     tracking.delete_run(run.run_id)
     click.echo(f"Deleted {run.short_id} ({run.label}). Undo with: python -m lib runs restore {run.short_id}")
@@ -153,8 +148,6 @@ def delete(run_id: str) -> None:
 @click.argument("run_id", metavar="ID")
 def restore(run_id: str) -> None:
     """Bring a deleted run back."""
-    from lib import tracking
-
     run = tracking.get_run(run_id, include_deleted=True)
     tracking.restore_run(run.run_id)
     click.echo(f"Restored {run.short_id} ({run.label}).")
@@ -163,10 +156,6 @@ def restore(run_id: str) -> None:
 @runs.command()
 def repair() -> None:
     """Move a damaged database of runs or of the queue aside, and enter the runs anew from their folders."""
-    from lib.jobs import dead_runs, queue
-    from lib.tracking.repair import repair_store
-    from lib.tracking.state import stored_states
-
     at_work = [state.run_id[:8] for state in stored_states() if state.is_active and dead_runs.may_live(state)]
     if at_work:
         raise UserError(f"Trainings are at work ({', '.join(at_work)}); wait for them, or stop them first.")
@@ -179,16 +168,12 @@ def repair() -> None:
 @click.argument("name")
 def rename(run_id: str, name: str) -> None:
     """Give a run another name."""
-    from lib import tracking
-
     run = _find(run_id)
     tracking.rename_run(run.run_id, name)
     click.echo(f"{run.short_id} is now called {tracking.get_run(run.run_id).label}.")
 
 
 def _find(run_id: str) -> "RunRecord":
-    from lib import jobs, tracking
-
     jobs.reconcile()
     return tracking.get_run(run_id)
 
@@ -230,8 +215,6 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
 
 
 def _progress(run: "RunRecord") -> dict[str, Any]:
-    from lib import tracking
-
     if not run.is_active:
         return {}
     state = tracking.read_state(run.run_id)
@@ -243,9 +226,6 @@ def _progress(run: "RunRecord") -> dict[str, Any]:
 @json_option
 def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
     """Compare runs: their figures with intervals, and a paired test for each two that share test images."""
-    from lib import tracking
-    from lib.evaluation.headline import in_order
-
     if len(run_ids) < 2:
         raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
     runs = [tracking.get_run(run_id) for run_id in run_ids]
@@ -275,7 +255,5 @@ def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
-    from lib.tracking.scores import compare_runs
-
     names = f"{first.label} ({first.short_id})", f"{second.label} ({second.short_id})"
     return {"run_a": first.run_id, "run_b": second.run_id, **compare_runs(first, second, names).to_dict()}

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import click
 
+from lib import disk_cache
 from lib.cli.output import ProgressLine, describe_time, json_option, note, print_json, print_table
 
 
@@ -16,8 +17,6 @@ def caches() -> None:
 @json_option
 def list_caches(as_json: bool) -> None:
     """Show every entry, most recently used first, and how full the cache is."""
-    from lib import disk_cache
-
     entries, found = disk_cache.list_entries(), disk_cache.usage()
     rows = [
         (entry.key[:12], disk_cache.KINDS[entry.kind], disk_cache.size_words(entry.num_bytes),
@@ -48,8 +47,6 @@ def list_caches(as_json: bool) -> None:
 @json_option
 def clear_caches(as_json: bool) -> None:
     """Delete every entry that no training is using; everything in it can be computed again."""
-    from lib import disk_cache
-
     num_bytes, num_kept = disk_cache.clear()
     if as_json:
         print_json({"freed_bytes": num_bytes, "num_in_use": num_kept})
@@ -62,8 +59,6 @@ def clear_caches(as_json: bool) -> None:
 @click.argument("gib", type=float)
 def limit_caches(gib: float) -> None:
     """Keep at most GIB gibibytes; what was used least recently goes first."""
-    from lib import disk_cache
-
     removed = disk_cache.set_cache_limit(gib)
     freed = disk_cache.size_words(sum(entry.num_bytes for entry in removed))
     click.echo(f"The cache holds at most {gib:g} GiB; {freed} removed.")

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lib import jobs
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import Ranks, ending_on_signal, is_launched, is_peer_lost, joined, launch_key
 from lib.errors import Stopped, UserError
+from lib.jobs import control, prepare, prepare_resume, run_worker, work
+from lib.jobs.control import work_together
 
 if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
@@ -41,8 +44,6 @@ def train(
     Ctrl-C stops it; `runs resume` goes on from the last checkpoint. Under torchrun all its processes train together.
     """
     if run_id:
-        from lib.jobs import run_worker
-
         run_worker(run_id)
         return 0
     make_config = (
@@ -62,11 +63,7 @@ def train(
 
         return start_repeats(config, num_seeds, is_detached=detach, as_json=as_json)
     if detach:
-        from lib import jobs
-
         return _report_detached(jobs.start(config), as_json=as_json)
-    from lib.jobs import prepare
-
     return work_here(prepare(config), as_json=as_json)
 
 
@@ -79,8 +76,6 @@ def work_here(run: "RunWriter", *, as_json: bool) -> int:
 
 def watched_work(run: "RunWriter") -> dict[str, Any] | None:
     """Do a prepared run in this process, with progress on standard error; its summary, None if it was stopped."""
-    from lib.jobs import work
-
     short = run.run_id[:8]
     note(f"Run {short}: {run.name}")
     with ProgressLine() as progress:
@@ -123,8 +118,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def train_launched(make_config: Callable[[], Any], *, as_json: bool) -> int:
     """Train what the first rank's `make_config` says, or go on with it after a restart; returns the exit status."""
-    from lib.jobs import control
-
     key = launch_key()
 
     def find() -> "RunWriter | None":
@@ -135,8 +128,6 @@ def train_launched(make_config: Callable[[], Any], *, as_json: bool) -> int:
 
 def resume_launched(run_id: str, *, as_json: bool) -> int:
     """Go on with a stopped, failed or killed run on all ranks; returns the exit status."""
-    from lib.jobs import prepare_resume
-
     return _launched(lambda: prepare_resume(run_id), as_json=as_json)
 
 
@@ -146,8 +137,6 @@ def _launched(find: "Callable[[], RunWriter | None]", *, as_json: bool) -> int:
 
 
 def _lead(find: "Callable[[], RunWriter | None]", ranks: Ranks, *, as_json: bool) -> int:
-    from lib.jobs.control import work_together
-
     run = find()
     if run is None:
         note("Stopped on request.")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pkgutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -179,8 +180,6 @@ def note_merged_classes(config: "TrainConfig") -> None:
 
 def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[TrainConfig, Any, Compute]":
     """The resolved config, the images that take part, and where to compute."""
-    import tempfile
-
     from lib.data.library import open_dataset
     from lib.data.subset import apply_protocol
     from lib.experiment import resolve_start

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from lib.atomic import read_json, sha256_of_file
 from lib.checked_rows import CheckedRows
@@ -220,8 +221,6 @@ class Dataset:
 
     def thumbnail(self, row: int, size_px: int = 160, *, with_mask: bool = False) -> bytes:
         """One image as JPEG bytes of at most `size_px` a side; `with_mask` rings what its mask marks."""
-        from PIL import Image
-
         pixels = np.asarray(self.pixels[row])
         mask = self.mask(row) if with_mask else None
         if mask is not None:

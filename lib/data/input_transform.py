@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from PIL import Image
 
 from lib.data.augmentation import WarpParameters, warp_images
 from lib.data.decoder_pool import DecoderPool, Source, decode_one
@@ -140,8 +141,6 @@ class InputTransform:
         side = self.store_side_px
         if side is None or pixels.shape[1] == side:
             return pixels
-        from PIL import Image
-
         resized = (Image.fromarray(square).resize((side, side), Image.Resampling.BICUBIC) for square in pixels)
         return np.stack([np.asarray(square) for square in resized])
 

@@ -19,6 +19,7 @@ from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import runs_dir, tracking_uri, trash_dir
 from lib.sweeps.plan import run_state
+from lib.tracking import delete_run
 from lib.tracking.repair import let_wait
 from lib.tracking.store import sqlite_path
 
@@ -112,8 +113,6 @@ def _remove_former(recording: Recording) -> None:
     """Runs of the recording of an earlier version of the program go into the trash."""
     for run_id in set(installed_runs().values()) - set(recording.runs.values()):
         if run_state(run_id) == "finished":
-            from lib.tracking import delete_run
-
             with suppress(UserError):
                 delete_run(run_id)
 

@@ -1,6 +1,7 @@
 """Records the demo that ships with the program: draws its data set, trains every rung, packs both."""
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -11,8 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from lib.atomic import read_json, write_json
+from lib.data.builtin import FUNDUS_SPEC, PICTURES_FOLDER, ship_dataset
+from lib.data.import_options import ImportOptions
+from lib.data.importing import import_scan
+from lib.data.sources.folder import scan_folder
+from lib.data.splits import assign_splits
 from lib.demo import recording as recordings
 from lib.demo.opening import write_opening
 from lib.demo.recording import halve_tensors, pack_run, unpack_run
@@ -26,8 +33,10 @@ from lib.settings import DEMO_DATASET
 from lib.sweeps.results import ArmResult, arm_results, leader
 from lib.sweeps.runner import Work
 from lib.sweeps.strategies import StrategySweep
+from lib.tracking.scores import probability_columns
 from lib.tracking.state import CONFIG_FILE, PREDICTIONS_FILE, run_folder
 from lib.training.config import TrainConfig
+from lib.training.resolution import resolve_config
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
@@ -92,12 +101,7 @@ def record(
 
 def draw_dataset(folder: Path, *, per_class: int, progress: Progress = ignore_progress) -> "Dataset":
     """Draw the pictures of the demo, import them with splits of their own, and keep what the import found."""
-    from lib.data.builtin import FUNDUS_SPEC, PICTURES_FOLDER, ship_dataset
     from lib.data.fundus.generation import Spoiling, generate
-    from lib.data.import_options import ImportOptions
-    from lib.data.importing import import_scan
-    from lib.data.sources.folder import scan_folder
-    from lib.data.splits import assign_splits
 
     pictures = folder / PICTURES_FOLDER
     pictures.mkdir(parents=True)
@@ -147,10 +151,6 @@ def _own_home() -> Iterator[Path]:
 def _race(
     dataset: "Dataset", changes: dict[str, Any], progress: Progress, work: Work | None
 ) -> tuple[StrategySweep, dict[str, str]]:
-    import secrets
-
-    from lib.training.resolution import resolve_config
-
     settings = {"num_images": dataset.num_images, "created_s": time.time(), **changes}
     plan = demo_race(secrets.token_hex(6), **settings)
     pinned = resolve_config(plan.entries[0].config, dataset).pinned_images
@@ -177,10 +177,7 @@ def _pack(run_id: str, target: Path, *, dataset: "Dataset", machine: str, tags: 
 
 def _answers_as_recorded(run: Path, dataset: "Dataset") -> bool:
     """Whether the classifier in a run's folder gives each validation and test image the class of its predictions."""
-    import pandas as pd
-
     from lib.grading.grader import Grader
-    from lib.tracking.scores import probability_columns
 
     table = pd.read_parquet(run / PREDICTIONS_FILE)
     table = table[table["split"].isin(("val", "test"))]  # what is out of fold was said by other classifiers

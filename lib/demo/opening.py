@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from lib.atomic import read_json, write_json
 from lib.demo.recording import FOLDER, OPENING_FOLDER
@@ -176,8 +177,6 @@ def _lesions(inputs: "InputTransform", dataset: "Dataset", row: int) -> np.ndarr
 
 def _share_on(cam: np.ndarray, lesions: np.ndarray) -> float:
     """The share of a map's evidence that lies on lesions; 0 for an empty map."""
-    from PIL import Image
-
     side = lesions.shape[0]
     large = np.asarray(Image.fromarray(cam.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
     total = float(large.sum())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from lib.data.library import is_taken, open_dataset
 from lib.demo.installation import install_dataset_alone, installed_runs
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEMO_DATASET
@@ -61,8 +62,6 @@ class DemoSweep(SweepPlan):
 
     def open_dataset(self, progress: Progress = ignore_progress) -> "Dataset":
         """The demo's data set, unpacked first where the library lacks it; raises UserError if this copy ships none."""
-        from lib.data.library import is_taken, open_dataset
-
         return open_dataset(DEMO_DATASET) if is_taken(DEMO_DATASET) else install_dataset_alone(progress)
 
 

@@ -11,6 +11,8 @@ from lib.data.splits import group_numbers
 from lib.data.statistics import quality_ranges
 from lib.evaluation.headline import key_of_tested_images, score_figures
 from lib.evaluation.metrics import accuracy
+from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
+from lib.models.weights import weights_digest
 from lib.runtime import peak_rss_mib
 from lib.training.checkpoints import CheckpointStore
 from lib.training.events import PhaseStarted, Recorder
@@ -118,8 +120,6 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
     from lib.models.bundles import save_bundle
     from lib.models.gate import GATE_FILE, MAX_REFERENCE_ROWS, fit_gate, save_gate
-    from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
-    from lib.models.weights import weights_digest
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
     with atomic_path(run.folder / "predictions.parquet") as temporary:

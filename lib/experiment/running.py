@@ -11,6 +11,7 @@ from lib.errors import Stopped
 from lib.experiment.outcome import run_folds, run_split, save_outcome, summarise
 from lib.experiment.start import open_dataset, open_session, resolve_start
 from lib.progress import Progress, ignore_progress
+from lib.tracking.writer import create_run
 from lib.training.checkpoints import CheckpointStore
 from lib.training.config import TrainConfig
 from lib.training.events import Event, Listener, PhaseStarted, Progressed, Recorder
@@ -28,7 +29,6 @@ def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSu
         UserError: anything wrong with the data set or the settings.
     """
     from lib.data.importing import resolve_dataset
-    from lib.tracking.writer import create_run
 
     dataset = resolve_dataset(config.dataset, progress=progress)
     resolved = resolve_start(dataclasses.replace(config, dataset=dataset.name), dataset)

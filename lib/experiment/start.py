@@ -18,6 +18,7 @@ from lib.distributed import Ranks
 from lib.errors import Stopped, UserError
 from lib.models.heads import can_take_head
 from lib.models.seen_images import FITTED
+from lib.tracking.records import get_run
 from lib.tracking.state import (
     BUNDLE_FOLDER,
     COMPUTE_FILE,
@@ -29,6 +30,7 @@ from lib.tracking.state import (
 )
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, progress_events
+from lib.training.network import choose_compute
 from lib.training.preparation import fit_splits, seen_by
 from lib.training.resolution import resolve_config
 from lib.watched_images import watch_images
@@ -144,8 +146,6 @@ def _find(asked: str) -> RunState:
     asked = asked.strip()
     found = find_local_run(asked.lower())
     if found is None:
-        from lib.tracking.records import get_run  # loads MLflow, and says why there is not one
-
         found = get_run(asked).run_id
     return read_state(found)
 
@@ -189,7 +189,6 @@ def open_session(
 
     `config` is resolved, `dataset` the part that the run reads; the run's folder keeps the choice of device and epochs.
     """
-    from lib.training.network import choose_compute
     from lib.training.session import TrainingSession
 
     compute = choose_compute(

@@ -25,9 +25,13 @@ from lib.grading.manifest import (
     manifest_engine,
     manifest_thresholds,
 )
+from lib.models.bundle_files import unpacked_bundle
 from lib.models.gate import GATE_FILE, Gate, load_gate
+from lib.models.heads import HEADS
 from lib.models.seen_images import SeenImages, image_id_of
+from lib.precision import autocast
 from lib.progress import Progress, ignore_progress
+from lib.runtime import pick_device
 from lib.tracking.state import PREDICTIONS_FILE
 from lib.training.preparation import seen_by
 from lib.training.strategies import STRATEGIES
@@ -87,9 +91,7 @@ class Grader:
         Raises:
             UserError: no such run or bundle, a run that has no classifier yet, or a damaged bundle.
         """
-        from lib.models.bundle_files import unpacked_bundle
         from lib.models.bundles import load_bundle
-        from lib.runtime import pick_device
 
         path, run = find_bundle(run_or_bundle)
         with unpacked_bundle(path) as folder:
@@ -136,8 +138,6 @@ class Grader:
     @property
     def has_cam(self) -> bool:
         """Whether there are maps and a head that passes gradients, which Grad-CAM needs."""
-        from lib.models.heads import HEADS
-
         return self.has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
 
     @property
@@ -215,8 +215,6 @@ class Grader:
 
     def _features(self, batch: "Tensor") -> "Tensor":
         """What the head reads, by the engine and in the precision in which head and gate met it."""
-        from lib.precision import autocast
-
         with autocast(self.device, self._dtype):
             hidden = self.network.forward_until(batch, self.classifier.feature_stage)
         return self.classifier.pooled(hidden.float())

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
+from PIL import Image
 
 from lib import archives
 from lib.data.sources.files import EMPTY_FOLDER, FolderWalk, shown, storable
@@ -272,8 +273,6 @@ class UploadSession:
 
 def jpeg_pixels(jpeg: bytes | None) -> np.ndarray | None:
     """Pixels (h, w, 3) of a JPEG that `UploadSession.keep` made itself: no untrusted bytes."""
-    from PIL import Image
-
     return None if jpeg is None else np.asarray(Image.open(io.BytesIO(jpeg)))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from lib import jobs
 from lib.atomic import read_json, write_json
 from lib.errors import UserError
 from lib.jobs import processes
@@ -256,8 +257,6 @@ class SweepPlan(ABC):
 
     def stop(self) -> SweepState:
         """Ask it to stop; a process that does not within seconds is ended. What is done is kept."""
-        from lib import jobs
-
         state = self.read()
         if not state.is_active:
             return state

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lib.data.splits import TEST
 from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of
+from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
 from lib.sweeps.plan import SweepState
 from lib.sweeps.strategies import ARMS, StrategySweep
 from lib.tracking.scores import folder_score, probability_columns
@@ -135,10 +137,6 @@ def validation_metrics(folder: Path) -> dict[str, float]:
 
     Kept, since the predictions of a finished run never change and the page asks every second.
     """
-    import pandas as pd
-
-    from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
-
     table = pd.read_parquet(folder / PREDICTIONS_FILE)
     table = table[table["split"] != TEST]
     if table.empty:

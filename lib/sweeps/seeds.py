@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
+from lib.data.library import open_dataset
 from lib.errors import UserError
 from lib.recipes import run_title
 from lib.sweeps.plan import Entry, SweepPlan
@@ -83,7 +84,6 @@ class Spread:
 
 def make_plan(config: TrainConfig, num_seeds: int) -> SeedSweep:
     """Check and keep a group. Raises UserError for a number of seeds that makes no group, or a config that fits not."""
-    from lib.data.library import open_dataset
     from lib.experiment import resolve_start
 
     if not 2 <= num_seeds <= MAX_SEEDS:

@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from lib.data.grades import known_grades
+from lib.data.library import open_dataset
 from lib.data.specs import DatasetSpec
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.models.weights import default_backbone
+from lib.models.weights import default_backbone, require_weights
 from lib.recipes import RECIPES, PublishedLine, fits_subject, published_line, run_title
 from lib.recipes.spec import FUNDUS
 from lib.registry import Registry
 from lib.settings import FALLBACK_BACKBONE
 from lib.sweeps.plan import Entry, SweepPlan, SweepState
 from lib.training.config import TrainConfig
-from lib.training.resolution import AUTO_WATCHED
+from lib.training.resolution import AUTO_WATCHED, resolve_config
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -201,10 +202,6 @@ def make_plan(
     Raises:
         UserError: unknown names, images that cannot be pinned, or weights that are not at hand.
     """
-    from lib.data.library import open_dataset
-    from lib.models.weights import require_weights
-    from lib.training.resolution import resolve_config
-
     spec, opened = BACKBONES.get(backbone or default_backbone()), open_dataset(dataset)
     require_weights(spec.name)
     given = {key: value for key, value in settings.items() if value is not None}

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lib.atomic import read_json
 from lib.errors import UserError
@@ -17,9 +18,6 @@ from lib.evaluation.comparison import PairedComparison, compare_paired
 from lib.evaluation.headline import ACCURACY, KAPPA, Score, key_of_tested_images, score_figures
 from lib.tracking.records import RunRecord, predictions
 from lib.tracking.state import BUNDLE_FOLDER, PREDICTIONS_FILE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Without these a summary is older than the figures beside the metrics.
 _YOUNGER = ("headline", "test_baseline_accuracy", "test_set")
@@ -50,8 +48,6 @@ def beside_metrics(folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=8192)  # a list of runs is gone through in order: a smaller one would forget all of it
 def _from_predictions(path: Path, changed_ns: int, *, has_kappa: bool) -> dict[str, Any]:
     """The predictions of a finished run never change; without intervals, since lists ask for many runs at once."""
-    import pandas as pd
-
     try:
         table = pd.read_parquet(path)
         table = table[table["split"] == "test"]

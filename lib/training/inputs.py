@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.data.input_transform import WHOLE_SQUARE, Resizing
+from lib.data.augmentation import POLICIES, View, drawn_views, epoch_parameters, turned, view_parameters
+from lib.data.input_transform import WHOLE_SQUARE, Resizing, to_batch, warped_batch
 from lib.errors import Stopped
 from lib.features.frozen_stages import FrozenStages, in_layout
 from lib.out_of_memory import compute_in_parts
@@ -42,14 +43,10 @@ class BatchTransform:
 
     def __call__(self, pixels: np.ndarray) -> "torch.Tensor":
         """Turn uint8 (N, S, S, 3) into a normalised float tensor (N, 3, size, size)."""
-        from lib.data.input_transform import to_batch
-
         return to_batch(pixels, **vars(self))
 
     def warped(self, pixels: np.ndarray, drawn: Sequence["WarpParameters"]) -> "torch.Tensor":
         """The same of images that are turned, cropped and recoloured on the way, from the store's full resolution."""
-        from lib.data.input_transform import warped_batch
-
         return warped_batch(pixels, drawn, **vars(self))
 
 
@@ -98,8 +95,6 @@ class ImageInputs:
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
         """Preprocessed images (n, 3, H, W), each as the epoch's draw says."""
-        from lib.data.augmentation import POLICIES, drawn_views, epoch_parameters, turned
-
         policy, image_ids = POLICIES.get(self.augmentation), [self.image_ids[row] for row in rows]
         if policy.warp is not None:
             drawn = epoch_parameters(policy, image_ids, seed=self.seed, epoch=epoch)
@@ -141,8 +136,6 @@ class CachedInputs:
 
     def for_training(self, rows: np.ndarray, epoch: int) -> "torch.Tensor":
         """Activations (n, ...) of the view that the epoch's draw says."""
-        from lib.data.augmentation import drawn_views
-
         if not self.views:
             return self.for_evaluation(rows)
         drawn = drawn_views([self.image_ids[row] for row in rows], len(self.views), seed=self.seed, epoch=epoch)
@@ -270,8 +263,6 @@ def augmented_views(
 
     With `num_views` a policy with endlessly many views shows its cached ones, drawn per epoch as training draws them.
     """
-    from lib.data.augmentation import POLICIES, View, drawn_views, view_parameters
-
     plain = BatchTransform(size_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     rows, epochs = np.arange(len(pixels)), []
     inputs = ImageInputs(pixels, image_ids, plain, seed, augmentation)

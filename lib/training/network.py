@@ -10,6 +10,7 @@ from lib.atomic import read_json, write_json
 from lib.distributed import ALONE, Ranks
 from lib.features.engine import DEFAULT_BATCH, FrozenPart, choose_engine
 from lib.models.backbones import BACKBONES
+from lib.models.freezing import apply_freezing
 from lib.models.heads import HEADS
 from lib.precision import choose_dtype
 from lib.runtime import pick_device, set_seed, set_threads
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifier":
     """The network before training, on the CPU, its stages frozen as the strategy says."""
     from lib.models.classifier import build_classifier
-    from lib.models.freezing import apply_freezing
 
     classifier = build_classifier(
         _new_backbone(config),

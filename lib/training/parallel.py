@@ -5,10 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
+import torch.distributed
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from lib.distributed import Ranks
 from lib.errors import UserError
+from lib.models.freezing import train_mode
 from lib.out_of_memory import MAX_HALVINGS, free_memory, is_out_of_memory
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop
@@ -72,13 +77,9 @@ class StepNetwork:
         return self._network(batch)
 
     def _wrapped(self, batch: Tensor) -> Network:
-        import torch
-
         network: nn.Module = _Logits(self._classifier, self._inputs)
         is_compiled = self._is_compiled and can_compile(network, batch, self._listener)
         if not self._ranks.is_alone:
-            from torch.nn.parallel import DistributedDataParallel
-
             # Gives all ranks the weights and buffers of the first; gradients are means over ranks from here on.
             network = DistributedDataParallel(network, device_ids=[batch.device] if batch.is_cuda else None)
         return torch.compile(network) if is_compiled else network
@@ -86,8 +87,6 @@ class StepNetwork:
 
 def can_compile(network: nn.Module, batch: Tensor, listener: Listener) -> bool:
     """Whether torch.compile works here, tried on a batch that leaves no trace; if not, the listener hears why."""
-    import torch
-
     buffers = [buffer.clone() for buffer in network.buffers()]
     try:
         with torch.random.fork_rng():
@@ -120,8 +119,6 @@ def warn_of_single_images(
 
     `sizes` are those of an epoch's batches: all 1 for batch_size=1, or the last one of an odd number in twos.
     """
-    from lib.models.freezing import train_mode
-
     num_single = sum(size < 2 for size in sizes)
     if not num_single:
         return
@@ -143,8 +140,6 @@ def share_buffers(classifier: Classifier, ranks: Ranks) -> None:
     """Give every rank the buffers (BatchNorm statistics) of the first; a collective."""
     if ranks.is_alone:
         return
-    import torch.distributed
-
     for _, buffer in classifier.named_buffers():
         torch.distributed.broadcast(buffer, src=0)
 
@@ -167,8 +162,6 @@ def freeze_batchnorm_statistics(network: Classifier) -> None:
 
 
 def _norms(network: Classifier) -> list[nn.Module]:
-    from torch.nn.modules.batchnorm import _BatchNorm
-
     return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 

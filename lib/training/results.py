@@ -4,9 +4,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lib.evaluation.metrics import (
     bootstrap_interval,
@@ -20,9 +21,6 @@ from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
 from lib.training.network import last_frozen_stage
 from lib.training.protocols import Dataset
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Parts of the table of predictions: images that validated beside the training, images of training and validation that
 # were each answered by a classifier that had not seen them, and test images.
@@ -154,8 +152,6 @@ def limits_of(targets: np.ndarray, validation: SplitPredictions) -> list[float]:
 
 def prediction_table(dataset: Dataset, predictions: list[SplitPredictions]) -> "pd.DataFrame":
     """One row an image: image_id, split, fold, target, probability_0 ... probability_{K-1}."""
-    import pandas as pd
-
     tables = []
     for part in predictions:
         chosen = dataset.table.iloc[part.rows]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.library import open_dataset
 from lib.data.subset import apply_protocol
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
@@ -289,8 +290,6 @@ def follow_first_rank(ranks: Ranks) -> None:
 
 def _open(config: TrainConfig, rank: int) -> "Dataset":
     """The data set at the version that the first rank reads."""
-    from lib.data.library import open_dataset
-
     dataset = open_dataset(config.dataset)
     try:
         return dataset.at_version(config.dataset_version)

@@ -6,13 +6,14 @@ images, `Checkpoints` saves. Where a step runs (ranks, compiled, micro-batches) 
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
 from lib.evaluation.metrics import confusion_matrix, evaluate_predictions
+from lib.models.freezing import train_mode
 from lib.precision import autocast
 from lib.runtime import derived_seed
 from lib.training import optimization, parallel
@@ -43,9 +44,6 @@ from lib.training.network import Compute
 from lib.training.optimization import loss_weights, soft_targets, weighted_loss
 from lib.training.protocols import Classifier
 from lib.training.strategies import STRATEGIES
-
-if TYPE_CHECKING:
-    import torch
 
 PHASE = "Training"
 SHOWN_METRICS = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa")
@@ -197,8 +195,6 @@ class Trainer:
 
     def _train_batch(self, rows: np.ndarray) -> None:
         """Take the step of a whole batch; where it is stopped within (raises Stopped), it leaves no trace."""
-        from lib.models.freezing import train_mode
-
         state, rate = self.state, self.learning_rate(self.state.step)
         train_mode(self.classifier, batchnorm=self.config.batchnorm)  # type: ignore[arg-type]
         buffers = {name: buffer.clone() for name, buffer in self.classifier.named_buffers()}
@@ -231,8 +227,6 @@ class Trainer:
 
     def _gradients(self, rows: np.ndarray, num_halvings: int) -> tuple[float, float, int]:
         """Leave a batch's gradients in the parameters; returns mean loss, weight of the batch and number of hits."""
-        import torch
-
         # Dropout draws from the position in the run alone, so that a resumed run draws the same.
         torch.manual_seed(derived_seed(self.config.seed, "step", self.state.step) + self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+import torch
 
 from lib.data.augmentation import POLICIES
 from lib.data.enhancement import EnhancementChain, enhanced_images, fit_chain, is_enhanced, named_images
@@ -145,8 +146,6 @@ class Estimator:
         self._sampled_rows, self._outputs = rows, np.concatenate(outputs)
 
     def _frozen_outputs(self, rows: np.ndarray, part: CachedPart) -> np.ndarray:
-        import torch
-
         from lib.models.classifier import pool_features
 
         batch = self.preparation.to_input(self.images.pixels[rows])
@@ -215,8 +214,6 @@ class Estimator:
 
 
 def _device_mib(device: str) -> float:
-    import torch
-
     return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.startswith("cuda") else 0.0
 
 
