@@ -198,6 +198,11 @@ class BackboneSpec:
         """The last vector before the network's own classes, such as `fc2` of VGG16; the only one if there is one."""
         return [stage.name for stage in self.stages if stage.output == "vector"][-2:][0]
 
+    def first_tuned(self, feature_stage: str) -> str:
+        """Where partial fine-tuning begins unless told otherwise; a classifier may read an earlier stage than that."""
+        names = [stage.name for stage in self.stages_until(feature_stage)]
+        return self.unfreeze_from if self.unfreeze_from in names else feature_stage
+
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; raises UserError listing the stages of this backbone."""
         for stage in self.stages:

@@ -24,10 +24,10 @@ from lib.models.bundle_files import (
     write_bundle_files,
     zip_bundle,
 )
-from lib.models.classifier import Classifier, check_pooling
+from lib.models.classifier import Classifier
 from lib.models.folding import fold_batchnorm
 from lib.models.head_layers import NearestNeighborsHead
-from lib.models.heads import HEADS, build_head, described_head
+from lib.models.heads import build_head, described_head, resolve_features
 from lib.models.stages import empty_backbone, load_pretrained_backbone
 from lib.models.weights import weights_digest, weights_status
 
@@ -208,8 +208,7 @@ def take_learned_head(classifier: Classifier, bundle: Path) -> None:
 
 def _empty_classifier(description: NetworkDescription) -> Classifier:
     spec = BACKBONES.get(description.backbone)
-    HEADS.get(description.head)
-    check_pooling(spec.stage(description.feature_stage), description.pooling, description.head)
+    resolve_features(spec, description.feature_stage, description.pooling, description.head)
     backbone = empty_backbone(spec, weights=description.weights, seed=description.seed)
     try:
         with torch.device("meta"):

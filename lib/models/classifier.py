@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.errors import UserError
 from lib.models.backbones import BackboneSpec, StageSpec
-from lib.models.heads import HEADS, build_head, described_head
+from lib.models.heads import HEADS, build_head, described_head, resolve_features
 from lib.models.stages import Backbone, StagedNetwork
 
-POOLINGS = ("average", "flatten", "none", "cls")
 HEAD_STAGE = StageSpec("head", "Classifier head", "vector")
 
 
@@ -104,41 +102,6 @@ def pool_features(h: Tensor, pooling: str, num_prefix_tokens: int = 0) -> Tensor
 def as_vectors(features: Tensor) -> Tensor:
     """What a head reads, as vectors (N, D) to compare images by: the mean over a map, vectors as they are."""
     return features.mean((2, 3)) if features.ndim == 4 else features
-
-
-def check_pooling(stage: StageSpec, pooling: str, head: str = "linear") -> str:
-    """Return `pooling`; raises UserError if it does not fit the output of `stage` or what the head reads."""
-    if pooling not in POOLINGS:
-        raise UserError(f"Unknown pooling {pooling!r}. Choose one of: {', '.join(POOLINGS)}.")
-    if HEADS.get(head).reads == "map":
-        if stage.output == "map" and pooling == "none":
-            return pooling
-        raise UserError(
-            f"The head {head!r} reads a map as it is: it needs a stage with a map and pooling 'none', received the "
-            f"stage {stage.name!r} ({stage.output}) and {pooling!r}."
-        )
-    if pooling in stage.poolings:
-        return pooling
-    gives = {"map": "a map", "vector": "a vector already", "tokens": "tokens"}[stage.output]
-    if stage.output == "tokens" and pooling == "cls":
-        gives += ", which has no class token"
-    fitting = "'none'" if stage.output == "vector" else " or ".join(map(repr, stage.poolings))
-    raise UserError(f"The stage {stage.name!r} gives {gives}, so pooling must be {fitting}, not {pooling!r}.")
-
-
-def resolve_features(
-    spec: BackboneSpec, feature_stage: str | None = None, pooling: str | None = None, head: str = "linear"
-) -> tuple[str, str]:
-    """Fill in feature stage and pooling: the table's own, or for another stage or head what fits.
-
-    Raises:
-        UserError: unknown stage, or a pooling that does not fit it.
-    """
-    reads_map = HEADS.get(head).reads == "map"
-    stage = spec.stage(feature_stage or (spec.last_map_stage if reads_map else spec.feature_stage))
-    fitting = "none" if reads_map else stage.poolings[0]
-    default = spec.pooling if stage.name == spec.feature_stage and not reads_map else fitting
-    return stage.name, check_pooling(stage, pooling or default, head)
 
 
 def feature_dim(backbone: Backbone, feature_stage: str, pooling: str, *, input_size_px: int | None = None) -> int:

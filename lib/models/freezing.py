@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
@@ -48,7 +48,7 @@ def stage_plan(
     """
     spec = BACKBONES.get(backbone_name)
     stages = spec.stages_until(feature_stage or spec.feature_stage)
-    first = _first_trained(spec, [stage.name for stage in stages], trains_backbone, unfreeze_from)
+    first = first_trained(spec, stages[-1].name, trains_backbone, unfreeze_from)
     plan = [
         StageParameters(stage.name, stage.title, stage.num_parameters, is_trainable=index >= first)
         for index, stage in enumerate(stages)
@@ -69,12 +69,11 @@ def apply_freezing(
     Raises:
         UserError: unknown part, or a stage that this classifier does not use.
     """
-    names = list(classifier.stages)
-    first = _first_trained(classifier.spec, names, trains_backbone, unfreeze_from)
-    for index, name in enumerate(names):
-        classifier.stages[name].requires_grad_(requires_grad=index >= first)
+    first = first_trained(classifier.spec, classifier.feature_stage, trains_backbone, unfreeze_from)
+    for index, stage in enumerate(classifier.stages.values()):
+        stage.requires_grad_(requires_grad=index >= first)
         if batchnorm == "frozen":
-            for norm in _norms(classifier.stages[name]):
+            for norm in batchnorm_layers(stage):
                 norm.requires_grad_(requires_grad=False)
     classifier.head.requires_grad_(requires_grad=True)
     # Frozen stages leave training mode at once, so that their BatchNorm statistics cannot move.
@@ -90,14 +89,15 @@ def train_mode(classifier: Classifier, *, batchnorm: str = "trained") -> None:
     classifier.train()
     if batchnorm != "trained":
         for stage in classifier.stages.values():
-            for norm in _norms(stage):
+            for norm in batchnorm_layers(stage):
                 norm.eval()
 
 
-def _norms(stage: nn.Module) -> list[nn.Module]:
+def batchnorm_layers(network: Any) -> list[nn.Module]:
+    """All layers of BatchNorm inside."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    return [module for module in stage.modules() if isinstance(module, _BatchNorm)]
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def parameter_summary(classifier: Classifier) -> list[StageParameters]:
@@ -114,18 +114,16 @@ def parameter_summary(classifier: Classifier) -> list[StageParameters]:
     ]
 
 
-def _first_trained(spec: BackboneSpec, names: list[str], trains_backbone: str, unfreeze_from: str | None) -> int:
-    """The index of the first trained stage; the number of stages if all are frozen."""
+def first_trained(spec: BackboneSpec, feature_stage: str, trains_backbone: str, unfreeze_from: str | None) -> int:
+    """The index of the first trained stage; the number of stages up to the feature stage if all are frozen."""
+    names = [stage.name for stage in spec.stages_until(feature_stage)]
     if trains_backbone not in TRAINED_PARTS:
         raise UserError(f"Unknown part of the backbone {trains_backbone!r}. Choose one of: {', '.join(TRAINED_PARTS)}.")
     if trains_backbone != "partial":
         return 0 if trains_backbone == "all" else len(names)
-    # A classifier that reads an earlier stage than the table's default has no later one to unfreeze.
-    default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
-    start = unfreeze_from or default
+    start = unfreeze_from or spec.first_tuned(feature_stage)
     if start not in names:
         raise UserError(
-            f"Cannot unfreeze {spec.title} from {start!r}: the classifier uses the stages {', '.join(names)}. "
-            "Choose one of them."
+            f"Cannot train {spec.title} from the stage {start!r}; unfreeze_from must be one of: {', '.join(names)}."
         )
     return names.index(start)

@@ -11,6 +11,10 @@ from lib.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from lib.models.backbone_spec import BackboneSpec
+
+# As a feature stage: the last vector before the network's own classes, whatever it is called in this backbone.
+LAST_VECTOR = "last_vector"
 # "softmax": one unit a class; "sigmoid": one unit for the log-odds of the second of two classes.
 OUTPUTS = ("softmax", "sigmoid")
 
@@ -137,6 +141,33 @@ def can_take_head(name: str, learned: str) -> bool:
 def iterative_heads() -> tuple[str, ...]:
     """The names of the heads that are trained in epochs."""
     return tuple(head.name for head in HEADS if head.is_iterative)
+
+
+def resolve_features(
+    spec: "BackboneSpec", feature_stage: str | None = None, pooling: str | None = None, head: str = "linear"
+) -> tuple[str, str]:
+    """Fill in feature stage and pooling: the table's own, or for another stage or head what fits.
+
+    Raises:
+        UserError: unknown stage, one that the head cannot read, or a pooling that does not fit it.
+    """
+    reads_map = HEADS.get(head).reads == "map"
+    asked = spec.last_vector_stage if feature_stage == LAST_VECTOR else feature_stage
+    stage = spec.stage(asked or (spec.last_map_stage if reads_map else spec.feature_stage))
+    gives = "a map" if stage.output == "map" else "tokens" if stage.output == "tokens" else "a vector"
+    if reads_map and stage.output != "map":
+        raise UserError(
+            f"The head {head} reads a map, the stage {stage.name!r} gives {gives}; choose an earlier "
+            f"feature_stage, such as {spec.last_map_stage}."
+        )
+    allowed = ("none",) if reads_map else stage.poolings
+    pooling = pooling or (spec.pooling if stage.name == spec.feature_stage and spec.pooling in allowed else allowed[0])
+    if pooling not in allowed:
+        gives += f", which the head {head} reads as it is" if reads_map else ""
+        raise UserError(
+            f"The stage {stage.name!r} gives {gives}: pooling must be {' or '.join(allowed)}, received {pooling!r}."
+        )
+    return stage.name, pooling
 
 
 def build_head(

@@ -41,7 +41,7 @@ def untrained_classifier(config: TrainConfig, *, num_classes: int) -> "Classifie
     apply_freezing(
         classifier,
         trains_backbone=trained_part(config),
-        unfreeze_from=first_trained_stage(config),
+        unfreeze_from=config.unfreeze_from,
         batchnorm=config.batchnorm,
     )
     return classifier
@@ -70,25 +70,17 @@ def _head_options(config: TrainConfig) -> dict[str, float]:
 def trained_part(config: TrainConfig) -> str:
     """What is trained at some time: gradual unfreezing may end at a stage as partial fine-tuning begins at one."""
     strategy = STRATEGIES.get(config.strategy)
-    is_partial = strategy.unfreezes_gradually and config.unfreeze_from is not None
+    is_partial = strategy.unfreezes_gradually and bool(config.unfreeze_from)
     return "partial" if is_partial else strategy.trains_backbone
 
 
-def first_trained_stage(config: TrainConfig) -> str | None:
-    """The lowest stage that is trained at some time, where it is neither none nor all of them."""
-    if trained_part(config) != "partial":
-        return None
-    return config.unfreeze_from or BACKBONES.get(config.backbone).unfreeze_from
-
-
 def last_frozen_stage(config: TrainConfig) -> str | None:
-    """The last stage that is never trained; None where training reaches down to the first one."""
-    spec, part = BACKBONES.get(config.backbone), trained_part(config)
+    """The last stage that a resolved config never trains; None where training reaches down to the first one."""
+    part, names = trained_part(config), BACKBONES.get(config.backbone).stage_names
     if part == "none":
-        return config.feature_stage or spec.feature_stage
-    first = first_trained_stage(config)
-    index = spec.stage_names.index(first) if first is not None else 0
-    return spec.stage_names[index - 1] if index else None
+        return config.feature_stage
+    index = names.index(str(config.unfreeze_from)) if part == "partial" else 0
+    return names[index - 1] if index else None
 
 
 def network_built(classifier: "Classifier") -> NetworkBuilt:
@@ -171,12 +163,11 @@ def choose_compute(
 
 def _frozen_part(config: TrainConfig, dtype: str) -> FrozenPart | None:
     """The stages that are frozen as long as features are read; None where all are trained from the start."""
-    spec, stage = BACKBONES.get(config.backbone), last_frozen_stage(config)
-    if STRATEGIES.get(config.strategy).starts_from_probe:
-        stage = config.feature_stage or spec.feature_stage
+    is_probed = STRATEGIES.get(config.strategy).starts_from_probe
+    stage = config.feature_stage if is_probed else last_frozen_stage(config)
     if stage is None:
         return None
-    size_px = config.input_size_px or spec.input_size_px
+    size_px = config.input_size_px or BACKBONES.get(config.backbone).input_size_px
     return FrozenPart(config.backbone, config.weights, config.seed, stage, size_px, dtype)
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.distributed import Ranks
 from lib.errors import UserError
-from lib.models.freezing import train_mode
+from lib.models.freezing import batchnorm_layers, train_mode
 from lib.out_of_memory import MAX_HALVINGS, free_memory, is_out_of_memory
 from lib.training.config import TrainConfig
 from lib.training.events import Listener, Noticed, ShouldStop
@@ -124,7 +123,7 @@ def warn_of_single_images(
         return
     was_training = classifier.training
     train_mode(classifier, batchnorm=config.batchnorm)  # type: ignore[arg-type]
-    has_trained = any(norm.training for norm in _norms(classifier))
+    has_trained = any(norm.training for norm in batchnorm_layers(classifier))
     classifier.train(was_training)
     if not has_trained:
         return
@@ -157,12 +156,8 @@ def freeze_batchnorm_statistics(network: Classifier) -> None:
     Those of a micro-batch are worse than those of the batch. One image has none: on a map of 1 x 1 there is one value a
     channel, which torch refuses; on a larger one the places of one image are no sample of images.
     """
-    for norm in _norms(network):
+    for norm in batchnorm_layers(network):
         norm.eval()
-
-
-def _norms(network: Classifier) -> list[nn.Module]:
-    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def with_halvings(

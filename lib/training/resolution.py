@@ -7,14 +7,14 @@ import numpy as np
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
-from lib.models.heads import HEADS, check_output, iterative_heads
+from lib.models.freezing import first_trained
+from lib.models.heads import check_output, iterative_heads, resolve_features
 from lib.training.config import TrainConfig
+from lib.training.network import trained_part
 from lib.training.optimization import check_loss, check_momentum
 from lib.training.protocols import Dataset
 from lib.training.strategies import STRATEGIES, StrategySpec
 
-# As a feature stage: the last vector before the network's own classes, whatever it is called in this backbone.
-LAST_VECTOR = "last_vector"
 # Of the images that are watched during a training.
 AUTO_WATCHED, MAX_WATCHED = "auto", 8
 # A time budget is filled with at most this many times the strategy's own epochs, unless a number is given.
@@ -34,7 +34,9 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     spec = BACKBONES.get(config.backbone)
     subset = apply_protocol(dataset, config)
     head, is_drawn = _head(config, strategy), config.sampling == "balanced"
-    feature_stage = _feature_stage(config.feature_stage, spec, head)
+    feature_stage, pooling = resolve_features(spec, config.feature_stage, config.pooling, head)
+    part = trained_part(config)
+    first = first_trained(spec, feature_stage, part, config.unfreeze_from)
     check_loss(config.loss, is_ordinal=subset.spec.is_ordinal)
     if strategy.is_iterative:
         check_momentum(config.optimizer, config.momentum, TrainConfig.momentum)
@@ -52,8 +54,8 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         head_from=_head_source(config, strategy),
         output=config.output if strategy.is_iterative else "softmax",
         feature_stage=feature_stage,
-        pooling=_pooling(config.pooling, spec, feature_stage, head),
-        unfreeze_from=_first_trained_stage(config, strategy, spec, feature_stage),
+        pooling=pooling,
+        unfreeze_from=spec.stage_names[first] if part == "partial" else None,
         epochs=(config.epochs or default_epochs) if strategy.is_iterative else None,
         time_budget_s=config.time_budget_s if strategy.is_iterative else None,
         learning_rate=(config.learning_rate or strategy.default_learning_rate) if strategy.is_iterative else None,
@@ -102,47 +104,6 @@ def _head_source(config: TrainConfig, strategy: StrategySpec) -> str | None:
             "A head that was learned before has seen images that other folds test; leave out head_from or num_folds."
         )
     return config.head_from or None
-
-
-def _feature_stage(asked: str | None, spec: BackboneSpec, head: str) -> str:
-    if asked == LAST_VECTOR:
-        return spec.last_vector_stage
-    reads_map = HEADS.get(head).reads == "map"
-    return spec.stage(asked or (spec.last_map_stage if reads_map else spec.feature_stage)).name
-
-
-def _pooling(asked: str | None, spec: BackboneSpec, feature_stage: str, head: str) -> str:
-    stage, reads_map = spec.stage(feature_stage), HEADS.get(head).reads == "map"
-    if reads_map and stage.output != "map":
-        kind = "tokens" if stage.output == "tokens" else "a vector"
-        raise UserError(
-            f"The head {head} reads a map, the stage {feature_stage!r} gives {kind}; choose an earlier "
-            f"feature_stage, such as {spec.last_map_stage}."
-        )
-    allowed = ("none",) if reads_map else stage.poolings
-    default = spec.pooling if feature_stage == spec.feature_stage and spec.pooling in allowed else allowed[0]
-    pooling = asked or default
-    if pooling not in allowed:
-        kind = {"map": "a map", "tokens": "tokens", "vector": "a vector"}[stage.output]
-        kind += f", which the head {head} reads as it is" if reads_map else ""
-        raise UserError(
-            f"The stage {feature_stage!r} gives {kind}: pooling must be {' or '.join(allowed)}, received {pooling!r}."
-        )
-    return pooling
-
-
-def _first_trained_stage(
-    config: TrainConfig, strategy: StrategySpec, spec: BackboneSpec, feature_stage: str
-) -> str | None:
-    if strategy.trains_backbone != "partial" and not (strategy.unfreezes_gradually and config.unfreeze_from):
-        return None
-    names = [stage.name for stage in spec.stages_until(feature_stage)]
-    first = config.unfreeze_from or (spec.unfreeze_from if spec.unfreeze_from in names else names[-1])
-    if first not in names:
-        raise UserError(
-            f"Cannot train {spec.title} from the stage {first!r}; unfreeze_from must be one of: {', '.join(names)}."
-        )
-    return first
 
 
 def _input_size(config: TrainConfig, spec: BackboneSpec) -> int:

@@ -19,6 +19,7 @@ from lib.figures.training_charts import rate_range_figure, rate_range_text
 from lib.models.freezing import StageParameters, stage_plan
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
+from lib.training.network import trained_part
 from lib.training.rate_range import RateRange, rounded
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls
@@ -38,7 +39,7 @@ def draw_before(config: TrainConfig) -> None:
         if resolved is None:
             return
         plan = stage_plan(
-            config.backbone, STRATEGIES.get(config.strategy).trains_backbone, resolved.unfreeze_from,
+            config.backbone, trained_part(resolved), resolved.unfreeze_from,
             feature_stage=resolved.feature_stage, head=resolved.head or "linear", output=resolved.output,
             num_classes=dataset.spec.num_classes,
         )  # fmt: skip

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from lib.models.backbones import BACKBONES
-from lib.models.heads import HEADS
-from lib.training.resolution import LAST_VECTOR
+from lib.models.heads import HEADS, LAST_VECTOR
 from lib.training.strategies import StrategySpec
 from pages.common.train_settings import DEFAULTS, SettingGrid, choose
 

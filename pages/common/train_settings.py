@@ -11,9 +11,9 @@ from lib.data.augmentation import POLICIES
 from lib.data.enhancement import parse_chain
 from lib.models.backbone_spec import STARTING_WEIGHTS
 from lib.models.backbones import BACKBONES
+from lib.models.heads import resolve_features
 from lib.training.config import TrainConfig
 from lib.training.optimization import OPTIMIZERS, SCHEDULES
-from lib.training.resolution import LAST_VECTOR
 from lib.training.strategies import STRATEGIES, StrategySpec
 from pages.common.text import readable
 
@@ -238,9 +238,7 @@ def _first_trained(config: TrainConfig, strategy: StrategySpec) -> str:
     if strategy.unfreezes_gradually:
         return ""
     spec = BACKBONES.get(config.backbone)
-    last = spec.last_vector_stage if config.feature_stage == LAST_VECTOR else config.feature_stage
-    names = [stage.name for stage in spec.stages_until(last or spec.feature_stage)]
-    return spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+    return spec.first_tuned(resolve_features(spec, config.feature_stage)[0])
 
 
 def _as_field(name: str, value: Any) -> Any:

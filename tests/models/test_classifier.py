@@ -3,7 +3,8 @@ import torch
 
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
-from lib.models.classifier import build_classifier, resolve_features
+from lib.models.classifier import build_classifier
+from lib.models.heads import resolve_features
 from lib.models.stages import build_backbone, set_batchnorm_statistics
 
 
@@ -59,9 +60,9 @@ def test_parts_compose_to_the_whole(backbone):
 @pytest.mark.parametrize(
     ("stage", "pooling", "message"),
     [
-        ("layer4", "none", "gives a map, so pooling must be 'average' or 'flatten'"),
-        ("pool", "average", "gives a vector already"),
-        ("layer4", "max", "Unknown pooling 'max'. Choose one of: average, flatten, none"),
+        ("layer4", "none", "gives a map: pooling must be average or flatten, received 'none'"),
+        ("pool", "average", "gives a vector: pooling must be none or flatten, received 'average'"),
+        ("layer4", "max", "pooling must be average or flatten, received 'max'"),
         ("layer9", None, "ResNet-18 has no stage 'layer9'"),
     ],
 )

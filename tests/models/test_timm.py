@@ -10,8 +10,9 @@ from lib.errors import UserError
 from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.models import timm_networks
 from lib.models.backbones import BACKBONES
-from lib.models.classifier import build_classifier, check_pooling, pool_features, resolve_features
+from lib.models.classifier import build_classifier, pool_features
 from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
+from lib.models.heads import resolve_features
 from lib.models.networks import build_network, seeded_initialization
 from lib.models.stages import build_backbone, run_stages
 from lib.models.weights import weights_digest
@@ -136,9 +137,9 @@ def test_tokens_are_pooled_by_class_token_or_mean():
     assert torch.allclose(pool_features(h, "average", 1), h[:, 1:].mean(1))
     assert resolve_features(spec) == ("features", "cls")
     assert resolve_features(spec, "blocks_2", "average") == ("blocks_2", "average")
-    with pytest.raises(UserError, match="gives tokens, so pooling must be 'cls' or 'average' or 'flatten', not 'none'"):
-        check_pooling(stage, "none")
-    with pytest.raises(UserError, match="gives a map, so pooling must be 'average' or 'flatten', not 'cls'"):
+    with pytest.raises(UserError, match="gives tokens: pooling must be cls or average or flatten, received 'none'"):
+        resolve_features(spec, "blocks_2", "none")
+    with pytest.raises(UserError, match="gives a map: pooling must be average or flatten, received 'cls'"):
         resolve_features(BACKBONES.get("timm:test_resnet"), "layer3", "cls")
     with pytest.raises(UserError, match="has no maps"):
         resolve_features(spec, head="fully_convolutional")
