@@ -31,6 +31,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def read_json_or_empty(path: Path) -> dict[str, Any]:
+    """Parse a JSON file that holds an object; empty where it is not there or cannot be read."""
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def write_json(target: Path, content: Any) -> None:
     """Write indented JSON atomically."""
     text = json.dumps(content, indent=1, ensure_ascii=False, default=str)

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_json_or_empty, write_json
 from lib.runtime import processor_name
 from lib.settings import cache_dir
 
@@ -48,19 +47,12 @@ def _cached_choice(device: str, purpose: Purpose) -> DtypeChoice:
 
     store = cache_dir() / "dtype.json"
     key = "|".join((purpose, device, processor_name(), torch.backends.cpu.get_cpu_capability(), torch.__version__))
-    known = _read_known(store)
+    known = read_json_or_empty(store)
     if key in known:
         return DtypeChoice(*known[key])
     choice = _measure_choice(device, purpose)
     write_json(store, {**known, key: [choice.name, choice.reason]})
     return choice
-
-
-def _read_known(store: Path) -> dict[str, list[str]]:
-    try:
-        return dict(read_json(store))
-    except (FileNotFoundError, ValueError):
-        return {}
 
 
 def _measure_choice(device: str, purpose: Purpose) -> DtypeChoice:

@@ -3,7 +3,7 @@
 import click
 
 from lib.cli import INTERRUPTED_STATUS
-from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json
+from lib.cli.output import ProgressLine, answer, json_option, note, print_facts, print_json
 from lib.jobs.processes import lower_priority
 
 
@@ -23,10 +23,9 @@ def install(as_json: bool) -> None:
 
     with ProgressLine() as progress:
         recording = install_demo(progress=progress)
-    if as_json:
-        print_json({"runs": recording.runs, "race_id": recording.race_id, "recorded": recording.words})
-    else:
-        click.echo(f"The demo is installed: {len(recording.runs)} runs, {recording.words}.")
+    content = {"runs": recording.runs, "race_id": recording.race_id, "recorded": recording.words}
+    sentence = f"The demo is installed: {len(recording.runs)} runs, {recording.words}."
+    answer(content, sentence, as_json=as_json)
 
 
 @demo.command()

@@ -11,21 +11,12 @@ from lib.atomic import write_json
 from lib.cli.output import ProgressLine, json_option, print_facts, print_json, print_table
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir, home
+from lib.tracking.writer import code_version
 
 REPORT_FILE = "doctor.json"
 MPS_NOTE = "Apple's MPS is chosen where it is present; this program was not tried on it. --set device=cpu avoids it."
-_PACKAGES = (
-    "streamlit",
-    "plotly",
-    "timm",
-    "captum",
-    "scikit-learn",
-    "mlflow",
-    "safetensors",
-    "pillow",
-    "onnxruntime",
-    "onnx",
-)
+_PACKAGES = ("streamlit", "plotly", "timm", "captum", "scikit-learn", "mlflow", "safetensors", "pillow", "onnxruntime",
+             "onnx")  # fmt: skip
 
 
 def diagnose(*, with_trial: bool = True, progress: Progress = ignore_progress) -> dict[str, Any]:
@@ -38,6 +29,7 @@ def diagnose(*, with_trial: bool = True, progress: Progress = ignore_progress) -
 
     machine = describe_machine()
     report = {
+        "version": code_version() or "unknown",
         **machine,
         **_engine(machine["device"], machine["dtype"], with_trial=with_trial, progress=progress),
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -30,6 +30,14 @@ def print_json(content: Mapping[str, Any]) -> None:
     click.echo(json.dumps(_plain(content), ensure_ascii=False, default=str))
 
 
+def answer(content: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Print one JSON object on one line, or what it says as a sentence."""
+    if as_json:
+        print_json(content)
+    else:
+        click.echo(sentence)
+
+
 def print_table(rows: Iterable[Sequence[Any]], headings: Sequence[str]) -> None:
     """Print aligned columns."""
     cells = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
+from lib.cli.output import ProgressLine, answer, json_option, note, print_json, print_table
 from lib.settings import cache_dir
 
 
@@ -35,11 +35,9 @@ def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], a
 
     with ProgressLine() as progress:
         made = produce(folder or cache_dir() / "pretraining", out=out, progress=progress, tell=note, **options)
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(f"Wrote {made['file']} ({made['size_mib']:.1f} MiB), accuracy on unseen images "
-                   f"{made['val_accuracy']:.3f} of {made['num_classes']} classes.")  # fmt: skip
+    wrote = f"Wrote {made['file']} ({made['size_mib']:.1f} MiB)"
+    reached = f"accuracy on unseen images {made['val_accuracy']:.3f} of {made['num_classes']} classes."
+    answer(made, f"{wrote}, {reached}", as_json=as_json)
 
 
 def _measure(names: tuple[str, ...], *, as_json: bool) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lib import jobs, tracking
-from lib.atomic import read_json
-from lib.cli.output import describe_time, json_option, note, print_facts, print_json, print_score, print_table
+from lib.atomic import read_json_or_empty
+from lib.cli.output import answer, describe_time, json_option, note, print_facts, print_json, print_score, print_table
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
@@ -91,10 +91,7 @@ def show(run_id: str, as_json: bool) -> None:
 
 def _compute(run: "RunRecord") -> dict[str, Any]:
     """Device, number formats and engine that the run chose, with the reason; empty before it did."""
-    try:
-        return dict(read_json(run.folder / COMPUTE_FILE))
-    except (OSError, ValueError):
-        return {}
+    return read_json_or_empty(run.folder / COMPUTE_FILE)
 
 
 @runs.command()
@@ -108,10 +105,8 @@ def stop(run_id: str, as_json: bool) -> None:
     if state.is_active:
         note(f"{found[:8]} is stopping ...")
         state = jobs.enforce_stop(found)
-    if as_json:
-        print_json({"run_id": found, "state": state.state, "message": state.message})
-    else:
-        click.echo(f"{found[:8]} is {state.state}. {state.message}".strip())
+    content = {"run_id": found, "state": state.state, "message": state.message}
+    answer(content, f"{found[:8]} is {state.state}. {state.message}".strip(), as_json=as_json)
 
 
 @runs.command()
@@ -128,10 +123,8 @@ def resume(run_id: str, detach: bool, as_json: bool) -> int:
     if not detach:
         return work_here(jobs.prepare_resume(run.run_id), as_json=as_json)
     jobs.resume(run.run_id)
-    if as_json:
-        print_json({"run_id": run.run_id, "state": "queued"})
-    else:
-        click.echo(f"{run.short_id} goes on in the background. Watch it with: python -m lib runs show {run.short_id}")
+    sentence = f"{run.short_id} goes on in the background. Watch it with: python -m lib runs show {run.short_id}"
+    answer({"run_id": run.run_id, "state": "queued"}, sentence, as_json=as_json)
     return 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from lib import disk_cache
-from lib.cli.output import ProgressLine, describe_time, json_option, note, print_json, print_table
+from lib.cli.output import ProgressLine, answer, describe_time, json_option, note, print_json, print_table
 
 
 @click.group()
@@ -25,13 +25,7 @@ def list_caches(as_json: bool) -> None:
     ]  # fmt: skip
     if as_json:
         listed = [
-            {
-                "key": entry.key,
-                "kind": entry.kind,
-                "num_bytes": entry.num_bytes,
-                "used_s": entry.used_s,
-                "in_use": row[4],
-            }
+            {**{key: getattr(entry, key) for key in ("key", "kind", "num_bytes", "used_s")}, "in_use": row[4]}
             for entry, row in zip(entries, rows, strict=True)
         ]
         print_json({"entries": listed, "used_bytes": found.used_bytes, "limit_bytes": found.limit_bytes})
@@ -48,11 +42,9 @@ def list_caches(as_json: bool) -> None:
 def clear_caches(as_json: bool) -> None:
     """Delete every entry that no training is using; everything in it can be computed again."""
     num_bytes, num_kept = disk_cache.clear()
-    if as_json:
-        print_json({"freed_bytes": num_bytes, "num_in_use": num_kept})
-        return
     kept = f"; {num_kept} in use stayed" if num_kept else ""
-    click.echo(f"Cleared {disk_cache.size_words(num_bytes)}{kept}.")
+    sentence = f"Cleared {disk_cache.size_words(num_bytes)}{kept}."
+    answer({"freed_bytes": num_bytes, "num_in_use": num_kept}, sentence, as_json=as_json)
 
 
 @caches.command("limit")

@@ -8,7 +8,7 @@ import click
 
 from lib import jobs
 from lib.cli import INTERRUPTED_STATUS
-from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score
+from lib.cli.output import ProgressLine, answer, json_option, note, print_facts, print_json, print_score
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import Ranks, ending_on_signal, is_launched, is_peer_lost, joined, launch_key
 from lib.errors import Stopped, UserError
@@ -59,11 +59,14 @@ def train(
 
         return report_estimate(config, as_json=as_json)
     if num_seeds is not None:
-        from lib.cli.repeats import start_repeats
+        from lib.cli.sweeps import start_seeds
 
-        return start_repeats(config, num_seeds, is_detached=detach, as_json=as_json)
+        return start_seeds(config, num_seeds, is_detached=detach, as_json=as_json)
     if detach:
-        return _report_detached(jobs.start(config), as_json=as_json)
+        found = jobs.start(config)
+        how = f"Watch it with: python -m lib runs show {found[:8]}; stop it with: runs stop {found[:8]}"
+        answer({"run_id": found, "state": "queued"}, f"Started {found}. {how}", as_json=as_json)
+        return 0
     return work_here(prepare(config), as_json=as_json)
 
 
@@ -95,15 +98,6 @@ def report_outcome(run_id: str, summary: dict[str, Any] | None, *, as_json: bool
         _print_summary(summary)
     elif as_json:
         print_json(summary or {"run_id": run_id, "state": "stopped"})
-
-
-def _report_detached(run_id: str, *, as_json: bool) -> int:
-    short = run_id[:8]
-    if as_json:
-        print_json({"run_id": run_id, "state": "queued"})
-    else:
-        click.echo(f"Started {run_id}. Watch it with: python -m lib runs show {short}; stop it with: runs stop {short}")
-    return 0
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_json_or_empty, write_json
 from lib.data.builtin import install_dataset
 from lib.data.dataset import Dataset
 from lib.demo.recording import DATASET_FOLDER, RACE_FOLDER, RUNS_FOLDER, Recording, find_recording, unpack_run
@@ -118,10 +118,7 @@ def _remove_former(recording: Recording) -> None:
 
 
 def _mark() -> dict[str, Any]:
-    try:
-        return dict(read_json(runs_dir() / _MARK_FILE))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return read_json_or_empty(runs_dir() / _MARK_FILE)
 
 
 def _is_here(recording: Recording) -> bool:

@@ -35,13 +35,17 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Expansion:
-    """Single files to grade, as (name, bytes or path), and what was left out."""
+    """Single files to grade, as (name, bytes or path), what was left out, and how much more archives may unpack to."""
 
+    max_items: int | None = None
+    max_bytes: int = MAX_ARCHIVE_BYTES
     items: list[tuple[str, bytes | Path]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
-    max_items: int | None = None
+
+    def __post_init__(self) -> None:
+        self.bytes_left = self.max_bytes
 
     @property
     def is_full(self) -> bool:
@@ -67,11 +71,10 @@ def expand_uploads(files: Iterable[tuple[str, bytes]], *, max_bytes: int | None 
     and members beyond the limits of lib.settings (files, bytes a file, compression ratio, bytes in all, or
     `max_bytes` where given) are left out with the reason.
     """
-    expansion = Expansion(max_items=MAX_UPLOAD_FILES)
-    budget = _Budget(MAX_ARCHIVE_BYTES if max_bytes is None else max_bytes)
+    expansion = Expansion(MAX_UPLOAD_FILES, MAX_ARCHIVE_BYTES if max_bytes is None else max_bytes)
     for name, data in files:
         if archives.is_archive(data):
-            _expand_archive(name, io.BytesIO(data), expansion, budget)
+            _expand_archive(name, io.BytesIO(data), expansion)
         else:
             expansion.take(name, data)
     return expansion
@@ -84,7 +87,6 @@ def expand_paths(paths: Iterable[str | Path]) -> Expansion:
         UserError: a path that does not exist.
     """
     expansion = Expansion()
-    budget = _Budget(MAX_ARCHIVE_BYTES)
     for path in map(Path, paths):
         if path.is_dir():
             _expand_folder(path, expansion)
@@ -94,20 +96,10 @@ def expand_paths(paths: Iterable[str | Path]) -> Expansion:
             )
         elif _is_archive(path):
             with path.open("rb") as opened:
-                _expand_archive(storable(path.name), opened, expansion, budget)
+                _expand_archive(storable(path.name), opened, expansion)
         else:
             expansion.take(storable(str(path)), path)
     return expansion
-
-
-@dataclass
-class _Budget:
-    """How many unpacked bytes are still allowed, over all archives of one call."""
-
-    bytes_left: int
-
-    def __post_init__(self) -> None:
-        self.words = f"{self.bytes_left // 2**20} MiB"
 
 
 def _expand_folder(folder: Path, expansion: Expansion) -> None:
@@ -129,7 +121,7 @@ def _is_archive(path: Path) -> bool:
         return archives.is_archive(opened.read(4))
 
 
-def _expand_archive(name: str, opened: IO[bytes], expansion: Expansion, budget: _Budget) -> None:
+def _expand_archive(name: str, opened: IO[bytes], expansion: Expansion) -> None:
     try:
         with archives.open_archive(opened, max_entries=_MAX_ENTRIES) as archive:
             members = [member for member in archive.infolist() if not archives.member_name(member).endswith("/")]
@@ -142,24 +134,22 @@ def _expand_archive(name: str, opened: IO[bytes], expansion: Expansion, budget: 
                     expansion.skip(shown, "The archive holds this name more than once; the first one is used.")
                     continue
                 seen.add(shown)
-                _take_member(archive, member, shown, expansion, budget)
+                _take_member(archive, member, shown, expansion)
     except UserError as error:
         expansion.skip(name, str(error))
     except archives.DAMAGE:
         expansion.skip(name, "The archive is damaged or of a kind that cannot be opened; make a plain zip of it.")
 
 
-def _take_member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str, expansion: Expansion, budget: _Budget
-) -> None:
-    reason = _why_not(member, budget)
+def _take_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str, expansion: Expansion) -> None:
+    reason = _why_not(member, expansion)
     if reason:
         expansion.skip(shown, reason)
         return
     if expansion.is_full:
         expansion.take(shown, b"")  # says that there are too many, without unpacking
         return
-    budget.bytes_left -= member.file_size
+    expansion.bytes_left -= member.file_size
     try:
         data = archives.read_member(archive, member)
     except archives.DAMAGE as error:
@@ -171,7 +161,7 @@ def _take_member(
         expansion.take(shown, data)
 
 
-def _why_not(member: zipfile.ZipInfo, budget: _Budget) -> str:
+def _why_not(member: zipfile.ZipInfo, expansion: Expansion) -> str:
     """The reason why a member must not be read; empty if it may."""
     if reason := archives.why_unreadable(member):
         return reason
@@ -179,7 +169,8 @@ def _why_not(member: zipfile.ZipInfo, budget: _Budget) -> str:
         return "Hidden file."
     if member.file_size > MAX_FILE_BYTES:
         return f"Unpacks to more than {MAX_FILE_BYTES // 2**20} MiB."
-    return "" if member.file_size <= budget.bytes_left else f"The archives unpack to more than {budget.words}."
+    is_too_much = member.file_size > expansion.bytes_left
+    return f"The archives unpack to more than {expansion.max_bytes // 2**20} MiB." if is_too_much else ""
 
 
 def _is_hidden(path: PurePosixPath) -> bool:

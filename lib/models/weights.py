@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lib import settings
-from lib.atomic import read_json, sha256_of_file, write_json
+from lib.atomic import read_json_or_empty, sha256_of_file, write_json
 from lib.errors import UserError, WeightsUnavailable
 from lib.models.backbone_spec import HUB_FILE, starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec
@@ -136,10 +136,7 @@ def weights_digest(name: str, weights: str, seed: int = 0) -> str:
     facts = path.stat()
     key = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
     store = settings.cache_dir() / "weights_digests.json"
-    try:
-        known = dict(read_json(store))
-    except (OSError, ValueError, TypeError):  # not there, or damaged
-        known = {}
+    known = read_json_or_empty(store)
     if key not in known:
         digest = sha256_of_file(path)
         try:

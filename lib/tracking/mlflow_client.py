@@ -1,16 +1,10 @@
 """Runs through MLflow's own client: for servers, and for tables that `sqlite_client.py` does not know."""
 
-import gzip
 import logging
 import os
-import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-from lib.atomic import atomic_path
 from lib.tracking.sqlite_client import Metric, NoSuchRun
 
 _PAGE = 1000
@@ -101,16 +95,3 @@ class MlflowRuns:
         for start in range(0, len(metrics), _PAGE):
             logged = [entities.Metric(*metric) for metric in metrics[start : start + _PAGE]]
             self._client.log_batch(run_id, metrics=logged)
-
-
-def write_empty_store(target: Path) -> None:
-    """Keep the tables that this MLflow makes, without experiments of ours: `EMPTY_STORE` comes from here."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mlflow.db"
-        MlflowRuns(f"sqlite:///{path}").search_experiments()
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("UPDATE experiments SET artifact_location = './mlruns/0'")
-            connection.commit()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(gzip.compress(path.read_bytes(), mtime=0))

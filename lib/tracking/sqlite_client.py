@@ -21,7 +21,7 @@ from lib.errors import UserError
 from lib.settings import ASSETS_DIR
 
 TABLES = "dc11669786a5"  # Alembic's revision of the tables in `EMPTY_STORE`
-EMPTY_STORE = ASSETS_DIR / "empty_run_store.db.gz"
+EMPTY_STORE = ASSETS_DIR / "empty_run_store.db.gz"  # written by tests/checks/empty_run_store.py
 Metric = tuple[str, float, int, int]  # key, value, ms since 1970, step
 
 INSERT_RUN = """INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status,

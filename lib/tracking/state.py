@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import read_json
+from lib.atomic import read_json, read_json_or_empty
 from lib.errors import UserError
 from lib.registry import Registry
 from lib.settings import runs_dir
@@ -202,10 +202,7 @@ def update_state(run_id: str, **changes: Any) -> None:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The final figures in a run's folder; empty before there are any, or where they cannot be read."""
-    try:
-        return dict(read_json(folder / SUMMARY_FILE))
-    except (OSError, ValueError):
-        return {}
+    return read_json_or_empty(folder / SUMMARY_FILE)
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:

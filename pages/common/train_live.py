@@ -1,7 +1,6 @@
 """How the training page draws one run: words, facts and curves, all from what the run has written."""
 
 import html
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lib.atomic import read_json_or_empty
 from lib.errors import UserError
 from lib.evaluation.headline import ACCURACY, KAPPA, Score
 from lib.figures.style import new_figure, palette, strategy_style
@@ -275,7 +275,4 @@ def _percent(value: float | None) -> str:
 
 
 def _read(state: RunState, name: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads((state.folder / name).read_text("utf-8")))
-    except (OSError, ValueError):
-        return {}
+    return read_json_or_empty(state.folder / name)

@@ -7,6 +7,7 @@ from lib.features import engine
 from lib.features.engine import EngineChoice
 from lib.features.onnx_session import runtime_version
 from lib.settings import DEFAULT_BACKBONE, cache_dir
+from lib.tracking.writer import code_version
 
 
 def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
@@ -26,6 +27,7 @@ def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     assert {entry["backbone"] for entry in report["weights"]} >= {"mobilenet_v2", "vgg16"}
     assert json.loads((cache_dir() / "doctor.json").read_text()) == report
     text = command("doctor").out
+    assert text.split()[:2] == ["version", report["version"]] == ["version", code_version()]
     assert "torchvision" in text
     assert "mobilenet_v2" in text
     assert text.count(choice.reason) == 2
