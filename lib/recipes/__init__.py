@@ -4,8 +4,18 @@
 lib/sweeps/recipes.py runs it. Imports no torch: pages read it too.
 """
 
-from lib.recipes.plan import BUDGETS, RecipePlan, changed_settings, fits_subject, plan_recipe, run_title
-from lib.recipes.published import PublishedLine, published_line, published_results, write_published
+from lib.recipes.plan import (
+    BUDGETS,
+    PublishedLine,
+    RecipePlan,
+    changed_settings,
+    fits_subject,
+    plan_recipe,
+    published_line,
+    published_results,
+    run_title,
+    write_published,
+)
 from lib.recipes.spec import Published, RecipeSpec, Study
 from lib.recipes.table import RECIPES
 

@@ -1,18 +1,20 @@
-"""From a recipe to a training, for the data sets, weights and time at hand; and the one title of every run."""
+"""From a recipe to a training, for the data sets, weights and time at hand; titles of runs; published figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from lib.atomic import write_json
 from lib.data.library import descriptions, open_dataset
 from lib.data.specs import DatasetSpec
 from lib.data.target_map import TARGET_MAPS, parse_target_map
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone, fallback_sentence, weights_status
-from lib.recipes.spec import RecipeSpec, Subject
+from lib.recipes.spec import Published, RecipeSpec, Subject
 from lib.recipes.table import RECIPES
-from lib.settings import DEFAULT_DATASET
+from lib.settings import ASSETS_DIR, DEFAULT_DATASET
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
 
@@ -177,3 +179,51 @@ def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[A
     apart = ("dataset", "dataset_version", "seed", "device", "dtype", "pinned_images", "num_folds")
     planned, present = in_effect(plan.config), in_effect(config)
     return {name: (old, present[name]) for name, old in planned.items() if old != present[name] and name not in apart}
+
+
+PUBLISHED_FILE = ASSETS_DIR / "published_results.json"
+_FORMAT = 1
+_NOTHING = Published(accuracy=None, measured_on="")  # type: ignore[arg-type]  # of a recipe without figures
+
+
+@dataclass(frozen=True)
+class PublishedLine:
+    """What a picture draws beside a run: the published figure of its recipe, and where it comes from."""
+
+    recipe: str
+    value: float
+    source: str
+    measured_on: str
+    published_data: str
+
+
+def published_line(name: str, metric: str) -> PublishedLine | None:
+    """The published value of "test_accuracy" or "test_quadratic_weighted_kappa"; None where there is none."""
+    recipe = RECIPES.get(name) if name in RECIPES else None
+    figures = recipe.published if recipe else None
+    key = metric.removeprefix("test_")
+    if recipe is None or figures is None or key not in ("accuracy", "quadratic_weighted_kappa"):
+        return None
+    value = getattr(figures, key)
+    if value is None:
+        return None
+    return PublishedLine(name, value, recipe.study.line, figures.measured_on, recipe.subject.published_data)
+
+
+def published_results() -> dict[str, Any]:
+    """Every recipe with its study and figures, as the file holds them."""
+    return {"format_version": _FORMAT, "results": [_entry(recipe) for recipe in RECIPES]}
+
+
+def write_published(path: Path = PUBLISHED_FILE) -> None:
+    """Write the file afresh from the table (`python -m lib recipes list --write-published`)."""
+    write_json(path, published_results())
+
+
+def _entry(recipe: RecipeSpec) -> dict[str, Any]:
+    figures = asdict(recipe.published or _NOTHING)
+    return {
+        "recipe": recipe.name, "title": recipe.title, "study": recipe.study.title, "source": recipe.study.line,
+        "year": recipe.study.year, "published_data": recipe.subject.published_data, **figures,
+        "confusion": [list(row) for row in figures["confusion"]],
+    }  # fmt: skip

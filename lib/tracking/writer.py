@@ -19,7 +19,7 @@ from lib.atomic import read_json, write_json
 from lib.errors import UserError, disk_fault
 from lib.settings import HEARTBEAT_INTERVAL_S, PROJECT_ROOT, tracking_uri
 from lib.tracking import state as states
-from lib.tracking.store import client, experiment_id
+from lib.tracking.store import MlflowRuns, client, experiment_id
 from lib.tracking.timeline import TimelineWriter
 
 _MAX_NOTES = 10
@@ -232,8 +232,6 @@ def _upload_artifacts(run_id: str, folder: Path) -> None:
     if local.startswith("/"):
         link_artifacts(folder, Path(local))
         return
-    from lib.tracking.mlflow_client import MlflowRuns
-
     remote = MlflowRuns(tracking_uri())
     for source in (folder / name for name in _ARTIFACTS):
         if source.is_dir():

@@ -10,7 +10,7 @@ from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.sweeps.plan import SweepState
-from lib.sweeps.replay import RaceReplay, replay_race
+from lib.sweeps.results import RaceReplay, replay_race
 from lib.sweeps.strategies import (
     ARMS,
     DEFAULT_ARMS,

@@ -19,8 +19,7 @@ from lib.jobs import active_runs
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.weights import default_backbone, fallback_sentence
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET, FALLBACK_BACKBONE
-from lib.tracking.mlflow_client import load_mlflow
-from lib.tracking.store import sqlite_path
+from lib.tracking.store import load_mlflow, sqlite_path
 from pages.common import resources, state, weights_panel
 from pages.common.controls import link_to
 from pages.common.errors import show_errors

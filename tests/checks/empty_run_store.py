@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 from lib.atomic import atomic_path
-from lib.tracking.mlflow_client import MlflowRuns
 from lib.tracking.sqlite_client import EMPTY_STORE
+from lib.tracking.store import MlflowRuns
 
 
 def write_empty_store(target: Path) -> None:

@@ -11,7 +11,7 @@ from pages.common import replay
 from pages.common.replay import Playback, fitting_speed
 from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words
 from tests.sweeps.conftest import Runner, plan, runner  # noqa: F401
-from tests.sweeps.test_replay import timed
+from tests.sweeps.test_results import timed
 
 
 class Clock:

@@ -11,8 +11,8 @@ import pytest
 from lib import tracking
 from lib.settings import PROJECT_ROOT, runs_dir, tracking_uri
 from lib.tracking import sqlite_client, store
-from lib.tracking.mlflow_client import MlflowRuns
 from lib.tracking.sqlite_client import EMPTY_STORE, TABLES, NoSuchRun, SqliteClient, has_known_tables
+from lib.tracking.store import MlflowRuns
 from tests.run_store import make_run_store
 
 TAGS = {"state": "queued", "config": "{}", "mlflow.parentRunId": "a" * 32}

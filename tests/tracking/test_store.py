@@ -36,7 +36,7 @@ FIRST_USE_FROM_ALL_SIDES = """
 import sys, threading, time
 from lib import tracking
 from lib.settings import tracking_uri
-from lib.tracking.mlflow_client import MlflowRuns, load_mlflow
+from lib.tracking.store import MlflowRuns, load_mlflow
 
 def use(position):
     time.sleep(0.15 * position)
