@@ -16,7 +16,8 @@ from lib.jobs import queue
 from lib.jobs.worker import describe_failure
 from lib.settings import runs_dir
 from lib.tracking import records, writer
-from lib.tracking.repair import is_damaged, repair_store
+from lib.tracking.repair import is_damaged
+from lib.tracking.store import repair_store
 from tests.run_store import make_run_store
 
 CONFIG = {"dataset": "cats_dogs", "backbone": "mobilenet_v2", "strategy": "linear_probe", "dataset_version": "v1"}
@@ -94,7 +95,7 @@ def test_a_damaged_store_is_named_and_made_anew_from_the_folders_on_request(kind
 
 def test_curves_and_tags_that_a_damaged_store_still_gives_are_kept(monkeypatch):
     first, *_ = make_runs()
-    monkeypatch.setattr("lib.tracking.repair.is_damaged", lambda path: True)
+    monkeypatch.setattr("lib.tracking.store.is_damaged", lambda path: True)
     repair_store()
     assert tracking.get_run(first).tags["group_id"] == "g1"
     history = tracking.metric_history(first, ["val_loss"])

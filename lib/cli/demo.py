@@ -37,11 +37,12 @@ def prepare(worker: bool, as_json: bool) -> int:
     Ctrl-C stops it; a second call goes on from there.
     """
     from lib.demo import DEMO
+    from lib.sweeps.runner import run_sweep
 
     if worker:
         lower_priority()
     with ProgressLine() as progress:
-        state = DEMO.run(progress=progress)
+        state = run_sweep(DEMO, progress=progress)
     if as_json:
         print_json(state.facts())
     elif state.state == "finished":

@@ -13,9 +13,9 @@ from lib.distributed import is_launched
 from lib.errors import UserError
 from lib.evaluation.headline import in_order
 from lib.jobs import dead_runs, queue
-from lib.tracking.repair import repair_store
 from lib.tracking.scores import beside_metrics, compare_runs, run_score
 from lib.tracking.state import COMPUTE_FILE, find_local_run, stored_states
+from lib.tracking.store import repair_store
 
 if TYPE_CHECKING:
     from lib.tracking.records import RunRecord

@@ -173,15 +173,19 @@ def _go(plan: "SweepPlan", report: Callable[..., int], *, is_detached: bool, as_
     """Do what is missing of a sweep, here or in the background, and report how it stands."""
     if is_detached:
         return report(plan, plan.start(), as_json=as_json)
+    from lib.sweeps.runner import run_sweep
+
     with ProgressLine() as progress:
-        state = plan.run(progress=progress)
+        state = run_sweep(plan, progress=progress)
     return report(plan, state, as_json=as_json)
 
 
 def _work(plan: "SweepPlan") -> int:
     """The whole life of a detached worker."""
+    from lib.sweeps.runner import run_sweep
+
     lower_priority()
-    return _status(plan.run())
+    return _status(run_sweep(plan))
 
 
 def _status(state: "SweepState") -> int:

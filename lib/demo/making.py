@@ -31,7 +31,7 @@ from lib.recipes import run_title
 from lib.runtime import available_cores, processor_name
 from lib.settings import DEMO_DATASET
 from lib.sweeps.results import ArmResult, arm_results, leader
-from lib.sweeps.runner import Work
+from lib.sweeps.runner import Work, run_sweep
 from lib.sweeps.strategies import StrategySweep
 from lib.tracking.scores import probability_columns
 from lib.tracking.state import CONFIG_FILE, PREDICTIONS_FILE, run_folder
@@ -156,7 +156,7 @@ def _race(
     pinned = resolve_config(plan.entries[0].config, dataset).pinned_images
     plan = replace(plan, pinned_images=pinned)
     plan.write()
-    return plan, dict(plan.run(progress=progress, work=work).runs)
+    return plan, dict(run_sweep(plan, progress=progress, work=work).runs)
 
 
 def _pack(run_id: str, target: Path, *, dataset: "Dataset", machine: str, tags: dict[str, str]) -> None:

@@ -18,10 +18,9 @@ import numpy as np
 from lib.atomic import atomic_path, read_json, sha256_of_file, write_json
 from lib.errors import UserError
 from lib.settings import ASSETS_DIR
-from lib.sweeps.results import CURVE_FILE
+from lib.sweeps.strategies import CURVE_FILE
 from lib.tracking import state as states
 from lib.tracking.repair import TAGS_FILE
-from lib.tracking.timeline import TIMELINE_FILE
 
 FORMAT_VERSION = 1
 FOLDER = ASSETS_DIR / "demo"
@@ -31,7 +30,7 @@ _TABLE_FILE = "README.md"  # about the recording, not of it
 _AGAIN = "Get the program's files again (git checkout assets/demo), or record it anew (make demo)."
 _FILES = (
     states.CONFIG_FILE, states.SUMMARY_FILE, states.STATE_FILE, states.LOG_FILE, states.PREDICTIONS_FILE,
-    states.CONFUSION_FILE, TIMELINE_FILE, CURVE_FILE, TAGS_FILE,
+    states.CONFUSION_FILE, states.TIMELINE_FILE, CURVE_FILE, TAGS_FILE,
 )  # fmt: skip
 _FOLDERS = (states.BUNDLE_FOLDER, "pinned")
 # As lib/models/bundle_files.py names them, which imports torch.

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.backbones import BackboneSpec, StageSpec
+from lib.models.head_layers import pool_features
 from lib.models.heads import HEADS, build_head, described_head, resolve_features
 from lib.models.stages import Backbone, StagedNetwork
 
@@ -83,20 +83,6 @@ def is_frozen(module: nn.Module) -> bool:
     """Whether a module has parameters and none of them is trained."""
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
-
-
-def pool_features(h: Tensor, pooling: str, num_prefix_tokens: int = 0) -> Tensor:
-    """A stage's output (N, C, H, W), (N, L, D) or (N, D) to features (N, D); "none" leaves a map as it is.
-
-    Of tokens "cls" takes the first, "average" the mean of those behind the first `num_prefix_tokens`.
-    """
-    if pooling == "cls":
-        return h[:, 0]
-    if pooling == "average" and h.ndim == 3:
-        return h[:, num_prefix_tokens:].mean(1)
-    if pooling == "average":
-        return F.adaptive_avg_pool2d(h, 1).flatten(1)
-    return h.flatten(1) if pooling == "flatten" else h
 
 
 def as_vectors(features: Tensor) -> Tensor:

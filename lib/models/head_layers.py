@@ -1,4 +1,4 @@
-"""The layers that heads are made of, and how the table's heads are put together from them."""
+"""How a stage becomes features, the layers that heads are made of, and how the table's heads are put together."""
 
 from typing import Any
 
@@ -12,6 +12,20 @@ _TEMPERATURE = 0.07
 # Share of the probability given to all classes alike: a class without a neighbour keeps a finite log-probability.
 _SMOOTHING = 0.01
 _BLOCK_ROWS = 1024
+
+
+def pool_features(h: Tensor, pooling: str, num_prefix_tokens: int = 0) -> Tensor:
+    """A stage's output (N, C, H, W), (N, L, D) or (N, D) to features (N, D); "none" leaves a map as it is.
+
+    Of tokens "cls" takes the first, "average" the mean of those behind the first `num_prefix_tokens`.
+    """
+    if pooling == "cls":
+        return h[:, 0]
+    if pooling == "average" and h.ndim == 3:
+        return h[:, num_prefix_tokens:].mean(1)
+    if pooling == "average":
+        return F.adaptive_avg_pool2d(h, 1).flatten(1)
+    return h.flatten(1) if pooling == "flatten" else h
 
 
 class FeatureBatchNorm(nn.BatchNorm1d):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.backbone_spec import TIMM, BackboneSpec, StageSpec
+from lib.models.head_layers import pool_features
 from lib.models.networks import seeded_initialization
-from lib.models.timm_networks import unknown_network
 from lib.models.timm_stages import FEATURES, LOGITS, POOL, build_timm, feature_channels, not_divisible, segments
 
 _MIN_INPUT_PX = 32
@@ -26,7 +26,7 @@ def describe_timm(name: str) -> BackboneSpec:
     """Build the specification of `timm:NAME` from the network itself, run on random images.
 
     Raises:
-        UserError: no such network, one that takes no square RGB images, or one that cannot be cut into stages.
+        UserError: a network that takes no square RGB images, or one that cannot be cut into stages.
     """
     settings = _settings(name)
     size_px = int(settings["input_size"][-1])
@@ -99,13 +99,7 @@ def _settings(name: str) -> dict[str, Any]:
     import timm
     from timm.data import resolve_data_config
 
-    bare = name.removeprefix(TIMM)
-    try:
-        if not timm.is_model(bare):
-            raise unknown_network(bare)
-        config = timm.get_pretrained_cfg(bare)
-    except RuntimeError:  # no such choice of weights
-        raise unknown_network(bare) from None
+    config = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     found: dict[str, Any] = config.to_dict() if config is not None else {}
     found |= resolve_data_config(pretrained_cfg=found or {"interpolation": "bicubic"})
     num_channels, height, width = found["input_size"]
@@ -185,8 +179,6 @@ def _title(name: str) -> str:
 
 def _own_features(stages: Sequence[StageSpec], outputs: Mapping[str, Tensor]) -> tuple[str, str]:
     """The stage and pooling that give what the network's own classifier reads; that vector itself where none does."""
-    from lib.models.classifier import pool_features
-
     last = next((stage for stage in reversed(stages) if stage.output != "vector"), None)
     vector = outputs.get(POOL)
     if last is None:

@@ -142,11 +142,12 @@ def _version() -> str:
 
 
 def _compute(bare: str) -> dict[str, Any]:
-    if bare == _LIST:
-        import timm
+    import timm
 
-        tagged = timm.list_pretrained()
-        return {"names": sorted({*timm.list_models(), *tagged})}
+    if bare == _LIST:
+        return {"names": sorted({*timm.list_models(), *timm.list_pretrained()})}
+    if bare not in timm_names() or not timm.is_model(bare):
+        raise unknown_network(bare)
     from lib.models.timm_description import describe_timm
 
     return asdict(describe_timm(TIMM + bare))

@@ -57,7 +57,7 @@ def frozen_features(
     import torch
 
     from lib.data.input_transform import to_batch
-    from lib.models.classifier import pool_features
+    from lib.models.head_layers import pool_features
     from lib.models.stages import build_backbone, set_batchnorm_statistics
 
     backbone = build_backbone(backbone_name, weights=weights, seed=seed)

@@ -20,14 +20,13 @@ from lib import jobs
 from lib.atomic import read_json, write_json
 from lib.errors import UserError
 from lib.jobs import processes
-from lib.progress import Progress, ignore_progress
+from lib.progress import Progress
 from lib.settings import HEARTBEAT_INTERVAL_S, HEARTBEAT_STALE_S, runs_dir
 from lib.tracking.state import host_name, read_state
 from lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
-    from lib.sweeps.runner import Work
     from lib.tracking.writer import RunWriter
 
 FORMAT_VERSION = 1
@@ -222,21 +221,6 @@ class SweepPlan(ABC):
         finally:
             is_over.set()
             thread.join()
-
-    def run(self, *, progress: Progress = ignore_progress, work: "Work | None" = None) -> SweepState:
-        """Do in this process what is missing; a second call does nothing.
-
-        Args:
-            progress: hears thousandths of the whole and a line of text.
-            work: does one prepared run; by default `jobs.work`.
-
-        Raises:
-            UserError: another process is at it, or a training failed (the others are done all the same); the state
-                keeps the sentence.
-        """
-        from lib.sweeps.runner import Runner
-
-        return Runner(self, progress, work).run()
 
     def start(self) -> SweepState:
         """Start it, or go on with it, in a detached process; returns at once. Raises UserError if it cannot."""

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,61 +15,16 @@ from lib.errors import UserError
 from lib.evaluation.headline import Score, best_of
 from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
 from lib.sweeps.plan import SweepState
-from lib.sweeps.strategies import ARMS, StrategySweep
+from lib.sweeps.strategies import ARMS, Curve, StrategySweep, read_curve
 from lib.tracking.scores import folder_score, probability_columns
-from lib.tracking.state import PREDICTIONS_FILE, append_line, read_lines, read_state, read_summary, run_folder
+from lib.tracking.state import PREDICTIONS_FILE, read_state, read_summary, run_folder
 from lib.tracking.timeline import Timeline, read_timeline
-from lib.training.events import EpochEnded, NetworkBuilt
 from lib.training.strategies import STRATEGIES
 
-CURVE_FILE = "race_curve.jsonl"  # a line an epoch, in the run's folder
 # What the command line prints of a finished arm.
 _SHOWN = ("headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
           "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "test_baseline_accuracy",
           "test_referable_auroc", "seconds_total")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """An arm after an epoch: seconds since it began (interruptions left out), and its numbers as fractions."""
-
-    epoch: int
-    seconds: float
-    values: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What an arm has told so far; `num_trained` is None before its network was built."""
-
-    num_trained: int | None = None
-    num_parameters: int | None = None
-    points: tuple[CurvePoint, ...] = ()
-
-
-class CurveWriter:
-    """A listener that appends to a run's curve; seconds go on from the last line of an interrupted run."""
-
-    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock, self._began_s = folder / CURVE_FILE, clock, clock()
-        points = read_curve(folder).points
-        self._before_s = points[-1].seconds if points else 0.0
-
-    def __call__(self, event: Any) -> None:
-        """Hear one event of a training."""
-        if isinstance(event, NetworkBuilt):
-            append_line(self._path, {"num_trained": event.num_trained, "num_parameters": event.num_parameters})
-        elif isinstance(event, EpochEnded):
-            seconds = round(self._before_s + self._clock() - self._began_s, 3)
-            append_line(self._path, {"epoch": event.epoch, "seconds": seconds, "values": event.metrics})
-
-
-def read_curve(folder: Path) -> Curve:
-    """The curve in a run's folder; of an epoch that was repeated after a stop the last line counts."""
-    lines = read_lines(folder / CURVE_FILE)
-    points = {line["epoch"]: CurvePoint(**line) for line in lines if "epoch" in line}
-    counts: dict[str, int] = next((line for line in reversed(lines) if "epoch" not in line), {})
-    return Curve(**counts, points=tuple(points[epoch] for epoch in sorted(points)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from lib import jobs
 from lib.errors import Stopped, UserError
 from lib.jobs.processes import start_time_s
-from lib.progress import Progress
+from lib.progress import Progress, ignore_progress
 from lib.sweeps.plan import Entry, SweepPlan, SweepState, run_state
 from lib.tracking.state import host_name
 from lib.tracking.writer import RunWriter
@@ -116,8 +116,23 @@ class StepPace:
         return self._clock() - self._started_s
 
 
-class Runner:
-    """The work of one process on a sweep, from the data set to the last run; arguments as `SweepPlan.run`."""
+def run_sweep(plan: SweepPlan, *, progress: Progress = ignore_progress, work: Work | None = None) -> SweepState:
+    """Do in this process what is missing of a sweep; a second call does nothing.
+
+    Args:
+        plan: of the sweep.
+        progress: hears thousandths of the whole and a line of text.
+        work: does one prepared run; by default `jobs.work`.
+
+    Raises:
+        UserError: another process is at it, or a training failed (the others are done all the same); the state
+            keeps the sentence.
+    """
+    return _Runner(plan, progress, work).run()
+
+
+class _Runner:
+    """The work of one process on a sweep, from the data set to the last run; arguments as `run_sweep`."""
 
     def __init__(self, plan: SweepPlan, progress: Progress, work: Work | None) -> None:
         self.plan, self.entries, self.stop_file = plan, plan.entries, plan.path(".stop")

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lib.data.grades import known_grades
@@ -21,7 +22,9 @@ from lib.recipes.spec import FUNDUS
 from lib.registry import Registry
 from lib.settings import FALLBACK_BACKBONE
 from lib.sweeps.plan import Entry, SweepPlan, SweepState
+from lib.tracking.state import append_line, read_lines
 from lib.training.config import TrainConfig
+from lib.training.events import EpochEnded, NetworkBuilt
 from lib.training.resolution import AUTO_WATCHED, resolve_config
 from lib.training.strategies import STRATEGIES
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 RACE_TAG = "race_id"
+CURVE_FILE = "race_curve.jsonl"  # a line an epoch, in the run's folder
 # Each arm that trains the network sees every image equally often, so that only the start differs.
 DEFAULT_EPOCHS = 3
 DEFAULT_BATCH_SIZE = 16
@@ -74,6 +78,49 @@ for _arm in (
 ):
     ARMS.add(_arm)
 DEFAULT_ARMS = tuple(arm.name for arm in ARMS if not arm.is_on_request)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """An arm after an epoch: seconds since it began (interruptions left out), and its numbers as fractions."""
+
+    epoch: int
+    seconds: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What an arm has told so far; `num_trained` is None before its network was built."""
+
+    num_trained: int | None = None
+    num_parameters: int | None = None
+    points: tuple[CurvePoint, ...] = ()
+
+
+class CurveWriter:
+    """A listener that appends to a run's curve; seconds go on from the last line of an interrupted run."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock, self._began_s = folder / CURVE_FILE, clock, clock()
+        points = read_curve(folder).points
+        self._before_s = points[-1].seconds if points else 0.0
+
+    def __call__(self, event: Any) -> None:
+        """Hear one event of a training."""
+        if isinstance(event, NetworkBuilt):
+            append_line(self._path, {"num_trained": event.num_trained, "num_parameters": event.num_parameters})
+        elif isinstance(event, EpochEnded):
+            seconds = round(self._before_s + self._clock() - self._began_s, 3)
+            append_line(self._path, {"epoch": event.epoch, "seconds": seconds, "values": event.metrics})
+
+
+def read_curve(folder: Path) -> Curve:
+    """The curve in a run's folder; of an epoch that was repeated after a stop the last line counts."""
+    lines = read_lines(folder / CURVE_FILE)
+    points = {line["epoch"]: CurvePoint(**line) for line in lines if "epoch" in line}
+    counts: dict[str, int] = next((line for line in reversed(lines) if "epoch" not in line), {})
+    return Curve(**counts, points=tuple(points[epoch] for epoch in sorted(points)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +180,6 @@ class StrategySweep(SweepPlan):
 
     def listener(self, run: "RunWriter") -> Callable[[Any], None]:
         """Writes the arm's curve."""
-        from lib.sweeps.results import CurveWriter
-
         return CurveWriter(run.folder)
 
     def start(self) -> SweepState:

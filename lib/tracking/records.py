@@ -14,7 +14,6 @@ from lib.settings import HEARTBEAT_STALE_S, runs_dir, tracking_uri, trash_dir
 from lib.tracking import state as states
 from lib.tracking.sqlite_client import NoSuchRun
 from lib.tracking.store import client, experiment_id, is_store_empty, sqlite_path
-from lib.tracking.writer import default_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +44,7 @@ class RunRecord(states.HasState):
     @property
     def label(self) -> str:
         """The name to show, such as "Linear probe · MobileNetV2 · cats_dogs"."""
-        return self.name or default_name(self.config)
+        return self.name or states.default_name(self.config)
 
     @property
     def short_id(self) -> str:

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.atomic import read_json, write_json
-from lib.settings import runs_dir, tracking_uri, trash_dir
+from lib.settings import runs_dir
 from lib.tracking import state as states
 from lib.tracking.sqlite_client import INSERT_RUN, Metric
-from lib.tracking.timeline import events
 
 WAITING_FILE = "waiting_for_store.json"  # ids of runs to enter when the store is opened next
 TAGS_FILE = "tags.json"  # of a run whose folder came from elsewhere
-_KEPT_TAGS = "SELECT key, value FROM tags WHERE run_uuid = ?"
-_KEPT_METRICS = "SELECT key, value, timestamp, step FROM metrics WHERE run_uuid = ? ORDER BY timestamp"
 
 
 def let_wait(run_ids: Iterable[str]) -> None:
@@ -37,13 +34,11 @@ def has_waiting() -> bool:
 
 def enter_waiting(connected: Any, experiment: str, path: Path) -> None:
     """Enter the runs that wait, for the one who has opened the store and locked it; arguments as `enter_folder`."""
-    from lib.tracking.writer import link_artifacts
-
     for run_id in _waiting():
         folder = states.run_folder(run_id)
         tags = read_json(folder / TAGS_FILE) if (folder / TAGS_FILE).is_file() else {}
         if enter_folder(folder, connected, experiment, path, tags=tags):
-            link_artifacts(folder)
+            states.link_artifacts(folder)
     (runs_dir() / WAITING_FILE).unlink(missing_ok=True)
 
 
@@ -103,7 +98,7 @@ def _metrics_of(folder: Path, ended_ms: int) -> list[Metric]:
     """What a folder says of a run's numbers: its timeline, and its final figures."""
     found = [
         (str(key), float(value), int(event["t"] * 1000), int(event.get("step") or 0))
-        for event in events(folder)
+        for event in states.timeline_events(folder)
         for key, value in (event.get("metrics") or {}).items()
     ]
     numbers = {k: value for k, value in states.read_summary(folder).items() if isinstance(value, int | float)}
@@ -139,49 +134,3 @@ def move_aside(path: Path) -> Path:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     return target
-
-
-def repair_store() -> list[str]:
-    """Look at the database of runs and make a damaged one anew; returns what was found and done, in sentences.
-
-    States, names, settings and final figures come from the runs' folders; curves, tags and deleted runs' marks from
-    what the damaged file still gives.
-    """
-    from lib.tracking.store import sqlite_path
-
-    path = sqlite_path(tracking_uri())
-    if path is None:
-        return [f"The run store {tracking_uri()} is a server's; it is not looked at here."]
-    if not is_damaged(path):
-        return [f"{path} is whole."]
-    aside = move_aside(path)
-    folders = [*runs_dir().glob(f"*/{states.STATE_FILE}"), *trash_dir().glob(f"runs/*/{states.STATE_FILE}")]
-    num_entered = sum(_enter(file.parent, path, aside) for file in folders)
-    return [
-        f"{path} was damaged and is now {aside}.",
-        f"{num_entered} {'run was' if num_entered == 1 else 'runs were'} entered anew from their folders.",
-    ]
-
-
-def _enter(folder: Path, path: Path, aside: Path) -> bool:
-    """Enter one run; False if its folder does not say what it is."""
-    from lib.tracking.store import client, experiment_id
-
-    run_id, tags = folder.name, dict(_kept(aside, _KEPT_TAGS, folder.name))
-    # A run that keeps its timeline has its curves there; of older ones the damaged file still has some.
-    rows = [] if events(folder) else _kept(aside, _KEPT_METRICS, run_id)
-    metrics = [(str(key), float(value), int(when), int(step)) for key, value, when, step in rows]
-    if not enter_folder(folder, client(), experiment_id(), path, tags=tags, metrics=metrics):
-        return False
-    if folder.parent != runs_dir():
-        client().delete_run(run_id)
-    return True
-
-
-def _kept(aside: Path, question: str, run_id: str) -> Iterable[Any]:
-    """The rows that a damaged database still gives."""
-    found = []
-    with suppress(sqlite3.Error), closing(sqlite3.connect(aside, timeout=10)) as connection:
-        for row in connection.execute(question, (run_id,)):  # those before the damage count
-            found.append(row)
-    return found

@@ -32,6 +32,11 @@ STOP_FILE = "stop"
 PREDICTIONS_FILE = "predictions.parquet"
 CONFUSION_FILE = "validation_confusion.jsonl"
 BUNDLE_FOLDER = "bundle"
+TIMELINE_FILE = "timeline.jsonl"
+ARTIFACTS = (
+    CONFIG_FILE, SUMMARY_FILE, LOG_FILE, PREDICTIONS_FILE, CONFUSION_FILE,
+    BUNDLE_FOLDER,
+)  # fmt: skip
 # Names that runs of the demo were given before every strategy had one title; such runs are shown by the present one.
 _FORMER_NAMES = {
     f"{former} · demo": f"{title} · Bundled VGG · synthetic-fundus · demo"
@@ -80,6 +85,12 @@ for _reason in (
     ExitReason("unexpected", "Unexpected error", "An error that nobody foresaw; the log has it."),
 ):  # fmt: skip
     EXIT_REASONS.add(_reason)
+
+
+def default_name(config: Mapping[str, Any]) -> str:
+    """A readable name from the raw words of a config, such as "linear probe · mobilenet v2 · cats_dogs"."""
+    words = [str(config.get(key, "")).replace("_", " ") for key in ("strategy", "backbone")]
+    return " · ".join(word for word in [*words, str(config.get("dataset", ""))] if word)
 
 
 def present_name(name: str) -> str:
@@ -224,6 +235,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [content for content in found if isinstance(content, dict)]
 
 
+def timeline_events(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's timeline, those of a killed process that are cut off left out; empty of an older run."""
+    return [event for event in read_lines(folder / TIMELINE_FILE) if isinstance(event.get("t"), int | float)]
+
+
 def stored_states() -> list[RunState]:
     """The states of all run folders here, newest first; damaged ones are passed over."""
     found = []
@@ -271,3 +287,21 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / ".state.lock").open("a", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def link_artifacts(folder: Path, target: Path | None = None) -> None:
+    """Give MLflow the files of a run's folder where it looks for them in a store of this machine."""
+    for name in ARTIFACTS:
+        if (folder / name).exists():
+            _link_tree(folder / name, (target or folder / "artifacts") / name)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Hard-link files instead of copying: the run folder's files are replaced, never changed in place."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _link_tree(child, target / child.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    os.link(source, target)

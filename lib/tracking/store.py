@@ -6,19 +6,23 @@ there is MLflow's own client, which is imported when it is first needed.
 
 import logging
 import os
+import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from lib.errors import UserError, disk_fault
-from lib.settings import runs_dir, tracking_uri
-from lib.tracking.repair import enter_waiting, has_waiting
+from lib.settings import runs_dir, tracking_uri, trash_dir
+from lib.tracking import state as states
+from lib.tracking.repair import enter_folder, enter_waiting, has_waiting, is_damaged, move_aside
 from lib.tracking.sqlite_client import Metric, NoSuchRun, SqliteClient, has_known_tables, use_write_ahead_log
 
+_KEPT_TAGS = "SELECT key, value FROM tags WHERE run_uuid = ?"
+_KEPT_METRICS = "SELECT key, value, timestamp, step FROM metrics WHERE run_uuid = ? ORDER BY timestamp"
 EXPERIMENT = "transferscope"
 _SQLITE = "sqlite:///"
 _lock = threading.RLock()
@@ -215,3 +219,45 @@ class MlflowRuns:
         for start in range(0, len(metrics), _PAGE):
             logged = [entities.Metric(*metric) for metric in metrics[start : start + _PAGE]]
             self._client.log_batch(run_id, metrics=logged)
+
+
+def repair_store() -> list[str]:
+    """Look at the database of runs and make a damaged one anew; returns what was found and done, in sentences.
+
+    States, names, settings and final figures come from the runs' folders; curves, tags and deleted runs' marks from
+    what the damaged file still gives.
+    """
+    path = sqlite_path(tracking_uri())
+    if path is None:
+        return [f"The run store {tracking_uri()} is a server's; it is not looked at here."]
+    if not is_damaged(path):
+        return [f"{path} is whole."]
+    aside = move_aside(path)
+    folders = [*runs_dir().glob(f"*/{states.STATE_FILE}"), *trash_dir().glob(f"runs/*/{states.STATE_FILE}")]
+    num_entered = sum(_enter(file.parent, path, aside) for file in folders)
+    return [
+        f"{path} was damaged and is now {aside}.",
+        f"{num_entered} {'run was' if num_entered == 1 else 'runs were'} entered anew from their folders.",
+    ]
+
+
+def _enter(folder: Path, path: Path, aside: Path) -> bool:
+    """Enter one run; False if its folder does not say what it is."""
+    run_id, tags = folder.name, dict(_kept(aside, _KEPT_TAGS, folder.name))
+    # A run that keeps its timeline has its curves there; of older ones the damaged file still has some.
+    rows = [] if states.timeline_events(folder) else _kept(aside, _KEPT_METRICS, run_id)
+    metrics = [(str(key), float(value), int(when), int(step)) for key, value, when, step in rows]
+    if not enter_folder(folder, client(), experiment_id(), path, tags=tags, metrics=metrics):
+        return False
+    if folder.parent != runs_dir():
+        client().delete_run(run_id)
+    return True
+
+
+def _kept(aside: Path, question: str, run_id: str) -> Iterable[Any]:
+    """The rows that a damaged database still gives."""
+    found = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(aside, timeout=10)) as connection:
+        for row in connection.execute(question, (run_id,)):  # those before the damage count
+            found.append(row)
+    return found

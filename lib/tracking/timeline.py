@@ -11,12 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.tracking.state import LOG_FILE, append_line, read_lines, read_state, run_folder
+from lib.tracking.records import metric_history
+from lib.tracking.state import LOG_FILE, TIMELINE_FILE, append_line, read_state, run_folder, timeline_events
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TIMELINE_FILE = "timeline.jsonl"
 _PROGRESS_INTERVAL_S = 1.0
 # Of a long training progress is kept more and more seldom: 4,600 lines of ten hours instead of 36,000.
 _PROGRESS_SHARE = 1e-3
@@ -109,11 +109,6 @@ class Timeline:
         return "\n".join([line for second, line in self.log if second <= seconds][-lines:])
 
 
-def events(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's timeline, those of a killed process that are cut off left out; empty of an older run."""
-    return [event for event in read_lines(folder / TIMELINE_FILE) if isinstance(event.get("t"), int | float)]
-
-
 def read_timeline(run_id: str) -> Timeline | None:
     """The timeline of a run that has ended: as it was written, or, of an older run, from log and run store.
 
@@ -129,7 +124,7 @@ def read_timeline(run_id: str) -> Timeline | None:
 
 @lru_cache(maxsize=64)
 def _read(run_id: str, folder: Path, changed_ns: int) -> Timeline | None:
-    told = events(folder) if changed_ns else []
+    told = timeline_events(folder) if changed_ns else []
     if not any("progress" in event or "metrics" in event for event in told):
         told = _events_of_older_run(run_id)
     return _timeline(told, folder / LOG_FILE) if told else None
@@ -176,8 +171,6 @@ def _log_lines(path: Path, last_s: float) -> tuple[tuple[float, str], ...]:
 
 def _events_of_older_run(run_id: str) -> list[dict[str, Any]]:
     """What a run without a timeline tells: phases by the times in its log, metrics by those of the run store."""
-    from lib.tracking.records import metric_history
-
     state = read_state(run_id)
     began, ended = state.started_s or state.created_s, state.heartbeat_s
     lines = [(began + second, line) for second, line in _log_lines(state.folder / LOG_FILE, ended - began)]

@@ -23,10 +23,6 @@ from lib.tracking.store import MlflowRuns, client, experiment_id
 from lib.tracking.timeline import TimelineWriter
 
 _MAX_NOTES = 10
-_ARTIFACTS = (
-    states.CONFIG_FILE, states.SUMMARY_FILE, states.LOG_FILE, states.PREDICTIONS_FILE, states.CONFUSION_FILE,
-    states.BUNDLE_FOLDER,
-)  # fmt: skip
 
 
 def create_run(
@@ -39,7 +35,7 @@ def create_run(
     }  # fmt: skip
     if parent:
         tags["mlflow.parentRunId"] = parent
-    name = name or default_name(config)
+    name = name or states.default_name(config)
     run = client().create_run(experiment_id(), run_name=name, tags=tags)
     run_id = run.info.run_id
     folder = states.run_folder(run_id)
@@ -64,12 +60,6 @@ def discard_run(run_id: str) -> None:
     shutil.rmtree(states.run_folder(run_id), ignore_errors=True)
     with suppress(Exception):  # a full disk: without a folder the run reads as never made
         client().delete_run(run_id)
-
-
-def default_name(config: Mapping[str, Any]) -> str:
-    """A readable name from the raw words of a config, such as "linear probe · mobilenet v2 · cats_dogs"."""
-    words = [str(config.get(key, "")).replace("_", " ") for key in ("strategy", "backbone")]
-    return " · ".join(word for word in [*words, str(config.get("dataset", ""))] if word)
 
 
 class RunWriter:
@@ -220,32 +210,14 @@ def code_version() -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def link_artifacts(folder: Path, target: Path | None = None) -> None:
-    """Give MLflow the files of a run's folder where it looks for them in a store of this machine."""
-    for name in _ARTIFACTS:
-        if (folder / name).exists():
-            _link_tree(folder / name, (target or folder / "artifacts") / name)
-
-
 def _upload_artifacts(run_id: str, folder: Path) -> None:
     local = client().get_run(run_id).info.artifact_uri.removeprefix("file://")
     if local.startswith("/"):
-        link_artifacts(folder, Path(local))
+        states.link_artifacts(folder, Path(local))
         return
     remote = MlflowRuns(tracking_uri())
-    for source in (folder / name for name in _ARTIFACTS):
+    for source in (folder / name for name in states.ARTIFACTS):
         if source.is_dir():
             remote.log_artifacts(run_id, str(source), source.name)
         elif source.exists():
             remote.log_artifact(run_id, str(source))
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    """Hard-link files instead of copying: the run folder's files are replaced, never changed in place."""
-    if source.is_dir():
-        for child in source.iterdir():
-            _link_tree(child, target / child.name)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    os.link(source, target)

@@ -14,7 +14,7 @@ from lib.models.backbones import BACKBONES
 from lib.recipes import RECIPES, fits_subject, published_line
 from lib.tracking import RunRecord, read_state
 from lib.tracking.scores import beside_metrics, run_score
-from lib.tracking.writer import default_name
+from lib.tracking.state import default_name
 from lib.training.strategies import STRATEGIES
 from pages.common import resources
 from pages.common.text import plain, readable

@@ -25,7 +25,7 @@ from lib.features.engine import EngineChoice, FrozenPart
 from lib.features.frozen_stages import smooth_pictures
 from lib.features.onnx_session import OnnxSession, runtime_version
 from lib.models.backbones import BACKBONES
-from lib.models.classifier import pool_features
+from lib.models.head_layers import pool_features
 from lib.models.stages import Backbone, build_backbone, set_batchnorm_statistics
 from lib.pretraining.images import class_table, draw_image
 from lib.settings import cache_dir

@@ -116,7 +116,7 @@ class _StockLoop:
         import torch
 
         from lib.data.input_transform import to_batch
-        from lib.models.classifier import pool_features
+        from lib.models.head_layers import pool_features
 
         found, spec = [], self.spec
         with torch.no_grad():

@@ -88,7 +88,7 @@ def _watch(page, race_id: str, clicked: float, shots: Path | None) -> None:
 
 def _note_written(runs: dict[str, str], written: dict[tuple[str, int], float], now: float) -> None:
     """Remember when the newest epoch of each curve was first seen in its file."""
-    from lib.sweeps.results import CURVE_FILE, read_curve
+    from lib.sweeps.strategies import CURVE_FILE, read_curve
     from lib.tracking import run_folder
 
     for key, run_id in runs.items():

@@ -15,7 +15,7 @@ from lib.jobs import processes, queue
 from lib.models.backbones import BACKBONES
 from lib.settings import DEMO_DATASET
 from lib.sweeps import plan
-from lib.sweeps.runner import missing_entries
+from lib.sweeps.runner import missing_entries, run_sweep
 from lib.training.resolution import resolve_config
 from lib.training.strategies import STRATEGIES
 
@@ -46,7 +46,7 @@ def test_pages_read_the_story_without_torch_and_mlflow():
 
 def test_everything_is_made_once(worker):
     heard = []
-    state = DEMO.run(work=worker, progress=lambda done, total, what: heard.append((done, total, what)))
+    state = run_sweep(DEMO, work=worker, progress=lambda done, total, what: heard.append((done, total, what)))
     assert (state.state, state.share, state.seconds_left) == ("finished", 1.0, None)
     assert worker.done == NAMES
     assert list(state.runs) == NAMES
@@ -61,20 +61,20 @@ def test_everything_is_made_once(worker):
     )
     assert queue.tickets() == []
 
-    assert DEMO.run(work=worker).runs == state.runs
+    assert run_sweep(DEMO, work=worker).runs == state.runs
     assert worker.done == NAMES  # nothing was made again
 
 
 def test_a_stop_keeps_what_is_done_and_the_next_call_goes_on(worker):
     worker.stops = {"feature_extraction"}
-    state = DEMO.run(work=worker)
+    state = run_sweep(DEMO, work=worker)
     assert state.state == "stopped"
     assert "What is done is kept" in state.message
     assert worker.done == NAMES[:2]
     broken_off = state.runs["feature_extraction"]
 
     worker.stops = set()
-    state = DEMO.run(work=worker)
+    state = run_sweep(DEMO, work=worker)
     assert worker.done == NAMES
     assert state.runs["feature_extraction"] == broken_off  # resumed, not begun anew
     assert len(tracking.list_runs()) == len(STORY)
@@ -83,14 +83,14 @@ def test_a_stop_keeps_what_is_done_and_the_next_call_goes_on(worker):
 def test_a_failure_is_named_and_the_others_are_made(worker):
     worker.fails = {"full_finetuning"}
     with pytest.raises(UserError, match=r"Full fine-tuning failed: Memory ran out. What is done is kept"):
-        DEMO.run(work=worker)
+        run_sweep(DEMO, work=worker)
     assert worker.done == [strategy for strategy in NAMES if strategy != "full_finetuning"]
     assert DEMO.read().state == "failed"
     assert len(demo_run_ids()) == len(STORY) - 1
 
 
 def test_deleted_runs_and_other_data_are_made_afresh(worker):
-    state = DEMO.run(work=worker)
+    state = run_sweep(DEMO, work=worker)
     dataset = open_dataset(DEMO_DATASET)
     assert missing_entries(STORY, dataset, state.runs) == []
     tracking.delete_run(state.runs["linear_probe"])
@@ -108,7 +108,7 @@ def test_a_flag_stops_between_two_runs(worker):
         DEMO.path(".stop").touch()
         return worker(run, **listeners)
 
-    assert DEMO.run(work=work).state == "stopped"
+    assert run_sweep(DEMO, work=work).state == "stopped"
     assert worker.done == NAMES[:1]
     assert not DEMO.path(".stop").exists()
 
@@ -116,14 +116,14 @@ def test_a_flag_stops_between_two_runs(worker):
 def test_only_one_process_prepares(worker):
     def work(run, **listeners):
         with pytest.raises(UserError, match="being trained already"):
-            DEMO.run(work=worker)
+            run_sweep(DEMO, work=worker)
         return worker(run, **listeners)
 
-    assert DEMO.run(work=work).state == "finished"
+    assert run_sweep(DEMO, work=work).state == "finished"
 
 
 def test_a_dead_process_is_noticed(worker):
-    state = DEMO.run(work=worker)
+    state = run_sweep(DEMO, work=worker)
     DEMO.keep(dataclasses.replace(state, state="running", pid=2**22 + 1, pid_started_s=1.0))
     assert (DEMO.read().state, DEMO.read().seconds_left) == ("failed", None)
     DEMO.path(".stop").touch()

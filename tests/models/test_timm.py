@@ -10,8 +10,9 @@ from lib.errors import UserError
 from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.models import timm_networks
 from lib.models.backbones import BACKBONES
-from lib.models.classifier import build_classifier, pool_features
+from lib.models.classifier import build_classifier
 from lib.models.freezing import apply_freezing, parameter_summary, stage_plan, train_mode
+from lib.models.head_layers import pool_features
 from lib.models.heads import resolve_features
 from lib.models.networks import build_network, seeded_initialization
 from lib.models.stages import build_backbone, run_stages

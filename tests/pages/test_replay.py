@@ -5,8 +5,7 @@ import json
 import pytest
 
 from lib.sweeps.strategies import StrategySweep
-from lib.tracking.state import run_folder, update_state
-from lib.tracking.timeline import TIMELINE_FILE
+from lib.tracking.state import TIMELINE_FILE, run_folder, update_state
 from pages.common import replay
 from pages.common.replay import Playback, fitting_speed
 from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words

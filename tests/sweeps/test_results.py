@@ -1,7 +1,9 @@
 import json
 
-from lib.sweeps.results import CURVE_FILE, CurveWriter, arm_results, read_curve, replay_race
-from lib.tracking.timeline import TIMELINE_FILE
+from lib.sweeps.results import arm_results, replay_race
+from lib.sweeps.runner import run_sweep
+from lib.sweeps.strategies import CURVE_FILE, CurveWriter, read_curve
+from lib.tracking.state import TIMELINE_FILE
 from lib.training.events import EpochEnded, NetworkBuilt, PhaseStarted
 
 
@@ -52,7 +54,7 @@ def timed(plan, seconds_an_epoch=10.0):
 
 def test_arms_run_one_after_the_other(plan, runner):
     assert replay_race(plan) is None
-    plan.run(work=runner)
+    run_sweep(plan, work=runner)
     timed(plan)
     recording = replay_race(plan)
     assert recording.seconds == 1 + 1 + 3 * 21
@@ -72,6 +74,6 @@ def test_arms_run_one_after_the_other(plan, runner):
 
 def test_of_a_race_that_was_broken_off_what_finished_is_played(plan, runner):
     runner.stops = {"full_finetuning"}
-    plan.run(work=runner)
+    run_sweep(plan, work=runner)
     assert plan.read().state == "stopped"
     assert [leg.result.key for leg in replay_race(plan).legs] == list(plan.rungs[:3])

@@ -9,13 +9,13 @@ from lib.errors import UserError
 from lib.jobs import processes, queue
 from lib.settings import runs_dir
 from lib.sweeps.results import arm_results, leader
-from lib.sweeps.runner import StepPace
+from lib.sweeps.runner import StepPace, run_sweep
 from lib.tracking import read_state
 from lib.tracking.state import update_state
 
 
 def test_a_race_writes_a_run_and_a_curve_for_each_arm(plan, runner):
-    state = plan.run(work=runner)
+    state = run_sweep(plan, work=runner)
     assert (state.state, runner.done, list(state.runs)) == ("finished", list(plan.rungs), list(plan.rungs))
     results = {result.key: result for result in arm_results(plan)}
     tuned = results["full_finetuning"]
@@ -27,19 +27,19 @@ def test_a_race_writes_a_run_and_a_curve_for_each_arm(plan, runner):
     # One wrong answer more a rung: the first has the best test accuracy.
     assert leader(list(results.values())).key == plan.rungs[0]
     assert tuned.row()["num_trained_parameters"] == 100
-    assert plan.run(work=runner).runs == state.runs
+    assert run_sweep(plan, work=runner).runs == state.runs
     assert runner.done == list(plan.rungs)  # nothing was raced again
 
 
 def test_a_stopped_race_goes_on_with_the_arm_that_was_broken_off(plan, runner):
     runner.stops = {"full_finetuning"}
-    state = plan.run(work=runner)
+    state = run_sweep(plan, work=runner)
     assert state.state == "stopped"
     assert "rungs that are done are kept" in state.message
     assert arm_results(plan)[-1].state == "waiting"
     broken_off = state.runs["full_finetuning"]
     runner.stops = set()
-    state = plan.run(work=runner)
+    state = run_sweep(plan, work=runner)
     assert (state.state, runner.done) == ("finished", list(plan.rungs))
     assert state.runs["full_finetuning"] == broken_off
 
@@ -48,7 +48,7 @@ def test_an_arm_that_fails_holds_up_no_other(plan, runner):
     runner.fails = {"linear_probe", "from_scratch"}
     # One reason, told once for both.
     with pytest.raises(UserError, match=r"^Linear probe, From scratch failed: Memory ran out[^:]*$"):
-        plan.run(work=runner)
+        run_sweep(plan, work=runner)
     assert runner.done == [arm for arm in plan.rungs if arm not in runner.fails]
     assert plan.read().state == "failed"
     states = {result.key: result.state for result in arm_results(plan)}
@@ -72,9 +72,9 @@ def test_a_race_whose_process_was_killed_is_taken_up_again(plan, runner, host, m
         return runner(run, **listeners)
 
     with pytest.raises(SystemExit):
-        plan.run(work=die)
+        run_sweep(plan, work=die)
     killed = plan.read().runs["full_finetuning"]
-    state = plan.run(work=runner)
+    state = run_sweep(plan, work=runner)
     assert state.state == "finished"
     assert state.runs["full_finetuning"] == killed
     assert read_state(killed).state == "finished"

@@ -6,6 +6,7 @@ from lib import tracking
 from lib.atomic import write_json
 from lib.errors import UserError
 from lib.jobs import queue
+from lib.sweeps.runner import run_sweep
 from lib.sweeps.seeds import GROUP_TAG, SeedSweep, make_plan
 from lib.tracking.state import SUMMARY_FILE, run_folder
 from lib.training.config import TrainConfig
@@ -44,7 +45,7 @@ class Worker:
 def test_three_seeds_are_three_runs_on_one_split_with_mean_and_deviation():
     plan = make_plan(CONFIG, 3)
     worker = Worker()
-    assert plan.run(work=worker).state == "finished"
+    assert run_sweep(plan, work=worker).state == "finished"
     assert worker.seeds == [0, 1, 2]
     runs = [tracking.get_run(run_id) for run_id in plan.read().runs.values()]
     assert {run.config["split_seed"] for run in runs} == {3}
@@ -52,19 +53,19 @@ def test_three_seeds_are_three_runs_on_one_split_with_mean_and_deviation():
     (spread,) = plan.spreads()
     # 0.6, 0.7 and 0.8: mean 0.7, sample standard deviation 0.1.
     assert (spread.mean, spread.deviation) == pytest.approx((0.7, 0.1))
-    assert plan.run(work=worker).state == "finished"
+    assert run_sweep(plan, work=worker).state == "finished"
     assert worker.seeds == [0, 1, 2]  # nothing is trained twice
 
 
 def test_a_stopped_group_goes_on_with_the_same_runs():
     plan = make_plan(CONFIG, 3)
-    assert plan.run(work=Worker(stop_at=1)).state == "stopped"
+    assert run_sweep(plan, work=Worker(stop_at=1)).state == "stopped"
     (spread,) = plan.spreads()
     assert spread.mean == pytest.approx(0.6)
     assert math.isnan(spread.deviation)
     before = dict(plan.read().runs)
     worker = Worker()
-    assert SeedSweep.find("latest").run(work=worker).state == "finished"
+    assert run_sweep(SeedSweep.find("latest"), work=worker).state == "finished"
     assert worker.seeds == [1, 2]
     after = plan.read().runs
     assert {key: after[key] for key in before} == before

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lib import tracking
-from lib.tracking.state import LOG_FILE, update_state
-from lib.tracking.timeline import TIMELINE_FILE, events, read_timeline
+from lib.tracking.state import LOG_FILE, TIMELINE_FILE, timeline_events, update_state
+from lib.tracking.timeline import read_timeline
 from tests.run_store import make_run_store
 
 CONFIG = {"dataset": "cats_dogs", "backbone": "mobilenet_v2", "strategy": "full_finetuning", "epochs": 2}
@@ -30,7 +30,7 @@ def test_a_run_writes_states_progress_and_metrics(run):
     run.heartbeat(phase="Saving")
     run.log_metrics({"val_loss": 0.5, "val_accuracy": float("nan")}, step=1)
     run.finish("finished")
-    told = [{key: value for key, value in event.items() if key != "t"} for event in events(run.folder)]
+    told = [{key: value for key, value in event.items() if key != "t"} for event in timeline_events(run.folder)]
     assert told == [
         {"state": "running"},
         {"progress": {"phase": "Training", "done": 1, "total": 4}},

@@ -111,4 +111,4 @@ def estimate_training(
     """
     from lib.training.estimation.estimator import Estimator
 
-    return Estimator(config, dataset, compute, progress, should_stop).estimate(seconds_start)
+    return Estimate(**Estimator(config, dataset, compute, progress, should_stop).estimate(seconds_start))

@@ -23,7 +23,6 @@ from lib.precision import autocast
 from lib.progress import Progress
 from lib.runtime import peak_rss_mib
 from lib.training.config import TrainConfig
-from lib.training.estimation import Estimate
 from lib.training.estimation.trial_steps import NUM_STEPS, SAVING_S, TrialSteps, epochs_within, run_trial_steps
 from lib.training.events import Listener, ShouldStop, ignore_events, never_stop
 from lib.training.inputs import CachedInputs, FitData, ImageInputs, Inputs
@@ -55,8 +54,8 @@ class Estimator:
         self.images = EnhancementPlan(dataset, config, should_stop)
         self.rows = {part: np.flatnonzero(self.images.splits[0] == part) for part in ("train", "val", "test")}
 
-    def estimate(self, seconds_start: float) -> Estimate:
-        """Measure, given the seconds that it took to come here; raises Stopped."""
+    def estimate(self, seconds_start: float) -> dict[str, Any]:
+        """Measure the fields of an `Estimate`, given the seconds that it took to come here; raises Stopped."""
         self.progress(0, 3, "building the network")
         started = time.perf_counter()
         self.classifier: Classifier = self.session.new_classifier()
@@ -86,28 +85,28 @@ class Estimator:
         kept_mib = 0.0 if kept is None or kept.pooling == UNPOOLED else self._outputs_mib(kept)
         mapped_mib = self._mapped_mib()
         self.progress(3, 3, "done")
-        return Estimate(
-            stages=[
+        return {
+            "stages": [
                 (part.stage, part.title, part.num_parameters, part.is_trainable)
                 for part in parameter_summary(self.classifier)
             ],
-            epochs=epochs,
-            num_steps_measured=measured.num_steps if measured else 0,
-            step_s=measured.step_s if measured else 0.0,
-            epoch_s=epoch_s,
-            seconds_start=seconds_start,
-            seconds_preprocessing=preprocessing_s,
-            seconds_features=features_s,
-            seconds_training=training_s * num_fits,
-            seconds_evaluation=after_s,
-            peak_rss_mib=peak_rss_mib() + kept_mib + mapped_mib,
-            mapped_mib=mapped_mib,
-            device_mib=_device_mib(self.compute.device),
-            device=self.compute.device,
-            num_images=len(self.dataset.table),
-            cache_mib=self.images.mib + self.features.mib,
-            cache_why="; ".join(filter(None, (self.images.why, self.features.why))),
-        )
+            "epochs": epochs,
+            "num_steps_measured": measured.num_steps if measured else 0,
+            "step_s": measured.step_s if measured else 0.0,
+            "epoch_s": epoch_s,
+            "seconds_start": seconds_start,
+            "seconds_preprocessing": preprocessing_s,
+            "seconds_features": features_s,
+            "seconds_training": training_s * num_fits,
+            "seconds_evaluation": after_s,
+            "peak_rss_mib": peak_rss_mib() + kept_mib + mapped_mib,
+            "mapped_mib": mapped_mib,
+            "device_mib": _device_mib(self.compute.device),
+            "device": self.compute.device,
+            "num_images": len(self.dataset.table),
+            "cache_mib": self.images.mib + self.features.mib,
+            "cache_why": "; ".join(filter(None, (self.images.why, self.features.why))),
+        }
 
     def _seconds_of_features(self) -> float:
         """Seconds for all frozen outputs that are not in the cache."""
@@ -146,7 +145,7 @@ class Estimator:
         self._sampled_rows, self._outputs = rows, np.concatenate(outputs)
 
     def _frozen_outputs(self, rows: np.ndarray, part: CachedPart) -> np.ndarray:
-        from lib.models.classifier import pool_features
+        from lib.models.head_layers import pool_features
 
         batch = self.preparation.to_input(self.images.pixels[rows])
         with torch.inference_mode(), autocast(self.compute.device, self.compute.dtype):
