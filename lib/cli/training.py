@@ -12,7 +12,7 @@ from lib.cli.output import ProgressLine, answer, json_option, note, print_facts,
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import Ranks, ending_on_signal, is_launched, is_peer_lost, joined, launch_key
 from lib.errors import Stopped, UserError
-from lib.jobs import control, prepare, prepare_resume, run_worker, work
+from lib.jobs import control
 from lib.jobs.control import work_together
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def train(
     Ctrl-C stops it; `runs resume` goes on from the last checkpoint. Under torchrun all its processes train together.
     """
     if run_id:
-        run_worker(run_id)
+        jobs.run_worker(run_id)
         return 0
     make_config = (
         partial(recipe_config, recipe, **given_options(ctx, options)) if recipe else partial(config_from, **options)
@@ -67,7 +67,7 @@ def train(
         how = f"Watch it with: python -m lib runs show {found[:8]}; stop it with: runs stop {found[:8]}"
         answer({"run_id": found, "state": "queued"}, f"Started {found}. {how}", as_json=as_json)
         return 0
-    return work_here(prepare(config), as_json=as_json)
+    return work_here(jobs.prepare(config), as_json=as_json)
 
 
 def work_here(run: "RunWriter", *, as_json: bool) -> int:
@@ -82,7 +82,7 @@ def watched_work(run: "RunWriter") -> dict[str, Any] | None:
     short = run.run_id[:8]
     note(f"Run {short}: {run.name}")
     with ProgressLine() as progress:
-        summary = work(
+        summary = jobs.work(
             run,
             listener=progress.listen,
             on_wait=lambda ahead: note(f"Waiting for the device: {ahead} {'run' if ahead == 1 else 'runs'} in front."),
@@ -122,7 +122,7 @@ def train_launched(make_config: Callable[[], Any], *, as_json: bool) -> int:
 
 def resume_launched(run_id: str, *, as_json: bool) -> int:
     """Go on with a stopped, failed or killed run on all ranks; returns the exit status."""
-    return _launched(lambda: prepare_resume(run_id), as_json=as_json)
+    return _launched(lambda: jobs.prepare_resume(run_id), as_json=as_json)
 
 
 def _launched(find: "Callable[[], RunWriter | None]", *, as_json: bool) -> int:

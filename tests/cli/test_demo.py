@@ -1,12 +1,11 @@
 import json
 
-from lib.demo.story import DemoSweep
 from lib.sweeps.plan import SweepState
 
 
 def test_prepare_ends_with_one_line_of_json(command, monkeypatch):
     state = SweepState(state="finished", runs={"linear_probe": "a" * 32}, seconds_total=12.0)
-    monkeypatch.setattr(DemoSweep, "run", lambda self, progress: state)
+    monkeypatch.setattr("lib.sweeps.runner.run_sweep", lambda plan, progress: state)
     answer = command("demo", "prepare", "--json")
     assert answer.status == 0
     said = json.loads(answer.out.splitlines()[-1])
@@ -16,7 +15,7 @@ def test_prepare_ends_with_one_line_of_json(command, monkeypatch):
 
 def test_a_stopped_preparation_says_so(command, monkeypatch):
     state = SweepState(state="stopped", message="Stopped on request.")
-    monkeypatch.setattr(DemoSweep, "run", lambda self, progress: state)
+    monkeypatch.setattr("lib.sweeps.runner.run_sweep", lambda plan, progress: state)
     answer = command("demo", "prepare")
     assert (answer.status, answer.err.strip()) == (130, "Stopped on request.")
 

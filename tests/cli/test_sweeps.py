@@ -16,7 +16,7 @@ def test_race_prints_its_standings(monkeypatch, capsys):
         plans.append(plan)
         return SweepState(state="finished", seconds_total=3.0)
 
-    monkeypatch.setattr(StrategySweep, "run", run_race)
+    monkeypatch.setattr("lib.sweeps.runner.run_sweep", run_race)
     asked = ["race", "--dataset", "tiny", "--rungs", "linear_probe,from_scratch", "--epochs", "2", "--json"]
     assert run(asked) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -45,7 +45,14 @@ def test_the_engine_is_kept_for_a_resume_and_computes_in_float32(tmp_path, monke
 
     monkeypatch.setattr(network, "choose_engine", choose)
     monkeypatch.setattr(network, "choose_dtype", lambda device, purpose="inference": ("bfloat16", "fast"))
-    config = TrainConfig(dataset="tiny", backbone="mobilenet_v3_small", weights="random", seed=3, input_size_px=64)
+    config = TrainConfig(
+        dataset="tiny",
+        backbone="mobilenet_v3_small",
+        weights="random",
+        seed=3,
+        input_size_px=64,
+        feature_stage="head_conv",
+    )
     first = choose_compute(config, tmp_path / "compute.json", num_images=500)
     assert (first.engine, first.engine_batch_size, first.engine_reason) == ("onnx", 8, "twice as fast")
     assert (first.dtype, first.training_dtype) == ("float32", "bfloat16")
@@ -80,10 +87,10 @@ def test_a_trial_of_engines_is_told_as_phases_and_hears_a_stop(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("settings", "stage"),
     [
-        ({"strategy": "linear_probe"}, "head_conv"),
+        ({"strategy": "linear_probe", "feature_stage": "head_conv"}, "head_conv"),
         ({"strategy": "partial_finetuning", "unfreeze_from": "block4"}, "block3"),
         ({"strategy": "partial_finetuning", "unfreeze_from": "stem"}, None),
-        ({"strategy": "probe_then_finetune"}, "head_conv"),
+        ({"strategy": "probe_then_finetune", "feature_stage": "head_conv"}, "head_conv"),
         ({"strategy": "full_finetuning"}, None),
     ],
 )
