@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.data.augmentation import IDENTITY, POLICIES, View, turned, view_parameters
-from lib.data.input_transform import to_batch, warped_batch
+from lib.data.augmentation import IDENTITY, POLICIES, View
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import Stopped
 from lib.features.engine import DEFAULT_BATCH, engine_key
@@ -126,6 +125,9 @@ class Extraction:
     def batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":
         """What enters the network (n, 3, size, size) of stored pixels (n, S, S, 3), in the view that is asked for."""
         import torch
+
+        from lib.data.augmentation import turned, view_parameters
+        from lib.data.input_transform import to_batch, warped_batch
 
         view, spec = self.request.view, self.spec
         form: dict[str, Any] = {
