@@ -36,10 +36,10 @@ def list_recipes(write_published: bool, as_json: bool) -> None:
     if as_json:
         print_json({"recipes": published_results()["results"]})
         return
-    rows = []
-    for recipe in RECIPES:
-        accuracy, kappa = _published(recipe)
-        rows.append((recipe.name, recipe.title, accuracy, kappa, recipe.study.line))
+    rows = [
+        (one.name, one.title, one.published.accuracy, one.published.quadratic_weighted_kappa, one.study.line)
+        for one in RECIPES
+    ]
     print_table(rows, ("recipe", "what it is", "accuracy", "kappa", "published in"))
 
 
@@ -62,16 +62,15 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
     if as_json:
         print_json(_described(recipe, plan))
         return
-    accuracy, kappa = _published(recipe)
     print_facts(
         {
             "recipe": recipe.name,
             "title": recipe.title,
             "study": f"{recipe.study.title} ({recipe.study.line}; {recipe.study.framework})",
             "protocol": recipe.protocol,
-            "published accuracy": accuracy,
-            "published kappa": kappa,
-            "leaderboard place": recipe.published.leaderboard_places if recipe.published else None,
+            "published accuracy": recipe.published.accuracy,
+            "published kappa": recipe.published.quadratic_weighted_kappa,
+            "leaderboard place": recipe.published.leaderboard_places or None,
             "goes on from": recipe.follows or None,
         }
     )
@@ -157,23 +156,10 @@ def _report(results: "list[RecipeRun]", *, as_json: bool) -> None:
     if as_json:
         print_json({"recipes": [_result(result) for result in results]})
         return
-    rows = []
-    for result in results:
-        found = _result(result)
-        accuracy, kappa = _published(result.plan.recipe)
-        rows.append(
-            (
-                found["recipe"],
-                found["backbone"],
-                found.get("test_accuracy"),
-                accuracy,
-                found.get("test_baseline_accuracy"),
-                found.get("test_quadratic_weighted_kappa"),
-                kappa,
-                found.get("seconds_total"),
-                found["problem"] or found["state"],
-            )
-        )
+    keys = ("recipe", "backbone", "test_accuracy", "published_accuracy", "test_baseline_accuracy",
+            "test_quadratic_weighted_kappa", "published_quadratic_weighted_kappa", "seconds_total")  # fmt: skip
+    found = [_result(result) for result in results]
+    rows = [(*map(one.get, keys), one["problem"] or one["state"]) for one in found]
     print_table(
         rows, ("recipe", "backbone", "accuracy", "published", "commonest", "kappa", "published", "seconds", "state")
     )
@@ -203,16 +189,11 @@ def _result(result: "RecipeRun") -> dict[str, Any]:
         "backbone": plan.config.backbone,
         "state": "finished before" if result.was_finished else state,
         "problem": result.problem,
-        "published_accuracy": published.accuracy if published else None,
-        "published_quadratic_weighted_kappa": published.quadratic_weighted_kappa if published else None,
+        "published_accuracy": published.accuracy,
+        "published_quadratic_weighted_kappa": published.quadratic_weighted_kappa,
         "notes": list(plan.notes),
         **{key: summary.get(key) for key in kept},
     }
-
-
-def _published(recipe: "RecipeSpec") -> tuple[float | None, float | None]:
-    published = recipe.published
-    return (published.accuracy, published.quadratic_weighted_kappa) if published else (None, None)
 
 
 def _described(recipe: "RecipeSpec", plan: "RecipePlan | None") -> dict[str, Any]:

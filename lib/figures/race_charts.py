@@ -1,7 +1,7 @@
 """The picture of a race: one metric of every rung against epochs, seconds and trained parameters, on one scale."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from lib.figures.style import literal, new_figure, palette, spread, strategy_style
 from lib.figures.training_charts import METRIC_TITLES
+from lib.recipes import PublishedLine
 
 RACE_HEIGHT_PX = 380
 _LABEL_GAP = 0.07  # of the axis height: one line of 14 px text
@@ -32,15 +33,6 @@ class RaceLine:
     num_trained: int | None
 
 
-@dataclass(frozen=True)
-class PublishedLine:
-    """A published value to compare a rung's strategy with, and where it stands."""
-
-    strategy: str
-    value: float
-    source: str
-
-
 def race_figure(
     lines: Sequence[RaceLine],
     metric: str,
@@ -48,7 +40,7 @@ def race_figure(
     epochs: int,
     seconds: float,
     is_dark: bool,
-    published: Sequence[PublishedLine] = (),
+    published: Mapping[str, PublishedLine] | None = None,
 ) -> go.Figure:
     """Three panels that share the axis of values, so that a rung stands at one height in all of them.
 
@@ -58,15 +50,16 @@ def race_figure(
         epochs: planned epochs: the right end of the first axis, which stays still while lines grow.
         seconds: at least how far the axis of seconds reaches.
         is_dark: theme.
-        published: dashed grey lines across all panels, with their source.
+        published: strategy -> a published value, drawn as a dashed grey line across all panels with its source.
     """
     figure, colors = new_figure(is_dark=is_dark, height=RACE_HEIGHT_PX), palette(is_dark=is_dark)
-    values = [value for line in lines for value in line.values] + [one.value for one in published]
+    references = published or {}
+    values = [value for line in lines for value in line.values] + [one.value for one in references.values()]
     finite = [value for value in values if math.isfinite(value)]
     low, high = min([0.0, *finite]) - 0.03, max([0.6, *finite]) + 0.06
     for line in lines:
         _draw_line(figure, line, epochs=epochs, is_dark=is_dark)
-    for reference in published:
+    for reference in references.values():
         for axis in ("x", "x2", "x3"):
             figure.add_shape(
                 type="line", xref=f"{axis} domain", yref="y", x0=0, x1=1, y0=reference.value, y1=reference.value,
@@ -96,7 +89,7 @@ def race_figure(
     )
     ends = [(line.strategy, line.values[-1], line.label, None) for line in lines]
     _label(
-        figure, [*ends, *((one.strategy, one.value, one.source, colors.muted) for one in published)],
+        figure, [*ends, *((key, one.value, one.source, colors.muted) for key, one in references.items())],
         span=(low, high), is_dark=is_dark,
     )  # fmt: skip
     return figure

@@ -19,6 +19,7 @@ from lib.grading.grader import Grader
 from lib.grading.manifest import class_targets, has_grades, merged_as_trained
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
+from lib.tracking.scores import probability_columns
 from lib.training.preparation import trained_config, trained_version
 from lib.training.results import SplitPredictions, evaluate_folds
 
@@ -171,7 +172,7 @@ def _fold_predictions(grader: Grader) -> "pd.DataFrame | None":
 
 def _fold_result(table: "pd.DataFrame", grader: Grader, dataset: Any) -> dict[str, Any]:
     """The figures of the run itself: means over the test sets of its folds."""
-    columns = sorted((c for c in table.columns if c.startswith("probability_")), key=lambda c: int(c.split("_")[1]))
+    columns = probability_columns(table)
     parts = [
         SplitPredictions("test", np.flatnonzero(table["fold"] == fold), own[columns].to_numpy(np.float64), int(fold))
         for fold, own in ((fold, table[table["fold"] == fold]) for fold in sorted(table["fold"].unique()))

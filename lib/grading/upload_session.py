@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from lib import archives
-from lib.data.sources.files import EMPTY_FOLDER, FolderWalk, shown, storable
+from lib.data.sources.files import EMPTY_FOLDER, FolderWalk, is_hidden, shown, storable
 from lib.errors import UserError
 from lib.evaluation.verdict import REFUSED
 from lib.grading.grades import Grade
@@ -24,7 +24,6 @@ from lib.settings import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 MAX_KEPT_BYTES = 200 * 2**20
 MAX_KEPT_RUNS = 4  # whose grades are kept, so that runs can be compared on the same files
 _MAX_ENTRIES = 20_000
-_SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -165,16 +164,12 @@ def _why_not(member: zipfile.ZipInfo, expansion: Expansion) -> str:
     """The reason why a member must not be read; empty if it may."""
     if reason := archives.why_unreadable(member):
         return reason
-    if _is_hidden(PurePosixPath(archives.member_name(member))):
+    if any(map(is_hidden, PurePosixPath(archives.member_name(member)).parts)):
         return "Hidden file."
     if member.file_size > MAX_FILE_BYTES:
         return f"Unpacks to more than {MAX_FILE_BYTES // 2**20} MiB."
     is_too_much = member.file_size > expansion.bytes_left
     return f"The archives unpack to more than {expansion.max_bytes // 2**20} MiB." if is_too_much else ""
-
-
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in path.parts)
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,6 @@ class Gate:
         distances[~np.isfinite(features).all(1)] = np.inf
         return distances
 
-    def is_unlike(self, features: np.ndarray) -> np.ndarray:
-        """Which of the images (N,) are unlike the training images."""
-        return self.distance(features) > self.threshold
-
 
 def fit_gate(
     train_features: np.ndarray,

@@ -41,7 +41,7 @@ def describe_timm(name: str) -> BackboneSpec:
                 "another network."
             )
         on_grid = _stages_on_grid(network, images, outputs)
-        counts = [_num_parameters(module) for _, module in segments(network, (), set(outputs))]
+        counts = [sum(map(torch.numel, part.parameters())) for _, part in segments(network, (), set(outputs))]
         stages = [
             _stage(network, key, h, is_turned=key in turned, is_on_grid=key in on_grid, num_parameters=count)
             for (key, h), count in zip(outputs.items(), counts, strict=True)
@@ -128,10 +128,6 @@ def _pretrained_on(settings: Mapping[str, Any]) -> str:
     return next(
         (title for mark, title in _SOURCES.items() if mark in tag), f"other images ({tag})" if tag else "ImageNet"
     )
-
-
-def _num_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _stage(

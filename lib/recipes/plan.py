@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_json
@@ -12,7 +11,7 @@ from lib.data.target_map import TARGET_MAPS, parse_target_map
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone, fallback_sentence, weights_status
-from lib.recipes.spec import Published, RecipeSpec, Subject
+from lib.recipes.spec import RecipeSpec, Subject
 from lib.recipes.table import RECIPES
 from lib.settings import ASSETS_DIR, DEFAULT_DATASET
 from lib.training.config import TrainConfig
@@ -183,7 +182,6 @@ def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[A
 
 PUBLISHED_FILE = ASSETS_DIR / "published_results.json"
 _FORMAT = 1
-_NOTHING = Published(accuracy=None, measured_on="")  # type: ignore[arg-type]  # of a recipe without figures
 
 
 @dataclass(frozen=True)
@@ -199,15 +197,13 @@ class PublishedLine:
 
 def published_line(name: str, metric: str) -> PublishedLine | None:
     """The published value of "test_accuracy" or "test_quadratic_weighted_kappa"; None where there is none."""
-    recipe = RECIPES.get(name) if name in RECIPES else None
-    figures = recipe.published if recipe else None
     key = metric.removeprefix("test_")
-    if recipe is None or figures is None or key not in ("accuracy", "quadratic_weighted_kappa"):
+    if name not in RECIPES or key not in ("accuracy", "quadratic_weighted_kappa"):
         return None
-    value = getattr(figures, key)
-    if value is None:
-        return None
-    return PublishedLine(name, value, recipe.study.line, figures.measured_on, recipe.subject.published_data)
+    recipe = RECIPES.get(name)
+    value, measured_on = getattr(recipe.published, key), recipe.published.measured_on
+    about = (recipe.study.line, measured_on, recipe.subject.published_data)
+    return None if value is None else PublishedLine(name, value, *about)
 
 
 def published_results() -> dict[str, Any]:
@@ -215,13 +211,13 @@ def published_results() -> dict[str, Any]:
     return {"format_version": _FORMAT, "results": [_entry(recipe) for recipe in RECIPES]}
 
 
-def write_published(path: Path = PUBLISHED_FILE) -> None:
+def write_published() -> None:
     """Write the file afresh from the table (`python -m lib recipes list --write-published`)."""
-    write_json(path, published_results())
+    write_json(PUBLISHED_FILE, published_results())
 
 
 def _entry(recipe: RecipeSpec) -> dict[str, Any]:
-    figures = asdict(recipe.published or _NOTHING)
+    figures = asdict(recipe.published)
     return {
         "recipe": recipe.name, "title": recipe.title, "study": recipe.study.title, "source": recipe.study.line,
         "year": recipe.study.year, "published_data": recipe.subject.published_data, **figures,

@@ -23,10 +23,10 @@ class Published:
     `confusion` has a row for each true and a column for each predicted class.
     """
 
-    accuracy: float
+    accuracy: float | None = None
     quadratic_weighted_kappa: float | None = None
     leaderboard_places: str = ""
-    measured_on: str
+    measured_on: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
@@ -83,7 +83,7 @@ class RecipeSpec:
     stages_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
     small_on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    published: Published | None = None
+    published: Published = Published()
     deviations: tuple[str, ...] = ()
     follows: str = ""
 

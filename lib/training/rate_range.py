@@ -67,7 +67,7 @@ def find_rate(
 
     Only training images are used, over as many epochs as the steps need. `config` is resolved. Raises Stopped.
     """
-    rates, losses = rising_rates(num_steps), []
+    rates, losses = np.geomspace(LOWEST_RATE, HIGHEST_RATE, num_steps), []
 
     def listen(event: Event) -> None:
         if isinstance(event, StepEnded):
@@ -108,11 +108,6 @@ def _range_trainer(rates: np.ndarray, *arguments: Any, **options: Any) -> "Train
             return float(rates[min(step, len(rates) - 1)])
 
     return RangeTrainer(*arguments, **options)
-
-
-def rising_rates(num_steps: int, *, lowest: float = LOWEST_RATE, highest: float = HIGHEST_RATE) -> np.ndarray:
-    """Rates (num_steps,) from `lowest` to `highest`, each the same factor above the one before."""
-    return np.geomspace(lowest, highest, num_steps)
 
 
 def smooth(losses: Sequence[float]) -> list[float]:

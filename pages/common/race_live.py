@@ -11,9 +11,9 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.data.specs import DatasetSpec
 from lib.evaluation.headline import KAPPA, headline_metric
-from lib.figures.race_charts import PublishedLine, RaceLine, race_figure, race_text
+from lib.figures.race_charts import RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
-from lib.recipes import RECIPES
+from lib.recipes import RECIPES, PublishedLine
 from lib.sweeps.plan import SweepState
 from lib.sweeps.results import ArmResult, arm_results, leader
 from lib.sweeps.strategies import StrategySweep
@@ -64,8 +64,7 @@ def draw(
     lines = race_lines(standings, metric)
     published = plan.published_lines(dataset.spec, metric) if dataset is not None else {}
     moment = tuple((line.strategy, len(line.values), line.values[-1]) for line in lines)
-    references = tuple(PublishedLine(key, line.value, line.source) for key, line in published.items())
-    figure, alt = _figure(plan, metric, moment, references, lines, is_dark=controls.is_dark())
+    figure, alt = _figure(plan, metric, moment, published, lines, is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="race_figure")
     st.html(table_html(standings))
     if (first := leader(standings)) and first.score:
@@ -111,7 +110,7 @@ def _figure(
     plan: StrategySweep,
     metric: str,
     moment: tuple[Any, ...],
-    published: tuple[PublishedLine, ...],
+    published: dict[str, PublishedLine],
     _lines: list[RaceLine],
     *,
     is_dark: bool,

@@ -173,7 +173,7 @@ def _say(plan: RecipePlan) -> None:
 def published_words(recipe: RecipeSpec) -> str:
     """The published figures in a sentence, with their source."""
     found, study = recipe.published, recipe.study
-    if found is None:
+    if found.accuracy is None:
         return f"no figures ({study.line})."
     figures = [f"accuracy {found.accuracy:.3f}"]
     if found.quadratic_weighted_kappa is not None:

@@ -1,7 +1,8 @@
 import pytest
 
-from lib.figures.race_charts import PublishedLine, RaceLine, parameter_position, race_figure, race_text
+from lib.figures.race_charts import RaceLine, parameter_position, race_figure, race_text
 from lib.figures.style import strategy_style
+from lib.recipes import PublishedLine
 
 PROBE = RaceLine("linear_probe", "Linear probe", [0.7], [3.0], [], 5125)
 TUNED = RaceLine("full_finetuning", "Full fine-tuning", [0.2, 0.6], [20.0, 40.0], [1, 2], 4_000_000)
@@ -27,8 +28,10 @@ def test_a_rung_stands_at_one_height_in_all_three_panels(is_dark):
 
 
 def test_published_lines_run_through_all_panels_with_their_source():
-    line = PublishedLine("linear_probe", 0.7456, "a talk, 2016")
-    figure = race_figure([PROBE], "quadratic_weighted_kappa", epochs=3, seconds=10.0, is_dark=False, published=[line])
+    lines = {"linear_probe": PublishedLine("vgg16-dr-lr", 0.7456, "a talk, 2016", "", "")}
+    figure = race_figure(
+        [PROBE], "quadratic_weighted_kappa", epochs=3, seconds=10.0, is_dark=False, published={"linear_probe": line}
+    )
     assert [shape.y0 for shape in figure.layout.shapes] == [0.7456] * 3
     assert "◆ a talk, 2016" in {note.text for note in figure.layout.annotations}
     assert figure.layout.yaxis.range[1] > 0.7456

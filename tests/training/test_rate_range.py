@@ -13,7 +13,6 @@ from lib.training.rate_range import (
     RateRange,
     find_rate,
     is_diverged,
-    rising_rates,
     rounded,
     smooth,
     suggest_rate,
@@ -22,7 +21,7 @@ from tests.training.tiny import TinyNetwork, tiny_config, tiny_data
 
 
 def test_rates_rise_by_the_same_factor() -> None:
-    rates = rising_rates(9)
+    rates = np.geomspace(LOWEST_RATE, HIGHEST_RATE, 9)
     assert (rates[0], rates[-1]) == pytest.approx((LOWEST_RATE, HIGHEST_RATE))
     assert rates[1:] / rates[:-1] == pytest.approx(np.full(8, 10.0))
 
@@ -34,7 +33,7 @@ def test_smoothing_by_hand() -> None:
 
 
 def test_the_steepest_descent_is_suggested_and_the_diverged_part_is_cut() -> None:
-    rates = rising_rates(81)
+    rates = np.geomspace(LOWEST_RATE, HIGHEST_RATE, 81)
     place = np.arange(81)
     smoothed = 2.0 - 1.5 / (1 + np.exp(-(place - 40) / 3))  # falls fastest at step 40
     smoothed[60:] = 0.6 + 0.1 * np.arange(21)  # then it rises

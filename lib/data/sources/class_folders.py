@@ -4,7 +4,6 @@ Whatever lies elsewhere is listed; where a whole class or part would be lost, or
 is refused with what to do.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from lib.data.sources.files import (
     SourceEntry,
     distinct_names,
     natural_key,
+    normal,
     shown,
     split_of,
 )
@@ -105,7 +105,7 @@ class _Placed:
     @property
     def class_key(self) -> str:
         """The class folder's name in one spelling."""
-        return _normal(self.inner[0])
+        return normal(self.inner[0])
 
 
 class OnlyOneClass(UserError):
@@ -158,7 +158,7 @@ def _place(walk: FolderWalk, images: list[FoundFile], layout: Layout) -> list[_P
             continue
         layout.left_out += [LeftOut(file.relative, _BESIDE) for file in files]
         if top:
-            folders = {_normal(name) for file in files for name in file.parts[len(base) + 1 : -1]}
+            folders = {normal(name) for file in files for name in file.parts[len(base) + 1 : -1]}
             _refuse_another_part(walk, top, folders, inner)
             layout.notices.append(f"{shown(top)}/ is not used ({len(files):,} images): it lies beside train/.")
     return placed
@@ -194,7 +194,7 @@ def _refuse_another_part(
 ) -> None:
     """Refuse a folder beside train/, with `folders` inside, that may be a part or a class."""
     other, part = shown(top), shown(next(iter(inner)))
-    if folders & {_normal(names[0]) for found in inner.values() for names in found if len(names) > 1}:
+    if folders & {normal(names[0]) for found in inner.values() for names in found if len(names) > 1}:
         raise UserError(
             f"{shown(walk.root)} has {other}/ beside train/, with the same class folders inside; call it val or "
             "test if it is one of them, or move it away."
@@ -229,7 +229,7 @@ def _choose_level(walk: FolderWalk, in_classes: list[_Placed], layout: Layout) -
         kept.append(one)
         if len(one.inner) > 2:
             deep[one.class_key].append(one)
-    inner = [(_normal(one.inner[1]), one.class_key) for files in deep.values() for one in files]
+    inner = [(normal(one.inner[1]), one.class_key) for files in deep.values() for one in files]
     below = {name for name, class_key in inner if name != class_key}
     example = next((files[0].file.relative for files in deep.values()), "")
     if not direct and len(below) > 1:
@@ -238,7 +238,7 @@ def _choose_level(walk: FolderWalk, in_classes: list[_Placed], layout: Layout) -
             f"are the classes. {LAYOUT_HINT}; give the folder one level above the classes."
         )
     for class_key, files in deep.items():
-        twins = sorted({one.inner[1] for one in files if _normal(one.inner[1]) in {*direct, *deep} - {class_key}})
+        twins = sorted({one.inner[1] for one in files if normal(one.inner[1]) in {*direct, *deep} - {class_key}})
         if twins:
             raise UserError(
                 f"{files[0].file.relative} lies in {shown(class_key)}/{shown(twins[0])}/, and {shown(twins[0])} is a "
@@ -256,8 +256,3 @@ def _choose_level(walk: FolderWalk, in_classes: list[_Placed], layout: Layout) -
             "thumbnails; move its images up into it, or the folder away."
         )
     return kept
-
-
-def _normal(name: str) -> str:
-    """One spelling of a folder's name: another system may have taken accents apart."""
-    return unicodedata.normalize("NFC", name)

@@ -38,6 +38,11 @@ _SPLIT_NAME = re.compile(
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found", "icon\r"}
 
 
+def normal(name: str) -> str:
+    """One spelling of a name: another system, or the maker of a table, may have taken accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """A sorting key by which "2_moderate" comes before "10_other"."""
     parts = re.split(r"([0-9]+)", text)
@@ -49,7 +54,7 @@ def shown(path: str | Path) -> str:
 
     Two names may look the same so; what is looked up is looked up by the true one.
     """
-    return "".join(map(_visible, unicodedata.normalize("NFC", os.fspath(path))))
+    return "".join(map(_visible, normal(os.fspath(path))))
 
 
 def _visible(letter: str) -> str:
@@ -101,6 +106,11 @@ def has_image_suffix(name: str) -> bool:
     """Whether a name ends like an image's, in upper or lower case."""
     stem, dot, suffix = name.rpartition(".")
     return bool(stem) and f"{dot}{suffix.lower()}" in _IMAGE_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or one that operating systems leave behind."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 @dataclass(frozen=True)
@@ -207,7 +217,7 @@ class FolderWalk:
         is_regular = os.path.isfile(path) if is_link else child.is_file()  # noqa: PTH113
         if is_link and self.is_allowed is not None and path.exists() and not self.is_allowed(path):
             self._leave(parts, LEADS_OUT)
-        elif child.name.startswith(".") or child.name.lower() in _SYSTEM_NAMES:
+        elif is_hidden(child.name):
             self._leave(parts, "hidden folder" if is_folder else "hidden file")
         elif is_folder:
             identity = _identity(path)

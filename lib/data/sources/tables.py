@@ -9,14 +9,13 @@ import io
 import os
 import re
 import stat
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lib.data.sources.files import FoundFile, shown
+from lib.data.sources.files import FoundFile, normal, shown
 from lib.errors import UserError
 
 FOLDERS = "folders"  # instead of a label file: the sub-folders are the classes
@@ -217,7 +216,7 @@ class ImageIndex:
         self._stems: _Found = defaultdict(list)
         self._folders: set[str] = set()
         for file in files:
-            self._folders.update(map(_normal, file.parts[:-1]))
+            self._folders.update(map(normal, file.parts[:-1]))
             stem, dot, suffix = file.parts[-1].rpartition(".")
             length = len(dot) + len(suffix) if stem else 0
             for start in range(len(file.parts)):
@@ -235,7 +234,7 @@ class ImageIndex:
         if ".." in names:
             return []
         for start in range(len(names)):
-            if start and _normal(names[start - 1]) in self._folders:
+            if start and normal(names[start - 1]) in self._folders:
                 break
             if found := self._ending("/".join(names[start:])):
                 return _nearest(found, names, beside)
@@ -250,7 +249,7 @@ class ImageIndex:
         for found in (self._whole, self._stems):
             if end in found:
                 return found[end]
-        return next((found[_normal(end)] for found in self._spelled if _normal(end) in found), [])
+        return next((found[normal(end)] for found in self._spelled if normal(end) in found), [])
 
     @cached_property
     def _spelled(self) -> tuple[_Found, _Found]:
@@ -260,8 +259,8 @@ class ImageIndex:
 
 def _nearest(found: list[FoundFile], names: tuple[str, ...], beside: tuple[str, ...]) -> list[FoundFile]:
     for base in (beside, ()):
-        folder = tuple(map(_normal, (*base, *names[:-1])))
-        if exact := [file for file in found if tuple(map(_normal, file.parts[:-1])) == folder]:
+        folder = tuple(map(normal, (*base, *names[:-1])))
+        if exact := [file for file in found if tuple(map(normal, file.parts[:-1])) == folder]:
             return exact
     return found
 
@@ -269,12 +268,8 @@ def _nearest(found: list[FoundFile], names: tuple[str, ...], beside: tuple[str, 
 def _respelled(table: _Found) -> _Found:
     spelled: _Found = defaultdict(list)
     for end, files in table.items():
-        spelled[_normal(end)] += files
+        spelled[normal(end)] += files
     return spelled
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 @dataclass(frozen=True)
