@@ -124,12 +124,7 @@ def _read_sums(path: Path, array: np.ndarray, offset: int) -> list[int] | None:
     return [int(value) for value in np.frombuffer(found, dtype=_SUM, count=num_blocks)]
 
 
-def is_in_use(entry: Entry) -> bool:
-    """Whether a process holds the entry at this moment."""
-    return not _is_free(entry)
-
-
-def _is_free(entry: Entry, *, is_removed: bool = False) -> bool:
+def is_free(entry: Entry, *, is_removed: bool = False) -> bool:
     """Whether nobody is using an entry, or it is gone; `is_removed` deletes it then."""
     try:
         with entry.path.open("rb") as handle:
@@ -212,7 +207,7 @@ def make_room(num_bytes: int = 0, *, limit_bytes: int | None = None) -> list[Ent
     for entry in found:
         if excess <= 0:
             break
-        if _is_free(entry, is_removed=True):
+        if is_free(entry, is_removed=True):
             excess -= entry.num_bytes
             removed.append(entry)
     return removed
@@ -221,7 +216,7 @@ def make_room(num_bytes: int = 0, *, limit_bytes: int | None = None) -> list[Ent
 def clear() -> tuple[int, int]:
     """Delete every entry that is not in use; returns the bytes set free and how many entries had to stay."""
     found = list_entries()
-    removed = [entry for entry in found if _is_free(entry, is_removed=True)]
+    removed = [entry for entry in found if is_free(entry, is_removed=True)]
     _sweep()
     return sum(entry.num_bytes for entry in removed), len(found) - len(removed)
 

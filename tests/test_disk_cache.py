@@ -49,7 +49,7 @@ def test_least_recently_used_go_first_across_kinds() -> None:
 def test_entry_in_use_stays_until_its_array_is_gone(is_mapped: bool) -> None:
     path = write("held", used_s=100.0)
     array = disk_cache.read_entry(path, 100, is_mapped=is_mapped)
-    assert disk_cache.is_in_use(disk_cache.list_entries()[0])
+    assert not disk_cache.is_free(disk_cache.list_entries()[0])
     assert disk_cache.make_room(limit_bytes=0) == []
     assert disk_cache.clear() == (0, 1)
     assert array is not None

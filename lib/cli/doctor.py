@@ -69,7 +69,7 @@ def doctor(trial: bool, as_json: bool) -> None:
         print_table(tried, ("backbone", "up to", "px", "dtype", "engine", "batch", "why"))
 
 
-def describe_machine(device_name: str = "auto") -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Versions, device, chosen number formats and why, cores and memory."""
     import torch
     import torchvision
@@ -77,7 +77,7 @@ def describe_machine(device_name: str = "auto") -> dict[str, Any]:
     from lib.precision import choose_dtype
     from lib.runtime import available_cores, memory_mib, pick_device, processor_name, set_threads
 
-    device = pick_device(device_name)
+    device = pick_device("auto")
     num_threads = set_threads()
     dtype, reason = choose_dtype(device)
     training_dtype, training_reason = choose_dtype(device, "training")

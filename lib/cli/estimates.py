@@ -1,5 +1,6 @@
 """`estimate`, `lr-range`, `advise`: what a training would take, its learning rate, its strategy. They train nothing."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
 
         save_rate_range_png(found, out, strategy=config.strategy, title=f"Learning-rate range test: {config.dataset}")
     if as_json:
-        print_json({**found.to_dict(), "picture": str(out) if out else None})
+        print_json({**dataclasses.asdict(found), "picture": str(out) if out else None})
         return 0
     if found.suggested_rate is None:
         note("The loss fell nowhere clearly: no rate is suggested.")

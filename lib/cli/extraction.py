@@ -29,8 +29,10 @@ def extract(
     May be repeated at any time: what is there and whole is skipped, what is damaged is computed again. Each part
     is a file that appears when it is whole, so parts may run on several machines with one TRANSFERSCOPE_HOME.
     """
-    ranks = _ranks()
-    shard = _shard(shard_text, ranks)
+    from lib.features.cache import Shard
+
+    ranks = _ranks()  # under torchrun each process takes its own part
+    shard = Shard(ranks.rank + 1, ranks.size) if shard_text is None else Shard.parse(shard_text)
     config = recipe_config(recipe, **given_options(ctx, options)) if recipe else config_from(**options)
     started = time.perf_counter()
     with ProgressLine() as progress:
@@ -72,13 +74,6 @@ def _ranks() -> Ranks:
         return Ranks()
     rank, size, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     return Ranks(rank, size, local_rank)
-
-
-def _shard(text: str | None, ranks: Ranks) -> "Shard":
-    """The part that was asked for; under torchrun each process takes its own, else it is the whole."""
-    from lib.features.cache import Shard
-
-    return Shard.parse(text) if text is not None else Shard(ranks.rank + 1, ranks.size)
 
 
 def _listed(numbers: list[int]) -> str:

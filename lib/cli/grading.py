@@ -26,7 +26,10 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     graded; neither is an error. An image that the classifier was trained on is marked: its grade says nothing about new
     ones.
     """
-    _check_out(out)
+    if out is not None and out.suffix.lower() not in _FORMATS:
+        raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
+    if out is not None:
+        _check_folder(out)
     from lib.grading import report
     from lib.grading.grader import Grader
     from lib.grading.upload_session import expand_paths, skipped_grades
@@ -38,7 +41,9 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
         grades = [*grader.grade(expansion.items, with_cam=with_cam, progress=progress)]
     grades += skipped_grades(expansion.skipped)
     if out is not None:
-        _write(out, getattr(report, f"to_{out.suffix[1:].lower()}")(grades, grader.header))
+        with atomic_path(out) as temporary:
+            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, grader.header)
+            temporary.write_text(content, encoding="utf-8")
         note(f"Report: {out}")
     if as_json:
         click.echo(report.to_json(grades, grader.header))
@@ -69,22 +74,9 @@ def export(run_id: str, out: Path) -> None:
     click.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB). Grade with: python -m lib grade PATH --run {out}")
 
 
-def _check_out(out: Path | None) -> None:
-    if out is None:
-        return
-    if out.suffix.lower() not in _FORMATS:
-        raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
-    _check_folder(out)
-
-
 def _check_folder(out: Path) -> None:
     if not out.resolve().parent.is_dir():
         raise UserError(f"The folder {out.resolve().parent} does not exist; make it, or write somewhere else.")
-
-
-def _write(out: Path, content: str) -> None:
-    with atomic_path(out) as temporary:
-        temporary.write_text(content, encoding="utf-8")
 
 
 @click.command()

@@ -65,12 +65,11 @@ def show(run_id: str, as_json: bool) -> None:
     """Show a run: state, settings, figures, and the end of its log."""
     jobs.reconcile()
     run = tracking.get_run(run_id, include_deleted=True)
+    compute = read_json_or_empty(run.folder / COMPUTE_FILE)  # empty before the run chose it
     if as_json:
         now = {"dataset_version_now": version_now(str(run.config.get("dataset")))}
-        compute = {"compute": _compute(run)}
-        print_json(
-            {**_facts(run), **now, "config": run.config, **compute, "metrics": run.metrics, "summary": run.summary}
-        )
+        settings = {"config": run.config, "compute": compute}
+        print_json({**_facts(run), **now, **settings, "metrics": run.metrics, "summary": run.summary})
         return
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
     if run.recorded_words:
@@ -78,7 +77,7 @@ def show(run_id: str, as_json: bool) -> None:
     facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     print_score(run_score(run), "Test ")
-    parts = (("Progress", _progress(run)), ("Settings", run.config), ("Computed by", _compute(run)))
+    parts = (("Progress", _progress(run)), ("Settings", run.config), ("Computed by", compute))
     for title, facts in (*parts, ("Figures", run.metrics)):
         if facts:
             click.echo(f"\n{title}")
@@ -87,11 +86,6 @@ def show(run_id: str, as_json: bool) -> None:
         click.echo(f"\n{caveat}")
     if run.folder.exists() and (log := jobs.tail_log(run.run_id, _LOG_LINES)):
         click.echo(f"\nLog\n{log}")
-
-
-def _compute(run: "RunRecord") -> dict[str, Any]:
-    """Device, number formats and engine that the run chose, with the reason; empty before it did."""
-    return read_json_or_empty(run.folder / COMPUTE_FILE)
 
 
 @runs.command()

@@ -20,7 +20,7 @@ def list_caches(as_json: bool) -> None:
     entries, found = disk_cache.list_entries(), disk_cache.usage()
     rows = [
         (entry.key[:12], disk_cache.KINDS[entry.kind], disk_cache.size_words(entry.num_bytes),
-         describe_time(entry.used_s), disk_cache.is_in_use(entry))
+         describe_time(entry.used_s), not disk_cache.is_free(entry))
         for entry in entries
     ]  # fmt: skip
     if as_json:

@@ -94,15 +94,12 @@ def watched_work(run: "RunWriter") -> dict[str, Any] | None:
 
 def report_outcome(run_id: str, summary: dict[str, Any] | None, *, as_json: bool) -> None:
     """Print how a run in this process ended: its summary, None if it was stopped."""
-    if summary is not None and not as_json:
-        _print_summary(summary)
-    elif as_json:
-        print_json(summary or {"run_id": run_id, "state": "stopped"})
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
     from lib.evaluation.headline import Score
 
+    if as_json:
+        print_json(summary or {"run_id": run_id, "state": "stopped"})
+    if summary is None or as_json:
+        return
     print_score(Score.of(summary), "Test ")
     caveat = summary.get("split_caveat")
     print_facts({key: value for key, value in summary.items() if key != "split_caveat"})

@@ -3,6 +3,7 @@
 `CheckpointStore` keeps files, whatever is in them; `Checkpoints` hangs on a trainer and says what is in them.
 """
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -120,7 +121,7 @@ def _content(trainer: "Trainer") -> dict[str, Any]:
         # float32 and bfloat16 have the same range of exponents and need no scaling of gradients; float16 would.
         "scaler": None,
         "random": random_states(),
-        "state": {**state.to_dict(), "seconds": trainer.seconds},
+        "state": {**dataclasses.asdict(state), "seconds": trainer.seconds},
         "config": _described(config),
         "config_hash": config_hash(config),
     }

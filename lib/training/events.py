@@ -1,6 +1,5 @@
 """What a training tells while it runs, how quick it is, where it stands, and the listener that writes its run."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -267,13 +266,9 @@ class FitState:
         """Whether all epochs are done, or the last `patience` ones brought no better validation loss."""
         return self.epoch > epochs or self.epoch - 1 - self.best_epoch >= patience
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "FitState":
-        """Rebuild from `to_dict`."""
+        """Rebuild from the plain values of `dataclasses.asdict`."""
         return cls(**{**content, "sums": EpochSums(**content["sums"])})
 
 

@@ -41,13 +41,9 @@ class RateRange:
     suggested_rate: float | None
     has_diverged: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "RateRange":
-        """Rebuild from `to_dict`, whatever else is in it."""
+        """Rebuild from the plain values of `dataclasses.asdict`, whatever else is in it."""
         return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
 
 

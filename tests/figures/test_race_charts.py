@@ -29,9 +29,7 @@ def test_a_rung_stands_at_one_height_in_all_three_panels(is_dark):
 
 def test_published_lines_run_through_all_panels_with_their_source():
     lines = {"linear_probe": PublishedLine("vgg16-dr-lr", 0.7456, "a talk, 2016", "", "")}
-    figure = race_figure(
-        [PROBE], "quadratic_weighted_kappa", epochs=3, seconds=10.0, is_dark=False, published={"linear_probe": line}
-    )
+    figure = race_figure([PROBE], "quadratic_weighted_kappa", epochs=3, seconds=10.0, is_dark=False, published=lines)
     assert [shape.y0 for shape in figure.layout.shapes] == [0.7456] * 3
     assert "◆ a talk, 2016" in {note.text for note in figure.layout.annotations}
     assert figure.layout.yaxis.range[1] > 0.7456

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -142,7 +143,7 @@ def test_epoch_means_weigh_batches_by_their_images() -> None:
 def test_state_survives_a_checkpoint() -> None:
     state = FitState(step=5, batches_done=2)
     state.sums.add(1.0, 2.0, 1, 2)
-    assert FitState.from_dict(state.to_dict()) == state
+    assert FitState.from_dict(dataclasses.asdict(state)) == state
     assert state.best_loss == math.inf
 
 
