@@ -88,7 +88,7 @@ def test_earlier_feature_stage_moves_the_default_depth():
 
 
 def test_unknown_parts_and_stages_are_refused(classifier):
-    with pytest.raises(UserError, match="from 'pool': the classifier uses the stages stem, layer1"):
+    with pytest.raises(UserError, match="from the stage 'pool'; unfreeze_from must be one of: stem, layer1"):
         apply_freezing(classifier, trains_backbone="partial", unfreeze_from="pool")
     with pytest.raises(UserError, match=r"'linear_probe'. Choose one of: none, partial, all"):
         stage_plan("resnet18", "linear_probe")
