@@ -16,6 +16,7 @@ import pytest
 from lib import jobs, tracking
 from lib.data.library import open_dataset
 from lib.grading.grader import Grader
+from lib.sweeps.runner import run_sweep
 from lib.sweeps.seeds import SeedSweep
 from lib.tracking.repair import let_wait
 from lib.tracking.timeline import read_timeline
@@ -46,7 +47,7 @@ def probabilities(run_id: str) -> dict[str, np.ndarray]:
 def test_what_was_stopped_goes_on_to_the_end_it_would_have_had():
     (plan,) = SeedSweep.newest_first()
     assert plan.read().state == "stopped"
-    state = plan.run()
+    state = run_sweep(plan)
     assert (state.state, state.runs) == ("finished", {"seed 0": FINISHED, "seed 1": STOPPED})
     log = jobs.tail_log(STOPPED, lines=100)
     assert [f"epoch {epoch}/4" in log for epoch in (1, 2, 3, 4)] == [True] * 4
