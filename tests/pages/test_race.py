@@ -4,6 +4,7 @@ import pytest
 from lib.data.library import open_dataset
 from lib.sweeps.plan import SweepState
 from lib.sweeps.results import arm_results
+from lib.sweeps.runner import run_sweep
 from lib.sweeps.strategies import DEFAULT_ARMS, StrategySweep
 from lib.training.resolution import watched_rows
 from lib.watched_images import WatchedFrame, write_frame
@@ -15,7 +16,7 @@ from tests.sweeps.conftest import Runner, plan, runner  # noqa: F401
 @pytest.fixture
 def raced(plan: StrategySweep, runner: Runner) -> StrategySweep:  # noqa: F811
     """A race with frames of two epochs of fine-tuning."""
-    plan.run(work=runner)
+    run_sweep(plan, work=runner)
     ids = plan.pinned_images.split(",")
     folder = arm_results(plan)[-2].folder
     for epoch, first in ((0, 0.5), (1, 0.9), (2, 0.2)):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lib.sweeps.runner import run_sweep
 from lib.sweeps.strategies import StrategySweep
 from lib.tracking.state import TIMELINE_FILE, run_folder, update_state
 from pages.common import replay
@@ -99,7 +100,7 @@ def test_a_run_is_replayed_stepped_and_closed(clock):
 
 
 def test_a_link_to_a_race_plays_it(clock, plan: StrategySweep, runner: Runner):  # noqa: F811
-    plan.run(work=runner)
+    run_sweep(plan, work=runner)
     timed(plan)
     at = open_page("train_model", race=plan.race_id, replay=plan.race_id)
     assert not at.exception
