@@ -9,13 +9,16 @@ import click
 
 from lib import jobs
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.data.import_options import estimate_import, suggest_for_folder
+from lib.data.importing import change_dataset, check_schema, import_folder, rebuild_dataset, restore_version
+from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
+from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
+from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
 
 if TYPE_CHECKING:
     from lib.data.dataset import Dataset
-    from lib.data.label_schema import SchemaChange
-    from lib.data.schema_suggestion import SchemaSuggestion
 
 _SHOWN_LEFT_OUT = 20
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,8 +51,6 @@ def kind_options(function: Function) -> Function:
 @json_option
 def list_all(as_json: bool) -> None:
     """List the data sets of the library."""
-    from lib.data.library import list_datasets
-
     found = list_datasets()
     if as_json:
         print_json({"datasets": [asdict(summary) for summary in found]})
@@ -88,9 +89,6 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
     What class names and pictures suggest (grades, medical images, a round field on black) is said; it is set where you
     ask for it, by --suggested or one by one, now or later by `datasets change`.
     """
-    from lib.data.import_options import estimate_import
-    from lib.data.importing import check_schema, import_folder
-    from lib.data.schema_suggestion import suggest_for_dataset
 
     kind = asked_kind(options)
     reading = {key: options[key] for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
@@ -140,8 +138,6 @@ def make(name: str, ungradable_share: float, ungradable_kinds: str | None, as_js
 @json_option
 def show(name: str, split_seed: int, as_json: bool) -> None:
     """Show a data set: classes, splits, and every file that was left out and why."""
-    from lib.data.library import open_dataset
-
     _report(open_dataset(name), split_seed=split_seed, as_json=as_json)
 
 
@@ -149,8 +145,6 @@ def show(name: str, split_seed: int, as_json: bool) -> None:
 @click.argument("name")
 def delete(name: str) -> None:
     """Move a data set to the trash."""
-    from lib.data.library import delete_dataset
-
     key = delete_dataset(name)
     click.echo(f"Deleted {name}. Undo with: python -m lib datasets restore {key}")
 
@@ -159,8 +153,6 @@ def delete(name: str) -> None:
 @click.argument("key")
 def restore(key: str) -> None:
     """Bring a deleted data set back."""
-    from lib.data.library import restore_dataset
-
     restore_dataset(key)
     click.echo(f"Restored {key}.")
 
@@ -209,10 +201,8 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: di
             click.echo(f"  and {len(left_out) - _SHOWN_LEFT_OUT} more (--json shows all)")
 
 
-def asked_kind(options: dict[str, Any]) -> "SchemaChange":
+def asked_kind(options: dict[str, Any]) -> SchemaChange:
     """What the options say; they are taken out of `options`."""
-    from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
-
     order, classes = options.pop("order"), options.pop("classes")
     return SchemaChange(
         is_ordinal=options.pop("is_ordinal"),
@@ -223,11 +213,9 @@ def asked_kind(options: dict[str, Any]) -> "SchemaChange":
 
 
 def take_suggested(
-    path: Path, asked: "SchemaChange", *, crop_policy: str | None, reading: dict[str, Any]
+    path: Path, asked: SchemaChange, *, crop_policy: str | None, reading: dict[str, Any]
 ) -> "tuple[SchemaChange, str | None]":
     """Kind and crop of an import that takes what is suggested; what is asked for by itself goes first."""
-    from lib.data.import_options import suggest_for_folder
-
     suggestion = suggest_for_folder(path, **reading)
     for line in suggestion_lines(suggestion):
         note(line.replace("Suggested:", "Taken as suggested:"))
@@ -243,7 +231,7 @@ def kind_facts(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def note_suggestions(dataset: "Dataset", suggestion: "SchemaSuggestion") -> None:
+def note_suggestions(dataset: "Dataset", suggestion: SchemaSuggestion) -> None:
     """Say what is suggested and not so, why, and how to take it."""
     for line in suggestion_lines(suggestion):
         note(line)
@@ -251,7 +239,7 @@ def note_suggestions(dataset: "Dataset", suggestion: "SchemaSuggestion") -> None
         note(f"Take it with: python -m lib datasets change {dataset.name} --suggested")
 
 
-def suggestion_lines(suggestion: "SchemaSuggestion") -> list[str]:
+def suggestion_lines(suggestion: SchemaSuggestion) -> list[str]:
     """One line for each thing that is suggested, as an option with its reason."""
     options = {
         "is_ordinal": "--ordinal",
@@ -276,9 +264,6 @@ def change(
 
     Names, order and kind change in a moment and touch no image. Another crop is made from the originals.
     """
-    from lib.data.importing import change_dataset, restore_version
-    from lib.data.library import open_dataset
-    from lib.data.schema_suggestion import suggest_for_dataset
 
     before, asked = open_dataset(name), asked_kind(kind)
     if to_version is not None:
@@ -298,9 +283,7 @@ def change(
     _tell(before, after, as_json=as_json)
 
 
-def _rebuilt(dataset: "Dataset", asked: "SchemaChange", crop_policy: str) -> "Dataset":
-    from lib.data.importing import rebuild_dataset
-
+def _rebuilt(dataset: "Dataset", asked: SchemaChange, crop_policy: str) -> "Dataset":
     if crop_policy != dataset.spec.crop_policy:
         jobs.require_unused(dataset.name)
     with ProgressLine() as progress:

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lib import recipes as recipe_table
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.errors import UserError
+from lib.recipes import RECIPES, RecipePlan, RecipeSpec, plan_recipe, published_results
 from lib.settings import DEFAULT_DATASET
 from lib.tracking.state import run_folder
 
 if TYPE_CHECKING:
-    from lib.recipes import RecipePlan, RecipeSpec
     from lib.sweeps.recipes import RecipeRun
 
 ALL = "all"
@@ -28,11 +29,8 @@ def recipes() -> None:
 @json_option
 def list_recipes(write_published: bool, as_json: bool) -> None:
     """List the recipes with their published figures."""
-    from lib.recipes import RECIPES, published_results
-    from lib.recipes import write_published as write
-
     if write_published:
-        write()
+        recipe_table.write_published()
     if as_json:
         print_json({"recipes": published_results()["results"]})
         return
@@ -50,8 +48,6 @@ def list_recipes(write_published: bool, as_json: bool) -> None:
 @json_option
 def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
     """Show protocol, settings, published figures and deviations of a recipe."""
-    from lib.recipes import RECIPES, plan_recipe
-
     recipe = RECIPES.get(name)
     try:
         plan = plan_recipe(name, dataset=dataset, budget=budget)
@@ -96,7 +92,6 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
 def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **options: Any) -> int:
     """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
     from lib.cli.training import watched_work
-    from lib.recipes import RECIPES
     from lib.sweeps.recipes import run_recipes
 
     if name != ALL:
@@ -138,9 +133,8 @@ def _open(dataset: str | None) -> str | None:
 
 def _plan(
     name: str, *, settings: tuple[str, ...], seed: int | None, num_folds: int | None, **options: Any
-) -> "RecipePlan":
+) -> RecipePlan:
     from lib.cli.training_config import note_merged_classes
-    from lib.recipes import plan_recipe
 
     changes = {key: value for key, value in (("seed", seed), ("num_folds", num_folds)) if value is not None}
     plan = plan_recipe(name, changes=changes, **options)
@@ -196,9 +190,7 @@ def _result(result: "RecipeRun") -> dict[str, Any]:
     }
 
 
-def _described(recipe: "RecipeSpec", plan: "RecipePlan | None") -> dict[str, Any]:
-    from lib.recipes import published_results
-
+def _described(recipe: RecipeSpec, plan: RecipePlan | None) -> dict[str, Any]:
     entry = next(entry for entry in published_results()["results"] if entry["recipe"] == recipe.name)
     return {
         **entry,
