@@ -12,13 +12,20 @@ from lib.atomic import write_json
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.cli.storage import backbone_or_default
 from lib.cli.training_config import config_from, note_merged_classes, opened_training, training_options
+from lib.data.library import open_dataset
+from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.jobs.event_text import describe_duration
+from lib.models.backbones import BACKBONES
+from lib.models.weights import require_weights
+from lib.precision import choose_dtype
+from lib.runtime import pick_device, set_threads
 from lib.settings import DEFAULT_BACKBONE
+from lib.training.config import TrainConfig
+from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from lib.advisor.guide import Advice
-    from lib.training.config import TrainConfig
 
 
 @click.command()
@@ -39,7 +46,6 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
     """Find a learning rate: train some steps at ever larger rates, and see where the loss falls fastest."""
     from lib.training import rate_range
     from lib.training.session import TrainingSession
-    from lib.training.strategies import STRATEGIES
 
     asked = config_from(**options)
     if not STRATEGIES.get(asked.strategy).is_iterative:
@@ -69,7 +75,7 @@ def lr_range(num_steps: int, out: Path | None, as_json: bool, **options: Any) ->
     return 0
 
 
-def report_estimate(config: "TrainConfig", *, as_json: bool) -> int:
+def report_estimate(config: TrainConfig, *, as_json: bool) -> int:
     """Measure, keep and print an estimate; returns the exit status."""
     from lib.training.estimation import estimate_training, kept_estimate
 
@@ -125,13 +131,6 @@ def advise(dataset: str, backbone: str | None, split_seed: int, settings: tuple[
     """
     from lib.advisor.guide import kept_advice
     from lib.advisor.measurement import advise as measure
-    from lib.data.library import open_dataset
-    from lib.data.subset import apply_protocol
-    from lib.models.backbones import BACKBONES
-    from lib.models.weights import require_weights
-    from lib.precision import choose_dtype
-    from lib.runtime import pick_device, set_threads
-    from lib.training.config import TrainConfig
 
     config = TrainConfig(dataset=dataset, backbone=backbone_or_default(backbone), split_seed=split_seed)
     config = config.with_settings(settings)

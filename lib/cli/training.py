@@ -12,6 +12,7 @@ from lib.cli.output import ProgressLine, answer, json_option, note, print_facts,
 from lib.cli.training_config import config_from, given_options, recipe_config, training_options
 from lib.distributed import Ranks, ending_on_signal, is_launched, is_peer_lost, joined, launch_key
 from lib.errors import Stopped, UserError
+from lib.evaluation.headline import Score
 from lib.jobs import control
 from lib.jobs.control import work_together
 
@@ -94,8 +95,6 @@ def watched_work(run: "RunWriter") -> dict[str, Any] | None:
 
 def report_outcome(run_id: str, summary: dict[str, Any] | None, *, as_json: bool) -> None:
     """Print how a run in this process ended: its summary, None if it was stopped."""
-    from lib.evaluation.headline import Score
-
     if as_json:
         print_json(summary or {"run_id": run_id, "state": "stopped"})
     if summary is None or as_json:

@@ -7,25 +7,32 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from lib.cli.datasets import note_suggestions
 from lib.cli.output import ProgressLine, note
 from lib.cli.storage import backbone_or_default
+from lib.data.builtin import ensure_default_dataset
+from lib.data.dataset import Dataset
+from lib.data.importing import check_folder, resolve_dataset
+from lib.data.library import open_dataset
+from lib.data.schema_suggestion import suggest_for_dataset
+from lib.data.subset import apply_protocol
+from lib.data.target_map import merged_words
 from lib.distributed import ALONE, Ranks
 from lib.errors import UserError
+from lib.models.backbones import BACKBONES
+from lib.models.weights import require_weights, weights_digest
+from lib.progress import Progress
+from lib.recipes import RECIPES, RecipePlan, plan_recipe
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
+from lib.training.config import TrainConfig
+from lib.training.network import Compute, choose_compute
+from lib.training.strategies import STRATEGIES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
-    from lib.progress import Progress
-    from lib.recipes import RecipePlan
-    from lib.training.config import TrainConfig
-    from lib.training.network import Compute
 
 
 class _NameOption(click.Option):
@@ -100,10 +107,8 @@ def recipe_config(
     backbone: str | None = None,
     settings: tuple[str, ...] = (),
     **given: Any,
-) -> "TrainConfig":
+) -> TrainConfig:
     """The training of a recipe with what was typed on top."""
-    from lib.recipes import RECIPES, plan_recipe
-
     RECIPES.get(recipe)
     if dataset:
         _check_source(dataset)
@@ -117,7 +122,7 @@ def recipe_config(
     return config
 
 
-def _with_head(plan: "RecipePlan") -> "RecipePlan":
+def _with_head(plan: RecipePlan) -> RecipePlan:
     """The plan with the head of the recipe that it goes on from; raises UserError if that one has not been run."""
     from lib.sweeps.recipes import finished_run, from_head, parent_plan
 
@@ -133,16 +138,8 @@ def _with_head(plan: "RecipePlan") -> "RecipePlan":
     return from_head(plan, found.run_id)
 
 
-def config_from(
-    *, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any
-) -> "TrainConfig":
+def config_from(*, dataset: str | None, backbone: str | None, settings: tuple[str, ...], **options: Any) -> TrainConfig:
     """Check everything that costs little first, so that a slip of the pen is known before the images are read."""
-    from lib.data.schema_suggestion import suggest_for_dataset
-    from lib.models.backbones import BACKBONES
-    from lib.models.weights import require_weights, weights_digest
-    from lib.training.config import TrainConfig
-    from lib.training.strategies import STRATEGIES
-
     if not dataset:
         raise UserError(
             "Missing --dataset: give a folder with one sub-folder of images per class, or a name from "
@@ -168,22 +165,16 @@ def config_from(
     return config
 
 
-def note_merged_classes(config: "TrainConfig") -> None:
+def note_merged_classes(config: TrainConfig) -> None:
     """Say which class becomes which, before anything starts; raises UserError if the map is not for these classes."""
-    from lib.data.library import open_dataset
-    from lib.data.target_map import merged_words
-
     if config.target_map:
         spec = open_dataset(config.dataset).spec
         note(merged_words(spec.class_names[: config.max_classes], config.target_map, is_ordinal=spec.is_ordinal))
 
 
-def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[TrainConfig, Any, Compute]":
+def opened_training(config: TrainConfig, ranks: Ranks = ALONE) -> tuple[TrainConfig, Any, Compute]:
     """The resolved config, the images that take part, and where to compute."""
-    from lib.data.library import open_dataset
-    from lib.data.subset import apply_protocol
     from lib.experiment import resolve_start
-    from lib.training.network import choose_compute
 
     dataset = open_dataset(config.dataset)
     resolved = resolve_start(config, dataset)
@@ -197,16 +188,11 @@ def opened_training(config: "TrainConfig", ranks: Ranks = ALONE) -> "tuple[Train
 
 def _check_source(dataset: str) -> None:
     """Look at a folder's listing, which takes a moment where the import takes minutes."""
-    from lib.data.importing import check_folder
-
     if os.sep in dataset or Path(dataset).is_dir():
         check_folder(dataset)
 
 
-def _open(dataset: str, progress: "Progress") -> "Dataset":
-    from lib.data.builtin import ensure_default_dataset
-    from lib.data.importing import resolve_dataset
-
+def _open(dataset: str, progress: Progress) -> Dataset:
     return (
         ensure_default_dataset(progress) if dataset == DEFAULT_DATASET else resolve_dataset(dataset, progress=progress)
     )

@@ -130,7 +130,8 @@ FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 @pytest.mark.parametrize("way", [("train",), ("train", "--dry-run"), ("train", "--detach"), ("train", "--seeds", "2"),
                                  ("estimate",), ("advise",)], ids=" ".join)  # fmt: skip
 def test_a_map_of_grades_is_refused_for_flowers_in_one_line(way, command, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.models.weights.require_weights", lambda *_: None)
+    for module in ("training_config", "estimates"):
+        monkeypatch.setattr(f"lib.cli.{module}.require_weights", lambda *_: None)
     source = write_classes(tmp_path / "flowers", FLOWERS)
     assert command("datasets", "import", source, "--name", "flowers").status == 0
     answer = command(*way, "--dataset", "flowers", "--set", "target_map=any_dr")
