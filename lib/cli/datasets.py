@@ -3,22 +3,23 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from lib import jobs
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.data.builtin import make_synthetic_fundus
+from lib.data.dataset import Dataset
 from lib.data.import_options import estimate_import, suggest_for_folder
 from lib.data.importing import change_dataset, check_schema, import_folder, rebuild_dataset, restore_version
 from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
+from lib.data.specs import BY_FILE
+from lib.data.statistics import class_counts
 from lib.errors import UserError
 from lib.settings import DEFAULT_STORE_SIDE_PX
-
-if TYPE_CHECKING:
-    from lib.data.dataset import Dataset
 
 _SHOWN_LEFT_OUT = 20
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -121,7 +122,6 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
 @json_option
 def make(name: str, ungradable_share: float, ungradable_kinds: str | None, as_json: bool, **options: Any) -> None:
     """Generate a data set: drawn retina photographs in five grades, with masks of their lesions."""
-    from lib.data.builtin import make_synthetic_fundus
     from lib.data.fundus.generation import Spoiling
     from lib.data.fundus.photograph import UNGRADABLE_KINDS
 
@@ -158,9 +158,6 @@ def restore(key: str) -> None:
 
 
 def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: dict[str, Any] | None = None) -> None:
-    from lib.data.specs import BY_FILE
-    from lib.data.statistics import class_counts
-
     counts = class_counts(dataset, dataset.split(split_seed))
     left_out = dataset.left_out.to_dict("records")
     facts = {
@@ -222,7 +219,7 @@ def take_suggested(
     return suggestion.taken(asked), crop_policy or suggestion.crop
 
 
-def kind_facts(dataset: "Dataset") -> dict[str, Any]:
+def kind_facts(dataset: Dataset) -> dict[str, Any]:
     """What is said of a data set's classes, for its facts."""
     return {
         "is_ordinal": dataset.spec.is_ordinal,
@@ -231,7 +228,7 @@ def kind_facts(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def note_suggestions(dataset: "Dataset", suggestion: SchemaSuggestion) -> None:
+def note_suggestions(dataset: Dataset, suggestion: SchemaSuggestion) -> None:
     """Say what is suggested and not so, why, and how to take it."""
     for line in suggestion_lines(suggestion):
         note(line)
@@ -283,14 +280,14 @@ def change(
     _tell(before, after, as_json=as_json)
 
 
-def _rebuilt(dataset: "Dataset", asked: SchemaChange, crop_policy: str) -> "Dataset":
+def _rebuilt(dataset: Dataset, asked: SchemaChange, crop_policy: str) -> Dataset:
     if crop_policy != dataset.spec.crop_policy:
         jobs.require_unused(dataset.name)
     with ProgressLine() as progress:
         return rebuild_dataset(dataset.name, crop_policy, asked, progress=progress)
 
 
-def _tell(before: "Dataset", after: "Dataset", *, as_json: bool) -> None:
+def _tell(before: Dataset, after: Dataset, *, as_json: bool) -> None:
     facts = {
         "name": after.name,
         "version": after.version,
@@ -309,7 +306,7 @@ def _tell(before: "Dataset", after: "Dataset", *, as_json: bool) -> None:
         note(f"Undo with: python -m lib datasets change {after.name} {_undo(before, after)}")
 
 
-def _undo(before: "Dataset", after: "Dataset") -> str:
+def _undo(before: Dataset, after: Dataset) -> str:
     back = f"--to-version {before.version}"
     if before.version in after.versions:
         return back

@@ -4,6 +4,7 @@ import click
 
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, answer, json_option, note, print_facts, print_json
+from lib.demo import DEMO
 from lib.jobs.processes import lower_priority
 
 
@@ -36,7 +37,6 @@ def prepare(worker: bool, as_json: bool) -> int:
 
     Ctrl-C stops it; a second call goes on from there.
     """
-    from lib.demo import DEMO
     from lib.sweeps.runner import run_sweep
 
     if worker:
@@ -59,8 +59,6 @@ def prepare(worker: bool, as_json: bool) -> int:
 @json_option
 def status(as_json: bool) -> None:
     """Show how far the preparation is."""
-    from lib.demo import DEMO
-
     facts = DEMO.read().facts()
     if as_json:
         print_json(facts)
@@ -71,8 +69,6 @@ def status(as_json: bool) -> None:
 @demo.command()
 def stop() -> None:
     """Stop a preparation that runs in the background."""
-    from lib.demo import DEMO
-
     click.echo(DEMO.stop_and_wait().message or "No preparation is running.")
 
 

@@ -9,6 +9,9 @@ import click
 
 from lib.atomic import write_json
 from lib.cli.output import ProgressLine, json_option, print_facts, print_json, print_table
+from lib.features.engine import TOO_FEW, FrozenPart, choose_engine, recorded_choices
+from lib.models.backbones import BACKBONES
+from lib.models.weights import all_weights_status, default_backbone, weights_status
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir, home
 from lib.tracking.writer import code_version
@@ -24,8 +27,6 @@ def diagnose(*, with_trial: bool = True, progress: Progress = ignore_progress) -
 
     `with_trial` lets the engines of the default network compete, unless they have in this home; `progress` hears of it.
     """
-    from lib.features.engine import recorded_choices
-    from lib.models.weights import all_weights_status
 
     machine = describe_machine()
     report = {
@@ -49,7 +50,6 @@ def doctor(trial: bool, as_json: bool) -> None:
 
     The figures are also written to cache/doctor.json in the data folder, where the dashboard reads them.
     """
-    from lib.models.weights import all_weights_status
 
     with ProgressLine() as progress:
         report = diagnose(with_trial=trial, progress=progress)
@@ -102,10 +102,6 @@ def describe_machine() -> dict[str, Any]:
 
 def _engine(device: str, dtype: str, *, with_trial: bool, progress: Progress) -> dict[str, str]:
     """What computes the frozen stages of the default network, and why."""
-    from lib.features.engine import TOO_FEW, FrozenPart, choose_engine, recorded_choices
-    from lib.models.backbones import BACKBONES
-    from lib.models.weights import default_backbone, weights_status
-
     spec = BACKBONES.get(default_backbone())
     part = FrozenPart(spec.name, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
     may_try = part.key in recorded_choices() or (with_trial and weights_status(spec.name).is_cached)

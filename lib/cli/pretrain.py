@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lib.cli.output import ProgressLine, answer, json_option, note, print_json, print_table
+from lib.data.importing import resolve_dataset
 from lib.settings import cache_dir
 
 
@@ -41,7 +42,6 @@ def pretrain(folder: Path | None, out: Path | None, datasets: tuple[str, ...], a
 
 
 def _measure(names: tuple[str, ...], *, as_json: bool) -> None:
-    from lib.data.importing import resolve_dataset
     from lib.pretraining.transfer import measure_gain
 
     rows = []

@@ -8,6 +8,10 @@ import click
 from lib import recipes as recipe_table
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.cli.training import watched_work
+from lib.cli.training_config import note_merged_classes
+from lib.data.builtin import ensure_default_dataset
+from lib.data.importing import resolve_dataset
 from lib.errors import UserError
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, plan_recipe, published_results
 from lib.settings import DEFAULT_DATASET
@@ -91,7 +95,6 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
 @json_option
 def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **options: Any) -> int:
     """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
-    from lib.cli.training import watched_work
     from lib.sweeps.recipes import run_recipes
 
     if name != ALL:
@@ -121,9 +124,6 @@ def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **op
 
 def _open(dataset: str | None) -> str | None:
     """The name of a data set, importing a folder first; None for none, with the generated one at hand then."""
-    from lib.data.builtin import ensure_default_dataset
-    from lib.data.importing import resolve_dataset
-
     with ProgressLine() as progress:
         if dataset in (None, DEFAULT_DATASET):
             ensure_default_dataset(progress)
@@ -134,7 +134,6 @@ def _open(dataset: str | None) -> str | None:
 def _plan(
     name: str, *, settings: tuple[str, ...], seed: int | None, num_folds: int | None, **options: Any
 ) -> RecipePlan:
-    from lib.cli.training_config import note_merged_classes
 
     changes = {key: value for key, value in (("seed", seed), ("num_folds", num_folds)) if value is not None}
     plan = plan_recipe(name, changes=changes, **options)

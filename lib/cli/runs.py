@@ -8,6 +8,7 @@ import click
 from lib import jobs, tracking
 from lib.atomic import read_json_or_empty
 from lib.cli.output import answer, describe_time, json_option, note, print_facts, print_json, print_score, print_table
+from lib.cli.training import resume_launched, work_here
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
@@ -109,8 +110,6 @@ def stop(run_id: str, as_json: bool) -> None:
 @json_option
 def resume(run_id: str, detach: bool, as_json: bool) -> int:
     """Take a stopped, failed or killed run up again, from its last checkpoint."""
-    from lib.cli.training import resume_launched, work_here
-
     run = _find(run_id)
     if is_launched():
         return resume_launched(run.run_id, as_json=as_json)

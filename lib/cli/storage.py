@@ -6,6 +6,9 @@ import click
 
 from lib import disk_cache
 from lib.cli.output import ProgressLine, answer, describe_time, json_option, note, print_json, print_table
+from lib.models.backbones import BACKBONES
+from lib.models.downloads import download_weights
+from lib.models.weights import all_weights_status, default_backbone, fallback_sentence
 
 
 @click.group()
@@ -58,8 +61,6 @@ def limit_caches(gib: float) -> None:
 
 def backbone_or_default(name: str | None) -> str:
     """The named backbone, or the default one, saying so where the fallback takes its place."""
-    from lib.models.weights import default_backbone, fallback_sentence
-
     if name:
         return name
     if sentence := fallback_sentence():
@@ -76,9 +77,6 @@ def weights() -> None:
 @json_option
 def list_weights(as_json: bool) -> None:
     """Show for every backbone whether its pretrained weights are at hand, and what they were trained on."""
-    from lib.models.backbones import BACKBONES
-    from lib.models.weights import all_weights_status
-
     found = all_weights_status()
     if as_json:
         entries = [
@@ -105,8 +103,6 @@ def list_weights(as_json: bool) -> None:
 @click.argument("backbone")
 def download(backbone: str) -> None:
     """Download the pretrained weights of a backbone to where torchvision looks for them."""
-    from lib.models.downloads import download_weights
-
     with ProgressLine() as progress:
         path = download_weights(backbone, progress)
     click.echo(f"{backbone}: {path}")
