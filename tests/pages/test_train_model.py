@@ -553,7 +553,7 @@ def test_before_the_start_counts_follow_the_strategy_and_a_measurement_is_kept(m
 def test_the_suggested_rate_is_taken_over_with_one_click(monkeypatch):
 
     found = RateRange([1e-4, 1e-3, 1e-2], [1.0, 0.5, 0.4], [1.0, 0.6, 0.5], 1.04e-3, False)
-    monkeypatch.setattr(background, "run_child_command", lambda arguments, progress: asdict(found))
+    monkeypatch.setattr(background, "run_child_command", lambda arguments, progress: dataclasses.asdict(found))
     at = choose(open_train(), "full_finetuning")
     at.session_state["train_before"] = True
     at.run()
