@@ -134,6 +134,16 @@ def test_an_image_is_chosen_by_its_picture(dataset: str) -> None:
     assert link(at, "image") == dataset_image(dataset, 8)  # looking for another is no choice yet
 
 
+def test_a_view_of_the_page_is_a_link_and_an_unknown_one_says_so(dataset: str) -> None:
+    at = open_page(dataset=dataset)
+    tabs = next(element for element in at.get("button_group") if element.key == "inside_view")
+    assert tabs.options[:2] == ["Stage by stage", "Channels"]
+    tabs.set_value("channels").run()
+    assert link(at, "view") == "channels"
+    at = open_page(dataset=dataset, view="nonsense")
+    assert [warning.value for warning in at.warning][0] == "There is no view nonsense; showing the first one."
+
+
 def test_a_bad_link_falls_back(dataset: str) -> None:
     at = open_page(dataset=dataset, image="0123456789abcdef", stage="conv9", run="abc", target="5000")
     warnings = " ".join(warning.value for warning in at.warning)
@@ -153,13 +163,15 @@ def test_samples_need_no_data_set() -> None:
 
 def test_mean_activation_and_filters(dataset: str) -> None:
     at = open_page(dataset=dataset)
-    assert "Channel " in pictures(at)
     at.session_state["inside_maps_2"] = "Mean activation"
+    at.run()
+    assert "Mean activation at " in pictures(at)
+    at = open_page(dataset=dataset, view="channels")
+    assert "Channel " in pictures(at)
     at.session_state["inside_detail"] = "First-layer filters"
     at.run()
     shown = pictures(at)
     assert not at.exception
-    assert "Mean activation at " in shown
     assert "First-layer filter 0, 3 × 3" in shown
     assert "Channel " not in shown
 
@@ -298,6 +310,7 @@ def test_any_network_of_timm_can_be_looked_into(dataset: str, backbone: str) -> 
     else:
         assert "Grad-CAM" in kinds.options
         assert "80 × 80 cells" in shown
+    at = open_page(dataset=dataset, backbone=backbone, view="channels")
     at.session_state["inside_detail"] = "First-layer filters"
     at.run()
     assert "First-layer filter 0" in pictures(at)

@@ -1,0 +1,38 @@
+"""The views of "Look inside", in the order of their tabs: a new view is one entry here and one module beside it."""
+
+import importlib
+from dataclasses import dataclass
+
+from pages.inside.scene import Scene
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """One view; `module` of this folder has `draw(scene)`, imported when the view is opened."""
+
+    name: str  # in the link
+    title: str
+    question: str  # what it answers: the sentence under the page's title
+    module: str
+    with_target: bool = False  # whether the class to explain is chosen above
+
+    def draw(self, scene: Scene) -> None:
+        """Draw it below the choices."""
+        importlib.import_module(f"pages.inside.{self.module}").draw(scene)
+
+
+VIEWS = (
+    ViewSpec(
+        "stages",
+        "Stage by stage",
+        "What does the network see in one image, from generic edges to the parts of a class?",
+        "stages",
+        with_target=True,
+    ),
+    ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and to what?", "channels"),
+)
+
+
+def find_view(name: str | None) -> ViewSpec:
+    """The view of that name; the first one where there is none."""
+    return next((view for view in VIEWS if view.name == name), VIEWS[0])
