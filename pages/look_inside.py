@@ -6,7 +6,7 @@ ensure_frame(__file__)
 
 import streamlit as st  # noqa: E402
 
-from pages.common import controls, state  # noqa: E402
+from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import plain  # noqa: E402
 from pages.inside.scene import choose_scene  # noqa: E402
@@ -20,7 +20,9 @@ def main() -> None:
     if wanted and view.name != wanted:
         st.warning(f"There is no view {plain(wanted)}; showing the first one.")
     scene = choose_scene(with_target=view.with_target)
-    _draw_tabs(view)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        _draw_tabs(view)
+        weights_panel.draw_search("inside_search", closes_run=True)
     with show_errors(f"show {view.title}"):
         view.draw(scene)
 

@@ -98,7 +98,6 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
         on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
         help="The backbone of the sidebar with its own classes, or the network of a finished training.",
     )
-    weights_panel.draw_search("inside_search", closes_run=True)
     return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
 
 

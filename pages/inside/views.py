@@ -30,7 +30,11 @@ VIEWS = (
         with_target=True,
     ),
     ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and to what?", "channels"),
-)
+    ViewSpec(
+        "architecture", "Transfer surgery", "What does a transfer keep of the network, cut off, and train?",
+        "architecture",
+    ),
+)  # fmt: skip
 
 
 def find_view(name: str | None) -> ViewSpec:

@@ -141,7 +141,24 @@ def test_a_view_of_the_page_is_a_link_and_an_unknown_one_says_so(dataset: str) -
     tabs.set_value("channels").run()
     assert link(at, "view") == "channels"
     at = open_page(dataset=dataset, view="nonsense")
-    assert [warning.value for warning in at.warning][0] == "There is no view nonsense; showing the first one."
+    assert next(warning.value for warning in at.warning) == "There is no view nonsense; showing the first one."
+
+
+def test_transfer_surgery_draws_three_networks_and_their_table(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="architecture", cut="block5")
+    shown = pictures(at)
+    assert [shown.count(f">{title}</b>") for title in ("Original network", "Transfer, frozen backbone", "Fine-tuning")]
+    assert at.selectbox(key="inside_cut").value == "block5"
+    table = at.dataframe[0].value
+    assert table["Trainable"].tolist().index(True) == table["Stage"].tolist().index("block5")
+    assert table["Output shape"].iloc[0] == "112 × 112 × 16"
+    assert "view=stages" in shown
+    assert "stage=block5" in shown
+    at.selectbox(key="inside_cut").set_value("stem").run()
+    assert link(at, "cut") == "stem"
+    assert at.dataframe[0].value["Trainable"].all()
+    at = open_page(dataset=dataset, view="architecture", cut="conv9")
+    assert any("There is no stage conv9 to fine-tune from" in warning.value for warning in at.warning)
 
 
 def test_a_bad_link_falls_back(dataset: str) -> None:
