@@ -50,17 +50,38 @@ class _Retina:
     scale: float
 
 
+@dataclass(frozen=True, eq=False)
+class FundusTrace:
+    """What the measures were taken from, all (H, W), and the measures in the order of `FEATURE_NAMES`."""
+
+    retina: np.ndarray  # bool: inside the rim
+    relative: np.ndarray  # green against the brightness around, 0 where equal
+    enhanced: np.ndarray  # the same with local contrast (CLAHE), 0..1
+    vessels: np.ndarray  # bool
+    disc: np.ndarray  # bool: where the optic disc probably lies, left out of the bright spots
+    red: np.ndarray  # bool: candidates of bleedings
+    bright: np.ndarray  # bool: candidates of exudates
+    measures: np.ndarray  # float32 (D,)
+
+
 def measure_fundus(rgb: np.ndarray) -> np.ndarray:
     """The numbers named in `FEATURE_NAMES`, float32, of one image (H, W, 3) in 0..1 of at least 32 px a side.
 
     Counts and totals enter as log(1 + x), areas as per mille of the retina.
     """
+    return trace_fundus(rgb).measures
+
+
+def trace_fundus(rgb: np.ndarray) -> FundusTrace:
+    """The same with every picture on the way to the numbers."""
     retina = _prepare(rgb.astype(np.float32))
+    disc = _optic_disc(retina)
     vessels, vessel_numbers = _vessels(retina)
-    red = _spots("red", retina, -retina.relative, ~vessels, _RED_DEPTH)
-    bright = _spots("bright", retina, retina.relative, ~_optic_disc(retina), _BRIGHT_HEIGHT)
-    found = {**vessel_numbers, **red, **bright, **_colours(retina)}
-    return np.nan_to_num(np.array([found[name] for name in FEATURE_NAMES], dtype=np.float32))
+    red, red_numbers = _spots("red", retina, -retina.relative, ~vessels, _RED_DEPTH)
+    bright, bright_numbers = _spots("bright", retina, retina.relative, ~disc, _BRIGHT_HEIGHT)
+    found = {**vessel_numbers, **red_numbers, **bright_numbers, **_colours(retina)}
+    measures = np.nan_to_num(np.array([found[name] for name in FEATURE_NAMES], dtype=np.float32))
+    return FundusTrace(retina.mask, retina.relative, retina.enhanced, vessels, disc, red, bright, measures)
 
 
 def _prepare(rgb: np.ndarray) -> _Retina:
@@ -128,8 +149,10 @@ def _optic_disc(retina: _Retina) -> np.ndarray:
     return np.hypot(rows - row, columns - column) < _DISC_RADIUS * side
 
 
-def _spots(kind: str, retina: _Retina, height: np.ndarray, allowed: np.ndarray, least: float) -> dict[str, float]:
-    """White top-hats of `height` at each radius, and what stands out by `least` where it is allowed."""
+def _spots(
+    kind: str, retina: _Retina, height: np.ndarray, allowed: np.ndarray, least: float
+) -> tuple[np.ndarray, dict[str, float]]:
+    """What stands out by `least` where it is allowed, and the numbers: white top-hats of `height` at each radius."""
     where, area = retina.mask & allowed, max(1, int(retina.mask.sum()))
     smooth = scipy.ndimage.gaussian_filter(height, 0.6 * retina.scale)
     numbers: dict[str, float] = {}
@@ -144,7 +167,7 @@ def _spots(kind: str, retina: _Retina, height: np.ndarray, allowed: np.ndarray, 
         numbers[f"{kind}_{name}_count"] = float(np.log1p(scipy.ndimage.label(is_spot)[1]))
         numbers[f"{kind}_{name}_area"] = float(np.log1p(is_spot.sum() / area * 1000))
         numbers[f"{kind}_{name}_total"] = float(np.log1p(hat[is_spot].sum() / area * 1000))
-    return numbers | _sizes(kind, retina, candidates, area) | _quadrants(kind, candidates)
+    return candidates, numbers | _sizes(kind, retina, candidates, area) | _quadrants(kind, candidates)
 
 
 def _sizes(kind: str, retina: _Retina, candidates: np.ndarray, area: int) -> dict[str, float]:

@@ -34,6 +34,10 @@ VIEWS = (
         "architecture", "Transfer surgery", "What does a transfer keep of the network, cut off, and train?",
         "architecture",
     ),
+    ViewSpec(
+        "beginning", "From the beginning", "What does a filter do, and what was there before networks learned them?",
+        "beginning",
+    ),
 )  # fmt: skip
 
 

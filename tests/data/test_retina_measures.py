@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.data.retina_measures import FEATURE_NAMES, measure_fundus
+from lib.data.retina_measures import FEATURE_NAMES, measure_fundus, trace_fundus
 
 SIDE = 160
 
@@ -69,3 +69,17 @@ def test_a_vessel_raises_the_vessel_area_and_is_no_dots(plain: dict[str, float])
 
 def test_a_black_image_is_measured_like_any_other() -> None:
     assert np.isfinite(measure_fundus(np.zeros((64, 64, 3), np.float32))).all()
+
+
+def test_the_pictures_on_the_way_show_what_was_drawn() -> None:
+    image = _with_dots(_retina(), (0.35, 0.12, 0.1))
+    trace = trace_fundus(image)
+    assert trace.measures.tolist() == measure_fundus(image).tolist()
+    assert trace.red[50, 70]
+    assert not trace.red[60, 70]
+    assert not trace.bright[50, 70]
+    assert trace.disc[80, 40]
+    assert not trace.disc[80, 120]
+    assert trace.retina[80, 80]
+    assert not trace.retina[2, 2]
+    assert {part.shape for part in (trace.vessels, trace.enhanced, trace.relative)} == {(SIDE, SIDE)}

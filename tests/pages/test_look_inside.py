@@ -161,6 +161,46 @@ def test_transfer_surgery_draws_three_networks_and_their_table(dataset: str) -> 
     assert any("There is no stage conv9 to fine-tune from" in warning.value for warning in at.warning)
 
 
+def test_from_the_beginning_a_kernel_and_its_effect(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="beginning")
+    shown = pictures(at)
+    assert shown.count("applied to") >= 2 * 8  # the bench; alt and title
+    assert "kernel=blur" in shown
+    at = open_page(dataset=dataset, view="beginning", kernel="0 0 0 0 2 0 0 0 0")
+    assert "Own kernel applied to" in pictures(at)
+    at.text_input(key="inside_own_kernel").set_value("1 2 3").run()
+    assert any("A kernel is nine numbers" in warning.value for warning in at.warning)
+
+
+def test_a_convolution_is_stepped_by_hand(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="beginning", part="by_hand", kernel="0 0 0 0 1 0 0 0 0")
+    first = next(element.value for element in at.markdown if "=" in element.value).replace("\\", "")
+    value, sum_words = re.match(r"\((\d+) × 1\) = (\d+)", first).groups()
+    assert value == sum_words
+    assert any("at the last step" in caption.value for caption in at.caption)
+    at.slider(key="inside_step").set_value(25).run()
+    assert any("seen on the right" in caption.value for caption in at.caption)
+
+
+def test_the_filters_of_any_convolution_beside_their_responses(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="beginning", part="filters")
+    assert pictures(at).count("Response of filter") >= 12
+    other = at.selectbox(key="inside_layer").options[3].partition(":")[0]
+    at = open_page(dataset=dataset, view="beginning", part="filters", layer=other)
+    assert "Response of filter" in pictures(at)
+    assert f" of {other}" in pictures(at)
+    at = open_page(dataset=dataset, view="beginning", part="filters", layer="conv9")
+    assert any("There is no convolution conv9" in warning.value for warning in at.warning)
+
+
+def test_the_route_without_a_network_says_what_it_was_made_for(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="beginning", part="no_network")
+    assert all(name in pictures(at) for name in ("Vessels", "Red lesions", "Bright lesions"))
+    assert any("made by hand for fundus photographs" in info.value for info in at.info)
+    assert len(at.dataframe[0].value) == 69
+    assert any("Hand-made features + SVM" in caption.value for caption in at.caption)
+
+
 def test_a_bad_link_falls_back(dataset: str) -> None:
     at = open_page(dataset=dataset, image="0123456789abcdef", stage="conv9", run="abc", target="5000")
     warnings = " ".join(warning.value for warning in at.warning)
