@@ -98,7 +98,11 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
         on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
         help="The backbone of the sidebar with its own classes, or the network of a finished training.",
     )
-    return _of_run(chosen, labels[chosen]) if chosen else _of_backbone(spec)
+    if not chosen:
+        return network_of_backbone(spec)
+    thresholds = resources.cached_grader(chosen).manifest.get("thresholds")
+    by_thresholds = controls.choose_rule(thresholds, key=f"inside_rule_{chosen}")
+    return network_of_run(chosen, labels[chosen], by_thresholds=by_thresholds)
 
 
 def _why_not(wanted: str) -> str:
@@ -113,10 +117,11 @@ def _why_not(wanted: str) -> str:
     return f"There is no run {plain(wanted[:12])}"
 
 
-def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
+def network_of_backbone(spec: BackboneSpec, *, is_random: bool = False) -> InsideNetwork:
+    """A backbone as it was published; with random weights on request, and where its own are not at hand."""
     from lib.explain.class_names import pretrained_class_names
 
-    is_random = not resources.weights_at_hand().get(spec.name, False)
+    is_random = is_random or not resources.weights_at_hand().get(spec.name, False)
     return InsideNetwork(
         key=f"{spec.name}:{'random' if is_random else 'pretrained'}",
         title=f"{spec.title} with random weights" if is_random else f"{spec.title}, pretrained on {spec.pretrained_on}",
@@ -128,10 +133,10 @@ def _of_backbone(spec: BackboneSpec) -> InsideNetwork:
     )
 
 
-def _of_run(run_id: str, label: str) -> InsideNetwork:
+def network_of_run(run_id: str, label: str, *, by_thresholds: bool = False) -> InsideNetwork:
+    """The network of a finished run; `by_thresholds`: its expected grade decides."""
     grader = resources.cached_grader(run_id)
     classifier, manifest = grader.classifier, grader.manifest
-    by_thresholds = controls.choose_rule(manifest.get("thresholds"), key=f"inside_rule_{run_id}")
     strategy = str(manifest.get("strategy", ""))
     is_backbone_trained = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
     dataset = manifest.get("dataset")

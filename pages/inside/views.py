@@ -29,6 +29,10 @@ VIEWS = (
         "stages",
         with_target=True,
     ),
+    ViewSpec(
+        "networks", "Three networks", "What did training change: one image through several networks, stage by stage?",
+        "networks",
+    ),
     ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and to what?", "channels"),
     ViewSpec(
         "architecture", "Transfer surgery", "What does a transfer keep of the network, cut off, and train?",

@@ -137,7 +137,7 @@ def test_an_image_is_chosen_by_its_picture(dataset: str) -> None:
 def test_a_view_of_the_page_is_a_link_and_an_unknown_one_says_so(dataset: str) -> None:
     at = open_page(dataset=dataset)
     tabs = next(element for element in at.get("button_group") if element.key == "inside_view")
-    assert tabs.options[:2] == ["Stage by stage", "Channels"]
+    assert tabs.options[:3] == ["Stage by stage", "Three networks", "Channels"]
     tabs.set_value("channels").run()
     assert link(at, "view") == "channels"
     at = open_page(dataset=dataset, view="nonsense")
@@ -263,6 +263,25 @@ def test_a_finished_run_with_its_classes(dataset: str) -> None:
     assert "(stem) of A from_scratch" in pictures(at)
     assert "<b>No DR" not in pictures(at)
     assert "&lt;b&gt;No DR" in pictures(at)
+
+
+def test_one_image_through_several_networks(dataset: str) -> None:
+    run_id = make_run("linear", "full_finetuning")
+    at = open_page(dataset=dataset, view="networks")
+    assert at.multiselect(key="inside_networks").value == [run_id, "random"]  # no pretrained weights at hand
+    shown = pictures(at)
+    assert shown.count("<img ") == 2 * (1 + STAGES)
+    assert any("Right: " in caption.value.replace("\\", "") for caption in at.caption)
+    at.selectbox(key="inside_networks_class").set_value("Mild").run()
+    assert link(at, "class") == "Mild"
+    said = " ".join(element.value for element in at.markdown).replace("\\", "")
+    assert re.search(r"(gives|answers) \**Mild", said)
+    at.multiselect(key="inside_networks").set_value([run_id]).run()
+    assert link(at, "networks") == run_id
+    assert pictures(at).count("<img ") == 1 + STAGES
+    at = open_page(dataset=dataset, view="networks", networks=f"{run_id[:8]},gone")
+    assert any("There is no network gone" in warning.value for warning in at.warning)
+    assert at.multiselect(key="inside_networks").value == [run_id]
 
 
 def test_an_image_that_the_run_was_trained_on_is_marked(dataset: str) -> None:
