@@ -42,7 +42,7 @@ def draw(scene: Scene) -> None:
     shapes, fields = _shapes(spec.name, spec.input_size_px)
     drawings = transfer_drawings(spec, shapes, num_classes=num_classes, unfreeze_from=cut)
     for drawing, strategy in zip(drawings, _COLORS, strict=True):
-        st.html(_drawing_html(drawing, strategy, task if drawing is not drawings[0] else ""))
+        st.html(_drawing_html(drawing, strategy, task if drawing is not drawings[0] else "", fields))
     st.caption(
         f"From the image ({spec.input_size_px} × {spec.input_size_px} pixels) on the left to the answer on the right. "
         "Height: places of a stage; width: channels. A click on a stage shows what it sees in the image."
@@ -77,16 +77,19 @@ def _task() -> tuple[int, str]:
 
 
 @st.cache_data(max_entries=32, show_spinner="Measuring the stages …")
-def _shapes(backbone: str, input_size_px: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+def _shapes(backbone: str, input_size_px: int) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     from lib.explain.architecture import stage_shapes
+    from lib.models.receptive_field import receptive_fields
 
     weights = "pretrained" if resources.weights_at_hand().get(backbone, False) else "random"
     network = resources.cached_network(backbone, weights)
-    return stage_shapes(network, input_size_px), {}
+    fields = receptive_fields(network, input_size_px)
+    seen = {name: f"{field.size_px}" if field.is_local else "the image" for name, field in fields.items()}
+    return stage_shapes(network, input_size_px), seen
 
 
-def _drawing_html(drawing: "Drawing", strategy: str, task: str) -> str:
-    boxes = "".join(_box_html(box, task, with_shape=not strategy) for box in drawing.boxes)
+def _drawing_html(drawing: "Drawing", strategy: str, task: str, fields: dict[str, str]) -> str:
+    boxes = "".join(_box_html(box, task, fields.get(box.name, ""), with_shape=not strategy) for box in drawing.boxes)
     if not strategy:  # room for the head that the others have, so that a stage stands above itself
         boxes += f'<span class="ts-stage" style="flex:{_HEAD_SHARE} 1 0"></span>'
     light, dark = (strategy_style(strategy, is_dark).color for is_dark in (False, True))
@@ -99,13 +102,14 @@ def _drawing_html(drawing: "Drawing", strategy: str, task: str) -> str:
     )
 
 
-def _box_html(box: "StageBox", task: str, *, with_shape: bool) -> str:
+def _box_html(box: "StageBox", task: str, field: str, *, with_shape: bool) -> str:
     # Heights and widths by logarithms: from 224 places a side to one, from three channels to thousands.
     places = box.shape[1] if len(box.shape) == 3 else 1
     height = _LEAST_PX + (_PICTURE_PX - _LEAST_PX) * math.log2(max(places, 1)) / 8
     is_head = box.name == "head"
     share = _HEAD_SHARE if is_head else 1 + math.log2(max(1, box.shape[0] if box.shape else 1)) / 4
     words = f"{box.title}: {box.shape_words}, {box.num_parameters:,} parameters, {box.state}"
+    words += f", a place sees {field}{' px' * field.isdigit()}" if field else ""
     words += f", for {task}" if is_head and task else ""
     inner = (
         f'<span class="ts-block {box.state.replace(" ", "-")}" style="height:{min(height, _PICTURE_PX):.0f}px"></span>'
@@ -125,7 +129,7 @@ def _legend() -> str:
     )
 
 
-def _draw_table(drawing: "Drawing", fields: dict[str, int], backbone: str) -> None:
+def _draw_table(drawing: "Drawing", fields: dict[str, str], backbone: str) -> None:
     import pandas as pd
 
     rows = [
@@ -133,7 +137,7 @@ def _draw_table(drawing: "Drawing", fields: dict[str, int], backbone: str) -> No
             "Stage": box.name, "Title": box.title, "Output shape": box.shape_words, "Parameters": box.num_parameters,
             "Trainable": box.state == "trained",
         }
-        | ({"Sees, px": fields[box.name]} if box.name in fields else {})
+        | ({"A place sees, px": fields[box.name]} if box.name in fields else {})
         for box in drawing.boxes
         if box.state != "cut off"
     ]  # fmt: skip

@@ -152,6 +152,7 @@ def test_transfer_surgery_draws_three_networks_and_their_table(dataset: str) -> 
     table = at.dataframe[0].value
     assert table["Trainable"].tolist().index(True) == table["Stage"].tolist().index("block5")
     assert table["Output shape"].iloc[0] == "112 × 112 × 16"
+    assert table["A place sees, px"].iloc[0] == "3"
     assert "view=stages" in shown
     assert "stage=block5" in shown
     at.selectbox(key="inside_cut").set_value("stem").run()
