@@ -74,7 +74,7 @@ def test_curves_begin_and_end_at_the_image_and_its_blur() -> None:
         seen.append(images)
         return np.zeros(len(images))
 
-    image = planted()
+    image = planted().astype(np.float32)
     faithfulness(image, blob(), answers)
     (images,) = seen
     np.testing.assert_array_equal(images[0], image)
