@@ -13,6 +13,7 @@ import numpy as np
 
 from lib.atomic import atomic_path
 from lib.data.input_transform import to_batch
+from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.training.resolution import watched_rows
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _FORMAT = 1
 class WatchedFrame:
     """The pinned images (n of them, K classes) after an epoch; epoch 0 is before the first, or the only fit there is.
 
-    `maps` (n, h, w) in 0..1 are Grad-CAM of the predicted class, None for a head without a gradient; `seconds` is what
-    this frame took.
+    `maps` (n, h, w) in 0..1 are those of the predicted class by `method`, None where it does not fit the classifier, as
+    Grad-CAM a head without a gradient; `seconds` is what this frame took.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class WatchedFrame:
     maps: np.ndarray | None
     stage: str
     seconds: float
+    method: str = DEFAULT_METHOD
 
 
 def watch_images(
@@ -71,7 +73,7 @@ def write_frame(folder: Path, frame: WatchedFrame) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez(
             opened, format_version=_FORMAT, image_ids=np.array(frame.image_ids), stage=frame.stage,
-            probabilities=frame.probabilities.astype(np.float32), seconds=frame.seconds, **maps,
+            probabilities=frame.probabilities.astype(np.float32), seconds=frame.seconds, method=frame.method, **maps,
         )  # fmt: skip
 
 
@@ -86,26 +88,26 @@ def read_frame(folder: Path, epoch: int) -> WatchedFrame:
         return WatchedFrame(
             epoch, stored["image_ids"].tolist(), stored["probabilities"].astype(np.float64),
             stored["maps"].astype(np.float32) if "maps" in stored else None, str(stored["stage"]),
-            float(stored["seconds"]),
+            float(stored["seconds"]), str(stored["method"]) if "method" in stored else DEFAULT_METHOD,
         )  # fmt: skip
 
 
 def _look(
     classifier: "Classifier", pixels: np.ndarray, size_px: int | None, device: str
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Probabilities (n, K), Grad-CAM (n, h, w) or None, and the stage of the maps; leaves the classifier as it was."""
+    """Probabilities (n, K), maps (n, h, w) or None, and the stage of the maps; leaves the classifier as it was."""
     import torch
 
-    from lib.explain.attribution import grad_cam, is_differentiable
+    from lib.explain.attribution_map import attribute
     from lib.explain.network import evaluation_view, map_stage_names
 
     spec, maps = classifier.spec, map_stage_names(classifier)
     stage = spec.cam_stage if spec.cam_stage in maps else maps[-1] if maps else ""
     size_px = size_px or spec.input_size_px
     batch = to_batch(pixels, size_px=size_px, mean=spec.mean, std=spec.std, resizing=spec.resizing, device=device)
-    if stage and is_differentiable(classifier):
-        cam = grad_cam(classifier, batch, stage=stage)
-        return cam.probabilities, cam.maps, stage
+    if stage and not METHODS.get(DEFAULT_METHOD).misfit(classifier):
+        found = attribute(classifier, batch, method=DEFAULT_METHOD, stage=stage)
+        return np.stack([one.probabilities for one in found]), np.stack([one.scaled for one in found]), stage
     with evaluation_view(classifier) as view, torch.no_grad():
         first = view.stage_specs[0].name
         logits = view.forward_after(view.forward_until(batch, first), first)

@@ -165,10 +165,10 @@ def look_closer(rows: list[tuple[Grade, bytes | None]], grader: "Grader") -> Non
         middle.markdown(f"No class is given. {plain(grade.reason, 400)}")
         return
     if grade.cam is None:
-        middle.markdown(f"{grader.why_no_cam or 'The map was left out'}, so there is no Grad-CAM map.")
+        middle.markdown(f"{grader.why_no_cam or 'The map was left out'}, so there is no {grader.map_method.title} map.")
     else:
-        caption = f"Grad-CAM: yellow speaks most for {plain(grade.class_name)}"
-        alt = readable(f"Grad-CAM map of {grade.name} for {grade.class_name}")
+        caption = f"{grader.map_method.title}: yellow speaks most for {plain(grade.class_name)}"
+        alt = readable(f"{grader.map_method.title} map of {grade.name} for {grade.class_name}")
         middle.image(overlay_jpeg(jpeg, grade.cam), caption=caption, width="stretch", alt=alt)
     with right:
         if grade.seen_sentence:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.explain.methods import METHODS
 from lib.models.backbones import BACKBONES
 from lib.tracking.state import EXIT_REASONS
 from lib.training.strategies import STRATEGIES
@@ -25,6 +26,16 @@ def test_every_backbone_is_named(name: str):
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=STRATEGIES.names)
 def test_every_strategy_has_the_title_that_pages_show(strategy):
     assert f"| `{strategy.name}` | {strategy.title} |" in page("choose_a_strategy.md")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=METHODS.names)
+def test_every_attribution_method_has_its_line(method):
+    (line,) = (line for line in page("read_a_map.md").splitlines() if line.startswith(f"| `{method.name}` |"))
+    works_on = "a stage" if method.is_at_stage else "pixels"
+    assert line.startswith(
+        f"| `{method.name}` | [{method.title}]({method.reference_url}) | {works_on} | {method.summary}"
+    )
+    assert all(f"`{option.name}`" in line for option in method.options)
 
 
 def test_readme_names_every_page():

@@ -12,6 +12,8 @@ import pytest
 
 from lib.cli import cli, run
 from lib.errors import UserError
+from lib.explain.method_spec import read_options
+from lib.explain.methods import METHODS
 from lib.models.backbones import BACKBONES
 from lib.recipes.table import RECIPES
 from lib.training.config import TrainConfig
@@ -74,6 +76,9 @@ def check_names(values: dict[str, object]) -> None:
     network = values.get("backbone")
     assert network is None or BACKBONES.may_know(str(network)), network
     settings = [word for word in values.get("settings") or () if not PLACEHOLDERS.match(str(word))]
+    if isinstance(method := values.get("method"), str) and not PLACEHOLDERS.match(method):
+        METHODS.get(method).complete(read_options(settings))
+        return
     TrainConfig(dataset="mine").with_settings(settings)
 
 
@@ -105,7 +110,9 @@ def test_a_wrong_command_is_found(wrong: str) -> None:
         parse(shlex.split(wrong))
 
 
-@pytest.mark.parametrize("values", [{"strategy": "probing"}, {"settings": ["bathc_size=3"]}, {"backbone": "vgg61"}])
+@pytest.mark.parametrize(
+    "values", [{"strategy": "probing"}, {"settings": ["bathc_size=3"]}, {"backbone": "vgg61"}, {"method": "gradcam"}]
+)
 def test_a_wrong_name_is_found(values: dict[str, object]) -> None:
     with pytest.raises((AssertionError, UserError)):
         check_names(values)

@@ -1,4 +1,4 @@
-"""The entries of docs/extend.md, run as they stand there, are all that a backbone, a strategy and a recipe need."""
+"""The entries of docs/extend.md, run as they stand there, are all that an entry of each table needs."""
 
 import json
 import re
@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from lib.cli import run
+from lib.explain.attribution_map import attribute
+from lib.explain.methods import METHODS
 from lib.models import networks
 from lib.models.backbones import BACKBONES
 from lib.models.stages import build_backbone
 from lib.recipes.table import RECIPES
 from lib.training.strategies import STRATEGIES
+from tests.explain.tiny import TinyNetwork, tiny_batch
 from tests.pages.scene import make_dataset
 from tests.run_store import make_run_store
 from tests.test_docs import page
@@ -21,7 +24,7 @@ from tests.test_docs import page
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the blocks of the page define, after they have added their entries to tables of this test's own."""
-    for table in (BACKBONES, STRATEGIES, RECIPES):
+    for table in (BACKBONES, STRATEGIES, RECIPES, METHODS):
         monkeypatch.setattr(table, "_specs", dict(table._specs))
     defined: dict[str, Any] = {"__name__": "extend"}
     for block in re.findall(r"^```python\n(.*?)^```", page("extend.md"), re.S | re.M):
@@ -50,10 +53,20 @@ def test_the_entries_train(added: dict[str, Any], strategy: str, capsys: pytest.
     assert (result["state"], result["backbone"], result["strategy"]) == ("finished", "small_network", strategy)
 
 
+def test_the_method_draws(added: dict[str, Any]) -> None:
+    network, batch = TinyNetwork(), tiny_batch()
+    (found,) = attribute(network, batch, method="gradient_norm", stage="last", target=2, options={"power": 1})
+    h = network.forward_until(batch, "last").detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.forward_after(h, "last")[0, 2], h)
+    torch.testing.assert_close(torch.from_numpy(found.raw), gradient[0].abs().sum(dim=0))
+
+
 def test_the_command_line_lists_them(added: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in ("small_network", "second_probe", "brief_finetuning"))
+    assert run(["explain", "--help"]) == 0
+    assert "gradient_norm" in capsys.readouterr().out
     assert run(["recipes", "list"]) == 0
     assert "small-fundus" in capsys.readouterr().out
     assert run(["recipes", "show", "small-fundus"]) == 0

@@ -1,13 +1,17 @@
-"""One entry and nothing else: a toy backbone, strategy and recipe are on the page, in the commands and the docs."""
+"""One entry and nothing else: a toy of each table is on the page, in the commands and the docs."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 import torch
+from PIL import Image
 
 from lib import cli
+from lib.explain.methods import METHODS
 from lib.models.backbones import BACKBONES
 from lib.models.freezing import stage_plan
 from lib.models.stages import build_backbone
@@ -18,7 +22,7 @@ from tests import toy
 from tests.pages.scene import ROOT, html_of, make_dataset, open_page
 from tests.run_store import make_run_store
 
-TABLES = {BACKBONES: toy.BACKBONE, STRATEGIES: toy.STRATEGY, RECIPES: toy.RECIPE}
+TABLES = {BACKBONES: toy.BACKBONE, STRATEGIES: toy.STRATEGY, RECIPES: toy.RECIPE, METHODS: toy.METHOD}
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +65,17 @@ def test_the_commands_list_and_train_them(capsys: pytest.CaptureFixture[str]) ->
     assert cli.run([*started, "--set", "dtype=float32", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["state"], result["backbone"], result["strategy"]) == ("finished", "toy_net", "toy_probe")
+
+
+def test_the_command_explains_by_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["explain", "--help"]) == 0
+    assert "toy_cam" in capsys.readouterr().out
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    asked = ["--method", "toy_cam", "--set", "power=2", "--stage", "block2", "--out", str(tmp_path / "b.png"), "--json"]
+    assert cli.run(["explain", str(tmp_path / "a.png"), "--backbone", "bundled_vgg", *asked]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["method"], result["method_name"], result["options"]) == ("Toy map", "toy_cam", {"power": 2})
+    assert [one["stage"] for one in result["stages"]] == ["block2"]
 
 
 def undocumented() -> list[str]:

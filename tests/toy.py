@@ -1,7 +1,8 @@
-"""An entry of each table as a newcomer would add it: a backbone of two stages, a strategy, a recipe."""
+"""An entry of each table as a newcomer would add it: a backbone, a strategy, a recipe, a way to explain."""
 
 from torch import Tensor, nn
 
+from lib.explain.method_spec import MethodSpec, Option, needs_map
 from lib.models.backbone_spec import BackboneSpec, StageSpec
 from lib.recipes.spec import Published, RecipeSpec
 from lib.recipes.table import RECIPES
@@ -53,4 +54,21 @@ RECIPE = RecipeSpec(
     protocol="Nothing was published.",
     settings={"backbone": "toy_net", "strategy": "toy_probe"},
     published=Published(accuracy=0.5, measured_on="two images"),
+)
+
+
+def toy_cam(question):
+    """Where the stage answers at all, raised to a power."""
+    return question.activation.float().abs().mean(dim=1) ** question.options["power"]
+
+
+METHOD = MethodSpec(
+    name="toy_cam",
+    title="Toy map",
+    summary="Where the stage answers at all.",
+    reference="Nobody 2026 (arXiv:0000.00000)",
+    explain=toy_cam,
+    misfit=needs_map,
+    options=(Option("power", "Power of the toy", 1, "Makes strong places stronger.", 1, 3),),
+    ignores_target=True,
 )

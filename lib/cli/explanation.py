@@ -5,9 +5,12 @@ from typing import Any
 
 import click
 
-from lib.cli.output import json_option, note, print_json
+from lib.cli.output import ProgressLine, json_option, note, print_json
 from lib.cli.storage import backbone_or_default
+from lib.cli.training_config import NameOption
 from lib.errors import UserError
+from lib.explain.method_spec import read_options
+from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.settings import DEFAULT_BACKBONE
 
 
@@ -19,9 +22,22 @@ from lib.settings import DEFAULT_BACKBONE
     metavar="NAME",
     help=f"Explain with a pretrained network and its own classes (without --run: {DEFAULT_BACKBONE}).",
 )
-@click.option("--stage", help="One stage (default: a strip through all stages).")
-@click.option("--method", type=click.Choice(["grad_cam"]), default="grad_cam", show_default=True)
-@click.option("--target", metavar="CLASS", help="The class to explain (default: the predicted one).")
+@click.option("--stage", help="One stage (default: a strip through all; of a slow method the network's own stage).")
+@click.option(
+    "--method",
+    cls=NameOption,
+    table="lib.explain.methods:METHODS",
+    metavar="NAME",
+    help="How places are found that speak for the answer (default: grad_cam).",
+)
+@click.option(
+    "--target",
+    metavar="CLASS",
+    help="What to explain (default: the predicted class): a class, 'A - B' for what speaks for A rather than B, "
+    "'expected' for the expected grade, '>=2' for the probability of grade 2 or above.",
+)
+@click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the method; may repeat.")
+@click.option("--raw", type=click.Path(path_type=Path), help="Also write the raw maps with their manifest, FILE.npz.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture to write, FILE.png.")
 @click.option("--by-thresholds", is_flag=True, help="Answer by the expected grade and limits fitted in validation.")
 @json_option
@@ -31,12 +47,16 @@ def explain(
     run_id: str | None,
     backbone: str | None,
     out: Path,
+    raw: Path | None,
     as_json: bool,
-    method: str,
+    method: str | None,
+    settings: tuple[str, ...],
     by_thresholds: bool,
     **options: Any,
 ) -> None:
     """Draw where a network looks in one image, at one stage or through all of them.
+
+    Methods of pixels (integrated_gradients, occlusion, saliency, deep_lift) draw one map and take no stage.
 
     A run answers as in `grade`: an image unlike its training images gets no class, so that its picture shows mean
     activations, or Grad-CAM of the class that --target names.
@@ -49,11 +69,17 @@ def explain(
         raise UserError(f"There is no image file {image}.")
     if by_thresholds and run_id is None:
         raise UserError("--by-thresholds goes with --run ID: limits of the expected grade belong to a trained run.")
-    result = (
-        _by_backbone(image, backbone_or_default(backbone), out, options)
-        if run_id is None
-        else _by_run(image, run_id, out, options, by_thresholds=by_thresholds)
-    )
+    if raw is not None and raw.suffix.lower() != ".npz":
+        raise UserError(f"Raw maps are written as NumPy archive: --raw must end in .npz, received {str(raw)!r}.")
+    given = read_options(settings)
+    METHODS.get(method or DEFAULT_METHOD).complete(given)  # a slip of the pen is known before a network is built
+    with ProgressLine() as progress:
+        options |= {"method": method, "options": given, "raw": raw, "progress": progress}
+        result = (
+            _by_backbone(image, backbone_or_default(backbone), out, options)
+            if run_id is None
+            else _by_run(image, run_id, out, options, by_thresholds=by_thresholds)
+        )
     if as_json:
         print_json(result)
         return
@@ -62,7 +88,8 @@ def explain(
         how = f"by the {result['rule']}"
     named = "No class is given" if result["status"] != "graded" else ""
     if result["class_name"] is not None:
-        asked = f"{result['class_name']} ({how}, probability {result['score']:.3f}"
+        of_class = isinstance(result["target"], int)
+        asked = f"{result['class_name']} ({how}, {'probability' if of_class else 'value'} {result['score']:.3f}"
         named = f"{named}; drawn for {asked}, which does not count)" if named else f"{asked})"
     click.echo(f"{named}: {result['out']}")
     if result["notice"] or result["reason"]:
@@ -81,7 +108,9 @@ def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any])
     network = build_backbone(backbone, weights="pretrained")
     inputs, class_names = InputTransform.of(network.spec), pretrained_class_names(network.spec)
     pixels = inputs.decode(image).pixels
-    return explain_image(pixels, network, inputs, class_names, out=out, network_title=network.spec.title, **options)
+    return explain_image(
+        pixels, network, inputs, class_names, out=out, network_title=network.spec.title, is_ordinal=False, **options
+    )
 
 
 def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool) -> dict[str, Any]:
@@ -104,6 +133,8 @@ def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_
         network_title=grader.classifier.spec.title,
         notes=[said for said in (grader.header.notice, sentence) if said],
         verdict=grader.answer(pixels),
+        is_ordinal=grader.is_ordinal,
+        about={"run": grader.header.run, "backbone": grader.classifier.spec.name},
         **options,
     )
     return {**result, "seen": seen, "seen_sentence": sentence}

@@ -35,7 +35,7 @@ from lib.training.strategies import STRATEGIES
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _NameOption(click.Option):
+class NameOption(click.Option):
     """An option that takes a name of a table; its help lists them."""
 
     def __init__(self, *declarations: Any, table: str, **options: Any) -> None:
@@ -53,13 +53,13 @@ _TRAINING_OPTIONS = (
     click.option("--dataset", help="A data set of the library, or a folder with one sub-folder of images per class."),
     click.option(
         "--backbone",
-        cls=_NameOption,
+        cls=NameOption,
         table="lib.models.backbones:BACKBONES",
         help=f"The pretrained network (default: {DEFAULT_BACKBONE}).",
     ),
     click.option(
         "--strategy",
-        cls=_NameOption,
+        cls=NameOption,
         table="lib.training.strategies:STRATEGIES",
         default="linear_probe",
         show_default=True,

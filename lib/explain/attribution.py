@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.explain.network import NO_MAPS, as_map, check_drawn_stage, check_map_stage, drawn_stages, evaluation_view
+from lib.explain.network import (
+    NO_MAPS,
+    as_map,
+    check_drawn_stage,
+    check_map_stage,
+    drawn_stages,
+    evaluation_view,
+    normal_tensor,
+)
+from lib.explain.targets import Target, TargetLike, closed_targets, target_scores
 from lib.models.backbone_spec import StageSpec
 from lib.models.heads import HEADS
 from lib.models.stages import StagedNetwork
@@ -43,16 +52,18 @@ class CamResult:
 
     maps: FloatArray  # (N, h, w) in 0..1: ReLU, then each divided by its own largest value
     raw_max: FloatArray  # (N,) that largest value; 0 means that nothing at this stage speaks for the class
-    targets: tuple[int, ...]  # the class explained, per image
+    targets: tuple[int, ...]  # the class explained, per image; for a difference or a grade its first class
     probabilities: FloatArray  # (N, K) softmax
+    questions: tuple[Target, ...] = ()  # what was explained, per image
+    scores: tuple[float, ...] = ()  # the number that the maps are of, per image
 
 
 def grad_cam(
-    network: StagedNetwork, batch: Tensor, *, stage: str, target: int | Sequence[int] | None = None
+    network: StagedNetwork, batch: Tensor, *, stage: str, target: TargetLike | Sequence[Any] = None
 ) -> CamResult:
-    """Explain a class at one map stage, for each image of a batch (N, 3, H, W).
+    """Explain a class, or whatever else `Target` knows, at one map stage, for each image of a batch (N, 3, H, W).
 
-    `target` is one class index for all images, one per image, or None for the predicted class.
+    `target` is one for all images, one per image, or None for the predicted class; a class is given by its number.
 
     Raises:
         UserError: unknown stage, a stage without a map, a class out of range.
@@ -63,7 +74,7 @@ def grad_cam(
         raise NoGradient
     with evaluation_view(network) as view:
         with torch.no_grad():
-            h = view.forward_until(_normal_tensor(batch), stage)
+            h = view.forward_until(normal_tensor(batch), stage)
         h = h.detach().requires_grad_()
         logits = view.forward_after(h, stage)
         return _class_maps({stage: h}, logits, target)[stage]
@@ -91,8 +102,8 @@ class ImageTrace:
         maps = {stage: as_map(output.detach(), self.specs[stage]) for stage, output in self.outputs.items()}
         return {stage: output[0].float().abs().mean(dim=0).cpu().numpy() for stage, output in maps.items()}
 
-    def cams(self, target: int | None = None) -> dict[str, CamResult]:
-        """Map stage -> Grad-CAM of a class, by one backward pass that frees the graph; so it can be asked once.
+    def cams(self, target: TargetLike = None) -> dict[str, CamResult]:
+        """Map stage -> Grad-CAM of a target, by one backward pass that frees the graph; so it can be asked once.
 
         Raises:
             NoCam: a head without gradients, or no stage with a map.
@@ -113,7 +124,7 @@ def trace_image(network: StagedNetwork, batch: Tensor) -> ImageTrace:
         specs = drawn_stages(view)
         stages = tuple(specs)
         with torch.no_grad():
-            h = view.forward_until(_normal_tensor(batch), stages[0])
+            h = view.forward_until(normal_tensor(batch), stages[0])
         outputs = {stages[0]: h.detach().requires_grad_()}
         for previous, stage in itertools.pairwise(stages):
             outputs[stage] = view.forward_between(outputs[previous], previous, stage)
@@ -128,43 +139,44 @@ def is_differentiable(network: StagedNetwork) -> bool:
     return head not in HEADS or HEADS.get(head).is_differentiable
 
 
-def _normal_tensor(batch: Tensor) -> Tensor:
-    # A tensor made in inference mode can never take part in a graph; its clone can.
-    return batch.clone() if batch.is_inference() else batch
-
-
-def _resolve_targets(target: int | Sequence[int] | None, logits: Tensor) -> tuple[int, ...]:
-    num_images, num_classes = logits.shape
-    if target is None:
-        return tuple(int(index) for index in logits.argmax(dim=1))
-    targets = (target,) * num_images if isinstance(target, int) else tuple(int(index) for index in target)
-    if len(targets) != num_images:
-        raise ValueError(f"{num_images} images need {num_images} target classes, received {len(targets)}.")
-    for index in targets:
-        if not 0 <= index < num_classes:
-            raise UserError(f"There is no class number {index}: this network has classes 0 to {num_classes - 1}.")
-    return targets
-
-
-def _class_maps(outputs: dict[str, Tensor], logits: Tensor, target: int | Sequence[int] | None) -> dict[str, CamResult]:
+def _class_maps(outputs: dict[str, Tensor], logits: Tensor, target: TargetLike | Sequence[Any]) -> dict[str, CamResult]:
     """Grad-CAM of each stage's output (N, C, h, w), by one backward pass for all."""
-    targets = _resolve_targets(target, logits)
-    if not logits.requires_grad:
-        raise NoGradient
-    rows = np.arange(len(targets))
-    # Images do not mix in evaluation mode, so the sum's gradient is each image's own. autograd.grad, not backward: it
-    # writes to no parameter's .grad, trainable or not.
-    gradients = torch.autograd.grad(logits[rows, list(targets)].sum(), list(outputs.values()))
+    questions = closed_targets(target, logits)
+    scores, gradients = score_gradients(questions, logits, list(outputs.values()))
     probabilities = logits.detach().float().softmax(dim=1).cpu().numpy()
     found = {}
     for (stage, output), gradient in zip(outputs.items(), gradients, strict=True):
-        weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-        raw = (weights * output.detach().float()).sum(dim=1).relu()
+        raw = weighted_by_mean_gradient(output.detach(), gradient)
         raw_max = raw.amax(dim=(1, 2))
         # Only a map of zeros is divided by one: a threshold would hide the maps of networks with tiny outputs.
         maps = raw / torch.where(raw_max > 0, raw_max, 1.0)[:, None, None]
-        found[stage] = CamResult(maps.cpu().numpy(), raw_max.cpu().numpy(), targets, probabilities)
+        found[stage] = CamResult(
+            maps.cpu().numpy(), raw_max.cpu().numpy(), tuple(one.index for one in questions), probabilities, questions,
+            tuple(scores.tolist()),
+        )  # fmt: skip
     return found
+
+
+def score_gradients(
+    targets: Sequence[Target], logits: Tensor, inputs: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The explained numbers (N,), and their gradients at tensors of the logits' graph, each (N, ...).
+
+    Raises:
+        NoGradient: the logits do not depend on these tensors in a way that torch knows.
+    """
+    if not logits.requires_grad:
+        raise NoGradient
+    # Images do not mix in evaluation mode, so the sum's gradient is each image's own. autograd.grad, not backward: it
+    # writes to no parameter's .grad, trainable or not.
+    scores = target_scores(targets, logits)
+    return scores.detach(), torch.autograd.grad(scores.sum(), list(inputs))
+
+
+def weighted_by_mean_gradient(output: Tensor, gradient: Tensor) -> Tensor:
+    """Grad-CAM's own formula: channels (N, C, h, w) weighted by their mean gradient, summed, negative parts cut off."""
+    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
+    return (weights * output.float()).sum(dim=1).relu()
 
 
 def first_layer_filters(network: StagedNetwork) -> FloatArray:

@@ -1,6 +1,5 @@
 """One image, one network, one class: the maps of every stage, ready to be shown on a page or saved as a picture."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,15 @@ from lib.data.input_transform import InputTransform
 from lib.errors import UserError
 from lib.evaluation.verdict import GRADED, Verdict
 from lib.explain.attribution import CamResult, FloatArray, NoCam, NoGradient, trace_image
+from lib.explain.attribution_map import AttributionMap, attribute, attribute_strip, maps_npz
+from lib.explain.method_spec import MethodSpec
+from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.explain.network import check_drawn_stage, make_batch
 from lib.explain.pictures import TILE_PX, PixelArray, Tile, magnitude_picture, overlay, sheet_png
+from lib.explain.side_by_side import map_tile
+from lib.explain.targets import CLASS, PREDICTED, Target, TargetLike, as_target, target_scores
 from lib.models.stages import StagedNetwork
+from lib.progress import Progress, ignore_progress
 
 CAM_NOTE = "Each map is scaled to its own largest value: yellow speaks most for the class, grey not at all."
 ACTIVATION_NOTE = "Mean absolute activation over all channels; violet to yellow is the range under each map."
@@ -34,12 +39,14 @@ class Explanation:
     pixels: PixelArray  # (S, S, 3), the whole input
     class_names: tuple[str, ...]
     probabilities: FloatArray  # (K,)
-    target: int
+    target: int  # the class explained; of a difference the first one
     activations: Mapping[str, FloatArray]  # stage -> (h, w) mean absolute activation
     cams: Mapping[str, CamResult] | None
     notice: str = ""
     verdict: Verdict | None = None
     stage_titles: Mapping[str, str] = field(default_factory=dict)  # by code name
+    asked: Target | None = None  # what is explained where it is no class: a difference or a grade
+    asked_score: float = float("nan")  # and the number that it comes to
 
     @property
     def answer(self) -> int | None:
@@ -53,18 +60,18 @@ class Explanation:
 
     @property
     def target_name(self) -> str:
-        """The name of the class that is explained."""
-        return self.class_names[self.target]
+        """The name of the class that is explained, or what else is, in words."""
+        return self.class_names[self.target] if self.asked is None else self.asked.describe(self.class_names)
 
     @property
     def score(self) -> float:
-        """Its softmax probability."""
-        return float(self.probabilities[self.target])
+        """Its softmax probability; the difference of logits or the grade, where that is explained."""
+        return float(self.probabilities[self.target]) if self.asked is None else self.asked_score
 
     @property
     def is_predicted(self) -> bool:
         """Whether the explained class is the network's own answer."""
-        return self.target == self.answer
+        return self.asked is None and self.target == self.answer
 
     def top_classes(self, n: int = 5) -> list[tuple[str, float]]:
         """The `n` most probable classes, most probable first."""
@@ -73,35 +80,14 @@ class Explanation:
 
     def describe_target(self) -> str:
         """The class, whether it is the prediction, and its probability, in words."""
+        if self.asked is not None:
+            about = f"{self.target_name[:1].upper()}{self.target_name[1:]} ({self.asked_score:.3g}"
+            return f"{about}, which does not count: the image is turned away)" if self.is_refused else f"{about})"
         kind = "predicted" if self.is_predicted else "chosen"
         if self.is_predicted and self.verdict is not None and self.verdict.expected_grade is not None:
             kind = f"given by the expected grade {self.verdict.expected_grade:.2f}"
         words = f'Class "{self.target_name}" ({kind}, probability {describe_probability(self.score)}'
         return f"{words}, which does not count: the image is turned away)" if self.is_refused else f"{words})"
-
-
-def resolve_target(target: str | int | None, class_names: Sequence[str]) -> int | None:
-    """Turn a class name or number into its number; None stays None (the predicted class).
-
-    Raises:
-        UserError: no such class; the nearest name is suggested.
-    """
-    if target is None:
-        return None
-    if isinstance(target, str):
-        if target in class_names:
-            return list(class_names).index(target)
-        folded = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
-        if target.casefold() in folded:
-            return folded[target.casefold()]
-        if not target.isdigit():
-            near = difflib.get_close_matches(target.casefold(), folded, n=1)
-            hint = f" Did you mean {class_names[folded[near[0]]]!r}?" if near else ""
-            raise UserError(f"There is no class {target!r} among the {len(class_names)} classes.{hint}")
-    index = int(target)
-    if not 0 <= index < len(class_names):
-        raise UserError(f"There is no class number {index}: choose 0 to {len(class_names) - 1}, or a class name.")
-    return index
 
 
 def explain(
@@ -110,8 +96,10 @@ def explain(
     *,
     preprocessing: Any,
     class_names: Sequence[str],
-    target: str | int | None = None,
+    target: TargetLike = None,
     verdict: Verdict | None = None,
+    true_class: int | None = None,
+    is_ordinal: bool | None = None,
 ) -> Explanation:
     """Explain one picture (S, S, 3) at every stage that can be drawn; `target` None explains the class that is given.
 
@@ -120,33 +108,44 @@ def explain(
         network: which runs in evaluation mode.
         preprocessing: a backbone's specification or a bundle's `preprocessing`, see `InputTransform.of`.
         class_names: in the order of the logits.
-        target: another class to explain, by name or number.
+        target: another class to explain, by name or number, or whatever else `as_target` reads.
         verdict: what the trained classifier says of this picture (`Grader.answer`); its probabilities are shown.
+        true_class: what the data set says that it is, for the target "true".
+        is_ordinal: False where the classes have no order, so that no grade can be explained.
     """
-    wanted = resolve_target(target, class_names)
+    wanted = as_target(target, class_names, is_ordinal=is_ordinal)
     inputs = InputTransform.of(preprocessing)
     trace = trace_image(network, make_batch(pixels, network, inputs))
     # The verdict's probabilities are those of grading, in its number format; the maps are drawn in float32.
     probabilities = trace.probabilities if verdict is None else np.array(verdict.scores, dtype=np.float32)
     if len(probabilities) != len(class_names):
         raise UserError(f"The network answers with {len(probabilities)} classes, but {len(class_names)} are named.")
-    given = verdict.target if verdict is not None else int(probabilities.argmax())
+    best = int(np.nan_to_num(probabilities).argmax())
+    given = verdict.target if verdict is not None else best
+    is_asked = wanted.kind != PREDICTED
     cams, notice = None, ""
     if verdict is not None and given is None:  # turned away
         why = "so there is no map of one; name a class to see its map."
-        if wanted is not None:
+        if is_asked:
             why = "and this map does not say that the class is in the image."
         notice = f"{verdict.reason} No class is given, {why}"
-    index = next((one for one in (wanted, given) if one is not None), int(np.nan_to_num(probabilities).argmax()))
-    if wanted is not None or given is not None:
+    closed = Target(CLASS, best if given is None else given)
+    if is_asked:
+        closed = wanted.closed(closed.index, verdict=verdict, true_class=true_class).checked(len(class_names))
+    if is_asked or given is not None:
         try:
-            cams = trace.cams(index)
+            cams = trace.cams(closed)
         except NoCam as error:
             notice = f"{notice} {error}".strip()
+    asked = None if closed.kind == CLASS else closed
+    score = float(target_scores([closed], trace.logits.detach())[0])
+    index = closed.index if closed.is_linear else best if given is None else given
     shown = inputs.framed(pixels)  # what the maps lie on
     activations = trace.activations()
     titles = {spec.name: spec.title for spec in network.stage_specs}
-    return Explanation(shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict, titles)
+    return Explanation(
+        shown, tuple(class_names), probabilities, index, activations, cams, notice, verdict, titles, asked, score
+    )  # fmt: skip
 
 
 def map_tiles(explanation: Explanation, *, is_cam: bool, stages: Sequence[str] | None = None) -> list[Tile]:
@@ -194,49 +193,82 @@ def explain_image(
     class_names: Sequence[str],
     *,
     stage: str | None = None,
-    target: str | int | None = None,
+    target: TargetLike = None,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
     out: Path | str,
+    raw: Path | str | None = None,
     network_title: str = "",
     notes: Sequence[str] = (),
     verdict: Verdict | None = None,
+    is_ordinal: bool | None = None,
+    progress: Progress = ignore_progress,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Explain a picture and save it as PNG: one stage, or the strip through all map stages if `stage` is None.
+    """Explain a picture and save it as PNG: at one stage, or the strip through all map stages if `stage` is None.
 
-    Where the head passes no gradient, or a `verdict` gives no class and none is asked for, the mean activations are
-    saved instead and `notice` says why. `notes` are written under the picture.
+    Without a `method` it is Grad-CAM; where the head then passes no gradient, or a `verdict` gives no class and none is
+    asked for, the mean activations are saved instead and `notice` says why. A slow method without a stage looks at the
+    network's own one. `notes` are written under the picture; `raw` is a file for the raw maps and their manifests
+    (`maps_npz`).
 
     Returns:
-        JSON-ready: out, method, target, class_name, is_predicted, score, stages (name, height, width), top, notice,
-        status, rule, reason, distance, limit. Where no class is given and none was asked for, target, class_name and
-        score are None; where none is given, top is empty.
+        JSON-ready: out, raw, method, method_name, options, target, class_name, is_predicted, score, stages (name,
+        height, width), top, notice, status, rule, reason, distance, limit. Where no class is given and none was asked
+        for, target, class_name and score are None; where none is given, top is empty.
+
+    Raises:
+        UserError: unknown stage, method, option or class; a method that does not fit this network.
     """
-    if stage is not None:
+    spec = METHODS.get(method or DEFAULT_METHOD)
+    settings = spec.complete(options)
+    if method is None and stage is not None:
         check_drawn_stage(network, stage)
     explanation = explain(
-        pixels, network, preprocessing=preprocessing, class_names=class_names, target=target, verdict=verdict
-    )
+        pixels, network, preprocessing=preprocessing, class_names=class_names, target=target, verdict=verdict,
+        is_ordinal=is_ordinal,
+    )  # fmt: skip
+    is_asked = as_target(target, class_names).kind != PREDICTED
+    maps: dict[str, AttributionMap] = {}
     cams = explanation.cams or {}
-    is_cam = stage in cams if stage else bool(cams)
-    method = "Grad-CAM" if is_cam else "Mean activation"
-    stages = [stage] if stage else list(cams or explanation.activations)
+    if (method is not None or stage in cams or (stage is None and cams)) and (is_asked or not explanation.is_refused):
+        wanted = explanation.asked or Target(CLASS, explanation.target)
+        batch = make_batch(pixels, network, preprocessing)
+        asked: dict[str, Any] = {"method": spec.name, "target": wanted, "options": settings, "progress": progress}
+        asked |= {"about": about, "class_names": class_names}
+        if stage is None and not spec.is_slow:
+            maps = attribute_strip(network, batch, **asked)
+        else:
+            (one,) = attribute(network, batch, stage=stage, **asked)
+            maps = {one.stage: one}
+    title = spec.title if maps else "Mean activation"
+    tiles = map_tiles(explanation, is_cam=False, stages=[stage] if stage and not maps else None if not maps else [])
+    tiles += [map_tile(explanation.pixels, one, explanation.stage_titles.get(at, title)) for at, one in maps.items()]
+    words = f"{explanation.describe_target()}. {_describe_colours(spec)}" if maps else ACTIVATION_NOTE
     content = sheet_png(
-        map_tiles(explanation, is_cam=is_cam, stages=stages),
-        title=f"{method}, {network_title}" if network_title else method,
-        notes=[describe_maps(explanation, is_cam=is_cam), explanation.notice, *notes],
+        tiles, title=f"{title}, {network_title}" if network_title else title, notes=[words, explanation.notice, *notes]
     )
-    with atomic_path(Path(out)) as temporary:
-        temporary.write_bytes(content)
-    is_named = target is not None or not explanation.is_refused
+    _write(Path(out), content)
+    if raw is not None:
+        if not maps:
+            raise UserError(f"There is no map to save as {str(raw)!r}. {explanation.notice}".strip())
+        _write(Path(raw), maps_npz({at or "pixels": one for at, one in maps.items()}))
+    is_named = is_asked or not explanation.is_refused
     said = verdict or Verdict(status=GRADED)
-    shapes = {name: values.shape for name, values in explanation.activations.items()}
+    activations = explanation.activations
+    drawn = {at: one.raw for at, one in maps.items()} or ({stage: activations[stage]} if stage else activations)
     return {
         "out": str(out),
-        "method": method,
-        "target": explanation.target if is_named else None,
+        "raw": None if raw is None else str(raw),
+        "method": title,
+        "method_name": spec.name if maps else "mean_activation",
+        "options": settings if maps else {},
+        "target": (explanation.asked.to_text() if explanation.asked else explanation.target) if is_named else None,
         "class_name": explanation.target_name if is_named else None,
         "is_predicted": explanation.is_predicted,
         "score": explanation.score if is_named else None,
-        "stages": [{"stage": name, "height": shapes[name][0], "width": shapes[name][1]} for name in stages],
+        "has_evidence": any(one.has_evidence for one in maps.values()),
+        "stages": [{"stage": at, "height": one.shape[0], "width": one.shape[1]} for at, one in drawn.items()],
         "top": [
             {"class_name": name, "probability": value}
             for name, value in explanation.top_classes(0 if explanation.is_refused else 5)
@@ -245,3 +277,14 @@ def explain_image(
         **{key: getattr(said, key) for key in ("status", "rule", "reason", "distance")},
         "limit": said.threshold,
     }
+
+
+def _describe_colours(spec: MethodSpec) -> str:
+    if spec.is_signed:
+        return "Each map is scaled to itself: red speaks for the answer, blue against it."
+    return CAM_NOTE if spec.name == DEFAULT_METHOD else "Each map is scaled to itself: yellow is most, grey nothing."
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

@@ -73,6 +73,23 @@ def check_map_stage(network: StagedNetwork, stage: str, *, names: tuple[str, ...
     raise UserError(f"The stage {stage!r} {problem}. Choose one of: {', '.join(names)}.")
 
 
+def default_map_stage(network: StagedNetwork) -> str:
+    """The stage where maps are taken unless told otherwise: the table's, else the last with a map.
+
+    Raises:
+        UserError: there is none.
+    """
+    names, spec = map_stage_names(network), getattr(network, "spec", None)
+    if not names:
+        check_map_stage(network, "")
+    return spec.cam_stage if spec is not None and spec.cam_stage in names else names[-1]
+
+
+def normal_tensor(batch: Tensor) -> Tensor:
+    """The batch itself, or its clone: a tensor made in inference mode can never take part in a graph."""
+    return batch.clone() if batch.is_inference() else batch
+
+
 @contextmanager
 def evaluation_view(network: StagedNetwork) -> Iterator[StagedNetwork]:
     """The network in evaluation mode for the time of a block, whatever mode it is in, and without touching it.

@@ -47,15 +47,33 @@ def overlay(pixels: PixelArray, heatmap: FloatArray, alpha: float = 0.5) -> Pixe
     value from `alpha / 2` to `3 alpha / 2` (at most 1), so that cold places stay readable. Cells are enlarged
     bilinearly: cell centres keep their values, and a 7 x 7 map stays as soft as it is.
     """
+    enlarged = resample(heatmap, pixels.shape[:2])
+    share = np.clip(alpha * (0.5 + np.clip(enlarged, 0.0, 1.0)), 0.0, 1.0)[..., None]
+    return np.rint((1 - share) * luma(pixels)[..., None] + share * colorize(enlarged)).astype(np.uint8)
+
+
+def overlay_signed(pixels: PixelArray, values: FloatArray, alpha: float = 0.5) -> PixelArray:
+    """Lay a signed map (h, w) in -1..1 over the grey photograph: red speaks for, blue against, zero stays grey.
+
+    The share of the colour grows with the magnitude, to `2 alpha` (at most 1); cells are enlarged as in `overlay`.
+    """
+    enlarged = np.clip(resample(values, pixels.shape[:2]), -1.0, 1.0)
+    share = np.clip(2 * alpha * np.abs(enlarged), 0.0, 1.0)[..., None]
+    colours = colorize(0.5 + 0.5 * np.sign(enlarged) * (0.4 + 0.6 * np.abs(enlarged)), palette="RdBu")
+    return np.rint((1 - share) * luma(pixels)[..., None] + share * colours).astype(np.uint8)
+
+
+def resample(values: FloatArray, shape: Sequence[int]) -> FloatArray:
+    """A map (h, w) at another size (H, W), bilinear; cell centres keep their values when it grows."""
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    field = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
-    enlarged = np.asarray(field.resize((width, height), Image.Resampling.BILINEAR))
-    # ITU-R BT.601 luma, as Pillow's convert("L").
-    grey = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
-    share = np.clip(alpha * (0.5 + np.clip(enlarged, 0.0, 1.0)), 0.0, 1.0)[..., None]
-    return np.rint((1 - share) * grey + share * colorize(enlarged)).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def luma(pixels: PixelArray) -> FloatArray:
+    """The brightness (S, S), 0 to 255, of a photograph: ITU-R BT.601, as Pillow's convert("L")."""
+    return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
 
 
 def magnitude_picture(values: FloatArray, side_px: int, *, low: float = 0.0, high: float | None = None) -> PixelArray:

@@ -15,6 +15,7 @@ from lib.data.statistics import quality_words
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
+from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
 from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader
@@ -27,7 +28,6 @@ from lib.grading.manifest import (
 )
 from lib.models.bundle_files import unpacked_bundle
 from lib.models.gate import GATE_FILE, Gate, load_gate
-from lib.models.heads import HEADS
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.precision import autocast
 from lib.progress import Progress, ignore_progress
@@ -39,6 +39,7 @@ from lib.training.strategies import STRATEGIES
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lib.explain.method_spec import MethodSpec
     from lib.models.classifier import Classifier
 
 _DECODED_AT_ONCE = 16
@@ -136,20 +137,31 @@ class Grader:
         return bool(self.classifier.spec.map_stages)
 
     @property
+    def map_method(self) -> "MethodSpec":
+        """How its maps are made: the method that the bundle names, Grad-CAM where it names none."""
+        return METHODS.get(str(self.manifest.get("map_method") or DEFAULT_METHOD))
+
+    @property
     def has_cam(self) -> bool:
-        """Whether there are maps and a head that passes gradients, which Grad-CAM needs."""
-        return self.has_maps and HEADS.get(self.classifier.head_options["name"]).is_differentiable
+        """Whether its method of maps fits this classifier."""
+        return not self.map_method.misfit(self.classifier)
 
     @property
     def why_no_cam(self) -> str:
-        """Why there is no Grad-CAM of this classifier, as the beginning of a sentence; "" where there is."""
+        """Why there is no map of this classifier, as the beginning of a sentence; "" where there is."""
         if self.has_cam:
             return ""
-        if self.has_maps:
-            return "This head passes no gradient to the image"
         stages = self.classifier.spec.stages
-        is_of_tokens = any(stage.output == "tokens" for stage in stages)
-        return "This network works on tokens, not on maps" if is_of_tokens else "This run has no network"
+        if any(stage.output == "tokens" for stage in stages):
+            return "This network works on tokens, not on maps"
+        return "This head passes no gradient to the image" if self.has_maps else "This run has no network"
+
+    @property
+    def is_ordinal(self) -> bool | None:
+        """Whether the classes are grades in their order; None in a bundle that does not say."""
+        dataset = self.manifest.get("dataset")
+        said = dataset.get("is_ordinal") if isinstance(dataset, dict) else None
+        return None if said is None else bool(said)
 
     def grade(
         self,
@@ -254,16 +266,16 @@ class Grader:
         return GRADED, f"Looks like the training images: {numbers}."
 
     def _with_cams(self, grades: list[Grade], batch: "Tensor") -> list[Grade]:
-        from lib.explain.attribution import grad_cam
+        from lib.explain.attribution_map import attribute
         from lib.explain.network import map_stage_names
 
         rows = [row for row, grade in enumerate(grades) if grade.status == GRADED]
-        stages = map_stage_names(self.classifier)
-        if not rows or not stages:
+        if not rows:
             return grades
         targets = [grades[row].target or 0 for row in rows]  # of the verdict: what card and table name
-        cams = grad_cam(self.classifier, batch[rows], stage=stages[-1], target=targets)
-        maps = dict(zip(rows, cams.maps, strict=True))
+        stage = map_stage_names(self.classifier)[-1] if self.map_method.is_at_stage else None
+        found = attribute(self.classifier, batch[rows], method=self.map_method.name, stage=stage, target=targets)
+        maps = {row: one.scaled.clip(0, 1) for row, one in zip(rows, found, strict=True)}
         return [replace(grade, cam=maps[row]) if row in maps else grade for row, grade in enumerate(grades)]
 
 

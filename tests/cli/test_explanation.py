@@ -47,9 +47,52 @@ def test_explain_answers_what_grade_answers(command, trained, tmp_path):
         (["x.png", "--run", "a", "--out", "y.gif"], "must end in .png"),
         (["none.png", "--run", "a", "--out", "y.png"], "There is no image file none.png"),
         ([__file__, "--backbone", "a", "--by-thresholds", "--out", "y.png"], "--by-thresholds goes with --run"),
+        ([__file__, "--method", "gradcam", "--out", "y.png"], "Did you mean 'grad_cam'"),
+        ([__file__, "--method", "occlusion", "--set", "window_px=0", "--out", "y.png"], "window_px is from 1 to 512"),
+        ([__file__, "--method", "occlusion", "--set", "window_px", "--out", "y.png"], "--set NAME=VALUE"),
+        ([__file__, "--method", "layer_cam", "--set", "x=1", "--out", "y.png"], "LayerCAM has no option 'x'"),
+        ([__file__, "--raw", "y.npy", "--out", "y.png"], "--raw must end in .npz"),
     ],
 )
 def test_explain_says_what_it_needs(arguments, expected, command):
     answer = command("explain", *arguments)
     assert answer.status == 2
     assert expected in answer.err
+    assert "Traceback" not in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_method_a_difference_and_the_raw_numbers(command, trained, tmp_path):
+    image, out, raw = trained / "colours" / "warm" / "0.png", tmp_path / "maps.png", tmp_path / "maps.npz"
+    run_id = next(run.run_id for run in tracking.list_runs() if "Linear" in run.label)
+    asked = ("--method", "occlusion", "--set", "window_px=16", "--target", "cold - warm", "--out", out, "--raw", raw)
+    result = json.loads(command("explain", image, "--run", run_id, *asked, "--json").out.splitlines()[-1])
+    assert (result["method"], result["method_name"], result["target"]) == ("Occlusion", "occlusion", "0 - 1")
+    assert result["class_name"] == 'class "cold" against "warm"'
+    assert result["stages"] == [{"stage": "", "height": 32, "width": 32}]
+    stored = np.load(raw)
+    manifest = json.loads(str(stored["manifest"]))["pixels"]
+    assert stored["pixels"].shape == (32, 32)
+    assert manifest["options"] == {"window_px": 16, "stride_px": 16, "baseline": "mean"}
+    assert manifest["network"] == {"run": run_id, "backbone": "mobilenet_v3_small"}
+    said = command("explain", image, "--run", run_id, *asked)
+    assert said.out.startswith('class "cold" against "warm" (asked for, value ')
+
+
+def test_what_does_not_fit_is_one_line(command, trained, tmp_path):
+    image, out = trained / "colours" / "warm" / "0.png", tmp_path / "maps.png"
+    runs = {name: run.run_id for run in tracking.list_runs() for name in ("Linear", "Nearest") if name in run.label}
+    for run, method, said in (
+        ("Nearest", "layer_cam", "LayerCAM does not fit this network. This head passes no useful gradient"),
+        ("Linear", "deep_lift", "DeepLift does not fit this network. It has no rule for hardsigmoid"),
+    ):
+        answer = command("explain", image, "--run", runs[run], "--method", method, "--out", out)
+        assert answer.status == 2
+        assert said in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
+    assert not out.exists()
+    answer = command("explain", image, "--run", runs["Linear"], "--target", "expected", "--out", out)
+    assert (answer.status, "have no order" in answer.err) == (2, True)
+    # Neighbours pass no gradient, but can be asked about covered images.
+    options = ("--method", "occlusion", "--set", "window_px=16", "--out", out)
+    assert command("explain", image, "--run", runs["Nearest"], *options).status == 0

@@ -9,7 +9,7 @@ from PIL import Image
 from lib.data.input_transform import InputTransform
 from lib.data.specs import BY_FILE
 from lib.errors import UserError
-from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles, resolve_target
+from lib.explain.explanation import describe_probability, explain, explain_image, map_tiles
 from tests.explain.tiny import LookupNetwork, TinyNetwork
 
 NAMES = ("No DR", "Mild", "cat", "Katze", "großer Hund")
@@ -43,24 +43,6 @@ def test_a_cropped_input_shows_what_the_network_sees(pixels: np.ndarray) -> None
     for wrong in ({"interpolation": "lanczos"}, {"crop_fraction": 0}):
         with pytest.raises(UserError, match=r"interpolation 'lanczos'|not 0\.0"):
             InputTransform.of({**FORMAT, **wrong})
-
-
-@pytest.mark.parametrize(
-    ("given", "index"),
-    [(None, None), ("Mild", 1), ("mild", 1), ("CAT", 2), (3, 3), ("4", 4), ("Großer Hund", 4)],
-)
-def test_targets(given: str | int | None, index: int | None) -> None:
-    assert resolve_target(given, NAMES) == index
-
-
-def test_unknown_targets() -> None:
-    with pytest.raises(UserError, match=r"no class 'Katz' among the 5 classes\. Did you mean 'Katze'\?"):
-        resolve_target("Katz", NAMES)
-    with pytest.raises(UserError, match="choose 0 to 4"):
-        resolve_target("5", NAMES)
-    with pytest.raises(UserError, match="choose 0 to 4"):
-        resolve_target(-1, NAMES)
-    assert resolve_target("1", ("0", "2", "1")) == 2  # a class that is called "1" wins over class number 1
 
 
 def test_explanation_of_the_prediction(pixels: np.ndarray) -> None:
