@@ -78,6 +78,14 @@ def test_the_command_explains_by_them(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [one["stage"] for one in result["stages"]] == ["block2"]
 
 
+def test_the_view_of_maps_offers_and_draws_the_method() -> None:
+    at = open_page("look_inside", dataset="tiny", backbone="mobilenet_v3_small", view="attribution", methods="toy_cam")
+    assert not at.exception
+    assert "Toy map" in at.multiselect(key="inside_methods").options
+    assert "Toy map" in html_of(at)
+    assert at.number_input(key="inside_option_toy_cam_power").label == "Toy map: power of the toy"
+
+
 def undocumented() -> list[str]:
     """The entries that no page of the documentation names."""
     text = "".join(page.read_text(encoding="utf-8") for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))

@@ -52,6 +52,7 @@ class AttributionMap:
         seed: of methods that draw numbers.
         facts: what the method says beside its map, such as how many channels it took.
         network: what made it, such as name, weights, run; given by the caller.
+        input_px: height and width of what the network was given.
     """
 
     raw: FloatArray
@@ -83,7 +84,8 @@ class AttributionMap:
 
         A few pixels of a map of gradients stand out so far that all others would be grey beside them.
         """
-        common = 0.0 if self.method.is_at_stage else float(np.quantile(np.abs(self.raw), 0.99))
+        is_of_pixels = self.raw.shape == tuple(self.input_px)
+        common = float(np.quantile(np.abs(self.raw), 0.99)) if is_of_pixels else 0.0
         return common or self.scale
 
     @property

@@ -9,8 +9,12 @@ from lib.errors import UserError
 from lib.explain.attribution_map import NO_EVIDENCE, AttributionMap
 from lib.explain.pictures import FloatArray, PixelArray, Tile, luma, overlay, overlay_signed, resample
 
-AUTO, RAW, SHARE = "auto", "raw", "share"
-UNITS = (AUTO, RAW, SHARE)
+AUTO, RAW, OWN, SHARE = "auto", "raw", "own", "share"
+UNITS = (AUTO, RAW, OWN, SHARE)
+_UNIT_WORDS = {
+    RAW: "in units of the answer", OWN: "as a share of each map's own full colour",
+    SHARE: "in multiples of each map's own mean",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,7 @@ class SideBySide:
     Attributes:
         tiles: a picture of each map, in the order given.
         differences: each map but the first less the first, red where it has more; without those of no evidence.
-        unit: "raw" in units of the explained number, or "share" of the mean magnitude of each map.
+        unit: "raw" in units of the explained number, "own" of each map's full colour, "share" of its mean magnitude.
         full_colour: the magnitude at the end of the colours, the same in all pictures.
         note: how to read the scale, in words.
     """
@@ -37,9 +41,9 @@ def side_by_side(
 ) -> SideBySide:
     """Draw maps, given by their titles, over one picture (S, S, 3) on one scale.
 
-    `unit` "raw" keeps the numbers as computed, which mean the same for one method at one stage; "share" divides each
-    map by its own mean magnitude, so that 1 is what a map without any preference has everywhere; "auto" takes "raw"
-    where it means the same, else "share".
+    `unit` "raw" keeps the numbers as computed, which mean the same for one method, stage and question; "own" divides
+    each map by its own full colour; "share" by its own mean magnitude, so that 1 is what a map without any preference
+    has everywhere and a map of few places has large numbers. "auto" takes "raw" where it means the same, else "own".
 
     Raises:
         UserError: no map, or an unknown unit.
@@ -48,9 +52,9 @@ def side_by_side(
         raise UserError("There is no map to draw; choose a method.")
     if unit not in UNITS:
         raise UserError(f"Unknown unit {unit!r}. Choose one of: {', '.join(UNITS)}.")
-    kinds = {(one.method.name, one.stage, tuple(sorted(one.options.items()))) for one in maps.values()}
-    unit = (RAW if len(kinds) == 1 else SHARE) if unit == AUTO else unit
-    divisors = {title: 1.0 if unit == RAW else float(np.abs(one.raw).mean()) for title, one in maps.items()}
+    kinds = {(one.method.name, one.stage, one.target_text, tuple(sorted(one.options.items()))) for one in maps.values()}
+    unit = (RAW if len(kinds) == 1 else OWN) if unit == AUTO else unit
+    divisors = {title: _divisor(one, unit) for title, one in maps.items()}
     seen = {title: one for title, one in maps.items() if one.has_evidence}
     largest = max((one.full_colour / divisors[title] for title, one in seen.items()), default=0.0)
     values = {title: one.raw / np.float32(divisors[title]) for title, one in seen.items()}
@@ -65,6 +69,12 @@ def side_by_side(
         if title != first and first in values
     ]
     return SideBySide(tiles, differences, unit, largest, _note(unit, largest, has_difference=bool(differences)))
+
+
+def _divisor(found: AttributionMap, unit: str) -> float:
+    if unit == RAW:
+        return 1.0
+    return found.full_colour if unit == OWN else float(np.abs(found.raw).mean())
 
 
 def map_tile(pixels: PixelArray, found: AttributionMap, title: str, *, alpha: float = 0.5) -> Tile:
@@ -96,6 +106,5 @@ def _difference(pixels: PixelArray, title: str, scaled: FloatArray, alpha: float
 def _note(unit: str, largest: float, *, has_difference: bool) -> str:
     if not largest:
         return NO_EVIDENCE
-    what = "in units of the answer" if unit == RAW else "in multiples of each map's own mean"
-    words = f"One scale for all: the full colour is {largest:.2g}, {what}."
+    words = f"One scale for all: the full colour is {largest:.2g}, {_UNIT_WORDS[unit]}."
     return f"{words} Difference: red has more than the first map, blue less." if has_difference else words

@@ -30,7 +30,7 @@ def draw(scene: Scene) -> None:
         return
     first, second, third = st.columns([4.2, 2.3, 3], vertical_alignment="top")
     with first:
-        networks = _choose_networks(scene.network)
+        networks = choose_networks(scene.network)
     with second:
         target = _choose_class(networks)
     with third:
@@ -52,7 +52,8 @@ def draw(scene: Scene) -> None:
     st.caption(plain(_reading(found, image), 900))
 
 
-def _choose_networks(current: InsideNetwork) -> list[InsideNetwork]:
+def choose_networks(current: InsideNetwork) -> list[InsideNetwork]:
+    """Draw the choice of up to three networks, kept in the view as `networks`."""
     runs = finished_runs()
     backbone = state.current_backbone()
     spec = BACKBONES.get(backbone)

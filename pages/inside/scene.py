@@ -43,6 +43,7 @@ class InsideNetwork:
     is_random: bool
     run_id: str | None = None
     is_medical: bool = False
+    is_ordinal: bool = False
     by_thresholds: bool = False
     trained_on: str = ""  # the version of the data set that a run was trained on
 
@@ -152,6 +153,7 @@ def network_of_run(run_id: str, label: str, *, by_thresholds: bool = False) -> I
         is_random=classifier.weights == "random" and not is_backbone_trained,
         run_id=run_id,
         is_medical=is_medical(manifest),
+        is_ordinal=bool(grader.is_ordinal),
         by_thresholds=by_thresholds,
         trained_on=str(facts.get("version") or facts.get("dataset_version") or ""),
     )

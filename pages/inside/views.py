@@ -35,6 +35,10 @@ VIEWS = (
     ),
     ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and to what?", "channels"),
     ViewSpec(
+        "attribution", "Attribution", "Which places speak for the answer, and do other methods say the same?",
+        "attribution",
+    ),
+    ViewSpec(
         "architecture", "Transfer surgery", "What does a transfer keep of the network, cut off, and train?",
         "architecture",
     ),

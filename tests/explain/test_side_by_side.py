@@ -35,14 +35,18 @@ def test_networks_on_one_scale_by_hand():
     assert not np.array_equal(alone.tiles[0].pixels, shown.tiles[0].pixels)  # 3 is the full colour there
 
 
-def test_methods_are_compared_by_shares_by_hand():
+def test_methods_are_compared_by_their_own_scale_by_hand():
     maps = {"Grad-CAM": made([[1.0, 3.0]]), "LayerCAM": made([[10.0, 30.0]], "layer_cam")}
     shown = side_by_side(PIXELS, maps)
-    # Both are [0.5, 1.5] in multiples of their own mean.
-    assert (shown.unit, shown.full_colour) == ("share", 1.5)
+    # Both are [1/3, 1] of their own largest value.
+    assert (shown.unit, shown.full_colour) == ("own", 1.0)
     assert np.array_equal(shown.tiles[0].pixels, shown.tiles[1].pixels)
     assert shown.differences[0].caption == "+0 % to +0 % of the full colour"
-    assert "multiples of each map's own mean" in shown.note
+    assert "a share of each map's own full colour" in shown.note
+    # And [0.5, 1.5] in multiples of their own mean.
+    by_mean = side_by_side(PIXELS, maps, unit="share")
+    assert by_mean.full_colour == 1.5
+    assert "multiples of each map's own mean" in by_mean.note
     assert side_by_side(PIXELS, maps, unit="raw").full_colour == 30.0
 
 
@@ -75,3 +79,8 @@ def test_what_is_refused():
     with pytest.raises(UserError, match="Unknown unit 'px'"):
         side_by_side(PIXELS, {"a": made([[1.0]])}, unit="px")
     assert replace(made([[1.0]]), stage="first").stage == "first"
+
+
+def test_maps_of_another_question_have_other_units():
+    maps = {"a": made([[1.0, 3.0]]), "b": replace(made([[4.0, 0.0]]), target_text="another class")}
+    assert side_by_side(PIXELS, maps).unit == "own"
