@@ -25,7 +25,7 @@ from lib.features.extraction import FeatureRequest
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
 from lib.models.backbones import BACKBONES
 from lib.models.folding import share_module_tree
-from lib.models.head_layers import pool_features
+from lib.models.head_layers import pool_features, stage_poolings
 from lib.models.stages import Backbone, build_backbone
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig
@@ -271,12 +271,7 @@ class StageReader(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        spec = backbone.spec
-        own = {spec.feature_stage: spec.pooling}
-        self.poolings = {
-            name: (own.get(name, spec.stage(name).poolings[0]), spec.stage(name).num_prefix_tokens)
-            for name in backbone.stages
-        }
+        self.poolings = stage_poolings(backbone.spec, backbone.stages)
         self.stages: nn.ModuleDict = share_module_tree(backbone.stages).eval()  # type: ignore[assignment]
         self.norms = {
             name: [

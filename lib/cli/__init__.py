@@ -34,6 +34,7 @@ COMMANDS = {
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
+    "stages": ("lib.cli.stages", "stages", "Say what each stage of a network is worth for a data set."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),

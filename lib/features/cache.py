@@ -19,7 +19,7 @@ from lib.checked_rows import Rows
 from lib.disk_cache import read_entry
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped, UserError
-from lib.features.extraction import WHAT, Extraction, FeatureRequest, write_features
+from lib.features.extraction import WHAT, CachedRequest, write_features
 from lib.progress import Progress, ignore_progress
 
 MAX_SHARDS = 10_000
@@ -46,7 +46,7 @@ class FeatureSet:
 
 
 def read_or_extract(
-    request: FeatureRequest,
+    request: CachedRequest,
     *,
     copies_left: int = 1,
     ranks: Ranks = ALONE,
@@ -72,7 +72,7 @@ def read_or_extract(
         progress(num_images, num_images, WHAT)
         return FeatureSet(features, time.perf_counter() - started, was_cached=True, key=request.key)
     if ranks.is_alone:
-        batches = Extraction(request).batches(should_stop, range(num_images))
+        batches = request.extraction().batches(should_stop, range(num_images))
         write_features(request.path, batches, num_images, progress, copies_left=copies_left)
     else:
         _fill_together(request, ranks, progress=progress, should_stop=should_stop)
@@ -111,7 +111,7 @@ class Shard:
 
 
 def fill_shard(
-    request: FeatureRequest,
+    request: CachedRequest,
     shard: Shard,
     *,
     progress: Progress = ignore_progress,
@@ -128,7 +128,7 @@ def fill_shard(
         progress(len(rows), len(rows), f"shard {shard.index}/{shard.count}")
         return False
     if rows:
-        batches = Extraction(request).batches(should_stop, rows)
+        batches = request.extraction().batches(should_stop, rows)
         write_features(path, batches, len(rows), lambda done, total, what: progress(done, total, what + part))
     write_json(_seal(path), {"sha256": sha256_of_file(path) if rows else "", "num_images": len(rows)})
     return True
@@ -143,13 +143,13 @@ def _is_whole(path: Path, num_images: int) -> bool:
         return False
 
 
-def missing_shards(request: FeatureRequest, count: int) -> list[int]:
+def missing_shards(request: CachedRequest, count: int) -> list[int]:
     """The shards of `count` that nobody has finished yet, by a look at the folder."""
     return [shard.index for shard in _shards(count) if not _seal(_shard_path(request, shard)).is_file()]
 
 
 def combine(
-    request: FeatureRequest,
+    request: CachedRequest,
     count: int,
     *,
     progress: Progress = ignore_progress,
@@ -177,7 +177,7 @@ def combine(
 
 
 def _fill_together(
-    request: FeatureRequest, ranks: Ranks, *, progress: Progress, should_stop: Callable[[], bool]
+    request: CachedRequest, ranks: Ranks, *, progress: Progress, should_stop: Callable[[], bool]
 ) -> None:
     """Each rank computes its shard, the first one combines; returns when the file is there for all.
 
@@ -194,7 +194,7 @@ def _fill_together(
         time.sleep(0.1)
 
 
-def _blocks(request: FeatureRequest, count: int) -> Iterator[np.ndarray]:
+def _blocks(request: CachedRequest, count: int) -> Iterator[np.ndarray]:
     for shard in _shards(count):
         if num_rows := len(shard.rows(request.num_images)):
             features = read_entry(_shard_path(request, shard), num_rows, is_mapped=True)
@@ -208,7 +208,7 @@ def _shards(count: int) -> list[Shard]:
     return [Shard(index, count) for index in range(1, count + 1)]
 
 
-def _shard_path(request: FeatureRequest, shard: Shard) -> Path:
+def _shard_path(request: CachedRequest, shard: Shard) -> Path:
     return request.path.with_name(f"{request.key}.{shard.count}-shards") / f"{shard.index:05d}.npy"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,47 @@ WHAT = "Extracting features"
 _FORMAT = 1
 
 
+class CachedRequest(ABC):
+    """What frozen stages give for all images of a data set, one row an image, kept under a name of its own."""
+
+    dataset: Any
+    batch_size: int
+    is_mapped = False  # whether rows are read from the disk where they are asked for, not all at once
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """The cache's name for it: a hash of all that it depends on."""
+
+    @abstractmethod
+    def extraction(self) -> "Extraction":
+        """Build the network that computes it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return entry_path("features", self.key)
+
+    @property
+    def num_images(self) -> int:
+        """How many rows there are."""
+        return len(self.dataset.pixels)
+
+    def read(self) -> Rows | None:
+        """The rows, or None if there are none or the file is damaged.
+
+        A block whose checksum is wrong is computed again where it is read.
+        """
+        # Images that are known by name alone (`named_images`) would give other features.
+        is_made = getattr(self.dataset, "is_made", True)
+        remake = (
+            (lambda rows: np.concatenate(list(self.extraction().batches(lambda: False, rows)))) if is_made else None
+        )
+        return read_entry(self.path, self.num_images, is_mapped=self.is_mapped, remake=remake)
+
+
 @dataclass(frozen=True)
-class FeatureRequest:
+class FeatureRequest(CachedRequest):
     """Frozen outputs of all images of a data set (`pixels` and `version`), with nothing left open."""
 
     dataset: Any
@@ -50,29 +90,21 @@ class FeatureRequest:
     def key(self) -> str:
         """The cache's name for them; where and in what batches they are computed does not count."""
         parts = (self.stage, self.pooling, self.size_px, self.dtype, view_key(self.view), *engine_key(self.engine))
-        # A subset has fewer rows of the same version.
-        content = getattr(self.dataset, "content_version", self.dataset.version)
-        return feature_key(content, self.backbone_name, self.weights, self.seed, *parts)
+        return feature_key(content_of(self.dataset), self.backbone_name, self.weights, self.seed, *parts)
 
     @property
-    def path(self) -> Path:
-        """Where they are kept."""
-        return entry_path("features", self.key)
+    def is_mapped(self) -> bool:  # type: ignore[override]
+        """Maps are; vectors are few."""
+        return self.pooling == UNPOOLED
 
-    @property
-    def num_images(self) -> int:
-        """How many rows there are."""
-        return len(self.dataset.pixels)
+    def extraction(self) -> "Extraction":
+        """The pass of the stages up to the one asked for."""
+        return Extraction(self)
 
-    def read(self) -> Rows | None:
-        """The features (memory-mapped if unpooled), or None if there are none or the file is damaged.
 
-        A block whose checksum is wrong is computed again where it is read.
-        """
-        # Images that are known by name alone (`named_images`) would give other features.
-        is_made = getattr(self.dataset, "is_made", True)
-        remake = (lambda rows: np.concatenate(list(Extraction(self).batches(lambda: False, rows)))) if is_made else None
-        return read_entry(self.path, self.num_images, is_mapped=self.pooling == UNPOOLED, remake=remake)
+def content_of(dataset: Any) -> str:
+    """What tells its images from others; a subset has fewer rows of the same version."""
+    return str(getattr(dataset, "content_version", dataset.version))
 
 
 class Extraction:
@@ -92,7 +124,7 @@ class Extraction:
     def batches(self, should_stop: Callable[[], bool], rows: range) -> Iterator[np.ndarray]:
         """Yield features of the consecutive images `rows`; raises Stopped between two batches or stages."""
         dataset, step = self.request.dataset, self.request.batch_size
-        image_ids = dataset.table["image_id"].tolist() if self.request.view.policy else []
+        image_ids = self._image_ids()
 
         def check() -> None:
             if should_stop():
@@ -110,17 +142,26 @@ class Extraction:
     def _run(self, pixels: np.ndarray, image_ids: list[str], fill_to: int, check: Callable[[], None]) -> np.ndarray:
         import torch
 
-        from lib.models.classifier import pool_features
-
-        wanted, batch = self.request, self.batch(pixels, image_ids)
+        batch = self.batch(pixels, image_ids)
         if missing := fill_to - len(batch):
             filled = torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)])
             batch = filled.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), autocast(wanted.device, wanted.dtype):
-            hidden = self.network.forward_until(batch, wanted.stage, check)[: len(pixels)].float()
-        if wanted.pooling != UNPOOLED:
-            hidden = pool_features(hidden, wanted.pooling, self.spec.stage(wanted.stage).num_prefix_tokens)
-        return hidden.cpu().numpy()
+        with torch.inference_mode(), autocast(self.request.device, self.request.dtype):
+            return self._outputs(batch, len(pixels), check).cpu().numpy()
+
+    def _outputs(self, batch: "torch.Tensor", num_images: int, check: Callable[[], None]) -> "torch.Tensor":
+        """What is kept of the first images of a batch, float32."""
+        from lib.models.classifier import pool_features
+
+        wanted = self.request
+        hidden = self.network.forward_until(batch, wanted.stage, check)[:num_images].float()
+        if wanted.pooling == UNPOOLED:
+            return hidden
+        return pool_features(hidden, wanted.pooling, self.spec.stage(wanted.stage).num_prefix_tokens)
+
+    def _image_ids(self) -> list[str]:
+        """Of all images, where a view is drawn by them."""
+        return self.request.dataset.table["image_id"].tolist() if self.request.view.policy else []
 
     def batch(self, pixels: np.ndarray, image_ids: list[str]) -> "torch.Tensor":
         """What enters the network (n, 3, size, size) of stored pixels (n, S, S, 3), in the view that is asked for."""

@@ -1,6 +1,6 @@
 """A backbone up to one of its stages, pooling, and a head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from lib.models.head_layers import pool_features
 from lib.models.heads import HEADS, build_head, described_head, resolve_features
 from lib.models.stages import Backbone, StagedNetwork
 
+Poolings = dict[str, tuple[str, int]]
 HEAD_STAGE = StageSpec("head", "Classifier head", "vector")
 
 
@@ -83,6 +84,38 @@ def is_frozen(module: nn.Module) -> bool:
     """Whether a module has parameters and none of them is trained."""
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def stage_poolings(spec: BackboneSpec, names: Iterable[str]) -> Poolings:
+    """How each named stage becomes a vector: pooling and number of prefix tokens; as the table says where it does."""
+    own = {spec.feature_stage: spec.pooling}
+    return {name: (own.get(name, spec.stage(name).poolings[0]), spec.stage(name).num_prefix_tokens) for name in names}
+
+
+class PooledStages(nn.Module):
+    """Stages (name -> module) that put out the pooled output of each, side by side (N, sum of D); it shares them."""
+
+    def __init__(self, stages: nn.ModuleDict, poolings: Poolings) -> None:
+        super().__init__()
+        self.stages, self.poolings = stages, poolings
+
+    def extra_repr(self) -> str:
+        """What the output depends on besides stages and weights: an export is kept under it."""
+        return str(self.poolings)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), as the network reads them."""
+        return self.read(images, lambda: None)
+
+    def read(self, images: Tensor, check: Callable[[], None]) -> Tensor:
+        """The same; `check` is called between stages, and may raise."""
+        pooled, hidden = [], images
+        for name, stage in self.stages.items():
+            check()
+            hidden = stage(hidden)
+            if name in self.poolings:
+                pooled.append(pool_features(hidden, *self.poolings[name]).flatten(1))
+        return torch.cat([one.float() for one in pooled], 1)
 
 
 def as_vectors(features: Tensor) -> Tensor:
