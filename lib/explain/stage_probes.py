@@ -19,6 +19,7 @@ from lib.evaluation.headline import ACCURACY, HeadlineMetric, headline_metric
 from lib.explain.stage_worth import PRETRAINED, RANDOM, RUN, StageRow, StageWorth, judge_answers
 from lib.features.cache import read_or_extract
 from lib.features.engine import EngineChoice
+from lib.features.extraction import content_of
 from lib.features.stage_outputs import BY_TORCH, StagedSource, StageRequest
 from lib.models.backbone_spec import BackboneSpec
 from lib.models.seen_images import SeenImages
@@ -179,8 +180,9 @@ class StageQuestion:
 
     @cached_property
     def path(self) -> Path:
-        """Where the table is kept, by all that it depends on."""
-        described = [_FORMAT, self.task.key, {curve: request.key for curve, request in self.requests.items()}]
+        """Where the table is kept, by all that it depends on but the engine, which changes the last digits at most."""
+        networks = {curve: request.source.key for curve, request in self.requests.items()}
+        described = [_FORMAT, self.task.key, content_of(self.dataset), networks]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
         return cache_dir() / "stages" / f"{digest}.json"
 

@@ -11,11 +11,15 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 def reading(worth: StageWorth) -> str:
     """What the curves say: the best stage, what lies behind it, what is borrowed, what a run changed."""
-    if _is_chance(worth):
-        parts = [_chance_sentence(worth)]
-    else:
-        parts = [_best_sentence(worth), _later_sentence(worth), _borrowed_sentence(worth)]
+    parts = [peak(worth)]
+    if not _is_chance(worth):
+        parts += [_later_sentence(worth), _borrowed_sentence(worth)]
     return " ".join(filter(None, (*parts, _run_sentence(worth))))
+
+
+def peak(worth: StageWorth) -> str:
+    """Which stage is the best, or that none is better than chance: the first sentence of the reading."""
+    return _chance_sentence(worth) if _is_chance(worth) else _best_sentence(worth)
 
 
 def method(worth: StageWorth) -> str:

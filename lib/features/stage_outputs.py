@@ -56,6 +56,12 @@ class StagedSource:
         return cls(backbone, digest, InputTransform.of(backbone), build, backbone.stages[-1].name)
 
     @property
+    def key(self) -> str:
+        """What its outputs for an image depend on, by whatever engine they are computed."""
+        names = [stage.name for stage in self.stages]
+        return f"{self.spec.name}|{self.digest}|{self.inputs!r}|{names}"
+
+    @property
     def stages(self) -> tuple[StageSpec, ...]:
         """The stages that are read, in order.
 
@@ -89,14 +95,10 @@ class StageRequest(CachedRequest):
     @property
     def key(self) -> str:
         """The cache's name for them; where and in what batches they are computed does not count."""
-        source = self.source
         described = {
             "format": _FORMAT,
             "dataset": content_of(self.dataset),
-            "backbone": source.spec.name,
-            "weights": source.digest,
-            "inputs": repr(source.inputs),
-            "stages": [stage.name for stage in source.stages],
+            "source": self.source.key,
             "parts": [self.dtype, *engine_key(self.engine.name)],
             "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
         }

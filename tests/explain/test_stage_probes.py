@@ -193,8 +193,12 @@ def test_probes_of_a_thousand_images_take_about_a_second() -> None:
     assert time.process_time() - began < 10
 
 
-def test_the_engine_is_part_of_what_is_kept() -> None:
+def test_a_table_is_kept_for_all_that_it_depends_on_and_found_whatever_computes() -> None:
     dataset = TinyDataset(num_images=30)
-    paths = {StageQuestion(dataset, SPEC, engine=EngineChoice(name)).path for name in ("torch", "onnx")}
+    paths = {
+        StageQuestion(dataset, SPEC, engine=EngineChoice(name), dtype="bfloat16").path for name in ("torch", "onnx")
+    }
+    assert len(paths) == 1
     paths |= {StageQuestion(dataset, SPEC, random_seed=1).path, StageQuestion(dataset, SPEC, split_seed=1).path}
+    paths |= {StageQuestion(TinyDataset(num_images=30, version="v2"), SPEC).path}
     assert len(paths) == 4
