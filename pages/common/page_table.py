@@ -60,11 +60,20 @@ export default function ({ data }) {
 
 def complete_address() -> None:
     """At the end of a run: fill what the page has chosen by itself into its address, and listen for links."""
+    with st.sidebar:
+        _show_address("view_address")
+
+
+def update_address() -> None:
+    """The same at the end of a fragment's own run, after a choice inside it: the rest of the page does not run."""
+    _show_address("view_address_of_fragment")
+
+
+def _show_address(key: str) -> None:
     component = st.components.v2.component("view_address", js=_ADDRESS_SCRIPT)
     data = {
         "page": st.session_state.get("view_page", ""),
         "query": state.complete_query(),
         "run": st.session_state.get("frame_run", 0),
     }
-    with st.sidebar:
-        component(key="view_address", data=data, height=0)
+    component(key=key, data=data, height=0)

@@ -23,6 +23,12 @@ class EncodedTile:
     name: str = ""  # what it shows, for the program
     link: str = ""  # where a click leads, in this tab: see `pages.common.page_table`
 
+    @property
+    def address(self) -> str:
+        """The picture as an address that holds it."""
+        kind = "png" if self.content.startswith(b"\x89PNG") else "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
+
 
 def draw_tiles(tiles: Sequence[EncodedTile], *, columns: int, least_px: int = 96, text_px: int = 16) -> None:
     """Draw tiles in rows of `columns`; on a narrow screen fewer, none narrower than `least_px`; `text_px` of titles."""
@@ -56,11 +62,10 @@ def _bar(name: str, fraction: float, words: str, *, is_grey: bool) -> str:
 
 
 def _figure(tile: EncodedTile) -> str:
-    kind = "png" if tile.content.startswith(b"\x89PNG") else "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(tile.content).decode('ascii')}"
+    source = tile.address
     title, caption, alt = (html.escape(readable(text, 300)) for text in (tile.title, tile.caption, tile.alt))
     outline = "outline:3px solid var(--st-primary-color,#0F766E);outline-offset:2px;" if tile.is_marked else ""
-    sharp = "image-rendering:pixelated;" if kind == "png" else ""
+    sharp = "image-rendering:pixelated;" if source.startswith("data:image/png") else ""
     picture = (
         f'<img src="{source}" alt="{alt}" title="{alt}" '
         f'style="width:100%;display:block;border-radius:4px;{outline}{sharp}">'

@@ -23,6 +23,12 @@ class ViewSpec:
 
 VIEWS = (
     ViewSpec(
+        "worth",
+        "What a stage is worth",
+        "Which stage is worth most for your images, and what of it is borrowed?",
+        "worth",
+    ),
+    ViewSpec(
         "stages",
         "Stage by stage",
         "What does the network see in one image, from generic edges to the parts of a class?",

@@ -1,0 +1,339 @@
+"""What each stage is worth: the strip of one image, and under its tiles the curve that a data set measures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from lib.atomic import read_json
+from lib.errors import UserError
+from lib.explain.stage_probes import StageQuestion
+from lib.explain.stage_reading import cut_sentence, method, peak, reading
+from lib.explain.stage_worth import StageWorth
+from lib.features.stage_outputs import StagedSource
+from lib.figures.stage_curve import StageTile, curve_html
+from lib.training.strategies import STRATEGIES
+from pages.common import background, controls, resources, state
+from pages.common.errors import show_errors
+from pages.common.page_table import update_address
+from pages.common.results import own_name
+from pages.common.text import plain, plain_message, readable
+from pages.inside.pictures import cached_explanation, cached_strip
+from pages.inside.scene import InsideNetwork, Scene
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.explain.explanation import Explanation
+    from lib.models.backbones import StageSpec
+    from lib.tracking import RunRecord
+
+_POLL_S = 1.0
+_MOST_PILLS = 4
+_STEPPED = "inside_behind_stepped"
+# More tiles than these leave no room for the names of stages: they are numbered.
+_MOST_NAMED = 13
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is to be measured, and with which command; `problem` is the sentence that says why it cannot be."""
+
+    title: str
+    question: StageQuestion | None = None
+    arguments: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def task(self) -> str:
+        """The name of the task that measures it."""
+        return f"stages {self.question.path.stem}" if self.question else ""
+
+    def kept(self) -> StageWorth | None:
+        """The table so far."""
+        return _kept(self.question.path) if self.question else None
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether it is being measured."""
+        return bool(self.task) and background.is_measuring(self.task)
+
+
+def draw(scene: Scene) -> None:
+    """The view."""
+    network = scene.network
+    if not network.spec.num_parameters:
+        controls.empty_state("This run uses no network: its features are hand-made measures, which have no stages.")
+        return
+    stages = StagedSource.published(network.spec, "random").stages
+    tiles = _tiles(scene, stages)
+    dataset, beside, run_id = state.current_dataset(), state.current("beside"), network.run_id or state.current("tuned")
+    first = _asked(dataset, network, run_id)
+    second = _asked(beside, network, None) if beside and beside != dataset else None
+    both = [one for one in (first, second) if one is not None]
+    st.fragment(_draw_curve, run_every=_POLL_S if any(one.is_measuring for one in both) else None)(
+        both, tiles, [stage.name for stage in stages], _strategy(run_id)
+    )
+    for one in both:
+        with show_errors("measure the stages"):
+            _offer(one)
+    _draw_additions(network, dataset, beside)
+    if worth := first.kept():
+        _draw_take_away(worth, first)
+
+
+# The picture
+
+
+def _draw_curve(both: list[Asked], tiles: list[StageTile], names: list[str], run_strategy: str) -> None:
+    """Strip, curves and cut; drawn anew by itself while something is measured, and at each step of the cut."""
+    worths = [one.kept() for one in both]
+    first, second = worths[0], worths[1] if len(worths) > 1 else None
+    cut = _cut(names, first)
+    linked = [tiles[0], *(_linked(tile, name) for tile, name in zip(tiles[1:], names, strict=True))]
+    picture = curve_html(
+        first, linked, second=second, run_strategy=run_strategy, cut=cut if first or second else None,
+        is_dark=controls.is_dark(),
+    )  # fmt: skip
+    st.html(picture)
+    if first is not None:
+        _draw_cut(first, names, cut)
+        said = reading(first) if second is None else f"{first.dataset_title}: {reading(first)}"
+        st.markdown(f"**{plain(said, 1200)}**")
+    if second is not None:
+        st.markdown(f"**{plain(f'{second.dataset_title}: {peak(second)}', 600)}**")
+    if st.session_state.pop(_STEPPED, False):
+        update_address()
+
+
+def _linked(tile: StageTile, stage: str) -> StageTile:
+    return StageTile(tile.title, tile.picture, tile.alt, state.page_link("look_inside", behind=stage))
+
+
+def _cut(names: list[str], worth: StageWorth | None) -> int:
+    """The index of the last stage that is kept: of the link, else the best one."""
+    wanted = state.current("behind")
+    if wanted in names:
+        return names.index(wanted)
+    return worth.best if worth is not None else len(names) - 1
+
+
+def _draw_cut(worth: StageWorth, names: list[str], cut: int) -> None:
+    def step_to(place: int) -> None:
+        state.settle("behind", names[min(max(place, 0), len(worth.rows) - 1)])
+        st.session_state[_STEPPED] = True
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button(
+            "Earlier", icon=":material/chevron_left:", key="inside_cut_earlier", on_click=step_to, args=(cut - 1,),
+            disabled=cut == 0, help="Cut one stage earlier",
+        )  # fmt: skip
+        st.button(
+            "Later", icon=":material/chevron_right:", key="inside_cut_later", on_click=step_to, args=(cut + 1,),
+            disabled=cut >= len(worth.rows) - 1, help="Cut one stage later",
+        )  # fmt: skip
+        st.button("Best", key="inside_cut_best", on_click=step_to, args=(worth.best,), disabled=cut == worth.best)
+        st.markdown(plain(cut_sentence(worth, min(cut, len(worth.rows) - 1)), 500))
+
+
+def _tiles(scene: Scene, stages: "tuple[StageSpec, ...]") -> list[StageTile]:
+    """The input, then one tile a stage; empty ones without an image, and where a stage has no places."""
+    network, image, found = scene.network, scene.image, {}
+    if image is None:
+        controls.empty_state("Choose an image: upload one above, or take one of the samples or of the data set.")
+    else:
+        try:
+            explanation = cached_explanation(network, image, scene.target)
+            st.markdown(_answer(network, explanation))
+            strip = cached_strip(network, image, explanation, False)  # noqa: FBT003
+            found = {tile.name: tile for tile in strip.tiles}
+        except UserError as error:  # nothing of this network can be drawn over an image
+            st.caption(plain_message(error))
+    tile = found.get("")
+    tiles = [StageTile("Image", tile.address if tile else "", tile.alt if tile else "The input image")]
+    for number, stage in enumerate(stages, start=1):
+        drawn = found.get(stage.name)
+        what = f"{stage.label}, {stage.num_channels} numbers an image"
+        tiles.append(
+            StageTile(
+                stage.name if len(stages) < _MOST_NAMED else str(number), drawn.address if drawn else "",
+                f"{drawn.alt}. {what}" if drawn else what,
+            )
+        )  # fmt: skip
+    return tiles
+
+
+def _answer(network: InsideNetwork, explanation: "Explanation") -> str:
+    """What the network says of the image, in a line."""
+    from lib.explain.explanation import describe_probability
+
+    if explanation.is_refused:
+        return "**Refused: no class is given.** " + plain(explanation.notice, 300)
+    if network.is_random:
+        return "The weights are random: there is no answer that means anything."
+    top = explanation.top_classes(2)
+    first, others = top[0], "".join(f", then {plain(name)} {describe_probability(value)}" for name, value in top[1:])
+    return f"**The network's answer: {plain(first[0])}, {describe_probability(first[1])}**{others}."
+
+
+# What is measured
+
+
+def _asked(dataset: str | None, network: InsideNetwork, run_id: str | None) -> Asked:
+    """The question of a data set, and why it cannot be asked where it cannot."""
+    title = dataset or ""
+    if not dataset:
+        return Asked(title, problem="Choose a data set in the sidebar, or import one under Explore data.")
+    summary = resources.find_summary(dataset)
+    if summary is None:
+        return Asked(title, problem=f"There is no data set {readable(dataset)} (any more); choose another one.")
+    if network.spec.has_weights and not resources.weights_at_hand().get(network.spec.name, False):
+        return Asked(
+            summary.title,
+            problem=f"The pretrained weights of {network.spec.title} are not on this machine: nothing can be borrowed.",
+        )
+    try:
+        question = _question(summary.name, summary.version, network.spec.name, run_id or "")
+        _ = question.task, question.path
+    except UserError as error:
+        return Asked(summary.title, problem=str(error))
+    arguments = ["stages", "--dataset", summary.name, "--backbone", network.spec.name]
+    return Asked(summary.title, question, tuple(arguments + (["--run", run_id] if run_id else [])))
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _question(dataset: str, version: str, backbone: str, run_id: str) -> StageQuestion:
+    from lib.grading.stage_source import as_taken_part, run_network
+    from lib.models.backbones import BACKBONES
+    from lib.tracking import get_run
+
+    grader = resources.cached_grader(run_id) if run_id else None
+    run = run_network(grader, label=own_name(get_run(run_id))) if grader else None
+    if run is not None and run.source.spec.name != backbone:
+        raise UserError(f"The run {run_id[:8]} has another network; choose one of {BACKBONES.get(backbone).title}.")
+    taken, seed, merged = as_taken_part(resources.cached_dataset(dataset, version), grader)
+    return StageQuestion(taken, BACKBONES.get(backbone), seed, 0, merged, run)
+
+
+def _kept(path: Path) -> StageWorth | None:
+    try:
+        return _parsed(str(path), path.stat().st_mtime_ns)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _parsed(path: str, moment: int) -> StageWorth:
+    return StageWorth.from_dict(read_json(Path(path)))
+
+
+def _offer(asked: Asked) -> None:
+    """The button that measures, the work with its Stop, or what went wrong."""
+    if asked.question is None:
+        st.info(plain_message(asked.problem), icon=":material/info:")
+        return
+    background.show_measurement_failure(asked.task)
+    kept = asked.kept()
+    if kept is not None and kept.is_complete and not asked.is_measuring:
+        return
+    number = len(asked.question.dataset.table)
+    if not asked.is_measuring:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                "Measure what each stage is worth" if kept is None else "Measure what is missing",
+                key=f"inside_measure_{asked.task}", icon=":material/straighten:", type="primary",
+                on_click=background.start_measurement,
+                args=(asked.task, f"Measuring the stages on {asked.title} …", list(asked.arguments)),
+            )  # fmt: skip
+            networks = len(asked.question.requests)
+            st.caption(
+                f"{plain(asked.title)}: {number:,} images once through each of {networks} networks, then a small "
+                "regression for each stage. Nothing is trained in the network; what is measured is kept."
+            )
+    background.watch(asked.task)
+
+
+# What may be added
+
+
+def _draw_additions(network: InsideNetwork, dataset: str | None, beside: str | None) -> None:
+    """One click adds a second data set, one a fine-tuned run."""
+    others = {one.name: one.title for one in resources.dataset_summaries() if one.name != dataset}
+    left, right = st.columns(2)
+    with left:
+        if others or beside:
+            _choose("A second data set", others, "beside", beside)
+    with right:
+        if not network.run_id:
+            runs = {run.run_id: own_name(run) for run in _tuned_runs(network, dataset)}
+            wanted = state.current("tuned")
+            if runs or wanted:
+                _choose("A run beside its start", runs, "tuned", wanted)
+
+
+def _choose(label: str, titles: dict[str, str], view_key: str, wanted: str | None) -> None:
+    """A choice of one or none, kept in the view; what the link asks for and is not there is said."""
+    key = f"inside_{view_key}"
+    found = next((name for name in titles if wanted and name.startswith(wanted)), None)
+    if wanted and found is None and view_key == "tuned":
+        st.caption(f"The run {plain(wanted[:12])} of the link is none of this network on this data set.")
+    st.session_state[key] = found
+    options = {
+        "format_func": lambda name: readable(titles[name], 40),
+        "key": key,
+        "on_change": lambda: state.remember(view_key, st.session_state[key]),
+    }
+    if len(titles) <= _MOST_PILLS:
+        st.pills(label, list(titles), selection_mode="single", **options)
+    else:
+        st.selectbox(label, list(titles), placeholder="None", **options)
+
+
+def _tuned_runs(network: InsideNetwork, dataset: str | None) -> "list[RunRecord]":
+    """The finished runs on the data set that trained some of this network's stages, newest first."""
+    return [
+        run
+        for run in resources.run_records()
+        if run.state == "finished"
+        and (run.config.get("dataset"), run.config.get("backbone")) == (dataset, network.spec.name)
+        and _trains(str(run.config.get("strategy")))
+    ]
+
+
+def _trains(strategy: str) -> bool:
+    return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
+
+
+def _strategy(run_id: str | None) -> str:
+    if not run_id:
+        return ""
+    return next((str(run.config.get("strategy")) for run in resources.run_records() if run.run_id == run_id), "")
+
+
+# To take away
+
+
+def _draw_take_away(worth: StageWorth, asked: Asked) -> None:
+    st.caption(plain(method(worth), 900))
+    with st.container(horizontal=True):
+        controls.download_csv(_table(worth), key=f"stages_{worth.dataset}_{worth.backbone}")
+        with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+            st.code(f"python -m lib {' '.join(asked.arguments)}", language="bash", wrap_lines=True)
+
+
+def _table(worth: StageWorth) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for row in worth.rows:
+        cells: dict[str, object] = {
+            "stage": row.stage, "title": row.title, "features": row.num_features,
+            "head_parameters": row.head_parameters, "right_parameters": row.right_parameters,
+        }  # fmt: skip
+        for curve in worth.curves:
+            score = row.score(curve)
+            for end in ("value", "low", "high"):
+                cells[f"{curve}_{worth.headline.word}_{end}"] = getattr(score, end) if score else None
+        rows.append(cells)
+    return pd.DataFrame(rows)
