@@ -24,8 +24,9 @@ from lib.features.engine import TITLES, EngineChoice, FrozenPart, recorded_choic
 from lib.features.extraction import FeatureRequest
 from lib.features.onnx_session import EngineUnavailable, OnnxSession
 from lib.models.backbones import BACKBONES
+from lib.models.classifier import stage_poolings
 from lib.models.folding import share_module_tree
-from lib.models.head_layers import pool_features, stage_poolings
+from lib.models.head_layers import pool_features
 from lib.models.stages import Backbone, build_backbone
 from lib.progress import Progress, ignore_progress
 from lib.training.config import TrainConfig

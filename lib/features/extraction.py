@@ -151,7 +151,7 @@ class Extraction:
 
     def _outputs(self, batch: "torch.Tensor", num_images: int, check: Callable[[], None]) -> "torch.Tensor":
         """What is kept of the first images of a batch, float32."""
-        from lib.models.classifier import pool_features
+        from lib.models.head_layers import pool_features
 
         wanted = self.request
         hidden = self.network.forward_until(batch, wanted.stage, check)[:num_images].float()

@@ -12,7 +12,8 @@ from lib.features.frozen_stages import frozen_backbone
 from lib.features.onnx_session import EngineUnavailable
 from lib.features.stage_outputs import StagedSource, StageRequest
 from lib.models.backbones import BACKBONES
-from lib.models.classifier import pool_features, stage_poolings
+from lib.models.classifier import stage_poolings
+from lib.models.head_layers import pool_features
 from tests.features.tiny_dataset import TinyDataset
 
 
