@@ -22,7 +22,8 @@ def main() -> None:
     scene = choose_scene(with_target=view.with_target)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         _draw_tabs(view)
-        weights_panel.draw_search("inside_search", closes_run=True)
+        if view.with_target:  # else there is room beside the image
+            weights_panel.draw_search("inside_search", closes_run=True)
     with show_errors(f"show {view.title}"):
         view.draw(scene)
 
