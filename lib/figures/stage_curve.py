@@ -16,7 +16,7 @@ from lib.explain.stage_reading import score_words
 from lib.explain.stage_worth import PRETRAINED, RANDOM, RUN, StageWorth
 from lib.figures.style import TEXT_SIZE_PX, Palette, palette, strategy_style
 
-PLOT_PX = 176
+PLOT_PX = 150
 _AXIS_PX = 44
 # A second data set has a hue that no family of strategies has.
 SECOND_COLOR = ("#7C3AED", "#A78BFA")
@@ -25,12 +25,13 @@ _LABEL_GAP = 0.14  # of the plot's height: an area that is lower than a line of 
 
 @dataclass(frozen=True)
 class StageTile:
-    """A picture above a point, as an address ("" for a stage without places); `link` is where a click leads."""
+    """A picture above a point, as an address, or `words` in its place; `link` is where a click leads."""
 
     title: str
     picture: str
     alt: str
     link: str = ""
+    words: str = ""  # in the place of a picture
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,8 @@ def _figure(tile: StageTile) -> str:
         f'<img src="{tile.picture}" alt="{alt}" title="{alt}" style="{box};object-fit:cover">'
         if tile.picture
         else f'<div title="{alt}" role="img" aria-label="{alt}" style="{box};box-sizing:border-box;'
-        'border:1px dashed color-mix(in srgb,currentColor 40%,transparent)"></div>'
+        "border:1px dashed color-mix(in srgb,currentColor 40%,transparent);display:flex;align-items:center;"
+        f'text-align:center;justify-content:center;overflow:hidden">{html.escape(tile.words)}</div>'
     )
     words = html.escape(tile.title)
     return (

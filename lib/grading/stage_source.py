@@ -11,7 +11,7 @@ from lib.errors import UserError
 from lib.explain.stage_probes import RunNetwork
 from lib.features.stage_outputs import StagedSource
 from lib.grading.grader import Grader
-from lib.training.fit_splits import trained_config, trained_version
+from lib.training.preparation import trained_config, trained_version
 
 
 def run_network(grader: Grader, *, label: str = "") -> RunNetwork:

@@ -1,5 +1,6 @@
 """What each stage is worth: the strip of one image, and under its tiles the curve that a data set measures."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +109,7 @@ def _draw_curve(both: list[Asked], tiles: list[StageTile], names: list[str], run
 
 
 def _linked(tile: StageTile, stage: str) -> StageTile:
-    return StageTile(tile.title, tile.picture, tile.alt, state.page_link("look_inside", behind=stage))
+    return dataclasses.replace(tile, link=state.page_link("look_inside", behind=stage))
 
 
 def _cut(names: list[str], worth: StageWorth | None) -> int:
@@ -155,12 +156,11 @@ def _tiles(scene: Scene, stages: "tuple[StageSpec, ...]") -> list[StageTile]:
     for number, stage in enumerate(stages, start=1):
         drawn = found.get(stage.name)
         what = f"{stage.label}, {stage.num_channels} numbers an image"
-        tiles.append(
-            StageTile(
-                stage.name if len(stages) < _MOST_NAMED else str(number), drawn.address if drawn else "",
-                f"{drawn.alt}. {what}" if drawn else what,
-            )
-        )  # fmt: skip
+        title = stage.name if len(stages) < _MOST_NAMED else str(number)
+        if drawn is None:
+            tiles.append(StageTile(title, "", what, words=f"{stage.num_channels:,} numbers"))
+        else:
+            tiles.append(StageTile(title, drawn.address, f"{drawn.alt}. {what}"))
     return tiles
 
 

@@ -22,7 +22,7 @@ from lib.features.engine import EngineChoice
 from lib.features.stage_outputs import StagedSource
 from lib.models.backbones import BACKBONES
 from lib.models.seen_images import SeenImages
-from lib.training import losses
+from lib.training import optimization
 from tests.features.tiny_dataset import TinyDataset
 
 SPEC = dataclasses.replace(BACKBONES.get("bundled_vgg"), input_size_px=48)
@@ -93,7 +93,7 @@ def test_probes_tell_what_can_be_told_and_never_saw_what_they_answer() -> None:
 
 
 def test_rare_classes_are_weighted_where_trainings_weigh_them() -> None:
-    assert stage_probes.IMBALANCE_LIMIT == losses.IMBALANCE_LIMIT
+    assert stage_probes.IMBALANCE_LIMIT == optimization.IMBALANCE_LIMIT
     task = probe_task(TinyDataset(counts=(100, 20)))
     features = np.random.default_rng(0).normal(size=(120, 2)) + 0.8 * task.targets[:, None]
     rare = task.targets[task.rows] == 1
