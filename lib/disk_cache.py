@@ -25,8 +25,11 @@ from lib.checked_rows import ROWS_PER_BLOCK, BlockSums, CheckedRows, Remake, Row
 from lib.errors import DiskFull, UserError
 from lib.settings import cache_dir
 
-KINDS = {"features": "features and activations", "enhanced": "preprocessed images", "networks": "exported networks"}
-_SUFFIXES = {"features": ".npy", "enhanced": ".npy", "networks": ".onnx"}
+KINDS = {
+    "features": "features and activations", "enhanced": "preprocessed images", "networks": "exported networks",
+    "units": "what channels look for",
+}  # fmt: skip
+_SUFFIXES = {"features": ".npy", "enhanced": ".npy", "networks": ".onnx", "units": ".npy"}
 _SUMS_MARK = b"TSBLOCK1"
 _SUM = np.dtype("<u4")
 _logger = logging.getLogger(__name__)

@@ -36,6 +36,7 @@ COMMANDS = {
     "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
     "stages": ("lib.cli.stages", "stages", "Say what each stage of a network is worth for a data set."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
+    "unit": ("lib.cli.units", "unit", "Show what one channel of a network looks for."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
