@@ -1,4 +1,4 @@
-"""Choosing the one image that a page looks at: from the data set, from the samples, or uploaded."""
+"""Choosing the one image that a page looks at: from the data set, from the samples, uploaded, or by a camera."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ from pages.common.tiles import EncodedTile, draw_tiles
 
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
 _COLUMNS, _PER_PAGE, _THUMBNAIL_PX, _CHOICE_PX = 6, 24, 128, 560
-_SAMPLE, _UPLOAD = "sample:", "upload"
+_SAMPLE, _UPLOAD, _CAMERA = "sample:", "upload", "camera"
 _OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, until somebody chooses
 
 
@@ -52,8 +52,8 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
 
     A file is decoded as `inputs` says, that is, as the chosen network's own data set was. `opens_on` is the sample that
     is shown before anybody has chosen, by default the data set's first image.
-    The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" (which a link
-    cannot carry).
+    The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" or "camera"
+    (whose picture a link cannot carry).
     """
     dataset = _current_dataset()
     samples = {
@@ -62,13 +62,14 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
         if sample.path.suffix.lower()[1:] in UPLOAD_TYPES
     }
     _open_on(opens_on if opens_on in samples else "")
-    kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one"}
+    kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one", "camera": "Camera"}
     offered = [name for name in kinds if {"dataset": dataset is not None, "sample": bool(samples)}.get(name, True)]
     wanted = state.current_image() or ""
-    kind = "upload" if wanted == _UPLOAD else "sample" if wanted.startswith(_SAMPLE) else "dataset"
+    kind = wanted if wanted in (_UPLOAD, _CAMERA) else "sample" if wanted.startswith(_SAMPLE) else "dataset"
     kind = kind if kind in offered else offered[0]
     st.session_state[f"{key}_kind"] = kind
-    starts = {"dataset": None, "sample": f"{_SAMPLE}{next(iter(samples))}" if samples else None, "upload": _UPLOAD}
+    first = f"{_SAMPLE}{next(iter(samples))}" if samples else None
+    starts = {"dataset": None, "sample": first, "upload": _UPLOAD, "camera": _CAMERA}
     st.selectbox(
         "Image from",
         offered,
@@ -81,7 +82,7 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
             return _from_dataset(dataset, key)
         if kind == "sample":
             return _from_samples(samples, key, inputs)
-        return _from_upload(key, inputs)
+        return _from_camera(key, inputs) if kind == "camera" else _from_upload(key, inputs)
 
 
 def _open_on(sample: str) -> None:
@@ -203,12 +204,29 @@ def _from_upload(key: str, inputs: InputTransform) -> ChosenImage | None:
         max_upload_size=MAX_FILE_BYTES // 2**20,
         help="It is decoded on this machine and not stored.",
     )
-    if upload is None:
+    return None if upload is None else _sent(upload.getvalue(), upload.name, inputs)
+
+
+def _from_camera(key: str, inputs: InputTransform) -> ChosenImage | None:
+    state.settle("image", _CAMERA)
+    taken = st.camera_input(
+        "Take a picture", key=f"{key}_camera", help="It is decoded on the machine of this program and not stored."
+    )
+    if taken is None:
+        st.caption(
+            "The browser asks whether this page may use the camera. It offers none where the machine has none, and for "
+            "addresses of other machines without https: upload a photograph instead."
+        )
         return None
+    return _sent(taken.getvalue(), "camera.jpg", inputs)
+
+
+def _sent(data: bytes, name: str, inputs: InputTransform) -> ChosenImage | None:
+    """A picture that came from the browser; None, and a sentence, where it cannot be read."""
     try:
-        image = _decoded(upload.getvalue(), upload.name, inputs, upload.name)
+        image = _decoded(data, name, inputs, name)
     except BadImage as error:
-        st.error(f"{plain(upload.name)}: {plain_message(error)}", icon=":material/broken_image:")
+        st.error(f"{plain(name)}: {plain_message(error)}", icon=":material/broken_image:")
         return None
     return dataclasses.replace(image, is_linkable=False)
 

@@ -21,7 +21,7 @@ from lib.models.weights import default_backbone
 KEYS = (
     "dataset", "backbone", "run", "runs", "stage", "image", "class", "target", "rule", "race", "recipe", "budget",
     "form", "replay", "view", "cut", "part",
-    "kernel", "layer", "networks", "beside", "tuned", "behind",
+    "kernel", "layer", "networks", "channel",
 )  # fmt: skip
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"

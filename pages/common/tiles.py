@@ -10,10 +10,12 @@ import streamlit as st
 from pages.common.page_table import LINK_MARK
 from pages.common.text import readable
 
+_KINDS = {b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif"}
+
 
 @dataclass(frozen=True)
 class EncodedTile:
-    """A JPEG or PNG picture of at most 384 px a side; the texts are shown literally."""
+    """A JPEG, PNG or animated (WebP, GIF) picture of at most 384 px a side; the texts are shown literally."""
 
     content: bytes
     title: str
@@ -62,7 +64,8 @@ def _bar(name: str, fraction: float, words: str, *, is_grey: bool) -> str:
 
 
 def _figure(tile: EncodedTile) -> str:
-    source = tile.address
+    kind = next((kind for mark, kind in _KINDS.items() if tile.content.startswith(mark)), "jpeg")
+    source = f"data:image/{kind};base64,{base64.b64encode(tile.content).decode('ascii')}"
     title, caption, alt = (html.escape(readable(text, 300)) for text in (tile.title, tile.caption, tile.alt))
     outline = "outline:3px solid var(--st-primary-color,#0F766E);outline-offset:2px;" if tile.is_marked else ""
     sharp = "image-rendering:pixelated;" if source.startswith("data:image/png") else ""

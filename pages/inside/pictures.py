@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lib.explain.explanation import Explanation
     from lib.explain.pictures import Tile
 
-STRIP_PX, CLOSE_PX, CHANNEL_PX = 192, 384, 128
-NUM_CHANNELS, MAX_FILTERS = 16, 64
+STRIP_PX, CLOSE_PX = 192, 384
+MAX_FILTERS = 64
 
 
 @dataclass(frozen=True)
@@ -104,43 +104,6 @@ def close_up(
             words.append("Nothing at this stage speaks for the class")
     note = ". ".join(words) + "."
     return Shown(tuple(_encode(tile, CLOSE_PX, note) for tile in tiles), 2, note)
-
-
-def cached_channels(network: InsideNetwork, image: ChosenImage, stage: str) -> Shown:
-    """The strongest channels of one stage."""
-    return _channels(network.key, image.key, stage, network, image)
-
-
-@st.cache_resource(max_entries=24, show_spinner=False)
-def _channels(network_key: str, image_key: str, stage: str, _network: InsideNetwork, _image: ChosenImage) -> Shown:
-    from lib.explain.attribution import stage_activations, top_channels
-    from lib.explain.explanation import describe_cells
-    from lib.explain.network import make_batch
-    from lib.explain.pictures import magnitude_picture, signed_picture, to_png
-
-    network = _network.load()
-    maps = stage_activations(network, make_batch(_image.pixels, network, _network.inputs), stage)
-    order = top_channels(maps, NUM_CHANNELS)
-    largest = float(np.abs(maps[order]).max())
-    is_signed = bool((maps < 0).any())
-    label = _network.spec.stage(stage).label
-    tiles = []
-    for channel in order:
-        values = maps[channel]
-        picture = (
-            signed_picture(values, CHANNEL_PX, largest=largest)
-            if is_signed
-            else magnitude_picture(values, CHANNEL_PX, high=largest)
-        )
-        mean = float(np.abs(values).mean())
-        alt = f"Channel {channel} of {label}: {describe_cells(values.shape)}, mean magnitude {mean:.2g}"
-        tiles.append(EncodedTile(to_png(picture), f"{channel}", f"mean {mean:.2g}", alt))
-    scale = f"blue is -{largest:.2g}, white 0, red {largest:.2g}" if is_signed else f"violet is 0, yellow {largest:.2g}"
-    note = (
-        f"The {len(order)} of {len(maps)} channels of {label} with the largest mean magnitude in this image, "
-        f"{describe_cells(maps.shape[1:])}, all on one scale: {scale}."
-    )
-    return Shown(tuple(tiles), 8, note)
 
 
 def cached_filters(network: InsideNetwork) -> Shown:

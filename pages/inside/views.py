@@ -39,7 +39,8 @@ VIEWS = (
         "networks", "Three networks", "What did training change: one image through several networks, stage by stage?",
         "networks",
     ),
-    ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and to what?", "channels"),
+    ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and where?", "channels"),
+    ViewSpec("units", "What a unit looks for", "What does one channel answer to, over all images?", "units"),
     ViewSpec(
         "attribution", "Attribution", "Which places speak for the answer, and do other methods say the same?",
         "attribution",
