@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
     "stages": ("lib.cli.stages", "stages", "Say what each stage of a network is worth for a data set."),
+    "drift": ("lib.cli.drift", "drift", "Say what fine-tuning moved: a run's network against its start."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
     "unit": ("lib.cli.units", "unit", "Show what one channel of a network looks for."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),

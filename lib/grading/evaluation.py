@@ -41,19 +41,14 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
     Raises:
         UserError: the data set has a class that the classifier does not know, or no image that is new to it.
     """
-    dataset = _at_version_trained_on(dataset, grader.manifest)
-    dataset = _as_trained(dataset, grader.manifest, grader.class_names)
-    is_own = trained_version(grader.manifest) == dataset.version
+    dataset, is_own = _taking_part(grader, dataset)
     about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
         return _with_caveat(about | _fold_result(folds, grader, dataset), dataset)
     targets = class_targets(dataset, grader.class_names)
-    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
-    is_seen = grader.seen.roles(dataset.table["image_id"].iloc[rows]) != ""
-    num_seen, num_asked, rows = int(is_seen.sum()), len(rows), rows[~is_seen]
-    if not len(rows):
-        raise UserError(_nothing_left(grader.manifest, dataset.name, num_asked))
+    rows, num_asked = _new_rows(grader, dataset, is_own=is_own)
+    num_seen = num_asked - len(rows)
     probabilities, distances = _predict(grader, dataset, rows, progress)
     # Images of its own data set are not turned away, so they all count as they are.
     num_unlike = 0 if is_own or grader.gate is None else int(np.sum(distances > grader.gate.threshold))
@@ -82,6 +77,33 @@ def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_pr
         ),
     }
     return _with_caveat(result, dataset)
+
+
+def new_test_images(grader: Grader, dataset: Dataset) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The images that `evaluate_on` counts: the data set as it takes part, their rows (n,), and their targets (n,).
+
+    Raises:
+        UserError: as `evaluate_on`; also where a run with folds has seen all images of its own data set.
+    """
+    dataset, is_own = _taking_part(grader, dataset)
+    targets = class_targets(dataset, grader.class_names)
+    rows, _ = _new_rows(grader, dataset, is_own=is_own)
+    return dataset, rows, targets[rows]
+
+
+def _taking_part(grader: Grader, dataset: Dataset) -> tuple[Any, bool]:
+    """The data set as it takes part, and whether it is the one that the classifier was trained on."""
+    taken = _as_trained(_at_version_trained_on(dataset, grader.manifest), grader.manifest, grader.class_names)
+    return taken, trained_version(grader.manifest) == taken.version
+
+
+def _new_rows(grader: Grader, dataset: Any, *, is_own: bool) -> tuple[np.ndarray, int]:
+    """The rows to evaluate that the classifier has not seen, and how many there were before."""
+    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
+    kept = rows[grader.seen.roles(dataset.table["image_id"].iloc[rows]) == ""]
+    if not len(kept):
+        raise UserError(_nothing_left(grader.manifest, dataset.name, len(rows)))
+    return kept, len(rows)
 
 
 def _with_caveat(result: dict[str, Any], dataset: Any) -> dict[str, Any]:
