@@ -170,9 +170,8 @@ def pointed_network(classifier: "Classifier", stages: Sequence[str]) -> "nn.Modu
     import torch
     from torch import nn
 
-    from lib.models.classifier import pool_features
+    from lib.models.classifier import pool_features, stage_poolings
     from lib.models.folding import share_module_tree
-    from lib.models.stage_reader import stage_poolings
 
     if unknown := [name for name in stages if name not in classifier.stages]:
         raise UserError(

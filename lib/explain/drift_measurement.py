@@ -17,6 +17,8 @@ from lib.evaluation.resampling import draw_scores
 from lib.explain.drift import ALIKE, MAX_IMAGES, Drift, StageDrift, channel_changes, cka_estimate, correlations
 from lib.explain.stage_probes import ProbeTask, RunNetwork, StageQuestion, probe_answers
 from lib.features.cache import read_or_extract
+from lib.features.engine import EngineChoice, FrozenPart, choose_engine
+from lib.features.extraction import content_of
 from lib.features.stage_outputs import StagedSource, StageRequest
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir
@@ -62,19 +64,20 @@ class DriftQuestion:
             rows = np.sort(np.random.default_rng(0).choice(rows, MAX_IMAGES, replace=False))
         return rows
 
-    @cached_property
-    def requests(self) -> tuple[StageRequest, StageRequest]:
+    def requests(self, engine: EngineChoice) -> tuple[StageRequest, StageRequest]:
         """What is read of the images: before, after."""
         before, after = (
-            StageRequest(self.dataset, source, device=self.device) for source in (self.start, self.run.source)
+            StageRequest(self.dataset, source, device=self.device, engine=engine)
+            for source in (self.start, self.run.source)
         )
         return before, after
 
     @cached_property
     def path(self) -> Path:
-        """Where the table is kept, by all that it depends on."""
+        """Where the table is kept, by all that it depends on but the engine, which changes the last digits at most."""
         task = self.task.key if isinstance(self.task, ProbeTask) else str(self.task)
-        described = [_FORMAT, self.run.run_id, task, [request.key for request in self.requests], self.trained]
+        networks = [self.start.key, self.run.source.key]
+        described = [_FORMAT, self.run.run_id, task, content_of(self.dataset), networks, self.trained]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
         return cache_dir() / "drift" / f"{digest}.json"
 
@@ -104,15 +107,11 @@ def measure_drift(
         raise UserError(f"Answers to {len(question.images)} images cannot be compared; it takes four at least.")
     began = time.perf_counter()
     changes = _weight_changes(question)
-    outputs = []
-    for place, (request, what) in enumerate(zip(question.requests, ("the start", "the run's network"), strict=True)):
-
-        def report(done: int, total: int, _: str, *, place: int = place, what: str = what) -> None:
-            progress(place * total + done, 2 * total, f"images through {what}")
-
-        found = read_or_extract(request, progress=report, should_stop=should_stop)
-        outputs.append(request.by_stage(np.asarray(found.features)))
-    before, after = outputs
+    before, after = _outputs(question, progress, should_stop)
+    for spec in question.run.source.stages:  # what engines round otherwise is no change
+        if any(change > 0 for change in changes[spec.name].values()):
+            break
+        after[spec.name] = before[spec.name]
     rows, table = question.images, question.dataset.table
     groups = table["group_id"].fillna("").astype(str).to_numpy()[rows]
     ids = table["image_id"].iloc[rows].tolist()
@@ -138,6 +137,26 @@ def measure_drift(
     drift = _described(question, tuple(stages), len(set(groups) - {""}) + int((groups == "").sum()), began)
     write_json(question.path, drift.to_dict())
     return drift
+
+
+def _outputs(
+    question: DriftQuestion, progress: Progress, should_stop: Callable[[], bool]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """By stage the pooled outputs (N, D) for all images, before and after."""
+    spec, source = question.run.source.spec, question.run.source
+    part = FrozenPart(spec.name, "pretrained", 0, spec.feature_stage, source.inputs.size_px, "float32")
+    engine = choose_engine(part, device=question.device, num_images=len(question.dataset.table), progress=progress,
+                           should_stop=should_stop)  # fmt: skip
+    found = []
+    whose = ("the start", "the run's network")
+    for place, (request, what) in enumerate(zip(question.requests(engine), whose, strict=True)):
+
+        def report(done: int, total: int, _: str, *, place: int = place, what: str = what) -> None:
+            progress(place * total + done, 2 * total, f"images through {what}")
+
+        features = read_or_extract(request, progress=report, should_stop=should_stop).features
+        found.append(request.by_stage(np.asarray(features)))
+    return found[0], found[1]
 
 
 def _described(question: DriftQuestion, rows: tuple[StageDrift, ...], num_units: int, began: float) -> Drift:

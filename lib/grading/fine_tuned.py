@@ -13,7 +13,7 @@ from lib.explain.concept_directions import DirectionRequest
 from lib.explain.concept_images import concept_source
 from lib.explain.concepts import MAX_TARGET_IMAGES, ConceptQuestion
 from lib.explain.drift_measurement import DriftQuestion
-from lib.explain.explanation import resolve_target
+from lib.explain.targets import find_class
 from lib.features.stage_outputs import StagedSource
 from lib.grading.evaluation import new_test_images
 from lib.grading.grader import Grader
@@ -22,8 +22,8 @@ from lib.grading.stage_source import as_taken_part, run_network
 from lib.models.freezing import stage_plan
 from lib.models.weights import weights_digest
 from lib.tracking import get_run
-from lib.training.fit_splits import trained_config
 from lib.training.network import trained_part
+from lib.training.preparation import trained_config
 from lib.training.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def concept_question(
     asked: str,
     *,
     label: str = "",
-    target: str | int | None = None,
+    target: str | None = None,
     stages: Sequence[str] = (),
     seed: int = 0,
 ) -> ConceptQuestion:
@@ -165,7 +165,7 @@ def concept_question(
     """
     taken, rows, targets = new_test_images(grader, dataset)
     names = grader.class_names
-    index = resolve_target(target, names)
+    index = None if target is None else find_class(target, names)
     if index is None:
         index = len(names) - 1 if has_grades(grader.manifest, taken) else 0
     rows = rows[targets == index][:MAX_TARGET_IMAGES]
