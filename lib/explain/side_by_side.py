@@ -99,7 +99,8 @@ def _change(values: FloatArray, first: FloatArray) -> FloatArray:
 
 
 def _difference(pixels: PixelArray, title: str, scaled: FloatArray, alpha: float) -> Tile:
-    caption = f"{100 * scaled.min():+.0f} % to {100 * scaled.max():+.0f} % of the full colour"
+    low, high = scaled.clip(-1, 1).min(), scaled.clip(-1, 1).max()  # beyond that there is no more colour
+    caption = f"{100 * low:+.0f} % to {100 * high:+.0f} % of the full colour"
     return Tile(title, caption, overlay_signed(pixels, scaled, alpha))
 
 

@@ -28,6 +28,7 @@ from lib.grading.manifest import (
 )
 from lib.models.bundle_files import unpacked_bundle
 from lib.models.gate import GATE_FILE, Gate, load_gate
+from lib.models.heads import HEADS
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.precision import autocast
 from lib.progress import Progress, ignore_progress
@@ -154,7 +155,11 @@ class Grader:
         stages = self.classifier.spec.stages
         if any(stage.output == "tokens" for stage in stages):
             return "This network works on tokens, not on maps"
-        return "This head passes no gradient to the image" if self.has_maps else "This run has no network"
+        if not self.has_maps:
+            return "This run has no network"
+        if not HEADS.get(self.classifier.head_options["name"]).is_differentiable:
+            return "This head passes no gradient to the image"
+        return self.map_method.misfit(self.classifier).rstrip(".")
 
     @property
     def is_ordinal(self) -> bool | None:

@@ -77,6 +77,21 @@ def test_grad_cam_comes_with_graded_images_only(grader):
     assert red.cam.max() <= 1
 
 
+def test_a_bundle_may_name_another_method_of_maps(trained):
+    classifier, manifest, _ = trained
+    usual, asked = Grader(classifier, manifest), Grader(classifier, {**manifest, "map_method": "layer_cam"})
+    assert [grader.map_method.name for grader in (usual, asked)] == ["grad_cam", "layer_cam"]
+    maps = [next(iter(grader.grade([("a", png("red", 1))], with_cam=True))).cam for grader in (usual, asked)]
+    assert not np.array_equal(*maps)
+    assert all(0 <= one.min() <= one.max() <= 1 for one in maps)
+    unfit = Grader(classifier, {**manifest, "map_method": "deep_lift"})  # gates in MobileNetV3
+    assert not unfit.has_cam
+    assert unfit.why_no_cam.startswith("It has no rule for hard")
+    assert next(iter(unfit.grade([("a", png("red", 1))], with_cam=True))).cam is None
+    with pytest.raises(UserError, match="Did you mean 'grad_cam'"):
+        _ = Grader(classifier, {**manifest, "map_method": "gradcam"}).has_cam
+
+
 def test_without_a_gate_images_are_graded_and_it_is_said(trained):
     classifier, manifest, _ = trained
     grader = Grader(classifier, manifest)

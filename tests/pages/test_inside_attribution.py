@@ -10,7 +10,8 @@ from lib.explain.methods import METHODS
 from lib.explain.targets import Target
 from lib.models.backbones import BACKBONES
 from pages.common import background
-from pages.inside.attribution import Wanted, _pair, _target_for
+from pages.inside.attribution import _target_for
+from pages.inside.attribution_choices import _pair
 from pages.inside.scene import network_of_backbone
 from tests.pages import scene
 from tests.pages.scene import html_of, link
@@ -138,4 +139,3 @@ def test_another_network_is_asked_for_the_class_of_that_name():
     assert _target_for(network, Target("expected"), names) == Target()
     assert _pair(3, 3) == Target("difference", 3, 0)
     assert _pair(0, 0) == Target("difference", 0, 1)
-    assert Wanted("a", network, "saliency", None, ()).stage is None
