@@ -62,10 +62,9 @@ def _question(
     run, grader = None, None
     if run_id is not None:
         from lib.grading.grader import Grader
-        from lib.tracking import get_run
 
         grader = Grader.open(run_id)
-        run = run_network(grader, label=get_run(run_id).label if grader.run else "")
+        run = run_network(grader)
         if backbone not in (None, run.source.spec.name):
             raise UserError(
                 f"The network of the run {run.run_id[:8]} is {run.source.spec.name}; leave --backbone out, or give "

@@ -52,14 +52,13 @@ def stage_words(worth: StageWorth, number: int) -> str:
 
 
 def cut_sentence(worth: StageWorth, number: int) -> str:
-    """What a cut behind a stage keeps, trains and scores."""
+    """What a cut behind a stage scores and trains."""
     row = worth.rows[number]
     score = row.score(worth.main)
-    reached = f"{worth.headline.word} {score_words(worth, score)} with a linear head" if score else "not measured"
-    kept = "the first stage is" if number == 0 else f"stages 1 to {number + 1} are"
+    reached = f"{worth.headline.word} {score_words(worth, score)}" if score else "not measured"
     return (
-        f"Cut behind {stage_words(worth, number)}: {kept} frozen and borrowed, {reached} of "
-        f"{row.head_parameters:,} trained parameters; training all to the right instead: {row.right_parameters:,}."
+        f"Cut behind {stage_words(worth, number)}: {reached}; a linear head there trains {row.head_parameters:,} "
+        f"parameters, all to the right of the cut {row.right_parameters:,}."
     )
 
 

@@ -16,8 +16,9 @@ from lib.explain.stage_reading import score_words
 from lib.explain.stage_worth import PRETRAINED, RANDOM, RUN, StageWorth
 from lib.figures.style import TEXT_SIZE_PX, Palette, palette, strategy_style
 
-PLOT_PX = 150
-_AXIS_PX = 44
+PLOT_PX = 142
+# Left of the stages: the image and what the lines are, then the axis.
+_LEFT_PX, _AXIS_PX = 84, 44
 # A second data set has a hue that no family of strategies has.
 SECOND_COLOR = ("#7C3AED", "#A78BFA")
 _LABEL_GAP = 0.14  # of the plot's height: an area that is lower than a line of text gets no label
@@ -69,15 +70,18 @@ def curve_html(
     colors, number = palette(is_dark=is_dark), len(tiles) - 1
     scale = _Scale.of([one for one in (worth, second) if one is not None])
     lines = _lines(worth, second, run_strategy, is_dark=is_dark)
-    columns = f"grid-template-columns:{_AXIS_PX}px repeat({number + 1},minmax(0,1fr))"
-    cells = [_input_cell(tiles[0])]
-    cells += [_tile_cell(tile, place, cut, colors, link_mark) for place, tile in enumerate(tiles[1:])]
-    plot = _plot(worth, lines, scale, tiles[1:], colors=colors, link_mark=link_mark)
-    left = _legend(lines, scale, colors)
+    columns = f"grid-template-columns:{_LEFT_PX}px repeat({number + 1},minmax(0,1fr))"
+    cells = [_tile_cell(tile, place, cut, colors, link_mark) for place, tile in enumerate(tiles[1:])]
+    left = (
+        f'<div style="grid-column:1/3;grid-row:1/3;padding-right:{_AXIS_PX}px">{_figure(tiles[0])}'
+        f"{_legend(lines, is_double=second is not None, colors=colors)}</div>"
+    )
+    below = f"position:relative;height:{PLOT_PX}px;margin-top:14px"
     return (
-        f'<div style="display:grid;{columns};font-size:{TEXT_SIZE_PX}px;line-height:1.25">{"".join(cells)}'
-        f'<div style="grid-column:1/3;grid-row:2;position:relative;height:{PLOT_PX}px;margin-top:14px">{left}</div>'
-        f'<div style="grid-column:3/-1;grid-row:2;position:relative;height:{PLOT_PX}px;margin-top:14px">{plot}</div>'
+        f'<div style="display:grid;{columns};font-size:{TEXT_SIZE_PX}px;line-height:1.25">{left}{"".join(cells)}'
+        f'<div style="grid-column:1/3;grid-row:2;{below}">{_axis(scale, colors)}</div>'
+        f'<div style="grid-column:3/-1;grid-row:2;{below}">'
+        f"{_plot(worth, lines, scale, tiles[1:], colors=colors, link_mark=link_mark)}</div>"
         f"{_cut_line(cut, number, colors)}</div>"
     )
 
@@ -134,18 +138,18 @@ def _lines(
         if one is None:
             continue
         is_second = one is second
-        about = f"{one.dataset_title}: " if second is not None else ""
         for curve in (RANDOM, PRETRAINED, RUN):
             if curve not in one.curves:
                 continue
             points = tuple(row.score(curve) for row in one.rows)
             if curve == RANDOM:
-                name, dash = f"{about}random weights", "2 4"
-                line = Line(name, points, SECOND_COLOR[is_dark] if is_second else colors.muted, dash, is_filled=False)
+                random = SECOND_COLOR[is_dark] if is_second else colors.muted
+                line = Line("random weights", points, random, "2 4", is_filled=False)
             elif curve == PRETRAINED:
-                line = Line(f"{about}pretrained", points, color, "9 5" if is_second else "")
+                name = "pretrained" if second is None else one.dataset_title
+                line = Line(name, points, color, "9 5" if is_second else "")
             else:
-                line = Line(f"{about}{one.run_label}", points, strategy_style(run_strategy, is_dark).color, "14 4 3 4")
+                line = Line(one.run_label, points, strategy_style(run_strategy, is_dark).color, "14 4 3 4")
             lines.append((one, line))
     return lines
 
@@ -159,6 +163,9 @@ def _plot(
     colors: Palette,
     link_mark: str,
 ) -> str:
+    if not lines:
+        middle = "position:absolute;inset:0;display:flex;align-items:center;justify-content:center"
+        return f'<div style="{middle};color:{colors.muted}">Not measured for these images yet.</div>'
     parts = [_picture(lines, scale, len(tiles), colors)]
     parts += [_borrowed_label(one, scale, colors) for one in (worth,) if one is not None]
     for one, line in lines:
@@ -245,10 +252,12 @@ def _point(
         f'border-radius:50%;box-sizing:border-box;border:2px solid {line.color};background:{inside}"></span>'
     )
     if is_best:
-        is_high = at > 0.86
-        side = f"top:calc({100 * (1 - at):.2f}% + 10px)" if is_high else f"bottom:calc({100 * at:.2f}% + 9px)"
+        # Above the point, but beside it where the plot ends.
+        side = f"left:{left};bottom:calc({100 * at:.2f}% + 9px);transform:translateX(-50%)"
+        if at > 0.86:
+            side = f"right:calc(100% - {left} + 10px);bottom:{100 * at:.2f}%;transform:translateY(50%)"
         parts.append(
-            f'<span style="position:absolute;left:{left};{side};transform:translateX(-50%);font-weight:700;'
+            f'<span style="position:absolute;{side};font-weight:700;'
             f"color:{line.color};background:color-mix(in srgb,{colors.background} 75%,transparent);padding:0 3px;"
             f'white-space:nowrap">best {worth.headline.text(point.value)}</span>'
         )
@@ -272,38 +281,45 @@ def _borrowed_label(worth: StageWorth, scale: _Scale, colors: Palette) -> str:
     )
 
 
-def _legend(lines: Sequence[tuple[StageWorth, Line]], scale: _Scale, colors: Palette) -> str:
-    """Left of the plot: ticks at its edge, what the axis counts, and a sample of each line."""
-    parts = [
+def _axis(scale: _Scale, colors: Palette) -> str:
+    """The numbers at the left edge of the plot, and above them what they count."""
+    ticks = "".join(
         f'<span style="position:absolute;right:6px;bottom:{100 * scale.plain_y(tick):.2f}%;transform:translateY(50%);'
         f'color:{colors.muted};font-variant-numeric:tabular-nums">{_tick(tick, scale)}</span>'
         for tick in scale.ticks
-    ]
-    names = []
-    for _, line in reversed(lines):
-        dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
+    )
+    words = html.escape(scale.title)
+    return f'{ticks}<span style="position:absolute;right:6px;bottom:-12px;color:{colors.muted}">{words}</span>'
+
+
+def _legend(lines: Sequence[tuple[StageWorth, Line]], *, is_double: bool, colors: Palette) -> str:
+    """A sample of each line under the image; of two data sets the dotted lines are said to be random once."""
+    shown = [(line.name, line.color, line.dash) for _, line in reversed(lines) if line.is_filled or not is_double]
+    if is_double:
+        shown.append(("random weights", colors.muted, "2 4"))
+    parts = []
+    for name, color, dash in shown:
+        dashes = f' stroke-dasharray="{dash}"' if dash else ""
         sample = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="26" height="10"><path d="M0 5H26" stroke="{line.color}" '
-            f'stroke-width="2.5"{dash}/></svg>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="22" height="8"><path d="M0 4H22" stroke="{color}" '
+            f'stroke-width="2.5"{dashes}/></svg>'
         )
         source = f"data:image/svg+xml;base64,{base64.b64encode(sample.encode()).decode('ascii')}"
-        words = html.escape(line.name)
-        names.append(f'<div style="margin-bottom:4px"><img src="{source}" alt="" style="display:block">{words}</div>')
-    title = f'<div style="color:{colors.muted};margin-bottom:6px">{html.escape(scale.title)}</div>' if lines else ""
-    parts.append(
-        f'<div style="position:absolute;left:0;top:-8px;width:calc(100% - 44px)">{title}{"".join(names)}</div>'
-    )
-    return "".join(parts)
+        words = html.escape(name)
+        # Two lines at most, of names that people gave.
+        cut = "display:-webkit-box;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow:hidden;min-width:0"
+        parts.append(
+            f'<div title="{html.escape(name, quote=True)}" style="margin-top:3px;display:flex;gap:5px">'
+            f'<img src="{source}" alt="" style="flex:none;margin-top:5px;height:8px">'
+            f'<div style="{cut}">{words}</div></div>'
+        )
+    return f'<div style="margin-top:6px">{"".join(parts)}</div>'
 
 
 def _tick(tick: float, scale: _Scale) -> str:
     if scale.chance is not None and tick == scale.chance == 0:
         return "0"
     return f"{tick:.2f}".rstrip("0").rstrip(".") if tick % 1 else f"{tick:.0f}"
-
-
-def _input_cell(tile: StageTile) -> str:
-    return f'<div style="grid-column:1/3;grid-row:1;padding:0 8px 0 0">{_figure(tile)}</div>'
 
 
 def _tile_cell(tile: StageTile, place: int, cut: int | None, colors: Palette, link_mark: str) -> str:
@@ -337,7 +353,7 @@ def _figure(tile: StageTile) -> str:
     )
     words = html.escape(tile.title)
     return (
-        f'<figure style="margin:0;min-width:0">{picture}<figcaption style="text-align:center;margin-top:3px;'
+        f'<figure style="margin:0;min-width:0">{picture}<figcaption style="text-align:center;margin:3px -3px 0;'
         f'overflow:hidden;white-space:nowrap;text-overflow:ellipsis">{words}</figcaption></figure>'
     )
 

@@ -12,9 +12,10 @@ from lib.explain.stage_probes import RunNetwork
 from lib.features.stage_outputs import StagedSource
 from lib.grading.grader import Grader
 from lib.training.preparation import trained_config, trained_version
+from lib.training.strategies import STRATEGIES
 
 
-def run_network(grader: Grader, *, label: str = "") -> RunNetwork:
+def run_network(grader: Grader) -> RunNetwork:
     """The stages of a classifier's backbone, read as grading reads images.
 
     Raises:
@@ -31,7 +32,10 @@ def run_network(grader: Grader, *, label: str = "") -> RunNetwork:
     source = StagedSource(
         classifier.spec, f"run {digest}", grader.inputs, lambda: classifier.stages, classifier.feature_stage
     )
-    return RunNetwork(grader.run, label or grader.run[:8], source, grader.seen, trained_version(grader.manifest) or "")
+    strategy = str(grader.manifest.get("strategy") or "")
+    named = (STRATEGIES.get(strategy).title if strategy in STRATEGIES else "", grader.run[:8])
+    label = ", ".join(filter(None, named))
+    return RunNetwork(grader.run, label, source, grader.seen, trained_version(grader.manifest) or "")
 
 
 def as_taken_part(

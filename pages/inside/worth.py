@@ -18,7 +18,7 @@ from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.page_table import update_address
-from pages.common.results import own_name
+from pages.common.results import short_labels
 from pages.common.text import plain, plain_message, readable
 from pages.inside.pictures import cached_explanation, cached_strip
 from pages.inside.scene import InsideNetwork, Scene
@@ -68,8 +68,13 @@ def draw(scene: Scene) -> None:
         controls.empty_state("This run uses no network: its features are hand-made measures, which have no stages.")
         return
     stages = StagedSource.published(network.spec, "random").stages
-    tiles = _tiles(scene, stages)
-    dataset, beside, run_id = state.current_dataset(), state.current("beside"), network.run_id or state.current("tuned")
+    dataset, beside = state.current_dataset(), state.current("second")
+    answer, more = st.columns([4.6, 5.4], vertical_alignment="center")
+    with more:
+        _draw_additions(network, dataset, beside)
+    with answer:
+        tiles = _tiles(scene, stages)
+    run_id = network.run_id or state.current("tuned")
     first = _asked(dataset, network, run_id)
     second = _asked(beside, network, None) if beside and beside != dataset else None
     both = [one for one in (first, second) if one is not None]
@@ -79,7 +84,6 @@ def draw(scene: Scene) -> None:
     for one in both:
         with show_errors("measure the stages"):
             _offer(one)
-    _draw_additions(network, dataset, beside)
     if worth := first.kept():
         _draw_take_away(worth, first)
 
@@ -98,12 +102,15 @@ def _draw_curve(both: list[Asked], tiles: list[StageTile], names: list[str], run
         is_dark=controls.is_dark(),
     )  # fmt: skip
     st.html(picture)
+    # Of two data sets, first where each of them peaks.
+    for one in (first, second):
+        if one is not None:
+            said = reading(one) if second is None else f"{one.dataset_title}: {peak(one)}"
+            st.markdown(f"**{plain(said, 1200)}**")
     if first is not None:
         _draw_cut(first, names, cut)
-        said = reading(first) if second is None else f"{first.dataset_title}: {reading(first)}"
-        st.markdown(f"**{plain(said, 1200)}**")
-    if second is not None:
-        st.markdown(f"**{plain(f'{second.dataset_title}: {peak(second)}', 600)}**")
+        if second is not None:
+            st.markdown(plain(f"{first.dataset_title}: {reading(first)}", 1200))
     if st.session_state.pop(_STEPPED, False):
         update_address()
 
@@ -125,17 +132,18 @@ def _draw_cut(worth: StageWorth, names: list[str], cut: int) -> None:
         state.settle("behind", names[min(max(place, 0), len(worth.rows) - 1)])
         st.session_state[_STEPPED] = True
 
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    steps, words = st.columns([2.6, 7.4], vertical_alignment="center", gap="small")
+    with steps, st.container(horizontal=True, gap="small"):
         st.button(
-            "Earlier", icon=":material/chevron_left:", key="inside_cut_earlier", on_click=step_to, args=(cut - 1,),
+            "", icon=":material/chevron_left:", key="inside_cut_earlier", on_click=step_to, args=(cut - 1,),
             disabled=cut == 0, help="Cut one stage earlier",
         )  # fmt: skip
         st.button(
-            "Later", icon=":material/chevron_right:", key="inside_cut_later", on_click=step_to, args=(cut + 1,),
+            "", icon=":material/chevron_right:", key="inside_cut_later", on_click=step_to, args=(cut + 1,),
             disabled=cut >= len(worth.rows) - 1, help="Cut one stage later",
         )  # fmt: skip
         st.button("Best", key="inside_cut_best", on_click=step_to, args=(worth.best,), disabled=cut == worth.best)
-        st.markdown(plain(cut_sentence(worth, min(cut, len(worth.rows) - 1)), 500))
+    words.markdown(plain(cut_sentence(worth, min(cut, len(worth.rows) - 1)), 500))
 
 
 def _tiles(scene: Scene, stages: "tuple[StageSpec, ...]") -> list[StageTile]:
@@ -172,9 +180,9 @@ def _answer(network: InsideNetwork, explanation: "Explanation") -> str:
         return "**Refused: no class is given.** " + plain(explanation.notice, 300)
     if network.is_random:
         return "The weights are random: there is no answer that means anything."
-    top = explanation.top_classes(2)
-    first, others = top[0], "".join(f", then {plain(name)} {describe_probability(value)}" for name, value in top[1:])
-    return f"**The network's answer: {plain(first[0])}, {describe_probability(first[1])}**{others}."
+    first, *others = explanation.top_classes(2)
+    said = f"**Answer: {plain(first[0], 40)} {describe_probability(first[1])}**"
+    return said + "".join(f", {plain(name, 40)} {describe_probability(value)}" for name, value in others)
 
 
 # What is measured
@@ -206,10 +214,9 @@ def _asked(dataset: str | None, network: InsideNetwork, run_id: str | None) -> A
 def _question(dataset: str, version: str, backbone: str, run_id: str) -> StageQuestion:
     from lib.grading.stage_source import as_taken_part, run_network
     from lib.models.backbones import BACKBONES
-    from lib.tracking import get_run
 
     grader = resources.cached_grader(run_id) if run_id else None
-    run = run_network(grader, label=own_name(get_run(run_id))) if grader else None
+    run = run_network(grader) if grader else None
     if run is not None and run.source.spec.name != backbone:
         raise UserError(f"The run {run_id[:8]} has another network; choose one of {BACKBONES.get(backbone).title}.")
     taken, seed, merged = as_taken_part(resources.cached_dataset(dataset, version), grader)
@@ -260,13 +267,11 @@ def _offer(asked: Asked) -> None:
 def _draw_additions(network: InsideNetwork, dataset: str | None, beside: str | None) -> None:
     """One click adds a second data set, one a fine-tuned run."""
     others = {one.name: one.title for one in resources.dataset_summaries() if one.name != dataset}
-    left, right = st.columns(2)
-    with left:
-        if others or beside:
-            _choose("A second data set", others, "beside", beside)
-    with right:
+    with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        if others:
+            _choose("A second data set", others, "second", beside)
         if not network.run_id:
-            runs = {run.run_id: own_name(run) for run in _tuned_runs(network, dataset)}
+            runs = short_labels(_tuned_runs(network, dataset))
             wanted = state.current("tuned")
             if runs or wanted:
                 _choose("A run beside its start", runs, "tuned", wanted)
@@ -280,14 +285,15 @@ def _choose(label: str, titles: dict[str, str], view_key: str, wanted: str | Non
         st.caption(f"The run {plain(wanted[:12])} of the link is none of this network on this data set.")
     st.session_state[key] = found
     options = {
-        "format_func": lambda name: readable(titles[name], 40),
+        "format_func": lambda name: f"+ {readable(titles[name], 32)}",
+        "label_visibility": "collapsed",
         "key": key,
         "on_change": lambda: state.remember(view_key, st.session_state[key]),
     }
     if len(titles) <= _MOST_PILLS:
         st.pills(label, list(titles), selection_mode="single", **options)
     else:
-        st.selectbox(label, list(titles), placeholder="None", **options)
+        st.selectbox(label, list(titles), placeholder=label, **options)
 
 
 def _tuned_runs(network: InsideNetwork, dataset: str | None) -> "list[RunRecord]":

@@ -9,8 +9,8 @@ from tests.features.tiny_dataset import TinyDataset
 
 
 def test_a_run_is_read_by_its_own_stages_and_as_it_reads_images(grader):
-    found = run_network(grader, label="squares")
-    assert (found.run_id, found.label) == (grader.run, "squares")
+    found = run_network(grader)
+    assert (found.run_id, found.label) == (grader.run, "Linear probe, 01234567")
     assert found.source.inputs is grader.inputs
     assert [stage.name for stage in found.source.stages] == ["stem"]  # where its head reads
     assert found.source.build() is grader.classifier.stages
