@@ -174,9 +174,8 @@ def _run_sentence(worth: StageWorth) -> str:
     for numbers, word in ((higher, "raised"), (lower, "lowered")):
         if numbers:
             widest = max(numbers, key=lambda number: abs(gains[number].value))
-            said.append(
-                f"{word} {_stage_list(numbers)}, most at stage {widest + 1} by {gap_words(worth, gains[widest])}"
-            )
+            most = "" if len(numbers) == 1 else f", most at stage {widest + 1}"
+            said.append(f"{word} {_stage_list(numbers)}{most} by {gap_words(worth, gains[widest])}")
     return f"The run ({worth.run_label}) {' and '.join(said)}; no difference is shown elsewhere."
 
 

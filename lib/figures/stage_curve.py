@@ -111,7 +111,7 @@ class _Scale:
         ]  # fmt: skip
         low = min([chance, *values])
         low = max(-0.5, (int(low * 20) - (low < 0)) / 20)
-        steps = [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0]
+        steps = (0.0, 0.25, 0.5, 0.75, 1.0)
         ticks = tuple(step for step in steps if step >= low)
         return cls(low, is_relative=is_relative, ticks=ticks, chance=chance, title=title)
 

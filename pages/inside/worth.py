@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lib.tracking import RunRecord
 
 _POLL_S = 1.0
-_MOST_PILLS = 4
+_MOST_DATASETS = 2  # that a click adds; others behind one more
 _STEPPED = "inside_behind_stepped"
 # More tiles than these leave no room for the names of stages: they are numbered.
 _MOST_NAMED = 13
@@ -69,12 +69,12 @@ def draw(scene: Scene) -> None:
         return
     stages = StagedSource.published(network.spec, "random").stages
     dataset, beside = state.current_dataset(), state.current("second")
-    answer, more = st.columns([4.6, 5.4], vertical_alignment="center")
+    answer, more = st.columns([3.6, 6.4], vertical_alignment="center")
     with more:
         _draw_additions(network, dataset, beside)
     with answer:
         tiles = _tiles(scene, stages)
-    run_id = network.run_id or state.current("tuned")
+    run_id = network.run_id or _tuned(network, dataset)
     first = _asked(dataset, network, run_id)
     second = _asked(beside, network, None) if beside and beside != dataset else None
     both = [one for one in (first, second) if one is not None]
@@ -264,47 +264,67 @@ def _offer(asked: Asked) -> None:
 # What may be added
 
 
-def _draw_additions(network: InsideNetwork, dataset: str | None, beside: str | None) -> None:
-    """One click adds a second data set, one a fine-tuned run."""
+def _draw_additions(network: InsideNetwork, dataset: str | None, second: str | None) -> None:
+    """One click adds a second data set, one a fine-tuned run; where there are many, the rest behind one more."""
     others = {one.name: one.title for one in resources.dataset_summaries() if one.name != dataset}
+    choices = [("A second data set", "second", others, second, _MOST_DATASETS)]
+    if not network.run_id:
+        runs = short_labels(_tuned_runs(network, dataset))
+        choices.append(("A run beside its start", "tuned", runs, _tuned(network, dataset), 1))
+        wanted = state.current("tuned")
+        if wanted and not choices[-1][3]:
+            st.caption(f"The run {plain(wanted[:12])} of the link is none of this network on this data set.")
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        if others:
-            _choose("A second data set", others, "second", beside)
-        if not network.run_id:
-            runs = short_labels(_tuned_runs(network, dataset))
-            wanted = state.current("tuned")
-            if runs or wanted:
-                _choose("A run beside its start", runs, "tuned", wanted)
+        for label, view_key, titles, chosen, most in choices:
+            first = list(titles)[:most]
+            if chosen in titles and chosen not in first:
+                first[-1:] = [str(chosen)]
+            if first:
+                _choose(label, {name: titles[name] for name in first}, view_key, chosen)
+        if any(len(titles) > most for _, _, titles, _, most in choices):
+            with st.popover("More", type="tertiary", icon=":material/add:"):
+                for label, view_key, titles, chosen, _ in choices:
+                    if titles:
+                        _choose(label, titles, view_key, chosen, is_long=True)
 
 
-def _choose(label: str, titles: dict[str, str], view_key: str, wanted: str | None) -> None:
-    """A choice of one or none, kept in the view; what the link asks for and is not there is said."""
-    key = f"inside_{view_key}"
-    found = next((name for name in titles if wanted and name.startswith(wanted)), None)
-    if wanted and found is None and view_key == "tuned":
-        st.caption(f"The run {plain(wanted[:12])} of the link is none of this network on this data set.")
-    st.session_state[key] = found
-    options = {
-        "format_func": lambda name: f"+ {readable(titles[name], 32)}",
-        "label_visibility": "collapsed",
-        "key": key,
-        "on_change": lambda: state.remember(view_key, st.session_state[key]),
-    }
-    if len(titles) <= _MOST_PILLS:
-        st.pills(label, list(titles), selection_mode="single", **options)
+def _choose(label: str, titles: dict[str, str], view_key: str, chosen: str | None, *, is_long: bool = False) -> None:
+    """A choice of one or none, kept in the view."""
+    key = f"inside_{view_key}" + ("_of_all" if is_long else "")
+    st.session_state[key] = chosen if chosen in titles else None
+
+    def keep() -> None:
+        state.remember(view_key, st.session_state[key])
+
+    if is_long:
+        st.selectbox(
+            label, list(titles), format_func=lambda name: readable(titles[name]), key=key, placeholder="None",
+            on_change=keep,
+        )  # fmt: skip
     else:
-        st.selectbox(label, list(titles), placeholder=label, **options)
+        st.pills(
+            label, list(titles), format_func=lambda name: f"+ {readable(titles[name], 28)}", key=key, on_change=keep,
+            label_visibility="collapsed",
+        )  # fmt: skip
 
 
 def _tuned_runs(network: InsideNetwork, dataset: str | None) -> "list[RunRecord]":
-    """The finished runs on the data set that trained some of this network's stages, newest first."""
-    return [
+    """The finished runs on the data set that trained some of this network's stages: from pretrained ones first."""
+    found = [
         run
         for run in resources.run_records()
         if run.state == "finished"
         and (run.config.get("dataset"), run.config.get("backbone")) == (dataset, network.spec.name)
         and _trains(str(run.config.get("strategy")))
     ]
+    return sorted(found, key=lambda run: not STRATEGIES.get(str(run.config["strategy"])).uses_pretrained)
+
+
+def _tuned(network: InsideNetwork, dataset: str | None) -> str | None:
+    """The run of the link, where it is one of those that can be added."""
+    wanted = state.current("tuned")
+    found = (run.run_id for run in _tuned_runs(network, dataset)) if wanted else ()
+    return next((run_id for run_id in found if run_id.startswith(str(wanted))), None)
 
 
 def _trains(strategy: str) -> bool:

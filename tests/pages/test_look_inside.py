@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> str:
 
 def open_page(*, through_app: bool = True, **view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / ("app.py" if through_app else PAGE)), default_timeout=60)
-    for key, value in {"backbone": BACKBONE, **view}.items():
+    for key, value in {"backbone": BACKBONE, "view": "stages", **view}.items():  # its own test: test_inside_worth.py
         at.query_params[key] = value
     at.run()
     if through_app:
@@ -137,7 +137,7 @@ def test_an_image_is_chosen_by_its_picture(dataset: str) -> None:
 def test_a_view_of_the_page_is_a_link_and_an_unknown_one_says_so(dataset: str) -> None:
     at = open_page(dataset=dataset)
     tabs = next(element for element in at.get("button_group") if element.key == "inside_view")
-    assert tabs.options[:3] == ["Stage by stage", "Three networks", "Channels"]
+    assert tabs.options[:3] == ["What a stage is worth", "Stage by stage", "Three networks"]
     tabs.set_value("channels").run()
     assert link(at, "view") == "channels"
     at = open_page(dataset=dataset, view="nonsense")
