@@ -15,8 +15,8 @@ from lib.training.preparation import trained_config, trained_version
 from lib.training.strategies import STRATEGIES
 
 
-def run_network(grader: Grader) -> RunNetwork:
-    """The stages of a classifier's backbone, read as grading reads images.
+def run_network(grader: Grader, *, label: str = "") -> RunNetwork:
+    """The stages of a classifier's backbone, read as grading reads images; called by its strategy and id, or `label`.
 
     Raises:
         UserError: the classifier has no network.
@@ -34,8 +34,8 @@ def run_network(grader: Grader) -> RunNetwork:
     )
     strategy = str(grader.manifest.get("strategy") or "")
     named = (STRATEGIES.get(strategy).title if strategy in STRATEGIES else "", grader.run[:8])
-    label = ", ".join(filter(None, named))
-    return RunNetwork(grader.run, label, source, grader.seen, trained_version(grader.manifest) or "")
+    title = label or ", ".join(filter(None, named))
+    return RunNetwork(grader.run, title, source, grader.seen, trained_version(grader.manifest) or "")
 
 
 def as_taken_part(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lib.tracking import RunRecord
 
 _POLL_S = 1.0
-_MOST_DATASETS = 2  # that a click adds; others behind one more
+_MOST_DATASETS = 1  # that a click adds; others behind one more
 _STEPPED = "inside_behind_stepped"
 # More tiles than these leave no room for the names of stages: they are numbered.
 _MOST_NAMED = 13
@@ -303,7 +303,7 @@ def _choose(label: str, titles: dict[str, str], view_key: str, chosen: str | Non
         )  # fmt: skip
     else:
         st.pills(
-            label, list(titles), format_func=lambda name: f"+ {readable(titles[name], 28)}", key=key, on_change=keep,
+            label, list(titles), format_func=lambda name: f"+ {readable(titles[name], 26)}", key=key, on_change=keep,
             label_visibility="collapsed",
         )  # fmt: skip
 
