@@ -12,24 +12,27 @@ from pages.common.text import plain  # noqa: E402
 from pages.inside.scene import choose_scene  # noqa: E402
 from pages.inside.views import VIEWS, ViewSpec, find_view  # noqa: E402
 
+# All tabs in one row at 1280 px.
+_TABS_STYLE = "<style>.st-key-inside_view button { padding-left: 12px; padding-right: 12px; }</style>"
+
 
 def main() -> None:
     wanted = state.current("view")
     view = find_view(wanted)
-    controls.page_header("Look inside", view.question)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        controls.page_header("Look inside", view.question)
+        weights_panel.draw_search("inside_search", closes_run=True)
     if wanted and view.name != wanted:
         st.warning(f"There is no view {plain(wanted)}; showing the first one.")
     scene = choose_scene(with_target=view.with_target)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        _draw_tabs(view)
-        if view.with_target:  # else there is room beside the image
-            weights_panel.draw_search("inside_search", closes_run=True)
+    _draw_tabs(view)
     with show_errors(f"show {view.title}"):
         view.draw(scene)
 
 
 def _draw_tabs(view: ViewSpec) -> None:
     """The views side by side; only the chosen one is computed."""
+    st.html(_TABS_STYLE)
     titles = {one.name: one.title for one in VIEWS}
     key = "inside_view"
     st.session_state[key] = view.name

@@ -13,6 +13,8 @@ from lib.explain.method_spec import read_options
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.settings import DEFAULT_BACKBONE
 
+_ASKED_OF_BOTH = ("stage", "target", "options", "progress")  # of the picture and of its honest card
+
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
@@ -39,6 +41,9 @@ from lib.settings import DEFAULT_BACKBONE
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the method; may repeat.")
 @click.option("--raw", type=click.Path(path_type=Path), help="Also write the raw maps with their manifest, FILE.npz.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The picture to write, FILE.png.")
+@click.option(
+    "--check", is_flag=True, help="Also measure the honest card of the map: controls, random weights, verdict."
+)
 @click.option("--by-thresholds", is_flag=True, help="Answer by the expected grade and limits fitted in validation.")
 @json_option
 def explain(
@@ -52,6 +57,7 @@ def explain(
     method: str | None,
     settings: tuple[str, ...],
     by_thresholds: bool,
+    check: bool,
     **options: Any,
 ) -> None:
     """Draw where a network looks in one image, at one stage or through all of them.
@@ -76,9 +82,9 @@ def explain(
     with ProgressLine() as progress:
         options |= {"method": method, "options": given, "raw": raw, "progress": progress}
         result = (
-            _by_backbone(image, backbone_or_default(backbone), out, options)
+            _by_backbone(image, backbone_or_default(backbone), out, options, check=check)
             if run_id is None
-            else _by_run(image, run_id, out, options, by_thresholds=by_thresholds)
+            else _by_run(image, run_id, out, options, by_thresholds=by_thresholds, check=check)
         )
     if as_json:
         print_json(result)
@@ -96,9 +102,25 @@ def explain(
         note(result["notice"] or result["reason"])
     if result.get("seen_sentence"):
         note(result["seen_sentence"])
+    if card := result.get("card"):
+        click.echo(" ".join(card["sentences"]))
+        if card["gained"]:
+            numbers = ", ".join(f"{name} {value:+.2f}" for name, value in card["gained"].items())
+            click.echo(f"Less the mean of the controls: {numbers}; like maps of random weights {card['likeness']:.2f}.")
 
 
-def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _with_card(result: dict[str, Any], pixels: Any, network: Any, inputs: Any, **asked: Any) -> dict[str, Any]:
+    """The result with the honest card of its map, where there is one; of a strip, that of the network's own stage."""
+    from lib.explain.map_checks import check_map
+
+    if result["method_name"] not in METHODS:
+        note("There is no map to check.")
+        return result
+    card = check_map(pixels, network, preprocessing=inputs, method=result["method_name"], **asked)
+    return {**result, "card": card.to_dict()}
+
+
+def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any], *, check: bool) -> dict[str, Any]:
     """A network as published, with its own classes: nothing is known of its training images."""
     from lib.data.input_transform import InputTransform
     from lib.explain.class_names import pretrained_class_names
@@ -108,12 +130,16 @@ def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any])
     network = build_backbone(backbone, weights="pretrained")
     inputs, class_names = InputTransform.of(network.spec), pretrained_class_names(network.spec)
     pixels = inputs.decode(image).pixels
-    return explain_image(
+    result = explain_image(
         pixels, network, inputs, class_names, out=out, network_title=network.spec.title, is_ordinal=False, **options
     )
+    asked = {key: options[key] for key in _ASKED_OF_BOTH}
+    return _with_card(result, pixels, network, inputs, class_names=class_names, **asked) if check else result
 
 
-def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool) -> dict[str, Any]:
+def _by_run(
+    image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool, check: bool
+) -> dict[str, Any]:
     """A run's or bundle's classifier, with the verdict that `grade` would give."""
     from lib.explain.explanation import explain_image
     from lib.grading.grader import Grader
@@ -124,6 +150,7 @@ def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_
     decoded = grader.inputs.decode(image)
     pixels, seen = decoded.pixels, grader.seen.role(image_id_of(decoded.sha256))
     sentence = SEEN_SENTENCES.get(seen, "")
+    verdict = grader.answer(pixels)
     result = explain_image(
         pixels,
         grader.classifier,
@@ -132,9 +159,15 @@ def _by_run(image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_
         out=out,
         network_title=grader.classifier.spec.title,
         notes=[said for said in (grader.header.notice, sentence) if said],
-        verdict=grader.answer(pixels),
+        verdict=verdict,
         is_ordinal=grader.is_ordinal,
         about={"run": grader.header.run, "backbone": grader.classifier.spec.name},
         **options,
     )
+    if check:
+        asked = {key: options[key] for key in _ASKED_OF_BOTH}
+        result = _with_card(
+            result, pixels, grader.classifier, grader.inputs, class_names=grader.class_names, verdict=verdict,
+            is_ordinal=grader.is_ordinal, **asked,
+        )  # fmt: skip
     return {**result, "seen": seen, "seen_sentence": sentence}

@@ -28,9 +28,9 @@ from lib.progress import Progress, ignore_progress
 MapOf = Callable[[Any, Tensor], FloatArray]  # network and one image (1, 3, H, W) to a map (h, w)
 ScoreOf = Callable[[Tensor], Tensor]  # logits (N, K) to the explained probability (N,)
 
-TWIN = "twin"
+TWIN, RANDOM = "twin", "random"
 CONTROL_TITLES = {
-    TWIN: "Same method, random weights", "edges": "Edges of the image", "middle": "The middle", "random": "Random map",
+    TWIN: "Same method, random weights", "edges": "Edges of the image", "middle": "The middle", RANDOM: "Random map",
 }  # fmt: skip
 DEPENDS, WEAKLY, NOT_AT_ALL = "yes", "weakly", "no"
 GOOD, CAREFUL, DO_NOT_USE, NO_EVIDENCE = "good", "careful", "do not use", "no evidence"
@@ -38,6 +38,7 @@ _WEAK, _SAME = 0.3, 0.5  # rank correlations with maps of random weights, the me
 _ONE_CLASS = 0.9  # above, two classes have one map
 _STEADY = 0.5  # below, a mirrored image has another map
 _BATCH = 16
+_NUM_RANDOM = 3
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class HonestCard:
         """One word: "good", "careful", "do not use", "no evidence"."""
         if not self.has_evidence:
             return NO_EVIDENCE
-        if self.depends_on_training == NOT_AT_ALL or {TWIN, "random"} & set(self.unbeaten):
+        if self.depends_on_training == NOT_AT_ALL or {TWIN, RANDOM} & set(self.unbeaten):
             return DO_NOT_USE
         is_doubtful = (
             self.depends_on_training == WEAKLY or self.unbeaten or self.other_class > _ONE_CLASS or self.flip < _STEADY
@@ -217,7 +218,11 @@ def honest_card(
     tell("Removing pixels")
     controls = {}
     for name, values in maps.items():
-        controls[name] = faithfulness(image, values, answers, seed=seed)
+        drawn = [values]
+        if name == RANDOM:  # a single random map can be lucky
+            generator = np.random.default_rng(seed + 1)
+            drawn += [generator.random(values.shape) for _ in range(_NUM_RANDOM - 1)]
+        controls[name] = mean_faithfulness([faithfulness(image, one, answers, seed=seed) for one in drawn])
         tell("Removing pixels by controls")
     mirrored = np.asarray(map_of(network, batch.flip(3)), dtype=np.float64)[:, ::-1]
     other = math.nan if runner_up is None else rank_correlation(own_map, runner_up[1](network, batch))

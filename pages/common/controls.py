@@ -22,8 +22,9 @@ _logger = logging.getLogger("transferscope.pages")
 
 def page_header(title: str, sentence: str) -> None:
     """Title (a verb and a noun) and the one sentence that says what the page answers."""
-    st.title(title, anchor=False)
-    st.markdown(sentence)
+    with st.container():
+        st.title(title, anchor=False)
+        st.markdown(sentence)
 
 
 def link_to(

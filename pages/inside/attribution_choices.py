@@ -81,7 +81,7 @@ def choose_maps(beside: str, network: InsideNetwork, places: list[DeltaGenerator
         default = [name for name in _DEFAULT_METHODS if name in fitting] or list(fitting)[:1]
         chosen = _several("methods", "Methods", fitting, default)
         with places[0]:
-            stage = _choose_stage(network, stages) if any(METHODS.get(name).is_at_stage for name in chosen) else None
+            stage = choose_stage(network, stages) if any(METHODS.get(name).is_at_stage for name in chosen) else None
         return [
             Wanted(fitting[name], network, name, stage if METHODS.get(name).is_at_stage else None, ())
             for name in chosen
@@ -100,7 +100,7 @@ def choose_maps(beside: str, network: InsideNetwork, places: list[DeltaGenerator
         return [Wanted(network.spec.stage(name).title, network, method, name, ()) for name in chosen]
     networks = choose_networks(network)
     with places[-1]:
-        stage = _choose_stage(network, stages) if METHODS.get(method).is_at_stage else None
+        stage = choose_stage(network, stages) if METHODS.get(method).is_at_stage else None
     return [Wanted(one.title, one, method, stage, ()) for one in networks]
 
 
@@ -121,7 +121,7 @@ def choose_one(key: str, label: str, titles: Mapping[str, str]) -> str:
     return str(st.session_state[name])
 
 
-def _choose_stage(network: InsideNetwork, stages: tuple[str, ...]) -> str:
+def choose_stage(network: InsideNetwork, stages: tuple[str, ...]) -> str:
     """The stage of methods that look at one; the network's own where the view names none that has a map."""
     key, wanted = "inside_attribution_stage", state.current_stage()
     own = network.spec.cam_stage if network.spec.cam_stage in stages else stages[-1]

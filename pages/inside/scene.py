@@ -181,12 +181,9 @@ def choose_scene(*, with_target: bool) -> Scene:
             key="inside", inputs=network.inputs, picker=third, opens_on="" if network.is_random else opens_on
         )
     target = None
-    with fourth:
-        if with_target:
+    if with_target:
+        with fourth:
             target = _choose_target(network)
-        else:
-            st.space("small")  # as high as a label
-            weights_panel.draw_search("inside_search", closes_run=True)
     _say_what_it_is(network)
     return Scene(network, image, target)
 

@@ -22,36 +22,26 @@ class ViewSpec:
 
 
 VIEWS = (
+    ViewSpec("worth", "Stage worth", "Which stage is worth most for your images, and what of it is borrowed?", "worth"),
     ViewSpec(
-        "worth",
-        "What a stage is worth",
-        "Which stage is worth most for your images, and what of it is borrowed?",
-        "worth",
-    ),
-    ViewSpec(
-        "stages",
-        "Stage by stage",
-        "What does the network see in one image, from generic edges to the parts of a class?",
-        "stages",
-        with_target=True,
-    ),
-    ViewSpec(
-        "networks", "Three networks", "What did training change: one image through several networks, stage by stage?",
+        "networks", "Networks", "What did training change: one image through several networks, stage by stage?",
         "networks",
     ),
+    ViewSpec(
+        "stages", "Stages", "What does the network see in one image, from generic edges to the parts of a class?",
+        "stages", with_target=True,
+    ),
+    ViewSpec(
+        "attribution", "Maps", "Which places speak for the answer, and do other methods say the same?", "attribution"
+    ),
+    ViewSpec("honest", "Honest card", "May this map be believed: what do controls and random weights show?", "honest"),
     ViewSpec("channels", "Channels", "Which channels of a stage answer to this image, and where?", "channels"),
-    ViewSpec("units", "What a unit looks for", "What does one channel answer to, over all images?", "units"),
+    ViewSpec("units", "Units", "What does one channel answer to, over all images?", "units"),
     ViewSpec(
-        "attribution", "Attribution", "Which places speak for the answer, and do other methods say the same?",
-        "attribution",
+        "architecture", "Surgery", "What does a transfer keep of the network, cut off, and train?", "architecture"
     ),
     ViewSpec(
-        "architecture", "Transfer surgery", "What does a transfer keep of the network, cut off, and train?",
-        "architecture",
-    ),
-    ViewSpec(
-        "beginning", "From the beginning", "What does a filter do, and what was there before networks learned them?",
-        "beginning",
+        "beginning", "Beginning", "What does a filter do, and what was there before networks learned them?", "beginning"
     ),
 )  # fmt: skip
 

@@ -96,3 +96,16 @@ def test_what_does_not_fit_is_one_line(command, trained, tmp_path):
     # Neighbours pass no gradient, but can be asked about covered images.
     options = ("--method", "occlusion", "--set", "window_px=16", "--out", out)
     assert command("explain", image, "--run", runs["Nearest"], *options).status == 0
+
+
+def test_check_prints_the_honest_card(command, tmp_path):
+    picture = tmp_path / "one.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(picture)
+    asked = ["explain", picture, "--backbone", "bundled_vgg", "--method", "layer_cam", "--stage", "block5", "--check"]
+    answer = command(*asked, "--out", tmp_path / "map.png", "--json")
+    assert answer.status == 0, answer.err
+    card = json.loads(answer.out.splitlines()[-1])["card"]
+    assert card["level"] in ("good", "careful", "do not use")
+    assert set(card["controls"]) == {"twin", "edges", "middle", "random"}
+    assert card["sentences"]
+    assert card["randomisation"][0]["stage"] == "logits"

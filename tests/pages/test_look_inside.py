@@ -137,7 +137,7 @@ def test_an_image_is_chosen_by_its_picture(dataset: str) -> None:
 def test_a_view_of_the_page_is_a_link_and_an_unknown_one_says_so(dataset: str) -> None:
     at = open_page(dataset=dataset)
     tabs = next(element for element in at.get("button_group") if element.key == "inside_view")
-    assert tabs.options[:3] == ["What a stage is worth", "Stage by stage", "Three networks"]
+    assert tabs.options[:3] == ["Stage worth", "Networks", "Stages"]
     tabs.set_value("channels").run()
     assert link(at, "view") == "channels"
     at = open_page(dataset=dataset, view="nonsense")
