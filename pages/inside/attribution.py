@@ -1,5 +1,6 @@
 """Methods, stages or networks side by side: maps of one image for one question on one scale, with their difference."""
 
+import html
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
@@ -13,7 +14,8 @@ from lib.progress import Progress, ignore_progress
 from pages.common import background, controls, state
 from pages.common.errors import show_errors
 from pages.common.image_choice import ChosenImage
-from pages.common.text import plain, plain_message
+from pages.common.page_table import LINK_MARK
+from pages.common.text import plain, plain_message, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 from pages.inside.attribution_choices import (
     BESIDE,
@@ -24,6 +26,7 @@ from pages.inside.attribution_choices import (
     choose_one,
     choose_target,
 )
+from pages.inside.honest import verdict_words
 from pages.inside.scene import InsideNetwork, Scene, need_image
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ def draw(scene: Scene) -> None:
         if maps:
             with shown:
                 _draw_maps(image, wanted[0].network, maps, alpha=alpha, unit=unit)
+                _draw_verdicts([one for one in wanted if one.title in maps], image, target, scene.network.class_names)
     with reading:
         _draw_numbers(image, maps)
 
@@ -198,6 +202,19 @@ def _draw_maps(
         st.markdown("**Difference**")
         draw_tiles(differences, columns=len(tiles), least_px=150)
     st.caption(plain(note, 400))
+
+
+def _draw_verdicts(wanted: list[Wanted], image: ChosenImage, asked: Target, names: tuple[str, ...]) -> None:
+    """The honest card of each map: its verdict, or where to have it measured."""
+    links = []
+    for one in wanted:
+        target = _target_for(one.network, asked, names)
+        words = verdict_words(one.network, image, method=one.method, stage=one.stage or "", target=target)
+        place = {"method": one.method, "stage": one.stage, "ask": None if target.is_open else target.to_text()}
+        href = state.page_link("look_inside", view="honest", run=one.network.run_id, **place)
+        title = html.escape(readable(one.title, 60))
+        links.append(f'<span>{title}: <a {LINK_MARK}="" href="{html.escape(href, quote=True)}">{words}</a></span>')
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:4px 24px">{"".join(links)}</div>')
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)

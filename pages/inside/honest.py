@@ -89,7 +89,7 @@ def _choose_method(network: InsideNetwork) -> str | None:
 
 def draw_card(network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target) -> None:
     """The card of one map: measured on a click, kept for the last maps that anybody asked for."""
-    key = f"{network.key}|{image.key}|{method}|{stage}|{target}"
+    key = _key(network, image, method, stage, target)
     task = f"card:{key}"
     with _lock:
         card = _cards.get(key)
@@ -104,6 +104,17 @@ def draw_card(network: InsideNetwork, image: ChosenImage, *, method: str, stage:
         _offer(task, network, image, method=method, stage=stage, target=target)
         return
     _draw(card, network, image, method=method, stage=stage, target=target)
+
+
+def _key(network: InsideNetwork, image: ChosenImage, method: str, stage: str, target: Target) -> str:
+    return f"{network.key}|{image.key}|{method}|{stage}|{target}"
+
+
+def verdict_words(network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target) -> str:
+    """What the card of a map comes to, in a few words; that it can be measured, where nobody has."""
+    with _lock:
+        card = _cards.get(_key(network, image, method, stage, target))
+    return "Check this map" if card is None else _LEVELS[card.level][1]
 
 
 def _keep(key: str, card: "HonestCard") -> "HonestCard":

@@ -139,3 +139,11 @@ def test_another_network_is_asked_for_the_class_of_that_name():
     assert _target_for(network, Target("expected"), names) == Target()
     assert _pair(3, 3) == Target("difference", 3, 0)
     assert _pair(0, 0) == Target("difference", 0, 1)
+
+
+def test_each_map_leads_to_its_honest_card():
+    at = open_view(ask="0 - 1", stage="block3")
+    shown = html_of(at)
+    assert shown.count(">Check this map</a>") == 2
+    assert "view=honest" in shown
+    assert "method=layer_cam" in shown
