@@ -48,7 +48,7 @@ def dataset(tmp_path: Path) -> str:
 
 def open_page(*, through_app: bool = True, **view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / ("app.py" if through_app else PAGE)), default_timeout=60)
-    for key, value in {"backbone": BACKBONE, "view": "stages", **view}.items():  # its own test: test_inside_worth.py
+    for key, value in {"backbone": BACKBONE, "view": "stages", **view}.items():
         at.query_params[key] = value
     at.run()
     if through_app:
@@ -405,3 +405,11 @@ def test_the_search_field_finds_a_network_of_timm_and_shows_it(dataset: str) -> 
     assert "timm:test_vit has learned nothing" in at.warning[0].value
     at.selectbox(key="sidebar_backbone").set_value(BACKBONE).run()
     assert link(at, "backbone") == BACKBONE  # the found one is not chosen again
+
+
+def test_the_page_opens_on_what_a_stage_is_worth_with_the_networks_answer(dataset: str) -> None:
+    at = open_page(dataset=dataset, backbone="efficientnet_lite0", view="")
+    tabs = next(element for element in at.get("button_group") if element.key == "inside_view")
+    assert tabs.value == "worth"
+    assert link(at, "image") == "sample:chelsea.png"
+    assert re.search(r"(Egyptian|tiger) cat|tabby", texts(at))
