@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lib.atomic import read_json, write_json
+from lib.data.input_transform import InputTransform
 from lib.data.splits import TEST, TRAIN, VAL
 from lib.errors import Stopped, UserError
 from lib.evaluation.headline import ACCURACY, HeadlineMetric, headline_metric
@@ -257,9 +258,19 @@ def _worth(
         num_units=len(rows) if groups is None else len({name or row for row, name in enumerate(groups)}),
         num_folds=len(task.folds) if len(task.folds) > 1 else 0, split_seed=question.split_seed,
         random_seed=question.random_seed, target_map=question.target_map, run_id=run.run_id if run else "",
-        run_label=run.label if run else "", split_caveat=spec.split_caveat, is_complete=is_complete,
-        seconds={**seconds, "probes": total},
+        run_label=run.label if run else "", split_caveat=spec.split_caveat, note=_note(question),
+        is_complete=is_complete, seconds={**seconds, "probes": total},
     )  # fmt: skip
+
+
+def _note(question: StageQuestion) -> str:
+    """What differs in how the run's network reads images."""
+    if question.run is None:
+        return ""
+    own, published = question.run.source.inputs, InputTransform.of(question.spec)
+    parts = [f"at {own.size_px} px instead of {published.size_px}"] if own.size_px != published.size_px else []
+    parts += [f"after the preprocessing {own.enhancement.text}"] if own.enhancement.names else []
+    return f"The run's network reads images {' and '.join(parts)}." if parts else ""
 
 
 def stage_rows(spec: BackboneSpec, source: StagedSource, *, num_classes: int) -> list[StageRow]:

@@ -40,6 +40,7 @@ def method(worth: StageWorth) -> str:
                 f"Each point: logistic regression on the pooled output of one stage, {how}; 95 % intervals.",
                 f"Always answering {worth.commonest_class} gives {against}.",
                 "The best stage was chosen on these very images, which flatters its own score a little.",
+                worth.note,
                 worth.split_caveat,
             ),
         )

@@ -70,6 +70,7 @@ class StageWorth:
         num_units: patients, or whatever groups are kept together; as many as images where each stands alone.
         num_folds: of the cross-validation; 0 where probes were fitted on the training and validation images and
             scored on the test images.
+        note: how the run's network reads images, where that is another way than the other networks'.
         is_complete: False while a curve that was asked for is still to come.
         seconds: what each pass over the images took (0.0 from the cache), and the probes of all curves.
     """
@@ -98,6 +99,7 @@ class StageWorth:
     run_id: str = ""
     run_label: str = ""
     split_caveat: str = ""
+    note: str = ""
     is_complete: bool = True
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 

@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from lib.data.enhancement import EnhancementChain
 from lib.data.splits import assign_splits
 from lib.data.target_map import map_targets
 from lib.errors import Stopped, UserError
@@ -156,6 +157,16 @@ def test_a_run_is_scored_on_the_test_images_of_its_own_split_alone() -> None:
     assert worth.rows[-1].gained is None
     # Its stages are those of the random network, to the last digit.
     assert all(row.run == row.random for row in worth.rows if row.run is not None)
+
+
+def test_a_run_that_reads_images_otherwise_says_so() -> None:
+    dataset = TinyDataset(num_images=60)
+    run = run_of(dataset)
+    assert measure_stages(StageQuestion(dataset, SPEC, run=run)).note == ""
+    inputs = dataclasses.replace(run.source.inputs, size_px=64, enhancement=EnhancementChain(("clahe",)))
+    other = dataclasses.replace(run, source=dataclasses.replace(run.source, inputs=inputs))
+    said = measure_stages(StageQuestion(dataset, SPEC, run=other)).note
+    assert said == "The run's network reads images at 64 px instead of 48 and after the preprocessing clahe."
 
 
 def test_a_run_that_has_seen_the_images_to_score_is_refused() -> None:

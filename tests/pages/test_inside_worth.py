@@ -14,9 +14,15 @@ from lib.explain.stage_probes import StageQuestion
 from lib.explain.stage_reading import cut_sentence, method, peak, reading
 from lib.explain.stage_worth import StageWorth
 from lib.models.backbones import BACKBONES
+from lib.models.bundles import save_bundle
+from lib.models.classifier import build_classifier
+from lib.models.stages import build_backbone
+from lib.tracking import create_run
+from lib.training.config import TrainConfig
 from pages.common import background
 from tests.explain.test_stage_worth import make_worth
 from tests.pages.scene import html_of, link, make_dataset, open_page, words, write_images
+from tests.run_store import make_run_store
 
 BACKBONE = "bundled_vgg"
 SPEC = BACKBONES.get(BACKBONE)
@@ -175,3 +181,30 @@ def test_a_run_of_the_link_that_is_gone_is_said() -> None:
     at = open_worth(tuned="abcdef")
     assert "The run abcdef of the link is none of this network on this data set." in said(at)
     assert reading(worth) in said(at)
+
+
+def make_run(strategy: str, *, version: str) -> str:
+    """A finished run with the bundled network, trained on a version of some data set."""
+    make_run_store()
+    classifier = build_classifier(build_backbone(BACKBONE, feature_only=True), head="linear", num_classes=2)
+    config = TrainConfig(dataset="other", backbone=BACKBONE, strategy=strategy)
+    run = create_run(config.to_dict(), name=f"A {strategy}")
+    run.set_state("finished")
+    preprocessing = {"input_size_px": 192, "mean": list(SPEC.mean), "std": list(SPEC.std)}
+    about = {"name": "other", "version": version}
+    manifest = {"classes": ["a", "b"], "preprocessing": preprocessing, "strategy": strategy, "dataset": about}
+    save_bundle(run.folder / "bundle", classifier, manifest, base_digest="none")
+    return run.run_id
+
+
+def test_a_run_of_another_data_set_is_asked_beside_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dataset()
+    run_id = make_run("full_finetuning", version="gone")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(background, "start_measurement", lambda name, title, arguments: asked.append(arguments))
+    at = open_worth(run=run_id[:8])
+    assert "once through each of 3 networks" in said(at)
+    [button] = [one for one in at.button if one.label == "Measure what each stage is worth"]
+    button.click().run()
+    assert asked == [["stages", "--dataset", "tiny", "--backbone", BACKBONE, "--run", run_id]]
+    assert "A run beside its start" not in [element.label for element in at.get("button_group")]  # it is there
