@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lib.data.input_transform import InputTransform
@@ -32,7 +33,7 @@ from lib.progress import Progress, ignore_progress
 NUM_PATCHES = 24
 WHAT = "Looking through the images"
 _BATCH = 16
-_FORMAT = 1
+_FORMAT = 2
 _GREY, _FADED = 127, 0.6
 
 
@@ -115,8 +116,10 @@ class UnitRequest:
 
 @dataclass(frozen=True, eq=False)
 class UnitIndex:
-    """The largest activations of each channel, (C, K, 6): activation, image, row and column of the place, and the
-    rows and columns of the map; the largest first, -inf where there are fewer images.
+    """The largest activations of each channel, largest first, (C, K, 7): activation, mean over the map, image, row and
+    column of the place, rows and columns of the map; -inf where there are fewer images.
+
+    Of equal activations, as where ReLU6 ends at 6, the larger mean comes first.
     """
 
     request: UnitRequest
@@ -136,7 +139,7 @@ class UnitIndex:
         found = self.entries[check_channel(channel, self.num_channels, self.request.stage)]
         table, names = self.request.dataset.table, self.request.dataset.class_names
         patches = []
-        for activation, *numbers in found[np.isfinite(found[:, 0]) & (found[:, 0] != 0)].tolist():
+        for activation, _, *numbers in found[np.isfinite(found[:, 0]) & (found[:, 0] != 0)].tolist():
             row, i, j, height, width = (int(number) for number in numbers)
             record = table.iloc[row]
             seen, window = self._boxes(i, j)
@@ -158,7 +161,7 @@ class UnitIndex:
 
     def most_active(self, num: int) -> list[int]:
         """The channels with the largest activation, largest first: where to begin to look."""
-        return np.argsort(-self.entries[:, 0, 0], kind="stable")[:num].tolist()
+        return np.lexsort((-self.entries[:, 0, 1], -self.entries[:, 0, 0]))[:num].tolist()
 
 
 def check_channel(channel: int, num_channels: int, stage: str) -> int:
@@ -172,8 +175,11 @@ def check_channel(channel: int, num_channels: int, stage: str) -> int:
 def network_digest(network: StagedNetwork, stage: str) -> str:
     """A hash of the stages up to `stage`: their layers and all their weights and statistics."""
     names = [spec.name for spec in network.stage_specs]
-    behind = tuple(f"stages.{name}." for name in names[names.index(stage) + 1 :])
-    digest = hashlib.sha256(f"{stage} {getattr(getattr(network, 'spec', None), 'name', '')}".encode())
+    last = names.index(stage) + 1
+    behind = tuple(f"stages.{name}." for name in names[last:])
+    steps = getattr(network, "stages", None)
+    layers = [repr(steps[name]) for name in names[:last]] if steps is not None else [repr(network)]
+    digest = hashlib.sha256("\n".join([stage, *layers]).encode())
     for name, tensor in cast(nn.Module, network).state_dict().items():
         if not name.startswith((*behind, "head.")):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -206,24 +212,26 @@ def _largest(request: UnitRequest, progress: Progress) -> np.ndarray:
     best: np.ndarray | None = None
     total = len(request.dataset.pixels)
     progress(0, total, WHAT)
-    for first, values, places, shape in _places(request):
+    for first, values, means, places, shape in _places(request):
         num_images, num_channels = values.shape
-        new = np.empty((num_channels, num_images, 6))
-        new[..., 0] = values.T
-        new[..., 1] = np.arange(first, first + num_images)
-        new[..., 2], new[..., 3] = np.divmod(places.T, shape[1])
-        new[..., 4], new[..., 5] = shape
+        new = np.empty((num_channels, num_images, 7))
+        new[..., 0], new[..., 1] = values.T, means.T
+        new[..., 2] = np.arange(first, first + num_images)
+        new[..., 3], new[..., 4] = np.divmod(places.T, shape[1])
+        new[..., 5], new[..., 6] = shape
         joined = new if best is None else np.concatenate([best, new], axis=1)
-        # Stable, and images come in order: of equal activations the first image stays.
-        order = np.argsort(-joined[..., 0], axis=1, kind="stable")[:, : request.num_patches]
+        # Stable, and images come in order: what is equal in both stays as it came.
+        order = np.lexsort((-joined[..., 1], -joined[..., 0]), axis=1)[:, : request.num_patches]
         best = np.take_along_axis(joined, order[..., None], axis=1)
         progress(first + num_images, total, WHAT)
     assert best is not None  # noqa: S101 (there are images)
     return best
 
 
-def _places(request: UnitRequest) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple[int, int]]]:
-    """Of each batch: its first row, the largest activation of each channel (n, C), its place, and the map's shape."""
+def _places(
+    request: UnitRequest,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]]:
+    """Of each batch: its first row; each channel's largest activation, mean and place (n, C); the map's shape."""
     spec = check_drawn_stage(request.network, request.stage)
     parameter = next(cast(nn.Module, request.network).parameters(), torch.empty(0))
     pixels = request.dataset.pixels
@@ -234,8 +242,14 @@ def _places(request: UnitRequest) -> Iterator[tuple[int, np.ndarray, np.ndarray,
         batch = request.transform.batch(squares, device=parameter.device, dtype=parameter.dtype)
         with evaluation_view(view), torch.no_grad():
             maps = as_map(view.forward_until(batch, request.stage), spec).float()
-            values, places = maps.flatten(2).nan_to_num(nan=-torch.inf).max(dim=2)
-        yield first, values.cpu().numpy(), places.cpu().numpy(), (int(maps.shape[2]), int(maps.shape[3]))
+            maps = maps.nan_to_num(nan=-torch.inf)
+            values, means = maps.amax(dim=(2, 3)), maps.mean(dim=(2, 3))
+            # Of several places that reach the same, as where ReLU6 ends at 6, the one in the middle of them.
+            around = F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
+            around = around.masked_fill(maps != values[..., None, None], -torch.inf)
+            places = around.flatten(2).argmax(dim=2)
+        shape = int(maps.shape[2]), int(maps.shape[3])
+        yield first, values.cpu().numpy(), means.cpu().numpy(), places.cpu().numpy(), shape
 
 
 def patch_picture(request: UnitRequest, patch: Patch, side_px: int = TILE_PX) -> PixelArray:

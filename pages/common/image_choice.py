@@ -214,8 +214,8 @@ def _from_camera(key: str, inputs: InputTransform) -> ChosenImage | None:
     )
     if taken is None:
         st.caption(
-            "The browser asks whether this page may use the camera. It offers none where the machine has none, and for "
-            "addresses of other machines without https: upload a photograph instead."
+            "No camera offered? Browsers give none to a page of another machine without https: upload a photograph "
+            "instead."
         )
         return None
     return _sent(taken.getvalue(), "camera.jpg", inputs)

@@ -1,5 +1,6 @@
 """All channels of one stage for the image, strongest first, one of them large; and the filters of the first layer."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -46,7 +47,7 @@ def draw(scene: Scene) -> None:
             "Bare cells", key="inside_bare", help="The map alone, all channels on one scale, not over the image."
         )
     found = cached_maps(network, image, stage)
-    channel = choose_channel(len(found.maps), int(found.order[0]), stage)
+    channel = choose_channel(len(found.maps), lambda: int(found.order[0]), stage)
     grid, large = st.columns([2.1, 1], gap="medium")
     with grid:
         _draw_grid(network, image, found, channel, is_bare=is_bare)
@@ -54,13 +55,14 @@ def draw(scene: Scene) -> None:
         _draw_large(network, image, found, channel, is_bare=is_bare)
 
 
-def choose_channel(num_channels: int, default: int, stage: str) -> int:
-    """The channel of the link; where it names none of the stage, says so in a sentence and gives `default`."""
+def choose_channel(num_channels: int, find_default: Callable[[], int], stage: str) -> int:
+    """The channel of the link; where it names none of the stage, says so in a sentence and gives the default."""
     wanted = state.current("channel")
+    if wanted and wanted.isdecimal() and len(wanted) < 9 and int(wanted) < num_channels:
+        return int(wanted)
+    default = find_default()
     if wanted is None:
         return default
-    if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < num_channels:
-        return int(wanted)
     st.warning(
         f"There is no channel {plain(wanted[:12])} in {plain(stage)}, which has {num_channels:,}: showing {default}."
     )

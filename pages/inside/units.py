@@ -35,8 +35,7 @@ def draw(scene: Scene) -> None:
             controls.empty_state(plain(error, 400))
             return
     spec = network.spec.stage(stage)
-    default = _best_known(scene, stage)
-    channel = choose_channel(spec.num_channels, default, stage)
+    channel = choose_channel(spec.num_channels, lambda: _strongest(scene, stage), stage)
     with second:
         channel = _choose_number(channel, spec.num_channels)
     with third:
@@ -45,7 +44,7 @@ def draw(scene: Scene) -> None:
         PARTS[part][1](scene, stage, channel)
 
 
-def _best_known(scene: Scene, stage: str) -> int:
+def _strongest(scene: Scene, stage: str) -> int:
     """The channel to begin with: the strongest one for the image, if there is an image."""
     if scene.image is None:
         return 0

@@ -95,12 +95,30 @@ def test_a_channel_that_never_answers_says_so() -> None:
 
 def test_only_so_many_are_kept_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build_index(request(num_patches=2)).entries
-    assert whole.shape == (3, 2, 6)
-    assert whole[RED, :, 1].tolist() == [3, 7]
+    assert whole.shape == (3, 2, 7)
+    assert whole[RED, :, 2].tolist() == [3, 7]
     # Blue is silent everywhere: of equal ones the first images stay.
-    assert whole[BLUE, :, 1].tolist() == [0, 1]
+    assert whole[BLUE, :, 2].tolist() == [0, 1]
     monkeypatch.setattr(units, "_BATCH", 3)
     assert (units._largest(request(num_patches=2), ignore_progress) == whole).all()
+
+
+class Capped(nn.Module):
+    """Ends at a tenth, as ReLU6 ends at 6."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(0, 0.1)
+
+
+def test_of_equal_activations_the_image_with_more_of_it_comes_first() -> None:
+    pixels = IMAGES.pixels.copy()
+    pixels[12, 8:24, 8:24] = (165, 0, 0)  # more of the red that is at the end for all
+    images = dataclasses.replace(IMAGES, pixels=pixels, version="more")
+    patches = build_index(UnitRequest(images, PlantedNetwork(kind=Capped), "spots", INPUTS)).patches(RED)
+    assert patches[0].row == 12
+    assert [patch.activation for patch in patches] == pytest.approx([0.1] * 4)
+    assert 2 < patches[0].place[0] < 5  # within the patch of 4 x 4 places from the third on, not at its corner
+    assert 2 < patches[0].place[1] < 5
 
 
 def test_an_index_is_kept_under_all_that_it_depends_on() -> None:
@@ -119,11 +137,12 @@ def test_an_index_is_kept_under_all_that_it_depends_on() -> None:
     others = {
         request(network).key,
         request(PlantedNetwork(), "colours").key,
+        request(PlantedNetwork(kind=Capped)).key,
         dataclasses.replace(first, num_patches=3).key,
         dataclasses.replace(first, inputs=dataclasses.replace(INPUTS, size_px=16)).key,
         dataclasses.replace(first, dataset=dataclasses.replace(IMAGES, version="two")).key,
     }
-    assert len(others | {first.key}) == 6
+    assert len(others | {first.key}) == 7
 
 
 def test_a_damaged_index_is_made_again() -> None:
