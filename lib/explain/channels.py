@@ -99,8 +99,9 @@ class ChannelMaps:
         values = self.maps[check_channel(channel, len(self.maps), self.stage)]
         pixels = np.asarray(Image.fromarray(self.framed).resize((side_px, side_px), Image.Resampling.BICUBIC))
         top = float(np.abs(values).max())
-        shown = values / top if top > NEAR_ZERO * self.largest else np.zeros_like(values)
-        return _signed_overlay(pixels, shown) if self.is_signed else overlay(pixels, np.clip(shown, 0, 1))
+        if top <= NEAR_ZERO * self.largest:
+            return _signed_overlay(pixels, np.zeros_like(values))
+        return _signed_overlay(pixels, values / top) if self.is_signed else overlay(pixels, np.clip(values / top, 0, 1))
 
     def cells(self, channel: int, side_px: int) -> PixelArray:
         """The bare map of a channel as cells, all channels on one scale."""

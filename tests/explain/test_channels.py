@@ -47,6 +47,7 @@ def test_the_detector_of_red_is_warm_where_the_spot_is() -> None:
     assert np.abs(np.diff(picture[40, 88])).max() > 50  # coloured
     assert picture[40, 88, 0] > 150  # yellow
     assert found.cells(RED, 64).shape == (64, 64, 3)
+    assert (np.ptp(found.over_image(DEAD, 32), axis=2) == 0).all()  # grey
     with pytest.raises(UserError, match="has no channel 3"):
         found.over_image(3, 64)
 
