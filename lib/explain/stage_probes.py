@@ -25,7 +25,7 @@ from lib.features.stage_outputs import BY_TORCH, StagedSource, StageRequest
 from lib.models.backbone_spec import BackboneSpec
 from lib.models.seen_images import SeenImages
 from lib.progress import Progress, ignore_progress
-from lib.settings import cache_dir
+from lib.settings import ASSETS_DIR, cache_dir
 
 # Below that many test images the interval of an accuracy is wider than 10 points to each side.
 MIN_TEST_IMAGES = 80
@@ -187,10 +187,16 @@ class StageQuestion:
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
         return cache_dir() / "stages" / f"{digest}.json"
 
+    @property
+    def kept_path(self) -> Path:
+        """Where the table can be read: as measured here, else as it was measured for the images of the demo."""
+        shipped = ASSETS_DIR / "stages" / self.path.name
+        return self.path if self.path.is_file() or not shipped.is_file() else shipped
+
     def kept(self) -> StageWorth | None:
         """The table as it is kept, perhaps with a curve still to come; None if there is none."""
         try:
-            return StageWorth.from_dict(read_json(self.path))
+            return StageWorth.from_dict(read_json(self.kept_path))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -53,7 +53,7 @@ class Asked:
 
     def kept(self) -> StageWorth | None:
         """The table so far."""
-        return _kept(self.question.path) if self.question else None
+        return _kept(self.question.kept_path) if self.question else None
 
     @property
     def is_measuring(self) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.demo import recording as recordings
-from lib.demo.installation import install
+from lib.demo.installation import install, install_dataset_alone
 from lib.demo.making import MAX_BYTES
 from lib.demo.recording import find_recording, size_table
 from lib.demo.samples import (
@@ -17,8 +17,10 @@ from lib.demo.samples import (
 )
 from lib.demo.story import ARM_NAMES, EPOCHS
 from lib.evaluation.verdict import GRADED
+from lib.explain.stage_probes import StageQuestion
 from lib.grading.grader import Grader
-from lib.settings import ASSETS_DIR
+from lib.models.backbones import BACKBONES
+from lib.settings import ASSETS_DIR, DEFAULT_BACKBONE
 from lib.sweeps.results import arm_results, leader
 from lib.sweeps.strategies import StrategySweep
 
@@ -64,3 +66,13 @@ def test_its_best_run_answers_the_samples_as_the_page_shows_them(ours):
     ]
     assert len(foreign) == 5
     assert [grade.name for grade in foreign if grade.status == GRADED] == []
+
+
+def test_what_its_images_make_of_the_default_network_is_shown_at_once(ours, home):
+    question = StageQuestion(install_dataset_alone(), BACKBONES.get(DEFAULT_BACKBONE))
+    assert not question.path.exists()
+    assert question.kept_path.parent == ASSETS_DIR / "stages"
+    worth = question.kept()
+    assert worth is not None
+    assert worth.is_complete
+    assert [path.name for path in (ASSETS_DIR / "stages").iterdir()] == [question.path.name]
