@@ -13,12 +13,17 @@ from lib.explain.drift import Drift, ResetTable, StageDrift, StageReset
 UNCHANGED = 0.98  # CKA above which what a stage answers to is called nearly unchanged
 
 
-def reading(drift: Drift, resets: ResetTable | None = None) -> str:
-    """What moved most, what stayed, what it is worth, and what it costs to put it back."""
+def sentences(drift: Drift, resets: ResetTable | None = None) -> list[str]:
+    """What moved most, what stayed, what probes read, and what it costs to put stages back."""
     parts = [_weight_sentence(drift), _answer_sentence(drift), _probe_sentence(drift)]
     if resets is not None:
         parts.append(resets_sentence(resets))
-    return " ".join(filter(None, parts))
+    return [part for part in parts if part]
+
+
+def reading(drift: Drift, resets: ResetTable | None = None) -> str:
+    """The sentences as one text."""
+    return " ".join(sentences(drift, resets))
 
 
 def method(drift: Drift) -> str:
@@ -149,7 +154,8 @@ def _weight_sentence(drift: Drift) -> str:
     else:
         top = [row for row in moved if row.weights >= 0.8 * largest]
         who = _spans([names.index(row.stage) for row in top], names)
-        said = f"Training moved the weights of {who} most ({_change(largest)} of their length)"
+        up_to = "" if len(top) == 1 else "up to "
+        said = f"Training moved the weights of {who} most ({up_to}{_change(largest)} of their length)"
     frozen = [number for number, row in enumerate(drift.rows) if row.num_parameters and not row.has_moved]
     if frozen:
         said += f"; {_spans(frozen, names)} did not move at all"

@@ -21,7 +21,9 @@ from lib.models.weights import default_backbone
 KEYS = (
     "dataset", "backbone", "run", "runs", "stage", "image", "class", "target", "rule", "race", "recipe", "budget",
     "form", "replay", "view", "cut", "part",
-    "kernel", "layer", "networks", "channel",
+    "kernel", "layer", "networks",
+    "beside", "methods", "method", "stages", "ask", "opacity", "unit", "options",
+    "second", "tuned", "behind", "channel", "reset",
 )  # fmt: skip
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"

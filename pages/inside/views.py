@@ -28,6 +28,9 @@ VIEWS = (
         "networks",
     ),
     ViewSpec(
+        "moved", "Moved", "What did fine-tuning change in the network, where, and what is it worth?", "moved"
+    ),
+    ViewSpec(
         "stages", "Stages", "What does the network see in one image, from generic edges to the parts of a class?",
         "stages", with_target=True,
     ),
