@@ -14,10 +14,9 @@ UNCHANGED = 0.98  # CKA above which what a stage answers to is called nearly unc
 
 
 def sentences(drift: Drift, resets: ResetTable | None = None) -> list[str]:
-    """What moved most, what stayed, what probes read, and what it costs to put stages back."""
-    parts = [_weight_sentence(drift), _answer_sentence(drift), _probe_sentence(drift)]
-    if resets is not None:
-        parts.append(resets_sentence(resets))
+    """What moved most, what stayed, what it costs to put stages back, and what probes read."""
+    put_back = resets_sentence(resets) if resets is not None else ""
+    parts = [_weight_sentence(drift), _answer_sentence(drift), put_back, _probe_sentence(drift)]
     return [part for part in parts if part]
 
 

@@ -16,7 +16,7 @@ from pages.common import background, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.results import distinct_labels
 from pages.common.text import count, plain, plain_message, readable
-from pages.inside.moved_details import draw_channels, draw_concepts, draw_strips
+from pages.inside.moved_details import LEAST_P, draw_channels, draw_concepts, draw_strips
 from pages.inside.scene import InsideNetwork, Scene
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _draw_reset_table(table: ResetTable) -> None:
         {
             "Put back": stages_words(table, row.stages), table.headline.word.capitalize(): text(row.score.value),
             "95 %": f"{text(row.score.low)} to {text(row.score.high)}", "Cost": round(row.cost.value, 3),
-            "Cost, 95 %": f"{row.cost.low:.3f} to {row.cost.high:.3f}", "p": round(row.p_value, 3),
+            "Cost, 95 %": f"{row.cost.low:.3f} to {row.cost.high:.3f}", "p": f"{row.p_value:.3f}" if row.p_value >= LEAST_P else "below 0.001",
             "Answers changed": row.num_changed,
         }
         for row in table.rows

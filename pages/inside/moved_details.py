@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lib.explain.units import UnitRequest
     from lib.grading.grader import Grader
 
+LEAST_P = 0.001  # what is written in figures
 _NUM_CHANNELS, _NUM_IMAGES = 3, 4
 _THUMBNAIL_PX, _CROP_PX = 128, 128
 _SOURCES = {"lesions": "Lesions that masks mark", "textures": "Brick, grass, gravel", "folder": "A folder of images"}
@@ -267,7 +268,7 @@ def _draw_test(test: ConceptTest) -> None:
         {
             "Concept": row.concept, "Stage": row.stage, "Score": round(row.score.value, 2),
             "95 %": f"{row.score.low:.2f} to {row.score.high:.2f}", "Random": round(row.random.value, 2),
-            "p": round(row.p_value, 4), "Told apart": round(row.separation.value, 2), "Images": row.num_images,
+            "p": f"{row.p_value:.3f}" if row.p_value >= LEAST_P else "below 0.001", "Told apart": round(row.separation.value, 2), "Images": row.num_images,
             "Shown": row.is_shown,
         }
         for row in test.rows

@@ -28,11 +28,11 @@ VIEWS = (
         "networks",
     ),
     ViewSpec(
-        "moved", "Moved", "What did fine-tuning change in the network, where, and what is it worth?", "moved"
-    ),
-    ViewSpec(
         "stages", "Stages", "What does the network see in one image, from generic edges to the parts of a class?",
         "stages", with_target=True,
+    ),
+    ViewSpec(
+        "moved", "Moved", "What did fine-tuning change in the network, where, and what is it worth?", "moved"
     ),
     ViewSpec(
         "attribution", "Maps", "Which places speak for the answer, and do other methods say the same?", "attribution"
