@@ -10,6 +10,7 @@ from lib.evaluation.resampling import Estimate
 from lib.explain.concepts import ConceptTest
 from lib.explain.drift import Drift, ResetTable, StageDrift, StageReset
 
+LEAST_P = 0.001  # smaller p values are not written out
 UNCHANGED = 0.98  # CKA above which what a stage answers to is called nearly unchanged
 
 
@@ -55,7 +56,7 @@ def reset_sentence(table: ResetTable, row: StageReset) -> str:
     said = f"With {what} put back: {score}{beside}, where the run has {_with_ends(table.headline, table.score)}."
     if not math.isfinite(row.cost.value):
         return f"{said} The difference is not defined on these {table.num_images} images."
-    numbers = f"{row.num_changed} of {table.num_images} answers changed, p {_p_words(row.p_value)}"
+    numbers = f"{row.num_changed} of {table.num_images} answers changed, p {'= ' if row.p_value >= LEAST_P else ''}{p_words(row.p_value)}"
     if row.num_changed == 0:
         return f"{said} No answer changed."
     if not _is_shown(row, 1):
@@ -116,6 +117,13 @@ def concept_method(test: ConceptTest) -> str:
         f"between random sets; t-tests, p values times the {len(test.rows)} tests (Bonferroni). A concept that goes "
         "along with the class, or with how images were taken, counts as well: no proof of a cause."
     )
+
+
+def p_words(p_value: float) -> str:
+    """A p value as it stands in a table: "0.031", "below 0.001", "not defined"."""
+    if not math.isfinite(p_value):
+        return "not defined"
+    return f"{p_value:.3f}" if p_value >= LEAST_P else f"below {LEAST_P}"
 
 
 def stages_words(table: ResetTable, stages: Sequence[str]) -> str:
@@ -286,9 +294,3 @@ def _size_words(metric: HeadlineMetric, gap: Estimate) -> str:
     if metric is KAPPA:
         return f"{abs(gap.value):.2f} kappa ({low:.2f} to {high:.2f})"
     return f"{100 * abs(gap.value):.1f} points of accuracy ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _p_words(p_value: float) -> str:
-    if not math.isfinite(p_value):
-        return "not defined"
-    return f"= {p_value:.3f}" if p_value >= 0.001 else "below 0.001"

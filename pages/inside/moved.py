@@ -9,14 +9,14 @@ import streamlit as st
 from lib.atomic import read_json
 from lib.errors import UserError
 from lib.explain.drift import Drift, ResetTable
-from lib.explain.drift_reading import method, reset_sentence, sentences, stages_words
+from lib.explain.drift_reading import method, p_words, reset_sentence, sentences, stages_words
 from lib.figures.drift_charts import drift_figure, drift_text
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.results import distinct_labels
 from pages.common.text import count, plain, plain_message, readable
-from pages.inside.moved_details import LEAST_P, draw_channels, draw_concepts, draw_strips
+from pages.inside.moved_details import draw_channels, draw_concepts, draw_strips
 from pages.inside.scene import InsideNetwork, Scene
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _draw_reset_table(table: ResetTable) -> None:
         {
             "Put back": stages_words(table, row.stages), table.headline.word.capitalize(): text(row.score.value),
             "95 %": f"{text(row.score.low)} to {text(row.score.high)}", "Cost": round(row.cost.value, 3),
-            "Cost, 95 %": f"{row.cost.low:.3f} to {row.cost.high:.3f}", "p": f"{row.p_value:.3f}" if row.p_value >= LEAST_P else "below 0.001",
+            "Cost, 95 %": f"{row.cost.low:.3f} to {row.cost.high:.3f}", "p": p_words(row.p_value),
             "Answers changed": row.num_changed,
         }
         for row in table.rows

@@ -11,7 +11,7 @@ from lib.errors import UserError
 from lib.evaluation.headline import ACCURACY
 from lib.explain.concepts import ConceptTest
 from lib.explain.drift import ChannelChange, Drift
-from lib.explain.drift_reading import concept_method, concept_sentence
+from lib.explain.drift_reading import concept_method, concept_sentence, p_words
 from lib.progress import Progress
 from pages.common import background, controls, resources, state
 from pages.common.text import plain, plain_message, readable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from lib.explain.units import UnitRequest
     from lib.grading.grader import Grader
 
-LEAST_P = 0.001  # what is written in figures
 _NUM_CHANNELS, _NUM_IMAGES = 3, 4
 _THUMBNAIL_PX, _CROP_PX = 128, 128
 _SOURCES = {"lesions": "Lesions that masks mark", "textures": "Brick, grass, gravel", "folder": "A folder of images"}
@@ -268,7 +267,7 @@ def _draw_test(test: ConceptTest) -> None:
         {
             "Concept": row.concept, "Stage": row.stage, "Score": round(row.score.value, 2),
             "95 %": f"{row.score.low:.2f} to {row.score.high:.2f}", "Random": round(row.random.value, 2),
-            "p": f"{row.p_value:.3f}" if row.p_value >= LEAST_P else "below 0.001", "Told apart": round(row.separation.value, 2), "Images": row.num_images,
+            "p": p_words(row.p_value), "Told apart": round(row.separation.value, 2), "Images": row.num_images,
             "Shown": row.is_shown,
         }
         for row in test.rows
