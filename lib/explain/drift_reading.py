@@ -56,7 +56,8 @@ def reset_sentence(table: ResetTable, row: StageReset) -> str:
     said = f"With {what} put back: {score}{beside}, where the run has {_with_ends(table.headline, table.score)}."
     if not math.isfinite(row.cost.value):
         return f"{said} The difference is not defined on these {table.num_images} images."
-    numbers = f"{row.num_changed} of {table.num_images} answers changed, p {'= ' if row.p_value >= LEAST_P else ''}{p_words(row.p_value)}"
+    p_value = f"p {'= ' if row.p_value >= LEAST_P else ''}{p_words(row.p_value)}"
+    numbers = f"{row.num_changed} of {table.num_images} answers changed, {p_value}"
     if row.num_changed == 0:
         return f"{said} No answer changed."
     if not _is_shown(row, 1):

@@ -108,14 +108,19 @@ def _image_link(image_id: str) -> str:
 
 def _requests(found: Drift, network: InsideNetwork, stage: str) -> "list[UnitRequest]":
     """The indices of a stage's channels before and after; none where the start cannot be drawn by them."""
+    if found.start.startswith("random") or not network.spec.stage(stage).has_places:
+        return []
+    return _kept_requests(found.run_id, found.dataset, found.dataset_version, network.spec.name, stage)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _kept_requests(run_id: str, dataset: str, version: str, backbone: str, stage: str) -> "list[UnitRequest]":
+    # Kept, since a request is named by a hash of all weights.
     from lib.explain.units import UnitRequest
 
-    grader = resources.cached_grader(found.run_id)
-    if grader.classifier.weights != "pretrained" or not network.spec.stage(stage).has_places:
-        return []
-    dataset = resources.cached_version(found.dataset, found.dataset_version)
-    before = resources.cached_network(network.spec.name)
-    return [UnitRequest(dataset, one, stage, grader.inputs) for one in (before, grader.classifier)]
+    grader, images = resources.cached_grader(run_id), resources.cached_version(dataset, version)
+    networks = (resources.cached_network(backbone), grader.classifier)
+    return [UnitRequest(images, one, stage, grader.inputs) for one in networks]
 
 
 def _both_patches(requests: "list[UnitRequest]") -> bool | None:
