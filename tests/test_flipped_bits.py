@@ -219,6 +219,7 @@ def test_what_is_kept_without_a_way_to_make_it_is_dropped(caplog):
     assert "It is computed again" in caplog.text
 
 
+@pytest.mark.slow
 def test_folds_of_sharded_features_that_are_killed_resumed_and_damaged_end_the_same(tmp_path):
     """Parts of two machines, two folds, a kill in each, and a bit that flips whenever nobody looks."""
     dataset = TinyDataset(num_images=80)

@@ -29,6 +29,7 @@ def imported_modules() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"lib", "pages"}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_required() -> None:
     sources = importlib.metadata.packages_distributions()
     required = {canonicalize_name(requirement.name) for requirement in REQUIREMENTS}

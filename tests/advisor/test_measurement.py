@@ -161,6 +161,7 @@ def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
     assert found.stages == again.stages
 
 
+@pytest.mark.slow
 def test_features_at_hand_are_those_of_the_same_preprocessing() -> None:
     dataset = TinyDataset()
     config = resolve_config(replace(CONFIG, preprocessing="clahe"), dataset)
@@ -172,6 +173,7 @@ def test_features_at_hand_are_those_of_the_same_preprocessing() -> None:
     assert not advise(dataset, CONFIG).readings.was_cached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tint", "strategy"), [(100, "linear_probe"), (0, "full_finetuning")])
 def test_images_that_frozen_features_tell_apart_are_to_be_probed(tint: int, strategy: str, monkeypatch) -> None:
     monkeypatch.setattr("lib.advisor.guide.SMALL_PER_CLASS", 20)

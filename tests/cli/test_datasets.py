@@ -43,6 +43,7 @@ def test_the_generated_set_is_made_once(command):
     assert (facts["num_images"], facts["store_side_px"], facts["left_out"]) == (30, 64, [])
 
 
+@pytest.mark.slow
 def test_a_set_of_one_kind_of_ungradable_images_is_made_for_checks(command):
     options = ("--ungradable-share", 1, "--ungradable-kinds", "blurred, covered by haze")
     made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64, *options, "--json")

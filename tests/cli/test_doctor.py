@@ -1,5 +1,6 @@
 import json
 
+import pytest
 import torch
 
 from lib.cli.doctor import describe_machine
@@ -33,12 +34,14 @@ def test_doctor_reports_and_keeps_its_report(command, monkeypatch):
     assert text.count(choice.reason) == 2
 
 
+@pytest.mark.slow
 def test_doctor_says_that_the_package_is_missing(command, monkeypatch):
     monkeypatch.setattr(engine, "why_missing", lambda: "the package onnxruntime is not installed")
     report = json.loads(command("doctor", "--json").out.splitlines()[-1])
     assert (report["engine"], report["engine_reason"]) == ("torch", "the package onnxruntime is not installed")
 
 
+@pytest.mark.slow
 def test_doctor_says_that_apple_gpus_were_not_tried(command, monkeypatch):
     assert "MPS" not in command("doctor", "--no-trial").out
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -13,6 +13,7 @@ def run(tmp_path) -> str:
     return save_run(tmp_path / "tinted")
 
 
+@pytest.mark.slow
 def test_the_tables_and_the_reading_are_printed(command, run, tmp_path) -> None:
     concepts = write(tmp_path / "concepts" / "moss", 12)
     answer = command("drift", "--run", run[:8], "--reset-stages", "--concepts", concepts)

@@ -145,6 +145,7 @@ def test_classifiers_of_earlier_versions_have_their_split_drawn_again(command, n
     assert "cannot be known any more" in unknown["note"]
 
 
+@pytest.mark.slow
 def test_a_training_image_is_marked_in_every_result_of_grading(command, noise_runs, tmp_path):
     folder, runs = noise_runs
     # Neighbours were found among training and validation images; a network in epochs keeps validation apart.

@@ -98,6 +98,7 @@ def test_what_does_not_fit_is_one_line(command, trained, tmp_path):
     assert command("explain", image, "--run", runs["Nearest"], *options).status == 0
 
 
+@pytest.mark.slow
 def test_check_prints_the_honest_card(command, tmp_path):
     picture = tmp_path / "one.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(picture)

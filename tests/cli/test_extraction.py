@@ -62,6 +62,7 @@ def forbid_extraction(monkeypatch: pytest.MonkeyPatch) -> None:
 FEATURES = ("--strategy", "feature_extraction", "--epochs", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "num_sets"),
     [
@@ -97,6 +98,7 @@ def test_a_training_with_the_same_settings_finds_all_of_it(
         session.fit(split)
 
 
+@pytest.mark.slow
 def test_two_parts_are_the_whole_and_a_repetition_computes_nothing(command, monkeypatch) -> None:
     options = (*EXTRACT, *FEATURES, "--set", "augmentation=flip")
     first = said(command(*options, "--shard", "1/2"))
@@ -140,6 +142,7 @@ def test_parts_are_computed_by_the_engine_that_the_trial_of_this_home_found(comm
     assert said(command(*EXTRACT))["num_computed"] == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_computed_again(command) -> None:
     assert said(command(*EXTRACT))["is_complete"]
     whole = kept()

@@ -107,6 +107,7 @@ def test_bad_labels_end_with_one_line_and_import_nothing(command, tmp_path, case
     assert list_datasets() == []
 
 
+@pytest.mark.slow
 def test_labels_pairs_folds_and_evaluate_keep_patients_apart(command, tmp_path):
     folder = write_eyes(tmp_path / "eyes")
     summary = json.loads(
@@ -138,6 +139,7 @@ def test_labels_pairs_folds_and_evaluate_keep_patients_apart(command, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_declined_pairs_are_said_with_every_score(command, tmp_path):
     folder = write_eyes(tmp_path / "eyes")
     caveat = "15 patients have several, which may lie in training and test"

@@ -40,6 +40,7 @@ def test_the_table_and_the_sentence_of_the_page(images, command, asked):
     assert (question.spec.name, question.random_seed, question.split_seed) == ("bundled_vgg", 3, 0)
 
 
+@pytest.mark.slow
 def test_measured_for_real_and_kept(images, command):
     import_folder(images, name="two")
     arguments = ("stages", "--dataset", "two", "--backbone", "bundled_vgg", "--split-seed", 1, "--json")

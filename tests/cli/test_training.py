@@ -53,6 +53,7 @@ def test_bad_input_is_one_line_and_leaves_no_run(arguments, expected, command, t
     assert tracking.list_runs() == []
 
 
+@pytest.mark.slow
 def test_training_ends_with_one_line_of_json(command, images):
     make_run_store()
     answer = command(*TRAIN, "--dataset", images, "--json")
@@ -84,6 +85,7 @@ def test_the_default_is_the_packaged_backbone_with_its_weights(images, monkeypat
         cli.cli.main(["train", "--dataset", str(images), "--strategy", "from_scratch"], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_a_detached_training_stops_and_resumes_in_real_workers(command, images):
     """The whole way with nothing replaced: a worker process trains on images, is stopped, and goes on."""
     make_run_store()
@@ -142,6 +144,7 @@ def test_a_map_of_grades_is_refused_for_flowers_in_one_line(way, command, tmp_pa
     assert tracking.list_runs() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [

@@ -21,6 +21,7 @@ def test_default_data_set_is_generated_once():
     assert again.description["created_s"] == dataset.description["created_s"]
 
 
+@pytest.mark.slow
 def test_other_arguments_replace_the_default_data_set():
     first = builtin.make_synthetic_fundus(per_class=5, size_px=64)
     assert builtin.make_synthetic_fundus(per_class=5, size_px=64, seed=1).version != first.version

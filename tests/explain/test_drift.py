@@ -57,6 +57,7 @@ def test_products_of_images_give_the_feature_space_form(first: int, second: int)
     assert linear_cka(1e200 * x, y) == pytest.approx(linear_cka(x, y))  # huge outputs do not overflow
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_value_of_more_images_and_widens_with_groups() -> None:
     mix = noise(12, 12, 9)
 

@@ -72,6 +72,7 @@ def test_bad_asks_are_one_sentence(network) -> None:
         method_table(network, [Picture(picture(0))], preprocessing=Small, methods=["grad_cam"])
 
 
+@pytest.mark.slow
 def test_a_table_of_methods_with_intervals_over_patients(network) -> None:
     mask = np.zeros((SIDE, SIDE), dtype=bool)
     mask[10:15, 10:15] = True

@@ -45,6 +45,7 @@ def test_key_depends_on_everything_that_changes_the_features() -> None:
     assert len(keys) == 9
 
 
+@pytest.mark.slow
 def test_mirrored_and_unpooled_views() -> None:
     dataset = TinyDataset(num_images=4)
     stage = {"stage": "block1", "pooling": UNPOOLED}
@@ -57,6 +58,7 @@ def test_mirrored_and_unpooled_views() -> None:
     assert not np.allclose(plain.features, flipped.features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_batches_follow_the_recorded_size_and_not_the_clock(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, found, run = TinyDataset(num_images=22), [], extraction.Extraction._run

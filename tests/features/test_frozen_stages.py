@@ -66,6 +66,7 @@ def test_every_stage_is_the_same_folded_and_by_onnx_runtime(name):
     assert all(torch.equal(before[key], tensor) for key, tensor in backbone.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["resnet18", "mobilenet_v2", "efficientnet_lite0", "mobilenet_v3_small", "bundled_vgg"]
 )

@@ -137,6 +137,7 @@ def test_unknown_stages_are_refused_before_anything_runs() -> None:
         measure_resets(question(), [["head"]])
 
 
+@pytest.mark.slow
 def test_a_run_of_the_store_on_its_data_set(tmp_path) -> None:
     grader = Grader.open(save_run(tmp_path / "tinted"), device="cpu")
     table = measure_resets(ResetQuestion(grader, open_dataset("tinted")), [TRAINED])

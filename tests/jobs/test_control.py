@@ -111,6 +111,7 @@ def test_stop_says_stopping_at_once_and_the_run_resumes():
     assert queue.tickets() == []
 
 
+@pytest.mark.slow
 def test_a_worker_stuck_in_a_long_call_is_gone_within_five_seconds():
     run_id = launch("stuck")
     state = wait_for(run_id, "running")

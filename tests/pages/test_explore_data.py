@@ -59,6 +59,7 @@ def test_left_out_files_with_reasons():
     assert table["reason"].str.len().min() > 5
 
 
+@pytest.mark.slow
 def test_import_shows_its_cost_then_runs_and_is_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
     folder = write_images(tmp_path / "pets", per_class=5, classes=("cat", "dog"))
@@ -102,6 +103,7 @@ def test_deletion_can_be_undone():
     assert "20 images** in 2 classes" in words(at)
 
 
+@pytest.mark.slow
 def test_lesions_are_outlined_on_request_and_ungradable_images_say_so(monkeypatch):
     from lib.data.builtin import make_synthetic_fundus
     from lib.data.fundus import generation

@@ -171,6 +171,7 @@ def test_a_user_error_is_shown_as_it_is():
     assert at.error[0].value == r"There is no class \<i\>x\<\/i\>\; choose another\."
 
 
+@pytest.mark.slow
 def test_explore_and_compare_never_import_torch():
     make_dataset()
     code = (
@@ -207,6 +208,7 @@ def test_a_network_of_timm_that_is_none_is_said_with_near_ones():
     assert link(at, "backbone") == DEFAULT_BACKBONE
 
 
+@pytest.mark.slow
 def test_pages_show_a_known_network_of_timm_without_torch(home):
     BACKBONES.get("timm:test_resnet")
     code = (

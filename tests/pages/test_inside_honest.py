@@ -39,6 +39,7 @@ def texts(at: AppTest) -> str:
     return " ".join(str(element.value) for element in found).replace("\\", "")
 
 
+@pytest.mark.slow
 def test_a_map_is_checked_on_a_click_and_the_verdict_stays() -> None:
     at = open_view(stage="block2", method="layer_cam")
     assert "Is the LayerCAM map to be trusted?" in texts(at)

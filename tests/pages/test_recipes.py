@@ -16,6 +16,7 @@ def _store(home):
     make_run_store()
 
 
+@pytest.mark.slow
 def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
     builtin.make_synthetic_fundus(per_class=8, size_px=64)
     at = open_page("train_model", dataset="synthetic-fundus")
@@ -138,6 +139,7 @@ def test_back_takes_a_recipe_out_of_the_form(both_sets, monkeypatch):
     assert "Published:" not in words(at)
 
 
+@pytest.mark.slow
 def test_the_recipe_whose_head_is_missing_is_started_once(started):
     builtin.make_synthetic_fundus(per_class=8, size_px=64)
     at = open_page("train_model", dataset="synthetic-fundus")

@@ -57,6 +57,7 @@ def test_a_whole_recording_takes_twenty_seconds_at_most():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_is_replayed_stepped_and_closed(clock):
     make_dataset()
     run_id = make_run("full_finetuning", epochs=3)
@@ -99,6 +100,7 @@ def test_a_run_is_replayed_stepped_and_closed(clock):
     assert not [button for button in at.button if button.key == "replay_play"]
 
 
+@pytest.mark.slow
 def test_a_link_to_a_race_plays_it(clock, plan: StrategySweep, runner: Runner):  # noqa: F811
     run_sweep(plan, work=runner)
     timed(plan)

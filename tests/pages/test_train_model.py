@@ -82,6 +82,7 @@ def choose(at: AppTest, strategy: str) -> AppTest:
     return at.button(key=f"train_strategy_{strategy}").click().run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through_app", [True, False])
 def test_page_offers_every_strategy(through_app):
     at = open_page("train_model", through_app=through_app)
@@ -146,6 +147,7 @@ def test_second_start_waits_in_the_queue(started):
     assert tracking.read_state(first.run_id).state == "queued"
 
 
+@pytest.mark.slow
 def test_five_deliberate_clicks_are_one_run_and_four_that_wait_each_with_a_cancel(started, monkeypatch):
     monkeypatch.setattr(clicks, "DOUBLE_CLICK_S", 0.0)
     at = open_train()
@@ -382,6 +384,7 @@ def test_a_probe_counts_fits_as_fits():
     assert facts[0] == ("Images seen", "500", "of 1,000")
 
 
+@pytest.mark.slow
 def test_page_imports_no_torch():
     code = "import sys, lib.jobs, pages.common.train_panel, pages.common.train_plan, pages.common.train_before; "
     code += "import lib.models.freezing, lib.models.weights, lib.data.library; "
@@ -568,6 +571,7 @@ def test_the_suggested_rate_is_taken_over_with_one_click(monkeypatch):
     assert "fell fastest at 0.001" in words(at)
 
 
+@pytest.mark.slow
 def test_live_details_show_reading_and_confusion_matrix_back_through_time():
     run = jobs.prepare(TrainConfig(dataset="tiny", strategy="from_scratch", weights="random", epochs=6))
     run.set_state("running")
@@ -657,6 +661,7 @@ def test_fundus_photographs_are_offered_what_is_made_for_them():
     assert dataclasses.replace(spec, domain="fundus photographs").is_fundus
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_is_found_and_trained(started):
     at = open_train(strategy="partial_finetuning")
     at.text_input(key="train_search_text").set_value("test_resnet").run()

@@ -55,6 +55,7 @@ sys.exit(repr(failed[0]) if failed else 0)
 """
 
 
+@pytest.mark.slow
 def test_pages_that_open_while_mlflow_is_being_imported_wait_for_it():
     command = [sys.executable, "-c", FIRST_USE_FROM_ALL_SIDES]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)

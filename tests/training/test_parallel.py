@@ -40,6 +40,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(both: list[dict]) -> None:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -56,6 +57,7 @@ def test_two_ranks_equal_one_process(both: list[dict]) -> None:
     assert len(alone["thawed"]) > 2 * 4
 
 
+@pytest.mark.slow
 def test_ranks_stop_in_the_same_batch(both: list[dict]) -> None:
     assert both[0]["stop"] == both[1]["stop"] == 4
 

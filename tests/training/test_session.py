@@ -39,7 +39,13 @@ def state_of(classifier: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: tensor.clone() for key, tensor in classifier.state_dict().items()}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES.names)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param(name, marks=pytest.mark.slow if STRATEGIES.get(name).is_for_fundus else ())
+        for name in STRATEGIES.names
+    ],
+)
 def test_every_strategy_fits_predicts_and_repeats(strategy: str) -> None:
     session = make_session(strategy)
     split = session.dataset.split(0)
