@@ -116,12 +116,17 @@ def _offer_runs(network: InsideNetwork) -> None:
 def _tuned_runs() -> "list[RunRecord]":
     dataset = state.current_dataset()
     runs = [run for run in resources.run_records() if run.state == "finished" and _trains(run)]
-    return sorted(runs, key=lambda run: (run.config.get("dataset") != dataset, -run.created_s))
+    # A run from scratch started from nothing that was learned: it comes last.
+    return sorted(runs, key=lambda run: (run.config.get("dataset") != dataset, _is_random(run), -run.created_s))
 
 
 def _trains(run: "RunRecord") -> bool:
     strategy = str(run.config.get("strategy"))
     return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
+
+
+def _is_random(run: "RunRecord") -> bool:
+    return not STRATEGIES.get(str(run.config.get("strategy"))).uses_pretrained
 
 
 def _asked(run_id: str) -> Moved:
