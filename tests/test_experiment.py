@@ -407,6 +407,7 @@ def test_labels_that_say_nothing_are_worth_nothing_in_validation_limits_and_test
     assert kappa is None or kappa < 0.6
 
 
+@pytest.mark.slow
 def test_few_patients_and_rare_classes_are_fitted_out_of_fold_in_groups(ordered: TinyDataset, tmp_path: Path) -> None:
     ordered.table = ordered.table.iloc[:18].assign(group_id=[f"patient {row // 6}-{row % 3}" for row in range(18)])
     ordered.pixels = ordered.pixels[:18]
@@ -432,6 +433,7 @@ def test_a_capped_number_of_training_images_is_not_enlarged_by_validation(datase
     assert pd.Series(roles).value_counts().to_dict() == {"": 20, "fitted": 6, "validated": 4}
 
 
+@pytest.mark.slow
 def test_a_stop_within_the_folds_of_a_probe_and_a_second_start_end_alike(dataset: TinyDataset, tmp_path: Path) -> None:
     config = tiny_config(strategy="linear_svm", num_folds=2)
     expected = run_experiment(config, Run(tmp_path / "unbroken"), should_stop=lambda: False)

@@ -54,6 +54,7 @@ def median_distance(backbone: Backbone, pixels: np.ndarray) -> float:
     return float(np.median([value for value in stage_statistics(backbone, pixels)[1].values() if value]))
 
 
+@pytest.mark.slow
 def test_own_images_are_nearer_than_the_threshold_and_noise_is_farther(bundled: Backbone) -> None:
     table = class_table()
     own = np.stack([draw_image(*table[number], 900, side=64) for number in range(0, len(table), len(table) // 24)])
@@ -79,6 +80,7 @@ def test_statistics_of_batches_are_those_of_all_images() -> None:
     assert not norm._forward_pre_hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bundled_vgg", "mobilenet_v3_small", "resnet18", "efficientnet_lite0"])
 def test_both_engines_read_the_same_of_all_stages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, pixels = build_backbone(name, weights="random", feature_only=True), TinyDataset(num_images=10).pixels

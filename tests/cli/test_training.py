@@ -70,6 +70,7 @@ def test_training_ends_with_one_line_of_json(command, images):
     assert "Training" in jobs.tail_log(run.run_id)
 
 
+@pytest.mark.slow
 def test_the_default_is_the_packaged_backbone_with_its_weights(images, monkeypatch, capsys, request):
     monkeypatch.setattr(jobs, "prepare", lambda config: pytest.fail(f"{config.backbone} weights={config.weights}"))
     with pytest.raises(pytest.fail.Exception, match="efficientnet_lite0 weights=pretrained"):
@@ -208,6 +209,7 @@ def test_a_head_that_cannot_be_taken_is_refused_before_anything_is_queued(source
             tracking.delete_run(ids["queued"])
 
 
+@pytest.mark.slow
 def test_a_head_is_taken_by_the_beginning_of_its_run(command, trained):
     settings = ("--strategy", "feature_extraction", "--epochs", "1", "--set", "head=linear")
     assert command(*TRAIN, "--dataset", "colours", *settings).status == 0

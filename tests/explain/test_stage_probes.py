@@ -126,6 +126,7 @@ def test_both_curves_are_measured_and_kept_the_pretrained_one_first(monkeypatch:
     assert measure_stages(StageQuestion(TinyDataset(num_images=30), SPEC)) == worth
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_the_curve_that_was_ready() -> None:
     question = StageQuestion(TinyDataset(num_images=30), SPEC)
     with pytest.raises(Stopped):
@@ -147,6 +148,7 @@ def test_grades_are_scored_by_kappa_and_merged_classes_by_accuracy() -> None:
     assert asked[0].requests["random"].key == asked[1].requests["random"].key  # the images are the same
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_on_the_test_images_of_its_own_split_alone() -> None:
     dataset = TinyDataset(num_images=60)
     worth = measure_stages(StageQuestion(dataset, SPEC, run=run_of(dataset)))
@@ -159,6 +161,7 @@ def test_a_run_is_scored_on_the_test_images_of_its_own_split_alone() -> None:
     assert all(row.run == row.random for row in worth.rows if row.run is not None)
 
 
+@pytest.mark.slow
 def test_a_run_that_reads_images_otherwise_says_so() -> None:
     dataset = TinyDataset(num_images=60)
     run = run_of(dataset)
@@ -192,6 +195,7 @@ def test_what_is_trained_when_cut_at_a_stage() -> None:
     assert rows["logits"].right_parameters == 1000 * 5 + 5
 
 
+@pytest.mark.slow
 def test_probes_of_a_thousand_images_take_about_a_second() -> None:
     """Ten stages, five classes, 800 images to fit on; ten times the time on a quiet machine is allowed."""
     random, dataset = np.random.default_rng(0), TinyDataset(num_images=1000, num_classes=5)

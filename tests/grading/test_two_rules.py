@@ -140,6 +140,7 @@ def test_images_of_the_runs_own_data_set_pass_and_tell_their_distance(judged):
     assert not grader.answer(NOISE).is_graded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_folds", [None, 2])
 def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_path, num_folds):
     """Five grades merged to three, with and without folds: card, explanation and refusal are of the merged classes."""

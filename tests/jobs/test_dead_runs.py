@@ -77,6 +77,7 @@ def test_a_silent_ticket_holds_up_nobody_and_its_run_is_resumed(quick_silence, b
     assert [ticket.run_id for ticket in queue.tickets()] == [dead.run_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock_off_s", [0.0, -HOUR_S, HOUR_S])
 def test_a_live_machine_keeps_its_place_whatever_its_clock_says(quick_silence, clock_off_s):
     alive = left_elsewhere(beat_age_s=-clock_off_s)

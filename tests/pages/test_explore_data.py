@@ -284,6 +284,7 @@ def write_flat(root, num_patients=8):
     return root
 
 
+@pytest.mark.slow
 def test_a_flat_folder_with_labels_shows_its_columns_and_takes_others(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
     root = write_flat(tmp_path / "eyes")

@@ -86,6 +86,7 @@ def test_an_imagenet_network_opens_on_the_cat_and_names_it(dataset: str) -> None
     assert link(at, "image") == dataset_image(dataset, 0)
 
 
+@pytest.mark.slow
 def test_what_a_person_chose_is_not_opened_over(dataset: str) -> None:
     at = open_page(dataset=dataset, backbone="efficientnet_lite0")
     at.selectbox(key="inside_kind").set_value("dataset").run()

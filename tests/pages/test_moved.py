@@ -173,6 +173,7 @@ def test_patches_of_channels_are_found_for_both_networks(tmp_path: Path) -> None
     assert "The places with the largest activations" in read(at)
 
 
+@pytest.mark.slow
 def test_concepts_are_tested_in_a_fold(tmp_path: Path) -> None:
     run = measured(tmp_path, with_resets=False)
     folder = write(tmp_path / "concepts" / "moss", 12)
