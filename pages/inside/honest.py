@@ -258,11 +258,11 @@ def _draw_numbers(card: "HonestCard") -> None:
     if card.own is None or gained is None:
         return
     rows = [
-        ("Deletion (lower is better)", card.own.deletion, gained.deletion),
+        ("Deletion (low)", card.own.deletion, gained.deletion),
         ("Insertion (higher)", card.own.insertion, gained.insertion),
         ("ROAD (higher)", card.own.road, gained.road),
     ]
-    table = pd.DataFrame(rows, columns=["Probability", "Map", "Less controls"])
+    table = pd.DataFrame(rows, columns=["Good if", "Map", "Less controls"])
     number = st.column_config.NumberColumn(format="%.2f")
     controls.show_table(table, hide_index=True, column_config={"Map": number, "Less controls": number})
     lines = []
