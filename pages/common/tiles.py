@@ -28,7 +28,7 @@ class EncodedTile:
     @property
     def address(self) -> str:
         """The picture as an address that holds it."""
-        kind = "png" if self.content.startswith(b"\x89PNG") else "jpeg"
+        kind = next((kind for mark, kind in _KINDS.items() if self.content.startswith(mark)), "jpeg")
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
 
 
@@ -64,8 +64,7 @@ def _bar(name: str, fraction: float, words: str, *, is_grey: bool) -> str:
 
 
 def _figure(tile: EncodedTile) -> str:
-    kind = next((kind for mark, kind in _KINDS.items() if tile.content.startswith(mark)), "jpeg")
-    source = f"data:image/{kind};base64,{base64.b64encode(tile.content).decode('ascii')}"
+    source = tile.address
     title, caption, alt = (html.escape(readable(text, 300)) for text in (tile.title, tile.caption, tile.alt))
     outline = "outline:3px solid var(--st-primary-color,#0F766E);outline-offset:2px;" if tile.is_marked else ""
     sharp = "image-rendering:pixelated;" if source.startswith("data:image/png") else ""
