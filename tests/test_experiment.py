@@ -132,6 +132,7 @@ def test_curves_are_logged_per_epoch_from_one(dataset: TinyDataset, tmp_path: Pa
     assert not list((run.folder / "checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["linear_probe", "feature_extraction"])
 def test_folds_test_every_image_once(dataset: TinyDataset, tmp_path: Path, strategy: str) -> None:
     run = Run(tmp_path / "run")
@@ -323,6 +324,7 @@ def ordered(monkeypatch: pytest.MonkeyPatch) -> TinyDataset:
     return dataset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["linear_svm", "feature_extraction"])
 def test_each_fold_has_limits_of_its_own_and_the_kept_classifier_too(
     ordered: TinyDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strategy: str

@@ -1,5 +1,7 @@
 """The committed samples are those that the code draws, and each is what its name says."""
 
+import pytest
+
 from lib.data.builtin import CAT, SAMPLES_FOLDER, drawn_samples, photographs
 from lib.data.images import decode_bytes
 from tests.make_samples import write_samples
@@ -12,6 +14,7 @@ def test_a_dozen_samples_of_every_kind_are_small():
     assert sum(path.stat().st_size for path in SAMPLES_FOLDER.iterdir()) < 600_000
 
 
+@pytest.mark.slow
 def test_they_are_made_deterministically(tmp_path):
     write_samples(tmp_path / "one")
     write_samples(tmp_path / "two")

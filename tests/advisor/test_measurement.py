@@ -103,6 +103,7 @@ def test_both_engines_read_the_same_of_all_stages(name: str, monkeypatch: pytest
     assert not any(module._forward_pre_hooks for module in backbone.modules())
 
 
+@pytest.mark.slow
 def test_advice_is_measured_by_the_engine_that_the_trial_of_this_home_found() -> None:
     dataset, spec, told = TinyDataset(num_images=24), BACKBONES.get("bundled_vgg"), []
     part = FrozenPart("bundled_vgg", "pretrained", 0, spec.feature_stage, spec.input_size_px)
@@ -132,6 +133,7 @@ def test_classes_take_turns() -> None:
     assert len(np.unique(many[drawn])) == NUM_SAMPLED // 8
 
 
+@pytest.mark.slow
 def test_advice_reads_the_training_part_alone() -> None:
     dataset = TinyDataset(num_images=40)
     is_train = dataset.split(0) == "train"
@@ -146,6 +148,7 @@ def test_advice_reads_the_training_part_alone() -> None:
     assert advise(dataset, CONFIG).readings.stages != first.readings.stages
 
 
+@pytest.mark.slow
 def test_advice_is_on_the_images_and_classes_of_the_training() -> None:
     dataset = TinyDataset(num_images=50, num_classes=5, names=GRADE_NAMES)
     config = replace(CONFIG, preprocessing="local_average", target_map="referable", max_per_class=8)

@@ -36,6 +36,7 @@ def test_import_show_delete_and_restore(command, images):
     assert "colours" in command("datasets", "list").out
 
 
+@pytest.mark.slow
 def test_the_generated_set_is_made_once(command):
     made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64, "--seed", 3, "--json")
     assert made.status == 0

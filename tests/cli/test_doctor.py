@@ -52,6 +52,7 @@ def test_doctor_says_that_apple_gpus_were_not_tried(command, monkeypatch):
     assert "not tried" in line
 
 
+@pytest.mark.slow
 def test_machine_description_fits_json():
     described = json.loads(json.dumps(describe_machine()))
     assert described["torch"] == torch.__version__

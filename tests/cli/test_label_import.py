@@ -160,6 +160,7 @@ def test_declined_pairs_are_said_with_every_score(command, tmp_path):
     assert caveat in command("compare", *runs).out
 
 
+@pytest.mark.slow
 def test_grades_of_a_label_file_are_suggested_and_judged_as_grades(command, tmp_path):
     root = write_graded_eyes(tmp_path / "eyes")
     answer = command("datasets", "import", root, "--suggested", "--json")

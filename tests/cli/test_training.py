@@ -130,6 +130,7 @@ def _epochs(run_id):
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("train",), ("train", "--dry-run"), ("train", "--detach"), ("train", "--seeds", "2"),
                                  ("estimate",), ("advise",)], ids=" ".join)  # fmt: skip
 def test_a_map_of_grades_is_refused_for_flowers_in_one_line(way, command, tmp_path, monkeypatch):

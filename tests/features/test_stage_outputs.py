@@ -26,6 +26,7 @@ def outputs(request: StageRequest) -> dict[str, np.ndarray]:
     return request.by_stage(np.asarray(read_or_extract(request).features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "bundled_vgg", "efficientnet_lite0"])
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_each_stage_is_what_the_network_gives_there(name: str, engine: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -150,6 +150,7 @@ def test_a_killed_worker_is_noticed_and_leaves_nothing_behind():
     assert jobs.active_runs() == []
 
 
+@pytest.mark.slow
 def test_five_quick_starts_run_in_order_and_can_be_cancelled():
     run_ids = [launch(kind) for kind in ("waits", "quick", "quick", "quick", "quick")]
     wait_for(run_ids[0], "running")
@@ -237,6 +238,7 @@ def test_stop_is_heard_by_a_live_machine(quick_silence):
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_worker_of_this_machine_under_its_former_name_is_known_and_stopped(quick_silence):
     run = left_elsewhere(beat_age_s=HOUR_S)
     worker = subprocess.Popen(

@@ -77,6 +77,7 @@ def test_a_head_that_does_not_fit_is_refused(tmp_path, target: dict, message: st
         take_learned_head(classifier_with(**target), tmp_path / "bundle")
 
 
+@pytest.mark.slow
 def test_the_rule_that_is_asked_before_a_training_agrees_with_the_tensors(tmp_path) -> None:
     heads = {
         name: classifier_with(name) for name in ("linear", "mlp", "mlp_relu_batchnorm", "mlp_plain", "mlp_two_layers")

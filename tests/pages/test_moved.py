@@ -131,6 +131,7 @@ def test_the_stage_is_a_link_and_frozen_channels_are_those_of_before(tmp_path: P
     assert "channels order the" in read(at)
 
 
+@pytest.mark.slow
 def test_stages_are_put_back_at_once(tmp_path: Path) -> None:
     at = open_view(dataset="tinted", run=measured(tmp_path, with_resets=False), reset="block5:alone")
     (chart,) = at.get("plotly_chart")

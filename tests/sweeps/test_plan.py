@@ -68,6 +68,7 @@ def quick_silence(monkeypatch):
     monkeypatch.setattr(processes, "_beats", {})
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_dead_machine_reads_as_ended_and_a_live_one_goes_on(quick_silence):
     plan = SeedSweep(group_id="ab12", num_seeds=2, config={})
     state = SweepState(state="running", pid=1, pid_started_s=1.0, host="elsewhere")

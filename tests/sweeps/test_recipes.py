@@ -27,12 +27,12 @@ def recipes_home(tiny_home, monkeypatch):
     return tiny_home
 
 
-# The first of each strategy; the others run with the slow tests.
-FIRST = {recipe.settings["strategy"]: recipe.name for recipe in reversed(list(RECIPES))}.values()
+# Frozen features and fine-tuning of one study; the others run with the slow tests.
+QUICK = ("vgg16-dr-mlp1", "vgg16-dr-ft-random")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in RECIPES.names]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in RECIPES.names]
 )
 def test_every_recipe_runs_by_name(name, recipes_home, bundled_default, capsys):
     recipe = RECIPES.get(name)

@@ -121,6 +121,7 @@ def test_weights_that_diverged_are_not_kept_over_the_last_good_ones(tmp_path, mo
     assert all(torch.isfinite(tensor).all() for tensor in content["tuned"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "first", "size_px"), [("timm:test_vit", "blocks_5", 160), ("timm:test_resnet", "layer4", 32)]
 )

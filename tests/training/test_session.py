@@ -121,7 +121,10 @@ def test_stopped_and_resumed_in_a_new_session_equals_unbroken(tmp_path, strategy
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("strategy", ["linear_probe", "linear_svm", "nearest_neighbors", "handcrafted_features"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["linear_probe", "linear_svm", "nearest_neighbors", pytest.param("handcrafted_features", marks=pytest.mark.slow)],
+)
 def test_a_fitted_head_learns_from_training_and_validation_and_answers_both_out_of_fold(strategy: str) -> None:
     dataset = TinyDataset()  # of noise: only a head that knows an image answers it right
     dataset.pixels = np.random.default_rng(1).integers(0, 256, dataset.pixels.shape).astype(np.uint8)
