@@ -48,7 +48,7 @@ def test_a_new_entry_is_missed_in_the_documentation(toy):
 
 
 @pytest.mark.slow
-def test_a_new_entry_is_in_the_command_line_and_runs(toy, capsys, tmp_path):
+def test_a_new_entry_is_in_the_command_line_and_runs(toy, capsys, tmp_path, monkeypatch):
     assert run(["recipes", "list"]) == 0
     assert TOY.title in capsys.readouterr().out
     assert run(["recipes", "show", TOY.name, "--dataset", "tiny"]) == 0
@@ -58,7 +58,8 @@ def test_a_new_entry_is_in_the_command_line_and_runs(toy, capsys, tmp_path):
     assert (found["recipe"], found["state"], found["published_accuracy"]) == (TOY.name, "finished", 0.625)
     assert list_runs()[0].label == "toy-squares · Bundled VGG · tiny"
     assert published_line(TOY.name, "test_accuracy").source == TOY.study.line
-    write_published(tmp_path / "published.json")
+    monkeypatch.setattr("lib.recipes.plan.PUBLISHED_FILE", tmp_path / "published.json")
+    write_published()
     assert json.loads((tmp_path / "published.json").read_text())["results"][-1]["recipe"] == TOY.name
 
 
