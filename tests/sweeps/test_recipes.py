@@ -50,7 +50,7 @@ def test_every_recipe_runs_by_name(name, recipes_home, bundled_default, capsys):
 
 def test_a_finished_recipe_is_not_run_again(recipes_home, bundled_default, capsys):
     before = {run.run_id for run in list_runs()}
-    assert cli.run(["recipes", "run", "vgg16-dr-lr", "--budget", "tiny", "--json"]) == 0
+    assert cli.run(["recipes", "run", QUICK[0], "--budget", "tiny", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["recipes"][0]
     if before:  # the whole file runs in order; alone, this test is the first run
         assert found["state"] == "finished before"
