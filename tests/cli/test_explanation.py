@@ -16,6 +16,7 @@ def test_explain_writes_a_picture(command, trained, tmp_path):
     assert Image.open(out).width > 300
 
 
+@pytest.mark.slow
 def test_explain_answers_what_grade_answers(command, trained, tmp_path):
     """A page of text and noise in no colour of the set: refused by both, with the same distance."""
     generator = np.random.default_rng(0)
@@ -79,6 +80,7 @@ def test_a_method_a_difference_and_the_raw_numbers(command, trained, tmp_path):
     assert said.out.startswith('class "cold" against "warm" (asked for, value ')
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_line(command, trained, tmp_path):
     image, out = trained / "colours" / "warm" / "0.png", tmp_path / "maps.png"
     runs = {name: run.run_id for run in tracking.list_runs() for name in ("Linear", "Nearest") if name in run.label}

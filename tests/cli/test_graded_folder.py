@@ -191,6 +191,7 @@ def test_a_training_in_the_queue_keeps_the_version_that_it_was_set_up_with(grade
     tracking.delete_run(run.run_id)
 
 
+@pytest.mark.slow
 def test_named_maps_folds_and_evaluate_go_with_reordered_names(graded, command):
     trained = command("train", "--dataset", "eyes", "--folds", 2, "--set", "target_map=referable", *SMALL)
     assert trained.status == 0, trained.err

@@ -5,6 +5,7 @@ from lib.data.library import list_datasets
 from lib.errors import UserError
 
 
+@pytest.mark.slow
 def test_default_data_set_is_generated_once():
     dataset = builtin.make_synthetic_fundus(per_class=5, size_px=64)
     assert dataset.spec.mask_names[0] == "Microaneurysm"

@@ -86,6 +86,7 @@ def test_a_crash_costs_that_file_only():
     assert all(isinstance(results[index], DecodedImage) for index in (0, 2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("treacherous")
 def test_a_file_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch):
     with DecoderPool(1, side_px=32) as pool:

@@ -60,6 +60,7 @@ def test_the_points_leave_the_answer_and_have_the_gradient_of_the_pooled_output(
     assert gradient.numpy() == pytest.approx(whole.sum((2, 3)).numpy(), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_class_rises_towards_its_own_images_and_no_other_way() -> None:
     rises = {(one.name, stage): scores for one, stage, scores in score_directions(request(0), lambda *_: None)}
     falls = {(one.name, stage): scores for one, stage, scores in score_directions(request(1), lambda *_: None)}
@@ -72,6 +73,7 @@ def test_the_class_rises_towards_its_own_images_and_no_other_way() -> None:
         assert len(rises["noise", stage].random) == 24
 
 
+@pytest.mark.slow
 def test_the_test_says_so_is_kept_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     question = ConceptQuestion(request(), "digest", ABOUT)
     seen = []
@@ -94,6 +96,7 @@ def test_the_test_says_so_is_kept_and_the_same_each_time(monkeypatch: pytest.Mon
     assert other.path != question.path
 
 
+@pytest.mark.slow
 def test_the_shared_network_is_left_as_it_was_and_no_file_stays(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = {name: tensor.clone() for name, tensor in GRADER.classifier.state_dict().items()}

@@ -166,6 +166,7 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     assert [error.value for error in at.error] == [r"The disk is full\."]
 
 
+@pytest.mark.slow
 def test_patches_of_channels_are_found_for_both_networks(tmp_path: Path) -> None:
     at = open_view(dataset="tinted", run=measured(tmp_path), stage="block5")
     assert "The images with the largest pooled answer" in read(at)

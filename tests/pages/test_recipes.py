@@ -76,7 +76,15 @@ def changes(at):
     return [text for text in words(at).splitlines() if "Changed from" in text]
 
 
-@pytest.mark.parametrize("name", ["vgg16-dr-mlp1", "vgg16-dr-lr", "inceptionv3-dr-scratch", "vgg16-dogscats"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vgg16-dr-mlp1",
+        "vgg16-dr-lr",
+        pytest.param("inceptionv3-dr-scratch", marks=pytest.mark.slow),
+        pytest.param("vgg16-dogscats", marks=pytest.mark.slow),
+    ],
+)
 def test_a_recipe_sets_the_whole_form_whatever_it_held(name, both_sets, started):
     at = open_page("train_model", dataset="synthetic-fundus")
     at.button(key="train_strategy_feature_extraction").click().run()
