@@ -124,7 +124,9 @@ def _show_cell(tested: TestedRun, target: int, predicted: int) -> None:
     for image_id in tested.image_ids[rows][:_PICTURES]:
         if image_id in places:
             path = str(dataset.table["path"].iloc[places[image_id]])
-            link = state.page_link("look_inside", dataset=dataset.name, image=image_id, run=tested.run.run_id)
+            link = state.page_link(
+                "look_inside", view="stages", dataset=dataset.name, image=image_id, run=tested.run.run_id
+            )
             content = dataset.thumbnail(places[image_id], size_px=_SIDE_PX)
             tiles.append(EncodedTile(content, "", "", f"{path}; opens Look inside", link=link))
     draw_tiles(tiles, columns=_PICTURES, least_px=64)

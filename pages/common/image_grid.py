@@ -179,7 +179,7 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
             f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}"
             f"{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
         )
-        link = state.page_link("look_inside", image=str(record["image_id"]))
+        link = state.page_link("look_inside", view="stages", image=str(record["image_id"]))
         caption = _UNGRADABLE.capitalize() if is_ungradable else ""
         tiles.append(EncodedTile(content, "", caption, readable(words), link=link))
     draw_tiles(tiles, columns=_PER_CLASS, least_px=80)
