@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Kept = TypeVar("Kept")
 
 
 @contextmanager
@@ -50,6 +52,19 @@ def write_json(target: Path, content: Any) -> None:
 def read_json(source: Path) -> Any:
     """Read what `write_json` wrote."""
     return json.loads(source.read_text(encoding="utf-8"))
+
+
+def read_kept(path: Path, parse: Callable[[dict[str, Any]], Kept]) -> Kept | None:
+    """What was written to a JSON file before; None where there is none, or none that `parse` understands."""
+    try:
+        return parse(read_json(path))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def digest_of(described: Any) -> str:
+    """The name under which a cache keeps what depends on no more than what is described: a hash, 32 characters."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def sha256_of_file(path: Path) -> str:

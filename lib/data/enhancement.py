@@ -173,6 +173,11 @@ class EnhancementChain:
         """Whether a step reads the set's mean colour."""
         return any(ENHANCEMENTS.get(name).needs_mean for name in self.names)
 
+    @property
+    def moves(self) -> bool:
+        """Whether a step crops by what it sees, so that maps lie on its result."""
+        return any(ENHANCEMENTS.get(name).moves for name in self.names)
+
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Run all steps on uint8 (N, S, S, 3); the array given stays as it was."""
         return self._run(pixels, self.names)

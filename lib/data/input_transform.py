@@ -158,6 +158,15 @@ class InputTransform:
         """The square (S, S, 3) that maps of the network lie on: cropped as its input is, in its own colours."""
         return self.resizing.centre(self.enhancement.framed(self.squares(square[None])))[0]
 
+    def framed_mask(self, mask: np.ndarray) -> np.ndarray | None:
+        """A mask (S, S) of the stored square, cropped as `framed` crops, at its own resolution.
+
+        None where steps crop by what they see in the image: nothing then says where the mask lies.
+        """
+        if self.enhancement.moves:
+            return None
+        return self.resizing.centre(mask[None])[0]
+
 
 def to_batch(
     pixels: np.ndarray,

@@ -171,7 +171,8 @@ def _lesions(inputs: "InputTransform", dataset: "Dataset", row: int) -> np.ndarr
 
     mask = dataset.mask(row)
     assert mask is not None  # noqa: S101  (rows were chosen by it)
-    framed = inputs.framed(np.repeat((mask > 0).astype(np.uint8)[..., None], 3, axis=2))[..., 0]
+    framed = inputs.framed_mask(mask > 0)
+    assert framed is not None  # noqa: S101  (the demo's networks see the whole retina)
     return maximum_filter(framed, size=2 * round(_NEAR * framed.shape[0]) + 1) > 0
 
 

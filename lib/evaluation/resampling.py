@@ -5,8 +5,9 @@ groups (patients) where images share one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,25 @@ class Estimate:
     low: float
     high: float
     error: float = math.nan
+
+
+def as_plain(value: Any) -> Any:
+    """A value as JSON can hold it: tuples as lists, numbers that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {key: as_plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number_of(value: float | None) -> float:
+    """A number as it was before `as_plain`."""
+    return math.nan if value is None else float(value)
+
+
+def estimate_of(content: Mapping[str, Any]) -> Estimate:
+    """An estimate as it was before `as_plain`."""
+    return Estimate(**{key: number_of(value) for key, value in content.items()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,16 @@ import numpy as np
 from lib.data.input_transform import InputTransform
 from lib.explain.attribution import stage_activations, top_channels
 from lib.explain.network import make_batch
-from lib.explain.pictures import FloatArray, PixelArray, colorize, magnitude_picture, overlay, signed_picture
+from lib.explain.pictures import (
+    FloatArray,
+    PixelArray,
+    colorize,
+    luma,
+    magnitude_picture,
+    overlay,
+    resample,
+    signed_picture,
+)
 from lib.explain.units import check_channel
 from lib.models.stages import StagedNetwork
 
@@ -127,11 +136,8 @@ def channel_maps(network: StagedNetwork, pixels: PixelArray, inputs: Any, stage:
 
 
 def _signed_overlay(pixels: PixelArray, values: FloatArray) -> PixelArray:
-    from PIL import Image
-
-    height, width = pixels.shape[:2]
-    field = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    enlarged = np.asarray(field.resize((width, height), Image.Resampling.BILINEAR))
-    grey = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
+    enlarged = resample(values, pixels.shape[:2])
     share = np.clip(np.abs(enlarged), 0, 0.85)[..., None]
-    return np.rint((1 - share) * grey + share * colorize(0.5 + 0.5 * enlarged, palette="RdBu")).astype(np.uint8)
+    return np.rint(
+        (1 - share) * luma(pixels)[..., None] + share * colorize(0.5 + 0.5 * enlarged, palette="RdBu")
+    ).astype(np.uint8)

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_kept, write_json
 from lib.errors import Stopped, UserError
 from lib.evaluation.comparison import SIGNIFICANCE
 from lib.evaluation.metrics import wilson_interval
-from lib.evaluation.resampling import Estimate
+from lib.evaluation.resampling import Estimate, as_plain, estimate_of
 from lib.explain.concept_directions import DirectionRequest, DirectionScores, score_directions
-from lib.explain.drift import as_plain, estimate_of
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir
 
@@ -138,10 +137,7 @@ class ConceptQuestion:
 
     def kept(self) -> ConceptTest | None:
         """The test as it is kept; None if there is none that can be read."""
-        try:
-            return ConceptTest.from_dict(read_json(self.path))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        return read_kept(self.path, ConceptTest.from_dict)
 
 
 def measure_concepts(

@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.evaluation.headline import HEADLINE_METRICS, HeadlineMetric
 from lib.evaluation.metrics import Z, group_members
-from lib.evaluation.resampling import Estimate
+from lib.evaluation.resampling import Estimate, as_plain, estimate_of, number_of
 
 MAX_IMAGES = 1000  # more would not narrow an interval that anybody could see, and memory grows with their square
 NUM_CHANNELS, NUM_IMAGES = 6, 6
@@ -183,8 +183,8 @@ class ResetTable:
                 **{
                     **row,
                     "stages": tuple(row["stages"]),
-                    "p_value": _number(row["p_value"]),
-                    "accuracy": _number(row["accuracy"]),
+                    "p_value": number_of(row["p_value"]),
+                    "accuracy": number_of(row["accuracy"]),
                     "score": estimate_of(row["score"]),
                     "cost": estimate_of(row["cost"]),
                 }
@@ -297,24 +297,6 @@ def _top(answers: np.ndarray, image_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(image_ids[row]) for row in np.argsort(-answers, kind="stable")[:NUM_IMAGES])
 
 
-def as_plain(value: Any) -> Any:
-    """A value as JSON can hold it: tuples as lists, numbers that are not finite as None."""
-    if isinstance(value, Mapping):
-        return {key: as_plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def estimate_of(content: Mapping[str, Any]) -> Estimate:
-    """Rebuild an estimate from `as_plain`."""
-    return Estimate(**{key: _number(value) for key, value in content.items()})
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(content)
     if values.pop("format_version", None) != _FORMAT:
@@ -325,7 +307,7 @@ def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
 def _stage(content: Mapping[str, Any]) -> StageDrift:
     values = dict(content)
     for name in ("weights", "normalization", "statistics", "total", "median_correlation"):
-        values[name] = _number(values[name])
+        values[name] = number_of(values[name])
     for name in ("cka", "probe_before", "probe_after", "gained"):
         values[name] = None if values[name] is None else estimate_of(values[name])
     numbers = ("correlation", "mean_before", "mean_after")
@@ -333,7 +315,7 @@ def _stage(content: Mapping[str, Any]) -> StageDrift:
         ChannelChange(
             **{
                 **one,
-                **{name: _number(one[name]) for name in numbers},
+                **{name: number_of(one[name]) for name in numbers},
                 "before": tuple(one["before"]),
                 "after": tuple(one["after"]),
             }

@@ -1,7 +1,5 @@
 """Measures what fine-tuning moved: two cached passes over the images, and a comparison of weights and outputs."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.atomic import read_json, write_json
+from lib.atomic import digest_of, read_kept, write_json
 from lib.errors import Stopped, UserError
 from lib.evaluation.resampling import draw_scores
 from lib.explain.drift import ALIKE, MAX_IMAGES, Drift, StageDrift, channel_changes, cka_estimate, correlations
@@ -78,15 +76,11 @@ class DriftQuestion:
         task = self.task.key if isinstance(self.task, ProbeTask) else str(self.task)
         networks = [self.start.key, self.run.source.key]
         described = [_FORMAT, self.run.run_id, task, content_of(self.dataset), networks, self.trained]
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-        return cache_dir() / "drift" / f"{digest}.json"
+        return cache_dir() / "drift" / f"{digest_of(described)}.json"
 
     def kept(self) -> Drift | None:
         """The table as it is kept; None if there is none that can be read."""
-        try:
-            return Drift.from_dict(read_json(self.path))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        return read_kept(self.path, Drift.from_dict)
 
 
 def measure_drift(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lib.explain.pictures import resample
+
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 Answers = Callable[[FloatArray], FloatArray]  # images (N, 3, H, W) to the probability (N,) of what is explained
 
@@ -22,12 +24,7 @@ _SMOOTH = 0.18  # of the side: the width of the centred Gaussian
 
 def enlarge(values: FloatArray, size: tuple[int, int]) -> FloatArray:
     """A map (h, w) at the image's size (H, W), bilinear; maps of that size already stay as they are."""
-    from PIL import Image
-
-    if values.shape == size:
-        return np.asarray(values, dtype=np.float64)
-    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR), dtype=np.float64)
+    return np.asarray(values if values.shape == size else resample(values, size), dtype=np.float64)
 
 
 def ranked(values: FloatArray, *, seed: int = 0) -> np.ndarray:

@@ -6,10 +6,8 @@ strong contrasts between neighbours (total variation) and strong frequencies (L2
 answer is noise that means nothing to an eye.
 """
 
-import hashlib
 import importlib.metadata
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.atomic import digest_of
 from lib.data.input_transform import InputTransform
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.explain.network import as_map, check_drawn_stage, evaluation_view
@@ -101,7 +100,7 @@ class MakingRequest:
             "steps": self.num_steps,
             "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision", "timm")],
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+        return digest_of(described)
 
     @property
     def path(self) -> Path:

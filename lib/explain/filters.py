@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
+from lib.explain.attribution import top_channels
 from lib.explain.network import evaluation_view
 from lib.models.folding import share_module_tree
 from lib.models.stages import StagedNetwork
@@ -41,8 +42,7 @@ class FilterResponses:
 
     def strongest(self, n: int) -> list[int]:
         """The `n` filters with the largest mean absolute response, strongest first."""
-        strength = np.abs(self.responses).mean(axis=(1, 2))
-        return [int(index) for index in np.argsort(-strength, kind="stable")[:n]]
+        return [int(index) for index in top_channels(self.responses, n)]
 
     def shown_slice(self, index: int) -> tuple[FloatArray, int]:
         """The part (h, w) of a filter for the input channel with the largest weights, and that channel's number."""

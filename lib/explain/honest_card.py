@@ -1,8 +1,8 @@
 """The honest card beside a map: the same method on controls and twins, in numbers, and what it comes to in words."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from lib.explain.faithfulness import (
     rank_correlation,
     structural_similarity,
 )
-from lib.explain.randomised import cascade, is_untrained
+from lib.explain.randomised import cascade, is_untrained, stages_with_weights
 from lib.models.stages import StagedNetwork
 from lib.progress import Progress, ignore_progress
 
@@ -64,7 +64,8 @@ class HonestCard:
         flip: rank correlation with the map of the mirrored image, mirrored back.
         outside: share of the relevance outside the retina, and that part's area.
         lesions: mask -> how well the map lies on it.
-        control_pictures: the controls' maps, to be drawn.
+        picture: the map itself, to be drawn.
+        control_pictures: the controls' maps.
     """
 
     has_evidence: bool
@@ -77,6 +78,7 @@ class HonestCard:
     flip: float = math.nan
     outside: tuple[float, float] | None = None
     lesions: Mapping[str, Localisation] = field(default_factory=dict)
+    picture: FloatArray | None = field(default=None, repr=False, compare=False)
     control_pictures: Mapping[str, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -149,8 +151,9 @@ class HonestCard:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, the verdict included."""
-        found = asdict(self)
-        found.pop("control_pictures")
+        found = asdict(replace(self, picture=None, control_pictures={}))
+        for pictures in ("picture", "control_pictures"):
+            found.pop(pictures)
         gained = self.gained
         return found | {
             "level": self.level,
@@ -192,8 +195,7 @@ def honest_card(
     own_map = np.asarray(map_of(network, batch), dtype=np.float64)
     if not np.abs(own_map).max() > 0:
         return HonestCard(has_evidence=False)
-    num_steps = sum(any(True for _ in stage.parameters()) for stage in _modules(network))
-    total, done = num_steps + 6, 0  # the map, four controls, the comparisons
+    total, done = len(stages_with_weights(network)) + 6, 0  # a twin each, the map, four controls, the comparisons
 
     def tell(what: str) -> None:
         nonlocal done
@@ -211,7 +213,7 @@ def honest_card(
     def answers(images: FloatArray) -> FloatArray:
         rows = torch.from_numpy(np.asarray(images, dtype=np.float32)).to(batch)
         with torch.no_grad():
-            parts = [score_of(_logits(network, part)) for part in rows.split(_BATCH)]
+            parts = [score_of(network(part)) for part in rows.split(_BATCH)]
         return torch.cat(parts).double().cpu().numpy()
 
     own = faithfulness(image, own_map, answers, seed=seed)
@@ -239,17 +241,9 @@ def honest_card(
         flip=rank_correlation(own_map, mirrored),
         outside=_outside(own_map, retina) if retina is not None else None,
         lesions={name: one for name, one in found.items() if one is not None},
+        picture=own_map,
         control_pictures=maps,
     )
-
-
-def _modules(network: Any) -> Sequence[Any]:
-    head = getattr(network, "head", None)
-    return [*network.stages.values(), *([head] if head is not None else [])]
-
-
-def _logits(network: StagedNetwork, images: Tensor) -> Tensor:
-    return network.forward_until(images, network.stage_specs[-1].name)
 
 
 def _ssim(first: FloatArray, second: FloatArray) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lib.errors import UserError
+from lib.explain.pictures import PixelArray, luma
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 _LARGEST = 1e6  # of a weight that a person types
@@ -76,9 +77,9 @@ def parse_kernel(text: str) -> Kernel:
     return Kernel("own", "Own kernel", weights)
 
 
-def grey(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> FloatArray:
-    """The brightness (H, W) in 0..1 of a picture (H, W, 3): ITU-R BT.601 luma."""
-    return np.asarray(pixels @ np.array([0.299, 0.587, 0.114])) / 255.0
+def grey(pixels: PixelArray) -> FloatArray:
+    """The brightness (H, W) in 0..1 of a picture (H, W, 3)."""
+    return np.asarray(luma(pixels) / 255.0, dtype=np.float64)
 
 
 def filter_image(image: FloatArray, kernel: Kernel) -> FloatArray:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.enhancement import ENHANCEMENTS
 from lib.data.input_transform import InputTransform
 from lib.errors import UserError
 from lib.evaluation.metrics import bootstrap_interval
+from lib.evaluation.resampling import Estimate, as_plain, estimate_of
 from lib.evaluation.verdict import Verdict
 from lib.explain.attribution_map import attribute
 from lib.explain.faithfulness import (
@@ -83,7 +83,7 @@ def check_map(
     """
     batch = make_batch(pixels, network, preprocessing)
     with evaluation_view(network) as view, torch.no_grad():
-        logits = _logits(view, batch)
+        logits = view(batch)
         asked = as_target(target, class_names, is_ordinal=is_ordinal)
         (closed,) = closed_targets(
             asked, logits, verdicts=None if verdict is None else [verdict], true_classes=[true_class]
@@ -122,20 +122,7 @@ def _brightness(batch: Tensor) -> FloatArray:
     return grey(np.asarray(255 * (rgb - rgb.min()) / max(float(np.ptp(rgb)), 1e-9)))
 
 
-def _logits(network: StagedNetwork, images: Tensor) -> Tensor:
-    return network.forward_until(images, network.stage_specs[-1].name)
-
-
 # Many pictures
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over images with its 95 % interval; NaN where no image had it."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,15 +136,15 @@ class MethodRow:
     method: str
     num_images: int
     num_empty: int
-    gain: Interval
-    deletion: Interval
-    insertion: Interval
-    road: Interval
-    likeness: Interval
-    pointing: Interval
-    pointing_chance: Interval
-    mass: Interval
-    mass_chance: Interval
+    gain: Estimate
+    deletion: Estimate
+    insertion: Estimate
+    road: Estimate
+    likeness: Estimate
+    pointing: Estimate
+    pointing_chance: Estimate
+    mass: Estimate
+    mass_chance: Estimate
 
     @property
     def beats_controls(self) -> bool:
@@ -165,14 +152,15 @@ class MethodRow:
         return self.gain.low > 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """What JSON can hold; what is not defined is None."""
+        found: dict[str, Any] = as_plain(asdict(self))
+        return found
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "MethodRow":
         """The inverse of `to_dict`."""
         read: dict[str, Any] = {
-            key: Interval(**value) if isinstance(value, dict) else value for key, value in content.items()
+            key: estimate_of(value) if isinstance(value, dict) else value for key, value in content.items()
         }
         return cls(**read)
 
@@ -187,12 +175,8 @@ class Picture:
 
 
 def pictures_of(dataset: Any, preprocessing: Any, number: int, *, seed: int = 0) -> list[Picture]:
-    """So many images of a data set, drawn from the seed, of each patient one at most while there are others.
-
-    Masks are left out where the preprocessing crops by what it sees, so that they would not lie on the picture.
-    """
+    """So many images of a data set, drawn from the seed, of each patient one at most while there are others."""
     inputs = InputTransform.of(preprocessing)
-    is_moved = any(ENHANCEMENTS.get(name).moves for name in inputs.enhancement.names)
     groups = dataset.table["group_id"].astype(str).to_numpy()
     order = np.random.default_rng(seed).permutation(len(groups))
     first: set[str] = set()
@@ -204,8 +188,8 @@ def pictures_of(dataset: Any, preprocessing: Any, number: int, *, seed: int = 0)
         first.add(name)
     found = []
     for row in [*rows, *again][:number]:
-        mask = None if is_moved else dataset.mask(row)
-        seen = None if mask is None else inputs.resizing.centre((mask > 0)[None, ..., None])[0][..., 0]
+        mask = dataset.mask(row)
+        seen = None if mask is None else inputs.framed_mask(mask > 0)
         found.append(Picture(np.array(dataset.pixels[row]), str(groups[row]), seen))
     return found
 
@@ -238,7 +222,7 @@ def method_table(
         twin = randomised_twin(view, input_size_px=size, seed=seed)
         for number, picture in enumerate(pictures):
             batch = make_batch(picture.pixels, view, preprocessing)
-            target = Target(CLASS, int(_logits(view, batch).argmax()))
+            target = Target(CLASS, int(view(batch).argmax()))
             judge = _Judge(view, batch, target, seed)
             for index, method in enumerate(methods):
                 at = chosen if METHODS.get(method).is_at_stage else None
@@ -259,7 +243,7 @@ class _Judge:
 
     def answers(self, images: FloatArray) -> FloatArray:
         rows = torch.from_numpy(np.asarray(images, dtype=np.float32)).to(self.batch)
-        parts = [explained_probability(self.target, _logits(self.network, part)) for part in rows.split(_BATCH)]
+        parts = [explained_probability(self.target, self.network(part)) for part in rows.split(_BATCH)]
         return torch.cat(parts).double().cpu().numpy()
 
     def faithfulness(self, values: FloatArray) -> Faithfulness:
@@ -285,14 +269,14 @@ class _Judge:
 
 
 def _row(method: str, rows: Sequence[Mapping[str, float]], groups: Sequence[str], seed: int) -> MethodRow:
-    def interval(key: str) -> Interval:
+    def interval(key: str) -> Estimate:
         found = np.array([row.get(key, math.nan) for row in rows])
         kept = np.flatnonzero(np.isfinite(found))
         if not len(kept):
-            return Interval(math.nan, math.nan, math.nan)
+            return Estimate(math.nan, math.nan, math.nan)
         values, names = found[kept], [groups[int(row)] for row in kept]
         low, high = bootstrap_interval(lambda drawn, _: float(drawn.mean()), values, values, names, seed=seed)
-        return Interval(float(values.mean()), low, high)
+        return Estimate(float(values.mean()), low, high)
 
     keys = ("gain", "deletion", "insertion", "road", "likeness", "pointing", "pointing_chance", "mass", "mass_chance")
     num_empty = sum(not row for row in rows)

@@ -46,7 +46,7 @@ class Question:
     def logits(self) -> Tensor:
         """What the network answers (N, K), without gradients."""
         with torch.no_grad():
-            return _as_logits(self._run(self.network, self.images))
+            return _as_logits(self.network(self.images))
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -60,7 +60,7 @@ class Question:
 
     def answers(self, images: Tensor) -> Tensor:
         """The explained numbers (R,) of other images (R, 3, H, W), the N of the question repeated; told as progress."""
-        scores = target_scores(self.targets, _as_logits(self._run(self.network, images)))
+        scores = target_scores(self.targets, _as_logits(self.network(images)))
         self.num_answered += len(images)
         if self.num_expected:
             done = min(self.num_answered, self.num_expected)
@@ -103,7 +103,7 @@ class Question:
 
     def score_of(self, network: StagedNetwork, images: Tensor) -> Tensor:
         """What `network` says (R,) of the question, the N images repeated."""
-        return target_scores(self.targets, _as_logits(self._run(network, images)))
+        return target_scores(self.targets, _as_logits(network(images)))
 
     def modified_gradient(self, kind: str) -> Tensor:
         """Guided back-propagation or deconvolution ("guided", "deconvolution") down to the pixels (N, 3, H, W)."""
@@ -125,9 +125,6 @@ class Question:
             align_corners=False,
         )
         return F.interpolate(small, (height, width), mode="bilinear", align_corners=False)
-
-    def _run(self, network: StagedNetwork, images: Tensor) -> Tensor:
-        return network.forward_until(images, network.stage_specs[-1].name)
 
 
 def _as_logits(output: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ _NUM_PICTURES = 2  # from which the new BatchNorm layers take their statistics
 
 def randomised_twin(network: StagedNetwork, *, input_size_px: int, seed: int = 0) -> Any:
     """A copy in evaluation mode in which every stage, the head included, has weights drawn from the seed."""
-    return _twin(network, _drawn(network), _fresh_stages(network, seed), input_size_px, seed)
+    return _twin(network, stages_with_weights(network), _fresh_stages(network, seed), input_size_px, seed)
 
 
 def cascade(network: StagedNetwork, *, input_size_px: int, seed: int = 0) -> Iterator[tuple[str, Any]]:
@@ -30,12 +30,12 @@ def cascade(network: StagedNetwork, *, input_size_px: int, seed: int = 0) -> Ite
 
     Stages without parameters are passed over, since drawing them anew changes nothing.
     """
-    names, fresh = _drawn(network), _fresh_stages(network, seed)
+    names, fresh = stages_with_weights(network), _fresh_stages(network, seed)
     for index in range(len(names) - 1, -1, -1):
         yield names[index], _twin(network, names[index:], fresh, input_size_px, seed)
 
 
-def _drawn(network: StagedNetwork) -> list[str]:
+def stages_with_weights(network: StagedNetwork) -> list[str]:
     """The stages that have parameters, in order."""
     return [
         spec.name for spec in network.stage_specs if any(True for _ in _module(network, spec.name).parameters())

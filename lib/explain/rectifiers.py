@@ -104,7 +104,7 @@ def _record(network: StagedNetwork) -> NonlinearSteps:
         if type(module) in _RULED:
             module.register_forward_pre_hook(enter(name))
             module.register_forward_hook(leave)
-    whole = AnsweringModule(private, lambda net, images: net.forward_until(images, net.stage_specs[-1].name))
+    whole = AnsweringModule(private, lambda net, images: net(images))
     held = dict(whole.named_parameters()) | dict(whole.named_buffers())
     tensors = {name: torch.empty_like(tensor, device="meta") for name, tensor in held.items()}
     with torch.inference_mode(mode=False), torch.enable_grad():

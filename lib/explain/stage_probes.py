@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.atomic import read_json, write_json
+from lib.atomic import digest_of, read_kept, write_json
 from lib.data.input_transform import InputTransform
 from lib.data.splits import TEST, TRAIN, VAL
 from lib.errors import Stopped, UserError
@@ -184,8 +184,7 @@ class StageQuestion:
         """Where the table is kept, by all that it depends on but the engine, which changes the last digits at most."""
         networks = {curve: request.source.key for curve, request in self.requests.items()}
         described = [_FORMAT, self.task.key, content_of(self.dataset), networks]
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-        return cache_dir() / "stages" / f"{digest}.json"
+        return cache_dir() / "stages" / f"{digest_of(described)}.json"
 
     @property
     def kept_path(self) -> Path:
@@ -195,10 +194,7 @@ class StageQuestion:
 
     def kept(self) -> StageWorth | None:
         """The table as it is kept, perhaps with a curve still to come; None if there is none."""
-        try:
-            return StageWorth.from_dict(read_json(self.kept_path))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        return read_kept(self.kept_path, StageWorth.from_dict)
 
 
 def measure_stages(

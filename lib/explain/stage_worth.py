@@ -6,7 +6,6 @@ the first two is borrowed. Imports no torch: pages read it where it is kept.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from lib.errors import UserError
 from lib.evaluation.headline import HEADLINE_METRICS, HeadlineMetric
-from lib.evaluation.resampling import DrawnScores, Estimate, draw_scores
+from lib.evaluation.resampling import DrawnScores, Estimate, as_plain, draw_scores, estimate_of
 
 PRETRAINED, RANDOM, RUN = "pretrained", "random", "run"
 CURVES = (PRETRAINED, RANDOM, RUN)
@@ -127,8 +126,7 @@ class StageWorth:
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; what is not defined is None."""
-        content = {**dataclasses.asdict(self), "seconds": dict(self.seconds), "format_version": _FORMAT}
-        return {key: _plain(value) for key, value in content.items()}
+        return as_plain({**dataclasses.asdict(self), "seconds": dict(self.seconds), "format_version": _FORMAT})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "StageWorth":
@@ -139,20 +137,12 @@ class StageWorth:
         return cls(**{**values, "rows": tuple(_row(row) for row in values["rows"])})
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _row(content: Mapping[str, Any]) -> StageRow:
     values = dict(content)
     for name in _ESTIMATES:
         found = values.get(name)
         if found is not None:
-            values[name] = Estimate(**{key: math.nan if one is None else one for key, one in found.items()})
+            values[name] = estimate_of(found)
     return StageRow(**values)
 
 

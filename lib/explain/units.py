@@ -8,7 +8,6 @@ it sees: the receptive field of the stage.
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.atomic import digest_of
 from lib.data.input_transform import InputTransform
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import UserError
@@ -91,7 +91,7 @@ class UnitRequest:
             "patches": self.num_patches,
             "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision", "timm")],
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+        return digest_of(described)
 
     @property
     def path(self) -> Path:

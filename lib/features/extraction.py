@@ -1,8 +1,6 @@
 """What features are asked for, the pass of the frozen stages over stored pixels that makes them, and their file."""
 
-import hashlib
 import importlib.metadata
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.atomic import digest_of
 from lib.checked_rows import Rows
 from lib.data.augmentation import IDENTITY, POLICIES, View
 from lib.disk_cache import entry_path, read_entry, write_entry
@@ -196,7 +195,7 @@ def feature_key(dataset_version: str, backbone_name: str, weights: str, seed: in
         "parts": [str(part) for part in parts],
         "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+    return digest_of(described)
 
 
 def write_features(

@@ -1,8 +1,6 @@
 """The pooled outputs of all stages of a network, for every image of a data set in one pass, kept like any features."""
 
-import hashlib
 import importlib.metadata
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.atomic import digest_of
 from lib.data.input_transform import InputTransform
 from lib.features.engine import EngineChoice, engine_key
 from lib.features.extraction import CachedRequest, Extraction, content_of
@@ -102,7 +101,7 @@ class StageRequest(CachedRequest):
             "parts": [self.dtype, *engine_key(self.engine.name)],
             "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+        return digest_of(described)
 
     def extraction(self) -> "StagePass":
         """The pass of all stages."""

@@ -1,8 +1,6 @@
 """The network of a run with some stages put back as they were before training, evaluated at once on its test images."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.atomic import atomic_path, read_json, write_json
+from lib.atomic import atomic_path, digest_of, read_kept, write_json
 from lib.errors import Stopped, UserError
 from lib.evaluation.comparison import compare_paired
 from lib.evaluation.headline import KAPPA, headline_metric
@@ -84,15 +82,11 @@ class ResetQuestion:
             _FORMAT, self.grader.run, run_network(self.grader).source.digest, start.digest,
             taken.table["image_id"].iloc[rows].tolist(), taken.table["target"].iloc[rows].tolist(),
         ]  # fmt: skip
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-        return cache_dir() / "drift" / f"{digest}.resets.json"
+        return cache_dir() / "drift" / f"{digest_of(described)}.resets.json"
 
     def kept(self) -> ResetTable | None:
         """What was measured so far; None if that is nothing."""
-        try:
-            return ResetTable.from_dict(read_json(self.path))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        return read_kept(self.path, ResetTable.from_dict)
 
     def kept_answers(self) -> np.ndarray | None:
         """The probabilities (n, K) that the run itself gives to the images; None if they were not computed yet."""

@@ -178,3 +178,8 @@ for _strategy in (
     ),
 ):
     STRATEGIES.add(_strategy)
+
+
+def trains_stages(name: str) -> bool:
+    """Whether the strategy of that name changes the backbone; one of another version is not known to."""
+    return name in STRATEGIES and STRATEGIES.get(name).trains_backbone != "none"

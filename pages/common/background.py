@@ -6,14 +6,15 @@ For imports and the first data set. Training has a process of its own (lib.jobs)
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
-from lib.atomic import read_json
+from lib.atomic import read_kept
 from lib.errors import Stopped, UserError, disk_fault
 from lib.jobs.processes import run_child_command
 from lib.progress import Progress
@@ -158,8 +159,36 @@ def show_measurement_failure(name: str) -> None:
 
 
 def kept_measurement(path: Path, parse: Callable[[dict[str, Any]], Measured]) -> Measured | None:
-    """What was measured before and is kept_measurement in a JSON file; None where there is none that can be read."""
+    """What was measured before and is kept in a JSON file, read once for each state of it; None if unreadable."""
     try:
-        return parse(read_json(path))
-    except (OSError, ValueError, TypeError, KeyError):
+        moment = path.stat().st_mtime_ns
+    except OSError:
         return None
+    found: Measured | None = _kept(str(path), moment, parse)
+    return found
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _kept(path: str, moment: int, _parse: Callable[[dict[str, Any]], Any]) -> Any:
+    return read_kept(Path(path), _parse)
+
+
+class Recent(Generic[Measured]):
+    """The last results of all sessions, by what was asked; not copied, so never to be changed."""
+
+    def __init__(self, most: int) -> None:
+        self._results: OrderedDict[Hashable, Measured] = OrderedDict()
+        self._most, self._lock = most, threading.Lock()
+
+    def get(self, key: Hashable) -> Measured | None:
+        """The result, None where it is not (any more) there."""
+        with self._lock:
+            return self._results.get(key)
+
+    def put(self, key: Hashable, result: Measured) -> Measured:
+        """Keep a result and let the oldest go; returns it."""
+        with self._lock:
+            self._results[key] = result
+            while len(self._results) > self._most:
+                self._results.popitem(last=False)
+        return result

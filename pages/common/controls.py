@@ -109,6 +109,12 @@ def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") 
     )
 
 
+def copy_command(command: str) -> None:
+    """What gives the same on the command line, to be copied."""
+    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
+        st.code(command, language="bash", wrap_lines=True)
+
+
 def show_table(data: Any, *, column_config: dict[str, Any] | None = None, **options: Any) -> Any:
     """`st.dataframe` of a table whose cells a person may copy or download without harm, with its own options."""
     import pandas as pd

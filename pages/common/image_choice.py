@@ -55,7 +55,7 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
     The choice is the view's `image`: an image_id of the data set, "sample:" and a file name, or "upload" or "camera"
     (whose picture a link cannot carry).
     """
-    dataset = _current_dataset()
+    dataset = current_dataset()
     samples = {
         sample.name: sample
         for sample in (*photographs(), *drawn_samples())
@@ -105,7 +105,8 @@ def _remember(image: str | None) -> None:
     state.remember("image", image)
 
 
-def _current_dataset() -> Dataset | None:
+def current_dataset() -> Dataset | None:
+    """The data set of the view, where it is there and has images."""
     summary = resources.find_summary(state.current_dataset())
     return resources.cached_dataset(summary.name, summary.version) if summary and summary.num_images else None
 

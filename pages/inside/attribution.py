@@ -1,9 +1,7 @@
 """Methods, stages or networks side by side: maps of one image for one question on one scale, with their difference."""
 
 import html
-from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -87,27 +85,9 @@ def _say_what_does_not_fit(network: InsideNetwork) -> None:
 # What is computed: quick maps at once, slow ones in the background.
 
 
-class _Kept:
-    """The last maps of all sessions."""
-
-    def __init__(self, most: int = 48) -> None:
-        self._maps: OrderedDict[tuple[Any, ...], AttributionMap] = OrderedDict()
-        self._most, self._lock = most, Lock()
-
-    def get(self, key: tuple[Any, ...]) -> "AttributionMap | None":
-        with self._lock:
-            return self._maps.get(key)
-
-    def put(self, key: tuple[Any, ...], found: "AttributionMap") -> None:
-        with self._lock:
-            self._maps[key] = found
-            while len(self._maps) > self._most:
-                self._maps.popitem(last=False)
-
-
 @st.cache_resource(show_spinner=False)
-def _kept() -> _Kept:
-    return _Kept()
+def _kept() -> "background.Recent[AttributionMap]":
+    return background.Recent(most=48)
 
 
 def _gather(

@@ -1,6 +1,5 @@
 """From the beginning: what a kernel does to an image, a convolution by hand, a network's filters, and no network."""
 
-import base64
 import html
 from typing import TYPE_CHECKING
 
@@ -240,9 +239,9 @@ def _patch_picture(image: ChosenImage, place: tuple[int, int]) -> str:
             (slice(top, top + size), [left + edge, left + size - 1 - edge]),
         ):
             large[rows, columns] = (249, 115, 22)
-    content = base64.b64encode(to_png(large)).decode("ascii")
-    alt = html.escape(f"{image.name} in {_SMALL_PX} × {_SMALL_PX} pixels, a patch framed", quote=True)
-    return f'<img src="data:image/png;base64,{content}" alt="{alt}" style="width:110px;border-radius:4px">'
+    tile = EncodedTile(to_png(large), "", "", f"{image.name} in {_SMALL_PX} × {_SMALL_PX} pixels, a patch framed")
+    alt = html.escape(tile.alt, quote=True)
+    return f'<img src="{tile.address}" alt="{alt}" style="width:110px;border-radius:4px">'
 
 
 def _grid(values: np.ndarray, *, digits: int = 0, window: tuple[int, int, int] | None = None, size_px: int = 27) -> str:

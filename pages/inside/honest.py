@@ -1,15 +1,12 @@
 """The honest card: one map beside its controls, what was measured of it, and whether it may be used."""
 
 import math
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from lib.data.dataset import Dataset
-from lib.data.enhancement import ENHANCEMENTS
 from lib.explain.methods import METHODS
 from lib.explain.targets import Target
 from pages.common import background, controls, resources, state
@@ -23,9 +20,7 @@ from pages.inside.scene import InsideNetwork, Scene, need_image
 if TYPE_CHECKING:
     from lib.explain.honest_card import HonestCard
 
-_TILE_PX, _MAX_CARDS = 224, 32
-_cards: "OrderedDict[str, HonestCard]" = OrderedDict()  # of all sessions; by what was looked at
-_lock = threading.Lock()
+_TILE_PX = 224
 _LEVELS = {
     "good": (":material/check_circle:", "Passes its checks"),
     "careful": (":material/warning:", "Read with care"),
@@ -91,19 +86,18 @@ def draw_card(network: InsideNetwork, image: ChosenImage, *, method: str, stage:
     """The card of one map: measured on a click, kept for the last maps that anybody asked for."""
     key = _key(network, image, method, stage, target)
     task = f"card:{key}"
-    with _lock:
-        card = _cards.get(key)
+    card = _cards().get(key)
     if card is None:
         found = background.find(task)
         if found is not None and found.is_over and found.result is not None:
-            card = _keep(key, found.result)
+            card = _cards().put(key, found.result)
             background.forget(task)
         else:
             background.show_measurement_failure(task)
     if card is None:
         _offer(task, network, image, method=method, stage=stage, target=target)
         return
-    _draw(card, network, image, method=method, stage=stage, target=target)
+    _draw(card, network, image, method)
 
 
 def _key(network: InsideNetwork, image: ChosenImage, method: str, stage: str, target: Target) -> str:
@@ -112,17 +106,13 @@ def _key(network: InsideNetwork, image: ChosenImage, method: str, stage: str, ta
 
 def verdict_words(network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target) -> str:
     """What the card of a map comes to, in a few words; that it can be measured, where nobody has."""
-    with _lock:
-        card = _cards.get(_key(network, image, method, stage, target))
+    card = _cards().get(_key(network, image, method, stage, target))
     return "Check this map" if card is None else _LEVELS[card.level][1]
 
 
-def _keep(key: str, card: "HonestCard") -> "HonestCard":
-    with _lock:
-        _cards[key] = card
-        while len(_cards) > _MAX_CARDS:
-            _cards.popitem(last=False)
-    return card
+@st.cache_resource(show_spinner=False)
+def _cards() -> "background.Recent[HonestCard]":
+    return background.Recent(most=32)
 
 
 def _offer(task: str, network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target) -> None:
@@ -165,7 +155,6 @@ def _start(task: str, network: InsideNetwork, image: ChosenImage, *, method: str
 
 def _places(network: InsideNetwork, image: ChosenImage) -> tuple[np.ndarray | None, dict[str, np.ndarray] | None]:
     """Where the retina is, for fundus photographs, and lesions where there are masks, as the network sees them."""
-    is_moved = any(ENHANCEMENTS.get(name).moves for name in network.inputs.enhancement.names)
     framed = network.inputs.framed(image.pixels)
     dataset = _dataset_of(image)
     is_fundus = network.is_medical or (dataset is not None and dataset.spec.is_fundus)
@@ -174,12 +163,10 @@ def _places(network: InsideNetwork, image: ChosenImage) -> tuple[np.ndarray | No
         from lib.data.retina_measures import trace_fundus
 
         retina = trace_fundus(framed / 255.0).retina
-    if dataset is None or is_moved:
+    mask = None if dataset is None else dataset.mask(int(image.key.rpartition(":")[2]))
+    seen = None if mask is None or not mask.any() else network.inputs.framed_mask(mask)
+    if dataset is None or seen is None:
         return retina, None
-    mask = dataset.mask(int(image.key.rpartition(":")[2]))
-    if mask is None or not mask.any():
-        return retina, None
-    seen = network.inputs.resizing.centre(np.repeat(mask[None, ..., None], 3, axis=3))[0][..., 0]
     names = dict(enumerate(dataset.spec.mask_names, start=1))
     found = {names.get(int(value), str(value)): seen == value for value in np.unique(seen) if value}
     return retina, ({"All lesions": seen > 0} | found) if found else None
@@ -192,9 +179,7 @@ def _dataset_of(image: ChosenImage) -> Dataset | None:
     return resources.cached_dataset(name, version)
 
 
-def _draw(
-    card: "HonestCard", network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target
-) -> None:
+def _draw(card: "HonestCard", network: InsideNetwork, image: ChosenImage, method: str) -> None:
     icon, title = _LEVELS[card.level]
     picture, reading = st.columns([2.2, 1], gap="large")
     sentences = card.sentences()
@@ -205,15 +190,13 @@ def _draw(
         _draw_numbers(card)
     with picture:
         if card.has_evidence:
-            draw_tiles(_tiles(card, network, image, method=method, stage=stage, target=target), columns=5, least_px=64,
+            draw_tiles(_tiles(card, network, image, method), columns=5, least_px=64,
                        text_px=14)  # fmt: skip
             _draw_curve(card, network)
         st.caption(WHAT_IT_IS_NOT)
 
 
-def _tiles(
-    card: "HonestCard", network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target
-) -> list[EncodedTile]:
+def _tiles(card: "HonestCard", network: InsideNetwork, image: ChosenImage, method: str) -> list[EncodedTile]:
     from lib.explain.honest_card import CONTROL_TITLES
     from lib.explain.pictures import overlay, to_jpeg
 
@@ -225,30 +208,12 @@ def _tiles(
         words = f"gain {gain:+.2f}"
         return EncodedTile(to_jpeg(overlay(framed, shown), _TILE_PX), title, words, f"{title} over the image: {words}")
 
-    own = _own_map(network.key, image.key, method, stage, target, network, image)
-    tiles = [tile(METHODS.get(method).title, own, card.own.gain if card.own else math.nan)]
+    tiles = []
+    if card.picture is not None and card.own is not None:
+        tiles.append(tile(METHODS.get(method).title, card.picture, card.own.gain))
     for name, values in card.control_pictures.items():
         tiles.append(tile(CONTROL_TITLES[name], values, card.controls[name].gain))
     return tiles
-
-
-@st.cache_resource(max_entries=24, show_spinner=False)
-def _own_map(
-    network_key: str,
-    image_key: str,
-    method: str,
-    stage: str,
-    target: Target,
-    _network: InsideNetwork,
-    _image: ChosenImage,
-) -> np.ndarray:
-    from lib.explain.attribution_map import attribute_image
-
-    verdict = _network.verdict(_image.pixels, _image.versions) if target.is_open else None
-    return attribute_image(
-        _image.pixels, _network.load(), preprocessing=_network.inputs, class_names=_network.class_names,
-        method=method, stage=stage or None, target=target, verdict=verdict,
-    ).raw  # fmt: skip
 
 
 def _draw_numbers(card: "HonestCard") -> None:

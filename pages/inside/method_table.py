@@ -11,12 +11,14 @@ from lib.data.dataset import Dataset
 from lib.explain.methods import METHODS
 from lib.progress import Progress
 from lib.settings import cache_dir
-from pages.common import background, controls, resources, state
+from pages.common import background, controls
+from pages.common.image_choice import current_dataset
 from pages.common.text import count, plain
 from pages.inside.scene import InsideNetwork
 
 if TYPE_CHECKING:
-    from lib.explain.map_checks import Interval, MethodRow
+    from lib.evaluation.resampling import Estimate
+    from lib.explain.map_checks import MethodRow
 
 NUM_IMAGES = 50
 _DEFAULT = ("grad_cam", "layer_cam", "eigen_cam", "saliency")
@@ -26,7 +28,7 @@ def draw(network: InsideNetwork, stage: str) -> None:
     """The table, or the button that measures it; for a run, by the data set of the sidebar too."""
     from lib.explain.methods import offered_methods
 
-    dataset = _dataset()
+    dataset = current_dataset()
     st.markdown(f"**Methods over {NUM_IMAGES} images**")
     if dataset is None:
         st.caption("Choose a data set in the sidebar: one image is too few to judge a method by.")
@@ -59,11 +61,6 @@ def draw(network: InsideNetwork, stage: str) -> None:
         args=(task, _path(key), network, dataset, (chosen, stage)),
         help="In the background, some minutes; the result is kept.",
     )
-
-
-def _dataset() -> Dataset | None:
-    summary = resources.find_summary(state.current_dataset())
-    return resources.cached_dataset(summary.name, summary.version) if summary and summary.num_images else None
 
 
 def _key(network: InsideNetwork, dataset: Dataset, methods: list[str], stage: str) -> str:
@@ -105,15 +102,15 @@ def _start(task: str, path: Path, network: InsideNetwork, dataset: Dataset, aske
 def _draw(rows: "list[MethodRow]", dataset: Dataset, network: InsideNetwork) -> None:
     import pandas as pd
 
-    def words(interval: "Interval", digits: int = 2) -> str:
-        if np.isnan(interval.mean):
+    def words(interval: "Estimate", digits: int = 2) -> str:
+        if np.isnan(interval.value):
             return "not defined"
-        return f"{interval.mean:+.{digits}f} ({interval.low:+.{digits}f} to {interval.high:+.{digits}f})"
+        return f"{interval.value:+.{digits}f} ({interval.low:+.{digits}f} to {interval.high:+.{digits}f})"
 
-    def share(interval: "Interval", chance: "Interval") -> str:
-        if np.isnan(interval.mean):
+    def share(interval: "Estimate", chance: "Estimate") -> str:
+        if np.isnan(interval.value):
             return "no masks"
-        return f"{interval.mean:.0%} ({interval.low:.0%} to {interval.high:.0%}), chance {chance.mean:.0%}"
+        return f"{interval.value:.0%} ({interval.low:.0%} to {interval.high:.0%}), chance {chance.value:.0%}"
 
     table = pd.DataFrame(
         [
@@ -128,10 +125,10 @@ def _draw(rows: "list[MethodRow]", dataset: Dataset, network: InsideNetwork) -> 
                 "Relevance on lesions": share(row.mass, row.mass_chance),
                 "Empty": row.num_empty,
             }
-            for row in sorted(rows, key=lambda row: -row.gain.mean)
+            for row in sorted(rows, key=lambda row: -row.gain.value)
         ]
     )
-    if all(np.isnan(row.pointing.mean) for row in rows):
+    if all(np.isnan(row.pointing.value) for row in rows):
         table = table.drop(columns=["Points at lesions", "Relevance on lesions"])
     controls.show_table(table, hide_index=True)
     controls.download_csv(table, key="methods")

@@ -1,30 +1,26 @@
 """What moved: a fine-tuned run against its start, stage by stage, and what it costs to put stages back."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from lib.atomic import read_json
 from lib.errors import UserError
 from lib.explain.drift import Drift, ResetTable
 from lib.explain.drift_reading import method, p_words, reset_sentence, sentences, stages_words
 from lib.figures.drift_charts import drift_figure, drift_text
-from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.results import distinct_labels
 from pages.common.text import count, plain, plain_message, readable
 from pages.inside.moved_details import draw_channels, draw_concepts, draw_strips
-from pages.inside.scene import InsideNetwork, Scene
+from pages.inside.scene import InsideNetwork, Scene, tuned_runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lib.explain.drift_measurement import DriftQuestion
     from lib.grading.stage_resets import ResetQuestion
-    from lib.tracking import RunRecord
 
 ALONE, FROM, UNTIL = "alone", "from", "until"
 _EXTENTS = {ALONE: "This stage", FROM: "It and all later", UNTIL: "It and all earlier"}
@@ -42,7 +38,9 @@ class Moved:
     @property
     def table(self) -> ResetTable | None:
         """The resets so far."""
-        return kept(self.resets.path, ResetTable.from_dict) if self.resets is not None else None
+        if self.resets is None:
+            return None
+        return background.kept_measurement(self.resets.path, ResetTable.from_dict)
 
 
 def draw(scene: Scene) -> None:
@@ -59,7 +57,7 @@ def draw(scene: Scene) -> None:
         return
     task = f"drift {moved.drift.path.stem}"
     background.show_measurement_failure(task)
-    found = kept(moved.drift.path, Drift.from_dict)
+    found = background.kept_measurement(moved.drift.path, Drift.from_dict)
     if found is None or background.is_measuring(task):
         _offer(moved, task)
         return
@@ -78,25 +76,13 @@ def draw(scene: Scene) -> None:
         draw_concepts(found, network)
 
 
-def kept(path: Path, parse: Any) -> Any:
-    """What was measured before, read once for each state of its file; None where there is nothing to be read."""
-    try:
-        return _parsed(str(path), path.stat().st_mtime_ns, parse)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _parsed(path: str, moment: int, _parse: Any) -> Any:
-    return _parse(read_json(Path(path)))
-
-
 # Which run
 
 
 def _offer_runs(network: InsideNetwork) -> None:
     """The finished runs that trained stages of their network, the data set's own first; or how to get one."""
-    runs = _tuned_runs()
+    dataset = state.current_dataset()
+    runs = sorted(tuned_runs(), key=lambda run: run.config.get("dataset") != dataset)
     if not runs:
         controls.empty_state(
             "There is nothing to compare yet: no finished run trained stages of its network. Train one by partial or "
@@ -111,22 +97,6 @@ def _offer_runs(network: InsideNetwork) -> None:
             readable(labels[run.run_id], 80), key=f"inside_moved_{run.run_id}", icon=":material/compare_arrows:",
             type="tertiary", on_click=state.remember, args=("run", run.run_id),
         )  # fmt: skip
-
-
-def _tuned_runs() -> "list[RunRecord]":
-    dataset = state.current_dataset()
-    runs = [run for run in resources.run_records() if run.state == "finished" and _trains(run)]
-    # A run from scratch started from nothing that was learned: it comes last.
-    return sorted(runs, key=lambda run: (run.config.get("dataset") != dataset, _is_random(run), -run.created_s))
-
-
-def _trains(run: "RunRecord") -> bool:
-    strategy = str(run.config.get("strategy"))
-    return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
-
-
-def _is_random(run: "RunRecord") -> bool:
-    return not STRATEGIES.get(str(run.config.get("strategy"))).uses_pretrained
 
 
 def _asked(run_id: str) -> Moved:
@@ -202,9 +172,7 @@ def _draw_measured(found: Drift, moved: Moved, stage: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(plain(method(found), 900), width="stretch")
         controls.download_csv(_as_table(found, table), key=f"moved_{found.run_id[:8]}")
-        with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
-            command = f"python -m lib drift --run {found.run_id[:8]} --reset-stages"
-            st.code(command, language="bash", wrap_lines=True)
+        controls.copy_command(f"python -m lib drift --run {found.run_id[:8]} --reset-stages")
 
 
 def _as_table(found: Drift, table: ResetTable | None) -> "pd.DataFrame":

@@ -15,7 +15,7 @@ from lib.errors import UserError
 from lib.grading.grades import SEEN_SENTENCES
 from lib.grading.manifest import is_medical
 from lib.models.backbones import BACKBONES, BackboneSpec
-from lib.training.strategies import STRATEGIES
+from lib.training.strategies import STRATEGIES, trains_stages
 from pages.common import controls, resources, state, weights_panel
 from pages.common.image_choice import ChosenImage, choose_image
 from pages.common.results import distinct_labels
@@ -24,6 +24,7 @@ from pages.common.text import plain, readable
 if TYPE_CHECKING:
     from lib.evaluation.verdict import Verdict
     from lib.models.stages import StagedNetwork
+    from lib.tracking import RunRecord
 
 PREDICTED = -1
 
@@ -78,6 +79,18 @@ def finished_runs() -> dict[str, str]:
         run for run in list_runs() if run.state == "finished" and BACKBONES.may_know(str(run.config.get("backbone")))
     ]
     return distinct_labels(runs)
+
+
+def tuned_runs() -> "list[RunRecord]":
+    """The finished runs that trained stages of their network, newest first, those from random weights last."""
+    found = [
+        run for run in resources.run_records() if run.state == "finished" and trains_stages(_strategy_of(run))
+    ]  # fmt: skip
+    return sorted(found, key=lambda run: (not STRATEGIES.get(_strategy_of(run)).uses_pretrained, -run.created_s))
+
+
+def _strategy_of(run: "RunRecord") -> str:
+    return str(run.config.get("strategy"))
 
 
 def choose_network(notices: DeltaGenerator) -> InsideNetwork:
@@ -139,7 +152,6 @@ def network_of_run(run_id: str, label: str, *, by_thresholds: bool = False) -> I
     grader = resources.cached_grader(run_id)
     classifier, manifest = grader.classifier, grader.manifest
     strategy = str(manifest.get("strategy", ""))
-    is_backbone_trained = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
     dataset = manifest.get("dataset")
     facts = {**manifest, **dataset} if isinstance(dataset, dict) else manifest
     return InsideNetwork(
@@ -150,7 +162,7 @@ def network_of_run(run_id: str, label: str, *, by_thresholds: bool = False) -> I
         class_names=grader.class_names,
         inputs=grader.inputs,
         # Trained from scratch, a network starts from random weights but shows what it learned.
-        is_random=classifier.weights == "random" and not is_backbone_trained,
+        is_random=classifier.weights == "random" and not trains_stages(strategy),
         run_id=run_id,
         is_medical=is_medical(manifest),
         is_ordinal=bool(grader.is_ordinal),

@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from lib.grading.grades import NOT_CHECKED
-from pages.common import state
+from pages.common import controls, state
 from pages.common.errors import show_errors
 from pages.common.image_choice import ChosenImage
 from pages.common.text import plain
@@ -110,14 +110,9 @@ def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Expl
         "A map shows what the answer leaned on, not that the answer is right, and not an outline of the object. "
         "This page's address is a link to this view" + (", apart from the upload." if not image.is_linkable else ".")
     )
-    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
-        is_asked = not explanation.is_predicted and (explanation.cams is not None or not explanation.is_refused)
-        target = f" --target {explanation.target}" if is_asked else ""
-        st.code(
-            f"python -m lib explain {image.quoted_path} {network.command}{target} --out strip.png",
-            language="bash",
-            wrap_lines=True,
-        )
+    is_asked = not explanation.is_predicted and (explanation.cams is not None or not explanation.is_refused)
+    target = f" --target {explanation.target}" if is_asked else ""
+    controls.copy_command(f"python -m lib explain {image.quoted_path} {network.command}{target} --out strip.png")
 
 
 def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str) -> None:

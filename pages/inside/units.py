@@ -170,12 +170,7 @@ def _draw_reading(network: InsideNetwork, request: "UnitRequest", channel: int, 
 
 def _draw_command(options: str, network: InsideNetwork, stage: str, channel: int) -> None:
     command = network.command.removesuffix(" --by-thresholds")
-    with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
-        st.code(
-            f"python -m lib unit {command} --stage {stage} --channel {channel} {options} --out unit.png",
-            language="bash",
-            wrap_lines=True,
-        )
+    controls.copy_command(f"python -m lib unit {command} --stage {stage} --channel {channel} {options} --out unit.png")
 
 
 def _draw_pixels(scene: Scene, stage: str, channel: int) -> None:

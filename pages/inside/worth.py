@@ -2,26 +2,23 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from lib.atomic import read_json
 from lib.errors import UserError
 from lib.explain.stage_probes import StageQuestion
 from lib.explain.stage_reading import cut_sentence, method, peak, reading
 from lib.explain.stage_worth import StageWorth
 from lib.features.stage_outputs import StagedSource
 from lib.figures.stage_curve import StageTile, curve_html
-from lib.training.strategies import STRATEGIES
 from pages.common import background, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.page_table import update_address
 from pages.common.results import short_labels
 from pages.common.text import plain, plain_message, readable
 from pages.inside.pictures import cached_explanation, cached_strip
-from pages.inside.scene import InsideNetwork, Scene
+from pages.inside.scene import InsideNetwork, Scene, tuned_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +50,9 @@ class Asked:
 
     def kept(self) -> StageWorth | None:
         """The table so far."""
-        return _kept(self.question.kept_path) if self.question else None
+        if self.question is None:
+            return None
+        return background.kept_measurement(self.question.kept_path, StageWorth.from_dict)
 
     @property
     def is_measuring(self) -> bool:
@@ -223,18 +222,6 @@ def _question(dataset: str, version: str, backbone: str, run_id: str) -> StageQu
     return StageQuestion(taken, BACKBONES.get(backbone), seed, 0, merged, run)
 
 
-def _kept(path: Path) -> StageWorth | None:
-    try:
-        return _parsed(str(path), path.stat().st_mtime_ns)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _parsed(path: str, moment: int) -> StageWorth:
-    return StageWorth.from_dict(read_json(Path(path)))
-
-
 def _offer(asked: Asked) -> None:
     """The button that measures, the work with its Stop, or what went wrong."""
     if asked.question is None:
@@ -310,14 +297,8 @@ def _choose(label: str, titles: dict[str, str], view_key: str, chosen: str | Non
 
 def _tuned_runs(network: InsideNetwork, dataset: str | None) -> "list[RunRecord]":
     """The finished runs on the data set that trained some of this network's stages: from pretrained ones first."""
-    found = [
-        run
-        for run in resources.run_records()
-        if run.state == "finished"
-        and (run.config.get("dataset"), run.config.get("backbone")) == (dataset, network.spec.name)
-        and _trains(str(run.config.get("strategy")))
-    ]
-    return sorted(found, key=lambda run: not STRATEGIES.get(str(run.config["strategy"])).uses_pretrained)
+    asked = (dataset, network.spec.name)
+    return [run for run in tuned_runs() if (run.config.get("dataset"), run.config.get("backbone")) == asked]
 
 
 def _tuned(network: InsideNetwork, dataset: str | None) -> str | None:
@@ -325,10 +306,6 @@ def _tuned(network: InsideNetwork, dataset: str | None) -> str | None:
     wanted = state.current("tuned")
     found = (run.run_id for run in _tuned_runs(network, dataset)) if wanted else ()
     return next((run_id for run_id in found if run_id.startswith(str(wanted))), None)
-
-
-def _trains(strategy: str) -> bool:
-    return strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone != "none"
 
 
 def _strategy(run_id: str | None) -> str:
@@ -344,8 +321,7 @@ def _draw_take_away(worth: StageWorth, asked: Asked) -> None:
     st.caption(plain(method(worth), 900))
     with st.container(horizontal=True):
         controls.download_csv(_table(worth), key=f"stages_{worth.dataset}_{worth.backbone}")
-        with st.popover("Copy as command", icon=":material/terminal:", type="tertiary"):
-            st.code(f"python -m lib {' '.join(asked.arguments)}", language="bash", wrap_lines=True)
+        controls.copy_command(f"python -m lib {' '.join(asked.arguments)}")
 
 
 def _table(worth: StageWorth) -> "pd.DataFrame":

@@ -6,7 +6,8 @@ from timm.data import create_transform
 from torchvision.transforms.v2 import functional as transforms
 
 from lib.data.augmentation import Warp, draw_parameters
-from lib.data.input_transform import Resizing, to_batch, warped_batch
+from lib.data.enhancement import ENHANCEMENTS, EnhancementChain
+from lib.data.input_transform import InputTransform, Resizing, to_batch, warped_batch
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -77,3 +78,13 @@ def test_views_that_are_drawn_come_from_the_same_centre():
     form = {"size_px": 48, "mean": MEAN, "std": STD}
     views = warped_batch(pixels, still, resizing=Resizing("bicubic", 0.75), **form)
     assert torch.allclose(views, to_batch(pixels[:, 8:56, 8:56], **form), atol=1e-5)
+
+
+def test_a_mask_is_cropped_as_the_picture_is_unless_steps_crop_by_what_they_see() -> None:
+    plain = (0.0,) * 3, (1.0,) * 3
+    mask = np.arange(64).reshape(8, 8)
+    cropped = InputTransform(4, *plain, resizing=Resizing("bilinear", 0.5))
+    assert np.array_equal(cropped.framed_mask(mask), mask[2:6, 2:6])
+    assert cropped.framed(np.repeat(mask[..., None], 3, axis=2).astype(np.uint8)).shape == (4, 4, 3)
+    moving = next(step.name for step in ENHANCEMENTS if step.moves)
+    assert InputTransform(4, *plain, enhancement=EnhancementChain((moving,))).framed_mask(mask) is None

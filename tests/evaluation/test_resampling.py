@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from lib.evaluation.headline import ACCURACY, KAPPA
 from lib.evaluation.metrics import accuracy, bootstrap_interval, quadratic_weighted_kappa, wilson_interval
-from lib.evaluation.resampling import draw_scores
+from lib.evaluation.resampling import Estimate, as_plain, draw_scores, estimate_of
 
 TARGETS = np.array([0, 1, 2, 3] * 15)
 
@@ -80,3 +82,12 @@ def test_a_kappa_that_is_not_defined_has_no_interval():
     targets = np.zeros(8, dtype=np.int64)
     found = draw_scores(KAPPA, targets, targets[None], num_classes=4).estimate(0)
     assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_an_estimate_passes_through_json() -> None:
+    found = Estimate(0.5, float("nan"), float("inf"))
+    plain = as_plain({"rows": (dataclasses.asdict(found),)})
+    assert plain == {"rows": [{"value": 0.5, "low": None, "high": None, "error": None}]}
+    again = estimate_of(plain["rows"][0])
+    assert again.value == 0.5
+    assert np.isnan([again.low, again.high, again.error]).all()

@@ -86,10 +86,10 @@ def test_a_table_of_methods_with_intervals_over_patients(network) -> None:
     assert told == [(step, 6) for step in range(1, 7)]
     for row in rows:
         assert row.num_images == 3
-        assert row.gain.low <= row.gain.mean <= row.gain.high
-        assert -1 <= row.likeness.mean <= 1
-        assert 0 <= row.pointing.mean <= 1
-        assert row.mass_chance.mean == pytest.approx(mask.mean())
+        assert row.gain.low <= row.gain.value <= row.gain.high
+        assert -1 <= row.likeness.value <= 1
+        assert 0 <= row.pointing.value <= 1
+        assert row.mass_chance.value == pytest.approx(mask.mean())
         assert MethodRow.from_dict(row.to_dict()) == row
         assert row.beats_controls is (row.gain.low > 0)
     again = method_table(network, pictures[:2], preprocessing=Small, methods=["layer_cam"], stage="block2")

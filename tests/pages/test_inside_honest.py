@@ -6,8 +6,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lib.evaluation.resampling import Estimate
 from lib.explain.honest_card import HonestCard
-from lib.explain.map_checks import Interval, MethodRow
+from lib.explain.map_checks import MethodRow
 from pages.common import background
 from pages.inside import honest, method_table
 from tests.pages.scene import html_of, link, make_dataset, open_page
@@ -16,7 +17,7 @@ from tests.pages.scene import html_of, link, make_dataset, open_page
 @pytest.fixture(autouse=True)
 def _fresh(home) -> None:
     st.cache_data.clear()
-    honest._cards.clear()
+    st.cache_resource.clear()
     make_dataset()
 
 
@@ -57,14 +58,11 @@ def test_a_map_is_checked_on_a_click_and_the_verdict_stays() -> None:
 
 
 def test_no_evidence_is_said_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(honest, "_keep", lambda key, card: card)
-    monkeypatch.setitem(honest._cards, "x", HonestCard(has_evidence=False))
-
-    class Always(dict):  # every map that is asked for
-        def get(self, *_: object) -> HonestCard:
+    class Always:  # every map that is asked for
+        def get(self, _key: str) -> HonestCard:
             return HonestCard(has_evidence=False)
 
-    monkeypatch.setattr(honest, "_cards", Always())
+    monkeypatch.setattr(honest, "_cards", Always)
     at = open_view()
     assert "No evidence: at this stage nothing speaks for the answer." in texts(at)
     assert "gain " not in html_of(at)
@@ -87,7 +85,7 @@ def test_a_network_of_tokens_offers_methods_of_pixels_alone() -> None:
 
 
 def row(method: str, low: float, *, pointing: float = float("nan")) -> MethodRow:
-    here, nothing = Interval(low + 0.1, low, low + 0.2), Interval(pointing, pointing, pointing)
+    here, nothing = Estimate(low + 0.1, low, low + 0.2), Estimate(pointing, pointing, pointing)
     return MethodRow(
         method=method, num_images=50, num_empty=1, gain=here, deletion=here, insertion=here, road=here, likeness=here,
         pointing=nothing, pointing_chance=nothing, mass=nothing, mass_chance=nothing,

@@ -6,13 +6,12 @@ Pages read kept estimates from here, without torch.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.atomic import digest_of
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir
 from lib.training.config import TrainConfig
@@ -92,8 +91,7 @@ def kept_estimate(config: TrainConfig) -> Path:
         "config": config.to_dict(),
         "versions": [importlib.metadata.version(package) for package in ("torch", "torchvision")],
     }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
-    return cache_dir() / "estimates" / f"{digest}.json"
+    return cache_dir() / "estimates" / f"{digest_of(described)}.json"
 
 
 def estimate_training(

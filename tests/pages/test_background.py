@@ -1,0 +1,31 @@
+"""What pages keep of work that was done: files read once for each state of them, and the last results."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from lib.atomic import write_json
+from pages.common.background import Recent, kept_measurement
+
+
+def test_a_file_is_read_once_for_each_state_of_it(tmp_path: Path) -> None:
+    st.cache_resource.clear()
+    path, read = tmp_path / "kept.json", []
+
+    def parse(content: dict[str, int]) -> int:
+        read.append(content)
+        return content["value"]
+
+    assert kept_measurement(path, parse) is None
+    for value in (1, 2):
+        write_json(path, {"value": value})
+        os.utime(path, ns=(value, value))
+        assert [kept_measurement(path, parse) for _ in range(3)] == [value] * 3
+    assert len(read) == 2
+
+
+def test_the_last_results_are_kept_and_the_oldest_goes() -> None:
+    recent: Recent[str] = Recent(most=2)
+    assert [recent.put(key, key.upper()) for key in "abc"] == ["A", "B", "C"]
+    assert [recent.get(key) for key in "abc"] == [None, "B", "C"]
