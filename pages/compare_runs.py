@@ -7,11 +7,14 @@ import streamlit as st
 
 from lib.demo import demo_run_ids
 from lib.tracking import RunRecord, delete_run, restore_run, split_caveats
-from pages.common import clicks, comparison_views, confusion_views, controls, resources, results, seeds_panel, state
+from pages.common import clicks, controls, resources, results, seeds_panel, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import columns_of, distinct_labels, full_run_id, ranked, recorded_words, results_table
 from pages.common.text import count, plain
+from pages.compare.scene import Scene
+from pages.compare.verdict import show_versions
+from pages.compare.views import VIEWS, ViewSpec, find_view
 
 ensure_frame(__file__)
 
@@ -35,6 +38,16 @@ def newest_and_best(runs: Sequence[RunRecord]) -> list[str]:
     if not beside and (best := resources.best_result(dataset_name)) is not None:
         beside = [best.run_id] if best.run_id in finished and best.run_id != newest.run_id else []
     return [newest.run_id, *beside]
+
+
+def _draw_tabs(view: ViewSpec) -> None:
+    """The views side by side; only the chosen one is computed."""
+    titles = {one.name: one.title for one in VIEWS}
+    st.session_state["compare_view"] = view.name
+    st.segmented_control(
+        "View", list(titles), format_func=titles.get, key="compare_view", required=True, label_visibility="collapsed",
+        on_change=lambda: state.remember("tab", st.session_state["compare_view"]),
+    )  # fmt: skip
 
 
 dataset = state.current_dataset()
@@ -186,26 +199,14 @@ shown = selected[:MAX_SHOWN]
 if len(selected) > len(shown):
     st.caption(f"Pictures and comparisons are of the first {len(shown)} of them.")
 with show_errors("show the versions"):
-    comparison_views.show_versions(shown)
+    show_versions(shown)
 if words := recorded_words(shown):
     st.caption(plain(words, 600))
 for caveat in split_caveats(shown):
     st.warning(plain(caveat, 300), icon=":material/group_off:")
 with show_errors("show the seeds"):
     seeds_panel.show_selected_groups(shown)
-with show_errors("show the intervals"):
-    picture, reading = st.columns([2, 1], gap="large")
-    with picture:
-        comparison_views.show_intervals(shown)
-    with reading:
-        st.subheader("Is the difference real?", anchor=False)
-        comparison_views.show_paired(shown)
-        comparison_views.show_baseline(shown)
-
-tabs = st.tabs(["Curves", "Confusion matrices and classes"], on_change="rerun", key="compare_tabs")
-if tabs[0].open:
-    with tabs[0], show_errors("show the curves"):
-        comparison_views.show_curves(shown)
-if tabs[1].open:
-    with tabs[1], show_errors("show the confusion matrices"):
-        confusion_views.show_matrices(shown)
+view = find_view(state.current("tab"))
+_draw_tabs(view)
+with show_errors(f"show {view.title}"):
+    view.draw(Scene.of(shown))

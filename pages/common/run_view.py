@@ -11,7 +11,6 @@ import pandas as pd
 
 from lib import jobs, tracking
 from lib.data.dataset import Dataset
-from lib.data.target_map import mapped_class_names
 from lib.errors import UserError
 from lib.tracking import RunState
 from lib.tracking.timeline import Timeline
@@ -92,20 +91,6 @@ def dataset_of_run(config: Mapping[str, Any]) -> Dataset | None:
         return resources.cached_version(summary.name, str(config.get("dataset_version") or summary.version))
     except UserError:
         return None
-
-
-def class_names_of_run(config: Mapping[str, Any], num_classes: int) -> list[str]:
-    """The names of the classes that a run tells apart, as they were for it; plain numbers if its version is gone."""
-    dataset = dataset_of_run(config)
-    if dataset is not None:
-        names = dataset.class_names[: config.get("max_classes")]
-        try:
-            names = mapped_class_names(names, config.get("target_map"), is_ordinal=dataset.spec.is_ordinal)
-        except UserError:
-            names = ()
-        if len(names) == num_classes:
-            return list(names)
-    return [f"class {index}" for index in range(num_classes)]
 
 
 def version_note(config: Mapping[str, Any]) -> str:

@@ -24,6 +24,8 @@ KEYS = (
     "kernel", "layer", "networks",
     "beside", "methods", "method", "stages", "ask", "opacity", "unit", "options",
     "second", "tuned", "behind", "channel", "reset",
+    "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
+    "columns", "sort", "search", "scope", "studies", "external",
 )  # fmt: skip
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"

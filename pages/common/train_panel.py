@@ -13,13 +13,14 @@ from lib.figures.training_charts import LIVE_HEIGHT_PX, LIVE_KEYS, progress_figu
 from lib.tracking import RunState
 from lib.tracking.scores import folder_score
 from lib.tracking.state import stored_states
+from lib.tracking.tested import class_names_by_dataset
 from lib.tracking.timeline import Timeline, read_timeline
 from lib.training.results import Diagnosis, diagnose
 from lib.training.strategies import STRATEGIES
 from pages.common import controls, pinned_pictures, replay, resources, state, train_live
 from pages.common.errors import show_errors
 from pages.common.pinned_pictures import WatchedRun
-from pages.common.run_view import RunView, class_names_of_run, dataset_of_run, version_note
+from pages.common.run_view import RunView, dataset_of_run, version_note
 from pages.common.text import count, plain, plain_message
 
 POLL_S = 1.0
@@ -294,7 +295,7 @@ def _draw_confusion(view: RunView, prefix: str) -> None:
         return
     epoch = _choose_epoch(run.run_id, list(matrices))
     matrix = matrices[epoch]
-    names = class_names_of_run(train_live.run_config(run), len(matrix))
+    names, _ = class_names_by_dataset(train_live.run_config(run), len(matrix))
     hits, total = int(np.trace(matrix)), int(matrix.sum())
     title = f"Validation images, epoch {epoch}"
     figure = confusion_figure(matrix, [" ".join(name.split()) for name in names], title, controls.is_dark())

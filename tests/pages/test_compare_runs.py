@@ -8,8 +8,9 @@ from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.evaluation.comparison import PairedComparison
 from lib.tracking import list_runs, rename_run
-from pages.common import comparison_views, resources
+from pages.common import resources
 from pages.common.results import short_labels
+from pages.compare import verdict
 from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
 
@@ -122,10 +123,8 @@ def test_a_double_click_deletes_one_run_and_not_what_comes_into_its_place():
 def test_matrices_and_reports_side_by_side():
     make_dataset()
     runs = [make_run("linear_probe"), make_run("from_scratch", num_wrong=3)]
-    at = open_page("compare_runs", runs=",".join(runs))
-    at.session_state["compare_tabs"] = "Confusion matrices and classes"
-    at.run()
-    assert len(at.get("plotly_chart")) == 4  # intervals, differences and two matrices
+    at = open_page("compare_runs", runs=",".join(runs), tab="matrices")
+    assert len(at.get("plotly_chart")) == 2
     reports = [frame.value for frame in at.dataframe[1:]]
     assert [report["count"].sum() for report in reports] == [4, 4]
 
@@ -159,8 +158,7 @@ def test_runs_of_an_earlier_version_keep_its_names_and_say_so():
     resources.forget_dataset()
     at = open_page("compare_runs", runs=run)
     assert f"Trained on version {before[:12]} of the data set, now {after.version[:12]}." in words(at).replace("\\", "")
-    at.session_state["compare_tabs"] = "Confusion matrices and classes"
-    at.run()
+    at = open_page("compare_runs", runs=run, tab="matrices")
     assert at.dataframe[1].value["class_name"].tolist() == list(open_dataset("tiny", version=before).class_names)
 
 
@@ -168,11 +166,11 @@ def test_many_runs_are_compared_in_one_sentence_and_a_picture():
     made = [comparison(d, shown) for d, shown in ((0.2, True), (0.3, True), (0.01, False))]
     labels = {"a": "Probe", "b": "MLP", "c": "Partial", "d": "Full"}
     others = list(zip("bcd", made, strict=True))
-    assert comparison_views.summary_sentence(labels, "a", others) == (
+    assert verdict.summary_sentence(labels, "a", others) == (
         "Probe is ahead of MLP and Partial, more than by chance; its lead over Full could be chance "
         "(n = 40, the same images)."
     )
-    assert comparison_views.summary_sentence(labels, "a", others[2:]) == (
+    assert verdict.summary_sentence(labels, "a", others[2:]) == (
         "Probe leads, but its lead over Full could be chance (n = 40, the same images)."
     )
 

@@ -1,7 +1,6 @@
-"""What the results board draws of the selected runs: intervals, curves, paired tests."""
+"""Which of the selected runs is better, by how much, and is the difference more than chance?"""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,18 +11,27 @@ import streamlit as st
 from lib.evaluation.comparison import PairedComparison
 from lib.evaluation.headline import KAPPA, Score, best_of, in_order
 from lib.figures.result_charts import difference_figure, interval_figure
-from lib.figures.training_charts import MAX_RUNS, RunCurves, has_curves, learning_curves_figure, num_points
 from lib.tracking import RunRecord
 from lib.tracking.scores import RunComparison, compare_runs, run_score
 from pages.common import controls, resources, results
-from pages.common.confusion_views import has_predictions
 from pages.common.errors import show_errors
 from pages.common.results import METRICS, headline_key, ranked, results_table, short_labels
 from pages.common.run_view import version_note
 from pages.common.text import joined, plain
+from pages.compare.scene import Scene
 
 _MOST_NAMED = 3  # runs by name in one sentence
-_CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "Kappa"}
+
+
+def draw(scene: Scene) -> None:
+    """The values with their intervals, and what can be said of their differences."""
+    picture, reading = st.columns([2, 1], gap="large")
+    with picture:
+        show_intervals(scene.runs)
+    with reading:
+        st.subheader("Is the difference real?", anchor=False)
+        show_paired(scene)
+        show_baseline(scene.runs)
 
 
 def show_intervals(runs: Sequence[RunRecord]) -> None:
@@ -75,53 +83,9 @@ def show_versions(runs: Sequence[RunRecord]) -> None:
             st.caption(f"{plain(label)}: {plain(note)}")
 
 
-def show_curves(runs: Sequence[RunRecord]) -> None:
-    """Learning curves of the selected runs that have epochs, overlaid."""
-    curves = [_curves(run, label) for run, label in zip(runs, short_labels(runs).values(), strict=True)]
-    iterative = [run for run in curves if any(has_curves(run.history, metric) for metric in _CURVES)]
-    single = [run for run in curves if run not in iterative and num_points(run.history, "loss")]
-    if not iterative:
-        if not single:
-            st.markdown("No curves: the selected runs were fitted in one go, without epochs.")
-        _say_single(single)
-        return
-    available = [metric for metric in _CURVES if any(has_curves(run.history, metric) for run in iterative)]
-    with st.container(horizontal=True):
-        metric = st.segmented_control(
-            "Curve", available, default=available[0], format_func=_CURVES.get, required=True, key="compare_curve"
-        )
-        axis = st.segmented_control(
-            "Against", ["step", "seconds"], default="step", format_func={"step": "Epochs", "seconds": "Seconds"}.get,
-            required=True, key="compare_axis",
-        )  # fmt: skip
-    figure = learning_curves_figure(iterative, str(metric), x=str(axis), is_dark=controls.is_dark())
-    history = pd.concat([run.history.assign(run=run.label) for run in iterative])
-    alt = f"Line chart: {_CURVES[str(metric)].lower()} of {len(iterative)} runs in training and validation"
-    controls.show_figure(figure, alt=alt, key="curves", data=history)
-    _say_single(single)
-    if num_other := len(runs) - len(iterative) - len(single):
-        st.caption(f"{num_other} of the selected runs have no epochs and so no curve.")
-    if len(iterative) > MAX_RUNS:
-        st.caption(f"The first {MAX_RUNS} of {len(iterative)} runs with curves are drawn; the data hold all.")
-
-
-def _say_single(runs: Sequence[RunCurves]) -> None:
-    """Runs of one epoch: their numbers, since one point is no curve."""
-    for run in runs:
-        last = run.history[run.history["step"] > 0].groupby("key")["value"].last()
-        found = [
-            f"{name} {title.lower()} {last[f'{key}_{metric}']:.3f}"
-            for metric, title in _CURVES.items()
-            for key, name in (("train", "training"), ("val", "validation"))
-            if f"{key}_{metric}" in last
-        ]
-        st.markdown(plain(f"{run.label}, one epoch and so no curve: {', '.join(found)}.", 400))
-
-
-def show_paired(runs: Sequence[RunRecord]) -> None:
+def show_paired(scene: Scene) -> None:
     """Is the best run really better? One sentence, and a picture of how far each other run lies behind it."""
-    labels = short_labels(runs)
-    scored = [run for run in runs if has_predictions(run)]
+    labels, scored = scene.labels, [one.run for one in scene.tested()]
     if len(scored) < 2:
         st.markdown("Select two finished runs for a paired comparison on the same images.")
         return
@@ -216,10 +180,3 @@ def _compared(
 ) -> RunComparison:
     """A paired comparison, drawn once a pair."""
     return compare_runs(*_runs, names, read=lambda run: resources.cached_predictions(run.run_id, run.ended_s))
-
-
-def _curves(run: RunRecord, label: str) -> RunCurves:
-    # While it runs, the cache holds for two seconds; afterwards for good.
-    age = int(time.time() // 2) if run.is_active else 0
-    history = resources.cached_history(run.run_id, run.ended_s, age)
-    return RunCurves(label, str(run.config.get("strategy", "")), history, run.created_s or None)

@@ -1,83 +1,55 @@
 """Confusion matrices of the selected runs, from two classes to hundreds, and the images behind a cell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
-from lib.errors import UserError
-from lib.evaluation.metrics import confusion_matrix, per_class_report
+from lib.evaluation.metrics import per_class_report
 from lib.figures.result_charts import MAX_LABELLED, MAX_WRITTEN, confusion_figure, most_confused
 from lib.figures.style import short_names
-from lib.tracking import RunRecord
-from lib.tracking.scores import probability_columns, trained_classes
-from pages.common import controls, resources, state
+from lib.tracking.tested import TestedRun
+from pages.common import controls, state
 from pages.common.errors import show_errors
-from pages.common.results import short_labels
-from pages.common.run_view import class_names_of_run, dataset_of_run
+from pages.common.run_view import dataset_of_run
 from pages.common.text import count, percent, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
+from pages.compare.scene import Scene
 
 _SIDE_BY_SIDE = 3
 _PICTURES, _SIDE_PX = 8, 160
 
 
-@dataclass(frozen=True)
-class TestedRun:
-    """A run with its answers on the test images: targets and predicted (N,), image ids (N,), counts (K, K)."""
-
-    run: RunRecord
-    label: str
-    targets: np.ndarray
-    probabilities: np.ndarray
-    image_ids: np.ndarray
-    class_names: list[str]
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """Counts: row = true class, column = predicted."""
-        return confusion_matrix(self.targets, self.probabilities)
-
-
-def has_predictions(run: RunRecord) -> bool:
-    """Whether a run has kept its answers."""
-    try:
-        resources.cached_predictions(run.run_id, run.ended_s)
-    except UserError:
-        return False
-    return True
-
-
-def show_matrices(runs: Sequence[RunRecord]) -> None:
+def draw(scene: Scene) -> None:
     """Confusion matrices on the test images with the report per class: of few classes side by side, else of one run."""
-    labels = short_labels(runs)
-    finished = [run for run in runs if has_predictions(run)]
+    finished = scene.tested()
     if not finished:
         st.markdown("Confusion matrices come with the predictions of a finished run.")
         return
-    first = _tested(finished[0], labels[finished[0].run_id])
-    if len(first.class_names) > MAX_WRITTEN:
-        _show_large(_choose(finished, labels, first))
+    if len(finished[0].class_names) > MAX_WRITTEN:
+        _show_large(_choose(finished))
         return
     shown = finished[:_SIDE_BY_SIDE]
-    for column, run in zip(st.columns(len(shown)), shown, strict=True):
+    for column, tested in zip(st.columns(len(shown)), shown, strict=True):
         with column, show_errors("show the confusion matrix"):
-            tested = _tested(run, labels[run.run_id])
             _show_matrix(tested)
             _show_report(tested)
     if len(finished) > len(shown):
         st.caption(f"The first {len(shown)} of {len(finished)} selected runs are shown.")
 
 
-def _choose(runs: Sequence[RunRecord], labels: dict[str, str], first: TestedRun) -> TestedRun:
-    if len(runs) < 2:
-        return first
-    by_id = {run.run_id: run for run in runs}
+def _choose(tested: Sequence[TestedRun]) -> TestedRun:
+    if len(tested) < 2:
+        return tested[0]
+    by_id = {one.run.run_id: one for one in tested}
     run_id = st.selectbox(
-        "Run", list(by_id), format_func=lambda run_id: readable(labels[run_id]), key="compare_matrix_run", width=420
+        "Run",
+        list(by_id),
+        format_func=lambda run_id: readable(by_id[run_id].label),
+        key="compare_matrix_run",
+        width=420,
     )
-    return _tested(by_id[str(run_id)], labels[str(run_id)])
+    return by_id[str(run_id)]
 
 
 def _show_large(tested: TestedRun) -> None:
@@ -109,7 +81,7 @@ def _show_matrix(tested: TestedRun, *, classes: np.ndarray | None = None) -> Non
 
 def _show_cell(tested: TestedRun, target: int, predicted: int) -> None:
     """The sentence and the first images of a cell."""
-    rows = np.flatnonzero((tested.targets == target) & (tested.probabilities.argmax(axis=1) == predicted))
+    rows = np.flatnonzero((tested.targets == target) & (tested.answers == predicted))
     names = tested.class_names
     share = percent(len(rows) / max(1, int((tested.targets == target).sum())), 0)
     st.markdown(
@@ -150,19 +122,3 @@ def _show_report(tested: TestedRun) -> None:
     shown = report.assign(class_name=[readable(name) for name in short_names(report["class_name"].tolist(), 48)])
     controls.show_table(shown, hide_index=True, alt=alt, column_config=config)
     controls.download_csv(report, key=f"report_{tested.run.run_id[:8]}")
-
-
-def _tested(run: RunRecord, label: str) -> TestedRun:
-    table = resources.cached_predictions(run.run_id, run.ended_s)
-    table = table[table["split"] == "test"]
-    probabilities = table[probability_columns(table)].to_numpy(dtype=float)
-    targets, image_ids = table["target"].to_numpy(), table["image_id"].to_numpy(dtype=str)
-    return TestedRun(run, label, targets, probabilities, image_ids, _class_names(run, probabilities.shape[1]))
-
-
-def _class_names(run: RunRecord, num_classes: int) -> list[str]:
-    """The classes of the run's classifier, as it says them itself or else as its data set did."""
-    found = trained_classes(run.folder)
-    if found is not None and len(found[0]) == num_classes:
-        return found[0]
-    return class_names_of_run(run.config, num_classes)

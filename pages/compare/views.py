@@ -1,0 +1,32 @@
+"""The views of "Compare runs" below the board, in the order of their tabs: one entry here, one module beside it."""
+
+import importlib
+from dataclasses import dataclass
+
+from pages.compare.scene import Scene
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """One view; `module` of this folder has `draw(scene)`, imported when the view is opened."""
+
+    name: str  # in the link
+    title: str
+    question: str  # what it answers: the sentence above it
+    module: str
+
+    def draw(self, scene: Scene) -> None:
+        """Draw it of the selected runs."""
+        importlib.import_module(f"pages.compare.{self.module}").draw(scene)
+
+
+VIEWS = (
+    ViewSpec("verdict", "Verdict", "Which is better, by how much, and is it real?", "verdict"),
+    ViewSpec("curves", "Curves", "How did they learn?", "curves"),
+    ViewSpec("matrices", "Confusion", "Which classes are taken for which?", "matrices"),
+)
+
+
+def find_view(name: str | None) -> ViewSpec:
+    """The view of that name; the first one where there is none."""
+    return next((view for view in VIEWS if view.name == name), VIEWS[0])
