@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.evaluation.headline import ACCURACY, KAPPA, HeadlineMetric
+from lib.evaluation.metric_table import ACCURACY, KAPPA, Metric
 from lib.evaluation.metrics import LEVEL, Z, bootstrap_interval, group_members, quadratic_kappas
 
 SIGNIFICANCE = 0.05
@@ -47,7 +47,7 @@ def compare_paired(
     name_a: str = "A",
     name_b: str = "B",
     groups: np.ndarray | Sequence[str] | None = None,
-    metric: HeadlineMetric = ACCURACY,
+    metric: Metric = ACCURACY,
 ) -> PairedComparison:
     """Compare two runs image by image, by the metric that results of these classes are judged by.
 

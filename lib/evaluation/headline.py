@@ -15,33 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lib.data.grades import known_grades
+from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS, Metric
 from lib.evaluation.metrics import bootstrap_interval
 
 REFERABLE_GRADE = 2  # moderate and above are referred
 Name = TypeVar("Name", bound=Hashable)
 
 
-@dataclass(frozen=True)
-class HeadlineMetric:
-    """A metric by which results are judged: its key in the figures, its title, and its word in a sentence."""
-
-    key: str
-    title: str
-    word: str
-
-    def text(self, value: float) -> str:
-        """A value as it stands in a sentence: "48.0 %" or "0.73"; "not defined" for NaN."""
-        if not math.isfinite(value):
-            return "not defined"
-        return f"{value:.2f}" if self is KAPPA else f"{100 * value:.1f}\u00a0%"
-
-
-KAPPA = HeadlineMetric("quadratic_weighted_kappa", "Quadratic weighted kappa", "kappa")
-ACCURACY = HeadlineMetric("accuracy", "Accuracy", "accuracy")
-HEADLINE_METRICS = {metric.key: metric for metric in (KAPPA, ACCURACY)}
-
-
-def headline_metric(*, is_ordinal: bool, num_classes: int) -> HeadlineMetric:
+def headline_metric(*, is_ordinal: bool, num_classes: int) -> Metric:
     """Kappa for three or more ordered grades, else accuracy."""
     return KAPPA if is_ordinal and num_classes > 2 else ACCURACY
 
@@ -54,7 +35,7 @@ class Score:
     its kappa is 0. `referable_auroc` is of five ordered grades alone. `test_set` tells which images were tested.
     """
 
-    metric: HeadlineMetric
+    metric: Metric
     value: float
     low: float = math.nan
     high: float = math.nan
@@ -70,7 +51,7 @@ class Score:
     @classmethod
     def of(cls, figures: Mapping[str, Any], *, prefix: str = "test_") -> "Score | None":
         """Read it from the figures of a run (or of an evaluation, without prefix); None if they hold no result."""
-        metric = HEADLINE_METRICS.get(str(figures.get("headline")), ACCURACY)
+        metric = METRICS.get(str(figures.get("headline")), ACCURACY)
         if figures.get(f"{prefix}accuracy") is None and figures.get(f"{prefix}{metric.key}") is None:
             return None
         found = {name: _number(figures.get(f"{prefix}{key}")) for name, key in _KEYS.items()}
@@ -161,7 +142,7 @@ def _by_test_set(scores: Mapping[Name, Score]) -> list[list[Name]]:
 
 
 def _falling(score: Score) -> tuple[bool, float]:
-    return (True, 0.0) if not math.isfinite(score.value) else (False, -score.value)
+    return (not math.isfinite(score.value), -score.metric.worth(score.value))
 
 
 def score_figures(

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 # A nearest-neighbour head says 0.0 of classes it did not meet: the logarithm is cut where float64 ends (as in sklearn).
-_LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
+LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 LEVEL = 0.95
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
-Metric = Callable[[np.ndarray, np.ndarray], float]
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+NUM_BINS = 10  # of the calibration error
 
 
 def evaluate_predictions(targets: np.ndarray, probabilities: np.ndarray, *, is_ordinal: bool) -> dict[str, float]:
@@ -37,8 +38,10 @@ def evaluate_predictions(targets: np.ndarray, probabilities: np.ndarray, *, is_o
         "accuracy": accuracy(targets, probabilities),
         "balanced_accuracy": balanced_accuracy(targets, probabilities),
         "quadratic_weighted_kappa": quadratic_weighted_kappa(targets, probabilities) if has_order else float("nan"),
+        "macro_f1": macro_f1(targets, probabilities),
         "auroc": auroc(targets, probabilities),
         "log_loss": log_loss(targets, probabilities),
+        "calibration_error": calibration_error(targets, probabilities),
         "num": float(len(targets)),
     }
 
@@ -55,6 +58,13 @@ def balanced_accuracy(targets: np.ndarray, probabilities: np.ndarray) -> float:
     counts = matrix.sum(1)
     present = counts > 0
     return float((matrix.diagonal()[present] / counts[present]).mean())
+
+
+def macro_f1(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean F1 of the classes that occur among targets or predictions, as scikit-learn's `f1_score(average="macro")`."""
+    matrix = confusion_matrix(targets, probabilities)
+    found = matrix.sum(0) + matrix.sum(1)
+    return float((2 * matrix.diagonal()[found > 0] / found[found > 0]).mean())
 
 
 def quadratic_weighted_kappa(targets: np.ndarray, probabilities: np.ndarray) -> float:
@@ -100,7 +110,24 @@ def log_loss(targets: np.ndarray, probabilities: np.ndarray, class_weights: np.n
     total = probabilities.sum(1)
     chosen = probabilities[np.arange(len(targets)), targets] / np.where(total > 0, total, 1.0)
     weights = None if class_weights is None else np.asarray(class_weights)[targets]
-    return float(np.average(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)), weights=weights))
+    return float(np.average(-np.log(np.clip(chosen, LEAST_PROBABILITY, 1.0)), weights=weights))
+
+
+def calibration_error(targets: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS) -> float:
+    """Expected calibration error of the most probable class (Guo et al. 2017, arXiv 1706.04599), bins of equal mass.
+
+    Images in the order of their confidence are cut into bins of N / `num_bins` images; the error is the mean over the
+    bins of |share of right answers - mean confidence|. Images of the same confidence at an edge count in both bins, in
+    proportion, so that the order of the images does not matter.
+    """
+    targets, probabilities = _checked(targets, probabilities)
+    total = probabilities.sum(1)
+    confidence = probabilities.max(1) / np.where(total > 0, total, 1.0)
+    _, place = np.unique(confidence, return_inverse=True)
+    gaps = np.bincount(place, weights=(probabilities.argmax(1) == targets) - confidence)
+    edges = np.linspace(0, len(targets), num_bins + 1)
+    reached = np.interp(edges, np.append(0, np.cumsum(np.bincount(place))), np.append(0, np.cumsum(gaps)))
+    return float(np.abs(np.diff(reached)).sum() / len(targets))
 
 
 def confusion_matrix(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -159,7 +186,7 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap_interval(
-    fn: Metric,
+    fn: Statistic,
     targets: np.ndarray,
     probabilities: np.ndarray,
     groups: np.ndarray | Sequence[str] | None = None,
@@ -204,6 +231,18 @@ def fold_interval(values: Sequence[float], *, limits: tuple[float, float] = (0.0
     half = float(t.ppf((1 + LEVEL) / 2, num - 1)) * math.sqrt(kept.var(ddof=1) * (1 / num + 1 / (num - 1)))
     mean = float(kept.mean())
     return mean, max(limits[0], mean - half), min(limits[1], mean + half)
+
+
+def fold_mean(fn: Statistic, targets: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | None = None) -> float:
+    """A metric, as the mean over the test sets of the folds (N,) where there are any; folds without a value left out.
+
+    The classifiers of two folds are two classifiers: their answers are not mixed in one ranking or calibration.
+    """
+    if folds is None:
+        return fn(targets, probabilities)
+    values = np.array([fn(targets[folds == fold], probabilities[folds == fold]) for fold in np.unique(folds)])
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
 
 
 def group_members(groups: np.ndarray | Sequence[str] | None, num: int) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.headline import KAPPA, HeadlineMetric
+from lib.evaluation.metric_table import KAPPA, Metric
 from lib.evaluation.metrics import LEVEL, Z, group_members, quadratic_kappas, wilson_interval
 
 _AT_A_TIME = 64
@@ -50,7 +50,7 @@ def estimate_of(content: Mapping[str, Any]) -> Estimate:
 class DrawnScores:
     """Scores (S,) of S sets of answers to n images in `num_units` groups, and of each draw (S, draws)."""
 
-    metric: HeadlineMetric
+    metric: Metric
     scores: np.ndarray
     draws: np.ndarray
     num_images: int
@@ -75,7 +75,7 @@ class DrawnScores:
 
 
 def draw_scores(
-    metric: HeadlineMetric,
+    metric: Metric,
     targets: np.ndarray,
     answers: np.ndarray,
     *,
@@ -113,7 +113,7 @@ def draw_scores(
 
 
 def _counts(
-    metric: HeadlineMetric, targets: np.ndarray, answers: np.ndarray, unit: np.ndarray, *, num_classes: int
+    metric: Metric, targets: np.ndarray, answers: np.ndarray, unit: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
     """All that counts of each group, float (G, cells): its confusion matrix, or how many are right and how many."""
     num_units = int(unit.max()) + 1
@@ -124,7 +124,7 @@ def _counts(
     return np.stack([right, np.bincount(unit, minlength=num_units)], axis=1)
 
 
-def _scores(metric: HeadlineMetric, counts: np.ndarray, num_classes: int) -> np.ndarray:
+def _scores(metric: Metric, counts: np.ndarray, num_classes: int) -> np.ndarray:
     """Scores (M,) of summed counts (M, cells)."""
     if metric is KAPPA:
         return quadratic_kappas(counts.reshape(-1, num_classes, num_classes))

@@ -121,7 +121,8 @@ def run_experiment(
 _NUM_MEASURED = 256
 _IN_SUMMARY = (
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "quadratic_weighted_kappa",
-    "quadratic_weighted_kappa_low", "quadratic_weighted_kappa_high", "auroc", "log_loss",
+    "quadratic_weighted_kappa_low", "quadratic_weighted_kappa_high", "macro_f1", "auroc", "log_loss",
+    "calibration_error",
 )  # fmt: skip
 
 

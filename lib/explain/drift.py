@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.headline import HEADLINE_METRICS, HeadlineMetric
+from lib.evaluation.metric_table import METRICS, Metric
 from lib.evaluation.metrics import Z, group_members
 from lib.evaluation.resampling import Estimate, as_plain, estimate_of, number_of
 
@@ -115,9 +115,9 @@ class Drift:
     seconds: float = 0.0
 
     @property
-    def headline(self) -> HeadlineMetric:
+    def headline(self) -> Metric:
         """What probes and resets are scored by."""
-        return HEADLINE_METRICS[self.metric]
+        return METRICS[self.metric]
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; what is not defined is None."""
@@ -162,9 +162,9 @@ class ResetTable:
     split_caveat: str = ""
 
     @property
-    def headline(self) -> HeadlineMetric:
+    def headline(self) -> Metric:
         """What is scored."""
-        return HEADLINE_METRICS[self.metric]
+        return METRICS[self.metric]
 
     def find(self, stages: Sequence[str]) -> StageReset | None:
         """The row that put back exactly these stages; None if it was not measured."""

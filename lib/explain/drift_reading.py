@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from lib.evaluation.comparison import SIGNIFICANCE
-from lib.evaluation.headline import KAPPA, HeadlineMetric
+from lib.evaluation.metric_table import KAPPA, Metric
 from lib.evaluation.resampling import Estimate
 from lib.explain.concepts import ConceptTest
 from lib.explain.drift import Drift, ResetTable, StageDrift, StageReset
@@ -273,7 +273,7 @@ def _change(value: float) -> str:
     return f"{percent:.0f}\u00a0%" if percent >= 10 else f"{percent:.2g}\u00a0%"
 
 
-def _with_ends(metric: HeadlineMetric, score: Estimate) -> str:
+def _with_ends(metric: Metric, score: Estimate) -> str:
     if not math.isfinite(score.low):
         return metric.text(score.value)
     return f"{metric.text(score.value)} ({metric.text(score.low)} to {metric.text(score.high)})"
@@ -290,7 +290,7 @@ def _cost_words(table: ResetTable, cost: Estimate, *, is_size: bool = False) -> 
     return f"a cost of {value:.1f} points ({low:.1f} to {high:.1f})"
 
 
-def _size_words(metric: HeadlineMetric, gap: Estimate) -> str:
+def _size_words(metric: Metric, gap: Estimate) -> str:
     low, high = sorted((abs(gap.low), abs(gap.high)))
     if metric is KAPPA:
         return f"{abs(gap.value):.2f} kappa ({low:.2f} to {high:.2f})"

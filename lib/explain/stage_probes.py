@@ -16,7 +16,8 @@ from lib.atomic import digest_of, read_kept, write_json
 from lib.data.input_transform import InputTransform
 from lib.data.splits import TEST, TRAIN, VAL
 from lib.errors import Stopped, UserError
-from lib.evaluation.headline import ACCURACY, HeadlineMetric, headline_metric
+from lib.evaluation.headline import headline_metric
+from lib.evaluation.metric_table import ACCURACY, Metric
 from lib.explain.stage_worth import PRETRAINED, RANDOM, RUN, StageRow, StageWorth, judge_answers
 from lib.features.cache import read_or_extract
 from lib.features.engine import EngineChoice
@@ -56,7 +57,7 @@ class ProbeTask:
     targets: np.ndarray
     groups: np.ndarray | None
     class_names: tuple[str, ...]
-    metric: HeadlineMetric
+    metric: Metric
     folds: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lib.evaluation.headline import KAPPA
+from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.resampling import Estimate
 from lib.explain.stage_worth import PRETRAINED, RUN, StageWorth
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lib.errors import UserError
-from lib.evaluation.headline import HEADLINE_METRICS, HeadlineMetric
+from lib.evaluation.metric_table import METRICS, Metric
 from lib.evaluation.resampling import DrawnScores, Estimate, as_plain, draw_scores, estimate_of
 
 PRETRAINED, RANDOM, RUN = "pretrained", "random", "run"
@@ -103,9 +103,9 @@ class StageWorth:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
-    def headline(self) -> HeadlineMetric:
+    def headline(self) -> Metric:
         """The metric itself."""
-        return HEADLINE_METRICS[self.metric]
+        return METRICS[self.metric]
 
     @property
     def main(self) -> str:
@@ -151,7 +151,7 @@ def judge_answers(
     answers: Mapping[str, Sequence[np.ndarray]],
     targets: np.ndarray,
     *,
-    metric: HeadlineMetric,
+    metric: Metric,
     num_classes: int,
     groups: np.ndarray | None,
     seed: int = 0,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from lib.evaluation.headline import KAPPA
+from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.resampling import Estimate
 from lib.explain.drift import Drift, ResetTable
 from lib.figures.style import literal, new_figure, palette, strategy_style

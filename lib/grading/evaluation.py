@@ -7,7 +7,8 @@ import numpy as np
 from lib.data.dataset import Dataset
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
-from lib.evaluation.headline import KAPPA, score_figures
+from lib.evaluation.headline import score_figures
+from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.metrics import (
     bootstrap_interval,
     evaluate_predictions,

@@ -12,7 +12,8 @@ import numpy as np
 from lib.atomic import atomic_path, digest_of, read_kept, write_json
 from lib.errors import Stopped, UserError
 from lib.evaluation.comparison import compare_paired
-from lib.evaluation.headline import KAPPA, headline_metric
+from lib.evaluation.headline import headline_metric
+from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.metrics import accuracy, bootstrap_interval, quadratic_weighted_kappa, wilson_interval
 from lib.evaluation.resampling import Estimate
 from lib.explain.drift import ResetTable, StageReset

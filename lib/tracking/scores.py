@@ -15,12 +15,15 @@ import pandas as pd
 from lib.atomic import read_json
 from lib.errors import UserError
 from lib.evaluation.comparison import PairedComparison, compare_paired
-from lib.evaluation.headline import ACCURACY, KAPPA, Score, key_of_tested_images, score_figures
+from lib.evaluation.headline import Score, key_of_tested_images, score_figures
+from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS
+from lib.evaluation.metrics import fold_mean
 from lib.tracking.records import RunRecord, predictions
 from lib.tracking.state import BUNDLE_FOLDER, PREDICTIONS_FILE
 
 # Without these a summary is older than the figures beside the metrics.
-_YOUNGER = ("headline", "test_baseline_accuracy", "test_set")
+_LATER_METRICS = ("macro_f1", "calibration_error")
+_YOUNGER = ("headline", "test_baseline_accuracy", "test_set", *(f"test_{key}" for key in _LATER_METRICS))
 
 
 def run_score(run: RunRecord) -> Score | None:
@@ -34,7 +37,7 @@ def folder_score(folder: Path, figures: Mapping[str, Any]) -> Score | None:
 
 
 def beside_metrics(folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline, baseline, referable AUC and test set of a run whose summary lacks them; empty if it has them.
+    """Headline, baseline, later metrics and test set of a run whose summary lacks them; empty if it has them.
 
     Empty too where its predictions are gone or cannot be read: then there is nothing to say.
     """
@@ -56,6 +59,8 @@ def _from_predictions(path: Path, changed_ns: int, *, has_kappa: bool) -> dict[s
         class_names, is_ordinal = _classes(path.parent, len(columns), has_kappa=has_kappa)
         folds = table["fold"].to_numpy() if "fold" in table and table["fold"].nunique() > 1 else None
         found = score_figures(targets, probabilities, class_names, is_ordinal=is_ordinal, folds=folds, num_draws=0)
+        for key in _LATER_METRICS:
+            found[key] = fold_mean(METRICS[key].compute, targets, probabilities, folds)
     except (OSError, ValueError, KeyError, IndexError):
         return {}
     about = {key: found[key] for key in ("headline", "baseline_class")}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import (
     bootstrap_interval,
     evaluate_predictions,
@@ -25,8 +26,7 @@ from lib.training.protocols import Dataset
 # Parts of the table of predictions: images that validated beside the training, images of training and validation that
 # were each answered by a classifier that had not seen them, and test images.
 VALIDATION, OUT_OF_FOLD, TEST = "val", "out_of_fold", "test"
-MANIFEST_METRICS = ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa", "auroc", "log_loss")
-_LIMITS = {"quadratic_weighted_kappa": (-1.0, 1.0), "log_loss": (0.0, float("inf"))}  # of the others 0 and 1
+MANIFEST_METRICS = tuple(METRICS)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class RunSummary:
     test_referable_auroc_low: float = float("nan")
     test_referable_auroc_high: float = float("nan")
     test_set: str = ""
+    test_macro_f1: float = float("nan")
+    test_calibration_error: float = float("nan")
     split_caveat: str = ""  # what is to be said of every score here, such as that patients were not kept together
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ord
     each = [evaluate_predictions(targets[fold.rows], fold.probabilities, is_ordinal=is_ordinal) for fold in folds]
     metrics: dict[str, float] = {}
     for key in MANIFEST_METRICS:
-        mean, low, high = fold_interval([one[key] for one in each], limits=_LIMITS.get(key, (0.0, 1.0)))
+        mean, low, high = fold_interval([one[key] for one in each], limits=METRICS[key].limits)
         metrics[key] = mean
         if key in ("accuracy", "quadratic_weighted_kappa"):
             metrics |= {f"{key}_low": low, f"{key}_high": high}

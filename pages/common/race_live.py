@@ -10,7 +10,8 @@ import streamlit as st
 
 from lib.data.dataset import Dataset
 from lib.data.specs import DatasetSpec
-from lib.evaluation.headline import KAPPA, headline_metric
+from lib.evaluation.headline import headline_metric
+from lib.evaluation.metric_table import KAPPA
 from lib.figures.race_charts import RaceLine, race_figure, race_text
 from lib.figures.style import strategy_style
 from lib.recipes import RECIPES, PublishedLine

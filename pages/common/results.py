@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from lib.data.target_map import TARGET_MAPS
-from lib.evaluation.headline import ACCURACY, KAPPA, in_order
+from lib.evaluation.headline import in_order
+from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.models.backbones import BACKBONES
 from lib.recipes import RECIPES, fits_subject, published_line
 from lib.tracking import RunRecord, read_state

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from lib.atomic import read_json_or_empty
 from lib.errors import UserError
-from lib.evaluation.headline import ACCURACY, KAPPA, Score
+from lib.evaluation.headline import Score
+from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.figures.style import new_figure, palette, strategy_style
 from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking import RunState, get_run, read_state

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from lib.evaluation.comparison import PairedComparison
-from lib.evaluation.headline import KAPPA, Score, best_of, in_order
+from lib.evaluation.headline import Score, best_of, in_order
+from lib.evaluation.metric_table import KAPPA
 from lib.figures.result_charts import difference_figure, interval_figure
 from lib.tracking import RunRecord
 from lib.tracking.scores import RunComparison, compare_runs, run_score
@@ -43,7 +44,7 @@ def show_intervals(runs: Sequence[RunRecord]) -> None:
         return
     metric = st.segmented_control(
         "Metric", list(titles), default=headline_key(runs) if headline_key(runs) in titles else next(iter(titles)),
-        format_func=titles.get, required=True, key="compare_metric",
+        format_func=titles.get, required=True, key="compare_interval_metric",
     )  # fmt: skip
     table = results.mark_published(results_table(runs).dropna(subset=[metric]), runs, str(metric))
     labels = short_labels(runs)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from lib.data.mask_overlay import mask_families
 from lib.errors import UserError
-from lib.evaluation.headline import ACCURACY
+from lib.evaluation.metric_table import ACCURACY
 from lib.explain.concepts import ConceptTest
 from lib.explain.drift import ChannelChange, Drift
 from lib.explain.drift_reading import concept_method, concept_sentence, p_words

@@ -82,7 +82,7 @@ def bench_pass(name: str, weights: str, store: Any) -> None:
 
 def bench_probes(name: str) -> None:
     """Seconds of the probes of all stages, on made-up outputs of the right widths."""
-    from lib.evaluation.headline import KAPPA
+    from lib.evaluation.metric_table import KAPPA
     from lib.explain.stage_probes import ProbeTask, probe_answers
     from lib.features.stage_outputs import StagedSource
     from lib.models.backbones import BACKBONES as TABLE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation.comparison import compare_paired
-from lib.evaluation.headline import KAPPA
+from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.metrics import quadratic_weighted_kappa
 
 

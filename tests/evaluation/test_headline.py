@@ -7,8 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lib.evaluation.headline import (
-    ACCURACY,
-    KAPPA,
     Score,
     best_of,
     binary_auroc,
@@ -17,6 +15,7 @@ from lib.evaluation.headline import (
     key_of_tested_images,
     score_figures,
 )
+from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS
 
 GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative")
 ALPHABET = ("mild", "moderate", "no_dr", "proliferative", "severe")
@@ -150,3 +149,11 @@ def test_a_test_set_is_its_images_with_their_classes():
     assert key_of_tested_images(["y", "x"], [1, 0]) == key
     assert key_of_tested_images(["x", "y"], [1, 1]) != key
     assert key_of_tested_images(["x", "z"], [0, 1]) != key
+
+
+def test_of_a_loss_the_lowest_comes_first():
+    losses = {
+        name: score(value, metric=METRICS["log_loss"]) for name, value in zip("abc", (0.9, 0.2, 0.4), strict=True)
+    }
+    assert in_order({**losses, "nan": score(math.nan, metric=METRICS["log_loss"])}) == ["b", "c", "a", "nan"]
+    assert best_of(losses) == ("b", 3)

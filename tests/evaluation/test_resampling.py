@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lib.evaluation.headline import ACCURACY, KAPPA
+from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.evaluation.metrics import accuracy, bootstrap_interval, quadratic_weighted_kappa, wilson_interval
 from lib.evaluation.resampling import Estimate, as_plain, draw_scores, estimate_of
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.evaluation.headline import ACCURACY, KAPPA
+from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.evaluation.resampling import Estimate
 from lib.explain.stage_worth import PRETRAINED, RANDOM, RUN, StageRow, StageWorth, judge_answers
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.evaluation.headline import ACCURACY, KAPPA, key_of_tested_images
+from lib.evaluation.headline import key_of_tested_images
+from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.experiment import run_experiment
 from lib.tracking.records import RunRecord
 from lib.tracking.scores import compare_runs, folder_score, run_score

@@ -73,6 +73,7 @@ def test_manifest_says_what_grading_needs() -> None:
     dataset.spec = replace(dataset.spec, is_medical=True, crop_policy="retina_box")
     metrics = {
         "accuracy": 0.9, "balanced_accuracy": 0.8, "quadratic_weighted_kappa": math.nan, "auroc": 0.7, "log_loss": 0.3,
+        "macro_f1": 0.8, "calibration_error": 0.05,
     }  # fmt: skip
     manifest = bundle_manifest(
         TrainConfig(dataset="tiny", backbone="mobilenet_v2"), dataset, metrics, run_id="r1", frozen_dtype="float32"
