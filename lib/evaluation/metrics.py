@@ -145,7 +145,11 @@ def per_class_report(
 
     NaN where a fraction has no denominator: precision of a class never predicted, recall of one without images.
     """
-    matrix = confusion_matrix(targets, probabilities)
+    return class_report(confusion_matrix(targets, probabilities), class_names)
+
+
+def class_report(matrix: np.ndarray, class_names: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    """`per_class_report` of counts (K, K), row = true class, column = predicted."""
     if len(class_names) != len(matrix):
         raise ValueError(f"{len(class_names)} class names for {len(matrix)} columns of probabilities.")
     hits, counts, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)

@@ -1,10 +1,9 @@
-"""From a recipe to a training, for the data sets, weights and time at hand; titles of runs; published figures."""
+"""From a recipe to a training, for the data sets, weights and time at hand; titles of runs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from lib.atomic import write_json
 from lib.data.library import descriptions, open_dataset
 from lib.data.specs import DatasetSpec
 from lib.data.target_map import TARGET_MAPS, parse_target_map
@@ -13,7 +12,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.weights import default_backbone, fallback_sentence, weights_status
 from lib.recipes.spec import RecipeSpec, Subject
 from lib.recipes.table import RECIPES
-from lib.settings import ASSETS_DIR, DEFAULT_DATASET
+from lib.settings import DEFAULT_DATASET
 from lib.training.config import TrainConfig
 from lib.training.strategies import STRATEGIES
 
@@ -178,48 +177,3 @@ def changed_settings(plan: RecipePlan, config: TrainConfig) -> dict[str, tuple[A
     apart = ("dataset", "dataset_version", "seed", "device", "dtype", "pinned_images", "num_folds")
     planned, present = in_effect(plan.config), in_effect(config)
     return {name: (old, present[name]) for name, old in planned.items() if old != present[name] and name not in apart}
-
-
-PUBLISHED_FILE = ASSETS_DIR / "published_results.json"
-_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class PublishedLine:
-    """What a picture draws beside a run: the published figure of its recipe, and where it comes from."""
-
-    recipe: str
-    value: float
-    source: str
-    measured_on: str
-    published_data: str
-
-
-def published_line(name: str, metric: str) -> PublishedLine | None:
-    """The published value of "test_accuracy" or "test_quadratic_weighted_kappa"; None where there is none."""
-    key = metric.removeprefix("test_")
-    if name not in RECIPES or key not in ("accuracy", "quadratic_weighted_kappa"):
-        return None
-    recipe = RECIPES.get(name)
-    value, measured_on = getattr(recipe.published, key), recipe.published.measured_on
-    about = (recipe.study.line, measured_on, recipe.subject.published_data)
-    return None if value is None else PublishedLine(name, value, *about)
-
-
-def published_results() -> dict[str, Any]:
-    """Every recipe with its study and figures, as the file holds them."""
-    return {"format_version": _FORMAT, "results": [_entry(recipe) for recipe in RECIPES]}
-
-
-def write_published() -> None:
-    """Write the file afresh from the table (`python -m lib recipes list --write-published`)."""
-    write_json(PUBLISHED_FILE, published_results())
-
-
-def _entry(recipe: RecipeSpec) -> dict[str, Any]:
-    figures = asdict(recipe.published)
-    return {
-        "recipe": recipe.name, "title": recipe.title, "study": recipe.study.title, "source": recipe.study.line,
-        "year": recipe.study.year, "published_data": recipe.subject.published_data, **figures,
-        "confusion": [list(row) for row in figures["confusion"]],
-    }  # fmt: skip

@@ -20,7 +20,8 @@ class Published:
     """What a study found: fractions, kappa with quadratic weights; None where it gives no such figure.
 
     `leaderboard_places` are those of this kappa on the public leaderboard of the competition, as of 9 November 2016.
-    `confusion` has a row for each true and a column for each predicted class.
+    `confusion` has a row for each true and a column for each predicted class. `validation_accuracy` is the best of all
+    epochs, `seconds` the wall time of the training.
     """
 
     accuracy: float | None = None
@@ -28,6 +29,9 @@ class Published:
     leaderboard_places: str = ""
     measured_on: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
+    validation_accuracy: float | None = None
+    seconds: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,71 @@ FOOD = Subject(
     words=("food",),
     stand_in_words="with its five grades for ten classes",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedResult:
+    """One published result: the figures of one classifier, and where they come from.
+
+    Attributes:
+        title: what was tested.
+        values: metric -> value; keys of `PUBLISHED_METRICS`.
+        intervals: metric -> 95 % interval as published.
+        source: who published it; `url` where it is, "" where it has no address.
+        read_in: where the figure was read.
+        year: of the publication, where it is known.
+        note: what else must be known to read it.
+        places: on the leaderboard of its time.
+        recipe: the recipe that repeats it, "" where none does.
+        confusion: counts, a row for each true and a column for each predicted class.
+        seconds: wall time of the training.
+    """
+
+    title: str
+    values: Mapping[str, float]
+    source: str
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    url: str = ""
+    read_in: str = ""
+    year: int | None = None
+    note: str = ""
+    places: str = ""
+    recipe: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What results must share to be held against each other: images, split, and the definition of their metrics.
+
+    Attributes:
+        name: in the table.
+        title: on the board.
+        data: the images.
+        split: which of them train, validate and test.
+        definition: of the metrics.
+        comparable: whether runs of this program may be held against it, with what, and why not.
+        task: which runs stand beside it, a key of `TASKS`.
+        subject: what the images show, so that runs on other ones can be marked.
+        num_images: test images; 0 where it is not known, or they are no images by themselves.
+        study: the title of the recipes' study whose figures these are; "" for those of others.
+        lines: the results; those of a study come from its recipes.
+        is_ranked: whether one line is better than another: not where each is of other images.
+    """
+
+    name: str
+    title: str
+    data: str
+    split: str
+    definition: str
+    comparable: str
+    task: str
+    subject: Subject
+    num_images: int = 0
+    study: str = ""
+    lines: tuple[PublishedResult, ...] = ()
+    is_ranked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

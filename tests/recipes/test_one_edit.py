@@ -58,7 +58,7 @@ def test_a_new_entry_is_in_the_command_line_and_runs(toy, capsys, tmp_path, monk
     assert (found["recipe"], found["state"], found["published_accuracy"]) == (TOY.name, "finished", 0.625)
     assert list_runs()[0].label == "toy-squares · Bundled VGG · tiny"
     assert published_line(TOY.name, "test_accuracy").source == TOY.study.line
-    monkeypatch.setattr("lib.recipes.plan.PUBLISHED_FILE", tmp_path / "published.json")
+    monkeypatch.setattr("lib.recipes.published.PUBLISHED_FILE", tmp_path / "published.json")
     write_published()
     assert json.loads((tmp_path / "published.json").read_text())["results"][-1]["recipe"] == TOY.name
 

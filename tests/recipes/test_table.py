@@ -9,7 +9,7 @@ from lib.errors import UserError
 from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
 from lib.models.backbones import BACKBONES
 from lib.recipes import RECIPES, published_line, published_results
-from lib.recipes.plan import PUBLISHED_FILE
+from lib.recipes.published import PUBLISHED_FILE
 from lib.training.config import TrainConfig
 
 WITH_MATRIX = [recipe for recipe in RECIPES if recipe.published and recipe.published.confusion]
