@@ -26,14 +26,8 @@ from lib.data.library import is_taken, open_dataset
 from lib.data.specs import DatasetSpec
 from lib.data.store_writer import file_facts
 from lib.evaluation.headline import binary_auroc, key_of_tested_images, score_figures
-from lib.evaluation.metrics import (
-    accuracy,
-    balanced_accuracy,
-    log_loss,
-    quadratic_kappas,
-    quadratic_weighted_kappa,
-    wilson_interval,
-)
+from lib.evaluation.metric_table import METRICS
+from lib.evaluation.metrics import quadratic_kappas, wilson_interval
 from lib.models.backbones import BACKBONES
 from lib.models.freezing import stage_plan
 from lib.recipes import RECIPES, run_title
@@ -298,14 +292,14 @@ class _GeneratedRun:
         targets, probabilities = self.tested.targets, self.probabilities
         num_classes = probabilities.shape[1]
         areas = [binary_auroc(targets == target, probabilities[:, target]) for target in range(num_classes)]
-        has_order = self.tested.is_ordinal or num_classes == 2
-        return {
-            "accuracy": accuracy(targets, probabilities),
-            "balanced_accuracy": balanced_accuracy(targets, probabilities),
-            "quadratic_weighted_kappa": quadratic_weighted_kappa(targets, probabilities) if has_order else math.nan,
-            "auroc": float(np.nanmean(areas)),
-            "log_loss": log_loss(targets, probabilities),
+        found = {
+            key: metric.compute(targets, probabilities)
+            if metric.fits(is_ordinal=self.tested.is_ordinal, num_classes=num_classes)
+            else math.nan
+            for key, metric in METRICS.items()
+            if key != "auroc"
         }
+        return {**found, "auroc": float(np.nanmean(areas))}
 
     def _kappa_interval(self, kappa: float) -> tuple[float, float]:
         if not math.isfinite(kappa):

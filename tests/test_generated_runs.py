@@ -5,6 +5,7 @@ import pytest
 
 from lib.data.library import image_groups, open_dataset
 from lib.evaluation.comparison import compare_paired
+from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import evaluate_predictions
 from lib.settings import runs_dir
 from lib.sweeps.seeds import SeedSweep
@@ -24,7 +25,7 @@ def test_they_are_read_as_any_run():
     assert np.allclose(tested.probabilities.sum(1), 1)
     metrics = evaluate_predictions(tested.targets, tested.probabilities, is_ordinal=True)
     summary = runs[made[0]].summary
-    for key in ("accuracy", "balanced_accuracy", "quadratic_weighted_kappa", "auroc", "log_loss"):
+    for key in METRICS:
         assert summary[f"test_{key}"] == pytest.approx(metrics[key], abs=1e-12)
     assert len(np.unique(tested.groups)) == 20  # two images a patient
     assert all(len(set(tested.targets[tested.groups == group])) == 1 for group in np.unique(tested.groups))
