@@ -82,13 +82,21 @@ def _check_folder(out: Path) -> None:
 @click.command()
 @click.option("--run", "run_id", required=True, metavar="ID", help="The run, or a bundle's zip or folder.")
 @click.option("--dataset", "dataset_name", required=True, metavar="NAME|PATH", help="The data set to evaluate on.")
+@click.option(
+    "--map", "mapping", metavar="MAP", help="Which classes theirs are: puppy=dog,bird=- or 0,1,1 or referable."
+)
 @json_option
-def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
+def evaluate(run_id: str, dataset_name: str, mapping: str | None, *, as_json: bool) -> None:
     """Evaluate a run's classifier on another data set that has the same classes.
 
     On the data set that it was trained on, only the test images count (of a run with folds: each image, as the fold
     that had not seen it answered); on any other one all images do. Images that the classifier has seen in its training
-    are known by their content wherever they turn up, and never count.
+    are known by their content wherever they turn up, and never count; in another data set copies of them that were
+    re-encoded, resized or mirrored are found and left out too.
+
+    Other classes need --map: `their=ours` for each class that the classifier does not know ("-" leaves its images out),
+    one number of the classifier's classes for each class in the data set's order, or a target map such as `referable`,
+    which merges the grades of both.
     """
     from lib.data.importing import resolve_dataset
     from lib.evaluation.headline import Score
@@ -98,7 +106,7 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     with ProgressLine() as progress:
         # What is only evaluated on is not split, so a class may have one image, or none.
         dataset = resolve_dataset(dataset_name, check_splits=False, progress=progress)
-        result = evaluate_on(Grader.open(run_id), dataset, progress)
+        result = evaluate_on(Grader.open(run_id), dataset, progress, mapping=mapping)
     if as_json:
         print_json(result)
         return
@@ -106,6 +114,7 @@ def evaluate(run_id: str, dataset_name: str, as_json: bool) -> None:
     if missing := result["classes_without_images"]:
         click.echo(f"No images here of: {', '.join(missing)}; averages over classes leave them out.")
     recall = {f"recall of {name}": value for name, value in result["recall"].items()}
-    facts = {key: value for key, value in result.items() if key not in ("recall", "classes_without_images")} | recall
+    apart = ("recall", "classes_without_images", "class_names", "is_ordinal")
+    facts = {key: value for key, value in result.items() if key not in apart} | recall
     undefined = {key: "not defined" for key, value in facts.items() if isinstance(value, float) and math.isnan(value)}
     print_facts(facts | undefined)

@@ -1,11 +1,11 @@
 """Evaluates a trained classifier on a data set: on test images of its own one, on all new images of any other."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.data.dataset import Dataset
-from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.evaluation.headline import score_figures
 from lib.evaluation.metric_table import KAPPA
@@ -16,95 +16,98 @@ from lib.evaluation.metrics import (
     quadratic_weighted_kappa,
     wilson_interval,
 )
+from lib.grading.class_mapping import ClassMapping
 from lib.grading.grader import Grader
-from lib.grading.manifest import class_targets, has_grades, merged_as_trained
+from lib.grading.manifest import has_grades
+from lib.grading.new_images import mapping_to, new_images, taking_part
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.tracking.scores import probability_columns
-from lib.training.preparation import trained_config, trained_version
+from lib.training.preparation import trained_config
 from lib.training.results import SplitPredictions, evaluate_folds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def evaluate_on(grader: Grader, dataset: Dataset, progress: Progress = ignore_progress) -> dict[str, Any]:
-    """Metrics of a classifier on a data set of its classes, with the 95 % interval of its accuracy.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of an evaluation: the figures that `evaluate_on` returns, and the answers that they were made of.
 
-    Images that the classifier has seen in its training never count, in whatever data set they turn up: they are left
-    out, or, for a run with folds on its own data set, each is answered by the fold that had not seen it.
+    `answers` has one row an image: image_id, split ("test"), target, probability_0 ..., and fold where folds answered.
+    """
+
+    figures: dict[str, Any]
+    answers: "pd.DataFrame"
+
+
+def evaluate_on(
+    grader: Grader, dataset: Dataset, progress: Progress = ignore_progress, *, mapping: str | None = None
+) -> dict[str, Any]:
+    """The figures of `evaluate`."""
+    return evaluate(grader, dataset, progress, mapping=mapping).figures
+
+
+def evaluate(
+    grader: Grader, dataset: Dataset, progress: Progress = ignore_progress, *, mapping: str | None = None
+) -> Evaluation:
+    """Metrics of a classifier on a data set, with the 95 % interval of its accuracy, and its answers.
+
+    Images that the classifier has seen in its training never count, in whatever data set they turn up: the very files,
+    and in another data set also files that are re-encoded, resized or mirrored ones. They are left out, or, for a run
+    with folds on its own data set, each is answered by the fold that had not seen it.
+
+    Args:
+        grader: the classifier.
+        dataset: images with its classes, or with classes that `mapping` tells.
+        progress: told after each batch.
+        mapping: which of its classes those of the data set are; see `lib.grading.class_mapping`.
 
     Returns:
-        Metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `num_seen_left_out`, `num_unlike`
-        (images that the gate would turn away; they count all the same), and `note`, sentences that say what was left
-        out, read otherwise than in the training or is not known ("" if nothing).
+        Figures are the metrics and interval, `images` ("test", "all", "unseen" or "out_of_fold"), `class_names` that
+        were scored, `mapping`, `num_seen_left_out`, `num_near_left_out` (None where it could not be looked for),
+        `num_unmapped`, `num_unlike` (images that the gate would turn away; they count all the same), and `note`,
+        sentences that say what was left out, read otherwise than in the training or is not known ("" if nothing).
 
     Raises:
-        UserError: the data set has a class that the classifier does not know, or no image that is new to it.
+        UserError: the data set has a class that neither the classifier nor the mapping knows, or no image that is new
+            to the classifier.
     """
-    dataset, is_own = _taking_part(grader, dataset)
-    about = {"run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version}
+    dataset, is_own = taking_part(grader, dataset, is_mapped=bool(mapping))
+    classes = mapping_to(grader, dataset, mapping)
+    if is_own and classes.text and not classes.merged:
+        raise UserError(f"The classifier was trained on {dataset.name!r} itself, whose classes need no mapping.")
+    is_ordinal = has_grades(grader.manifest, dataset) if classes.is_ordinal is None else classes.is_ordinal
+    about = {
+        "run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version,
+        "class_names": list(classes.class_names), "is_ordinal": is_ordinal, "mapping": classes.text,
+    }  # fmt: skip
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
-        return _with_caveat(about | _fold_result(folds, grader, dataset), dataset)
-    targets = class_targets(dataset, grader.class_names)
-    rows, num_asked = _new_rows(grader, dataset, is_own=is_own)
-    num_seen = num_asked - len(rows)
+        found = _of_folds(folds, dataset, classes, is_ordinal=is_ordinal)
+        return Evaluation(_with_caveat(about | found.figures, dataset), found.answers)
+    new = new_images(grader, dataset, classes, is_own=is_own, progress=progress)
+    rows, targets = new.rows, classes.targets(dataset)[new.rows]
     probabilities, distances = _predict(grader, dataset, rows, progress)
     # Images of its own data set are not turned away, so they all count as they are.
     num_unlike = 0 if is_own or grader.gate is None else int(np.sum(distances > grader.gate.threshold))
-    targets = targets[rows]
-    metrics = evaluate_predictions(targets, probabilities, is_ordinal=has_grades(grader.manifest, dataset))
-    right = int(np.sum(probabilities.argmax(1) == targets))
-    low, high = wilson_interval(right, len(rows))
-    result = {
+    probabilities = classes.probabilities(probabilities)
+    metrics = evaluate_predictions(targets, probabilities, is_ordinal=is_ordinal)
+    low, high = wilson_interval(int(np.sum(probabilities.argmax(1) == targets)), len(rows))
+    figures = {
         **about,
-        "images": "unseen" if num_seen else "test" if is_own else "all",
+        "images": "unseen" if new.num_seen or new.num_near else "test" if is_own else "all",
         **metrics,
         "accuracy_low": low,
         "accuracy_high": high,
-        **_beside_metrics(grader, dataset, rows, targets, probabilities=probabilities),
-        "num_seen_left_out": num_seen,
+        **_beside_metrics(dataset, rows, targets, probabilities, classes=classes, is_ordinal=is_ordinal),
+        "num_seen_left_out": new.num_seen,
+        "num_near_left_out": new.num_near,
+        "num_unmapped": new.num_unmapped,
         "num_unlike": num_unlike,
-        "note": " ".join(
-            filter(
-                None,
-                (
-                    _note(num_seen, num_asked, is_complete=grader.seen.is_complete or is_own),
-                    _note_unlike(num_unlike, len(rows)),
-                    _note_scale(grader, dataset),
-                ),
-            )
-        ),
+        "note": " ".join(filter(None, (*new.notes, _note_unlike(num_unlike, len(rows)), _note_scale(grader, dataset)))),
     }
-    return _with_caveat(result, dataset)
-
-
-def new_test_images(grader: Grader, dataset: Dataset) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The images that `evaluate_on` counts: the data set as it takes part, their rows (n,), and their targets (n,).
-
-    Raises:
-        UserError: as `evaluate_on`; also where a run with folds has seen all images of its own data set.
-    """
-    dataset, is_own = _taking_part(grader, dataset)
-    targets = class_targets(dataset, grader.class_names)
-    rows, _ = _new_rows(grader, dataset, is_own=is_own)
-    return dataset, rows, targets[rows]
-
-
-def _taking_part(grader: Grader, dataset: Dataset) -> tuple[Any, bool]:
-    """The data set as it takes part, and whether it is the one that the classifier was trained on."""
-    taken = _as_trained(_at_version_trained_on(dataset, grader.manifest), grader.manifest, grader.class_names)
-    return taken, trained_version(grader.manifest) == taken.version
-
-
-def _new_rows(grader: Grader, dataset: Any, *, is_own: bool) -> tuple[np.ndarray, int]:
-    """The rows to evaluate that the classifier has not seen, and how many there were before."""
-    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
-    kept = rows[grader.seen.roles(dataset.table["image_id"].iloc[rows]) == ""]
-    if not len(kept):
-        raise UserError(_nothing_left(grader.manifest, dataset.name, len(rows)))
-    return kept, len(rows)
+    return Evaluation(_with_caveat(figures, dataset), _answers(dataset, rows, targets, probabilities))
 
 
 def _with_caveat(result: dict[str, Any], dataset: Any) -> dict[str, Any]:
@@ -114,16 +117,17 @@ def _with_caveat(result: dict[str, Any], dataset: Any) -> dict[str, Any]:
 
 
 def _beside_metrics(
-    grader: Grader,
     dataset: Any,
     rows: np.ndarray,
     targets: np.ndarray,
-    *,
     probabilities: np.ndarray,
+    *,
+    classes: ClassMapping,
+    is_ordinal: bool,
     folds: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Headline, baseline, referable AUC, the kappa's interval, and each class's recall (NaN where it has no image)."""
-    names, is_ordinal = grader.class_names, has_grades(grader.manifest, dataset)
+    names = classes.class_names
     groups = dataset.table["group_id"].to_numpy()[rows]
     found = score_figures(targets, probabilities, names, is_ordinal=is_ordinal, folds=folds, groups=groups)
     if folds is None and found["headline"] == KAPPA.key:
@@ -134,18 +138,21 @@ def _beside_metrics(
     return found | {"recall": dict(zip(names, report["recall"], strict=True)), "classes_without_images": missing}
 
 
-def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
-    sentences = []
-    if num_seen:
-        sentences.append(
-            f"{num_seen} of {num_asked} images were left out: the classifier was trained or tuned on these very files."
-        )
-    if not is_complete:
-        sentences.append(
-            "This classifier keeps no list of its training images, and they cannot be known any more: if some of them "
-            "are among these images, the figures are too high."
-        )
-    return " ".join(sentences)
+def _answers(
+    dataset: Any,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    folds: np.ndarray | None = None,
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        "image_id": dataset.table["image_id"].to_numpy()[rows], "split": "test", "target": targets.astype(np.int64)
+    }  # fmt: skip
+    columns |= {} if folds is None else {"fold": folds}
+    columns |= {f"probability_{number}": probabilities[:, number] for number in range(probabilities.shape[1])}
+    return pd.DataFrame(columns)
 
 
 def _note_unlike(num_unlike: int, num_images: int) -> str:
@@ -171,18 +178,6 @@ def _note_scale(grader: Grader, dataset: Any) -> str:
     )
 
 
-def _nothing_left(manifest: dict[str, Any], name: str, num_asked: int) -> str:
-    folds = trained_config(manifest).num_folds
-    said = (manifest.get("metrics") or {}).get("test_accuracy")
-    known = (
-        f" (its {folds} folds reached accuracy {said:.3f} on images that they had not seen)" if folds and said else ""
-    )
-    return (
-        f"The classifier was trained or tuned on all {num_asked} images of {name!r}, so that they say nothing of new "
-        f"ones{known}; evaluate it on images that it has not seen."
-    )
-
-
 def _fold_predictions(grader: Grader) -> "pd.DataFrame | None":
     """The test predictions of the run's folds, if the run that the classifier belongs to is here."""
     run_id = grader.run or str(grader.manifest.get("run_id") or "")
@@ -193,52 +188,33 @@ def _fold_predictions(grader: Grader) -> "pd.DataFrame | None":
     return table[table["split"] == "test"]
 
 
-def _fold_result(table: "pd.DataFrame", grader: Grader, dataset: Any) -> dict[str, Any]:
+def _of_folds(table: "pd.DataFrame", dataset: Any, classes: ClassMapping, *, is_ordinal: bool) -> Evaluation:
     """The figures of the run itself: means over the test sets of its folds."""
-    columns = probability_columns(table)
+    folds = table["fold"].to_numpy()
+    probabilities = classes.probabilities(table[probability_columns(table)].to_numpy(np.float64))
+    targets = classes.own_targets(table["target"].to_numpy().astype(np.int64))
     parts = [
-        SplitPredictions("test", np.flatnonzero(table["fold"] == fold), own[columns].to_numpy(np.float64), int(fold))
-        for fold, own in ((fold, table[table["fold"] == fold]) for fold in sorted(table["fold"].unique()))
+        SplitPredictions("test", np.flatnonzero(folds == fold), probabilities[folds == fold], int(fold))
+        for fold in np.unique(folds)
     ]
-    targets, is_ordinal = table["target"].to_numpy().astype(np.int64), has_grades(grader.manifest, dataset)
     metrics = evaluate_folds(targets, parts, is_ordinal=is_ordinal)
-    rows, probabilities = dataset.indices(table["image_id"].tolist()), table[columns].to_numpy(np.float64)
-    return {
+    rows = dataset.indices(table["image_id"].tolist())
+    beside = _beside_metrics(dataset, rows, targets, probabilities, classes=classes, is_ordinal=is_ordinal, folds=folds)
+    figures = {
         "images": "out_of_fold",
         **metrics,
         "num": float(len(table)),
-        **_beside_metrics(grader, dataset, rows, targets, probabilities=probabilities, folds=table["fold"].to_numpy()),
+        **beside,
         "num_seen_left_out": 0,
+        "num_near_left_out": 0,
+        "num_unmapped": 0,
+        "num_unlike": 0,
         "note": (
             f"Out-of-fold result: each image was answered by the one of {len(parts)} folds that had not seen it, and "
             "the means over the folds are given. The classifier that the run keeps was trained on these images."
         ),
     }
-
-
-def _at_version_trained_on(dataset: Any, manifest: dict[str, Any]) -> Any:
-    """The data set with the names and order of classes that the training read, where it is the one that it read."""
-    version = trained_version(manifest)
-    is_kept = version is not None and version in getattr(dataset, "versions", ())
-    return dataset.at_version(version) if is_kept else dataset
-
-
-def _as_trained(dataset: Dataset, manifest: dict[str, Any], class_names: tuple[str, ...]) -> Any:
-    """The subset that the classifier's own training took of its data set; any other data set whole.
-
-    Classes are merged as in the training, in another data set unless it has the merged classes already.
-    """
-    if trained_version(manifest) != dataset.version:
-        return merged_as_trained(dataset, manifest, class_names)
-    return apply_protocol(dataset, trained_config(manifest))
-
-
-def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
-    """The test images of the classifier's own data set; with folds all images, since every one is tested in turn."""
-    config = trained_config(manifest)
-    if config.num_folds:
-        return np.arange(dataset.num_images)
-    return np.flatnonzero(dataset.split(int(config.split_seed)) == "test")
+    return Evaluation(figures, _answers(dataset, rows, targets, probabilities, folds))
 
 
 def _predict(grader: Grader, dataset: Dataset, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:

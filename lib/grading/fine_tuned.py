@@ -15,9 +15,9 @@ from lib.explain.concepts import MAX_TARGET_IMAGES, ConceptQuestion
 from lib.explain.drift_measurement import DriftQuestion
 from lib.explain.targets import find_class
 from lib.features.stage_outputs import StagedSource
-from lib.grading.evaluation import new_test_images
 from lib.grading.grader import Grader
 from lib.grading.manifest import has_grades, is_medical
+from lib.grading.new_images import new_test_images
 from lib.grading.stage_source import as_taken_part, run_network
 from lib.models.freezing import stage_plan
 from lib.models.weights import weights_digest

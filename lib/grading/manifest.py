@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lib.data.grades import match_classes
 from lib.data.library import is_medical_now, open_dataset
 from lib.data.target_map import MappedDataset, MergedClasses, merge_by_name, merge_classes, parse_target_map
@@ -64,26 +62,6 @@ def manifest_engine(manifest: dict[str, Any]) -> tuple[str, str]:
     """What computed the frozen stages in training, and the last of them; ("torch", "") in a bundle of before that."""
     engine = manifest.get("engine")
     return (str(engine.get("name")), str(engine.get("stage"))) if isinstance(engine, dict) else ("torch", "")
-
-
-def class_targets(dataset: Any, class_names: tuple[str, ...]) -> np.ndarray:
-    """Targets (N,) of a data set as a classifier with these classes counts them.
-
-    Classes are matched by name, and the five grades by their grade, whatever they are called. The data set may lack
-    classes.
-
-    Raises:
-        UserError: a class that the classifier does not know.
-    """
-    numbers = match_classes(dataset.class_names, class_names)
-    unknown = [name for name, number in zip(dataset.class_names, numbers, strict=True) if number is None]
-    if unknown:
-        raise UserError(
-            f"The data set {dataset.name!r} has the class {unknown[0]!r}, which the classifier does not know "
-            f"(it knows {', '.join(class_names)}); give it those names: "
-            f"python -m lib datasets change {dataset.name} --classes OLD=NEW,..."
-        )
-    return np.array(numbers, dtype=np.int64)[dataset.table["target"].to_numpy()]
 
 
 def has_grades(manifest: dict[str, Any], dataset: Any) -> bool:

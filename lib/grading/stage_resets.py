@@ -17,10 +17,10 @@ from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.metrics import accuracy, bootstrap_interval, quadratic_weighted_kappa, wilson_interval
 from lib.evaluation.resampling import Estimate
 from lib.explain.drift import ResetTable, StageReset
-from lib.grading.evaluation import new_test_images
 from lib.grading.fine_tuned import moved_stages, start_of
 from lib.grading.grader import Grader
 from lib.grading.manifest import has_grades
+from lib.grading.new_images import new_test_images
 from lib.grading.stage_source import run_network
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir

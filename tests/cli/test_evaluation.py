@@ -281,3 +281,93 @@ def test_a_run_of_grades_says_kappa_everywhere(command, graded_home):
     assert shown["test_baseline_accuracy"] == pytest.approx(run.summary["test_baseline_accuracy"])
     assert shown["test_referable_auroc_low"] <= shown["test_referable_auroc"] <= shown["test_referable_auroc_high"]
     assert "referable (moderate and above) AUC" in command("runs", "show", run.run_id).out
+
+
+def test_other_classes_are_mapped_by_name_whatever_the_order_of_their_folders(command, trained, tmp_path):
+    run = tracking.list_runs()[0].run_id
+    same = write_images(tmp_path / "same", per_class=4, seed=3)
+    expected = evaluate(command, run, same)
+    other = write_images(tmp_path / "other", per_class=4, seed=3)
+    (other / "warm").rename(other / "a_fire")  # now before "cold"
+    (other / "cold").rename(other / "z_ice")
+    write_classes(tmp_path, ("m_grass",), per_class=2, seed=4)
+    (tmp_path / "m_grass").rename(other / "m_grass")
+    refused = command("evaluate", "--run", run, "--dataset", other)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "leave it out, with a mapping: a_fire=...,m_grass=...,..." in refused.err
+    said = command("evaluate", "--run", run, "--dataset", other, "--map", "a_fire=warm,z_ice=cold,m_grass=-", "--json")
+    assert said.status == 0, said.err
+    found = json.loads(said.out.splitlines()[-1])
+    assert (found["num"], found["num_unmapped"]) == (8, 2)
+    assert found["mapping"] == "a_fire=warm,z_ice=cold,m_grass=-"
+    assert found["recall"] == expected["recall"]
+    assert found["log_loss"] == expected["log_loss"]
+    assert "2 images were left out by the mapping, of m_grass." in found["note"]
+    wrong = command("evaluate", "--run", run, "--dataset", other, "--map", "a_fire=hot,z_ice=cold,m_grass=-")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "the class 'hot', which the classifier does not know" in wrong.err
+    own = command("evaluate", "--run", run, "--dataset", "colours", "--map", "warm=cold,cold=warm")
+    assert (own.status, own.err.count("\n")) == (2, 1)
+    assert "trained on 'colours' itself, whose classes need no mapping" in own.err
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_copies_of_training_images_with_other_bytes_are_left_out(command, noise_runs, tmp_path, turned):
+    folder, runs = noise_runs
+    parts = tracking.predictions(runs["split"]).set_index("image_id")["split"]
+    copies = noise_folder(tmp_path / "copies", 2, seed=9)
+    num_copies = 0
+    for path in sorted((folder / "noise" / "b").iterdir())[:6]:
+        image = Image.open(path)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if turned else image.resize((120, 120))
+        image.save(copies / "b" / f"copy_{path.stem}.webp", quality=85)
+        is_test = parts.get(hashlib.sha256(path.read_bytes()).hexdigest()[:16]) == "test"
+        num_copies += not is_test
+    found = evaluate(command, runs["split"], copies)
+    assert num_copies
+    assert (found["num_seen_left_out"], found["num_near_left_out"]) == (0, num_copies)
+    assert found["num"] == 8 + 6 - num_copies
+    assert "with other bytes (re-encoded, resized or mirrored)" in found["note"]
+    assert found["images"] == "unseen"
+
+
+def test_grades_of_both_sides_are_merged_by_a_target_map(command, graded_home, tmp_path):
+    """Own test set, another one of grades, and one that has the merged classes already."""
+    run = tracking.list_runs()[0].run_id
+    table = tracking.predictions(run)
+    table = table[table["split"] == "test"]
+    grades = {"mild": 1, "moderate": 2, "no_dr": 0, "proliferative": 4, "severe": 3}
+    names = ["no_dr", "mild", "moderate", "severe", "proliferative"]
+    is_referable = np.array([grades[name] >= 2 for name in names])
+    shares = table[[f"probability_{number}" for number in range(5)]].to_numpy()
+    expected = (shares[:, is_referable].sum(1) > 0.5) == is_referable[table["target"].to_numpy()]
+    said = command("evaluate", "--run", run, "--dataset", "eyes", "--map", "referable", "--json")
+    assert said.status == 0, said.err
+    own = json.loads(said.out.splitlines()[-1])
+    assert own["class_names"] == ["Not referable", "Referable"]
+    assert (own["images"], own["headline"]) == ("test", "accuracy")
+    assert own["accuracy"] == pytest.approx(expected.mean())
+    binary = write_classes(tmp_path / "binary", ("Referable", "Not referable"), per_class=3, seed=7)
+    said = command("evaluate", "--run", run, "--dataset", binary, "--map", "referable", "--json")
+    assert json.loads(said.out.splitlines()[-1])["num"] == 6
+    assert command("evaluate", "--run", run, "--dataset", binary).status == 2
+
+
+def test_folds_meet_a_target_map_and_another_data_set(command, noise_runs, tmp_path):
+    """A run of folds on merged classes: new images by its classifier, whose classes they have or get by the map."""
+    _, runs = noise_runs
+    new = noise_folder(tmp_path / "new_noise", 3, seed=11)
+    found = evaluate(command, runs["merged"], new)
+    assert (found["images"], found["num"]) == ("all", 12)
+    assert found["class_names"] == ["a or b", "c or d"]
+    merged = tmp_path / "merged"
+    for theirs, ours in zip(CLASSES, ("second", "second", "first", "first"), strict=True):
+        for path in (new / theirs).iterdir():
+            (merged / ours).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, merged / ours / f"{theirs}{path.name}")
+    said = command(
+        "evaluate", "--run", runs["merged"], "--dataset", merged, "--map", "second=a or b,first=c or d", "--json"
+    )
+    assert said.status == 0, said.err
+    again = json.loads(said.out.splitlines()[-1])
+    assert (again["accuracy"], again["log_loss"]) == (found["accuracy"], pytest.approx(found["log_loss"]))
