@@ -1,6 +1,7 @@
 """`recipes list | show | run`: the published experiments."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,17 +9,16 @@ import click
 from lib import recipes as recipe_table
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
-from lib.cli.training import watched_work
 from lib.cli.training_config import note_merged_classes
 from lib.data.builtin import ensure_default_dataset
 from lib.data.importing import resolve_dataset
 from lib.errors import UserError
 from lib.recipes import RECIPES, RecipePlan, RecipeSpec, plan_recipe, published_results
 from lib.settings import DEFAULT_DATASET
-from lib.tracking.state import run_folder
+from lib.tracking.state import read_summary, run_folder
 
 if TYPE_CHECKING:
-    from lib.sweeps.recipes import RecipeRun
+    from lib.sweeps.plan import SweepState
 
 ALL = "all"
 
@@ -94,32 +94,28 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
 @click.option("--again", is_flag=True, help="Also what is finished already.")
 @json_option
 def run_recipes(name: str, dataset: str | None, again: bool, as_json: bool, **options: Any) -> int:
-    """Run a recipe, or all of them, beside the published figures; finished ones are not run again."""
-    from lib.sweeps.recipes import run_recipes
+    """Run a recipe, or all of them, beside the published figures.
 
-    if name != ALL:
-        RECIPES.get(name)
-    dataset = _open(dataset)
-    names = RECIPES.names if name == ALL else (name,)
-    makers = [lambda name=name: _plan(name, dataset=dataset, **options) for name in names]  # type: ignore[misc]
-    results: list[RecipeRun] = []
-    failures: list[str] = []
-    for result in run_recipes(makers, watched_work, is_again=again):
-        if not result.is_planned:
-            failures.append(result.problem)
-            note(f"Not run: {result.problem}")
-            continue
-        results.append(result)
-        if result.problem:
-            failures.append(f"{result.plan.recipe.name}: {result.problem}")
-            note(f"Failed: {result.problem}")
-        elif result.was_finished:
-            note(f"Finished before: {result.plan.name}")
-    if len(names) == 1 and failures:
-        raise UserError(failures[0].removeprefix(f"{name}: "))
-    _report(results, as_json=as_json)
-    is_stopped = any(result.summary is None and not result.problem for result in results)
-    return INTERRUPTED_STATUS if is_stopped else int(bool(failures))
+    Finished ones are not run again; what was broken off goes on where it was.
+    """
+    from lib.sweeps.plan import run_state
+    from lib.sweeps.recipes import sweep_of
+    from lib.sweeps.runner import run_sweep
+
+    names, dataset = RECIPES.names if name == ALL else (RECIPES.get(name).name,), _open(dataset)
+    plans = [_plan(one, dataset=dataset, **options) for one in names]
+    sweep = sweep_of(plans, is_again=again)
+    before = {key: run for key, run in sweep.runs_at_hand(sweep.read()).items() if run_state(run) == "finished"}
+    try:
+        with ProgressLine() as progress:
+            state = run_sweep(sweep, progress=progress)
+    except UserError as error:
+        state = sweep.read()
+        if name != ALL or state.state != "failed":
+            raise
+        note(str(error))
+    _report([_result(plan, sweep.key_of(plan), state, before) for plan in plans], as_json=as_json)
+    return INTERRUPTED_STATUS if state.state == "stopped" else int(bool(state.problems))
 
 
 def _open(dataset: str | None) -> str | None:
@@ -145,43 +141,44 @@ def _plan(
     return plan
 
 
-def _report(results: "list[RecipeRun]", *, as_json: bool) -> None:
+def _report(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        print_json({"recipes": [_result(result) for result in results]})
+        print_json({"recipes": found})
         return
     keys = ("recipe", "backbone", "test_accuracy", "published_accuracy", "test_baseline_accuracy",
             "test_quadratic_weighted_kappa", "published_quadratic_weighted_kappa", "seconds_total")  # fmt: skip
-    found = [_result(result) for result in results]
     rows = [(*map(one.get, keys), one["problem"] or one["state"]) for one in found]
     print_table(
         rows, ("recipe", "backbone", "accuracy", "published", "commonest", "kappa", "published", "seconds", "state")
     )
-    notes = list(dict.fromkeys(sentence for result in results for sentence in result.plan.notes))
-    for caveat in dict.fromkeys((result.summary or {}).get("split_caveat") for result in results):
+    for caveat in dict.fromkeys(one["split_caveat"] for one in found):
         if caveat:
             note(caveat)
+    notes = list(dict.fromkeys(sentence for one in found for sentence in one["notes"]))
     _print_lines("The published figures were measured on other data where a line here says so:", notes)
 
 
-def _result(result: "RecipeRun") -> dict[str, Any]:
+def _result(plan: RecipePlan, key: str, state: "SweepState", before: Mapping[str, str]) -> dict[str, Any]:
+    """How the training of a recipe stands; `before` names the runs that were finished when the sweep began."""
+    from lib.sweeps.plan import run_state
     from lib.tracking.scores import beside_metrics
 
-    plan, summary = result.plan, result.summary or {}
-    state = "failed" if result.problem else str(summary.get("state", "stopped"))
-    published = plan.recipe.published
+    run_id, problem, published = state.runs.get(key), state.problems.get(key, ""), plan.recipe.published
+    summary = read_summary(folder) if run_id and (folder := run_folder(run_id)) else {}
     if summary:
-        summary = {**beside_metrics(run_folder(str(summary["run_id"])), summary), **summary}
-    kept = ("run_id", "headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_baseline_accuracy",
+        summary = {**beside_metrics(folder, summary), **summary}
+    kept = ("headline", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_baseline_accuracy",
             "baseline_class", "test_quadratic_weighted_kappa", "test_referable_auroc",
-            "num_train", "num_test", "seconds_total")  # fmt: skip
+            "num_train", "num_test", "seconds_total", "split_caveat")  # fmt: skip
     return {
         "recipe": plan.recipe.name,
         "name": plan.name,
         "budget": plan.budget,
         "dataset": plan.config.dataset,
         "backbone": plan.config.backbone,
-        "state": "finished before" if result.was_finished else state,
-        "problem": result.problem,
+        "run_id": run_id,
+        "state": "failed" if problem else "finished before" if key in before else run_state(run_id) or "waiting",
+        "problem": problem,
         "published_accuracy": published.accuracy,
         "published_quadratic_weighted_kappa": published.quadratic_weighted_kappa,
         "notes": list(plan.notes),

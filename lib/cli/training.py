@@ -73,13 +73,6 @@ def train(
 
 def work_here(run: "RunWriter", *, as_json: bool) -> int:
     """Do a prepared run in this process, with progress on standard error; returns the exit status."""
-    summary = watched_work(run)
-    report_outcome(run.run_id, summary, as_json=as_json)
-    return INTERRUPTED_STATUS if summary is None else 0
-
-
-def watched_work(run: "RunWriter") -> dict[str, Any] | None:
-    """Do a prepared run in this process, with progress on standard error; its summary, None if it was stopped."""
     short = run.run_id[:8]
     note(f"Run {short}: {run.name}")
     with ProgressLine() as progress:
@@ -90,7 +83,8 @@ def watched_work(run: "RunWriter") -> dict[str, Any] | None:
         )
     if summary is None:
         note(f"Stopped. Resume with: python -m lib runs resume {short}")
-    return summary
+    report_outcome(run.run_id, summary, as_json=as_json)
+    return INTERRUPTED_STATUS if summary is None else 0
 
 
 def report_outcome(run_id: str, summary: dict[str, Any] | None, *, as_json: bool) -> None:

@@ -129,7 +129,7 @@ def _with_head(plan: RecipePlan) -> RecipePlan:
     parent = parent_plan(plan)
     if parent is None:
         return plan
-    found = finished_run(parent)
+    found = finished_run(parent.config)
     if found is None:
         raise UserError(
             f"The recipe {plan.recipe.name} starts from the head of {parent.recipe.name}, which has not been run on "

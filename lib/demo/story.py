@@ -60,9 +60,10 @@ class DemoSweep(SweepPlan):
         race = demo_race()
         return tuple(race.entry(ARMS.get(name), DEMO_TAG, {DEMO_TAG: name}) for name in ARM_NAMES)
 
-    def open_dataset(self, progress: Progress = ignore_progress) -> "Dataset":
+    def open_datasets(self, progress: Progress = ignore_progress) -> dict[str, "Dataset"]:
         """The demo's data set, unpacked first where the library lacks it; raises UserError if this copy ships none."""
-        return open_dataset(DEMO_DATASET) if is_taken(DEMO_DATASET) else install_dataset_alone(progress)
+        is_here = is_taken(DEMO_DATASET)
+        return {DEMO_DATASET: open_dataset(DEMO_DATASET) if is_here else install_dataset_alone(progress)}
 
 
 DEMO = DemoSweep()

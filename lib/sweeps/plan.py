@@ -47,8 +47,8 @@ def run_state(run_id: str | None) -> str:
 class SweepState:
     """What is known of a sweep; `state` is "new", "running", "stopping", "stopped", "failed" or "finished".
 
-    `runs` maps the key of an entry (its strategy) to its run; `step` is the title of what is being done, `what` its
-    detail.
+    `runs` maps the key of an entry (its strategy) to its run, `problems` to the sentence that says why it failed this
+    time; `step` is the title of what is being done, `what` its detail.
     """
 
     state: str = "new"
@@ -59,6 +59,7 @@ class SweepState:
     seconds_left: float | None = None
     seconds_total: float = 0.0
     runs: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
     pid: int | None = None
     pid_started_s: float | None = None
     host: str = ""
@@ -85,6 +86,7 @@ class Entry:
     """One training of a sweep: a key of its own, a title in plain words, and the name and tags of its run.
 
     `cost_s` is about how long it takes; it only shapes the progress bar, since the pace so far scales what is left.
+    `follows` is the key of an earlier one, whose head it starts from.
     """
 
     key: str
@@ -93,6 +95,13 @@ class Entry:
     config: TrainConfig
     tags: Mapping[str, str] = field(default_factory=dict)
     cost_s: float = 30.0
+    follows: str = ""
+
+    def begun(self, runs: Mapping[str, str]) -> "Entry":
+        """The same with the head of the run that it follows, once there is one."""
+        if not self.follows:
+            return self
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, head_from=runs.get(self.follows)))
 
 
 class SweepPlan(ABC):
@@ -125,11 +134,15 @@ class SweepPlan(ABC):
         """Its id."""
         return str(getattr(self, self.id_field))
 
-    def open_dataset(self, progress: Progress) -> "Dataset":
-        """Open the data set that all its trainings read."""
+    def open_datasets(self, progress: Progress) -> dict[str, "Dataset"]:
+        """Open the data sets that its trainings read, by name."""
         from lib.data.library import open_dataset
 
-        return open_dataset(self.entries[0].config.dataset)
+        return {name: open_dataset(name) for name in dict.fromkeys(entry.config.dataset for entry in self.entries)}
+
+    def runs_at_hand(self, before: SweepState) -> dict[str, str]:
+        """Key -> run that counts as made or is gone on with; by default those that it had before."""
+        return dict(before.runs)
 
     def listener(self, run: "RunWriter") -> Callable[[Any], None]:
         """What else hears the events of one of its runs."""

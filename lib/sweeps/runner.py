@@ -3,8 +3,8 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -24,24 +24,8 @@ if TYPE_CHECKING:
 Summary = dict[str, Any]
 # Does one prepared run in this process: (run, listener, on_wait) to its summary, None if it was stopped.
 Work = Callable[..., Summary | None]
-Item = TypeVar("Item")
 _WRITE_S = 0.5
 _AT_HAND_SHARE = 0.05
-
-
-def in_turn(items: Iterable[Item], do: Callable[[Item], Summary | None]) -> Iterator[tuple[Item, Summary | None, str]]:
-    """Do one training after the other; yields each with its summary and what went wrong.
-
-    One that fails does not keep the others back; all ends after one that was stopped, with neither of the two.
-    """
-    for item in items:
-        try:
-            summary, problem = do(item), ""
-        except UserError as error:
-            summary, problem = None, str(error)
-        yield item, summary, problem
-        if summary is None and not problem:
-            return
 
 
 def is_training_of(config: Mapping[str, Any], wanted: TrainConfig) -> bool:
@@ -53,13 +37,16 @@ def is_training_of(config: Mapping[str, Any], wanted: TrainConfig) -> bool:
         return False
 
 
-def missing_entries(entries: Sequence[Entry], dataset: "Dataset", runs: Mapping[str, str]) -> list[Entry]:
+def missing_entries(
+    entries: Sequence[Entry], datasets: Mapping[str, "Dataset"], runs: Mapping[str, str]
+) -> list[Entry]:
     """The entries that are not finished, or were made on other data or with other settings."""
-    return [
-        entry
-        for entry in entries
-        if run_state(runs.get(entry.key)) != "finished" or not _fits(entry, dataset, runs[entry.key])
-    ]
+
+    def is_done(entry: Entry) -> bool:
+        is_finished = run_state(runs.get(entry.key)) == "finished"
+        return is_finished and _fits(entry.begun(runs), datasets[entry.config.dataset], runs[entry.key])
+
+    return [entry for entry in entries if not is_done(entry)]
 
 
 class StepPace:
@@ -139,7 +126,6 @@ class _Runner:
         self.progress, self.work = progress, work or jobs.work
         self.pace = StepPace([plan.dataset_cost_s, *(entry.cost_s for entry in self.entries)])
         self.written_s = 0.0
-        self.failures: dict[str, list[str]] = {}  # reason -> titles
 
     def run(self) -> SweepState:
         """Do everything that is missing, to a final state whatever happens."""
@@ -151,8 +137,9 @@ class _Runner:
                     self.stop_file.unlink(missing_ok=True)
                 pid = os.getpid()
                 self.state = SweepState(
-                    state="running", runs=dict(before.runs), pid=pid, pid_started_s=start_time_s(pid), host=host_name()
-                )
+                    state="running", runs=self.plan.runs_at_hand(before),
+                    pid=pid, pid_started_s=start_time_s(pid), host=host_name(),
+                )  # fmt: skip
                 return self._run_to_the_end()
         except Timeout:
             raise UserError(self.plan.busy.format(self.plan.plan_id)) from None
@@ -168,29 +155,39 @@ class _Runner:
         except Exception:
             self._end("failed", f"Something unexpected happened. {self.plan.kept}")
             raise
-        if self.failures:
+        if problems := self.state.problems:
+            titles = {entry.key: entry.title for entry in self.entries}
             # Each reason told once.
-            told = (f"{', '.join(titles)} failed: {reason}" for reason, titles in self.failures.items())
+            told = (
+                f"{', '.join(titles[key] for key in problems if problems[key] == reason)} failed: {reason}"
+                for reason in dict.fromkeys(problems.values())
+            )
             raise UserError(self._end("failed", f"{' '.join(told)} {self.plan.kept}").message)
         return self._end("finished", "")
 
     def _run(self) -> None:
         self._begin(0, self.plan.dataset_title)
-        dataset = self.plan.open_dataset(self._dataset_progress)
-        missing = missing_entries(self.entries, dataset, self.state.runs)
+        datasets = self.plan.open_datasets(self._dataset_progress)
+        missing = missing_entries(self.entries, datasets, self.state.runs)
         for index, entry in enumerate(self.entries, start=1):
             if entry not in missing:
                 self.pace.drop(index)
-        for entry, summary, problem in in_turn(missing, lambda entry: self._do(entry, dataset)):
-            if problem:
-                self.failures.setdefault(problem, []).append(entry.title)
-            elif summary is None:
+        for entry in missing:
+            try:
+                summary = self._do(entry, datasets[entry.config.dataset])
+            except UserError as error:  # one that fails does not keep the others back
+                problems = {**self.state.problems, entry.key: str(error)}
+                self.state = dataclasses.replace(self.state, problems=problems)
+                continue
+            if summary is None:
                 raise Stopped
 
     def _do(self, entry: Entry, dataset: "Dataset") -> Summary | None:
         self._begin(self.entries.index(entry) + 1, entry.title)
+        if entry.follows in self.state.problems:
+            raise UserError(self.state.problems[entry.follows])
         self._tell("opening the run store")
-        run = _prepared_run(entry, dataset, self.state.runs.get(entry.key))
+        run = _prepared_run(entry.begun(self.state.runs), dataset, self.state.runs.get(entry.key))
         runs = {**self.state.runs, entry.key: run.run_id}
         order = dict.fromkeys([*(one.key for one in self.entries), *runs])
         self.state = dataclasses.replace(self.state, runs={key: runs[key] for key in order if key in runs})

@@ -90,7 +90,7 @@ def _with_head(plan: RecipePlan) -> RecipePlan:
     """The plan with the head of the recipe that it goes on from; offers to run that one where there is none."""
     try:
         parent = parent_plan(plan)
-        found = finished_run(parent, resources.run_records()) if parent else None
+        found = finished_run(parent.config, resources.run_records()) if parent else None
     except UserError:
         return plan  # the settings do not fit the data; the form says so
     if found is not None:
@@ -107,7 +107,7 @@ def _run_first(parent: RecipePlan) -> None:
     if clicks.is_repeat(f"recipe {parent.name}"):
         return
     with controls.keep_error("recipe", "start the training"):
-        state.settle("run", active_run(parent) or jobs.start(parent.config))
+        state.settle("run", active_run(parent.config) or jobs.start(parent.config))
 
 
 def with_recipe(plan: RecipePlan | None, drawn: dict[str, Any]) -> dict[str, Any]:

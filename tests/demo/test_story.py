@@ -92,15 +92,15 @@ def test_a_failure_is_named_and_the_others_are_made(worker):
 def test_deleted_runs_and_other_data_are_made_afresh(worker):
     state = run_sweep(DEMO, work=worker)
     dataset = open_dataset(DEMO_DATASET)
-    assert missing_entries(STORY, dataset, state.runs) == []
+    assert missing_entries(STORY, {DEMO_DATASET: dataset}, state.runs) == []
     tracking.delete_run(state.runs["linear_probe"])
-    assert [entry.key for entry in missing_entries(STORY, dataset, state.runs)] == ["linear_probe"]
+    assert [entry.key for entry in missing_entries(STORY, {DEMO_DATASET: dataset}, state.runs)] == ["linear_probe"]
 
     class Regenerated:
         def __getattr__(self, name):
             return "other" if name == "version" else getattr(dataset, name)
 
-    assert len(missing_entries(STORY, Regenerated(), state.runs)) == len(STORY)
+    assert len(missing_entries(STORY, {DEMO_DATASET: Regenerated()}, state.runs)) == len(STORY)
 
 
 def test_a_flag_stops_between_two_runs(worker):
