@@ -2,41 +2,117 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from lib.evaluation.metric_table import ACCURACY, KAPPA, Metric
-from lib.evaluation.metrics import LEVEL, Z, bootstrap_interval, group_members, quadratic_kappas
+from lib.evaluation.intervals import too_few
+from lib.evaluation.metric_table import ACCURACY, METRICS, Metric
+from lib.evaluation.metrics import LEVEL, Z
+from lib.evaluation.resampling import NUM_DRAWS, Units, draws_of, interval_ends, scorer_of
+from lib.evaluation.weighted import Scorer
 
 SIGNIFICANCE = 0.05
-_NUM_DRAWS = 2000
-# Both kappas, their difference, its interval, the p value.
-_KappaComparison = tuple[tuple[float, float], float, tuple[float, float], float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """The headline metric of A minus that of B on the same `n` images, its 95 % interval and a two-sided p value.
+    """A metric of A minus that of B on the same `n` images, its 95 % interval and a two-sided p value.
 
-    `only_a` and `only_b` count the images that one got right and the other wrong. All but `n`, those and the sentence
-    is NaN where the metric is not defined for one of the two.
+    Attributes:
+        metric: its key in the table of metrics.
+        names: what A and B are called.
+        values: the metric of A and of B.
+        difference: A minus B; NaN, as interval and p value, where it is not defined for one of the two.
+        low: of the interval; NaN where the units are too few for one.
+        high: of the interval.
+        p_value: of this comparison by itself; NaN where all images are of one patient.
+        n: images.
+        num_units: patients or groups, or images where they stand alone.
+        only_a: images that A alone got right.
+        only_b: images that B alone got right.
+        no_interval: why there is no interval.
+        p_holm: the p value corrected for all comparisons that were made at once; NaN where this is the only one.
+        num_tests: how many those are.
     """
 
+    metric: str
+    names: tuple[str, str]
+    values: tuple[float, float]
     difference: float
-    low: float
-    high: float
-    p_value: float
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
     n: int
-    only_a: int
-    only_b: int
-    sentence: str
-    metric: str = ACCURACY.key
+    num_units: int = 0
+    only_a: int = 0
+    only_b: int = 0
+    no_interval: str = ""
+    p_holm: float = math.nan
+    num_tests: int = 1
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference is more than chance at the 5 % level."""
-        return self.p_value < SIGNIFICANCE
+        """Whether the difference is more than chance at the 5 % level, after the correction where there is one."""
+        return (self.p_value if math.isnan(self.p_holm) else self.p_holm) < SIGNIFICANCE
+
+    @property
+    def is_first_better(self) -> bool:
+        """Whether A is better than B, or equal."""
+        metric = METRICS[self.metric]
+        return metric.worth(self.values[0]) >= metric.worth(self.values[1])
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        metric, (a, b) = METRICS[self.metric], self.names
+        if not math.isfinite(self.difference):
+            without = " and ".join(
+                name for name, value in zip(self.names, self.values, strict=True) if not math.isfinite(value)
+            )
+            return f"Not compared: the {metric.word} of {without} is not defined on these {self.n} images."
+        if not math.isfinite(self.p_value):
+            return (
+                f"Not compared: all {self.n} images are of one patient or group, so that a test of {a} against {b} is "
+                "not defined."
+            )
+        if self.difference == 0:
+            same = "are right on equally many images" if metric is ACCURACY else f"have the same {metric.word}"
+            return f"No difference: {a} and {b} {same} ({self._numbers})."
+        better, worse = (a, b) if self.is_first_better else (b, a)
+        by = metric.difference_text(self.difference)
+        if self.is_significant:
+            if metric is ACCURACY:
+                return f"{better} is {by} more accurate than {worse} ({self._numbers})."
+            way = "lower" if metric.is_lower_better else "higher"
+            return f"The {metric.word} of {better} is {by} {way} than that of {worse} ({self._numbers})."
+        who = better if metric is ACCURACY else f"the {metric.word} of {better}"
+        ahead = f"below that of {worse}" if metric.is_lower_better else f"ahead of {worse}"
+        return f"Not shown: {who} is {by} {ahead}, which could be chance at n = {self.n} ({self._numbers})."
+
+    @property
+    def advantage(self) -> tuple[float, float, float]:
+        """By how much the better one is ahead, 0 or more, and the ends of that, of which the lower may be below 0."""
+        sign = 1.0 if self.difference >= 0 else -1.0
+        low, high = sorted((sign * self.low, sign * self.high)) if math.isfinite(self.low) else (math.nan, math.nan)
+        return abs(self.difference), low, high
+
+    @property
+    def _numbers(self) -> str:
+        metric, (_, low, high) = METRICS[self.metric], self.advantage
+        both = "" if metric is ACCURACY else f"{metric.text(self.values[0])} and {metric.text(self.values[1])}, "
+        interval = f"no interval: {self.no_interval}" if self.no_interval else "no interval"
+        if math.isfinite(low):
+            scale, places = (100, 1) if metric.is_share else (1, 2)
+            low, high = (round(scale * end, places) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
+            interval = f"{100 * LEVEL:.0f} % interval {low:.{places}f} to {high:.{places}f}"
+        test = "exact p" if metric is ACCURACY else "p by swapping answers"
+        p_value = f"{test} {p_text(self.p_value)}"
+        if math.isfinite(self.p_holm):
+            p_value += f", {p_text(self.p_holm)} after Holm's correction for {self.num_tests} tests"
+        patients = f" of {self.num_units} patients or groups" if 0 < self.num_units < self.n else ""
+        return f"{both}{interval}, {p_value}, n = {self.n}{patients}"
 
 
 def compare_paired(
@@ -47,17 +123,21 @@ def compare_paired(
     name_a: str = "A",
     name_b: str = "B",
     groups: np.ndarray | Sequence[str] | None = None,
+    folds: np.ndarray | None = None,
     metric: Metric = ACCURACY,
 ) -> PairedComparison:
-    """Compare two runs image by image, by the metric that results of these classes are judged by.
+    """Compare two runs image by image, by any metric of the table.
 
     Accuracy: exact McNemar (binomial on the images that only one run got right), with the adjusted Wald interval of a
     paired difference (Bonett and Price 2012). With `groups` (N,), such as patients, whose images are not independent:
     signs are flipped for whole groups (exact; the same as McNemar when every group has one image) and the interval is
     a bootstrap over groups.
 
-    Kappa: the interval is a paired bootstrap over images or groups; for the test, the two runs' answers to an image
-    (to all images of a group) are swapped at random, 2,000 times.
+    Every other metric: the interval is a paired bootstrap over images or groups; for the test, the two runs' answers to
+    an image (to all images of a group) are swapped at random, 2,000 times. For AUROC the ranks of the answers are
+    swapped, since two classifiers need not speak on one scale (Bandos, Rockette and Gur 2005).
+
+    With `folds` (N,), the fold that tested each image, the values are means over the folds.
 
     Raises:
         ValueError: if the three arrays do not have the same number of rows, or none.
@@ -65,65 +145,99 @@ def compare_paired(
     targets = np.asarray(targets)
     if not len(targets) or not len(targets) == len(probabilities_a) == len(probabilities_b):
         raise ValueError(f"Cannot pair {len(probabilities_a)} with {len(probabilities_b)} of {len(targets)} targets.")
-    right_a = np.asarray(probabilities_a).argmax(1) == targets
-    right_b = np.asarray(probabilities_b).argmax(1) == targets
-    gains = right_a.astype(np.int64) - right_b
-    only_a, only_b = int((gains > 0).sum()), int((gains < 0).sum())
-    members = group_members(groups, len(targets))
-    if metric is KAPPA:
-        found = _compare_kappa(targets, (np.asarray(probabilities_a), np.asarray(probabilities_b)), members)
-        sentence = _kappa_sentence((name_a, name_b), found, len(targets))
-        _, difference, (low, high), p_value = found
-        return PairedComparison(difference, low, high, p_value, len(targets), only_a, only_b, sentence, KAPPA.key)
-    if len(members) == len(targets):
-        low, high = _bonett_price(only_a, only_b, len(targets))
+    pair = tuple(np.asarray(one, dtype=np.float64) for one in (probabilities_a, probabilities_b))
+    gains = (pair[0].argmax(1) == targets).astype(np.int64) - (pair[1].argmax(1) == targets)
+    units = Units.of(groups, len(targets))
+    scorers = [scorer_of(metric, targets, one, units, folds) for one in pair]
+    ones = np.ones((1, units.num))
+    value_a, value_b = (float(scorer(ones)[0]) for scorer in scorers)
+    found = PairedComparison(
+        metric=metric.key, names=(name_a, name_b), values=(value_a, value_b), difference=value_a - value_b,
+        n=len(targets), num_units=units.num, only_a=int((gains > 0).sum()), only_b=int((gains < 0).sum()),
+    )  # fmt: skip
+    if not math.isfinite(found.difference) or (units.is_grouped and units.num == 1):
+        return found
+    low, high, reason = math.nan, math.nan, too_few(metric, units)
+    if metric is ACCURACY and not units.is_grouped and folds is None:
+        (low, high), reason = _bonett_price(found.only_a, found.only_b, len(targets)), ""
+    elif not reason:
+        low, high = interval_ends(draws_of(scorers[0], units.num) - draws_of(scorers[1], units.num), units.num)
+    if metric is ACCURACY:
+        p_value = _sign_flip_p(np.bincount(units.of_image, gains, units.num).astype(np.int64))
     else:
-        low, high = bootstrap_interval(lambda drawn, _: float(drawn.mean()), gains, gains[:, None], groups, n=2000)
-    p_value = _sign_flip_p(np.array([gains[rows].sum() for rows in members]))
-    difference = float(gains.mean())
-    sentence = _sentence(name_a, name_b, difference, (low, high), p_value, n=len(targets))
-    return PairedComparison(difference, low, high, p_value, len(targets), only_a, only_b, sentence)
+        p_value = _swap_p(metric, targets, pair, units, folds=folds, difference=found.difference)
+    return replace(found, low=low, high=high, p_value=p_value, no_interval=reason)
 
 
-def _compare_kappa(
-    targets: np.ndarray, answers: tuple[np.ndarray, np.ndarray], members: list[np.ndarray]
-) -> _KappaComparison:
-    """Both kappas, their difference, its interval and the p value.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for being several (Holm 1979): the k-th smallest of m times m - k + 1, rising and at most 1.
 
-    All that counts of a group is its two confusion matrices; they are counted once, and drawn or swapped as a whole.
+    Those that are not defined (NaN) are no tests.
     """
-    matrices = np.stack([_group_matrices(targets, answer, members) for answer in answers])  # (2, G, K, K)
-    kappas = quadratic_kappas(matrices.sum(1))
-    difference = float(kappas[0] - kappas[1])
-    if not math.isfinite(difference):
-        return (float(kappas[0]), float(kappas[1])), math.nan, (math.nan, math.nan), math.nan
-    random, num_groups = np.random.default_rng(0), len(members)
-    flat = matrices.reshape(2, num_groups, -1).astype(np.float64)
-    weights = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=_NUM_DRAWS).astype(np.float64)
-    drawn = [quadratic_kappas((weights @ own).reshape(-1, *matrices.shape[2:])) for own in flat]
-    differences = drawn[0] - drawn[1]
-    differences = differences[np.isfinite(differences)]
-    ends = (math.nan, math.nan)
-    if len(differences) > _NUM_DRAWS / 2:
-        low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        ends = (float(low), float(high))
-    swaps = random.integers(0, 2, size=(_NUM_DRAWS, num_groups)).astype(np.float64)
-    total, apart = flat.sum((0, 1)), flat[1] - flat[0]
-    first = flat[0].sum(0) + swaps @ apart
-    pair = [quadratic_kappas(own.reshape(-1, *matrices.shape[2:])) for own in (first, total - first)]
-    # A swap that leaves a kappa undefined says nothing against chance: it counts as one at least as far apart.
-    num_as_far = int((~(np.abs(pair[0] - pair[1]) < abs(difference) - 1e-12)).sum())
-    return (float(kappas[0]), float(kappas[1])), difference, ends, (num_as_far + 1) / (_NUM_DRAWS + 1)
+    corrected = [math.nan] * len(p_values)
+    known = sorted((p, place) for place, p in enumerate(p_values) if math.isfinite(p))
+    largest = 0.0
+    for rank, (p_value, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p_value))
+        corrected[place] = largest
+    return corrected
 
 
-def _group_matrices(targets: np.ndarray, probabilities: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    num_classes = probabilities.shape[1]
-    group = np.empty(len(targets), dtype=np.int64)
-    for number, rows in enumerate(members):
-        group[rows] = number
-    cells = (group * num_classes + targets) * num_classes + probabilities.argmax(1)
-    counts = np.bincount(cells, minlength=len(members) * num_classes**2)
-    return counts.reshape(len(members), num_classes, num_classes)
+def corrected(pairs: Sequence[PairedComparison]) -> list[PairedComparison]:
+    """The same comparisons, corrected for having been made at once; one alone needs no correction."""
+    num_tests = sum(math.isfinite(pair.p_value) for pair in pairs)
+    if num_tests < 2:
+        return list(pairs)
+    p_values = holm([pair.p_value for pair in pairs])
+    return [replace(pair, p_holm=p, num_tests=num_tests) for pair, p in zip(pairs, p_values, strict=True)]
+
+
+def _swap_p(
+    metric: Metric,
+    targets: np.ndarray,
+    pair: Sequence[np.ndarray],
+    units: Units,
+    *,
+    folds: np.ndarray | None,
+    difference: float,
+) -> float:
+    """How often swapping the answers of random units leaves the two at least as far apart.
+
+    Both runs' answers stand in one table of 2 G units: a swap is a choice between the two rows of each.
+    """
+    if metric.is_of_ranks:
+        pair = [_ranked(one, folds) for one in pair]
+    both = Units(np.concatenate([units.of_image, units.of_image + units.num]), 2 * units.num)
+    twice = None if folds is None else np.concatenate([folds, folds])
+    scorer = scorer_of(metric, np.concatenate([targets, targets]), np.concatenate(pair), both, twice)
+    apart = np.abs(_swapped(scorer, units.num))
+    # A swap that leaves a value undefined says nothing against chance: it counts as one at least as far apart.
+    num_as_far = int((~(apart < abs(difference) - 1e-12)).sum())
+    return (num_as_far + 1) / (len(apart) + 1)
+
+
+def _swapped(scorer: Scorer, num_units: int) -> np.ndarray:
+    size = max(1, 2_000_000 // num_units)
+    found = []
+    for start in range(0, NUM_DRAWS, size):
+        own = _swaps(num_units, start, min(size, NUM_DRAWS - start))
+        found.append(scorer(np.hstack([1 - own, own])) - scorer(np.hstack([own, 1 - own])))
+    return np.concatenate(found)
+
+
+@lru_cache(maxsize=4)
+def _swaps(num_units: int, start: int, num: int) -> np.ndarray:
+    return np.random.default_rng([0, start]).integers(0, 2, size=(num, num_units)).astype(np.float64)
+
+
+def _ranked(probabilities: np.ndarray, folds: np.ndarray | None) -> np.ndarray:
+    """Every class's column as ranks, in each fold by itself."""
+    from scipy.stats import rankdata
+
+    ranks = np.empty_like(probabilities)
+    for own in [np.ones(len(ranks), bool)] if folds is None else [folds == fold for fold in np.unique(folds)]:
+        ranks[own] = rankdata(probabilities[own], axis=0)
+    return ranks
 
 
 def _bonett_price(only_a: int, only_b: int, n: int) -> tuple[float, float]:
@@ -134,57 +248,25 @@ def _bonett_price(only_a: int, only_b: int, n: int) -> tuple[float, float]:
 
 
 def _sign_flip_p(gains: np.ndarray) -> float:
-    """P(|sum of +-gains| >= |sum of gains|) with fair signs: exact, by building the sum's distribution step by step."""
-    sizes = np.abs(gains[gains != 0])
-    reach = int(sizes.sum())
-    if not reach:
-        return 1.0
-    if sizes.max() == 1:
-        from scipy.stats import binomtest
+    """P(|sum of +-gains| >= |sum of gains|) with fair signs: exact, the sum's distribution size by size of the gains.
 
-        return float(binomtest(int((gains > 0).sum()), len(sizes), 0.5).pvalue)
-    distribution = np.zeros(2 * reach + 1)
-    distribution[reach] = 1.0
-    for size in sizes:
-        shifted = np.zeros_like(distribution)
-        shifted[size:] += 0.5 * distribution[:-size]
-        shifted[:-size] += 0.5 * distribution[size:]
-        distribution = shifted
+    Of c gains of size s the signed sum is s (2 B - c) with B binomial.
+    """
+    from scipy.special import gammaln
+
+    sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
+    distribution = np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        k = np.arange(count + 1)
+        chances = np.exp(gammaln(count + 1) - gammaln(k + 1) - gammaln(count - k + 1) - count * math.log(2))
+        spread = np.zeros(2 * size * count + 1)
+        spread[:: 2 * size] = chances
+        distribution = np.convolve(distribution, spread)
+    reach = len(distribution) // 2
     sums = np.abs(np.arange(-reach, reach + 1))
     return min(1.0, float(distribution[sums >= abs(int(gains.sum()))].sum()))
 
 
-def _sentence(a: str, b: str, difference: float, interval: tuple[float, float], p_value: float, *, n: int) -> str:
-    better, worse = (a, b) if difference >= 0 else (b, a)
-    low, high = interval if difference >= 0 else (-interval[1], -interval[0])
-    low, high = (round(100 * end, 1) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
-    numbers = f"{100 * LEVEL:.0f} % interval {low} to {high}, exact p {_p_text(p_value)}, n = {n}"
-    if difference == 0:
-        return f"No difference: {a} and {b} are right on equally many images ({numbers})."
-    points = f"{100 * abs(difference):.1f} percentage points"
-    if p_value < SIGNIFICANCE:
-        return f"{better} is {points} more accurate than {worse} ({numbers})."
-    return f"Not shown: {better} is {points} ahead of {worse}, which could be chance at n = {n} ({numbers})."
-
-
-def _kappa_sentence(names: tuple[str, str], found: _KappaComparison, n: int) -> str:
-    (a, b), (kappas, difference, interval, p_value) = names, found
-    if not math.isfinite(difference):
-        without = " and ".join(name for name, kappa in zip((a, b), kappas, strict=True) if not math.isfinite(kappa))
-        return f"Not compared: the kappa of {without} is not defined on these {n} images."
-    better, worse = (a, b) if difference >= 0 else (b, a)
-    low, high = interval if difference >= 0 else (-interval[1], -interval[0])
-    ends = f"95 % interval {low + 0.0:.2f} to {high + 0.0:.2f}" if math.isfinite(low) else "no interval"
-    numbers = f"{max(kappas):.2f} and {min(kappas):.2f}, {ends}, p {_p_text(p_value)} by swapping answers, n = {n}"
-    if difference == 0:
-        return f"No difference: {a} and {b} agree equally well with the true grades (kappa {numbers})."
-    if p_value < SIGNIFICANCE:
-        return f"{better} has a kappa {abs(difference):.2f} higher than {worse} ({numbers})."
-    return (
-        f"Not shown: the kappa of {better} is {abs(difference):.2f} ahead of {worse}, which could be chance at n = {n} "
-        f"({numbers})."
-    )
-
-
-def _p_text(p_value: float) -> str:
+def p_text(p_value: float) -> str:
+    """Such as "= 0.031" or "below 0.001"."""
     return f"= {p_value:.3f}" if p_value >= 0.001 else "below 0.001"

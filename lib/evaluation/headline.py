@@ -16,7 +16,8 @@ import numpy as np
 
 from lib.data.grades import known_grades
 from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS, Metric
-from lib.evaluation.metrics import bootstrap_interval
+from lib.evaluation.resampling import NUM_DRAWS, Units, draws_of, interval_ends
+from lib.evaluation.weighted import build_area, in_parts, mean_of_known
 
 REFERABLE_GRADE = 2  # moderate and above are referred
 Name = TypeVar("Name", bound=Hashable)
@@ -154,7 +155,7 @@ def score_figures(
     folds: np.ndarray | None = None,
     groups: np.ndarray | Sequence[str] | None = None,
     seed: int = 0,
-    num_draws: int = 1000,
+    num_draws: int = NUM_DRAWS,
 ) -> dict[str, Any]:
     """What stands beside the metrics of one test set: headline, baseline, and the referable AUC of five ordered grades.
 
@@ -181,10 +182,18 @@ def score_figures(
         return figures
     is_referable = np.array(grades) >= REFERABLE_GRADE
     truth, chance = is_referable[targets].astype(np.int64), probabilities[:, is_referable].sum(1)
-    columns = np.stack([chance, np.zeros(len(chance)) if folds is None else folds], axis=1)
-    figures["referable_auroc"] = _mean_area(truth, columns)
+    units = Units.of(groups, len(truth))
+    parts_of = [np.ones(len(truth), bool)] if folds is None else [folds == fold for fold in np.unique(folds)]
+    areas = [build_area(truth[own] == 1, chance[own], units.of_image[own], units.num) for own in parts_of]
+
+    def mean_area(weights: np.ndarray) -> np.ndarray:
+        """The mean over folds; those where it is not defined are left out."""
+        return mean_of_known(np.stack([area(weights) for area in areas], axis=1))
+
+    figures["referable_auroc"] = float(mean_area(np.ones((1, units.num)))[0])
     if num_draws and math.isfinite(figures["referable_auroc"]):
-        low, high = bootstrap_interval(_mean_area, truth, columns, groups, seed=seed, n=num_draws)
+        drawn = draws_of(in_parts(mean_area, len(truth)), units.num, seed=seed, num_draws=num_draws)
+        low, high = interval_ends(drawn, units.num)
         figures |= {"referable_auroc_low": low, "referable_auroc_high": high}
     return figures
 
@@ -202,15 +211,6 @@ def binary_auroc(truth: np.ndarray, chance: np.ndarray) -> float:
         return math.nan
     ranks = rankdata(chance)
     return float((ranks[truth == 1].sum() - num * (num + 1) / 2) / (num * others))
-
-
-def _mean_area(truth: np.ndarray, columns: np.ndarray) -> float:
-    """The mean over folds, `columns` being (score, fold); folds where it is not defined are left out."""
-    areas = [
-        binary_auroc(truth[own], columns[own, 0]) for own in (columns[:, 1] == f for f in np.unique(columns[:, 1]))
-    ]
-    areas = [area for area in areas if math.isfinite(area)]
-    return float(np.mean(areas)) if areas else math.nan
 
 
 def key_of_tested_images(image_ids: Iterable[str], targets: Iterable[int]) -> str:

@@ -174,7 +174,7 @@ def _checked(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray
     return targets, probabilities
 
 
-def wilson_interval(successes: float, n: int) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     """Interval of a share of independent images (Wilson 1927), also sound at 0 %, 100 % and small n.
 
     centre = (p + z^2 / 2n) / (1 + z^2 / n); without images (n = 0) nothing is known: (0, 1).

@@ -16,7 +16,9 @@ from lib.data.subset import apply_protocol
 from lib.distributed import ALONE, Ranks
 from lib.errors import Stopped
 from lib.evaluation.headline import key_of_tested_images, score_figures
+from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import accuracy
+from lib.evaluation.resampling import NUM_DRAWS
 from lib.experiment.start import open_dataset, open_session, resolve_start
 from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.models.weights import weights_digest
@@ -119,11 +121,7 @@ def run_experiment(
 
 
 _NUM_MEASURED = 256
-_IN_SUMMARY = (
-    "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "quadratic_weighted_kappa",
-    "quadratic_weighted_kappa_low", "quadratic_weighted_kappa_high", "macro_f1", "auroc", "log_loss",
-    "calibration_error",
-)  # fmt: skip
+_IN_SUMMARY = tuple(f"{key}{end}" for key in METRICS for end in ("", "_low", "_high"))
 
 
 @dataclass(frozen=True)
@@ -266,7 +264,7 @@ def summarise(session: "TrainingSession", run_id: str, outcome: Outcome, *, seco
     )  # fmt: skip
 
 
-def _beside_metrics(session: "TrainingSession", outcome: Outcome, *, num_draws: int = 1000) -> dict[str, Any]:
+def _beside_metrics(session: "TrainingSession", outcome: Outcome, *, num_draws: int = NUM_DRAWS) -> dict[str, Any]:
     """What the run is judged by, what always the commonest class would reach, and which images were tested."""
     dataset = session.dataset
     parts = outcome.tested

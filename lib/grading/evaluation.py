@@ -8,14 +8,7 @@ import numpy as np
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.evaluation.headline import score_figures
-from lib.evaluation.metric_table import KAPPA
-from lib.evaluation.metrics import (
-    bootstrap_interval,
-    evaluate_predictions,
-    per_class_report,
-    quadratic_weighted_kappa,
-    wilson_interval,
-)
+from lib.evaluation.metrics import per_class_report
 from lib.grading.class_mapping import ClassMapping
 from lib.grading.grader import Grader
 from lib.grading.manifest import has_grades
@@ -24,7 +17,7 @@ from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.tracking.scores import probability_columns
 from lib.training.preparation import trained_config
-from lib.training.results import SplitPredictions, evaluate_folds
+from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +44,7 @@ def evaluate_on(
 def evaluate(
     grader: Grader, dataset: Dataset, progress: Progress = ignore_progress, *, mapping: str | None = None
 ) -> Evaluation:
-    """Metrics of a classifier on a data set, with the 95 % interval of its accuracy, and its answers.
+    """Metrics of a classifier on a data set, with their 95 % intervals, and its answers.
 
     Images that the classifier has seen in its training never count, in whatever data set they turn up: the very files,
     and in another data set also files that are re-encoded, resized or mirrored ones. They are left out, or, for a run
@@ -92,14 +85,13 @@ def evaluate(
     # Images of its own data set are not turned away, so they all count as they are.
     num_unlike = 0 if is_own or grader.gate is None else int(np.sum(distances > grader.gate.threshold))
     probabilities = classes.probabilities(probabilities)
-    metrics = evaluate_predictions(targets, probabilities, is_ordinal=is_ordinal)
-    low, high = wilson_interval(int(np.sum(probabilities.argmax(1) == targets)), len(rows))
+    groups = dataset.table["group_id"].to_numpy()[rows]
+    metrics = evaluate_split(targets, probabilities, is_ordinal=is_ordinal, groups=groups)
     figures = {
         **about,
         "images": "unseen" if new.num_seen or new.num_near else "test" if is_own else "all",
         **metrics,
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "num": float(len(rows)),
         **_beside_metrics(dataset, rows, targets, probabilities, classes=classes, is_ordinal=is_ordinal),
         "num_seen_left_out": new.num_seen,
         "num_near_left_out": new.num_near,
@@ -126,13 +118,10 @@ def _beside_metrics(
     is_ordinal: bool,
     folds: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Headline, baseline, referable AUC, the kappa's interval, and each class's recall (NaN where it has no image)."""
+    """Headline, baseline, referable AUC, and each class's recall (NaN where it has no image)."""
     names = classes.class_names
     groups = dataset.table["group_id"].to_numpy()[rows]
     found = score_figures(targets, probabilities, names, is_ordinal=is_ordinal, folds=folds, groups=groups)
-    if folds is None and found["headline"] == KAPPA.key:
-        low, high = bootstrap_interval(quadratic_weighted_kappa, targets, probabilities, groups)
-        found |= {f"{KAPPA.key}_low": low, f"{KAPPA.key}_high": high}
     report = per_class_report(targets, probabilities, names)
     missing = report.loc[report["count"] == 0, "class_name"].tolist()
     return found | {"recall": dict(zip(names, report["recall"], strict=True)), "classes_without_images": missing}

@@ -13,8 +13,9 @@ from lib.atomic import atomic_path, digest_of, read_kept, write_json
 from lib.errors import Stopped, UserError
 from lib.evaluation.comparison import compare_paired
 from lib.evaluation.headline import headline_metric
-from lib.evaluation.metric_table import KAPPA
-from lib.evaluation.metrics import accuracy, bootstrap_interval, quadratic_weighted_kappa, wilson_interval
+from lib.evaluation.intervals import metric_interval
+from lib.evaluation.metric_table import Metric
+from lib.evaluation.metrics import accuracy
 from lib.evaluation.resampling import Estimate
 from lib.explain.drift import ResetTable, StageReset
 from lib.grading.fine_tuned import moved_stages, start_of
@@ -166,7 +167,7 @@ def _table(question: ResetQuestion, taken: Any, targets: np.ndarray, own: np.nda
     return ResetTable(
         run_id=question.grader.run, run_label=question.label or question.grader.run[:8], metric=metric.key,
         num_images=len(targets), num_units=len(set(groups) - {""}) + int((groups == "").sum()),
-        score=_score(metric is KAPPA, targets, own, groups), accuracy=accuracy(targets, own),
+        score=_score(metric, targets, own, groups), accuracy=accuracy(targets, own),
         titles={stage.name: stage.title for stage in question.grader.classifier.stage_specs[:-1]},
         split_caveat=taken.spec.split_caveat,
     )  # fmt: skip
@@ -185,18 +186,12 @@ def _reset(
     units = groups if any(groups) else None
     pair = compare_paired(targets, own, found, groups=units, metric=table.headline)
     return StageReset(
-        stages=stages, score=_score(table.headline is KAPPA, targets, found, groups),
+        stages=stages, score=_score(table.headline, targets, found, groups),
         accuracy=accuracy(targets, found), cost=Estimate(pair.difference, pair.low, pair.high), p_value=pair.p_value,
         num_changed=int((own.argmax(1) != found.argmax(1)).sum()),
     )  # fmt: skip
 
 
-def _score(is_kappa: bool, targets: np.ndarray, answers: np.ndarray, groups: np.ndarray) -> Estimate:  # noqa: FBT001
-    units = groups if any(groups) else None
-    if is_kappa:
-        ends = bootstrap_interval(quadratic_weighted_kappa, targets, answers, units)
-        return Estimate(quadratic_weighted_kappa(targets, answers), *ends)
-    value = accuracy(targets, answers)
-    if units is None:
-        return Estimate(value, *wilson_interval(round(value * len(targets)), len(targets)))
-    return Estimate(value, *bootstrap_interval(accuracy, targets, answers, units))
+def _score(metric: Metric, targets: np.ndarray, answers: np.ndarray, groups: np.ndarray) -> Estimate:
+    found = metric_interval(metric, targets, answers, groups=groups if any(groups) else None)
+    return Estimate(found.value, found.low, found.high)

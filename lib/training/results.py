@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib.evaluation.intervals import Interval, metric_interval
 from lib.evaluation.metric_table import METRICS
-from lib.evaluation.metrics import (
-    bootstrap_interval,
-    evaluate_predictions,
-    fold_interval,
-    quadratic_weighted_kappa,
-    wilson_interval,
-)
+from lib.evaluation.metrics import evaluate_predictions, fold_interval
 from lib.evaluation.verdict import fit_thresholds, kappa_by_thresholds
 from lib.models.backbones import BACKBONES
 from lib.training.config import TrainConfig
@@ -88,6 +83,16 @@ class RunSummary:
     test_set: str = ""
     test_macro_f1: float = float("nan")
     test_calibration_error: float = float("nan")
+    test_balanced_accuracy_low: float = float("nan")
+    test_balanced_accuracy_high: float = float("nan")
+    test_macro_f1_low: float = float("nan")
+    test_macro_f1_high: float = float("nan")
+    test_auroc_low: float = float("nan")
+    test_auroc_high: float = float("nan")
+    test_log_loss_low: float = float("nan")
+    test_log_loss_high: float = float("nan")
+    test_calibration_error_low: float = float("nan")
+    test_calibration_error_high: float = float("nan")
     split_caveat: str = ""  # what is to be said of every score here, such as that patients were not kept together
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,33 +107,26 @@ class RunSummary:
 
 
 def evaluate_split(
-    targets: np.ndarray, probabilities: np.ndarray, *, is_ordinal: bool, groups: np.ndarray | None, seed: int
+    targets: np.ndarray, probabilities: np.ndarray, *, is_ordinal: bool, groups: np.ndarray | None, seed: int = 0
 ) -> dict[str, float]:
-    """Metrics of one test set, with the Wilson interval of accuracy and a bootstrap interval of kappa."""
-    metrics = evaluate_predictions(targets, probabilities, is_ordinal=is_ordinal)
-    num = len(targets)
-    low, high = wilson_interval(round(metrics["accuracy"] * num), num)
-    kappa_low, kappa_high = float("nan"), float("nan")
-    if np.isfinite(metrics["quadratic_weighted_kappa"]):
-        kappa_low, kappa_high = bootstrap_interval(quadratic_weighted_kappa, targets, probabilities, groups, seed=seed)
-    return {
-        **{key: value for key, value in metrics.items() if key != "num"},
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "quadratic_weighted_kappa_low": kappa_low,
-        "quadratic_weighted_kappa_high": kappa_high,
-    }
+    """Metrics of one test set, each with its 95 % interval over patients, or over images where they stand alone."""
+    measured = evaluate_predictions(targets, probabilities, is_ordinal=is_ordinal)
+    metrics: dict[str, float] = {}
+    for key, metric in METRICS.items():
+        found = Interval(math.nan)
+        if np.isfinite(measured[key]):
+            found = metric_interval(metric, targets, probabilities, groups=groups, seed=seed)
+        metrics |= {key: measured[key], f"{key}_low": found.low, f"{key}_high": found.high}
+    return metrics
 
 
 def evaluate_folds(targets: np.ndarray, folds: list[SplitPredictions], *, is_ordinal: bool) -> dict[str, float]:
-    """Means over the test sets of the folds, with intervals over the folds for accuracy and kappa."""
+    """Means over the test sets of the folds, with intervals over the folds."""
     each = [evaluate_predictions(targets[fold.rows], fold.probabilities, is_ordinal=is_ordinal) for fold in folds]
     metrics: dict[str, float] = {}
-    for key in MANIFEST_METRICS:
-        mean, low, high = fold_interval([one[key] for one in each], limits=METRICS[key].limits)
-        metrics[key] = mean
-        if key in ("accuracy", "quadratic_weighted_kappa"):
-            metrics |= {f"{key}_low": low, f"{key}_high": high}
+    for key, metric in METRICS.items():
+        mean, low, high = fold_interval([one[key] for one in each], limits=metric.limits)
+        metrics |= {key: mean, f"{key}_low": low, f"{key}_high": high}
     return metrics
 
 

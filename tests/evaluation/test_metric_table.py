@@ -1,6 +1,8 @@
 """The table of metrics: each agrees with scikit-learn and with numbers worked out by hand, and says its values."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -92,3 +94,8 @@ def test_kappa_alone_needs_an_order():
     assert [key for key, metric in METRICS.items() if not metric.fits(is_ordinal=False, num_classes=5)] == [KAPPA.key]
     assert all(metric.fits(is_ordinal=False, num_classes=2) for metric in METRICS.values())
     assert all(metric.fits(is_ordinal=True, num_classes=5) for metric in METRICS.values())
+
+
+def test_a_metric_that_was_kept_is_the_one_of_the_table():
+    assert pickle.loads(pickle.dumps(KAPPA)) is KAPPA  # noqa: S301
+    assert copy.deepcopy(ACCURACY) is ACCURACY

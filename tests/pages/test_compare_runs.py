@@ -52,7 +52,7 @@ def test_images_of_one_patient_count_as_one_observation(monkeypatch):
     at = open_page("compare_runs")
     assert set(asked) == {("tiny", 4)}
     # A single patient shows nothing; four images by themselves would give 0.250.
-    assert "exact p = 1.000" in words(at).replace("\\", "")
+    assert "all 4 images are of one patient or group" in words(at).replace("\\", "")
 
 
 def test_a_link_chooses_the_runs_also_of_another_data_set():
@@ -177,7 +177,10 @@ def test_many_runs_are_compared_in_one_sentence_and_a_picture():
 
 def comparison(difference: float, is_significant: bool) -> PairedComparison:
     p_value = 0.01 if is_significant else 0.5
-    return PairedComparison(difference, difference - 0.1, difference + 0.1, p_value, 40, 9, 3, "A sentence.")
+    return PairedComparison(
+        metric="accuracy", names=("A", "B"), values=(0.5 + difference, 0.5), difference=difference,
+        low=difference - 0.1, high=difference + 0.1, p_value=p_value, n=40, num_units=40, only_a=9, only_b=3,
+    )  # fmt: skip
 
 
 def test_three_runs_fold_their_comparisons():

@@ -33,7 +33,18 @@ def test_test_set_metrics_with_wilson_interval_by_hand() -> None:
     assert metrics["accuracy_high"] == pytest.approx(0.982, abs=1e-3)
     # Kappa: observed 0.9, by chance 0.4 * 0.3 + 0.6 * 0.7 = 0.54: (0.9 - 0.54) / 0.46.
     assert metrics["quadratic_weighted_kappa"] == pytest.approx(0.36 / 0.46)
-    assert metrics["quadratic_weighted_kappa_low"] < 0.36 / 0.46 < metrics["quadratic_weighted_kappa_high"]
+    assert math.isnan(metrics["quadratic_weighted_kappa_low"])  # ten images are too few for a bootstrap
+    often = [np.repeat(one, 4, axis=0) for one in (targets, sure([0, 0, 0, 1, 1, 1, 1, 1, 1, 1]))]
+    more = evaluate_split(*often, is_ordinal=False, groups=None, seed=0)
+    assert more["quadratic_weighted_kappa_low"] < 0.36 / 0.46 < more["quadratic_weighted_kappa_high"]
+    assert more["accuracy_high"] - more["accuracy_low"] < metrics["accuracy_high"] - metrics["accuracy_low"]
+    # Four photographs of each of 30 patients say less than 120 photographs of as many.
+    targets, answers = (np.repeat(np.tile(one, 3), 4) for one in (targets, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]))
+    names = np.repeat([f"patient {number}" for number in range(30)], 4)
+    alone, together = (
+        evaluate_split(targets, sure(answers), is_ordinal=False, groups=groups, seed=0) for groups in (None, names)
+    )
+    assert together["accuracy_low"] < alone["accuracy_low"] - 0.05
 
 
 def test_kappa_of_unordered_classes_stays_undefined() -> None:
