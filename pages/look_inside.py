@@ -34,16 +34,8 @@ def _draw_tabs(view: ViewSpec) -> None:
     """The views side by side; only the chosen one is computed."""
     st.html(_TABS_STYLE)
     titles = {one.name: one.title for one in VIEWS}
-    key = "inside_view"
-    st.session_state[key] = view.name
-    st.segmented_control(
-        "View",
-        list(titles),
-        format_func=lambda name: titles[name],
-        key=key,
-        required=True,
-        on_change=lambda: state.remember("view", st.session_state[key]),
-        label_visibility="collapsed",
+    controls.choose(
+        "View", titles, "view", key="inside_view", value=view.name, is_segmented=True, label_visibility="collapsed"
     )
 
 

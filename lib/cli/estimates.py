@@ -15,10 +15,10 @@ from lib.cli.training_config import config_from, note_merged_classes, opened_tra
 from lib.data.library import open_dataset
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
-from lib.jobs.event_text import describe_duration
 from lib.models.backbones import BACKBONES
 from lib.models.weights import require_weights
 from lib.precision import choose_dtype
+from lib.progress import duration
 from lib.runtime import pick_device, set_threads
 from lib.settings import DEFAULT_BACKBONE
 from lib.training.config import TrainConfig
@@ -111,7 +111,7 @@ def _facts(found: Any) -> dict[str, Any]:
         f", {found.device_mib:,.0f} MiB on the GPU" if found.device_mib else ""
     )
     cache = f"{found.cache_mib:,.1f} MiB to write: {found.cache_why}" if found.cache_mib else found.cache_why
-    times = {key: describe_duration(value) for key, value in seconds.items()}
+    times = {key: duration(value) for key, value in seconds.items()}
     return {"epochs": epochs, **times, "memory": memory, "cache": cache}
 
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lib.progress import duration
 from lib.tracking.state import LOG_FILE, run_folder
 
 
@@ -15,23 +16,13 @@ def describe_event(event: Any) -> str:
     if kind == "Progressed":
         words = [f"{_phase(event)} {event.done}/{event.total}{'' if event.unit == 'images' else f' {event.unit}'}"]
         words += [f"{event.images_per_second:.0f} images/s"] if event.images_per_second else []
-        words += [f"{describe_duration(event.seconds_left)} left"] if event.seconds_left is not None else []
+        words += [f"{duration(event.seconds_left)} left"] if event.seconds_left is not None else []
         return ", ".join(words)
     if kind == "EpochEnded":
         shown = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
         numbers = "  ".join(f"{key} {event.metrics[key]:.4f}" for key in shown if key in event.metrics)
         return f"epoch {event.epoch}/{event.epochs}  {numbers}"
     return str(event.text) if kind == "Noticed" else ""
-
-
-def describe_duration(seconds: float) -> str:
-    """Seconds as a person says them: "8 s", "2 min 05 s", "1 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def write_event_to_log(event: Any, path: Path) -> None:

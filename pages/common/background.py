@@ -17,8 +17,8 @@ import streamlit as st
 from lib.atomic import read_kept
 from lib.errors import Stopped, UserError, disk_fault
 from lib.jobs.processes import run_child_command
-from lib.progress import Progress
-from pages.common.text import duration, plain, plain_message
+from lib.progress import Progress, duration
+from pages.common.text import plain, plain_message
 
 _logger = logging.getLogger("transferscope.pages")
 _tasks: dict[str, "Task"] = {}
@@ -28,13 +28,14 @@ _POLL_S = 0.5
 
 @dataclass
 class Task:
-    """A task and how far it is; `error` is the sentence for the person."""
+    """A task and how far it is; `stopped` and `error` are sentences for the person."""
 
     name: str
     title: str
     done: int = 0
     total: int = 0
     what: str = ""
+    stopped: str = "Stopped; nothing was kept."
     result: Any = None
     error: str = ""
     is_over: bool = False
@@ -54,13 +55,16 @@ class Task:
         return elapsed * (self.total - self.done) / self.done if self.done and elapsed > 1 else float("nan")
 
 
-def start(name: str, title: str, work: Callable[[Progress], Any]) -> Task:
-    """Start the work, or return the task of that name that is running already (two tabs, a second click)."""
+def start(name: str, title: str, work: Callable[[Progress], Any], *, stopped: str = Task.stopped) -> Task:
+    """Start the work, or return the task of that name that is running already (two tabs, a second click).
+
+    `stopped` says after Stop what is left of it.
+    """
     with _lock:
         running = _tasks.get(name)
         if running is not None and not running.is_over:
             return running
-        task = _tasks[name] = Task(name, title)
+        task = _tasks[name] = Task(name, title, stopped=stopped)
     threading.Thread(target=_work, args=(task, work), name=f"task {name}", daemon=True).start()
     return task
 
@@ -82,7 +86,7 @@ def _work(task: Task, work: Callable[[Progress], Any]) -> None:
     try:
         task.result = work(task.report)
     except Stopped:
-        task.error = "Stopped; nothing was kept."
+        task.error = task.stopped
     except UserError as error:
         task.error = str(error)
     except Exception as error:

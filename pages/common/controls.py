@@ -1,7 +1,7 @@
 """Building blocks of every page, so that all of them look and speak alike."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,53 @@ def show_table(data: Any, *, column_config: dict[str, Any] | None = None, **opti
     return st.dataframe(harmless_table(pd.DataFrame(data)), column_config=config, **options)
 
 
+def choose(
+    label: str,
+    titles: Mapping[str, str],
+    view_key: str,
+    *,
+    key: str = "",
+    value: str | None = "",
+    unknown: str = "",
+    keep: Callable[[str], None] | None = None,
+    is_segmented: bool = False,
+    **options: Any,
+) -> str:
+    """Draw a choice of one that is kept in the view (session and address): a link holds it, and Back undoes it.
+
+    Args:
+        label: above it.
+        titles: what the view keeps -> what is read; "" is kept as nothing.
+        view_key: one of `state.KEYS`.
+        key: of the widget.
+        value: what is chosen now; by default what the view says or else the first one; None for nothing.
+        unknown: a sentence for a value of the view that is none of these; {} stands for it.
+        keep: what to do with a choice, by default `state.remember`.
+        is_segmented: whether all are in sight side by side, instead of in a box.
+        options: of the widget.
+
+    Returns:
+        The chosen one, "" where nothing is.
+    """
+    key, given = key or f"choice_{view_key}", state.current(view_key)
+    if value == "":
+        value = given if given in titles else next(iter(titles))
+    if unknown and given and given not in titles:
+        st.warning(unknown.format(plain(given, 40)))
+    st.session_state[key] = value
+
+    def chosen() -> str:
+        return str(st.session_state[key] or "")
+
+    own = {"required": True} if is_segmented else {"placeholder": "None"}
+    draw = st.segmented_control if is_segmented else st.selectbox
+    draw(
+        label, list(titles), key=key, format_func=lambda name: readable(titles.get(name, name)),
+        on_change=lambda: keep(chosen()) if keep else state.remember(view_key, chosen() or None), **own, **options,
+    )  # fmt: skip
+    return chosen()
+
+
 def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
     """Pick a stage of a backbone; starts at the link's stage, else at the one that class activation maps use."""
     from lib.models.backbones import BACKBONES
@@ -130,9 +177,10 @@ def choose_stage(backbone: str, *, key: str, only_maps: bool = True) -> str:
     spec = BACKBONES.get(backbone)
     titles = {stage.name: stage.label for stage in spec.stages if stage.has_places or not only_maps}
     wanted = state.current_stage()
-    st.session_state[key] = wanted if wanted in titles else spec.shown_stage
+    stage = str(wanted) if wanted in titles else spec.shown_stage
+    state.settle("stage", stage)
     help_text = "A named part of the network; earlier stages see simpler patterns."
-    return _choose("Stage", titles, "stage", key, help_text) or spec.shown_stage
+    return choose("Stage", titles, "stage", key=key, value=stage, help=help_text)
 
 
 def choose_run(labels: dict[str, str], *, key: str, label: str = "Run", is_known: bool = True) -> str | None:
@@ -143,14 +191,15 @@ def choose_run(labels: dict[str, str], *, key: str, label: str = "Run", is_known
     """
     wanted = state.current_run() or ""
     found = next((run for run in labels if wanted and run.startswith(wanted)), None)
-    if wanted and found is None and not is_known:
+    is_gone = bool(wanted) and found is None and not is_known
+    if is_gone:
         st.warning(f"There is no run {plain(wanted[:12])} (any more). Choose another one.")
-        st.session_state[key] = None
-        return _choose(label, labels, "run", key, "A finished training.")
-    if wanted and found is None:
+    elif wanted and found is None:
         st.warning(f"The run {plain(wanted[:12])} of the link is not among these; showing the first one.")
-    st.session_state[key] = found or next(iter(labels))
-    return _choose(label, labels, "run", key, "A finished training.")
+    chosen = None if is_gone else found or next(iter(labels))
+    if chosen:
+        state.settle("run", chosen)
+    return choose(label, labels, "run", key=key, value=chosen, help="A finished training.") or None
 
 
 _RULE_HELP = (
@@ -173,22 +222,6 @@ def choose_rule(limits: Any, *, key: str) -> bool:
         help=_RULE_HELP,
         on_change=lambda: state.remember("rule", "expected" if st.session_state[key] else None),
     )
-
-
-def _choose(label: str, titles: dict[str, str], view_key: str, key: str, help_text: str) -> str | None:
-    """Draw a select box whose choice is kept in the view (session and URL)."""
-    if st.session_state[key] is not None:
-        state.settle(view_key, st.session_state[key])
-    chosen = st.selectbox(
-        label,
-        list(titles),
-        format_func=lambda name: readable(titles[name]),
-        key=key,
-        help=help_text,
-        placeholder="None",
-        on_change=lambda: state.remember(view_key, st.session_state[key]),
-    )
-    return None if chosen is None else str(chosen)
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from lib.data.dataset import Dataset
 from lib.demo import DEMO, STORY
 from lib.demo.opening import EYE_FILE, TITLES, Opening, View, read_opening
 from lib.errors import UserError
-from lib.progress import Progress
+from lib.progress import Progress, duration
 from lib.settings import DEMO_DATASET, trash_dir
 from lib.sweeps.plan import SweepState
 from pages.common import background, clicks, resources
 from pages.common.controls import button_to, link_to
 from pages.common.errors import show_errors
-from pages.common.text import count, duration, percent, plain, plain_message
+from pages.common.text import count, percent, plain, plain_message
 
 _POLL_S = 1.0
 _SEEN = "demo_seen"

@@ -17,12 +17,12 @@ from lib.data.sources.files import shown, storable
 from lib.data.sources.label_search import FoundTable, inspect_tables
 from lib.data.sources.tables import FOLDERS
 from lib.errors import UserError
-from lib.progress import Progress
+from lib.progress import Progress, duration
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
 from pages.common import background, clicks, resources, state
 from pages.common.errors import show_errors
 from pages.common.kind_change import KindChoice, draw_kind
-from pages.common.text import count, duration, plain, plain_message, readable
+from pages.common.text import count, plain, plain_message, readable
 
 TASK = "import_folder"
 FORM, IMPORT = "form", "import"  # the key of the view, and its value while the form is open

@@ -17,13 +17,13 @@ from lib.data.sources.files import storable
 from lib.errors import BadImage
 from lib.models.seen_images import image_id_of
 from lib.settings import MAX_FILE_BYTES
-from pages.common import resources, state
+from pages.common import controls, resources, state
+from pages.common.state import CAMERA, SAMPLE, UPLOAD
 from pages.common.text import plain, plain_message, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 
 UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
 _COLUMNS, _PER_PAGE, _THUMBNAIL_PX, _CHOICE_PX = 6, 24, 128, 560
-_SAMPLE, _UPLOAD, _CAMERA = "sample:", "upload", "camera"
 _OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, until somebody chooses
 
 
@@ -65,18 +65,14 @@ def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, op
     kinds = {"dataset": "Data set", "sample": "Samples", "upload": "Upload one", "camera": "Camera"}
     offered = [name for name in kinds if {"dataset": dataset is not None, "sample": bool(samples)}.get(name, True)]
     wanted = state.current_image() or ""
-    kind = wanted if wanted in (_UPLOAD, _CAMERA) else "sample" if wanted.startswith(_SAMPLE) else "dataset"
+    kind = wanted if wanted in (UPLOAD, CAMERA) else "sample" if wanted.startswith(SAMPLE) else "dataset"
     kind = kind if kind in offered else offered[0]
-    st.session_state[f"{key}_kind"] = kind
-    first = f"{_SAMPLE}{next(iter(samples))}" if samples else None
-    starts = {"dataset": None, "sample": first, "upload": _UPLOAD, "camera": _CAMERA}
-    st.selectbox(
-        "Image from",
-        offered,
-        format_func=lambda name: kinds[name],
-        key=f"{key}_kind",
-        on_change=lambda: _remember(starts[st.session_state[f"{key}_kind"]]),
-    )
+    first = f"{SAMPLE}{next(iter(samples))}" if samples else None
+    starts = {"dataset": None, "sample": first, "upload": UPLOAD, "camera": CAMERA}
+    controls.choose(
+        "Image from", {name: kinds[name] for name in offered}, "image", key=f"{key}_kind", value=kind,
+        keep=lambda name: _remember(starts[name]),
+    )  # fmt: skip
     with picker:
         if kind == "dataset" and dataset is not None:
             return _from_dataset(dataset, key)
@@ -90,8 +86,8 @@ def _open_on(sample: str) -> None:
     opened, current = st.session_state.get(_OPENED_ON), state.current_image()
     if current is None and opened is None and sample:
         st.session_state[_OPENED_ON] = sample
-        state.settle("image", f"{_SAMPLE}{sample}")
-    elif opened and current == f"{_SAMPLE}{opened}":
+        state.settle("image", f"{SAMPLE}{sample}")
+    elif opened and current == f"{SAMPLE}{opened}":
         if not sample:
             st.session_state[_OPENED_ON] = ""
             state.settle("image", None)
@@ -176,28 +172,23 @@ def _source_path(dataset: Dataset, row: int) -> str:
 
 
 def _from_samples(samples: dict[str, Sample], key: str, inputs: InputTransform) -> ChosenImage:
-    wanted = (state.current_image() or "").removeprefix(_SAMPLE)
+    wanted = (state.current_image() or "").removeprefix(SAMPLE)
     name = wanted if wanted in samples else next(iter(samples))
     if wanted and wanted != name:
         st.warning(f"There is no sample {plain(wanted)}; showing {plain(name)}.")
-    state.settle("image", f"{_SAMPLE}{name}")
-    widget = f"{key}_sample"
-    st.session_state[widget] = name
-    st.selectbox(
-        "Sample",
-        list(samples),
-        format_func=lambda name: readable(samples[name].label),
-        key=widget,
-        on_change=lambda: _remember(f"{_SAMPLE}{st.session_state[widget]}"),
+    state.settle("image", f"{SAMPLE}{name}")
+    controls.choose(
+        "Sample", {name: sample.label for name, sample in samples.items()}, "image", key=f"{key}_sample", value=name,
+        keep=lambda name: _remember(f"{SAMPLE}{name}"),
         help="The photographs come with scikit-image, the other images with this program.",
-    )
+    )  # fmt: skip
     sample = samples[name]
     path = str(sample.path) if sample.credit else f"data/samples/{name}"
     return _decoded(sample.path.read_bytes(), sample.label, inputs, path)
 
 
 def _from_upload(key: str, inputs: InputTransform) -> ChosenImage | None:
-    state.settle("image", _UPLOAD)
+    state.settle("image", UPLOAD)
     upload = st.file_uploader(
         "One image",
         type=UPLOAD_TYPES,
@@ -209,7 +200,7 @@ def _from_upload(key: str, inputs: InputTransform) -> ChosenImage | None:
 
 
 def _from_camera(key: str, inputs: InputTransform) -> ChosenImage | None:
-    state.settle("image", _CAMERA)
+    state.settle("image", CAMERA)
     taken = st.camera_input(
         "Take a picture", key=f"{key}_camera", help="It is decoded on the machine of this program and not stored."
     )

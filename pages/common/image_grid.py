@@ -10,7 +10,7 @@ from lib.data.dataset import Dataset
 from lib.data.grades import RULES, SOURCE, SOURCE_URL
 from lib.data.mask_overlay import MaskFamily, mask_color, mask_families
 from lib.figures.data_charts import SPLIT_TITLES
-from pages.common import resources, state
+from pages.common import controls, resources, state
 from pages.common.text import count, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 
@@ -112,17 +112,8 @@ def _num_families(mask: np.ndarray | None, families: Sequence[MaskFamily]) -> in
 
 def _choose_class(dataset: Dataset) -> str | None:
     """The class to show, kept in the link; None for all."""
-    wanted = state.current("class")
-    key = "explore_class"
-    st.session_state[key] = wanted if wanted in dataset.class_names else _ALL
-    chosen = st.selectbox(
-        "Class",
-        [_ALL, *dataset.class_names],
-        format_func=readable,
-        key=key,
-        on_change=lambda: state.remember("class", None if st.session_state[key] == _ALL else st.session_state[key]),
-    )
-    return None if chosen == _ALL else str(chosen)
+    titles = {"": _ALL, **{name: name for name in dataset.class_names}}
+    return controls.choose("Class", titles, "class", key="explore_class") or None
 
 
 def _all_classes(dataset: Dataset, split: np.ndarray, targets: np.ndarray, is_in_split: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES
+from lib.progress import duration
 from lib.sweeps.plan import SweepState
 from lib.sweeps.results import RaceReplay, replay_race
 from lib.sweeps.strategies import (
@@ -22,10 +23,10 @@ from lib.sweeps.strategies import (
 )
 from lib.tracking.state import read_state
 from lib.training.resolution import MAX_WATCHED
-from pages.common import clicks, race_live, replay, resources, state, weights_panel
+from pages.common import clicks, controls, race_live, replay, resources, state, weights_panel
 from pages.common.controls import empty_state
 from pages.common.errors import show_errors
-from pages.common.text import count, duration, plain, plain_message, readable
+from pages.common.text import count, plain, plain_message, readable
 
 MODES = {"one": "One training", "race": "Race the ladder"}
 MAX_CHOICES = 300  # images to pin that are offered by name
@@ -234,15 +235,7 @@ def _draw_choice(plan: StrategySweep) -> None:
     plans.setdefault(plan.race_id, plan)
     titles = {key: f"{time.strftime('%d %b %H:%M', time.localtime(one.created_s))} · {readable(one.title)}"
               for key, one in plans.items()}  # fmt: skip
-    st.session_state["race_choice"] = plan.race_id
-    st.selectbox(
-        "Race",
-        list(plans),
-        format_func=titles.get,
-        key="race_choice",
-        on_change=lambda: state.remember("race", st.session_state["race_choice"]),
-        width=420,
-    )
+    controls.choose("Race", titles, "race", key="race_choice", value=plan.race_id, width=420)
 
 
 def _draw_progress(plan: StrategySweep, now: SweepState) -> None:

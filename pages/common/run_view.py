@@ -12,10 +12,10 @@ import pandas as pd
 from lib import jobs, tracking
 from lib.data.dataset import Dataset
 from lib.errors import UserError
+from lib.progress import duration
 from lib.tracking import RunState
 from lib.tracking.timeline import Timeline
 from pages.common import resources
-from pages.common.text import duration
 from pages.common.train_live import Fact
 
 HISTORY_AGE_S = 10  # curves are read from the database this often, and after each epoch
@@ -78,7 +78,7 @@ class RunView:
         """How far a recording is; stands where a run at work has its sign of life."""
         if self.timeline is None:
             return None
-        total = duration(self.timeline.seconds) if self.timeline.seconds >= 10 else f"{self.timeline.seconds:.1f} s"
+        total = duration(self.timeline.seconds)
         return ("Time of the training", f"{self.seconds:.0f} s", f"of {total}, recorded")
 
 

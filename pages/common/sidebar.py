@@ -4,7 +4,6 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from lib.models.weights import default_backbone, fallback_sentence
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET, FALLBACK_BACKBONE
 from lib.tracking.store import load_mlflow, sqlite_path
 from pages.common import resources, state, weights_panel
-from pages.common.controls import link_to
+from pages.common.controls import choose, link_to
 from pages.common.errors import show_errors
 from pages.common.page_table import PAGES
-from pages.common.text import plain, plain_message, readable
+from pages.common.text import plain, plain_message
 
 _POLL_S = 3
 _NO_BACKBONE = "sidebar_no_backbone"  # the one of a link that the table does not have, until another is chosen
@@ -56,7 +55,8 @@ def _choose_dataset() -> None:
         # No other one is shown instead: whoever presses Start next must not train on a data set that nobody chose.
         st.warning(f"There is no data set {plain(wanted)} (any more). Choose another one.")
     titles = {name: summary.title or name for name, summary in summaries.items()}
-    _select("Data set", titles, "dataset", wanted if wanted in titles else None, state.choose_dataset)
+    value = wanted if wanted in titles else None
+    choose("Data set", titles, "dataset", key="sidebar_dataset", value=value, keep=state.choose_dataset)
     if wanted in summaries and (caveat := summaries[wanted].split_caveat):
         st.caption(f":material/warning: {plain(caveat, 300)}")
 
@@ -72,7 +72,7 @@ def _choose_backbone() -> None:
     at_hand = resources.weights_at_hand()
     offered = [*BACKBONES, *([] if wanted in BACKBONES.names else [BACKBONES.get(wanted)])]
     titles = {spec.name: _backbone_title(spec, is_at_hand=at_hand.get(spec.name, False)) for spec in offered}
-    _select("Backbone", titles, "backbone", wanted, _choose)
+    choose("Backbone", titles, "backbone", key="sidebar_backbone", value=wanted, keep=_choose)
     if wanted == FALLBACK_BACKBONE and (sentence := fallback_sentence()):
         st.caption(f":material/warning: {sentence}")
     if not at_hand.get(wanted):
@@ -108,21 +108,6 @@ def _backbone_title(spec: BackboneSpec, *, is_at_hand: bool) -> str:
 def _choose(backbone: str) -> None:
     state.remember("backbone", backbone)
     st.session_state.pop(_NO_BACKBONE, None)
-
-
-def _select(
-    label: str, titles: dict[str, str], view_key: str, value: str | None, choose: Callable[[str], None]
-) -> None:
-    key = f"sidebar_{view_key}"
-    st.session_state[key] = value
-    st.selectbox(
-        label,
-        list(titles),
-        format_func=lambda name: readable(titles.get(name, name)),
-        key=key,
-        placeholder="None",
-        on_change=lambda: choose(st.session_state[key]),
-    )
 
 
 @st.fragment(run_every=_POLL_S)

@@ -27,6 +27,8 @@ KEYS = (
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
     "columns", "sort", "search", "scope", "studies", "external",
 )  # fmt: skip
+# What `image` may say instead of an image_id; a sample's file name follows.
+SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"
 
@@ -102,7 +104,8 @@ def choose_dataset(name: str | None) -> None:
     remember("dataset", name)
     for key in ("class", "target", "runs", "race", "replay"):
         settle(key, None)
-    if ":" not in (st.session_state.get("view_image") or "upload:"):  # a sample or an upload belongs to none
+    image = st.session_state.get("view_image") or ""
+    if image not in (UPLOAD, CAMERA) and not image.startswith(SAMPLE):  # those belong to no data set
         settle("image", None)
 
 

@@ -17,6 +17,7 @@ from lib.experiment import resolve_start
 from lib.figures.style import strategy_style
 from lib.figures.training_charts import rate_range_figure, rate_range_text
 from lib.models.freezing import StageParameters, stage_plan
+from lib.progress import duration
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.network import trained_part
@@ -24,7 +25,7 @@ from lib.training.rate_range import RateRange, rounded
 from lib.training.strategies import STRATEGIES
 from pages.common import background, controls
 from pages.common.errors import show_errors
-from pages.common.text import count, duration, plain, plain_message
+from pages.common.text import count, plain, plain_message
 
 _RANGE_KEY = "train_rate_range"
 

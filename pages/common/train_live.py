@@ -15,10 +15,11 @@ from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.figures.style import new_figure, palette, strategy_style
+from lib.progress import duration
 from lib.settings import HEARTBEAT_STALE_S
 from lib.tracking import RunState, get_run, read_state
 from lib.tracking.state import CONFIG_FILE, SUMMARY_FILE
-from pages.common.text import count, duration, percent
+from pages.common.text import count, percent
 
 CURVE_KEYS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
 CURVES_HEIGHT_PX = 230

@@ -52,22 +52,13 @@ def draw(scene: Scene) -> None:
 
 def _choose_cut(names: list[str]) -> str:
     spec = BACKBONES.get(state.current_backbone())
-    wanted = state.current("cut")
-    if wanted and wanted not in names:
-        st.warning(f"There is no stage {plain(wanted)} to fine-tune from; showing the usual one.")
-    default = spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
-    st.session_state[_CUT] = wanted if wanted in names else default
-    titles = {stage.name: stage.label for stage in spec.stages if stage.name in names}
-    return str(
-        st.selectbox(
-            "Fine-tune from",
-            names,
-            format_func=lambda name: titles.get(name, name),
-            key=_CUT,
-            on_change=lambda: state.remember("cut", st.session_state[_CUT]),
-            help="The first stage that goes on learning; those before it stay as they are.",
-        )
-    )
+    wanted, usual = state.current("cut"), spec.unfreeze_from if spec.unfreeze_from in names else names[-1]
+    titles = {name: name for name in names} | {one.name: one.label for one in spec.stages if one.name in names}
+    return controls.choose(
+        "Fine-tune from", titles, "cut", key=_CUT, value=wanted if wanted in names else usual,
+        unknown="There is no stage {} to fine-tune from; showing the usual one.",
+        help="The first stage that goes on learning; those before it stay as they are.",
+    )  # fmt: skip
 
 
 def _task() -> tuple[int, str]:

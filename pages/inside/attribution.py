@@ -18,10 +18,10 @@ from pages.common.tiles import EncodedTile, draw_tiles
 from pages.inside.attribution_choices import (
     BESIDE,
     NETWORKS_BESIDE,
+    UNKNOWN,
     Wanted,
     choose_look,
     choose_maps,
-    choose_one,
     choose_target,
 )
 from pages.inside.honest import verdict_words
@@ -45,7 +45,7 @@ def draw(scene: Scene) -> None:
     has_both = state.current("beside") == NETWORKS_BESIDE  # a method and a stage to choose beside the networks
     first, second, *others, last = st.columns([1.5, 3, 1.9, 1.9, 2.1] if has_both else [1.6, 3.8, 2.2, 2.4])
     with first:
-        beside = choose_one("beside", "Side by side", BESIDE)
+        beside = controls.choose("Side by side", BESIDE, "beside", key="inside_beside", unknown=UNKNOWN)
     with second:
         wanted = choose_maps(beside, scene.network, others)
     with last:

@@ -21,7 +21,7 @@ from lib.explain.targets import (
     find_class,
     parse_target,
 )
-from pages.common import state
+from pages.common import controls, state
 from pages.common.image_choice import ChosenImage
 from pages.common.text import plain, plain_message, readable
 from pages.inside.networks import choose_networks
@@ -29,6 +29,7 @@ from pages.inside.scene import InsideNetwork
 
 METHODS_BESIDE, STAGES_BESIDE, NETWORKS_BESIDE = "methods", "stages", "networks"
 MAX_MAPS = 4
+UNKNOWN = "Not for this network: {}."
 BESIDE = {METHODS_BESIDE: "Methods", STAGES_BESIDE: "Stages", NETWORKS_BESIDE: "Networks"}
 _KINDS = {
     PREDICTED: "Whichever is predicted",
@@ -92,7 +93,7 @@ def choose_maps(beside: str, network: InsideNetwork, places: list[DeltaGenerator
         st.info("No method of stages fits this network: it has no maps.")
         return []
     with places[0]:
-        method = choose_one("method", "Method", offered)
+        method = controls.choose("Method", offered, "method", key="inside_method", unknown=UNKNOWN)
     if beside == STAGES_BESIDE:
         titles = {name: network.spec.stage(name).label for name in stages}
         spread = list(dict.fromkeys([stages[0], stages[len(stages) // 2], stages[-1]]))
@@ -104,36 +105,12 @@ def choose_maps(beside: str, network: InsideNetwork, places: list[DeltaGenerator
     return [Wanted(one.title, one, method, stage, ()) for one in networks]
 
 
-def choose_one(key: str, label: str, titles: Mapping[str, str]) -> str:
-    """One of a few, kept in the view under `key`; the first one where nothing fitting was chosen."""
-    name = f"inside_{key}"
-    given = state.current(key)
-    if given and given not in titles:
-        st.warning(f"Not for this network: {plain(given, 40)}.")
-    st.session_state[name] = given if given in titles else next(iter(titles))
-    st.selectbox(
-        label,
-        list(titles),
-        format_func=lambda one: readable(titles[one]),
-        key=name,
-        on_change=lambda: state.remember(key, st.session_state[name]),
-    )
-    return str(st.session_state[name])
-
-
 def choose_stage(network: InsideNetwork, stages: tuple[str, ...]) -> str:
     """The stage of methods that look at one; the network's own where the view names none that has a map."""
-    key, wanted = "inside_attribution_stage", state.current_stage()
-    own = network.spec.cam_stage if network.spec.cam_stage in stages else stages[-1]
-    st.session_state[key] = wanted if wanted in stages else own
-    st.selectbox(
-        "Stage",
-        stages,
-        format_func=lambda name: network.spec.stage(name).label,
-        key=key,
-        on_change=lambda: state.remember("stage", st.session_state[key]),
-    )
-    return str(st.session_state[key])
+    wanted, own = state.current_stage(), network.spec.cam_stage
+    value = wanted if wanted in stages else own if own in stages else stages[-1]
+    titles = {name: network.spec.stage(name).label for name in stages}
+    return controls.choose("Stage", titles, "stage", key="inside_attribution_stage", value=value)
 
 
 def choose_target(network: InsideNetwork, image: ChosenImage) -> Target:
@@ -216,7 +193,7 @@ def choose_look(methods: list[MethodSpec]) -> tuple[float, str, dict[str, dict[s
             "own": "Each map's own full colour",
             "share": "Multiples of each map's mean",
         }
-        unit = choose_one("unit", "Scale", units)
+        unit = controls.choose("Scale", units, "unit", key="inside_unit", unknown=UNKNOWN)
         options = {method.name: {one.name: _draw_option(method, one) for one in method.options} for method in methods}
     return alpha, unit, options
 

@@ -37,18 +37,7 @@ _REFERENCE_IMAGES = 60  # from which the spread of a measure is taken
 
 def draw(scene: Scene) -> None:
     """The view."""
-    wanted = state.current("part")
-    chosen = wanted if wanted in PARTS else next(iter(PARTS))
-    st.session_state["inside_part"] = chosen
-    st.segmented_control(
-        "Step",
-        list(PARTS),
-        format_func=PARTS.__getitem__,
-        key="inside_part",
-        required=True,
-        on_change=lambda: state.remember("part", st.session_state["inside_part"]),
-        label_visibility="collapsed",
-    )
+    chosen = controls.choose("Step", PARTS, "part", key="inside_part", is_segmented=True, label_visibility="collapsed")
     image = need_image(scene)
     if image is None:
         return
@@ -275,20 +264,12 @@ def _draw_filters(network: InsideNetwork, image: ChosenImage) -> None:
     if not layers:
         controls.empty_state(f"{plain(network.title)} has no convolutions.")
         return
-    wanted = state.current("layer")
-    if wanted and wanted not in layers:
-        st.warning(f"There is no convolution {plain(wanted)} in this network; showing the first one.")
-    key = "inside_layer"
-    st.session_state[key] = wanted if wanted in layers else next(iter(layers))
-    chosen = st.selectbox(
-        "Convolution",
-        list(layers),
-        format_func=lambda path: readable(layers[path].title),
-        key=key,
-        on_change=lambda: state.remember("layer", st.session_state[key]),
+    chosen = controls.choose(
+        "Convolution", {path: layer.title for path, layer in layers.items()}, "layer", key="inside_layer",
+        unknown="There is no convolution {} in this network; showing the first one.",
         help="Every convolution of the network, in its order; the filters with the strongest response come first.",
-    )
-    shown = _filters(network.key, image.key, str(chosen), network, image)
+    )  # fmt: skip
+    shown = _filters(network.key, image.key, chosen, network, image)
     draw_tiles(shown.tiles, columns=shown.columns, least_px=56, text_px=14)
     st.caption(plain(shown.note, 600))
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CHANNELS, FILTERS = "Channels of the stage", "First-layer filters"
 PER_PAGE, COLUMNS = 24, 8
 _TILE_PX, _LARGE_PX = 128, 384
+_SPOKEN_OF = "inside_channel_of"  # the stage and the channel of the view when it was last drawn
 
 
 def draw(scene: Scene) -> None:
@@ -57,7 +58,11 @@ def draw(scene: Scene) -> None:
 
 def choose_channel(num_channels: int, find_default: Callable[[], int], stage: str) -> int:
     """The channel of the link; where it names none of the stage, says so in a sentence and gives the default."""
-    wanted = state.current("channel")
+    wanted, before = state.current("channel"), st.session_state.get(_SPOKEN_OF)
+    if before is not None and before[0] != stage and before[1] == wanted:
+        wanted = None  # the number belonged to another stage, where it meant another channel
+        state.settle("channel", None)
+    st.session_state[_SPOKEN_OF] = (stage, wanted)
     if wanted and wanted.isdecimal() and len(wanted) < 9 and int(wanted) < num_channels:
         return int(wanted)
     default = find_default()

@@ -68,18 +68,9 @@ def _choose_method(network: InsideNetwork) -> str | None:
     if wanted and wanted not in fitting:
         why = reasons.get(wanted, "") or f"There is no method {wanted}."
         st.warning(f"{plain(why, 300)} Showing {METHODS.get(fitting[0]).title}.")
-    key = "inside_honest_method"
-    st.session_state[key] = wanted if wanted in fitting else fitting[0]
-    return str(
-        st.selectbox(
-            "Method",
-            fitting,
-            format_func=lambda name: METHODS.get(name).title,
-            key=key,
-            on_change=lambda: state.remember("method", st.session_state[key]),
-            help="How the map is made; only methods that fit this network.",
-        )
-    )
+    titles = {name: METHODS.get(name).title for name in fitting}
+    help_text = "How the map is made; only methods that fit this network."
+    return controls.choose("Method", titles, "method", key="inside_honest_method", help=help_text)
 
 
 def draw_card(network: InsideNetwork, image: ChosenImage, *, method: str, stage: str, target: Target) -> None:

@@ -252,7 +252,10 @@ def _start(question: "ResetQuestion", task: str, resets: Any) -> None:
     from lib.grading.stage_resets import measure_resets
 
     background.start(
-        task, "Evaluating with stages put back …", lambda progress: measure_resets(question, resets, progress=progress)
+        task,
+        "Evaluating with stages put back …",
+        lambda progress: measure_resets(question, resets, progress=progress),
+        stopped="Stopped; what was put back and evaluated by then is kept.",
     )
 
 

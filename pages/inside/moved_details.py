@@ -33,13 +33,9 @@ def draw_channels(found: Drift, question: "DriftQuestion", network: InsideNetwor
     """The channels of a stage whose answers to the images changed most, with what they answer to before and after."""
     names = [row.stage for row in found.rows]
     titles = {row.stage: f"{row.title} ({row.stage})" for row in found.rows}
-    st.session_state["inside_moved_stage"] = stage
     first, second = st.columns([1, 2.2], vertical_alignment="bottom")
     with first:
-        st.selectbox(
-            "Channels of the stage", names, format_func=titles.__getitem__, key="inside_moved_stage",
-            on_change=lambda: state.remember("stage", st.session_state["inside_moved_stage"]),
-        )  # fmt: skip
+        controls.choose("Channels of the stage", titles, "stage", key="inside_moved_stage", value=stage)
     row = found.rows[names.index(stage)]
     with second:
         st.markdown(
@@ -151,7 +147,10 @@ def _find_patches(task: str, requests: "list[UnitRequest]") -> None:
             build_index(one, report)
         return True
 
-    background.start(task, "Looking for what channels answered to before and after …", work)
+    background.start(
+        task, "Looking for what channels answered to before and after …", work,
+        stopped="Stopped; of the two networks, one that was through by then is kept.",
+    )  # fmt: skip
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -111,18 +111,8 @@ def _newest(records: "list[RunRecord]", *trains: str, uses_pretrained: bool = Tr
 def _choose_class(networks: list[InsideNetwork]) -> str:
     """The name of a class that at least one of the trained networks has; empty for what each of them answers."""
     names = list(dict.fromkeys(name for network in networks if network.run_id for name in network.class_names))
-    wanted = state.current("class") or ""
-    key = "inside_networks_class"
-    st.session_state[key] = wanted if wanted in names else ""
-    return str(
-        st.selectbox(
-            "Explain the class",
-            ["", *names],
-            format_func=lambda name: readable(name) if name else "Each one's answer",
-            key=key,
-            on_change=lambda: state.remember("class", st.session_state[key] or None),
-        )
-    )
+    titles = {"": "Each one's answer", **{name: name for name in names if name}}
+    return controls.choose("Explain the class", titles, "class", key="inside_networks_class")
 
 
 def _explained(network: InsideNetwork, image: ChosenImage, target: str) -> "tuple[Explanation, bool]":

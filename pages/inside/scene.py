@@ -103,15 +103,10 @@ def choose_network(notices: DeltaGenerator) -> InsideNetwork:
         notices.warning(f"{_why_not(wanted)}; showing the pretrained backbone.")
     if found:  # else the link stays as it is, and so does the warning, until somebody chooses
         state.settle("run", found)
-    st.session_state[_WIDGET] = found
-    chosen = st.selectbox(
-        "Network",
-        list(labels),
-        format_func=lambda run: readable(labels.get(run, run)),
-        key=_WIDGET,
-        on_change=lambda: state.remember("run", st.session_state[_WIDGET] or None),
+    chosen = controls.choose(
+        "Network", labels, "run", key=_WIDGET, value=found,
         help="The backbone of the sidebar with its own classes, or the network of a finished training.",
-    )
+    )  # fmt: skip
     if not chosen:
         return network_of_backbone(spec)
     thresholds = resources.cached_grader(chosen).manifest.get("thresholds")

@@ -39,7 +39,8 @@ def draw(scene: Scene) -> None:
     with second:
         channel = _choose_number(channel, spec.num_channels)
     with third:
-        part = _choose_part()
+        titles = {name: title for name, (title, _) in PARTS.items()}
+        part = controls.choose("Shown by", titles, "part", key="inside_unit_part", is_segmented=True)
     with show_errors(f"show {PARTS[part][0]}"):
         PARTS[part][1](scene, stage, channel)
 
@@ -62,21 +63,6 @@ def _choose_number(channel: int, num_channels: int) -> int:
         help=f"One of {num_channels:,}. The view Channels shows them all for one image: a click there leads here.",
     )
     return channel
-
-
-def _choose_part() -> str:
-    wanted = state.current("part")
-    part = wanted if wanted in PARTS else next(iter(PARTS))
-    st.session_state["inside_unit_part"] = part
-    st.segmented_control(
-        "Shown by",
-        list(PARTS),
-        format_func=lambda name: PARTS[name][0],
-        key="inside_unit_part",
-        required=True,
-        on_change=lambda: state.remember("part", st.session_state["inside_unit_part"]),
-    )
-    return part
 
 
 def _draw_images(scene: Scene, stage: str, channel: int) -> None:

@@ -277,22 +277,16 @@ def _draw_additions(network: InsideNetwork, dataset: str | None, second: str | N
 
 def _choose(label: str, titles: dict[str, str], view_key: str, chosen: str | None, *, is_long: bool = False) -> None:
     """A choice of one or none, kept in the view."""
-    key = f"inside_{view_key}" + ("_of_all" if is_long else "")
-    st.session_state[key] = chosen if chosen in titles else None
-
-    def keep() -> None:
-        state.remember(view_key, st.session_state[key])
-
+    value = chosen if chosen in titles else None
     if is_long:
-        st.selectbox(
-            label, list(titles), format_func=lambda name: readable(titles[name]), key=key, placeholder="None",
-            on_change=keep,
-        )  # fmt: skip
-    else:
-        st.pills(
-            label, list(titles), format_func=lambda name: f"+ {readable(titles[name], 26)}", key=key, on_change=keep,
-            label_visibility="collapsed",
-        )  # fmt: skip
+        controls.choose(label, titles, view_key, key=f"inside_{view_key}_of_all", value=value)
+        return
+    key = f"inside_{view_key}"
+    st.session_state[key] = value
+    st.pills(
+        label, list(titles), format_func=lambda name: f"+ {readable(titles[name], 26)}", key=key,
+        label_visibility="collapsed", on_change=lambda: state.remember(view_key, st.session_state[key]),
+    )  # fmt: skip
 
 
 def _tuned_runs(network: InsideNetwork, dataset: str | None) -> "list[RunRecord]":

@@ -1,5 +1,5 @@
 from lib import jobs, tracking
-from lib.jobs.event_text import describe_duration, describe_event
+from lib.jobs.event_text import describe_event
 from lib.tracking.state import LOG_FILE
 from lib.training.events import EpochEnded, PhaseStarted, Progressed, StepEnded
 from tests.jobs.conftest import CONFIG
@@ -21,4 +21,3 @@ def test_events_in_words():
     epoch = EpochEnded(2, 3, {"train_loss": 0.5, "val_loss": 0.25, "learning_rate": 1.0})
     assert describe_event(epoch) == "epoch 2/3  train_loss 0.5000  val_loss 0.2500"
     assert describe_event(StepEnded(1, 0.5, 0.1)) == ""
-    assert [describe_duration(seconds) for seconds in (7.6, 60, 3600 + 61)] == ["8 s", "1 min 00 s", "1 h 01 min"]

@@ -1,12 +1,14 @@
 """What pages keep of work that was done: files read once for each state of them, and the last results."""
 
 import os
+import time
 from pathlib import Path
 
 import streamlit as st
 
 from lib.atomic import write_json
-from pages.common.background import Recent, kept_measurement
+from lib.progress import Progress
+from pages.common.background import Recent, Task, forget, kept_measurement, start
 
 
 def test_a_file_is_read_once_for_each_state_of_it(tmp_path: Path) -> None:
@@ -29,3 +31,20 @@ def test_the_last_results_are_kept_and_the_oldest_goes() -> None:
     recent: Recent[str] = Recent(most=2)
     assert [recent.put(key, key.upper()) for key in "abc"] == ["A", "B", "C"]
     assert [recent.get(key) for key in "abc"] == [None, "B", "C"]
+
+
+def test_after_a_stop_a_task_says_what_is_left_of_it() -> None:
+    def work(progress: Progress) -> None:
+        while True:
+            progress(0, 1, "one of many")
+
+    said = {}
+    for sentence in (Task.stopped, "Stopped; the first two are kept."):
+        task = start("list", "A list", work, stopped=sentence)
+        task.stop.set()
+        deadline = time.monotonic() + 10
+        while not task.is_over and time.monotonic() < deadline:
+            time.sleep(0.01)
+        said[sentence] = task.error
+        forget("list")
+    assert said == {sentence: sentence for sentence in said}

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lib.models.backbones import BACKBONES
@@ -45,6 +46,17 @@ def test_the_view_is_kept_from_page_to_page_and_in_the_link():
     assert at.sidebar.selectbox[1].value == "resnet18"
 
 
+@pytest.mark.parametrize(
+    ("image", "kept"),
+    [("upload", "upload"), ("camera", "camera"), ("sample:cat.png", "sample:cat.png"), ("ab12", None)],
+)
+def test_another_data_set_lets_go_of_its_image_only(image, kept, monkeypatch):
+    session = {"view_image": image, "view_class": "blue"}
+    monkeypatch.setattr(st, "session_state", session)
+    state.choose_dataset("other")
+    assert (session["view_dataset"], session["view_image"], session["view_class"]) == ("other", kept, None)
+
+
 def test_only_what_a_person_chose_is_a_step_of_the_history():
     make_dataset()
     at = open_page("explore_data")
@@ -65,14 +77,14 @@ def test_back_shows_what_the_address_says_and_forgets_what_it_does_not(monkeypat
     at.query_params.clear()
     at.query_params["dataset"] = "tiny"
     at.run()
-    assert at.selectbox(key="explore_class").value.startswith("All classes")
+    assert at.selectbox(key="explore_class").value == ""  # all of them
     assert link(at, "class") == ""
 
 
 def test_what_a_page_chose_is_not_overwritten_by_what_the_browser_still_sends():
     make_dataset()
     at = open_page("explore_data", **{"class": "no such class"})
-    assert at.selectbox(key="explore_class").value.startswith("All classes")
+    assert at.selectbox(key="explore_class").value == ""  # all of them
     at.selectbox(key="explore_class").select("blue").run()
     assert at.selectbox(key="explore_class").value == "blue"
     at.run()  # the same address again is no news

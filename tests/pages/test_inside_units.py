@@ -101,6 +101,15 @@ def test_an_unknown_channel_of_a_link_is_one_sentence(dataset: str, view: str, c
     assert "which has 32: showing" in warning
 
 
+def test_a_channel_goes_with_its_stage_and_does_not_warn_in_a_smaller_one(dataset: str) -> None:
+    at = open_page(dataset=dataset, view="units", stage="block5", channel="400")
+    at.selectbox(key="inside_stage").set_value("block1").run()
+    assert not [one.value for one in checked(at).warning if "channel" in one.value]
+    assert (link(at, "stage"), link(at, "channel")) == ("block1", "")
+    at.number_input(key="inside_channel").set_value(3).run()
+    assert link(checked(at), "channel") == "3"
+
+
 def test_tokens_in_their_places_and_no_way_back_through_gelu(dataset: str) -> None:
     at = open_page(dataset=dataset, backbone="timm:test_vit", view="channels")
     assert "10 × 10 cells" in texts(at)

@@ -1,6 +1,6 @@
 import pytest
 
-from pages.common.text import count, duration, percent, plain, readable
+from pages.common.text import count, percent, plain, readable
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,6 @@ def test_control_and_direction_characters_go():
 
 def test_long_names_are_cut():
     assert len(readable("x" * 1000)) == 160
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.44, "0.4 s"), (47.6, "48 s"), (200, "3 min 20 s"), (3900, "1 h 05 min"), (float("nan"), "unknown")],
-)
-def test_durations(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_percent_and_count():
