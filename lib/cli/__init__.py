@@ -34,6 +34,7 @@ COMMANDS = {
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
+    "operating-point": ("lib.cli.referral", "operating_point", "Choose from which score on a run refers."),
     "stages": ("lib.cli.stages", "stages", "Say what each stage of a network is worth for a data set."),
     "drift": ("lib.cli.drift", "drift", "Say what fine-tuning moved: a run's network against its start."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),

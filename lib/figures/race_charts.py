@@ -104,7 +104,7 @@ def race_text(lines: Sequence[RaceLine], metric: str) -> str:
     return f"{title} on the validation images against epochs, seconds and trained parameters: {told}."
 
 
-def parameter_position(count: int) -> float:
+def parameter_position(count: float) -> float:
     """Where a number of trained parameters stands on the axis: its logarithm to base 10, and none at 0."""
     return math.log10(count) if count >= 1 else 0.0
 

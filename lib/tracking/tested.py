@@ -132,3 +132,26 @@ def class_names_by_dataset(config: dict[str, Any], num_classes: int) -> tuple[li
     if len(names) == num_classes:
         return names, dataset.spec.is_ordinal
     return [f"class {index}" for index in range(num_classes)], False
+
+
+def comparable_runs(tested: Sequence[TestedRun]) -> tuple[list[TestedRun], list[str]]:
+    """What can be held against the first run: the runs on the images that all of them share, and what is to be said.
+
+    Runs on other data, with other classes or other labels, or without a common image are left out, each with its
+    reason in a sentence.
+    """
+    kept, sentences = list(tested[:1]), []
+    for other in tested[1:]:
+        try:
+            on_shared_images([*kept, other])
+        except UserError as error:
+            sentences.append(f"{other.label} is left out: {error}")
+        else:
+            kept.append(other)
+    if len(kept) < 2:
+        return kept, sentences
+    shared = on_shared_images(kept)
+    number, most = len(shared[0].targets), max(len(one.targets) for one in kept)
+    if number < most:
+        sentences.insert(0, f"Compared on the {number} test images that all of them share, of {most} at most.")
+    return shared, sentences
