@@ -143,9 +143,7 @@ def decide(
         return known
     if not np.isfinite(scores).all():
         return replace(known, status=REFUSED, reason="The network answers with no number; train the run again.")
-    target = int(np.argmax(scores))
-    if limits:
-        target = int(grades_by_thresholds(np.asarray(scores)[None], list(limits))[0])
+    target = int(decided_classes(np.asarray(scores)[None], limits)[0])
     return replace(
         known,
         class_name=class_names[target],
@@ -153,6 +151,13 @@ def decide(
         confidence=float(scores[target]),
         probabilities=dict(zip(class_names, known.scores, strict=True)),
     )
+
+
+def decided_classes(probabilities: np.ndarray, limits: Sequence[float] | None = None) -> np.ndarray:
+    """Class numbers (N,) by the rule: the most probable ones, or with limits those of the expected grade."""
+    if limits:
+        return grades_by_thresholds(probabilities, list(limits))
+    return np.asarray(probabilities).argmax(axis=1)
 
 
 def describe_share(share: float) -> str:

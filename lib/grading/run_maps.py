@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.atomic import digest_of, read_json
+from lib.atomic import digest_of, read_json, read_json_or_empty
 from lib.data.input_transform import InputTransform
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import UserError
+from lib.explain.methods import DEFAULT_METHOD
+from lib.models.backbones import BACKBONES
+from lib.models.heads import HEADS
 from lib.progress import Progress, ignore_progress
 from lib.tracking.state import BUNDLE_FOLDER, run_folder
 
@@ -50,6 +53,23 @@ def _inputs(folder: Path) -> InputTransform | None:
         return InputTransform.of(read_json(folder / BUNDLE_FOLDER / "manifest.json")["preprocessing"])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
+
+
+def why_no_maps(run_id: str) -> str:
+    """Why a run has no maps, where its manifest shows it; "" where it has, or where only the network can tell."""
+    manifest = read_json_or_empty(run_folder(run_id) / BUNDLE_FOLDER / "manifest.json")
+    network = manifest.get("network")
+    if not isinstance(network, dict):
+        return "It has kept no network." if not manifest else ""
+    if str(manifest.get("map_method") or DEFAULT_METHOD) != DEFAULT_METHOD:
+        return ""
+    backbone, head = str(network.get("backbone")), str(network.get("head"))
+    if backbone in BACKBONES and not BACKBONES.get(backbone).map_stages:
+        tokens = any(stage.output == "tokens" for stage in BACKBONES.get(backbone).stages)
+        return "Its network works on tokens, not on maps." if tokens else "It has no network."
+    if head in HEADS and not HEADS.get(head).is_differentiable:
+        return "Its head passes no gradient to the image."
+    return ""
 
 
 def missing_maps(run_id: str, image_ids: Sequence[str], targets: Sequence[int]) -> list[int]:

@@ -15,6 +15,7 @@ from lib.training.resolution import watched_rows
 from lib.watched_images import WatchedFrame, frame_epochs, read_frame
 from pages.common import resources
 from pages.common.text import percent, readable
+from pages.common.tiles import linked
 
 TILE_PX = 192
 
@@ -71,12 +72,12 @@ def grid_html(
     ]
     for place, row in enumerate(rows):
         truth = readable(dataset.class_names[int(dataset.table["target"].iloc[int(row)])], 40)
-        cells.append(_tile(_plain_picture(dataset.name, dataset.version, int(row)), truth, "its class", alt=truth))
+        cells.append(grid_tile(_plain_picture(dataset.name, dataset.version, int(row)), truth, "its class", alt=truth))
         for run, frame in zip(runs, frames, strict=True):
             cells.append(_cell(run, frame, place, dataset=dataset, row=int(row)))
     # A single run would make two huge columns.
     columns = f"repeat({len(heads)}, minmax(0, {'1fr' if len(heads) > 3 else '180px'}))"
-    return f'{_STYLE}<div class="rp" style="grid-template-columns:{columns}">{"".join(cells)}</div>'
+    return f'{GRID_STYLE}<div class="rp" style="grid-template-columns:{columns}">{"".join(cells)}</div>'
 
 
 def _frame(run: WatchedRun, epoch: int) -> WatchedFrame | None:
@@ -107,7 +108,7 @@ def _cell(run: WatchedRun, frame: WatchedFrame | None, place: int, *, dataset: D
     # The run comes first in the key: its epoch and place name the map, the data set's version and row the photograph.
     key = (str(run.run_id), frame.epoch, place)
     content = _map_picture(key, dataset.name, dataset.version, row, _maps=frame.maps)
-    return _tile(content, name, says, alt=f"{run.title} says {name}, {says}", is_right=predicted == target)
+    return grid_tile(content, name, says, alt=f"{run.title} says {name}, {says}", is_right=predicted == target)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
@@ -125,16 +126,20 @@ def _map_picture(key: tuple[str, int, int], name: str, version: str, row: int, *
     return to_jpeg(overlay(np.ascontiguousarray(pixels[::step, ::step]), _maps[key[2]]), TILE_PX)
 
 
-def _tile(content: bytes, title: str, note: str, *, alt: str, is_right: bool | None = None) -> str:
+def grid_tile(content: bytes, title: str, note: str, *, alt: str, is_right: bool | None = None, link: str = "") -> str:
+    """A picture of a grid with two lines of text; outlined where it is right, a link where one is given."""
     source = f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
     mark = "" if is_right is None else " rp-right" if is_right else " rp-wrong"
+    picture = linked(
+        f'<img src="{source}" alt="{html.escape(alt, quote=True)}" title="{html.escape(alt, quote=True)}">', link
+    )
     return (
-        f'<figure class="rp-tile{mark}"><img src="{source}" alt="{html.escape(alt, quote=True)}">'
+        f'<figure class="rp-tile{mark}">{picture}'
         f"<figcaption>{html.escape(title)}<br><span>{html.escape(note)}</span></figcaption></figure>"
     )
 
 
-_STYLE = """<style>
+GRID_STYLE = """<style>
 .rp { display: grid; gap: 12px; align-items: start; }
 .rp-head { font-weight: 600; font-size: 14px; line-height: 1.3; align-self: end; }
 .rp span { opacity: .75; font-size: 14px; font-weight: 400; }

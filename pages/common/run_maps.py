@@ -62,32 +62,35 @@ def _say_failed(name: str, one: AskedMaps, error: str) -> None:
             st.rerun()
 
 
-def map_pictures(dataset: Dataset, asked: AskedMaps) -> list[bytes | None]:
-    """JPEG bytes of each image under its map; None where there is none (yet)."""
-    return [_picture(asked.run_id, dataset, row, target) for row, target in zip(asked.rows, asked.targets, strict=True)]
+def map_pictures(dataset: Dataset, asked: AskedMaps, *, side_px: int = SIDE_PX) -> list[bytes | None]:
+    """JPEG bytes of each image under its map, at most `side_px` a side; None where there is none (yet)."""
+    return [
+        _picture(asked.run_id, dataset, row, target, side_px)
+        for row, target in zip(asked.rows, asked.targets, strict=True)
+    ]
 
 
-def _picture(run_id: str, dataset: Dataset, row: int, target: int) -> bytes | None:
+def _picture(run_id: str, dataset: Dataset, row: int, target: int, side_px: int) -> bytes | None:
     from lib.grading.run_maps import framed_picture, kept_map
 
     image_id = str(dataset.table["image_id"].iloc[row])
-    key = (run_id, image_id, target)
+    key = (run_id, image_id, target, side_px)
     known = _pictures().get(key)
     if known is not None:
         return known
     found = kept_map(run_id, image_id, target)
     if found is None:
         return None
-    return _pictures().put(key, _drawn(framed_picture(run_id, np.asarray(dataset.pixels[row])), found))
+    return _pictures().put(key, _drawn(framed_picture(run_id, np.asarray(dataset.pixels[row])), found, side_px))
 
 
-def _drawn(pixels: np.ndarray, values: np.ndarray) -> bytes:
+def _drawn(pixels: np.ndarray, values: np.ndarray, side_px: int) -> bytes:
     from lib.explain.pictures import overlay, overlay_signed, to_jpeg
 
-    step = max(1, pixels.shape[0] // SIDE_PX)
+    step = max(1, pixels.shape[0] // side_px)
     small = np.ascontiguousarray(pixels[::step, ::step])
     draw = overlay_signed if values.min() < 0 else overlay
-    return to_jpeg(draw(small, values), SIDE_PX)
+    return to_jpeg(draw(small, values), side_px)
 
 
 @st.cache_resource(show_spinner=False)

@@ -77,10 +77,10 @@ def _figure(tile: EncodedTile) -> str:
     below = (
         '<figcaption style="margin-top:6px;line-height:1.35;overflow-wrap:anywhere">' + "<br>".join(words)
     ) + "</figcaption>"
-    return f'<figure style="margin:0;min-width:0">{_linked(picture, tile.link)}{below if words else ""}</figure>'
+    return f'<figure style="margin:0;min-width:0">{linked(picture, tile.link)}{below if words else ""}</figure>'
 
 
-def _linked(content: str, link: str) -> str:
+def linked(content: str, link: str) -> str:
     """The content as a link that is followed in this tab; as it is where there is none."""
     if not link:
         return content

@@ -27,6 +27,7 @@ VIEWS = (
     ViewSpec("roc", "ROC", "How well do they tell a class from the rest, at every threshold?", "roc"),
     ViewSpec("reliability", "Reliability", "Do their probabilities come true?", "reliability"),
     ViewSpec("referable", "Refer", "From which score on is somebody referred, and what is that worth?", "referable"),
+    ViewSpec("images", "Images", "What does each run say of the same images, and where does it look?", "images"),
 )
 
 

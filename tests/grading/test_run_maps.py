@@ -11,7 +11,7 @@ from lib.disk_cache import list_entries
 from lib.errors import Stopped, UserError
 from lib.explain.attribution import grad_cam
 from lib.grading.grader import Grader
-from lib.grading.run_maps import framed_picture, kept_map, make_maps, missing_maps
+from lib.grading.run_maps import framed_picture, kept_map, make_maps, missing_maps, why_no_maps
 from lib.tracking.state import BUNDLE_FOLDER, run_folder
 from tests.grading.squares import FIRST_STAGE, make_pixels
 
@@ -72,3 +72,18 @@ def test_a_map_lies_on_what_the_network_was_given(home, trained):
     inputs = {**trained[1]["preprocessing"], "store_side_px": 40, "crop_fraction": 0.8}
     write_json(run_folder("cropped") / BUNDLE_FOLDER / "manifest.json", {"preprocessing": inputs})
     np.testing.assert_array_equal(framed_picture("cropped", pixels), pixels[4:36, 4:36])
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"backbone": "mobilenet_v2", "head": "linear"}, ""),
+        ({"backbone": "mobilenet_v2", "head": "nearest_neighbors"}, "Its head passes no gradient to the image."),
+        ({"backbone": "handcrafted", "head": "linear"}, "It has no network."),
+        ({"backbone": "not at hand", "head": "not at hand"}, ""),  # the network alone can tell
+    ],
+)
+def test_a_manifest_says_why_a_run_has_no_maps(home, network, said):
+    assert why_no_maps("run") == "It has kept no network."
+    write_json(run_folder("run") / BUNDLE_FOLDER / "manifest.json", {"network": network})
+    assert why_no_maps("run") == said
