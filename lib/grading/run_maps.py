@@ -56,19 +56,19 @@ def _inputs(folder: Path) -> InputTransform | None:
 
 
 def why_no_maps(run_id: str) -> str:
-    """Why a run has no maps, where its manifest shows it; "" where it has, or where only the network can tell."""
+    """Why a run has no maps, as a part of a sentence; "" where it has, or where only the network itself can tell."""
     manifest = read_json_or_empty(run_folder(run_id) / BUNDLE_FOLDER / "manifest.json")
     network = manifest.get("network")
     if not isinstance(network, dict):
-        return "It has kept no network." if not manifest else ""
+        return "it has kept no network" if not manifest else ""
     if str(manifest.get("map_method") or DEFAULT_METHOD) != DEFAULT_METHOD:
         return ""
     backbone, head = str(network.get("backbone")), str(network.get("head"))
     if backbone in BACKBONES and not BACKBONES.get(backbone).map_stages:
         tokens = any(stage.output == "tokens" for stage in BACKBONES.get(backbone).stages)
-        return "Its network works on tokens, not on maps." if tokens else "It has no network."
+        return "its network works on tokens, not on maps" if tokens else "it has no network"
     if head in HEADS and not HEADS.get(head).is_differentiable:
-        return "Its head passes no gradient to the image."
+        return "its head passes no gradient to the image"
     return ""
 
 

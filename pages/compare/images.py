@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
 from lib.evaluation.verdict import EXPECTED_GRADE
@@ -34,6 +35,7 @@ _PER_PAGE = 8
 _TILE_PX, _LARGE_PX = 160, 384
 _ANY, _ALL = "", "All classes"
 _SHORT_ID = 8
+_LEAST_SHARE = 0.005  # below that it would read "0 %"
 _KEYS = {
     "ArrowRight": "images_next", "ArrowDown": "images_next", "j": "images_next",
     "ArrowLeft": "images_back", "ArrowUp": "images_back", "k": "images_back", "Escape": "images_close",
@@ -51,41 +53,40 @@ def draw(scene: Scene) -> None:
 
 def draw_images(tested: Sequence[TestedRun]) -> None:
     """The same of answers to any images."""
-    bar = st.container(horizontal=True, vertical_alignment="bottom")
-    with bar:
-        spec_slot, run_slot, class_slot = (st.container(width=width) for width in (230, 360, 200))
-    shared = _shared(tested, bar)
-    with bar:
-        has_maps = _choose_maps()
-    with spec_slot:
+    limits = {one.run.run_id: run_limits(one.run, len(one.class_names)) for one in tested}
+    has_limits = next(filter(None, limits.values()), None)
+    is_expected = bool(has_limits) and state.current("rule") == "expected"  # as the switch below says
+    shared = _shared(tested, limits, is_expected=is_expected)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         spec = _choose_filter(shared)
-    with run_slot:
         chosen = _choose_runs(spec, shared)
-    with class_slot:
         target = _choose_class(shared)
     for sentence in shared.left_out:
         st.caption(f"Left out: {plain(sentence, 300)}")
     rows = spec.rows(shared, chosen)
     if target is not None:
         rows = rows[shared.targets[rows] == target]
-    found = spec.sentence(shared, chosen, rows)
-    of_class = f" Only the class {shared.class_names[target]}." if target is not None else ""
-    st.markdown(plain(f"{found}{of_class}", 400))
+    said, beside = st.columns([2, 1], gap="large")
+    with beside:
+        controls.choose_rule(has_limits, key="compare_images_rule")
+        has_maps = _choose_maps()
+    with said:
+        found = spec.sentence(shared, chosen, rows)
+        of_class = f" Only the class {shared.class_names[target]}." if target is not None else ""
+        st.markdown(plain(f"{found}{of_class}", 400))
     dataset = dataset_of_run(shared.runs[0].tested.run.config)
     if dataset is None:
         _show_without_pictures(shared, rows)
         return
-    _Pictures(shared, dataset, has_maps).show(rows)
+    with said:
+        _show_notes(shared, has_maps=has_maps)
+    _Pictures(shared, dataset, has_maps, beside).show(rows)
 
 
-def _shared(tested: Sequence[TestedRun], bar: Any) -> SharedAnswers:
-    """The answers by the chosen rule; where a run has limits of the expected grade, there is a choice."""
-    limits = {one.run.run_id: run_limits(one.run, len(one.class_names)) for one in tested}
-    with bar:
-        is_expected = controls.choose_rule(next(filter(None, limits.values()), None), key="compare_images_rule")
-    deciding = limits if is_expected else {}
+def _shared(tested: Sequence[TestedRun], limits: Mapping[str, Any], *, is_expected: bool) -> SharedAnswers:
+    """The answers by the rule that decides."""
     key = tuple((one.run.run_id, one.run.ended_s, one.label, str(one.run.config.get("dataset"))) for one in tested)
-    return _cached_shared(key, is_expected, _tested=tested, _limits=deciding)
+    return _cached_shared(key, is_expected, _tested=tested, _limits=limits if is_expected else {})
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -105,7 +106,7 @@ def _choose_filter(shared: SharedAnswers) -> ImageFilter:
     st.session_state["compare_images_filter"] = wanted if wanted in offered else offered[0]
     missing = " ".join(reason for reason in reasons.values() if reason)
     st.selectbox(
-        "Show", offered, format_func=lambda name: FILTERS.get(name).title, key="compare_images_filter",
+        "Show", offered, width=225, format_func=lambda name: FILTERS.get(name).title, key="compare_images_filter",
         help=missing or "Which of the images.",
         on_change=lambda: _remember(st.session_state["compare_images_filter"]),
     )  # fmt: skip
@@ -127,15 +128,14 @@ def _choose_runs(spec: ImageFilter, shared: SharedAnswers) -> tuple[int, ...]:
     def keep() -> None:
         _remember(":".join([spec.name, *(str(st.session_state[key]) for key in keys)]))
 
-    with st.container(horizontal=True):
-        for place, numbers in enumerate(offered):
-            options = [*([_ANY] if spec.may_be_any and len(numbers) > 1 else []), *(ids[number] for number in numbers)]
-            own = wanted[place] if place < len(wanted) else ""
-            st.session_state[keys[place]] = own if own in options else options[0]
-            st.selectbox(
-                titles[place], options, key=keys[place], on_change=keep,
-                format_func=lambda name: readable(labels.get(name, name), 60),
-            )  # fmt: skip
+    for place, numbers in enumerate(offered):
+        options = [*([_ANY] if spec.may_be_any and len(numbers) > 1 else []), *(ids[number] for number in numbers)]
+        own = wanted[place] if place < len(wanted) else ""
+        st.session_state[keys[place]] = own if own in options else options[0]
+        st.selectbox(
+            titles[place], options, key=keys[place], on_change=keep, width=185,
+            format_func=lambda name: readable(labels.get(name, name), 60),
+        )  # fmt: skip
     chosen = [str(st.session_state[key]) for key in keys]
     return tuple(ids.index(own) for own in chosen if own != _ANY)
 
@@ -151,7 +151,7 @@ def _choose_class(shared: SharedAnswers) -> int | None:
         state.settle("at", None)
 
     number = st.selectbox(
-        "True class", [-1, *range(len(names))], key=key, on_change=keep,
+        "True class", [-1, *range(len(names))], key=key, on_change=keep, width=170,
         format_func=lambda number: _ALL if number < 0 else readable(names[number]),
     )  # fmt: skip
     return None if number < 0 else int(number)
@@ -183,6 +183,7 @@ class _Pictures:
     shared: SharedAnswers
     dataset: Dataset
     has_maps: bool
+    progress: DeltaGenerator  # where making maps is watched: beside the sentence, so that no picture moves
 
     def show(self, rows: np.ndarray) -> None:
         at = state.current("at")
@@ -223,7 +224,6 @@ class _Pictures:
                 on_click=state.remember, args=("at", str(self.shared.image_ids[shown[0]])),
                 help="Then the arrow keys or j and k walk, and Escape comes back.",
             )  # fmt: skip
-        self._notes()
 
     def _large(self, place: int, rows: np.ndarray) -> None:
         """One image as large as it is kept, with all runs' maps and answers."""
@@ -259,16 +259,16 @@ class _Pictures:
         own = EncodedTile(self._thumbnail(row, _LARGE_PX), "Image", path, readable(path))
         columns = len(tiles) + 1 if len(tiles) < 5 else -(-(len(tiles) + 1) // 2)
         draw_tiles([own, *tiles], columns=max(3, columns), least_px=120)
-        self._notes()
 
     def _large_tile(self, run: RunAnswers, place: int, row: int, content: bytes | None) -> EncodedTile:
         shares = run.tested.probabilities[place]
         order = [number for number in np.argsort(-shares, kind="stable")[:3] if number != run.answers[place]][:2]
         names = self.shared.class_names
-        others = ", ".join(f"{names[number]} {percent(float(shares[number]), 0)}" for number in order)
+        shown = [f"{names[own]} {percent(float(shares[own]), 0)}" for own in order if shares[own] >= _LEAST_SHARE]
+        others = f". Then {', '.join(shown)}" if shown else ""
         says = self._says(run, place)
         return EncodedTile(
-            content or self._thumbnail(row, _LARGE_PX), run.label, f"{says}. Then {others}", f"{run.label}: {says}",
+            content or self._thumbnail(row, _LARGE_PX), run.label, f"{says}{others}", f"{run.label}: {says}",
             is_marked=bool(run.is_right[place]), link=self._inside(run, place),
         )  # fmt: skip
 
@@ -320,28 +320,9 @@ class _Pictures:
             for run in self.shared.runs
             if not why_no_maps(run.run_id)
         ]
-        ensure_maps(self.dataset, asked)
+        with self.progress:
+            ensure_maps(self.dataset, asked)
         return asked
-
-    def _notes(self) -> None:
-        """What must be known to read the pictures."""
-        runs = self.shared.runs
-        says = []
-        if self.has_maps:
-            reasons = {run.label: why_no_maps(run.run_id) for run in runs}
-            if not all(reasons.values()):
-                says.append("Maps: Grad-CAM of the class that the run answers; bright yellow speaks for it most.")
-            says += [f"{label} has no maps: {reason}" for label, reason in reasons.items() if reason]
-        by_grade = [run.label for run in runs if run.rule == EXPECTED_GRADE]
-        if by_grade and len(by_grade) < len(runs):
-            says.append(f"By the expected grade: {joined(by_grade)}; the others have no limits for it.")
-        if any(run.tested.folds is not None for run in runs):
-            says.append(
-                "Of a run with folds each answer is that of the fold that had not seen the image; its map is of the "
-                "classifier that the run keeps, which has seen it."
-            )
-        if says:
-            st.caption(plain(" ".join(says), 1200))
 
 
 def _position(places: np.ndarray, position: int) -> int:
@@ -352,6 +333,27 @@ def _position(places: np.ndarray, position: int) -> int:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _rows_by_id(name: str, version: str, *, _dataset: Dataset) -> dict[str, int]:
     return {str(image_id): row for row, image_id in enumerate(_dataset.table["image_id"])}
+
+
+def _show_notes(shared: SharedAnswers, *, has_maps: bool) -> None:
+    """What must be known to read the pictures."""
+    runs = shared.runs
+    says = []
+    if has_maps:
+        reasons = {run.label: why_no_maps(run.run_id) for run in runs}
+        if not all(reasons.values()):
+            says.append("Maps: Grad-CAM of the class that the run answers; bright yellow speaks for it most.")
+        says += [f"{label} has no maps: {reason}" for label, reason in reasons.items() if reason]
+    by_grade = [run.label for run in runs if run.rule == EXPECTED_GRADE]
+    if by_grade and len(by_grade) < len(runs):
+        says.append(f"By the expected grade: {joined(by_grade)}; the others have no limits for it.")
+    if any(run.tested.folds is not None for run in runs):
+        says.append(
+            "Of a run with folds each answer is that of the fold that had not seen the image; its map is of the "
+            "classifier that the run keeps, which has seen it."
+        )
+    if says:
+        st.caption(plain(" ".join(says), 1200))
 
 
 def _show_without_pictures(shared: SharedAnswers, rows: np.ndarray) -> None:

@@ -78,12 +78,12 @@ def test_a_map_lies_on_what_the_network_was_given(home, trained):
     ("network", "said"),
     [
         ({"backbone": "mobilenet_v2", "head": "linear"}, ""),
-        ({"backbone": "mobilenet_v2", "head": "nearest_neighbors"}, "Its head passes no gradient to the image."),
-        ({"backbone": "handcrafted", "head": "linear"}, "It has no network."),
+        ({"backbone": "mobilenet_v2", "head": "nearest_neighbors"}, "its head passes no gradient to the image"),
+        ({"backbone": "handcrafted", "head": "linear"}, "it has no network"),
         ({"backbone": "not at hand", "head": "not at hand"}, ""),  # the network alone can tell
     ],
 )
 def test_a_manifest_says_why_a_run_has_no_maps(home, network, said):
-    assert why_no_maps("run") == "It has kept no network."
+    assert why_no_maps("run") == "it has kept no network"
     write_json(run_folder("run") / BUNDLE_FOLDER / "manifest.json", {"network": network})
     assert why_no_maps("run") == said
