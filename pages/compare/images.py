@@ -343,7 +343,8 @@ def _show_notes(shared: SharedAnswers, *, has_maps: bool) -> None:
         reasons = {run.label: why_no_maps(run.run_id) for run in runs}
         if not all(reasons.values()):
             says.append("Maps: Grad-CAM of the class that the run answers; bright yellow speaks for it most.")
-        says += [f"{label} has no maps: {reason}" for label, reason in reasons.items() if reason]
+        if none := [f"{label} ({reason})" for label, reason in reasons.items() if reason]:
+            says.append(f"No maps of {joined(none)}.")
     by_grade = [run.label for run in runs if run.rule == EXPECTED_GRADE]
     if by_grade and len(by_grade) < len(runs):
         says.append(f"By the expected grade: {joined(by_grade)}; the others have no limits for it.")
