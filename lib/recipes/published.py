@@ -71,7 +71,7 @@ def published_protocols() -> list[Protocol]:
         lines = (*(line for line in own if line.values), *protocol.lines)
         if lines:
             found.append(replace(protocol, lines=lines))
-    return found
+    return list(found)
 
 
 def published_matrices(num_classes: int, *, are_grades: bool) -> list[PublishedResult]:
@@ -162,8 +162,8 @@ def _report(confusion: tuple[tuple[int, ...], ...]) -> list[dict[str, Any]]:
         return []
     matrix = np.array(confusion)
     names = GRADE_NAMES if len(matrix) == NUM_GRADES else [f"class {number}" for number in range(len(matrix))]
-    found: list[dict[str, Any]] = class_report(matrix, list(names)).round(4).to_dict("records")
-    return found
+    found: Any = class_report(matrix, list(names)).round(4).to_dict("records")
+    return list(found)
 
 
 def _protocol_entry(protocol: Protocol) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from lib import jobs, tracking
 from lib.errors import UserError
-from lib.figures.result_charts import confusion_figure
+from lib.figures.confusion_charts import confusion_figure
 from lib.figures.training_charts import LIVE_HEIGHT_PX, LIVE_KEYS, progress_figure, progress_text
 from lib.tracking import RunState
 from lib.tracking.scores import folder_score

@@ -2,14 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.figures.result_charts import (
-    cell_layout,
-    confusion_figure,
-    difference_figure,
-    interval_figure,
-    most_confused,
-    probability_figure,
-)
+from lib.figures.result_charts import difference_figure, interval_figure, probability_figure
 from lib.figures.style import palette, strategy_style
 from lib.figures.training_charts import learning_curves_figure
 from tests.figures.run_curves import annotations, curves
@@ -26,56 +19,7 @@ def test_intervals_are_written_out_and_missing_ones_left_out():
     assert len(figure.data) == 3  # one line, two dots
 
 
-def test_confusion_colours_are_shares_of_the_true_class():
-    figure = confusion_figure(np.array([[3, 1], [0, 0]]), ["cat", "dog"], "t", False)
-    np.testing.assert_allclose(figure.data[0].z, [[0.75, 0.25], [0, 0]])
-    assert annotations(figure) == ["3", "1", "0", "0"]
-    assert [list(pair) for pair in figure.data[1].customdata] == [[0, 0], [0, 1]]  # cells that are not empty
-    assert "1 images, 25% of the class" in figure.data[1].hovertext[1]
-
-
 LONG = [f"{'a' * 197}{number:03d}" for number in range(120)]
-
-
-@pytest.mark.parametrize("num_classes", [1, 2, 5, 12, 13, 40, 41, 120])
-@pytest.mark.parametrize("kind", ["no errors", "constant", "empty", "one image"])
-def test_a_confusion_matrix_of_any_size_has_cells_that_can_be_seen(num_classes, kind):
-    matrix = {
-        "no errors": 3 * np.eye(num_classes, dtype=int),
-        "constant": np.tile(np.eye(num_classes, dtype=int)[0], (num_classes, 1)),
-        "empty": np.zeros((num_classes, num_classes), dtype=int),
-        "one image": np.outer(np.eye(num_classes, dtype=int)[-1], np.eye(num_classes, dtype=int)[0]),
-    }[kind]
-    figure = confusion_figure(matrix, LONG[:num_classes], LONG[0], True)
-    layout, heat = cell_layout(num_classes), figure.data[0]
-    assert heat.xgap == heat.ygap == layout.gap_px <= layout.cell_px / 10
-    labels = list(figure.layout.yaxis.ticktext)
-    assert len(labels) == len(set(labels)) == (num_classes if num_classes <= 40 else 0)
-    assert all(len(label) <= 18 for label in labels)
-    below = 7.5 * max((len(label) for label in labels), default=0) + 48 if num_classes > 5 else 48
-    assert figure.layout.height - 64 - below >= layout.cell_px * num_classes - 1
-    assert figure.layout.height <= 900
-    assert len(figure.data[1].x) == np.count_nonzero(matrix)
-    assert (heat.colorscale[1][1] != figure.layout.paper_bgcolor) and heat.zmax == 1
-
-
-def test_the_smallest_share_is_tinted_where_no_number_is_written():
-    figure = confusion_figure(np.eye(13), LONG[:13], "t", False)
-    assert figure.data[0].colorscale[1] == (1e-06, "#C1DAD8")  # a quarter from #FCFCFB to #0F766E
-    assert annotations(figure) == []
-
-
-def test_the_most_confused_classes_come_first_and_keep_the_shares_of_all_images():
-    matrix = np.diag([10, 10, 10, 10])
-    matrix[1, 3], matrix[3, 1], matrix[0, 1] = 4, 3, 1
-    # Errors into and out of a class: 1, 8, 0, 7.
-    assert most_confused(matrix).tolist() == [1, 3, 0]
-    assert most_confused(matrix, 2).tolist() == [1, 3]
-    assert most_confused(np.eye(50)).tolist() == []
-    figure = confusion_figure(matrix, ["a", "b", "c", "d"], "t", False, classes=[1, 3])
-    np.testing.assert_allclose(figure.data[0].z, [[10 / 14, 4 / 14], [3 / 13, 10 / 13]])
-    assert list(figure.layout.yaxis.ticktext) == ["b", "d"]
-    assert [list(pair) for pair in figure.data[1].customdata] == [[1, 1], [1, 3], [3, 1], [3, 3]]
 
 
 def test_probabilities_of_many_classes_are_the_likeliest_and_one_bar_for_the_others():

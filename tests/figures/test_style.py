@@ -4,11 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.figures.confusion_charts import confusion_figure
 from lib.figures.data_charts import class_counts_figure
-from lib.figures.result_charts import (
-    confusion_figure,
-    probability_figure,
-)
+from lib.figures.result_charts import probability_figure
 from lib.figures.style import (
     DARK,
     FAMILY_COLORS,
