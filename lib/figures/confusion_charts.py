@@ -153,7 +153,7 @@ def confusion_grid_figure(
         labels, longest_px = [], 0.0  # too narrow for names
         cell_px = min(width_px, 300.0) / len(kept)
     is_upright = bool(labels) and longest_px > side_px
-    below_px = 30 + (longest_px if is_upright else 20 if labels else 0)
+    below_px = 16 + (longest_px if is_upright else 20 if labels else 0)
     plot_px, title_px = (
         max(150.0, cell_px * len(kept)),
         24 + 20 * max(_num_lines(one.title, width_px) for one in panels),
@@ -172,20 +172,21 @@ def confusion_grid_figure(
         row, column = divmod(index, num_columns)
         number = "" if index == 0 else str(index + 1)
         left, top = column * (span + gap), 1 - (row * (title_px + plot_px + below_px) + title_px) / height
-        ticks = {"tickmode": "array", "tickvals": list(range(len(kept))) if labels else [], "showgrid": False,
+        places = list(range(len(kept))) if labels else []
+        ticks = {"tickmode": "array", "tickvals": places, "showgrid": False, "ticks": "",
                  "tickfont": {"size": 14, "color": colors.muted}, "zeroline": False}  # fmt: skip
         across, down = [left, left + span * widest], [top - plot_px / height, top]
         figure.update_layout({
             f"xaxis{number}": {**ticks, "ticktext": labels, "domain": across, "anchor": f"y{number}",
                                "range": [-0.5, len(kept) - 0.5], "tickangle": -90 if is_upright else 0,
                                "automargin": False},
-            f"yaxis{number}": {**ticks, "ticktext": labels if column == 0 else [], "domain": down,
+            f"yaxis{number}": {**ticks, "ticktext": labels, "showticklabels": column == 0, "domain": down,
                                "anchor": f"x{number}", "range": [len(kept) - 0.5, -0.5], "automargin": False},
         })  # fmt: skip
         _add_cells(figure, one, names, fitted, is_dark=is_dark, has_texts=has_texts, number=number, panel=index,
                    highest=highest)  # fmt: skip
         annotations += _texts(one, is_dark=is_dark, size=14, number=number, highest=highest) if has_texts else []
-        title = {"text": _wrapped(panel.title, _characters(width_px)), "x": left, "xanchor": "left", "xref": "paper",
+        title = {"text": _wrapped(panel.title, _characters(width_px), 3), "x": left, "xanchor": "left", "xref": "paper",
                  "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 4, "showarrow": False, "align": "left",
                  "font": {"size": 14, "color": colors.muted if panel.is_published else colors.ink}}  # fmt: skip
         annotations.append(title)
@@ -286,9 +287,9 @@ def _characters(width_px: float) -> int:
 
 
 def _num_lines(title: str, width_px: float) -> int:
-    return _wrapped(title, _characters(width_px)).count("<br>") + 1
+    return _wrapped(title, _characters(width_px), 3).count("<br>") + 1
 
 
-def _wrapped(title: str, characters: int) -> str:
-    """A title in at most two lines."""
-    return "<br>".join(literal(line) for line in textwrap.wrap(" ".join(str(title).split()), characters)[:2])
+def _wrapped(title: str, characters: int, lines: int = 2) -> str:
+    """A title in so many lines at most."""
+    return "<br>".join(literal(line) for line in textwrap.wrap(" ".join(str(title).split()), characters)[:lines])

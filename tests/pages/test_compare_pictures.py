@@ -1,0 +1,161 @@
+"""Compare runs, the pictures: matrices and the images of a cell, figures of each class, curves, wins, published."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from lib.data.library import open_dataset
+from lib.settings import datasets_dir
+from lib.tracking import get_run
+from lib.tracking.tested import read_tested
+from pages.common import background, resources
+from tests.generated_runs import make_generated_runs
+from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words
+from tests.run_store import make_run_store
+
+
+@pytest.fixture
+def graded(home):
+    """Three generated runs of five grades, with patients."""
+    make_run_store()
+    return make_generated_runs(3, num_test=60)
+
+
+def charts(at):
+    return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+
+
+def said(at):
+    return words(at).replace("\\", "")
+
+
+def compare(runs, tab, **view):
+    at = open_page("compare_runs", runs=",".join(runs), tab=tab, scope="all", **view)
+    assert not at.exception
+    return at
+
+
+def test_published_matrices_stand_beside_those_of_five_grades(graded):
+    at = compare(graded, "matrices")
+    (chart,) = charts(at)
+    assert sum(trace["type"] == "heatmap" for trace in chart["data"]) == 3
+    at.toggle(key="compare_published").set_value(True).run()
+    (chart,) = charts(at)
+    assert sum(trace["type"] == "heatmap" for trace in chart["data"]) == 8
+    assert link(at, "published") == "matrices"
+    assert "of other photographs, which are not here" in said(at)
+
+
+def test_two_classes_have_no_published_matrices():
+    make_dataset()
+    at = compare([make_run("linear_probe")], "matrices")
+    assert not at.toggle
+
+
+def test_counts_and_shares_are_a_choice_in_the_link(graded):
+    at = compare(graded[:1], "matrices", share="count")
+    largest = charts(at)[0]["data"][0]["zmax"]
+    assert largest == read_tested(get_run(graded[0]), "a").matrix.max()
+    at.segmented_control(key="compare_share").set_value("column").run()
+    assert charts(at)[0]["data"][0]["zmax"] == 1
+    assert link(at, "share") == "column"
+
+
+def test_a_cell_shows_its_images_and_why_there_are_no_maps(graded):
+    tested = read_tested(get_run(graded[0]), "a")
+    target, predicted = 1, 1
+    rows = np.flatnonzero((tested.targets == target) & (tested.answers == predicted))
+    at = compare(graded[:1], "matrices", cell=f"{graded[0][:8]}:{target}:{predicted}")
+    assert f"{len(rows)} images" in said(at)
+    pictures = html_of(at)
+    assert pictures.count("opens Look inside") >= 2 * min(8, len(rows))
+    assert f"run={graded[0]}" in pictures
+    assert tested.image_ids[rows[np.argmax(tested.probabilities[rows, predicted])]] in pictures
+    # Generated runs have no weights: the sentence comes with the end of the background task.
+    task = next(task for name, task in background._tasks.items() if name.startswith("maps_"))
+    for _ in range(200):
+        if task.is_over:
+            break
+        time.sleep(0.05)
+    at.run()
+    assert task.error
+    assert task.error[:30] in said(at)
+    at.button(key="compare_cell_close").click().run()
+    assert link(at, "cell") == ""
+    assert "opens Look inside" not in html_of(at)
+
+
+def test_more_images_than_fit_are_leafed_through(graded):
+    tested = read_tested(get_run(graded[0]), "a")
+    target, predicted = np.unravel_index(tested.matrix.argmax(), tested.matrix.shape)
+    num = int(tested.matrix.max())
+    assert num > 8
+    at = compare(graded[:1], "matrices", cell=f"{graded[0][:8]}:{target}:{predicted}")
+    assert f"1 to 8 of {num}" in words(at)
+    at.button(key="compare_cell_next").click().run()
+    assert f"9 to {min(16, num)} of {num}" in words(at)
+    assert link(at, "at") == "8"
+
+
+@pytest.mark.parametrize("cell", ["x", "00000000:0:0", "{run}:9:9", "{run}:a:b"])
+def test_a_cell_that_there_is_not_is_passed_over(graded, cell):
+    at = compare(graded[:1], "matrices", cell=cell.format(run=graded[0][:8]))
+    assert not at.error
+    assert "opens Look inside" not in html_of(at)
+
+
+def test_a_deleted_data_set_leaves_the_matrix_and_says_that_the_images_are_gone(graded):
+    name = get_run(graded[0]).config["dataset"]
+    assert open_dataset(name)
+    shutil.rmtree(datasets_dir() / name)
+    resources.forget_results()
+    at = compare(graded[:1], "matrices", cell=f"{graded[0][:8]}:1:1")
+    assert sum(trace["type"] == "heatmap" for trace in charts(at)[0]["data"]) == 1
+    assert f"The images cannot be shown: the data set {name} is not here" in said(at)
+    assert not at.error
+
+
+def test_runs_of_other_classes_stand_by_themselves(graded):
+    make_dataset()
+    at = compare([*graded[:2], make_run("linear_probe")], "matrices")
+    assert len(charts(at)) == 2
+    assert "tell 2 sets of classes apart" in said(at)
+    assert len(charts(compare([*graded[:2], make_run("linear_probe")], "classes"))) == 2
+
+
+@pytest.mark.parametrize(("tab", "sentence"), [
+    ("matrices", "none of the selected runs has any"),
+    ("classes", "no selected run has any"),
+])  # fmt: skip
+def test_without_predictions_there_is_one_plain_line(tab, sentence):
+    make_dataset()
+    at = compare([make_run("full_finetuning", epochs=2, state="stopped")], tab)
+    assert sentence in said(at)
+    assert not charts(at)
+
+
+def test_classes_have_a_picture_a_table_and_the_commonest_confusion():
+    make_dataset()
+    runs = [make_run("linear_probe"), make_run("from_scratch", num_wrong=1)]
+    at = compare(runs, "classes")
+    assert "No error: all 4 images are in their class." in said(at)
+    assert "1 image, 50" in said(at)
+    assert "In all 1 of 4 images are wrong." in said(at)
+    table = at.dataframe[-1].value
+    assert table["count"].sum() == 4
+    assert table["recall_interval"].str.contains(" to ").all()
+    assert len(charts(at)) == 1
+
+
+def test_a_hundred_classes_are_shown_by_the_hardest_ones():
+    make_run_store()
+    runs = make_generated_runs(2, num_classes=101, num_test=400, is_ordinal=False)
+    at = compare(runs, "classes")
+    assert "classes with the lowest mean F1 of 101" in said(at)
+    at = compare(runs, "matrices")
+    close, whole = charts(at)
+    assert "most confused of 101 classes" in json.dumps(close["layout"])
+    assert sum(trace["type"] == "heatmap" for trace in whole["data"]) == 2
