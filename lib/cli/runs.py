@@ -1,5 +1,6 @@
-"""`runs list | show | stop | resume | delete | restore | rename | repair`, and `compare`."""
+"""`runs list | show | stop | resume | delete | restore | rename | repair | tag | note | pin | archive`; `compare`."""
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from lib.distributed import is_launched
 from lib.errors import UserError
 from lib.evaluation.headline import in_order
 from lib.jobs import dead_runs, queue
+from lib.tracking.marks import Marks, archive_run, label_run, note_run, pin_run
 from lib.tracking.scores import beside_metrics, compare_runs, run_score
 from lib.tracking.state import COMPUTE_FILE, find_local_run, stored_states
 from lib.tracking.store import repair_store
@@ -41,22 +43,38 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--all", "include_deleted", is_flag=True, help="Deleted runs too.")
+@click.option("--archived", is_flag=True, help="Archived runs too.")
+@click.option("--pinned", is_flag=True, help="Pinned runs alone.")
+@click.option("--dataset", multiple=True, help="Runs on this data set; may be given several times, as the next ones.")
+@click.option("--strategy", multiple=True, help="Runs of this strategy.")
+@click.option("--backbone", multiple=True, help="Runs with this backbone.")
+@click.option("--state", multiple=True, help="Runs in this state, such as finished.")
+@click.option("--tag", multiple=True, help="Runs with this tag.")
+@click.option("--search", default="", help="Runs whose name, tags, note or settings hold these words.")
 @json_option
-def list_all(include_deleted: bool, as_json: bool) -> None:
-    """List runs, newest first."""
+def list_all(include_deleted: bool, archived: bool, pinned: bool, as_json: bool, search: str, **kinds: Any) -> None:
+    """List runs, newest first; those that are archived only if asked for."""
     jobs.reconcile()
     found = tracking.list_runs(include_deleted)
+    hidden = [run for run in found if Marks.of(run.tags).is_archived and not archived]
+    is_filtered = bool(search or pinned or any(kinds.values()))
+    shown = _shown(kinds, search, pinned) if is_filtered else {run.run_id for run in found}
+    found = [run for run in found if run.run_id in shown and run not in hidden]
     if as_json:
         print_json({"runs": [_facts(run) for run in found]})
         return
+    has_labels = any(Marks.of(run.tags).labels for run in found)
     rows = [
         (run.short_id, "deleted" if run.is_deleted else run.title.lower(), *_result(run), run.label,
-         describe_time(run.created_s))
+         *([", ".join(Marks.of(run.tags).labels)] if has_labels else []), describe_time(run.created_s))
         for run in found
     ]  # fmt: skip
-    print_table(rows, ("id", "state", "result", "commonest class", "run", "created"))
+    print_table(rows, ("id", "state", "result", "commonest class", "run", *(["tags"] if has_labels else []), "created"))
+    if hidden:
+        note(f"{len(hidden)} archived {'run is' if len(hidden) == 1 else 'runs are'} not listed: --archived")
     if not found:
-        note("No runs yet: python -m lib train --dataset FOLDER")
+        is_new = not (is_filtered or hidden)
+        note("No runs yet: python -m lib train --dataset FOLDER" if is_new else "No run is like that.")
 
 
 @runs.command()
@@ -159,6 +177,61 @@ def rename(run_id: str, name: str) -> None:
     click.echo(f"{run.short_id} is now called {tracking.get_run(run.run_id).label}.")
 
 
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.argument("tags", nargs=-1, required=True)
+@click.option("--remove", is_flag=True, help="Take the tags away.")
+@json_option
+def tag(run_id: str, tags: tuple[str, ...], remove: bool, as_json: bool) -> None:
+    """Give a run tags, or take them away; they are tags of MLflow too."""
+    run = _find(run_id)
+    now = label_run(run.run_id, remove=tags) if remove else label_run(run.run_id, add=tags)
+    words = f"{run.short_id} has {'the tags ' + ', '.join(now) if now else 'no tags'}."
+    answer({"run_id": run.run_id, "tags": list(now)}, words, as_json=as_json)
+
+
+@runs.command("note")
+@click.argument("run_id", metavar="ID")
+@click.argument("text")
+def write_note(run_id: str, text: str) -> None:
+    """Write a note on a run in place of the one it has; an empty text takes it away."""
+    run = _find(run_id)
+    note_run(run.run_id, text)
+    click.echo(f"{run.short_id} has {'a note' if text.strip() else 'no note'} now.")
+
+
+@runs.command()
+@click.argument("run_ids", nargs=-1, required=True, metavar="ID ...")
+@click.option("--undo", is_flag=True, help="Let them go to their places.")
+def pin(run_ids: tuple[str, ...], undo: bool) -> None:
+    """Keep runs on top of the board."""
+    for run in [_find(run_id) for run_id in run_ids]:
+        pin_run(run.run_id, is_pinned=not undo)
+        click.echo(f"{run.short_id} is {'not pinned any more' if undo else 'pinned'} ({run.label}).")
+
+
+@runs.command()
+@click.argument("run_ids", nargs=-1, required=True, metavar="ID ...")
+@click.option("--undo", is_flag=True, help="Bring them back.")
+def archive(run_ids: tuple[str, ...], undo: bool) -> None:
+    """Put runs away: board and list show them only if asked for."""
+    for run in [_find(run_id) for run_id in run_ids]:
+        archive_run(run.run_id, is_archived=not undo)
+        undone = "" if undo else f" Undo with: python -m lib runs archive {run.short_id} --undo"
+        click.echo(f"{run.short_id} is {'back' if undo else 'archived'} ({run.label}).{undone}")
+
+
+def _shown(kinds: Mapping[str, Sequence[str]], search: str, is_pinned: bool) -> set[str]:
+    """The ids of the runs that a person asks for, as the board finds them."""
+    from lib.board import read_board
+    from lib.board.arranging import Filters
+
+    values = {"label" if kind == "tag" else kind: tuple(asked) for kind, asked in kinds.items()}
+    table = read_board(at_once_s=0.0).table
+    rows = Filters(**values, search=search, with_archived=True).matching(table)  # type: ignore[arg-type]
+    return set(table["run_id"][rows & table["is_pinned"] if is_pinned else rows])
+
+
 def _find(run_id: str) -> "RunRecord":
     jobs.reconcile()
     return tracking.get_run(run_id)
@@ -179,7 +252,7 @@ def _figures(run: "RunRecord") -> dict[str, Any]:
 
 
 def _facts(run: "RunRecord") -> dict[str, Any]:
-    figures = _figures(run)
+    figures, marks = _figures(run), Marks.of(run.tags)
     return {
         "run_id": run.run_id,
         "name": run.label,
@@ -197,6 +270,10 @@ def _facts(run: "RunRecord") -> dict[str, Any]:
         "folder": str(run.folder),
         "parent": run.parent,
         "is_deleted": run.is_deleted,
+        "tags": list(marks.labels),
+        "note": marks.note,
+        "is_pinned": marks.is_pinned,
+        "is_archived": marks.is_archived,
     }
 
 

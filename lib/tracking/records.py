@@ -173,17 +173,32 @@ def _fetch(run_id: str) -> RunRecord | None:
         return None
 
 
-def _record(run: Any) -> RunRecord:
-    tags, run_id = dict(run.data.tags), run.info.run_id
-    try:
-        config = dict(json.loads(tags["config"]))
-    except (KeyError, ValueError):
-        config = dict(run.data.params)
+@dataclass(frozen=True)
+class PresentState(states.HasState):
+    """What is known of a run without its settings and figures; `live` is its folder's word where that was read."""
+
+    name: str
+    state: str
+    message: str
+    ending: str
+    created_s: float
+    ended_s: float | None
+    recorded_on: str = ""
+    live: states.RunState | None = None
+
+
+def present_state(run: Any, *, is_brief: bool = False) -> PresentState:
+    """The state of a run of the store's client; with `is_brief` folders are asked of active runs alone.
+
+    A stop request or a killed process shows in the folder first; what has ended says the same in both.
+    """
+    tags, run_id, live = run.data.tags, run.info.run_id, None
     state, message, ending = (tags.get(key, default) for key, default in _SAID)
     name = states.present_name(run.info.run_name or "")
     try:
-        live = states.read_state(run_id)  # a stop request or a killed process shows here first
-        state, message, name, ending = live.state, live.message, live.name or name, live.ending
+        if not is_brief or state in states.ACTIVE_STATES:
+            live = states.read_state(run_id)
+            state, message, name, ending = live.state, live.message, live.name or name, live.ending
     except UserError:
         # A run of another machine, a deleted one, or one whose maker was killed before it had a folder: the database
         # beside our runs knows no others.
@@ -191,15 +206,28 @@ def _record(run: Any) -> RunRecord:
         is_old = time.time() - run.info.start_time / 1000 > HEARTBEAT_STALE_S
         if state in states.ACTIVE_STATES and is_ours and is_old:
             state, message, ending = "killed", "It was killed while it was being made; delete it.", "never_started"
+    # A resumed run still has the end of its first part.
+    ended_s = run.info.end_time / 1000 if run.info.end_time and state not in states.ACTIVE_STATES else None
+    return PresentState(
+        name=name, state=state, message=message, ending=ending, created_s=run.info.start_time / 1000, ended_s=ended_s,
+        recorded_on=tags.get("recorded_on", ""), live=live,
+    )  # fmt: skip
+
+
+def _record(run: Any) -> RunRecord:
+    tags, run_id, present = dict(run.data.tags), run.info.run_id, present_state(run)
+    try:
+        config = dict(json.loads(tags["config"]))
+    except (KeyError, ValueError):
+        config = dict(run.data.params)
     return RunRecord(
         run_id=run_id,
-        name=name,
-        state=state,
-        message=message,
-        ending=ending,
-        created_s=run.info.start_time / 1000,
-        # A resumed run still has the end of its first part.
-        ended_s=run.info.end_time / 1000 if run.info.end_time and state not in states.ACTIVE_STATES else None,
+        name=present.name,
+        state=present.state,
+        message=present.message,
+        ending=present.ending,
+        created_s=present.created_s,
+        ended_s=present.ended_s,
         config=config,
         metrics=dict(run.data.metrics),
         folder=states.run_folder(run_id),

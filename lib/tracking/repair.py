@@ -85,7 +85,9 @@ def enter_folder(
         "config": json.dumps(config), "mlflow.runName": state.name,
         "dataset_version": config.get("dataset_version") or "", "recorded_on": state.recorded_on,
     }  # fmt: skip
-    all_tags = {key: value for key, value in {**(tags or {}), **said}.items() if value or key != "recorded_on"}
+    all_tags = {
+        key: value for key, value in {**(tags or {}), **state.marks, **said}.items() if value or key != "recorded_on"
+    }
     connected.log_batch(
         run_id,
         metrics=[*metrics, *_metrics_of(folder, times[1] or times[0])],

@@ -146,6 +146,13 @@ class SqliteClient:
         shown = "" if include_deleted else " AND lifecycle_stage = 'active'"
         return self._read(f"experiment_id = ?{shown}", int(experiment_id))
 
+    def brief_runs(self, experiment_id: str, tags: Sequence[str]) -> list[Any]:
+        """As `all_runs` of what is shown, with those tags alone: a tenth of the time where there are thousands."""
+        keys = ", ".join(f"'{tag}'" for tag in tags)
+        asked = f"{_READ_BESIDE['tags']} AND key IN ({keys})"
+        where = "experiment_id = ? AND lifecycle_stage = 'active'"
+        return self._read(where, int(experiment_id), {"tags": asked})
+
     def get_metric_history(self, run_id: str, key: str) -> list[Any]:
         """Every logged value of a metric, with `step`, `value` and `timestamp` (ms since 1970)."""
         asked = "SELECT step, value, timestamp FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan"
@@ -167,6 +174,11 @@ class SqliteClient:
             connection.executemany(_LATEST, rows)
             connection.executemany(_PARAM, [(run_id, *param) for param in (params or {}).items()])
             connection.executemany(_TAG, [(run_id, *tag) for tag in (tags or {}).items()])
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Take a tag away; nothing happens where there is none."""
+        with self._writing(run_id) as connection:
+            connection.execute("DELETE FROM tags WHERE run_uuid = ? AND key = ?", (run_id, key))
 
     def update_run(self, run_id: str, status: str | None = None, name: str | None = None) -> None:
         """Change status or name."""
@@ -195,12 +207,12 @@ class SqliteClient:
             shown = "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE run_uuid = ?"
             connection.execute(shown, (run_id,))
 
-    def _read(self, where: str, value: str | int) -> list[Any]:
+    def _read(self, where: str, value: str | int, asked_beside: Mapping[str, str] = _READ_BESIDE) -> list[Any]:
         with closing(self._open()) as connection:
             connection.execute("BEGIN")  # all tables at one moment
             runs = connection.execute(_READ.format(where=where), (value,)).fetchall()
             beside: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _READ_BESIDE}
-            for name, asked in _READ_BESIDE.items():
+            for name, asked in asked_beside.items():
                 for run_id, key, content in connection.execute(asked.format(where=where), (value,)):
                     beside[name].setdefault(run_id, {})[key] = content
         return [

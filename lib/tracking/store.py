@@ -201,6 +201,15 @@ class MlflowRuns:
             if not token:
                 return found
 
+    def brief_runs(self, experiment_id: str, tags: Sequence[str]) -> list[Any]:
+        """The runs that are shown, newest first; a server sends them whole."""
+        return self.all_runs(experiment_id, include_deleted=False)
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        """Take a tag away; nothing happens where there is none."""
+        if key in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, key)
+
     def log_batch(
         self,
         run_id: str,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("transferscope.pages")
 
 
-def page_header(title: str, sentence: str) -> None:
-    """Title (a verb and a noun) and the one sentence that says what the page answers."""
-    with st.container():
-        st.title(title, anchor=False)
+def page_header(title: str, sentence: str, *, is_low: bool = False) -> None:
+    """Title (a verb and a noun) and the one sentence that says what the page answers; `is_low` puts it beside."""
+    with st.container(horizontal=is_low, vertical_alignment="bottom" if is_low else "top"):
+        st.title(title, anchor=False, width="content" if is_low else "stretch")
         st.markdown(sentence)
 
 
@@ -242,9 +242,9 @@ def show_kept_error(place: str) -> None:
         st.error(message, icon=":material/error:")
 
 
-def offer_undo(kind: str, name: str, restore: Callable[[], Any]) -> None:
-    """Remember that something was deleted, so that `show_undo` can offer to bring it back."""
-    st.session_state[f"undo_{kind}"] = (name, restore)
+def offer_undo(kind: str, name: str, restore: Callable[[], Any], word: str = "Deleted") -> None:
+    """Remember that something was deleted (or what `word` says), so that `show_undo` can offer to take it back."""
+    st.session_state[f"undo_{kind}"] = (name, restore, word)
 
 
 def show_undo(kind: str) -> None:
@@ -252,9 +252,9 @@ def show_undo(kind: str) -> None:
     entry = st.session_state.get(f"undo_{kind}")
     if entry is None:
         return
-    name, restore = entry
+    name, restore, word = entry
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Deleted {plain(name)}.")
+        st.markdown(f"{word} {plain(name)}.")
         if st.button("Undo", icon=":material/undo:", key=f"undo_{kind}_button"):
             del st.session_state[f"undo_{kind}"]
             restore()

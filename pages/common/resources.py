@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+    from lib.board import Board
     from lib.data.specs import DatasetSpec
     from lib.grading.grader import Grader
     from lib.models.stages import Backbone
@@ -147,6 +148,34 @@ def _run_records(moment: tuple[object, ...]) -> "list[RunRecord]":
     return list_runs()
 
 
+def board() -> "Board":
+    """All runs as a table, read anew when the run store has changed; shared by all sessions: never change it."""
+    return _board(_store_moment())
+
+
+@st.cache_resource(ttl=60, max_entries=1, show_spinner="Reading the runs …")
+def _board(moment: tuple[object, ...]) -> "Board":
+    from lib.board import read_board
+
+    return read_board()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _record(run_id: str, moment: tuple[object, ...]) -> "RunRecord | None":
+    from lib.tracking import get_run
+
+    try:
+        return get_run(run_id)
+    except UserError:
+        return None
+
+
+def records_of(run_ids: "Iterable[str]") -> "list[RunRecord]":
+    """Some runs, whole, in that order; those that are gone are left out."""
+    moment = _store_moment()
+    return [run for run_id in run_ids if (run := _record(run_id, moment)) is not None]
+
+
 def _store_moment() -> tuple[object, ...]:
     """What changes with the runs: the store's files and the queue; while something is at work, the time too."""
     from lib.jobs import active_runs
@@ -179,7 +208,7 @@ class BestResult:
         return f"The best of {self.num_compared} runs on the same {self.score.num} test images."
 
 
-@st.cache_data(ttl=5, max_entries=32, show_spinner=False)
+@st.cache_resource(ttl=5, max_entries=32, show_spinner=False)
 def scored_results(dataset: str) -> list[BestResult]:
     """The finished runs on a data set, newest first, read from the run folders alone: MLflow takes seconds."""
     results = []
@@ -217,6 +246,8 @@ def forget_results() -> None:
     """After trainings that this server did not start itself: read data sets and runs afresh."""
     forget_dataset()
     _run_records.clear()
+    _board.clear()
+    _record.clear()
     scored_results.clear()
 
 
