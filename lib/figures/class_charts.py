@@ -148,7 +148,7 @@ def _add_support(
     figure.add_bar(
         x=counts, y=list(range(len(kept))), orientation="h", marker={"color": colors.muted}, textposition="outside",
         text=[f"{count}" for count in counts], hoverinfo="skip", cliponaxis=False, width=0.35,
-        textfont={"color": colors.muted}, xaxis=f"x{number + 1}", yaxis=f"y{number + 1}",
+        textfont={"color": colors.muted, "size": 14}, xaxis=f"x{number + 1}", yaxis=f"y{number + 1}",
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ KEYS = (
     "second", "tuned", "behind", "channel", "reset",
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps",
-    "published",
+    "published", "boards",
 )  # fmt: skip
 # What `image` may say instead of an image_id; a sample's file name follows.
 SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"

@@ -159,3 +159,31 @@ def test_a_hundred_classes_are_shown_by_the_hardest_ones():
     close, whole = charts(at)
     assert "most confused of 101 classes" in json.dumps(close["layout"])
     assert sum(trace["type"] == "heatmap" for trace in whole["data"]) == 2
+
+
+def test_published_results_stand_beside_runs_of_the_same_kind(graded):
+    at = compare(graded, "published")
+    (chart,) = charts(at)
+    texts = json.dumps(chart["layout"], ensure_ascii=False)
+    assert "The selected runs: five grades of diabetic retinopathy" in texts
+    assert "place 25 to 26 in 2016" in texts
+    assert "Dogs against cats" not in texts
+    table = at.dataframe[-1].value
+    assert table["comparable"].str.len().gt(20).all()
+    at.segmented_control(key="compare_published_metric").set_value("sensitivity").run()
+    assert link(at, "metric") == "sensitivity"
+    assert "IDx-DR, pivotal trial" in json.dumps(charts(at)[0]["layout"])
+    at.segmented_control(key="compare_published_metric").set_value("accuracy").run()
+    at.toggle(key="compare_published_all").set_value(True).run()
+    assert "Dogs against cats" in json.dumps(charts(at)[0]["layout"])
+
+
+def test_published_results_stand_by_themselves_where_no_run_is_of_their_kind():
+    make_dataset()
+    at = compare([make_run("linear_probe")], "published")
+    assert "is of a kind that anything here is about" in said(at)
+    assert not at.toggle
+    assert "VGG16 cut at fc2" in json.dumps(charts(at)[0]["layout"])
+    at = compare([make_run("full_finetuning", epochs=2, state="stopped")], "published")
+    assert "None of the selected runs has predictions" in said(at)
+    assert len(charts(at)) == 1
