@@ -33,7 +33,7 @@ COMMANDS = {
     "seeds": ("lib.cli.sweeps", "seeds", "List, show, stop and resume trainings repeated with several seeds."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
-    "compare": ("lib.cli.runs", "compare", "Compare runs: intervals and paired tests."),
+    "compare": ("lib.cli.comparison", "compare_command", "Compare runs: intervals and paired tests."),
     "operating-point": ("lib.cli.referral", "operating_point", "Choose from which score on a run refers."),
     "stages": ("lib.cli.stages", "stages", "Say what each stage of a network is worth for a data set."),
     "drift": ("lib.cli.drift", "drift", "Say what fine-tuning moved: a run's network against its start."),

@@ -1,7 +1,6 @@
-"""`runs list | show | stop | resume | delete | restore | rename | repair | tag | note | pin | archive`; `compare`."""
+"""`runs list | show | stop | resume | delete | restore | rename | repair | tag | note | pin | archive`."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +12,9 @@ from lib.cli.training import resume_launched, work_here
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
-from lib.evaluation.headline import in_order
 from lib.jobs import dead_runs, queue
 from lib.tracking.marks import Marks, archive_run, label_run, note_run, pin_run
-from lib.tracking.scores import beside_metrics, compare_runs, run_score
+from lib.tracking.scores import beside_metrics, run_score
 from lib.tracking.state import COMPUTE_FILE, find_local_run, stored_states
 from lib.tracking.store import repair_store
 
@@ -26,14 +24,6 @@ if TYPE_CHECKING:
 _LOG_LINES = 15
 _BESIDE = ("headline", "baseline_class", "test_baseline_accuracy", "test_referable_auroc", "test_referable_auroc_low",
            "test_referable_auroc_high")  # fmt: skip
-_COMPARED = ("headline", "test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_low",
-             "test_quadratic_weighted_kappa_high", "test_accuracy", "test_accuracy_low", "test_accuracy_high",
-             "test_baseline_accuracy", "baseline_class", "test_balanced_accuracy", "test_auroc", "test_referable_auroc",
-             "num_test", "seconds_total")  # fmt: skip
-_LONG = ("headline", "_low", "_high", "baseline_class")  # in a table of text for one screen, intervals are left out
-_HEADINGS = {"test_quadratic_weighted_kappa": "kappa", "test_baseline_accuracy": "commonest class",
-             "test_balanced_accuracy": "balanced", "test_referable_auroc": "referable auc", "num_test": "n",
-             "seconds_total": "seconds"}  # fmt: skip
 
 
 @click.group()
@@ -245,14 +235,14 @@ def _result(run: "RunRecord") -> tuple[str | None, float | None]:
     return f"{score.metric.word} {score.metric.text(score.value)}", score.baseline_accuracy
 
 
-def _figures(run: "RunRecord") -> dict[str, Any]:
+def figures_of(run: "RunRecord") -> dict[str, Any]:
     """A run's figures with what stands beside them, also of a run that is older than those."""
     figures = {**run.metrics, **run.summary}
     return {**beside_metrics(run.folder, figures), **figures}
 
 
 def _facts(run: "RunRecord") -> dict[str, Any]:
-    figures, marks = _figures(run), Marks.of(run.tags)
+    figures, marks = figures_of(run), Marks.of(run.tags)
     return {
         "run_id": run.run_id,
         "name": run.label,
@@ -282,41 +272,3 @@ def _progress(run: "RunRecord") -> dict[str, Any]:
         return {}
     state = tracking.read_state(run.run_id)
     return {**state.progress, "heartbeat": f"{state.heartbeat_age_s:.0f} s ago", "pid": state.pid}
-
-
-@click.command()
-@click.argument("run_ids", nargs=-1, required=True, metavar="ID ID ...")
-@json_option
-def compare(run_ids: tuple[str, ...], as_json: bool) -> None:
-    """Compare runs: their figures with intervals, and a paired test for each two that share test images."""
-    if len(run_ids) < 2:
-        raise UserError(f"Comparing needs at least two runs, received {len(run_ids)}: python -m lib compare ID ID")
-    runs = [tracking.get_run(run_id) for run_id in run_ids]
-    repeated = [run.short_id for position, run in enumerate(runs) if run in runs[:position]]
-    if repeated:
-        raise UserError(f"The run {repeated[0]} was given twice; comparing needs different runs.")
-    by_id = {run.run_id: run for run in runs}
-    ordered = [by_id[run_id] for run_id in in_order({run.run_id: run_score(run) for run in runs})]
-    pairs = [_pair(first, second) for first, second in combinations(ordered, 2)]
-    rows = [_figures(run) for run in ordered]
-    if as_json:
-        told = [{"run_id": run.run_id, "name": run.label, **{key: row.get(key) for key in _COMPARED}}
-                for run, row in zip(ordered, rows, strict=True)]  # fmt: skip
-        print_json({"runs": told, "pairs": pairs, "split_caveats": tracking.split_caveats(runs)})
-        return
-    shown = [key for key in _COMPARED if not key.endswith(_LONG)]
-    headings = ("id", "run", *(_HEADINGS.get(key, key.removeprefix("test_")) for key in shown))
-    cells = [(run.short_id, run.label, *map(row.get, shown)) for run, row in zip(ordered, rows, strict=True)]
-    print_table(cells, headings)
-    click.echo()
-    for run in ordered:
-        print_score(run_score(run), f"{run.short_id}: ")
-    for pair in pairs:
-        click.echo(pair["sentence"])
-    for caveat in tracking.split_caveats(runs):
-        click.echo(f"\n{caveat}")
-
-
-def _pair(first: "RunRecord", second: "RunRecord") -> dict[str, Any]:
-    names = f"{first.label} ({first.short_id})", f"{second.label} ({second.short_id})"
-    return {"run_a": first.run_id, "run_b": second.run_id, **compare_runs(first, second, names).to_dict()}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,22 +18,17 @@ SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedComparison:
-    """A metric of A minus that of B on the same `n` images, its 95 % interval and a two-sided p value.
+class Difference:
+    """A metric of A minus that of B, its 95 % interval and a two-sided p value; NaN where not defined.
 
     Attributes:
         metric: its key in the table of metrics.
         names: what A and B are called.
         values: the metric of A and of B.
-        difference: A minus B; NaN, as interval and p value, where it is not defined for one of the two.
-        low: of the interval; NaN where the units are too few for one.
+        difference: A minus B.
+        low: of the interval.
         high: of the interval.
-        p_value: of this comparison by itself; NaN where all images are of one patient.
-        n: images.
-        num_units: patients or groups, or images where they stand alone.
-        only_a: images that A alone got right.
-        only_b: images that B alone got right.
-        no_interval: why there is no interval.
+        p_value: of this comparison by itself.
         p_holm: the p value corrected for all comparisons that were made at once; NaN where this is the only one.
         num_tests: how many those are.
     """
@@ -44,11 +40,6 @@ class PairedComparison:
     low: float = math.nan
     high: float = math.nan
     p_value: float = math.nan
-    n: int
-    num_units: int = 0
-    only_a: int = 0
-    only_b: int = 0
-    no_interval: str = ""
     p_holm: float = math.nan
     num_tests: int = 1
 
@@ -64,6 +55,68 @@ class PairedComparison:
         return metric.worth(self.values[0]) >= metric.worth(self.values[1])
 
     @property
+    def advantage(self) -> tuple[float, float, float]:
+        """By how much the better one is ahead, 0 or more, and the ends of that, of which the lower may be below 0."""
+        sign = 1.0 if self.difference >= 0 else -1.0
+        low, high = sorted((sign * self.low, sign * self.high)) if math.isfinite(self.low) else (math.nan, math.nan)
+        return abs(self.difference), low, high
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        raise NotImplementedError
+
+    def _words(self, numbers: str, *, chance: str) -> str:
+        """Who is better and by how much, or that it is not shown; `chance` says among what it could be chance."""
+        metric, (a, b) = METRICS[self.metric], self.names
+        if self.difference == 0:
+            same = "are right on equally many images" if metric is ACCURACY else f"have the same {metric.word}"
+            return f"No difference: {a} and {b} {same} ({numbers})."
+        better, worse = (a, b) if self.is_first_better else (b, a)
+        by = metric.difference_text(self.difference)
+        if self.is_significant:
+            if metric is ACCURACY:
+                return f"{better} is {by} more accurate than {worse} ({numbers})."
+            way = "lower" if metric.is_lower_better else "higher"
+            return f"The {metric.word} of {better} is {by} {way} than that of {worse} ({numbers})."
+        who = better if metric is ACCURACY else f"the {metric.word} of {better}"
+        ahead = f"below that of {worse}" if metric.is_lower_better else f"ahead of {worse}"
+        return f"Not shown: {who} is {by} {ahead}, which could be chance {chance} ({numbers})."
+
+    def _interval_words(self) -> str:
+        metric, (_, low, high) = METRICS[self.metric], self.advantage
+        if not math.isfinite(low):
+            return "no interval"
+        scale, places = (100, 1) if metric.is_share else (1, 2)
+        low, high = (round(scale * end, places) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
+        return f"{100 * LEVEL:.0f} % interval {low:.{places}f} to {high:.{places}f}"
+
+    def _p_words(self, test: str) -> str:
+        words = f"{test} {p_text(self.p_value)}"
+        if math.isfinite(self.p_holm):
+            words += f", {p_text(self.p_holm)} after Holm's correction for {self.num_tests} tests"
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedComparison(Difference):
+    """Two runs on the same `n` images; the p value is NaN where all of them are of one patient.
+
+    Attributes:
+        n: images.
+        num_units: patients or groups, or images where they stand alone.
+        only_a: images that A alone got right.
+        only_b: images that B alone got right.
+        no_interval: why there is no interval.
+    """
+
+    n: int
+    num_units: int = 0
+    only_a: int = 0
+    only_b: int = 0
+    no_interval: str = ""
+
+    @property
     def sentence(self) -> str:
         """All of it in words."""
         metric, (a, b) = METRICS[self.metric], self.names
@@ -77,42 +130,64 @@ class PairedComparison:
                 f"Not compared: all {self.n} images are of one patient or group, so that a test of {a} against {b} is "
                 "not defined."
             )
-        if self.difference == 0:
-            same = "are right on equally many images" if metric is ACCURACY else f"have the same {metric.word}"
-            return f"No difference: {a} and {b} {same} ({self._numbers})."
-        better, worse = (a, b) if self.is_first_better else (b, a)
-        by = metric.difference_text(self.difference)
-        if self.is_significant:
-            if metric is ACCURACY:
-                return f"{better} is {by} more accurate than {worse} ({self._numbers})."
-            way = "lower" if metric.is_lower_better else "higher"
-            return f"The {metric.word} of {better} is {by} {way} than that of {worse} ({self._numbers})."
-        who = better if metric is ACCURACY else f"the {metric.word} of {better}"
-        ahead = f"below that of {worse}" if metric.is_lower_better else f"ahead of {worse}"
-        return f"Not shown: {who} is {by} {ahead}, which could be chance at n = {self.n} ({self._numbers})."
-
-    @property
-    def advantage(self) -> tuple[float, float, float]:
-        """By how much the better one is ahead, 0 or more, and the ends of that, of which the lower may be below 0."""
-        sign = 1.0 if self.difference >= 0 else -1.0
-        low, high = sorted((sign * self.low, sign * self.high)) if math.isfinite(self.low) else (math.nan, math.nan)
-        return abs(self.difference), low, high
+        return self._words(self._numbers, chance=f"at n = {self.n}")
 
     @property
     def _numbers(self) -> str:
-        metric, (_, low, high) = METRICS[self.metric], self.advantage
+        metric = METRICS[self.metric]
         both = "" if metric is ACCURACY else f"{metric.text(self.values[0])} and {metric.text(self.values[1])}, "
-        interval = f"no interval: {self.no_interval}" if self.no_interval else "no interval"
-        if math.isfinite(low):
-            scale, places = (100, 1) if metric.is_share else (1, 2)
-            low, high = (round(scale * end, places) + 0.0 for end in (low, high))  # + 0.0: never "-0.0"
-            interval = f"{100 * LEVEL:.0f} % interval {low:.{places}f} to {high:.{places}f}"
-        test = "exact p" if metric is ACCURACY else "p by swapping answers"
-        p_value = f"{test} {p_text(self.p_value)}"
-        if math.isfinite(self.p_holm):
-            p_value += f", {p_text(self.p_holm)} after Holm's correction for {self.num_tests} tests"
+        interval = f"no interval: {self.no_interval}" if self.no_interval else self._interval_words()
+        p_words = self._p_words("exact p" if metric is ACCURACY else "p by swapping answers")
         patients = f" of {self.num_units} patients or groups" if 0 < self.num_units < self.n else ""
-        return f"{both}{interval}, {p_value}, n = {self.n}{patients}"
+        return f"{both}{interval}, {p_words}, n = {self.n}{patients}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesComparison(Difference):
+    """Two series of seeds on the same test images: means over the seeds; `num_seeds` of each."""
+
+    num_seeds: tuple[int, int]
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        metric, welch = METRICS[self.metric], self._p_words("Welch's p")
+        numbers = (
+            f"means {metric.text(self.values[0])} and {metric.text(self.values[1])}, {self._interval_words()}, "
+            f"{welch}, {self.num_seeds[0]} and {self.num_seeds[1]} seeds"
+        )
+        return self._words(numbers, chance="of the seed")
+
+
+MIN_SEEDS = 3
+
+
+def compare_series(
+    values_a: Sequence[float], values_b: Sequence[float], *, names: tuple[str, str], metric: Metric
+) -> SeriesComparison | str:
+    """Compare two series of seeds by Welch's t test of their values on the same test images, or say why not.
+
+    It tells whether other seeds would give the same order on these images; the images' own chance is not in it.
+    """
+    from scipy.stats import ttest_ind
+
+    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
+    if min(len(a), len(b)) < MIN_SEEDS:
+        return f"Not tested: {names[0]} against {names[1]} needs {MIN_SEEDS} seeds each, and has {len(a)} and {len(b)}."
+    if not np.isfinite([*a, *b]).all():
+        return f"Not compared: the {metric.word} of {names[0]} or {names[1]} is not defined for every seed."
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return (
+            f"Not tested: every seed of {names[0]} and of {names[1]} gives the same {metric.word}, so that seeds say "
+            "nothing of chance; compare two single runs."
+        )
+    found = ttest_ind(a, b, equal_var=False)
+    ends = found.confidence_interval(LEVEL)
+    return SeriesComparison(
+        metric=metric.key, names=names, values=(float(a.mean()), float(b.mean())),
+        difference=float(a.mean() - b.mean()), low=float(ends.low), high=float(ends.high), p_value=float(found.pvalue),
+        num_seeds=(len(a), len(b)),
+    )  # fmt: skip
 
 
 def compare_paired(
@@ -183,7 +258,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def corrected(pairs: Sequence[PairedComparison]) -> list[PairedComparison]:
+Compared = TypeVar("Compared", bound=Difference)
+
+
+def corrected(pairs: Sequence[Compared]) -> list[Compared]:
     """The same comparisons, corrected for having been made at once; one alone needs no correction."""
     num_tests = sum(math.isfinite(pair.p_value) for pair in pairs)
     if num_tests < 2:

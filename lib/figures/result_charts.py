@@ -28,16 +28,17 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     figure = new_figure(is_dark=is_dark, height=112 + (56 if len(results) <= 8 else 40) * len(results))
     colors = palette(is_dark=is_dark)
     lowest = float(np.nanmin([0.0, *results["low"], *results["value"]]))
+    highest = float(np.nanmax([1.0, *results["high"], *results["value"]]))  # a loss may be above 1
     for row, result in enumerate(results.to_dict("records")):
         value, low, high = (float(result[key]) for key in ("value", "low", "high"))
         words = f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) and np.isfinite(high) else "")
         _add_row(figure, row, result, (low, value, high), words=words, is_dark=is_dark)
         # The name stands above its line, so that the axis keeps the whole width.
         _write(figure, literal(result["label"], 44), x=lowest, y=row - 0.36, color=colors.ink)
-        _write(figure, words, x=1.0, y=row - 0.36, color=colors.muted, anchor="right")
+        _write(figure, words, x=highest, y=row - 0.36, color=colors.muted, anchor="right")
         _mark_published(figure, result, row, colors.muted)
     figure.update_yaxes(range=[len(results) - 0.5, -0.7], visible=False)
-    figure.update_xaxes(range=[lowest - 0.01, 1.01])
+    figure.update_xaxes(range=[lowest - 0.01, highest + 0.01])
     figure.update_layout(title={"text": literal(title, 90)}, showlegend=False, margin={"t": 32})
     if chance is not None:
         line = {"color": colors.muted, "dash": "dash", "width": 1}

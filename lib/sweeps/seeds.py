@@ -13,10 +13,9 @@ from lib.errors import UserError
 from lib.recipes import run_title
 from lib.sweeps.plan import Entry, SweepPlan
 from lib.tracking.scores import beside_metrics
-from lib.tracking.state import read_summary, run_folder
+from lib.tracking.state import GROUP_TAG, read_summary, run_folder
 from lib.training.config import TrainConfig
 
-GROUP_TAG = "group_id"
 MAX_SEEDS = 20
 METRICS = ("test_accuracy", "test_balanced_accuracy", "test_quadratic_weighted_kappa", "test_auroc",
            "test_referable_auroc", "test_baseline_accuracy")  # fmt: skip

@@ -23,6 +23,7 @@ RESUMABLE_STATES = frozenset({"stopped", "failed", "killed"})
 MLFLOW_STATUS = {"queued": "SCHEDULED", "running": "RUNNING", "stopping": "RUNNING", "stopped": "KILLED",
                  "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}  # fmt: skip
 
+GROUP_TAG = "group_id"  # of the runs of one series of seeds
 STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"

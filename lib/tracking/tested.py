@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import UserError
+from lib.evaluation.intervals import Interval, metric_interval
+from lib.evaluation.metric_table import Metric
 from lib.evaluation.metrics import confusion_matrix
 from lib.tracking.records import RunRecord, predictions
 from lib.tracking.scores import probability_columns, trained_classes
@@ -51,6 +53,18 @@ class TestedRun:
     def matrix(self) -> np.ndarray:
         """Counts (K, K): row = true class, column = predicted."""
         return confusion_matrix(self.targets, self.probabilities)
+
+    @cached_property
+    def _intervals(self) -> dict[str, Interval]:
+        return {}
+
+    def interval(self, metric: Metric) -> Interval:
+        """The value of a metric with its 95 % interval, computed once: the answers of a finished run never change."""
+        if metric.key not in self._intervals:
+            self._intervals[metric.key] = metric_interval(
+                metric, self.targets, self.probabilities, groups=self.groups, folds=self.folds
+            )
+        return self._intervals[metric.key]
 
     def taking(self, rows: np.ndarray) -> "TestedRun":
         """The same of some rows only, in their order."""
@@ -97,11 +111,13 @@ def on_shared_images(tested: Sequence[TestedRun]) -> list[TestedRun]:
     for other in tested[1:]:
         if other.run.config.get("dataset") != first.run.config.get("dataset"):
             raise UserError(f"{first.label} and {other.label} were tested on different data sets.")
-        if other.class_names != first.class_names:
-            raise UserError(f"{first.label} and {other.label} tell different classes apart.")
+        maps = [one.run.config.get("target_map") or "none" for one in (first, other)]
+        if other.class_names != first.class_names or maps[0] != maps[1]:
+            told = f" (target_map {maps[0]} and {maps[1]})" if maps[0] != maps[1] else ""
+            raise UserError(f"{first.label} and {other.label} tell different classes apart{told}.")
         shared = shared.intersection(other.image_ids, sort=False)
         if not len(shared):
-            raise UserError(f"{first.label} and {other.label} share no test images.")
+            raise UserError(f"{first.label} and {other.label} share no test images (use one --split-seed).")
     rows = [pd.Index(one.image_ids).get_indexer(shared) for one in tested]
     aligned = [one.taking(own) for one, own in zip(tested, rows, strict=True)]
     for other in aligned[1:]:

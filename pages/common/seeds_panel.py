@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from lib.errors import UserError
+from lib.evaluation.metric_table import METRICS
 from lib.sweeps.seeds import GROUP_TAG, MAX_SEEDS, SeedSweep, Spread, make_plan
 from lib.tracking import RunRecord
 from lib.training.config import TrainConfig
@@ -16,10 +17,8 @@ from pages.common.text import count, plain, plain_message
 _POLL_S = 2.0
 _ERROR_KEY = "train_seeds_error"
 _TITLES = {
+    **{f"test_{key}": metric.title for key, metric in METRICS.items()},
     "test_accuracy": "Test accuracy",
-    "test_balanced_accuracy": "Balanced accuracy",
-    "test_quadratic_weighted_kappa": "Quadratic weighted kappa",
-    "test_auroc": "AUROC",
     "test_referable_auroc": "Referable AUROC",
     "test_baseline_accuracy": "Accuracy of always the commonest class",
 }

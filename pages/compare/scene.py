@@ -8,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from lib.errors import UserError
-from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS, Metric
+from lib.evaluation.metric_table import KAPPA, METRICS, Metric
 from lib.tracking import RunRecord
-from lib.tracking.scores import run_score
+from lib.tracking.scores import judged_by
 from lib.tracking.tested import TestedRun, read_tested
 from pages.common import resources, state
 from pages.common.results import short_labels
@@ -34,8 +34,7 @@ class Scene:
         asked = METRICS.get(state.current("metric") or "")
         if asked is not None and asked in self.metrics:
             return asked
-        judged = {score.metric for run in self.runs if (score := run_score(run)) is not None}
-        return judged.pop() if len(judged) == 1 else ACCURACY
+        return judged_by(self.runs)
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:

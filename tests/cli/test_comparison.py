@@ -24,6 +24,7 @@ def test_compare_says_what_runs_are_judged_by_and_what_always_one_class_reaches(
     accuracies = [row["test_accuracy"] for row in answer["runs"]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert answer["pairs"][0]["metric"] == "accuracy"
+    assert answer["metric"] == "accuracy"
     said = command("compare", first, second).out
     assert "commonest class" in said.splitlines()[0]
     assert said.count("always the commonest class") == 2
@@ -39,3 +40,17 @@ def test_runs_without_predictions_are_said_not_to_be_compared(command, trained):
     finally:
         tracking.RunWriter(queued).finish("stopped")
         tracking.delete_run(queued)
+
+
+def test_compare_by_a_chosen_metric_with_warnings(command, trained):
+    first, second = (run.run_id for run in tracking.list_runs())
+    answer = json.loads(command("compare", first, second, "--metric", "log_loss", "--json").out)
+    assert answer["metric"] == answer["pairs"][0]["metric"] == "log_loss"
+    values = [row["value"] for row in answer["rows"]]
+    assert values == sorted(values)
+    assert answer["rows"][0]["reason"].startswith("too few images (4;")
+    assert any(warning.startswith("Few test images of ") for warning in answer["warnings"])
+    assert "Warning: Few test images of " in command("compare", first, second, "--metric", "log_loss").out
+    wrong = command("compare", first, second, "--metric", "beauty")
+    assert wrong.status == 2
+    assert "beauty" in wrong.err

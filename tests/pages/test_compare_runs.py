@@ -8,11 +8,9 @@ from lib import tracking
 from lib.data.importing import change_dataset
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
-from lib.evaluation.comparison import PairedComparison
 from lib.tracking import list_runs, rename_run
 from pages.common import resources
 from pages.common.results import short_labels
-from pages.compare import verdict
 from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
 
@@ -163,27 +161,6 @@ def test_runs_of_an_earlier_version_keep_its_names_and_say_so():
     assert at.dataframe[1].value["class_name"].tolist() == list(open_dataset("tiny", version=before).class_names)
 
 
-def test_many_runs_are_compared_in_one_sentence_and_a_picture():
-    made = [comparison(d, shown) for d, shown in ((0.2, True), (0.3, True), (0.01, False))]
-    labels = {"a": "Probe", "b": "MLP", "c": "Partial", "d": "Full"}
-    others = list(zip("bcd", made, strict=True))
-    assert verdict.summary_sentence(labels, "a", others) == (
-        "Probe is ahead of MLP and Partial, more than by chance; its lead over Full could be chance "
-        "(n = 40, the same images)."
-    )
-    assert verdict.summary_sentence(labels, "a", others[2:]) == (
-        "Probe leads, but its lead over Full could be chance (n = 40, the same images)."
-    )
-
-
-def comparison(difference: float, is_significant: bool) -> PairedComparison:
-    p_value = 0.01 if is_significant else 0.5
-    return PairedComparison(
-        metric="accuracy", names=("A", "B"), values=(0.5 + difference, 0.5), difference=difference,
-        low=difference - 0.1, high=difference + 0.1, p_value=p_value, n=40, num_units=40, only_a=9, only_b=3,
-    )  # fmt: skip
-
-
 def test_three_runs_fold_their_comparisons():
     make_dataset()
     for number, strategy in enumerate(("linear_probe", "nearest_neighbors", "from_scratch")):
@@ -192,5 +169,47 @@ def test_three_runs_fold_their_comparisons():
     at = open_page("compare_runs", runs=",".join(run.run_id for run in tracking.list_runs()))
     assert not at.exception
     said = words(at).replace("\\", "")
-    assert "Linear probe leads, but its lead over Nearest neighbours and From scratch could be chance (n = 4" in said
+    assert "Linear probe has the highest accuracy: 100.0\u00a0% (51.0\u00a0% to 100.0\u00a0%)" in said
+    assert "It is ahead of Nearest neighbours and From scratch, but that could be chance (n = 4" in said
+    assert "Holm-corrected for 3 tests" in said
     assert any(box.label == "Each comparison in words" for box in at.expander)
+
+
+def test_page_and_command_print_the_same_numbers(capsys):
+    from lib.cli.comparison import compare_command
+
+    make_dataset()
+    runs = [make_run(strategy, num_wrong=wrong) for strategy, wrong in (("linear_probe", 0), ("linear_svm", 1),
+                                                                       ("from_scratch", 3))]  # fmt: skip
+    for metric in ("accuracy", "log_loss"):
+        at = open_page("compare_runs", runs=",".join(runs), metric=metric)
+        said = words(at).replace("\\", "")
+        compare_command.main([*runs, "--metric", metric, "--json"], standalone_mode=False)
+        answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+        shown = {json.loads(chart.proto.spec)["layout"]["title"]["text"]: chart for chart in at.get("plotly_chart")}
+        assert len(answer["rows"]) == 3
+        for row in answer["rows"]:
+            assert row["words"] in said or row is not answer["rows"][0]
+        # The numbers of a sentence stand behind the names, which are shorter on the page.
+        for pair in answer["pairs"]:
+            assert pair["sentence"][pair["sentence"].rindex("(") :] in said
+        for warning in answer["warnings"]:
+            assert warning.partition("calls")[2] in said
+        assert link(at, "metric") == metric
+        assert shown
+
+
+def test_a_run_whose_predictions_are_gone_or_whose_data_set_is_deleted_has_a_sentence():
+    from lib.data.library import delete_dataset
+
+    make_dataset()
+    kept, gone, third = make_run("linear_probe"), make_run("linear_svm", num_wrong=1), make_run("from_scratch")
+    (tracking.get_run(gone).folder / "predictions.parquet").unlink()
+    at = open_page("compare_runs", runs=f"{kept},{gone},{third}")
+    assert "has no predictions" in words(at)
+    assert not at.exception
+    delete_dataset("tiny")
+    resources.forget_dataset()
+    at = open_page("compare_runs", runs=f"{kept},{third}")
+    assert not at.exception
+    assert "No difference" in words(at) or "Not shown" in words(at)

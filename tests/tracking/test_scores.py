@@ -13,7 +13,7 @@ from lib.evaluation.headline import key_of_tested_images
 from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.experiment import run_experiment
 from lib.tracking.records import RunRecord
-from lib.tracking.scores import compare_runs, folder_score, run_score
+from lib.tracking.scores import beside_metrics, folder_score, judged_by, looks_of, run_score
 from tests.features.tiny_dataset import TinyDataset
 from tests.test_experiment import Run, tiny_config
 
@@ -73,29 +73,19 @@ def test_an_old_run_whose_predictions_say_nothing_shows_what_it_has(tmp_path, da
     assert score.words == "accuracy 100.0\u00a0%"
 
 
-def test_runs_are_compared_by_what_both_are_judged_by(tmp_path):
-    worse = np.array([0, 0, 0, 1, 2, 3, 0])
-    a, b = old_run(tmp_path / "a"), old_run(tmp_path / "b", answers=worse)
-    found = compare_runs(a, b, ("A", "B"), read=lambda run: pd.read_parquet(run.folder / "predictions.parquet"))
-    assert (found.paired.metric, found.paired.n) == ("quadratic_weighted_kappa", 7)
-    assert "kappa of A is" in found.sentence
-    assert found.to_dict()["n"] == 7
+def test_an_old_run_gets_the_later_metrics_from_its_predictions(tmp_path):
+    worse = np.array([0, 0, 1, 1, 2, 3, 4])
+    run = old_run(tmp_path / "run", answers=worse)
+    found = beside_metrics(run.folder, run.summary)
+    assert found["test_macro_f1"] == pytest.approx(np.mean([4 / 5, 2 / 3, 1, 1, 1]))
+    assert found["test_calibration_error"] == pytest.approx(1 / 7)  # always sure, and wrong once
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"dataset": "other"}, "A and B were tested on different data sets"),
-        ({"target_map": "any_dr"}, "A and B tell different classes apart (target_map none and any_dr)"),
-    ],
-)
-def test_runs_of_other_data_or_classes_are_not_compared(tmp_path, changes, sentence):
-    a, b = old_run(tmp_path / "a"), old_run(tmp_path / "b")
-    other = dataclasses.replace(b, config={**b.config, **changes})
-    found = compare_runs(a, other, ("A", "B"), read=lambda run: pd.read_parquet(run.folder / "predictions.parquet"))
-    assert found.paired is None
-    assert found.to_dict()["n"] == 0
-    assert sentence in found.sentence
+def test_runs_are_judged_by_what_all_of_them_are_judged_by(tmp_path):
+    a, b = old_run(tmp_path / "a"), old_run(tmp_path / "b", is_ordinal=False)
+    assert judged_by([a, a]) is KAPPA
+    assert judged_by([a, b]) is ACCURACY
+    assert looks_of([a, a, b]) == {run_score(a).test_set: 3}
 
 
 def experiment(monkeypatch, folder, *, is_ordinal=True, names=GRADES, **settings):
