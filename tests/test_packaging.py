@@ -5,6 +5,7 @@ import importlib.metadata
 import sys
 import tomllib
 
+import pathspec
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -78,3 +79,16 @@ def test_the_wheel_takes_all_that_the_program_opens() -> None:
     assert wheel["sources"] == {path: f"transferscope/{path}" for path in wheel["only-include"]}
     # The line that puts the folder of the program on the path.
     assert (PROJECT_ROOT / ".ci" / "transferscope.pth").read_text("utf-8").split() == ["transferscope"]
+
+
+def test_the_wheel_leaves_out_no_folder_of_the_program() -> None:
+    """The builder passes over what .gitignore names: no new folder of the program may be called like that."""
+    rules = (PROJECT_ROOT / ".gitignore").read_text("utf-8").splitlines()
+    left_out = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
+    ignored = pathspec.PathSpec.from_lines("gitwildmatch", [*rules, *left_out])
+    files = [path for folder in ("lib", "pages") for path in (PROJECT_ROOT / folder).rglob("*.py")]
+    names = [path.relative_to(PROJECT_ROOT).as_posix() for path in files]
+    assert "pages/compare/views.py" in names
+    assert ignored.match_file("lib/__pycache__/errors.cpython-311.pyc")  # the rules are read
+    assert not [name for name in names if ignored.match_file(name)]
+    assert {path.parent for path in files} == {path.parent for path in files if path.name == "__init__.py"}

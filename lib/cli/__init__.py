@@ -70,9 +70,15 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", "with_version", is_flag=True, help="Show the version and exit.")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, *, with_version: bool) -> None:
     """Transferscope: see, train, compare and use transfer learning across image domains."""
+    if with_version:
+        from lib.tracking.writer import code_version
+
+        click.echo(f"Transferscope {code_version() or 'of an unknown version'}")
+        ctx.exit()
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -9,6 +9,7 @@ import pytest
 from lib import cli
 from lib.errors import UserError
 from lib.settings import PROJECT_ROOT, home
+from lib.tracking.writer import code_version
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -100,3 +101,8 @@ def test_downloading_without_a_network_names_file_and_folder(command, tmp_path):
     assert answer.status == 2
     assert "mobilenet_v2-b0353104.pth" in answer.err
     assert str(tmp_path / "torch_home") in answer.err
+
+
+def test_the_version_is_told(command):
+    done = command("--version")
+    assert (done.status, done.out) == (0, f"Transferscope {code_version()}\n")
