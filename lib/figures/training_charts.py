@@ -1,5 +1,6 @@
 """Figures of trainings: curves of several, small pictures of one as it runs, and a learning-rate range test."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,9 @@ METRIC_TITLES = {
     "images_per_second": "Images per second",
 }
 SHORTEST_S = 0.1  # where a logarithmic axis of seconds begins
+AXES = {"step": "Epochs", "seconds": "Seconds", "images": "Images seen"}
+_AXIS_TITLES = {"step": "Epoch", "seconds": "Seconds", "images": "Training images seen"}
+_FOLD = re.compile(r"fold_(\d+)_(.+)")
 MAX_RUNS = 10  # more names than that do not find room beside the lines
 _HEIGHT_PX = 360
 _LABEL_GAP = 0.065  # of the axis height: one line of 14 px text at 360 px
@@ -44,27 +48,31 @@ LIVE_KEYS = ("train_accuracy", "val_accuracy", "step_gradient_norm", "step_learn
 class RunCurves:
     """The logged values of one run: `history` has the columns key, step, value, timestamp_ms (lib.tracking).
 
-    `started_s` is when it began, since 1970; None: with its first value.
+    `started_s` is when it began, since 1970; None: with its first value. `images_per_epoch` is how many training images
+    an epoch shows, None where that is not known.
     """
 
     label: str
     strategy: str
     history: pd.DataFrame
     started_s: float | None = None
+    images_per_epoch: int | None = None
 
 
 def learning_curves_figure(runs: Sequence[RunCurves], metric: str, *, x: str = "step", is_dark: bool) -> go.Figure:
     """Curves of several runs in one picture: validation as the run's line, training as a thin pale one.
 
     Args:
-        runs: at least one run; runs without a curve of that metric are passed over, and those behind `MAX_RUNS`.
+        runs: at least one run; runs without a curve of that metric are passed over, and those behind `MAX_RUNS`; over
+            images also those that do not know how many an epoch has.
         metric: name without prefix, such as "loss": draws val_loss and train_loss; else the key itself.
-        x: "step" (epochs) or "seconds" since the run began, on a logarithmic axis.
+        x: "step" (epochs), "seconds" since the run began, or "images" seen in training, both on a logarithmic axis.
         is_dark: theme.
     """
     figure = new_figure(is_dark=is_dark, height=_HEIGHT_PX)
     ends: list[tuple[float, str, str]] = []  # last value, label, colour
-    for run in [run for run in runs if has_curves(run.history, metric)][:MAX_RUNS]:
+    drawn = [run for run in runs if has_curves(run.history, metric) and (x != "images" or run.images_per_epoch)]
+    for run in drawn[:MAX_RUNS]:
         style = strategy_style(run.strategy, is_dark)
         for key, is_main in ((f"val_{metric}", True), (f"train_{metric}", False), (metric, True)):
             line = _line(run, key, x)
@@ -82,8 +90,8 @@ def learning_curves_figure(runs: Sequence[RunCurves], metric: str, *, x: str = "
                 ends.append((float(line["value"].iloc[-1]), run.label, style.color))
     title = METRIC_TITLES.get(metric, metric.replace("_", " ").capitalize())
     figure.update_layout(title={"text": title}, showlegend=False)
-    figure.update_xaxes(title_text="Seconds" if x == "seconds" else "Epoch", showgrid=False)
-    if x == "seconds":  # a probe takes one second where fine-tuning takes a thousand
+    figure.update_xaxes(title_text=_AXIS_TITLES[x], showgrid=False)
+    if x != "step":  # a probe takes one second where fine-tuning takes a thousand
         figure.update_xaxes(type="log", dtick=1)
     values = [value for trace in figure.data for value in trace.y if np.isfinite(value)]
     if metric in {"accuracy", "balanced_accuracy", "auroc"}:
@@ -100,6 +108,26 @@ def learning_curves_figure(runs: Sequence[RunCurves], metric: str, *, x: str = "
 def has_curves(history: pd.DataFrame, metric: str) -> bool:
     """Whether a history holds a curve of this metric: two epochs at least, since one point is no curve."""
     return num_points(history, metric) >= 2
+
+
+def mean_of_folds(history: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The curves of a run with folds as means over them, and how many folds there are; as it is (0) without folds.
+
+    A mean ends where the first fold does: the mean of the others would be of other folds. Its times are those of the
+    first fold, since folds are trained one after the other.
+    """
+    parts = history["key"].str.extract(_FOLD.pattern)
+    is_fold = parts[0].notna()
+    if not is_fold.any():
+        return history, 0
+    own = history[is_fold].assign(fold=parts[0][is_fold].astype(int), key=parts[1][is_fold])
+    num_folds, first = int(own["fold"].nunique()), int(own["fold"].min())
+    grouped = own.groupby(["key", "step"])
+    means = grouped["value"].agg(["mean", "size"]).reset_index()
+    times = own[own["fold"] == first].set_index(["key", "step"])["timestamp_ms"]
+    means = means[means["size"] == num_folds].join(times, on=["key", "step"])
+    table = means.rename(columns={"mean": "value"})[["key", "step", "value", "timestamp_ms"]]
+    return pd.concat([history[~is_fold], table], ignore_index=True), num_folds
 
 
 def num_points(history: pd.DataFrame, metric: str) -> int:
@@ -122,7 +150,7 @@ def _line(run: RunCurves, key: str, x: str) -> pd.DataFrame:
         started_ms = history["timestamp_ms"].min() if run.started_s is None else 1000 * run.started_s
         seconds = (line["timestamp_ms"] - started_ms) / 1000
         return thin(line.assign(x=seconds.clip(lower=SHORTEST_S)))
-    return thin(line.assign(x=line["step"]))
+    return thin(line.assign(x=line["step"] * (run.images_per_epoch or 1 if x == "images" else 1)))
 
 
 def _label_ends(figure: go.Figure, ends: list[tuple[float, str, str]], *, height: float) -> None:

@@ -58,15 +58,8 @@ def _published_of(tested: TestedRun) -> list[PublishedResult]:
 
 
 def _choose_share() -> str:
-    asked = state.current("share")
-    key = "compare_share"
-    st.session_state[key] = asked if asked in SHARES else next(iter(SHARES))
-    st.segmented_control(
-        "Colour and number", list(SHARES), format_func=SHARES.get, key=key, required=True,
-        on_change=lambda: state.remember("share", st.session_state[key]),
-        help="Shares are in per cent. All matrices have one scale: 0 to 100 %, or 0 to the largest count.",
-    )  # fmt: skip
-    return str(st.session_state[key])
+    about = "Shares are in per cent. All matrices have one scale: 0 to 100 %, or 0 to the largest count."
+    return controls.choose("Colour and number", SHARES, "share", key="compare_share", is_segmented=True, help=about)
 
 
 def _choose_published() -> bool:

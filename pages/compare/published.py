@@ -59,15 +59,12 @@ def _spec_of(tested: TestedRun) -> DatasetSpec | None:
 
 
 def _choose_metric(scene: Scene) -> str:
-    key, asked = "compare_published_metric", state.current("metric")
-    known = [asked, scene.metric.key, "accuracy"]
-    st.session_state[key] = next(one for one in known if one in PUBLISHED_METRICS)
-    st.segmented_control(
-        "Metric", list(PUBLISHED_METRICS), format_func=lambda one: PUBLISHED_METRICS[one][0].partition(",")[0], key=key,
-        required=True, label_visibility="collapsed",
-        on_change=lambda: state.remember("metric", st.session_state[key]),
+    titles = {key: title.partition(",")[0] for key, (title, _) in PUBLISHED_METRICS.items()}
+    known = (state.current("metric"), scene.metric.key, "accuracy")
+    return controls.choose(
+        "Metric", titles, "metric", key="compare_published_metric", is_segmented=True, label_visibility="collapsed",
+        value=next(one for one in known if one in titles),
     )  # fmt: skip
-    return str(st.session_state[key])
 
 
 def _choose_all(*, can_choose: bool) -> bool:

@@ -25,6 +25,7 @@ VIEWS = (
     ViewSpec("curves", "Curves", "How did they learn?", "curves"),
     ViewSpec("matrices", "Confusion", "Which classes are taken for which?", "matrices"),
     ViewSpec("classes", "Classes", "How well is each class told apart?", "classes"),
+    ViewSpec("wins", "Wins", "Which of every two is ahead, and is that more than chance?", "wins"),
     ViewSpec("roc", "ROC", "How well do they tell a class from the rest, at every threshold?", "roc"),
     ViewSpec("reliability", "Reliability", "Do their probabilities come true?", "reliability"),
     ViewSpec("referable", "Refer", "From which score on is somebody referred, and what is that worth?", "referable"),

@@ -8,6 +8,7 @@ from lib.figures.training_charts import (
     gap_curve,
     has_curves,
     learning_curves_figure,
+    mean_of_folds,
     progress_figure,
     progress_text,
     thin,
@@ -82,3 +83,26 @@ def test_three_panels_keep_their_place_while_empty(is_dark: bool) -> None:
 def test_words() -> None:
     assert progress_text(HISTORY) == "Now: gap in accuracy +0.300, gradient norm 2.5, learning rate 0.001."
     assert "nothing measured" in progress_text(history())
+
+
+def test_learning_curves_over_images_count_what_each_epoch_shows():
+    known, unknown = dataclasses.replace(curves("a"), images_per_epoch=400), curves("b")
+    figure = learning_curves_figure([known, unknown], "loss", x="images", is_dark=False)
+    assert [list(trace.x) for trace in figure.data] == [[400, 800, 1200]] * 2
+    assert figure.layout.xaxis.title.text == "Training images seen"
+    assert "b" not in annotations(figure)
+
+
+def test_curves_of_folds_are_their_mean_as_far_as_all_of_them_go():
+    rows = [
+        ("fold_1_val_loss", 1, 1.0, 10), ("fold_1_val_loss", 2, 0.5, 20), ("fold_1_val_loss", 3, 0.4, 30),
+        ("fold_2_val_loss", 1, 3.0, 40), ("fold_2_val_loss", 2, 1.5, 50), ("test_accuracy", 0, 0.7, 60),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["key", "step", "value", "timestamp_ms"])
+    found, num = mean_of_folds(table)
+    assert num == 2
+    line = found[found["key"] == "val_loss"]
+    assert line[["step", "value", "timestamp_ms"]].to_numpy().tolist() == [[1, 2.0, 10], [2, 1.0, 20]]
+    assert found["key"].tolist().count("test_accuracy") == 1
+    plain = table.iloc[5:]
+    assert mean_of_folds(plain)[0] is plain

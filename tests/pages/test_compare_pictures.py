@@ -1,5 +1,6 @@
 """Compare runs, the pictures: matrices and the images of a cell, figures of each class, curves, wins, published."""
 
+import base64
 import json
 import shutil
 import time
@@ -26,6 +27,13 @@ def graded(home):
 
 def charts(at):
     return [json.loads(chart.proto.spec) for chart in at.get("plotly_chart")]
+
+
+def numbers(values):
+    """A list of a figure's specification, which may hold it as bytes."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).tolist()
+    return values
 
 
 def said(at):
@@ -187,3 +195,64 @@ def test_published_results_stand_by_themselves_where_no_run_is_of_their_kind():
     at = compare([make_run("full_finetuning", epochs=2, state="stopped")], "published")
     assert "None of the selected runs has predictions" in said(at)
     assert len(charts(at)) == 1
+
+
+def test_curves_by_epoch_second_and_images_seen_are_in_the_link():
+    make_dataset()
+    runs = [make_run("full_finetuning", epochs=3), make_run("linear_probe")]
+    summary = get_run(runs[0]).folder / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "num_train": 12}))
+    at = compare(runs, "curves", axis="images")
+    assert numbers(charts(at)[0]["data"][0]["x"]) == [12, 24, 36]
+    assert "1 of the selected runs have no epochs" in said(at)
+    at.segmented_control(key="compare_curve_axis").set_value("step").run()
+    assert numbers(charts(at)[0]["data"][0]["x"]) == [1, 2, 3]
+    at.segmented_control(key="compare_curve_metric").set_value("accuracy").run()
+    assert link(at, "metric") == "accuracy"
+    assert charts(at)[0]["layout"]["title"]["text"] == "Accuracy"
+
+
+def test_a_run_that_does_not_know_its_images_is_named_and_none_at_all_has_one_line():
+    make_dataset()
+    stopped = make_run("full_finetuning", epochs=2, state="stopped")
+    at = compare([stopped], "curves", axis="images")
+    assert "Not drawn against images" in said(at)
+    at = compare([make_run("linear_probe")], "curves")
+    assert "No curves" in said(at)
+    assert not charts(at)
+
+
+def test_wins_have_a_cell_for_every_two_runs_with_the_verdicts_correction(graded):
+    at = compare(graded, "wins", metric="accuracy")
+    (chart,) = charts(at)
+    assert len(chart["layout"]["annotations"]) == 6
+    assert "Corrected for 3 tests at once (Holm), as in the verdict." in said(at)
+    texts = [one["text"] for one in chart["layout"]["annotations"]]
+    first, second = (read_tested(get_run(run), "a") for run in graded[:2])
+    right = [one.answers == one.targets for one in (first, second)]
+    assert any(text.endswith(f"<br>{int((right[0] & ~right[1]).sum())}") for text in texts)
+    at = compare(graded, "wins", metric="log_loss")
+    assert "where less is better" in said(at)
+
+
+def test_the_lower_log_loss_is_ahead(graded):
+    from lib.evaluation.metric_table import METRICS
+    from lib.tracking.comparison import compare as compare_runs
+    from pages.compare.wins import wins_of
+
+    runs = [get_run(run) for run in graded]
+    labels = {run.run_id: run.run_id[:4] for run in runs}
+    found = compare_runs(runs, METRICS["log_loss"], labels, lambda run: read_tested(run, labels[run.run_id]))
+    values = {row.key: row.value.value for row in found.rows}
+    for (a, b), win in wins_of(found).items():
+        assert (win.lead > 0) == (values[a] < values[b])
+        assert win.lead == -wins_of(found)[b, a].lead
+
+
+def test_wins_of_runs_that_cannot_be_compared_say_why(graded):
+    make_dataset()
+    at = compare([graded[0], make_run("linear_probe")], "wins", metric="accuracy")
+    assert "Not compared" in said(at)
+    assert "–" in [one["text"] for one in charts(at)[0]["layout"]["annotations"]]
+    at = compare(graded[:1], "wins")
+    assert "Wins need two finished runs" in said(at)

@@ -1,0 +1,64 @@
+"""The heat map of wins: every two of the selected runs by the metric on screen, corrected as in the verdict."""
+
+import math
+
+import streamlit as st
+
+from lib.evaluation.comparison import PairedComparison
+from lib.figures.wins_chart import MAX_RUNS, Win, wins_figure
+from lib.tracking.comparison import Comparison
+from pages.common import controls
+from pages.common.text import plain
+from pages.compare.scene import Scene
+from pages.compare.verdict import compared
+
+
+def draw(scene: Scene) -> None:
+    """The heat map, and in words what could not be compared."""
+    metric = scene.choose_metric()
+    found = compared(scene, metric)
+    rows = [row for row in found.rows if math.isfinite(row.value.value)]
+    if len(rows) < 2:
+        st.markdown(f"Wins need two finished runs that have the {metric.word}; {len(rows)} of the selected ones has it.")
+        return
+    wins = wins_of(found)
+    places = {row.key: place for place, row in enumerate(rows)}
+    by_place = {(places[a], places[b]): win for (a, b), win in wins.items() if a in places and b in places}
+    figure = wins_figure([row.label for row in rows], by_place, word=metric.word, is_dark=controls.is_dark())
+    table = [
+        {"row": rows[a].label, "column": rows[b].label, "lead": win.lead, "is_shown": win.is_shown,
+         "num_alone": win.num_alone, "sentence": win.sentence}
+        for (a, b), win in by_place.items()
+    ]  # fmt: skip
+    import pandas as pd
+
+    alt = f"Heat map of wins: every two of {min(len(rows), MAX_RUNS)} runs by {metric.word}"
+    controls.show_figure(figure, alt=alt, key="wins", data=pd.DataFrame(table))
+    num_tests = max((getattr(pair.found, "num_tests", 1) for pair in found.pairs), default=1)
+    holm = f" Corrected for {num_tests} tests at once (Holm), as in the verdict." if num_tests > 1 else ""
+    st.caption(
+        f"Each row against each column. Blue: ahead, orange: behind, both more than chance; grey: could be chance. Upper "
+        f"number: lead in {metric.word}{', where less is better' if metric.is_lower_better else ''}; lower: images that "
+        f"the row alone got right.{holm}"
+    )
+    if len(rows) > MAX_RUNS:
+        st.caption(f"The first {MAX_RUNS} of {len(rows)} runs are drawn; the data hold all.")
+    for sentence in dict.fromkeys(pair.note for pair in found.pairs if pair.found is None and pair.note):
+        st.caption(plain(sentence, 300))
+
+
+def wins_of(found: Comparison) -> dict[tuple[str, str], Win]:
+    """(key of a row, key of another) -> the first against the second, both ways round."""
+    wins = {}
+    for pair in found.pairs:
+        one = pair.found
+        if one is None:
+            wins[pair.a, pair.b] = wins[pair.b, pair.a] = Win(math.nan, is_shown=False, sentence=pair.sentence)
+            continue
+        # The lead is positive where a row is better, also of a metric of which less is better.
+        lead = -one.difference if found.metric.is_lower_better else one.difference
+        alone = (one.only_a, one.only_b) if isinstance(one, PairedComparison) else (None, None)
+        is_shown = bool(one.is_significant) and math.isfinite(lead)
+        wins[pair.a, pair.b] = Win(lead, is_shown, alone[0], pair.sentence)
+        wins[pair.b, pair.a] = Win(-lead, is_shown, alone[1], pair.sentence)
+    return wins
