@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import streamlit as st
 
 from lib.evaluation.comparison import PairedComparison
@@ -19,7 +20,9 @@ def draw(scene: Scene) -> None:
     found = compared(scene, metric)
     rows = [row for row in found.rows if math.isfinite(row.value.value)]
     if len(rows) < 2:
-        st.markdown(f"Wins need two finished runs that have the {metric.word}; {len(rows)} of the selected ones has it.")
+        st.markdown(
+            f"Wins need two finished runs that have the {metric.word}; {len(rows)} of the selected ones has it."
+        )
         return
     wins = wins_of(found)
     places = {row.key: place for place, row in enumerate(rows)}
@@ -30,16 +33,14 @@ def draw(scene: Scene) -> None:
          "num_alone": win.num_alone, "sentence": win.sentence}
         for (a, b), win in by_place.items()
     ]  # fmt: skip
-    import pandas as pd
-
     alt = f"Heat map of wins: every two of {min(len(rows), MAX_RUNS)} runs by {metric.word}"
     controls.show_figure(figure, alt=alt, key="wins", data=pd.DataFrame(table))
     num_tests = max((getattr(pair.found, "num_tests", 1) for pair in found.pairs), default=1)
     holm = f" Corrected for {num_tests} tests at once (Holm), as in the verdict." if num_tests > 1 else ""
+    less = ", where less is better" if metric.is_lower_better else ""
     st.caption(
-        f"Each row against each column. Blue: ahead, orange: behind, both more than chance; grey: could be chance. Upper "
-        f"number: lead in {metric.word}{', where less is better' if metric.is_lower_better else ''}; lower: images that "
-        f"the row alone got right.{holm}"
+        "Each row against each column. Blue: ahead, orange: behind, both more than chance; grey: could be chance. "
+        f"Upper number: lead in {metric.word}{less}; lower: images that the row alone got right.{holm}"
     )
     if len(rows) > MAX_RUNS:
         st.caption(f"The first {MAX_RUNS} of {len(rows)} runs are drawn; the data hold all.")
