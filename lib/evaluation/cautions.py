@@ -53,9 +53,8 @@ def many_looks(num_looks: int, num_images: int, metric: Metric, best: Interval) 
     error = (best.high - best.low) / (2 * Z)
     by = metric.difference_text(largest_of(num_looks) * error)
     return (
-        f"{num_looks} runs were tested on these {num_images} images. The best of {num_looks} equally good runs would "
-        f"look about {by} better than it is by chance alone (less where they err on the same images): confirm the "
-        "winner on images that no run was chosen by."
+        f"{num_looks} runs were tested on these {num_images} images: by chance alone the best of {num_looks} equal "
+        f"runs would look up to {by} better than it is. Confirm it on images that no run was chosen by."
     )
 
 

@@ -13,7 +13,7 @@ from lib.evaluation.cautions import class_cautions, constant_predictor, many_loo
 from lib.evaluation.comparison import Difference, PairedComparison, compare_paired, compare_series, corrected
 from lib.evaluation.headline import Score, best_of, in_order, key_of_tested_images
 from lib.evaluation.intervals import Interval
-from lib.evaluation.metric_table import Metric
+from lib.evaluation.metric_table import METRICS, Metric
 from lib.tracking.records import RunRecord
 from lib.tracking.scores import beside_metrics, run_score
 from lib.tracking.state import GROUP_TAG
@@ -292,27 +292,47 @@ def verdict_sentence(comparison: Comparison) -> str:
         return lead if len(comparison.rows) > 1 else ""
     num_tests = max(one.num_tests for _, one in others)
     holm = f" P values are Holm-corrected for {num_tests} tests." if num_tests > 1 else ""
-    return f"{lead} {summary_sentence(others)}{holm}"
+    untested = [row.label for row, pair in comparison.against_best() if pair.found is None]
+    without = f" Not tested against {_named(untested)}." if untested else ""
+    return f"{lead} {summary_sentence(others)}{holm}{without}"
+
+
+def _named(labels: Sequence[str], num_all: int = 0) -> str:
+    """A few by name, more by their number."""
+    if len(labels) > _MOST_NAMED:
+        return f"all {num_all} others" if len(labels) == num_all else f"{len(labels)} of the others"
+    return f"{', '.join(labels[:-1])} and {labels[-1]}" if len(labels) > 1 else labels[0]
+
+
+def _whom(others: Sequence[tuple[str, Difference]], num_all: int) -> str:
+    return _named([label for label, _ in others], num_all)
 
 
 def summary_sentence(others: Sequence[tuple[str, Difference]]) -> str:
     """Whom the best is ahead of beyond chance, and whom not: labels with their comparison to the best."""
-    beaten = [label for label, one in others if one.is_significant]
-    close = [label for label, one in others if not one.is_significant]
-
-    def named(some: list[str]) -> str:
-        if len(some) > _MOST_NAMED:
-            return f"{len(some)} of {len(others)} others"
-        return f"{', '.join(some[:-1])} and {some[-1]}" if len(some) > 1 else some[0]
-
+    beaten = [(label, one) for label, one in others if one.is_significant]
+    close = [(label, one) for label, one in others if not one.is_significant]
     if not beaten:
-        text = f"ahead of {named(close)}, but that could be chance"
+        text = f"{_whom(close, len(others))}{_by(close)}, but that could be chance"
     else:
-        text = f"ahead of {named(beaten)}, more than by chance"
-        text += f"; its lead over {named(close)} could be chance" if close else ""
+        text = f"{_whom(beaten, len(others))}{_by(beaten)}, more than by chance"
+        text += f"; its lead over {_whom(close, len(others))} could be chance" if close else ""
     numbers = sorted({one.n for _, one in others if isinstance(one, PairedComparison)})
     images = f"n = {' or '.join(map(str, numbers))}, the same images" if numbers else "means over seeds"
-    return f"It is {text} ({images})."
+    return f"It is ahead of {text} ({images})."
+
+
+def _by(others: Sequence[tuple[str, Difference]]) -> str:
+    """By how much: of one other with the interval, of several from the smallest to the largest."""
+    metric, gaps = METRICS[others[0][1].metric], [one.advantage for _, one in others]
+    words = metric.difference_text(max(gap for gap, _, _ in gaps))
+    if len(gaps) == 1:
+        _, low, high = gaps[0]
+        scale, places = (100, 1) if metric.is_share else (1, 2)
+        low, high = (round(scale * end, places) + 0.0 for end in (low, high))
+        return f" by {words} ({low:.{places}f} to {high:.{places}f})" if math.isfinite(low) else f" by {words}"
+    least = metric.difference_text(min(gap for gap, _, _ in gaps)).removesuffix(" percentage points")
+    return f" by {words}" if words.startswith(least) else f" by {least} to {words}"
 
 
 def _cautions(rows: Sequence[Row], best: Row | None, metric: Metric, num_looks: Mapping[str, int]) -> list[str]:

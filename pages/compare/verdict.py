@@ -13,7 +13,7 @@ from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS, Metric
 from lib.figures.result_charts import difference_figure, interval_figure
 from lib.tracking import RunRecord
 from lib.tracking.comparison import Comparison, Row, compare
-from lib.tracking.scores import looks_of, run_score
+from lib.tracking.scores import run_score
 from lib.tracking.tested import TestedRun
 from pages.common import controls, resources, results
 from pages.common.results import short_labels
@@ -48,8 +48,9 @@ def compared(scene: Scene, metric: Metric) -> Comparison:
     """The comparison of the selected runs, computed once: finished runs do not change."""
     key = tuple((run.run_id, run.ended_s, run.state, run.config.get("dataset")) for run in scene.runs)
     labels = tuple(scene.labels[run.run_id] for run in scene.runs)
-    looks = looks_of(run for run in resources.run_records() if run.state == "finished")
-    return _cached_comparison(key, metric.key, labels, tuple(sorted(looks.items())), _scene=scene)
+    sets = resources.board().table["test_set"]
+    looks = tuple(sorted(sets[sets != ""].value_counts().items()))
+    return _cached_comparison(key, metric.key, labels, looks, _scene=scene)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Comparing …")
@@ -89,11 +90,11 @@ def _draw_intervals(found: Comparison, runs: Sequence[RunRecord]) -> None:
     images = sorted({row.num_images for row in rows if row.num_images})
     on_images = f" on {' or '.join(map(str, images))} images" if images else ""
     title = f"{metric.title}{on_images}, 95 % intervals"
-    if any(row.is_series for row in rows):
-        title += "; of series mean ± standard deviation"
     chance = _chance([row.runs[0] for row in rows], metric)
     figure = interval_figure(shown, title=title, is_dark=controls.is_dark(), chance=chance)
     controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)
+    if any(row.is_series for row in rows):
+        st.caption("Of a series of seeds: the mean of its runs, more and less their standard deviation.")
     results.explain_published(runs, f"test_{metric.key}")
 
 
@@ -130,7 +131,7 @@ def _draw_differences(found: Comparison) -> None:
     if not rows:
         return
     table = pd.DataFrame(rows)
-    title = f"{found.metric.title} minus that of the best"
+    title = f"{found.metric.word[0].upper()}{found.metric.word[1:]} minus the best"
     figure = difference_figure(table, title=title, is_dark=controls.is_dark())
     best = next(row.label for row in found.rows if row.key == found.best)
     alt = f"Dot plot: {title}, {best}, one row a run, with 95 % intervals; hollow dots could be chance"

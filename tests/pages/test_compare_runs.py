@@ -170,7 +170,9 @@ def test_three_runs_fold_their_comparisons():
     assert not at.exception
     said = words(at).replace("\\", "")
     assert "Linear probe has the highest accuracy: 100.0\u00a0% (51.0\u00a0% to 100.0\u00a0%)" in said
-    assert "It is ahead of Nearest neighbours and From scratch, but that could be chance (n = 4" in said
+    assert (
+        "It is ahead of Nearest neighbours and From scratch by 25.0 to 50.0 percentage points, but that could" in said
+    )
     assert "Holm-corrected for 3 tests" in said
     assert any(box.label == "Each comparison in words" for box in at.expander)
 
