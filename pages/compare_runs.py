@@ -37,13 +37,13 @@ def _draw_tabs(view: ViewSpec) -> None:
 dataset = state.current_dataset()
 found = resources.board()
 linked = board.known_runs(found)
-table = board.choose_rows(found, dataset, linked)
+table, num_runs = board.choose_rows(found, dataset, linked)
 if gone := [run for run in linked if found.row_of(run) is None]:
     names = ", ".join(plain(run[:12]) for run in gone[:5])
     st.warning(
         f"{count(len(gone), 'run')} of the link {'is' if len(gone) == 1 else 'are'} not here (any more): {names}."
     )
-if not len(table) and not board.is_narrowed():
+if not num_runs:
     if dataset is not None and resources.find_summary(dataset) is None:
         controls.say_gone(dataset)
         end_page()

@@ -64,8 +64,8 @@ def known_runs(board: Board) -> list[str]:
     return found
 
 
-def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> pd.DataFrame:
-    """Draw what is chosen above the table; returns its rows in order."""
+def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Draw what is chosen above the table; returns its rows in order, and among how many runs they were chosen."""
     choices = read_choices()
     filters = Filters.parse(state.current("where"), state.current("search"))
     is_study = bool(state.current("studies"))
@@ -86,21 +86,21 @@ def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> pd.
         mine = board.table if is_all else board.table[_in_scope(board, dataset, linked)]
         _choose_filters(filters, mine)
         _choose_columns(mine, choices)
+        shown = mine[filters.matching(mine)]
+        hidden = len(mine) - len(shown)
+        if filters.is_any:
+            st.caption(f"{len(shown):,} of {count(len(mine), 'run')}", width="content")
+        elif hidden:
+            st.caption(f"{hidden:,} archived", width="content")
     if is_study:
-        return by_study(arranged(mine[filters.matching(mine)]))
-    sort = parse_sort(state.current("sort") or choices.get("sort"))
-    return arranged(mine[filters.matching(mine)], sort)
+        return by_study(arranged(shown)), len(mine)
+    return arranged(shown, parse_sort(state.current("sort") or choices.get("sort"))), len(mine)
 
 
 def _in_scope(board: Board, dataset: str | None, linked: Sequence[str]) -> np.ndarray:
     """The runs on the chosen data set, and those that the link asks for by id."""
     table = board.table
     return ((table["dataset"] == (dataset or "")) | table["run_id"].isin(list(linked))).to_numpy()
-
-
-def is_narrowed() -> bool:
-    """Whether somebody filters, searches or looks at studies: then an empty table is an answer."""
-    return any(state.current(key) for key in ("where", "search", "studies"))
 
 
 def _remember(key: str, widget: str, *, nothing: Any = "") -> Callable[[], None]:
@@ -115,8 +115,8 @@ def _remember(key: str, widget: str, *, nothing: Any = "") -> Callable[[], None]
 
 def _choose_filters(filters: Filters, table: pd.DataFrame) -> None:
     """A popover with a list of values a kind; only what there is to choose from is offered."""
-    label = f"Filter ({filters.num_chosen})" if filters.num_chosen else "Filter"
-    box = st.popover(label, icon=":material/filter_list:", key="board_filter", on_change="rerun")
+    # One label for all: with another it would be another popover, which is closed.
+    box = st.popover("Filter", icon=":material/filter_list:", key="board_filter", on_change="rerun")
     if not box.open:
         return
 
@@ -132,8 +132,8 @@ def _choose_filters(filters: Filters, table: pd.DataFrame) -> None:
             titles = _values_of(kind, table)
             chosen = getattr(filters, kind)
             titles |= {value: value for value in chosen if value not in titles}
-            if len(titles) < 2 and not chosen:
-                continue
+            if len(titles) < (1 if kind == "label" else 2) and not chosen:
+                continue  # nothing to choose from
             st.session_state[f"board_filter_{kind}"] = list(chosen)
             st.multiselect(
                 _KIND_TITLES[kind], list(titles), format_func=lambda value, titles=titles: readable(titles[value]),
@@ -151,9 +151,9 @@ def _values_of(kind: str, table: pd.DataFrame) -> dict[str, str]:
     if kind == "label":
         labels = {one.strip() for text in set(table["labels"]) for one in text.split(",") if one.strip()}
         return {label: label for label in sorted(labels, key=str.casefold)}
-    title = kind if kind == "state" else f"{kind}_title"
-    pairs = table[[kind, title]].drop_duplicates(kind).sort_values(title)
-    return {str(value): str(name) for value, name in pairs.itertuples(index=False) if value}
+    names = table["state" if kind == "state" else f"{kind}_title"]
+    pairs = sorted({(str(name), str(value)) for value, name in zip(table[kind], names, strict=True) if value})
+    return {value: name for name, value in pairs}
 
 
 def _clear_filters() -> None:

@@ -70,7 +70,7 @@ def _draw_differences(runs: Sequence[RunRecord]) -> None:
 def _draw_words(runs: Sequence[RunRecord], marks: Sequence[Marks]) -> None:
     """A form for name, tags and note; of several runs tags alone, which are added to those that each has."""
     box = st.popover("Name, tags, note" if len(runs) == 1 else "Tags", icon=":material/edit:", type="tertiary",
-                     key=_key("words", [run.run_id for run in runs]), on_change="rerun")  # fmt: skip
+                     key="board_words", on_change="rerun")  # fmt: skip
     if not box.open:
         return
     common = [label for label in marks[0].labels if all(label in mark.labels for mark in marks)]

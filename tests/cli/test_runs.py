@@ -62,3 +62,50 @@ def test_a_queued_run_is_shown_with_its_place(command):
     assert refused.status == 2
     assert "stop it first: python -m lib runs stop" in refused.err
     assert "is queued; stop it first" in command("runs", "resume", run.run_id[:8]).err
+
+
+def test_tags_notes_pins_and_the_archive(command):
+    make_run_store()
+    names = ("linear_probe", "from_scratch")
+    first, second = (tracking.create_run({**CONFIG, "strategy": name}, name=name) for name in names)
+    for run in (first, second):
+        run.finish("finished")
+    short = first.run_id[:8]
+    assert f"{short} has the tags paper, to repeat." in command("runs", "tag", short, "paper", "to repeat").out
+    assert json.loads(command("runs", "tag", short, "paper", "--remove", "--json").out)["tags"] == ["to repeat"]
+    assert "has a note now" in command("runs", "note", short, "vessels look odd").out
+    assert "is pinned (linear_probe)" in command("runs", "pin", short).out
+    assert "Undo with: python -m lib runs archive" in command("runs", "archive", second.run_id[:8]).out
+    facts = json.loads(command("runs", "show", short, "--json").out)
+    assert (facts["tags"], facts["note"], facts["is_pinned"], facts["is_archived"]) == (
+        ["to repeat"], "vessels look odd", True, False
+    )  # fmt: skip
+
+    def listed(*options):
+        return [run["run_id"] for run in json.loads(command("runs", "list", "--json", *options).out)["runs"]]
+
+    assert listed() == [first.run_id]
+    assert "1 archived run is not listed: --archived" in command("runs", "list").err
+    assert listed("--archived") == [second.run_id, first.run_id]
+    assert "back" in command("runs", "archive", second.run_id[:8], "--undo").out
+    assert listed("--tag", "To Repeat") == listed("--pinned") == listed("--search", "vessels odd") == [first.run_id]
+    assert listed("--strategy", "from_scratch") == [second.run_id]
+    assert listed("--strategy", "from_scratch", "--strategy", "linear_probe", "--state", "finished") == [
+        second.run_id, first.run_id
+    ]  # fmt: skip
+    assert listed("--dataset", "elsewhere") == []
+    assert "No run is like that" in command("runs", "list", "--backbone", "vgg16").err
+    assert "to repeat" in command("runs", "list").out
+    command("runs", "note", short, "")
+    command("runs", "pin", short, "--undo")
+    facts = json.loads(command("runs", "show", short, "--json").out)
+    assert (facts["note"], facts["is_pinned"]) == ("", False)
+
+
+def test_an_unusable_tag_is_refused_in_one_line(command):
+    make_run_store()
+    run = tracking.create_run(CONFIG)
+    answer = command("runs", "tag", run.run_id[:8], "a,b")
+    assert answer.status == 2
+    assert "A tag is 1 to 40 letters without a comma, received 'a,b'" in answer.err
+    assert command("runs", "pin", "nothing").status == 2
