@@ -85,8 +85,9 @@ def _check_folder(out: Path) -> None:
 @click.option(
     "--map", "mapping", metavar="MAP", help="Which classes theirs are: puppy=dog,bird=- or 0,1,1 or referable."
 )
+@click.option("--store", is_flag=True, help="Keep the result and every answer with the run: the board shows them.")
 @json_option
-def evaluate(run_id: str, dataset_name: str, mapping: str | None, *, as_json: bool) -> None:
+def evaluate(run_id: str, dataset_name: str, mapping: str | None, *, store: bool, as_json: bool) -> None:
     """Evaluate a run's classifier on another data set that has the same classes.
 
     On the data set that it was trained on, only the test images count (of a run with folds: each image, as the fold
@@ -97,24 +98,46 @@ def evaluate(run_id: str, dataset_name: str, mapping: str | None, *, as_json: bo
     Other classes need --map: `their=ours` for each class that the classifier does not know ("-" leaves its images out),
     one number of the classifier's classes for each class in the data set's order, or a target map such as `referable`,
     which merges the grades of both.
+
+    Beside each figure stands the difference to the run's own test images, where its predictions are here.
     """
     from lib.data.importing import resolve_dataset
     from lib.evaluation.headline import Score
-    from lib.grading.evaluation import evaluate_on
+    from lib.grading.evaluation import evaluate as evaluate_run
+    from lib.grading.external import measure_external, store_external
     from lib.grading.grader import Grader
 
     with ProgressLine() as progress:
         # What is only evaluated on is not split, so a class may have one image, or none.
         dataset = resolve_dataset(dataset_name, check_splits=False, progress=progress)
-        result = evaluate_on(Grader.open(run_id), dataset, progress, mapping=mapping)
+        grader = Grader.open(run_id)
+        if store and not grader.run:
+            raise UserError("A bundle has no folder to keep a result in; give --store the id of a run.")
+        found = evaluate_run(grader, dataset, progress, mapping=mapping)
+    result, kept = found.figures, None
+    if grader.run:
+        kept = measure_external(tracking.get_run(grader.run), found, title=dataset.spec.title)
+        if store:
+            store_external(kept, found.answers)
     if as_json:
-        print_json(result)
+        print_json(
+            {**result, **({"external": kept.to_dict(), "sentence": kept.sentence(_label(grader.run))} if kept else {})}
+        )
         return
     print_score(Score.of(result, prefix=""))
+    if kept is not None:
+        click.echo(kept.sentence(_label(grader.run)))
     if missing := result["classes_without_images"]:
         click.echo(f"No images here of: {', '.join(missing)}; averages over classes leave them out.")
     recall = {f"recall of {name}": value for name, value in result["recall"].items()}
-    apart = ("recall", "classes_without_images", "class_names", "is_ordinal")
+    apart = ("recall", "classes_without_images", "class_names", "is_ordinal", "merged")
     facts = {key: value for key, value in result.items() if key not in apart} | recall
     undefined = {key: "not defined" for key, value in facts.items() if isinstance(value, float) and math.isnan(value)}
     print_facts(facts | undefined)
+    if store:
+        note(f"Kept with the run {grader.run[:8]}; python -m lib runs show {grader.run[:8]} lists it.")
+
+
+def _label(run_id: str) -> str:
+    run = tracking.get_run(run_id)
+    return f"{run.label} ({run.short_id})"

@@ -12,6 +12,7 @@ from lib.cli.training import resume_launched, work_here
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
+from lib.grading.external import external_results
 from lib.jobs import dead_runs, queue
 from lib.tracking.marks import Marks, archive_run, label_run, note_run, pin_run
 from lib.tracking.scores import beside_metrics, run_score
@@ -78,7 +79,8 @@ def show(run_id: str, as_json: bool) -> None:
     if as_json:
         now = {"dataset_version_now": version_now(str(run.config.get("dataset")))}
         settings = {"config": run.config, "compute": compute}
-        print_json({**_facts(run), **now, **settings, "metrics": run.metrics, "summary": run.summary})
+        elsewhere = {"external": [one.to_dict() for one in external_results(run.run_id)]}
+        print_json({**_facts(run), **now, **settings, "metrics": run.metrics, "summary": run.summary, **elsewhere})
         return
     facts = {key: value for key, value in _facts(run).items() if key not in ("created_s", "ended_s")}
     if run.recorded_words:
@@ -86,6 +88,8 @@ def show(run_id: str, as_json: bool) -> None:
     facts["dataset_version"] = version_words(str(facts["dataset"]), str(facts["dataset_version"] or ""))
     print_facts({**facts, "created": describe_time(run.created_s), "ended": describe_time(run.ended_s)})
     print_score(run_score(run), "Test ")
+    for kept in external_results(run.run_id):
+        click.echo(kept.sentence(run.short_id))
     parts = (("Progress", _progress(run)), ("Settings", run.config), ("Computed by", compute))
     for title, facts in (*parts, ("Figures", run.metrics)):
         if facts:

@@ -74,6 +74,7 @@ def evaluate(
     about = {
         "run_id": grader.run, "dataset": dataset.name, "dataset_version": dataset.version,
         "class_names": list(classes.class_names), "is_ordinal": is_ordinal, "mapping": classes.text,
+        "merged": list(classes.merged),
     }  # fmt: skip
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:

@@ -19,7 +19,7 @@ from lib.grading.manifest import manifest_thresholds
 from lib.registry import Registry
 from lib.tracking.records import RunRecord
 from lib.tracking.state import BUNDLE_FOLDER
-from lib.tracking.tested import TestedRun, on_shared_images
+from lib.tracking.tested import TestedRun, comparable_runs
 from lib.training.strategies import STRATEGIES, trains_stages
 
 
@@ -66,11 +66,11 @@ class SharedAnswers:
 
     Attributes:
         runs: in the order given, those that can be held against the first one.
-        left_out: why each other one cannot, in sentences.
+        said: why others cannot, and how many images are shared where not all are, in sentences.
     """
 
     runs: tuple[RunAnswers, ...]
-    left_out: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
     @property
     def image_ids(self) -> np.ndarray:
@@ -121,19 +121,14 @@ def shared_answers(
 ) -> SharedAnswers:
     """The answers of runs to the images that all of them were tested on.
 
-    Runs of another data set, other classes or other images than the first one are left out, with the reason.
+    Runs of another data set, other classes or other images than the first one are left out (`comparable_runs`).
 
     Args:
         tested: at least one run.
         limits: run id to the limits of the expected grade, where that decides; else the most probable class does.
     """
-    kept, left_out = [tested[0]], []
-    for other in tested[1:]:
-        try:
-            kept = [*on_shared_images([*kept, other])]
-        except UserError as error:
-            left_out.append(str(error))
-    return SharedAnswers(tuple(_answers(one, (limits or {}).get(one.run.run_id)) for one in kept), tuple(left_out))
+    kept, said = comparable_runs(tested)
+    return SharedAnswers(tuple(_answers(one, (limits or {}).get(one.run.run_id)) for one in kept), tuple(said))
 
 
 def _answers(tested: TestedRun, limits: Sequence[float] | None) -> RunAnswers:

@@ -61,8 +61,8 @@ def draw_images(tested: Sequence[TestedRun]) -> None:
         spec = _choose_filter(shared)
         chosen = _choose_runs(spec, shared)
         target = _choose_class(shared)
-    for sentence in shared.left_out:
-        st.caption(f"Left out: {plain(sentence, 300)}")
+    for sentence in shared.said:
+        st.caption(plain(sentence, 300))
     rows = spec.rows(shared, chosen)
     if target is not None:
         rows = rows[shared.targets[rows] == target]

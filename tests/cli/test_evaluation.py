@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lib import cli, tracking
+from lib.grading.external import external_answers, external_results
 from lib.models.seen_images import SEEN_FILE
 from tests.cli.conftest import TRAIN, write_classes, write_images
 from tests.run_store import make_run_store
@@ -371,3 +372,52 @@ def test_folds_meet_a_target_map_and_another_data_set(command, noise_runs, tmp_p
     assert said.status == 0, said.err
     again = json.loads(said.out.splitlines()[-1])
     assert (again["accuracy"], again["log_loss"]) == (found["accuracy"], pytest.approx(found["log_loss"]))
+
+
+def test_a_result_is_kept_with_the_run_and_shown_with_the_same_numbers(command, trained, tmp_path):
+    run = tracking.list_runs()[0]
+    other = write_images(tmp_path / "elsewhere", per_class=6, seed=21)
+    answer = command("evaluate", "--run", run.run_id, "--dataset", other, "--store")
+    assert answer.status == 0, answer.err
+    assert "Kept with the run" in answer.err
+    found = json.loads(command("evaluate", "--run", run.run_id, "--dataset", other, "--store", "--json").out)
+    assert found["sentence"] in answer.out.splitlines()
+    (kept,) = external_results(run.run_id)  # the second took the place of the first
+    assert kept.to_dict()["scores"] == found["external"]["scores"]
+    assert kept.scores["accuracy"].external.value == found["accuracy"]
+    assert (kept.scores["accuracy"].external.low, kept.scores["accuracy"].external.high) == (
+        found["accuracy_low"], found["accuracy_high"],
+    )  # fmt: skip
+    assert kept.scores["accuracy"].own.value == run.metrics["test_accuracy"]
+    answers = external_answers(kept)
+    assert len(answers) == 12
+    right = answers[["probability_0", "probability_1"]].to_numpy().argmax(1) == answers["target"]
+    assert right.mean() == found["accuracy"]
+    shown = command("runs", "show", run.run_id).out
+    assert f"on elsewhere: accuracy {100 * found['accuracy']:.1f}" in shown.replace("\u00a0", " ")
+    listed = json.loads(command("runs", "show", run.run_id, "--json").out)["external"]
+    assert listed == [found["external"] | {"made_s": listed[0]["made_s"]}]
+
+
+def test_a_bundle_has_no_place_for_a_result(command, trained, tmp_path):
+    bundle = tracking.list_runs()[0].folder / "bundle"
+    answer = command("evaluate", "--run", bundle, "--dataset", "colours", "--store")
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "give --store the id of a run" in answer.err
+
+
+def test_out_of_fold_answers_are_kept_each_with_its_fold(command, noise_runs):
+    """No image of the run's own data set is answered by a classifier that was fitted on it."""
+    _, runs = noise_runs
+    found = json.loads(command("evaluate", "--run", runs["folds"], "--dataset", "noise", "--store", "--json").out)
+    (kept,) = [one for one in external_results(runs["folds"]) if one.dataset == "noise"]
+    answers, own = external_answers(kept), tracking.predictions(runs["folds"])
+    own = own[own["split"] == "test"].set_index("image_id").loc[answers["image_id"]]
+    assert answers["fold"].tolist() == own["fold"].tolist()
+    assert len(answers) == 40
+    # The kept classifier has each image among its neighbours: it would say its class with certainty.
+    sure = answers[[f"probability_{number}" for number in range(4)]].to_numpy()[range(40), answers["target"]]
+    assert sure.mean() < 0.8
+    assert (kept.images, kept.is_own) == ("out_of_fold", True)
+    assert "by the folds that had not seen them" in found["sentence"]
+    assert found["external"]["scores"]["accuracy"]["delta"]["value"] is None

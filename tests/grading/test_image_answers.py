@@ -102,9 +102,11 @@ def test_runs_of_other_images_or_data_are_left_out_with_the_reason():
     found = shared_answers([first, other, half, classes])
     assert [run.label for run in found.runs] == ["first", "half"]
     assert found.image_ids.tolist() == ["image 1", "image 3", "image 5"]
-    assert found.left_out == (
-        "first and other were tested on different data sets.", "first and names tell different classes apart.",
-    )  # fmt: skip
+    assert found.said == (
+        "Compared on the 3 test images that all of them share, of 6 at most.",
+        "other is left out: first and other were tested on different data sets.",
+        "names is left out: first and names tell different classes apart.",
+    )
 
 
 def test_limits_of_the_expected_grade_decide_as_everywhere():

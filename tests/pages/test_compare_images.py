@@ -120,7 +120,7 @@ def test_runs_on_other_images_are_left_out_with_a_sentence(runs):
     table = tracking.predictions(runs[1]).assign(image_id=[f"{number:016x}" for number in range(4)])
     table.to_parquet(run_folder(runs[1]) / "predictions.parquet")
     at = open_images(*runs)
-    assert "Left out: Linear probe and Full fine-tuning share no test images." in said(at)
+    assert "Full fine-tuning is left out: Linear probe and Full fine-tuning share no test images." in said(at)
     assert "All 4 images that the run was tested on." in said(at)
 
 
