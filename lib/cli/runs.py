@@ -12,7 +12,6 @@ from lib.cli.training import resume_launched, work_here
 from lib.data.library import version_now, version_words
 from lib.distributed import is_launched
 from lib.errors import UserError
-from lib.grading.external import external_results
 from lib.jobs import dead_runs, queue
 from lib.tracking.marks import Marks, archive_run, label_run, note_run, pin_run
 from lib.tracking.scores import beside_metrics, run_score
@@ -73,6 +72,8 @@ def list_all(include_deleted: bool, archived: bool, pinned: bool, as_json: bool,
 @json_option
 def show(run_id: str, as_json: bool) -> None:
     """Show a run: state, settings, figures, and the end of its log."""
+    from lib.grading.external import external_results
+
     jobs.reconcile()
     run = tracking.get_run(run_id, include_deleted=True)
     compute = read_json_or_empty(run.folder / COMPUTE_FILE)  # empty before the run chose it

@@ -1,5 +1,7 @@
 """The view "Images": the same images under several runs, with filters, a large view and keys."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -120,7 +122,7 @@ def test_runs_on_other_images_are_left_out_with_a_sentence(runs):
     table = tracking.predictions(runs[1]).assign(image_id=[f"{number:016x}" for number in range(4)])
     table.to_parquet(run_folder(runs[1]) / "predictions.parquet")
     at = open_images(*runs)
-    assert "Full fine-tuning is left out: Linear probe and Full fine-tuning share no test images." in said(at)
+    assert re.search(r"is left out: .* and .* share no test images", said(at))
     assert "All 4 images that the run was tested on." in said(at)
 
 
