@@ -41,6 +41,12 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
         return {}
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write text as UTF-8, as it is."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 def write_json(target: Path, content: Any) -> None:
     """Write indented JSON atomically."""
     text = json.dumps(content, indent=1, ensure_ascii=False, default=str)

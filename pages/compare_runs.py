@@ -8,7 +8,7 @@ from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import recorded_words
 from pages.common.text import count, plain
-from pages.compare import board, board_actions, board_live
+from pages.compare import board, board_actions, board_live, take_away
 from pages.compare.scene import Scene
 from pages.compare.verdict import show_versions
 from pages.compare.views import VIEWS, ViewSpec, find_view
@@ -72,6 +72,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="board_actio
     if len(selected) == 1:
         controls.link_to("train_model", "Open in Train", icon=":material/model_training:", run=selected[0].run_id)
     board.download(shown.table)
+    taking_away = st.container(width="content")
     st.space("stretch")
     with show_errors("show what can be done with the runs"):
         board_actions.draw(resources.records_of(shown.selected))
@@ -80,13 +81,15 @@ if len(shown.selected) > len(selected):
     st.caption(f"Pictures and comparisons are of the first {len(selected)} of them.")
 for caveat in split_caveats(selected):
     st.warning(plain(caveat, 300), icon=":material/group_off:")
-view = find_view(state.current("tab"))
+scene, view = Scene.of(selected), find_view(state.current("tab"))
 _draw_tabs(view)
 with show_errors(f"show {view.title}"):
-    view.draw(Scene.of(selected))
+    view.draw(scene)
 with show_errors("show the versions"):
     show_versions(selected)
 if words := recorded_words(selected):
     st.caption(plain(words, 600))
 with show_errors("show the seeds"):
     seeds_panel.show_selected_groups(selected)
+with taking_away, show_errors("take the runs away"):
+    take_away.draw(scene)  # last: by now the page knows its whole address

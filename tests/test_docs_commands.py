@@ -24,7 +24,17 @@ from tests.test_docs import PAGES, ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 # What other programs do with their options is theirs to say.
-OTHERS = ("pip", "python3 -m venv", "mlflow server", "ssh", "export", "git", "python -m pytest", "python -m streamlit")
+OTHERS = (
+    "pip",
+    "python3 -m venv",
+    "mlflow server",
+    "mlflow ui",
+    "ssh",
+    "export",
+    "git",
+    "python -m pytest",
+    "python -m streamlit",
+)
 OURS = re.compile(r"^(?:python -m lib|transferscope|torchrun(?: --\S+)* -m lib)(?= |$)")
 PLACEHOLDERS = re.compile(r"^(?:[A-Z]+|\.\.\.)$")
 

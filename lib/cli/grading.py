@@ -7,7 +7,16 @@ import click
 
 from lib import tracking
 from lib.atomic import atomic_path
-from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_score, print_table
+from lib.cli.output import (
+    ProgressLine,
+    check_folder,
+    json_option,
+    note,
+    print_facts,
+    print_json,
+    print_score,
+    print_table,
+)
 from lib.errors import UserError
 
 _FORMATS = (".csv", ".json", ".html")
@@ -29,7 +38,7 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     if out is not None and out.suffix.lower() not in _FORMATS:
         raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
     if out is not None:
-        _check_folder(out)
+        check_folder(out)
     from lib.grading import report
     from lib.grading.grader import Grader
     from lib.grading.upload_session import expand_paths, skipped_grades
@@ -63,7 +72,7 @@ def export(run_id: str, out: Path) -> None:
     """Write a run's classifier as one zip with all its weights: enough to grade on another machine."""
     if out.suffix.lower() != ".zip":
         raise UserError(f"A bundle is a zip file: --out must end in .zip, received {str(out)!r}.")
-    _check_folder(out)
+    check_folder(out)
     run = tracking.get_run(run_id)
     folder = run.folder / tracking.state.BUNDLE_FOLDER
     if not folder.is_dir():
@@ -72,11 +81,6 @@ def export(run_id: str, out: Path) -> None:
 
     export_bundle(folder, out)
     click.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB). Grade with: python -m lib grade PATH --run {out}")
-
-
-def _check_folder(out: Path) -> None:
-    if not out.resolve().parent.is_dir():
-        raise UserError(f"The folder {out.resolve().parent} does not exist; make it, or write somewhere else.")
 
 
 @click.command()

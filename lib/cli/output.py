@@ -5,10 +5,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
+from lib.errors import UserError
 from lib.jobs.event_text import describe_event
 
 if TYPE_CHECKING:
@@ -71,6 +73,12 @@ def note_split_caveat(dataset_name: str) -> None:
     for summary in list_datasets():
         if summary.name == dataset_name and summary.split_caveat:
             note(summary.split_caveat)
+
+
+def check_folder(out: Path) -> None:
+    """Raise UserError where the folder of a file to write is not there."""
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"The folder {out.resolve().parent} does not exist; make it, or write somewhere else.")
 
 
 class ProgressLine:

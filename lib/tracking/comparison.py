@@ -205,7 +205,7 @@ def _run_row(run: RunRecord, metric: Metric, label: str, read: Reader, notes: di
     except UserError as error:
         # What its figures say remains; nothing can be tested.
         notes[run.run_id] = f"Not compared: {error}"
-        return Row(label=label, runs=(run,), value=_stored(run, metric), test_set=test_set, num_images=num)
+        return Row(label=label, runs=(run,), value=stored_interval(run, metric), test_set=test_set, num_images=num)
     test_set = test_set or key_of_tested_images(tested.image_ids, tested.targets)
     num = len(tested.targets)
     if not metric.fits(is_ordinal=tested.is_ordinal, num_classes=len(tested.class_names)):
@@ -215,7 +215,7 @@ def _run_row(run: RunRecord, metric: Metric, label: str, read: Reader, notes: di
     return Row(label=label, runs=(run,), value=value, test_set=test_set, num_images=num, tested=tested)
 
 
-def _stored(run: RunRecord, metric: Metric) -> Interval:
+def stored_interval(run: RunRecord, metric: Metric) -> Interval:
     """What the run's own figures say of a metric."""
     figures = {**run.metrics, **run.summary}
     figures = {**beside_metrics(run.folder, figures), **figures}

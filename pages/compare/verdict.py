@@ -57,10 +57,13 @@ def compared(scene: Scene, metric: Metric) -> Comparison:
 def _cached_comparison(
     key: tuple[Any, ...], metric: str, labels: tuple[str, ...], looks: tuple[tuple[str, int], ...], *, _scene: Scene
 ) -> Comparison:
-    return compare(_scene.runs, METRICS[metric], _scene.labels, lambda run: _read(run, _scene), num_looks=dict(looks))
+    return compare(
+        _scene.runs, METRICS[metric], _scene.labels, lambda run: read_answers(run, _scene), num_looks=dict(looks)
+    )
 
 
-def _read(run: RunRecord, scene: Scene) -> TestedRun:
+def read_answers(run: RunRecord, scene: Scene) -> TestedRun:
+    """A run's answers; raises UserError where it has kept none."""
     tested = tested_run(run, scene.labels[run.run_id])
     if tested is None:
         raise UserError(f"the run {scene.labels[run.run_id]} has no predictions; they are written when it finishes.")

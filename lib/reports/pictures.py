@@ -1,0 +1,190 @@
+"""The pictures of a report: one entry a view. Each asks a pure function of lib/figures, in the light theme."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lib.errors import UserError
+from lib.evaluation.classes import class_intervals, confusion_sentence
+from lib.evaluation.reliability import answer_confidence, reliability, reliability_words
+from lib.evaluation.roc import interval_text, questions, ranking_curves, why_undefined
+from lib.figures.class_charts import ClassFigures, class_figure
+from lib.figures.confusion_charts import MAX_LABELLED, Panel, confusion_grid_figure, most_confused
+from lib.figures.result_charts import difference_figure, interval_figure
+from lib.figures.roc_charts import RankedRun, ReliableRun, precision_recall_figure, reliability_figure, roc_figure
+from lib.figures.training_charts import RunCurves, has_curves, learning_curves_figure
+from lib.reports.selection import Selection
+from lib.tracking import metric_history
+from lib.tracking.tested import TestedRun, comparable_runs
+
+_CURVES = {"loss": "Loss", "accuracy": "Accuracy", "quadratic_weighted_kappa": "Kappa"}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure and what it says in words: below it, and for those who cannot see it."""
+
+    figure: go.Figure
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pictures of one view; `draw` gives none where there is nothing to see, and may raise UserError to say why."""
+
+    name: str
+    title: str
+    draw: Callable[[Selection], Iterable[Drawn]]
+
+
+def draw_intervals(selection: Selection) -> Iterator[Drawn]:
+    """The metric of every row with its interval."""
+    metric = selection.metric
+    rows = [row for row in selection.comparison.rows if math.isfinite(row.value.value)]
+    if not rows:
+        raise UserError(f"None of the runs has a {metric.word}.")
+    table = pd.DataFrame(
+        {
+            "label": [row.label for row in rows], "strategy": [_strategy(row.runs[0].config) for row in rows],
+            "value": [row.value.value for row in rows], "low": [row.value.low for row in rows],
+            "high": [row.value.high for row in rows],
+        }
+    )  # fmt: skip
+    title = f"{metric.title}, 95 % intervals; of seeds mean and standard deviation"
+    words = "; ".join(f"{row.label}: {row.words(metric)}" for row in rows)
+    yield Drawn(interval_figure(table, title=title, is_dark=False), f"{words}.")
+
+
+def draw_differences(selection: Selection) -> Iterator[Drawn]:
+    """How far each row lies behind the best."""
+    found, rows = selection.comparison, []
+    for row, pair in found.against_best():
+        one = pair.found
+        if one is None or not math.isfinite(one.difference):
+            continue
+        sign = -1 if pair.a == found.best else 1
+        low, high = sorted((sign * one.low, sign * one.high)) if math.isfinite(one.low) else (math.nan, math.nan)
+        rows.append(
+            {
+                "label": row.label, "strategy": _strategy(row.runs[0].config), "difference": sign * one.difference,
+                "low": low, "high": high, "is_shown": one.is_significant,
+            }
+        )  # fmt: skip
+    if rows:
+        title = f"{selection.metric.title} minus that of the best"
+        yield Drawn(
+            difference_figure(pd.DataFrame(rows), title=title, is_dark=False),
+            "Filled: more than chance. Hollow: could be chance. Lines: 95 % intervals of the difference.",
+        )
+
+
+def draw_curves(selection: Selection) -> Iterator[Drawn]:
+    """Loss and metrics by epoch of the runs that have epochs."""
+    curves = [
+        RunCurves(selection.labels[run.run_id], _strategy(run.config), metric_history(run.run_id), run.created_s)
+        for run in selection.runs
+    ]
+    for key, title in _CURVES.items():
+        drawn = [run for run in curves if has_curves(run.history, key)]
+        if drawn:
+            words = f"{title} by epoch, in training and in validation: {', '.join(run.label for run in drawn)}."
+            yield Drawn(learning_curves_figure(drawn, key, is_dark=False), words)
+
+
+def draw_ranking(selection: Selection) -> Iterator[Drawn]:
+    """ROC and precision-recall of the first question that can be asked of these classes."""
+    shared, sentences = _shared(selection)
+    question = questions(shared[0].class_names, is_ordinal=shared[0].is_ordinal)[0]
+    truth = question.truth(shared[0].targets)
+    if why := why_undefined(truth, question.score(shared[0].probabilities), question.title):
+        raise UserError(why)
+    runs = [
+        RankedRun(
+            one.label, _strategy(one.run.config),
+            ranking_curves(truth, question.score(one.probabilities), one.groups),
+        )
+        for one in shared
+    ]  # fmt: skip
+    title = f"{question.title}: {int(truth.sum())} of {len(truth)} test images"
+    for draw, what, area in (
+        (roc_figure, "Area under the ROC curve", "area"),
+        (precision_recall_figure, "Average precision", "average_precision"),
+    ):
+        words = ", ".join(f"{run.label} {interval_text(getattr(run.curves, area))}" for run in runs)
+        yield Drawn(draw(runs, title=title, is_dark=False), " ".join([f"{what}: {words}.", *sentences]))
+
+
+def draw_reliability(selection: Selection) -> Iterator[Drawn]:
+    """Whether the stated probability of the answer comes true."""
+    shared, sentences = _shared(selection)
+    runs = [
+        ReliableRun(
+            one.label, _strategy(one.run.config),
+            reliability(*answer_confidence(one.targets, one.probabilities), one.groups),
+        )
+        for one in shared
+    ]  # fmt: skip
+    title = f"The class that is given is right: {runs[0].reliability.num} test images, in bins of equally many"
+    words = "; ".join(f"{run.label}: {reliability_words(run.reliability)}" for run in runs)
+    yield Drawn(reliability_figure(runs, title=title, is_dark=False), " ".join([f"{words}.", *sentences]))
+
+
+def draw_matrices(selection: Selection) -> Iterator[Drawn]:
+    """Confusion matrices of runs of the same classes on one scale; of many classes those most confused."""
+    for kind in _of_same_classes(selection):
+        names = kind[0].class_names
+        counts = np.sum([one.matrix for one in kind], axis=0)
+        classes = most_confused(counts).tolist() if len(names) > MAX_LABELLED else None
+        panels = [Panel(one.matrix, f"{one.label}, n = {len(one.targets)}") for one in kind]
+        which = f"The {len(classes)} most confused of {len(names)} classes." if classes else f"{len(names)} classes."
+        words = f"Rows: true class. Columns: predicted. Shares of the true class, per cent, one scale for all. {which}"
+        if classes is None or classes:
+            yield Drawn(confusion_grid_figure(panels, names, is_dark=False, classes=classes), words)
+
+
+def draw_classes(selection: Selection) -> Iterator[Drawn]:
+    """Precision, recall and F1 of each class, and what is confused most."""
+    for kind in _of_same_classes(selection):
+        runs = [
+            ClassFigures(
+                one.label, _strategy(one.run.config),
+                class_intervals(one.targets, one.answers, one.class_names, groups=one.groups),
+            )
+            for one in kind
+        ]  # fmt: skip
+        names = kind[0].class_names
+        words = " ".join(f"{one.label}: {confusion_sentence(one.matrix, names)}" for one in kind)
+        yield Drawn(class_figure(runs, names, is_dark=False), words)
+
+
+PICTURES = (
+    Picture("intervals", "Results with their intervals", draw_intervals),
+    Picture("differences", "Differences to the best", draw_differences),
+    Picture("curves", "Learning curves", draw_curves),
+    Picture("matrices", "Confusion", draw_matrices),
+    Picture("classes", "Each class", draw_classes),
+    Picture("roc", "Ranking", draw_ranking),
+    Picture("reliability", "Reliability", draw_reliability),
+)
+
+
+def _of_same_classes(selection: Selection) -> list[list[TestedRun]]:
+    """The runs that have kept their answers, by the classes that they tell apart."""
+    kinds: dict[tuple[str, ...], list[TestedRun]] = {}
+    for one in selection.tested:
+        kinds.setdefault(tuple(one.class_names), []).append(one)
+    return list(kinds.values())
+
+
+def _shared(selection: Selection) -> tuple[list[TestedRun], list[str]]:
+    if not selection.tested:
+        raise UserError("No run has kept its answers.")
+    return comparable_runs(list(selection.tested))
+
+
+def _strategy(config: dict[str, object]) -> str:
+    return str(config.get("strategy", ""))
