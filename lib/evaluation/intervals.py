@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,8 +69,16 @@ def metric_interval(
         return _wilson(value, len(targets), units.num)
     if reason := too_few(metric, units):
         return Interval(value, reason=reason, num_units=units.num)
-    scorer = scorer_of(metric, targets, probabilities, units)
-    return _of_draws(metric, value, draws_of(scorer, units.num, seed=seed, num_draws=num_draws), units)
+    settings: dict[str, int] = {"seed": seed, "num_draws": num_draws}
+    found = _of_draws(
+        metric, value, draws_of(scorer_of(metric, targets, probabilities, units), units.num, **settings), units
+    )
+    if metric.noise is None or not found.is_known:
+        return found
+    # Chance adds to it, so that draws lie above the value as the value lies above the truth: down it reaches farther.
+    noise = draws_of(metric.noise(targets, probabilities, units.of_image, units.num), units.num, **settings)
+    low = max(metric.limits[0], value - interval_ends(noise, units.num)[1])
+    return replace(found, low=low, high=max(value, found.high))
 
 
 def _wilson(share: float, num: float, num_units: int, method: str = WILSON) -> Interval:
@@ -91,10 +99,6 @@ def _of_draws(metric: Metric, value: float, drawn: np.ndarray, units: Units) -> 
     if is_constant:
         return Interval(value, reason="not defined: every resample gives the same value", num_units=units.num)
     low, high = interval_ends(drawn, units.num)
-    if metric.has_bias:
-        # Chance adds to it: draws lie above the value about as far as the value lies above the truth.
-        shift = 2 * max(0.0, float(kept.mean()) - value)  # of which one half is in the value itself
-        low, high = max(metric.limits[0], min(value, low - shift)), max(value, high)
     return Interval(value, low, high, BOOTSTRAP, num_units=units.num)
 
 

@@ -27,7 +27,7 @@ class Metric:
         is_share: whether it is said in per cent.
         min_units: the fewest patients (or images that stand alone) of which a bootstrap interval is shown. The
             simulation of the tests decides: from 30 on such intervals hold the true value about as often as they say.
-        has_bias: whether chance alone makes it larger, so that its draws lie above it.
+        noise: of a metric that chance alone makes larger, so that its draws lie above it: how far a draw may move it.
         is_of_ranks: whether only the order of the answers counts, not their size.
     """
 
@@ -41,7 +41,7 @@ class Metric:
     is_lower_better: bool = False
     needs_order: bool = False
     is_share: bool = False
-    has_bias: bool = False
+    noise: weighted.Builder | None = None
     is_of_ranks: bool = False
     min_units: int = 30
 
@@ -108,7 +108,7 @@ _ALL = (
         "calibration_error", "Calibration error", "calibration error", metrics.calibration_error,
         weighted.build_calibration_error,
         "How far stated confidence and share of right answers are apart, in ten bins of equal mass; lower is better.",
-        is_lower_better=True, is_share=True, has_bias=True, min_units=100,
+        is_lower_better=True, is_share=True, noise=weighted.build_calibration_noise,
     ),
 )  # fmt: skip
 METRICS = {metric.key: metric for metric in _ALL}

@@ -64,7 +64,6 @@ def test_too_few_patients_are_said_instead_of_an_interval():
     images = metric_interval(KAPPA, targets[:25], probabilities[:25])
     assert images.reason == "too few images (25; 30 are needed)"
     assert metric_interval(KAPPA, *graded(30)[:2]).is_known
-    assert metric_interval(METRICS["calibration_error"], *graded(99)[:2]).reason.startswith("too few images (99; 100")
 
 
 def test_one_patient_and_undefined_values_are_not_defined():
@@ -108,3 +107,16 @@ def test_folds_have_the_interval_over_their_test_sets():
         assert found.method == FOLDS
     two = metric_interval(ACCURACY, targets, probabilities, folds=np.zeros(120))
     assert "fewer than two folds" in two.reason
+
+
+@pytest.mark.parametrize("boast", [0.0, 0.15])
+def test_the_calibration_error_is_told_with_what_chance_alone_adds(boast):
+    """Of a classifier that is right as often as it says, the error that is seen is chance alone."""
+    random = np.random.default_rng(0)
+    confidences = random.uniform(0.5, 0.85, 300)
+    targets = (random.random(300) > confidences).astype(int)
+    stated = confidences + boast
+    found = metric_interval(METRICS["calibration_error"], targets, np.stack([stated, 1 - stated], 1))
+    assert found.low <= boast <= found.high or (boast == 0 and found.low == 0)
+    assert found.low < found.value <= found.high
+    assert (found.low > 0.03) == (boast > 0)

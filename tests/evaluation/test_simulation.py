@@ -11,7 +11,7 @@ import pytest
 
 from lib.evaluation.comparison import compare_paired, holm
 from lib.evaluation.intervals import metric_interval
-from lib.evaluation.metric_table import ACCURACY, KAPPA
+from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS
 
 NUM_GRADES = 5
 SMALL, LARGE = 250, pytest.param(2000, marks=pytest.mark.slow)
@@ -49,6 +49,25 @@ def test_intervals_hold_the_true_value_as_often_as_they_say(metric, spread, num_
     assert 0.93 - margin <= rate <= 0.97 + margin
 
 
+@pytest.mark.parametrize("num_sets", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_patients", [30, 100])
+@pytest.mark.parametrize(
+    "metric", [METRICS[key] for key in ("balanced_accuracy", "macro_f1", "log_loss")], ids=lambda metric: metric.key
+)
+def test_intervals_of_other_metrics_from_thirty_patients_on(metric, num_patients, num_sets):
+    random = np.random.default_rng(4)
+    targets, answers, _ = photographs(random, 400_000)
+    truth = metric.compute(targets, 0.8 * sure(answers[0]) + 0.04)
+    num_held = 0
+    for _ in range(num_sets):
+        targets, answers, groups = photographs(random, num_patients)
+        found = metric_interval(metric, targets, 0.8 * sure(answers[0]) + 0.04, groups=groups)
+        num_held += found.low <= truth <= found.high
+    rate = num_held / num_sets
+    print(f"{metric.word} {truth:.3f}, {num_patients} patients: {rate:.3%} of {num_sets} intervals hold it")
+    assert rate >= (0.92 if num_sets >= 1000 else 0.86)
+
+
 @pytest.mark.parametrize("num_sets", [SMALL, LARGE])
 @pytest.mark.parametrize("metric", [ACCURACY, KAPPA])
 def test_two_equal_runs_are_seldom_called_different(metric, num_sets):
@@ -63,7 +82,7 @@ def test_two_equal_runs_are_seldom_called_different(metric, num_sets):
     assert rate <= 0.06 + (0.0 if num_sets >= 2000 else 0.03)
 
 
-@pytest.mark.parametrize("num_sets", [50, LARGE])
+@pytest.mark.parametrize("num_sets", [25, LARGE])
 @pytest.mark.parametrize("metric", [ACCURACY, KAPPA])
 def test_among_six_equal_runs_any_difference_is_seldom_found(metric, num_sets):
     random = np.random.default_rng(2)
@@ -77,7 +96,7 @@ def test_among_six_equal_runs_any_difference_is_seldom_found(metric, num_sets):
         num_called += min(holm(p_values)) < 0.05
     rate = num_called / num_sets
     print(f"{metric.word}: in {rate:.3%} of {num_sets} sets of six equal runs a difference is found")
-    assert rate <= 0.06 + (0.0 if num_sets >= 2000 else 0.06)
+    assert rate <= 0.06 + (0.0 if num_sets >= 2000 else 0.08)
 
 
 def test_a_real_difference_is_found():
