@@ -25,6 +25,8 @@ _NUMBER = re.compile(rf"{_ONE_NUMBER}( to {_ONE_NUMBER})?")  # or an interval, w
 
 def harmless(text: str) -> str:
     """The text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    if text[:1].isalnum():  # most are, of thousands of cells
+        return text
     is_formula = text.lstrip(_PASSED_OVER).startswith(_FORMULA_STARTS)
     return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 

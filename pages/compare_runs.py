@@ -37,13 +37,13 @@ def _draw_tabs(view: ViewSpec) -> None:
 dataset = state.current_dataset()
 found = resources.board()
 linked = board.known_runs(found)
-table, num_runs = board.choose_rows(found, dataset, linked)
+chosen = board.choose_rows(found, dataset, linked)
 if gone := [run for run in linked if found.row_of(run) is None]:
     names = ", ".join(plain(run[:12]) for run in gone[:5])
     st.warning(
         f"{count(len(gone), 'run')} of the link {'is' if len(gone) == 1 else 'are'} not here (any more): {names}."
     )
-if not num_runs:
+if not chosen.num_runs:
     if dataset is not None and resources.find_summary(dataset) is None:
         controls.say_gone(dataset)
         end_page()
@@ -56,12 +56,12 @@ if not num_runs:
 
 with show_errors("show the runs at work"):
     board_live.watch(found)
-shown = board.draw_table(found, table, linked, dataset)
+shown = board.draw_table(found, chosen, linked, dataset)
 board.say_hidden(shown, found)
 selected = resources.records_of(shown.selected[:MAX_SHOWN])
 if not selected:
     st.markdown("Select runs in the table to see them side by side.")
-    board.download(shown.table)
+    board.download(chosen)
     end_page()
 
 with st.container(horizontal=True, vertical_alignment="center", key="board_actions"):
@@ -71,7 +71,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="board_actio
         controls.link_to("grade_images", "Grade images with it", icon=":material/fact_check:", run=selected[0].run_id)
     if len(selected) == 1:
         controls.link_to("train_model", "Open in Train", icon=":material/model_training:", run=selected[0].run_id)
-    board.download(shown.table)
+    board.download(chosen)
     taking_away = st.container(width="content")
     st.space("stretch")
     with show_errors("show what can be done with the runs"):

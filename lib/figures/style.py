@@ -128,21 +128,21 @@ def new_figure(*, is_dark: bool, height: int) -> go.Figure:
         "title": {"font": {"size": TEXT_SIZE_PX, "color": colors.muted}},
         "automargin": True,
     }
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "'Source Sans', sans-serif", "size": TEXT_SIZE_PX, "color": colors.ink},
-        margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        title={"font": {"size": 16, "color": colors.ink}, "x": 0, "xanchor": "left", "xref": "paper"},
-        hoverlabel={"bgcolor": colors.background, "font": {"size": TEXT_SIZE_PX, "color": colors.ink}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT_SIZE_PX}},
-        xaxis=axis,
-        yaxis=axis,
-    )
-    return figure
+    # As a whole: to update a figure takes ten times as long, most of it for Plotly's own template.
+    layout = {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "'Source Sans', sans-serif", "size": TEXT_SIZE_PX, "color": colors.ink},
+        "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
+        "title": {"font": {"size": 16, "color": colors.ink}, "x": 0, "xanchor": "left", "xref": "paper"},
+        "hoverlabel": {"bgcolor": colors.background, "font": {"size": TEXT_SIZE_PX, "color": colors.ink}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": TEXT_SIZE_PX}},
+        "xaxis": axis,
+        "yaxis": axis,
+    }
+    return go.Figure(layout=layout)
 
 
 def spread(positions: list[float], gap: float, *, highest: float = math.inf) -> list[float]:

@@ -47,10 +47,18 @@ _FORMATS = {METRIC: "%.3f", NUMBER: "%.3g", WHOLE: "%,d", SECONDS: "%.1f", SHARE
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What the table shows: its rows in order, and the ids of the selected runs, those that it hides last."""
+class Chosen:
+    """The rows that are shown, in order, the columns, and among how many runs they were chosen."""
 
     table: pd.DataFrame
+    columns: list[str]
+    num_runs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The ids of the selected runs, those that the table hides last."""
+
     selected: tuple[str, ...]
     hidden: tuple[str, ...]
 
@@ -64,8 +72,8 @@ def known_runs(board: Board) -> list[str]:
     return found
 
 
-def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> tuple[pd.DataFrame, int]:
-    """Draw what is chosen above the table; returns its rows in order, and among how many runs they were chosen."""
+def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> Chosen:
+    """Draw what is chosen above the table; returns that."""
     choices = read_choices()
     filters = Filters.parse(state.current("where"), state.current("search"))
     is_study = bool(state.current("studies"))
@@ -85,7 +93,8 @@ def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> tup
         is_all = st.session_state["compare_scope"] == "all"
         mine = board.table if is_all else board.table[_in_scope(board, dataset, linked)]
         _choose_filters(filters, mine)
-        _choose_columns(mine, choices)
+        columns = shown_columns(mine, choices)
+        _choose_columns(columns, choices, has_recipes=is_study or bool(mine["recipe"].astype(bool).any()))
         shown = mine[filters.matching(mine)]
         hidden = len(mine) - len(shown)
         if filters.is_any:
@@ -93,8 +102,16 @@ def choose_rows(board: Board, dataset: str | None, linked: Sequence[str]) -> tup
         elif hidden:
             st.caption(f"{hidden:,} archived", width="content")
     if is_study:
-        return by_study(arranged(shown)), len(mine)
-    return arranged(shown, parse_sort(state.current("sort") or choices.get("sort"))), len(mine)
+        return Chosen(by_study(arranged(shown)), with_intervals(_of_studies(columns)), len(mine))
+    sort = parse_sort(state.current("sort") or choices.get("sort"))
+    return Chosen(arranged(shown, sort), with_intervals(columns), len(mine))
+
+
+def _of_studies(columns: Sequence[str]) -> list[str]:
+    """What a study shows comes first."""
+    first = ["study", "recipe", "test_accuracy", "published_accuracy", "test_quadratic_weighted_kappa",
+             "published_kappa"]  # fmt: skip
+    return [*first, *(key for key in columns if key not in first)]
 
 
 def _in_scope(board: Board, dataset: str | None, linked: Sequence[str]) -> np.ndarray:
@@ -168,10 +185,10 @@ def shown_columns(table: pd.DataFrame, choices: dict[str, str]) -> list[str]:
     return chosen or default_columns(table, has_several_datasets=has_several)
 
 
-def _choose_columns(table: pd.DataFrame, choices: dict[str, str]) -> None:
+def _choose_columns(columns: list[str], choices: dict[str, str], *, has_recipes: bool) -> None:
     """A popover for columns, order and the switch to studies."""
     box = st.popover("Columns", icon=":material/view_column:", key="board_columns_box", on_change="rerun")
-    columns, sort = shown_columns(table, choices), state.current("sort") or choices.get("sort", "")
+    sort = state.current("sort") or choices.get("sort", "")
     if not box.open:
         return
 
@@ -210,7 +227,7 @@ def _choose_columns(table: pd.DataFrame, choices: dict[str, str]) -> None:
         if asked:
             st.session_state["board_falls"] = asked[1]
             st.toggle("Largest first", key="board_falls", on_change=turn_sort)
-        if table["recipe"].astype(bool).any() or state.current("studies"):
+        if has_recipes:
             st.session_state["board_studies"] = bool(state.current("studies"))
             st.toggle(
                 "As the studies' own tables", key="board_studies",
@@ -221,8 +238,9 @@ def _choose_columns(table: pd.DataFrame, choices: dict[str, str]) -> None:
         st.button("The usual columns and order", key="board_usual", on_click=forget)
 
 
-def draw_table(board: Board, table: pd.DataFrame, linked: Sequence[str], dataset: str | None) -> Shown:
+def draw_table(board: Board, rows_chosen: Chosen, linked: Sequence[str], dataset: str | None) -> Shown:
     """Draw the table and return what is selected."""
+    table, columns = rows_chosen.table, rows_chosen.columns
     here = [run_id for run_id in linked if board.row_of(run_id) is not None]
     if list(linked) != st.session_state.get(_KNOWN):
         # Chosen from outside: a link, Back, another data set. Only a new table begins with another selection.
@@ -244,7 +262,6 @@ def draw_table(board: Board, table: pd.DataFrame, linked: Sequence[str], dataset
         st.session_state[_KNOWN] = [*filter(None, own), *hidden]
         state.remember("runs", ",".join(st.session_state[_KNOWN]) or None)
 
-    columns = with_intervals(_columns_of(table))
     shown = table[columns].assign(**({"state": table["state_text"]} if "state" in columns else {}))
     rows_on_screen = min(len(table), _MAX_ROWS if chosen else _MAX_ROWS_ALONE)
     event = controls.show_table(
@@ -258,16 +275,7 @@ def draw_table(board: Board, table: pd.DataFrame, linked: Sequence[str], dataset
     selected = (*own, *hidden)
     st.session_state[_KNOWN] = list(selected)
     state.settle_runs(selected)
-    return Shown(table, selected, tuple(hidden))
-
-
-def _columns_of(table: pd.DataFrame) -> list[str]:
-    columns = shown_columns(table, read_choices())
-    if state.current("studies"):
-        first = ["study", "recipe"]
-        figures = ["test_accuracy", "published_accuracy", "test_quadratic_weighted_kappa", "published_kappa"]
-        columns = [*first, *figures, *(key for key in columns if key not in {*first, *figures})]
-    return columns
+    return Shown(selected, tuple(hidden))
 
 
 def _config(column: Column) -> Any:
@@ -301,19 +309,13 @@ def forget_selection() -> None:
     st.session_state[_KNOWN] = []
 
 
-def select(run_ids: Sequence[str]) -> None:
-    """Select those runs."""
-    state.settle_runs(run_ids)
-
-
-def download(table: pd.DataFrame) -> None:
+def download(chosen: Chosen) -> None:
     """The table as CSV: the columns on screen, and the id of each run."""
-    columns = with_intervals(_columns_of(table))
-    names = headings(columns)
 
     def text() -> str:
-        rows = table[["run_id", *columns]].itertuples(index=False, name=None)
-        return csv_of_rows(["run_id", *(names[key] for key in columns)], rows)
+        names = headings(chosen.columns)
+        rows = chosen.table[["run_id", *chosen.columns]].itertuples(index=False, name=None)
+        return csv_of_rows(["run_id", *(names[key] for key in chosen.columns)], rows)
 
     st.download_button(
         "CSV", text, file_name="transferscope_runs.csv", mime="text/csv", key="runs_csv", icon=":material/download:",
