@@ -25,7 +25,7 @@ KEYS = (
     "beside", "methods", "method", "stages", "ask", "opacity", "unit", "options",
     "second", "tuned", "behind", "channel", "reset",
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
-    "columns", "sort", "search", "where", "scope", "studies", "external", "maps",
+    "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
 )  # fmt: skip
 # What `image` may say instead of an image_id; a sample's file name follows.

@@ -22,6 +22,7 @@ from lib.grading.image_answers import (
     why_not,
 )
 from lib.grading.run_maps import why_no_maps
+from lib.tracking.scores import trained_classes
 from lib.tracking.tested import TestedRun
 from pages.common import controls, keyboard, resources, state
 from pages.common.pinned_pictures import GRID_STYLE, grid_tile
@@ -30,6 +31,7 @@ from pages.common.run_view import dataset_of_run
 from pages.common.text import count, joined, percent, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 from pages.compare.scene import Scene
+from pages.compare.shared import key_of
 
 _PER_PAGE = 8
 _TILE_PX, _LARGE_PX = 160, 384
@@ -85,7 +87,7 @@ def draw_images(tested: Sequence[TestedRun]) -> None:
 
 def _shared(tested: Sequence[TestedRun], limits: Mapping[str, Any], *, is_expected: bool) -> SharedAnswers:
     """The answers by the rule that decides."""
-    key = tuple((one.run.run_id, one.run.ended_s, one.label, str(one.run.config.get("dataset"))) for one in tested)
+    key = tuple((*key_of(one), tuple(one.class_names), str(one.run.config.get("dataset"))) for one in tested)
     return _cached_shared(key, is_expected, _tested=tested, _limits=limits if is_expected else {})
 
 
@@ -318,7 +320,7 @@ class _Pictures:
         asked = [
             AskedMaps(run.run_id, run.label, tuple(places[here].tolist()), tuple(run.answers[rows][here].tolist()))
             for run in self.shared.runs
-            if not why_no_maps(run.run_id)
+            if not _why_no_maps(run)
         ]
         with self.progress:
             ensure_maps(self.dataset, asked)
@@ -340,7 +342,7 @@ def _show_notes(shared: SharedAnswers, *, has_maps: bool) -> None:
     runs = shared.runs
     says = []
     if has_maps:
-        reasons = {run.label: why_no_maps(run.run_id) for run in runs}
+        reasons = {run.label: _why_no_maps(run) for run in runs}
         if not all(reasons.values()):
             says.append("Maps: Grad-CAM of the class that the run answers; bright yellow speaks for it most.")
         if none := [f"{label} ({reason})" for label, reason in reasons.items() if reason]:
@@ -355,6 +357,14 @@ def _show_notes(shared: SharedAnswers, *, has_maps: bool) -> None:
         )
     if says:
         st.caption(plain(" ".join(says), 1200))
+
+
+def _why_no_maps(run: RunAnswers) -> str:
+    """Why there are no maps of a run's answers, as a part of a sentence; "" where there are."""
+    own = trained_classes(run.tested.run.folder)
+    if own is not None and own[0] != run.tested.class_names:
+        return "its classes were merged for these images"
+    return why_no_maps(run.run_id)
 
 
 def _show_without_pictures(shared: SharedAnswers, rows: np.ndarray) -> None:

@@ -30,6 +30,7 @@ VIEWS = (
     ViewSpec("reliability", "Reliability", "Do their probabilities come true?", "reliability"),
     ViewSpec("referable", "Refer", "From which score on is somebody referred, and what is that worth?", "referable"),
     ViewSpec("images", "Images", "What does each run say of the same images, and where does it look?", "images"),
+    ViewSpec("external", "Other data", "What are they worth on images from elsewhere?", "external"),
     ViewSpec("published", "Published", "What have others reached, and can it be held against these runs?", "published"),
 )
 
