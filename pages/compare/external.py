@@ -36,6 +36,7 @@ from pages.common.text import count, joined, plain, readable
 from pages.compare.scene import Scene
 
 _MOST_SELECTS = 12  # classes that are mapped by a list each; more are written in one line
+_FORMATS = {"Value": "%.3f", "Own test": "%.3f", "Difference": "%+.3f"}
 _BY_NAME, _BY_HAND = "", "by hand"
 _PICTURES = ("images", "matrices", "classes", "roc", "reliability")  # views that draw answers, whatever images they are
 
@@ -181,9 +182,10 @@ class _Start:
     def draw(self) -> None:
         reasons = {run.run_id: self._why_not(run) for run in self.runs}
         fitting = [run for run in self.runs if not reasons[run.run_id]]
-        for run_id, reason in reasons.items():
-            if reason:
-                st.caption(f"{plain(self.scene.labels[run_id])}: {plain(reason, 300)}")
+        for reason in dict.fromkeys(filter(None, reasons.values())):
+            who = [self.scene.labels[run_id] for run_id, own in reasons.items() if own == reason]
+            of_some = f"{joined(who)}: " if len(who) < len(self.runs) else ""
+            st.caption(plain(f"{of_some}{reason[:1].upper()}{reason[1:]}", 500))
         task = f"external_{digest_of([self.dataset.name, self.mapping, [run.run_id for run in fitting]])[:16]}"
         background.show_measurement_failure(task)
         if background.is_measuring(task):
@@ -323,6 +325,7 @@ def _draw_table(scene: Scene, every: Sequence[tuple[RunRecord, ExternalResult]],
     event = controls.show_table(
         table, key=f"external_table_{digest_of([[run.run_id, result.key] for run, result in every])[:12]}",
         hide_index=True, placeholder="–", on_select="rerun", selection_mode="multi-row",
+        column_config={name: st.column_config.NumberColumn(format=form) for name, form in _FORMATS.items()},
         alt="Results on other data sets: value, interval, own test and difference, one row a run and data set",
     )  # fmt: skip
     chosen = [every[row] for row in event.selection.rows if row < len(every)]
