@@ -10,8 +10,8 @@ import pandas as pd
 
 from lib.evaluation.metric_table import METRICS
 
-TEXT, METRIC, INTERVAL, NUMBER, WHOLE, SECONDS, SHARE, MOMENT = (
-    "text", "metric", "interval", "number", "whole", "seconds", "share", "moment"
+TEXT, METRIC, SIGNED, INTERVAL, NUMBER, WHOLE, SECONDS, SHARE, MOMENT = (
+    "text", "metric", "signed", "interval", "number", "whole", "seconds", "share", "moment"
 )  # fmt: skip
 
 
@@ -68,8 +68,12 @@ COLUMNS: dict[str, Column] = {
                "Published accuracy", falls=True),
         Column("published_kappa", "Published", "Kappa that its study found, on its own data.", METRIC, 80,
                "Published kappa", falls=True),
-        Column("external", "Other data sets", "The same classifier on other data sets, and how far that is from its "
-               "own test result.", width=180),
+        Column("external", "Other data sets", "The same classifier on other data sets, by what it is judged by, with "
+               "95 % intervals.", width=230),
+        Column("external_value", "Elsewhere", "On the other data set that was evaluated last, by what it is judged by.",
+               METRIC, 76, "On the last other data set", falls=True),
+        Column("external_delta", "Change", "That minus the result on its own test images.", SIGNED, 66,
+               "Change on the last other data set", falls=True),
         Column("test_baseline_accuracy", "Commonest", "Accuracy on the same test images of always answering their "
                "commonest class; its kappa is 0.", METRIC, 82, "Always the commonest class"),
         Column("test_referable_auroc", "Referable", "Area under the ROC curve of moderate and above against the rest, "
@@ -112,7 +116,7 @@ def default_columns(table: pd.DataFrame, *, has_several_datasets: bool = False) 
     return [
         *(key for key in ("own_name", "labels") if has[key]), "strategy_title", "backbone_title",
         *(["dataset_title"] if has_several_datasets else []), *(["seeds"] if has["group_id"] else []), *figures,
-        *(["external"] if has["external"] else []), "test_baseline_accuracy",
+        *(["external", "external_delta"] if has["external"] else []), "test_baseline_accuracy",
         *(["test_referable_auroc"] if table["test_referable_auroc"].notna().any() else []),
         *(["recipe", *published] if has["recipe"] else []), "seconds_total", "state", "created",
     ]  # fmt: skip

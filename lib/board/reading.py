@@ -36,6 +36,7 @@ _FEW = 24  # so many runs are read one by one sooner than all of the store
 _NUMBERS = (
     "learning_rate", "seed", "num_train", "num_test", "seconds_total", "seconds_features", "seconds_training",
     "num_trained", "num_parameters", "test_baseline_accuracy", "test_referable_auroc", "epochs_asked",
+    "external_value", "external_delta",
     *(f"test_{key}{end}" for key in METRICS for end in ("", "_low", "_high")),
 )  # fmt: skip
 _WORDS = ("dataset", "dataset_version", "backbone", "strategy", "recipe", "target_map", "headline", "test_set")
@@ -201,7 +202,7 @@ def _interval_texts(low: pd.Series, high: pd.Series, reasons: Sequence[str]) -> 
 
 
 def _external(row: Mapping[str, Any]) -> str:
-    """The run on other data sets, such as "other: kappa 0.55 (-0.31)"."""
+    """The run on other data sets, such as "Other eyes: kappa 0.55 (0.48 to 0.62)"."""
     return "; ".join(row.get("external") or ())
 
 

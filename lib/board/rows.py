@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lib.errors import UserError
 from lib.evaluation import headline, intervals, metric_table, metrics, resampling, weighted
 from lib.evaluation.intervals import metric_interval
 from lib.evaluation.metric_table import METRICS
+from lib.grading import external
 from lib.models.freezing import stage_plan
 from lib.tracking import RunRecord, scores, tested
 from lib.tracking.scores import beside_metrics, trained_classes
@@ -24,23 +26,25 @@ from lib.tracking.tested import read_tested
 from lib.training.strategies import STRATEGIES
 
 FORMAT_VERSION = 1
-EVALUATIONS_FOLDER = "evaluations"  # of a run's classifier on other data sets
 _BESIDE = ("headline", "baseline_class", "test_baseline_accuracy", "test_referable_auroc", "test_set")
 _FROM_SUMMARY = ("num_train", "num_test", "seconds_total", "seconds_features", "seconds_training")
 _FROM_CONFIG = ("dataset", "dataset_version", "backbone", "strategy", "recipe", "target_map", "learning_rate", "seed",
                 "split_seed", "num_folds", "batch_size", "weights", "head")  # fmt: skip
-_FIGURES_FROM = (headline, intervals, metric_table, metrics, resampling, weighted, scores, tested)
+_FIGURES_FROM = (external, headline, intervals, metric_table, metrics, resampling, weighted, scores, tested)
 
 
 def made_of(folder: str) -> str:
-    """What a row of a run is made of, as a key that changes with it: three files of its folder, and the code."""
+    """What a row of a run is made of, as a key that changes with it: files of its folder, and the code."""
     parts = [code_of_figures()]
-    for name in (SUMMARY_FILE, PREDICTIONS_FILE, EVALUATIONS_FOLDER):
+    for name in (SUMMARY_FILE, PREDICTIONS_FILE, external.FOLDER):
         try:
             found = os.stat(f"{folder}/{name}")  # noqa: PTH116  (thousands of them: a Path takes three times as long)
             parts.append(f"{found.st_mtime_ns:x}-{found.st_size:x}")
         except OSError:
             parts.append("")
+    if parts[-1]:  # a result that was made again takes the place of a former one
+        with suppress(OSError), os.scandir(f"{folder}/{external.FOLDER}") as entries:
+            parts += sorted(f"{entry.stat().st_mtime_ns:x}" for entry in entries)
     return "|".join(parts)
 
 
@@ -79,6 +83,7 @@ def summarise_run(run: RunRecord) -> dict[str, Any]:
     row = describe_run(run)
     if run.state != "finished":
         return row
+    row |= _elsewhere(run)
     figures = {**run.metrics, **run.summary}
     beside = beside_metrics(run.folder, figures)
     row |= {key: _plain({**beside, **figures}.get(key)) for key in _BESIDE}
@@ -103,6 +108,22 @@ def summarise_run(run: RunRecord) -> dict[str, Any]:
         }
         row[f"test_{key}_reason"] = one.reason
     return row
+
+
+def _elsewhere(run: RunRecord) -> dict[str, Any]:
+    """The run on other data sets, newest first: in words, and the newest result in numbers."""
+    found = [result for result in external.external_results(run.run_id) if not result.is_own]
+    words = []
+    for result in found:
+        metric, score = result.headline, result.scores[result.headline.key]
+        ends = f" ({metric.text(score.external.low)} to {metric.text(score.external.high)})"
+        interval = ends if score.external.is_known else ""
+        words.append(f"{result.title or result.dataset}: {metric.word} {metric.text(score.external.value)}{interval}")
+    if not found:
+        return {}
+    newest = found[0].scores[found[0].headline.key]
+    return {"external": words, "external_value": _plain(newest.external.value),
+            "external_delta": _plain(newest.delta.value)}  # fmt: skip
 
 
 def is_outdated(row: Mapping[str, Any], datasets: Mapping[str, Any]) -> bool:

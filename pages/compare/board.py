@@ -24,6 +24,7 @@ from lib.board.columns import (
     NUMBER,
     SECONDS,
     SHARE,
+    SIGNED,
     WHOLE,
     Column,
     choosable,
@@ -43,7 +44,7 @@ _KNOWN, _TURN = "compare_known", "compare_turn"
 _MAX_ROWS, _MAX_ROWS_ALONE = 4.5, 12.5
 _ROW_PX, _HEAD_PX = 35, 38
 _KIND_TITLES = {"dataset": "Data set", "strategy": "Strategy", "backbone": "Backbone", "state": "State", "label": "Tag"}
-_FORMATS = {METRIC: "%.3f", NUMBER: "%.3g", WHOLE: "%,d", SECONDS: "%.1f", SHARE: "percent"}
+_FORMATS = {METRIC: "%.3f", SIGNED: "%+.3f", NUMBER: "%.3g", WHOLE: "%,d", SECONDS: "%.1f", SHARE: "percent"}
 
 
 @dataclass(frozen=True, eq=False)

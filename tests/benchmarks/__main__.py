@@ -42,8 +42,10 @@ def main() -> None:
         bench_warm_command()
         for name in extraction.BACKBONES:
             extraction.bench_extraction(name, Path(folder))
+    from tests.benchmarks import board
     from tests.benchmarks.first_visit import bench_first_visit
 
+    board.main()
     bench_first_visit()
 
 

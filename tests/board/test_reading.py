@@ -2,18 +2,21 @@
 
 import sqlite3
 
+import pandas as pd
 import pytest
 
 from lib import tracking
 from lib.board import read_board, reading, summarise_pending
 from lib.data.library import delete_dataset, restore_dataset
+from lib.evaluation.intervals import Interval
+from lib.grading.external import ExternalResult, ExternalScore, store_external
 from lib.settings import runs_dir
 from lib.tracking import create_run, delete_run, get_run, rename_run, restore_run
 from lib.tracking.marks import archive_run, label_run, note_run, pin_run
 from lib.tracking.state import PREDICTIONS_FILE
 from lib.tracking.store import repair_store
 from lib.tracking.summary_table import SUMMARY_TABLE_FILE
-from tests.generated_runs import make_generated_runs
+from tests.generated_runs import GRADES, make_generated_runs
 
 
 @pytest.fixture
@@ -179,3 +182,30 @@ def test_a_seed_of_a_group_says_of_how_many_and_a_recipe_has_its_study():
     (row,) = (row for _, row in table.iterrows() if row["recipe"])
     assert row["study"].startswith("VGG16")
     assert (row["published_accuracy"], row["published_kappa"]) == (0.36333, 0.51096)
+
+
+def test_other_data_sets_stand_beside_a_run_as_soon_as_they_are_evaluated(summarised):
+    (run_id,) = make_generated_runs(1, num_test=40)
+    assert row_of(run_id, at_once_s=60)["external"] == ""
+
+    def keep(value, made_s=1.0, title="Other eyes"):
+        score = ExternalScore(Interval(value, 0.4, 0.7), Interval(0.8, 0.7, 0.9), Interval(value - 0.8, -0.4, -0.1))
+        result = ExternalResult(
+            run_id=run_id, dataset=title, title=title, dataset_version="v", mapping="", images="all", num=50,
+            num_units=50, num_own=40, num_shared=0, left_out={}, class_names=GRADES, is_ordinal=True,
+            classes_without_images=(), scores={"quadratic_weighted_kappa": score}, made_s=made_s,
+        )  # fmt: skip
+        store_external(result, pd.DataFrame({"image_id": ["a"], "target": [0]}))
+
+    keep(0.55)
+    row = row_of(run_id, at_once_s=60)
+    assert row["external"] == "Other eyes: kappa 0.55 (0.40 to 0.70)"
+    assert (row["external_value"], row["external_delta"]) == pytest.approx((0.55, -0.25))
+    keep(0.5)  # the same again takes its place
+    assert row_of(run_id, at_once_s=60)["external_value"] == 0.5
+    keep(0.6, made_s=2.0, title="Third")
+    row = row_of(run_id, at_once_s=60)
+    assert row["external"].startswith("Third: kappa 0.60")
+    assert row["external"].count(";") == 1
+    assert row["external_value"] == 0.6
+    assert len(summarised) == 4
