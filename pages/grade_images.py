@@ -12,6 +12,7 @@ from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
 from lib.figures.result_charts import probability_figure
 from lib.grading import manifest, report
 from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
+from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.grading.upload_session import UploadSession
 from lib.out_of_memory import trim_memory
 from lib.tracking.scores import run_score
@@ -53,6 +54,11 @@ def manifest_of(run_id: str) -> dict[str, Any]:
     """What a run's classifier says of itself (without torch)."""
     folder = next(run.folder for run in resources.run_records() if run.run_id == run_id)
     return dict(read_json(folder / "bundle" / "manifest.json"))
+
+
+def stored_point(run_id: str) -> OperatingPoint | None:
+    """The operating point that is kept with a run."""
+    return read_operating_point(next(run for run in resources.run_records() if run.run_id == run_id))
 
 
 def is_medical(run_id: str) -> bool:
@@ -239,6 +245,8 @@ with left:
     by_thresholds = controls.choose_rule(manifest_of(run_id).get("thresholds"), key=f"grade_rule_{run_id}")
     if words := next((run.recorded_words for run in resources.run_records() if run.run_id == run_id), ""):
         st.caption(plain(f"{words[:1].upper()}{words[1:]}; it came with the program."))
+    if point := stored_point(run_id):
+        st.caption(plain(f"Stored operating point: {point.sentence} It decides nothing here yet.", 600))
     if is_medical(run_id):
         st.caption(MEDICAL_NOTICE)
 with right:
@@ -250,6 +258,7 @@ if not len(session):
 
 with show_errors("grade the images"):
     grader = resources.cached_grader(run_id).deciding(by_thresholds=by_thresholds)
+    grader.operating_point = stored_point(run_id)  # it may have changed since the network was loaded
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
     grade_waiting(session, graded_as, grader)
     rows = session.rows(graded_as)

@@ -31,6 +31,7 @@ COMMANDS = {
     "advise": ("lib.cli.estimates", "advise", "Suggest a strategy from the images' number and likeness to the source."),
     "lr-range": ("lib.cli.estimates", "lr_range", "Find a learning rate by a range test, with a picture."),
     "seeds": ("lib.cli.sweeps", "seeds", "List, show, stop and resume trainings repeated with several seeds."),
+    "sizes": ("lib.cli.sweeps", "sizes", "Train with several numbers of training images; list, stop and resume them."),
     "runs": ("lib.cli.runs", "runs", "List, show, stop, resume, delete and restore runs."),
     "evaluate": ("lib.cli.grading", "evaluate", "Evaluate a run's classifier on another data set."),
     "compare": ("lib.cli.comparison", "compare_command", "Compare runs: intervals and paired tests."),

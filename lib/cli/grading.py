@@ -61,6 +61,8 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
                 ("file", "status", "class", "confidence", "reason"))  # fmt: skip
     if grader.header.seen_sentence:
         note(grader.header.seen_sentence)
+    if grader.header.operating_point:
+        note(f"Stored operating point: {grader.header.operating_point}")
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
 

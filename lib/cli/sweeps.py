@@ -1,4 +1,4 @@
-"""`race` and `seeds`: sweeps of trainings, in this process or in the background, stopped or taken up again."""
+"""`race`, `seeds` and `sizes`: sweeps of trainings, here or in the background, stopped or taken up again."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,14 @@ import click
 from lib.cli import INTERRUPTED_STATUS
 from lib.cli.output import ProgressLine, json_option, note, note_split_caveat, print_json, print_table
 from lib.cli.storage import backbone_or_default
+from lib.errors import UserError
 from lib.jobs.processes import lower_priority
 from lib.settings import DEFAULT_BACKBONE, DEFAULT_DATASET
 
 if TYPE_CHECKING:
     from lib.sweeps.plan import SweepPlan, SweepState
     from lib.sweeps.seeds import SeedSweep
+    from lib.sweeps.sizes import SizeSweep
     from lib.sweeps.strategies import StrategySweep
     from lib.training.config import TrainConfig
 
@@ -166,6 +168,106 @@ def _report_group(plan: "SeedSweep", state: "SweepState", *, as_json: bool) -> i
         print_table(rows, ("metric", "mean", "sd", "each seed"))
         note_split_caveat(str(plan.config.get("dataset")))
         note(f"Group {plan.group_id} is {state.state}. {state.message}".strip())
+    return _status(state)
+
+
+@click.group()
+def sizes() -> None:
+    """Trainings that were repeated with fewer images to learn from. SERIES is an id, the start of one, or "latest"."""
+
+
+@sizes.command("start")
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--shares", default="0.1,0.3,1", show_default=True, metavar="A,B,...", help="Of the images to learn from."
+)
+@click.option("--detach", is_flag=True, help="Start in the background and return at once.")
+@json_option
+def start_sizes(run_id: str, shares: str, detach: bool, as_json: bool) -> int:
+    """Train as RUN was, with several numbers of training images; the test images stay, RUN itself is not repeated."""
+    from lib.sweeps.sizes import series_of_run
+
+    try:
+        asked = [float(share) for share in shares.split(",") if share.strip()]
+    except ValueError:
+        raise UserError(f"--shares needs numbers joined by commas, such as 0.1,0.3,1; received {shares!r}.") from None
+    plan = series_of_run(run_id, asked)
+    note(f"Series {plan.series_id}: {', '.join(entry.key for entry in plan.entries)}")
+    return _go(plan, _report_sizes, is_detached=detach, as_json=as_json)
+
+
+@sizes.command("list")
+@json_option
+def list_sizes(as_json: bool) -> None:
+    """List series, newest first."""
+    from lib.sweeps.sizes import SizeSweep
+
+    rows = [(plan, plan.read()) for plan in SizeSweep.newest_first()]
+    if as_json:
+        print_json({"series": [{"series_id": plan.series_id, "state": state.state} for plan, state in rows]})
+        return
+    table = [(plan.series_id, state.state, ", ".join(entry.key for entry in plan.entries), plan.config.get("strategy"),
+              plan.config.get("dataset")) for plan, state in rows]  # fmt: skip
+    print_table(table, ("series", "state", "sizes", "strategy", "data set"))
+
+
+@sizes.command("show")
+@click.argument("series")
+@json_option
+def show_sizes(series: str, as_json: bool) -> int:
+    """Show a series: what each number of training images reached on the same test images."""
+    plan = _series(series)
+    return _report_sizes(plan, plan.read(), as_json=as_json)
+
+
+@sizes.command("stop")
+@click.argument("series")
+@json_option
+def stop_sizes(series: str, as_json: bool) -> int:
+    """Stop a series that runs in the background."""
+    plan = _series(series)
+    return _report_sizes(plan, plan.stop_and_wait(), as_json=as_json)
+
+
+@sizes.command("resume")
+@click.argument("series")
+@click.option("--detach", is_flag=True, help="Go on in the background and return at once.")
+@json_option
+def resume_sizes(series: str, detach: bool, as_json: bool) -> int:
+    """Go on with a series that was broken off."""
+    return _go(_series(series), _report_sizes, is_detached=detach, as_json=as_json)
+
+
+@sizes.command("work", hidden=True)
+@click.argument("series")
+def work_sizes(series: str) -> int:
+    """The whole life of a detached worker."""
+    return _work(_series(series))
+
+
+def _series(series_id: str) -> "SizeSweep":
+    from lib.sweeps.sizes import SizeSweep
+
+    return SizeSweep.find(series_id)
+
+
+_OF_A_SIZE = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_quadratic_weighted_kappa",
+              "test_quadratic_weighted_kappa_low", "test_quadratic_weighted_kappa_high", "seconds_total")  # fmt: skip
+
+
+def _report_sizes(plan: "SizeSweep", state: "SweepState", *, as_json: bool) -> int:
+    found = plan.sizes()
+    if as_json:
+        rows = [{"share": one.share, "run_id": one.run_id, "num_train": one.num_train,
+                 **{key: one.summary.get(key) for key in _OF_A_SIZE}} for one in found]  # fmt: skip
+        print_json(
+            {"series_id": plan.series_id, "state": state.state, "runs": list(state.runs.values()), "sizes": rows}
+        )
+    else:
+        shown = [(f"{100 * one.share:g} %", one.num_train, *map(one.summary.get, _OF_A_SIZE)) for one in found]
+        print_table(shown, ("share", "images", "accuracy", "low", "high", "kappa", "low", "high", "seconds"))
+        note_split_caveat(str(plan.config.get("dataset")))
+        note(f"Series {plan.series_id} is {state.state}. {state.message}".strip())
     return _status(state)
 
 

@@ -1,8 +1,8 @@
 """Which images of a data set take part, and in which shares they train, validate and test.
 
 A published experiment rarely uses all of its data: two hundred images of each grade, the first ten classes, a balanced
-test set. A protocol says so in six numbers; the images are chosen by a hash of seed and image, so that the same images
-are chosen on every machine, whatever the order of the table, and a larger cap adds to a smaller one.
+test set. A protocol says so in seven numbers; the images are chosen by a hash of seed and image, so that the same
+images are chosen on every machine, whatever the order of the table, and a larger cap adds to a smaller one.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.checked_rows import Rows
-from lib.data.splits import TEST, TRAIN, assign_splits
+from lib.data.splits import TEST, TRAIN, VAL, assign_splits, group_numbers
 from lib.data.target_map import map_targets
 from lib.errors import UserError
 
@@ -28,14 +28,16 @@ class DataProtocol:
     """A subset and the shares of its parts; None leaves a question to the data set.
 
     `max_classes` keeps the first classes in their order; `max_per_class` caps the images of a class before the split,
-    `max_train_per_class` and `max_test_per_class` cap those of one part after it; `test_fraction` of the images and
-    `val_fraction` of the rest are held out where the source has no split of its own.
+    `max_train_per_class` and `max_test_per_class` cap those of one part after it; `train_fraction` of the images to
+    train and of those to validate are learned from, by whole groups, while the test images stay; `test_fraction` of the
+    images and `val_fraction` of the rest are held out where the source has no split of its own.
     """
 
     max_classes: int | None = None
     max_per_class: int | None = None
     max_train_per_class: int | None = None
     max_test_per_class: int | None = None
+    train_fraction: float | None = None
     test_fraction: float | None = None
     val_fraction: float | None = None
 
@@ -56,6 +58,7 @@ class DataProtocol:
             (self.max_per_class, f"{self.max_per_class} images a class"),
             (self.max_train_per_class, f"{self.max_train_per_class} training images a class"),
             (self.max_test_per_class, f"{self.max_test_per_class} test images a class"),
+            (self.train_fraction, f"{100 * (self.train_fraction or 0):g} % of the images to learn from"),
             (self.test_fraction, f"{100 * (self.test_fraction or 0):g} % to test"),
             (self.val_fraction, f"{100 * (self.val_fraction or 0):g} % of the rest to validate"),
         )
@@ -77,6 +80,47 @@ def choose_rows(
     ordered = np.asarray(targets)[order]
     place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered, side="left")
     return np.sort(order[place < max_per_class])
+
+
+def choose_share(
+    targets: np.ndarray, image_ids: np.ndarray, units: np.ndarray, fraction: float, *, seed: int, what: str = "share"
+) -> np.ndarray:
+    """Row numbers (n,), rising, of about that share of the images of each class, in whole groups.
+
+    Groups stand in an order drawn by a hash of seed and their first image; of each class, groups are taken in this
+    order until the share is reached, one at least. So every class is kept, the rows of a smaller share are among those
+    of a larger one, and the order of the table does not matter.
+
+    Args:
+        targets: classes (N,).
+        image_ids: (N,).
+        units: the number of the group of each image (N,).
+        fraction: above 0, up to 1.
+        seed: of the draw.
+        what: names the draw, so that two draws of one seed are independent of each other.
+    """
+    num_classes = int(targets.max()) + 1
+    names, place = np.unique(units, return_inverse=True)
+    first = np.full(len(names), "", dtype=object)
+    for row in np.argsort(image_ids)[::-1]:
+        first[place[row]] = image_ids[row]
+    drawn = [hashlib.blake2b(f"{seed}/{what}/{one}".encode(), digest_size=8).digest() for one in first]
+    order = sorted(range(len(names)), key=drawn.__getitem__)
+    counts = np.zeros((len(names), num_classes), dtype=np.int64)
+    np.add.at(counts, (place, targets), 1)
+    # A group counts for the rarest of its classes, so that a common one does not fill up with the groups of others.
+    rarity = np.argsort(np.argsort(counts.sum(0), kind="stable"))
+    stratum = np.where(counts > 0, rarity, num_classes).argmin(axis=1)
+    taken, is_kept = np.zeros(num_classes), np.zeros(len(names), dtype=bool)
+    wanted = [fraction * counts[stratum == target].sum() for target in range(num_classes)]
+    is_met = np.zeros(num_classes, dtype=bool)
+    for group in order:
+        target = stratum[group]
+        lacks_class = bool((~is_met & (counts[group] > 0)).any())  # the first group of a class is in every share
+        is_kept[group] = lacks_class or taken[target] + counts[group].sum() / 2 <= wanted[target]
+        taken[target] += counts[group].sum()
+        is_met |= counts[group] > 0
+    return np.flatnonzero(is_kept[place])
 
 
 class RowsOfPixels:
@@ -122,7 +166,9 @@ class DatasetSubset:
         rows = np.flatnonzero(targets < len(self.class_names))
         rows = rows[choose_rows(targets[rows], image_ids[rows], protocol.max_per_class, seed=split_seed)]
         self._eligible = self.rows = rows
-        if num_folds is None and (protocol.max_train_per_class or protocol.max_test_per_class):
+        if num_folds is None and (
+            protocol.max_train_per_class or protocol.max_test_per_class or protocol.train_fraction
+        ):
             # With folds every image is tested in turn, so none can be left out beforehand.
             self.rows = self._eligible[self._split(split_seed) != ""]
         if len(self.rows) == 0:
@@ -175,6 +221,14 @@ class DatasetSubset:
             inside = np.flatnonzero(split == part)
             kept = inside[choose_rows(targets[inside], image_ids[inside], cap, seed=seed, what=part)]
             split[np.setdiff1d(inside, kept, assume_unique=True)] = ""
+        if (fraction := self.protocol.train_fraction) is not None:
+            units = group_numbers(table["group_id"].to_numpy(), len(split))
+            for part in (TRAIN, VAL):
+                inside = np.flatnonzero(split == part)
+                if len(inside):
+                    kept = inside[choose_share(targets[inside], image_ids[inside], units[inside], fraction, seed=seed,
+                                               what=f"{part} share")]  # fmt: skip
+                    split[np.setdiff1d(inside, kept, assume_unique=True)] = ""
         return split
 
     def _targets_to_split(self) -> tuple[np.ndarray, list[str]]:

@@ -7,6 +7,7 @@ each stands alone; all runs that are read with one seed meet the same draws.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,22 @@ from lib.evaluation.resampling import Estimate
 
 NUM_DRAWS = 2000
 _AT_A_TIME = 64
+
+
+class Valued(Protocol):
+    """A value with an interval: `Estimate`, or `Interval` of a metric."""
+
+    @property
+    def value(self) -> float:
+        """The value."""
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +226,7 @@ def estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high), float(kept.std()))
 
 
-def interval_text(found: Estimate, text: Callable[[float], str] = "{:.2f}".format) -> str:
+def interval_text(found: Valued, text: Callable[[float], str] = "{:.2f}".format) -> str:
     """Such as "0.84 (0.78 to 0.90)"."""
     if not math.isfinite(found.value):
         return "not defined"

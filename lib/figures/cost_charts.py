@@ -4,19 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.evaluation.resampling import Estimate
-from lib.evaluation.roc import interval_text
+from lib.evaluation.roc import Valued, interval_text
 from lib.figures.race_charts import parameter_position
 from lib.figures.roc_charts import HEIGHT_PX, MAX_RUNS, KeyEntry, add_key
 from lib.figures.style import literal, new_figure, palette, strategy_style
 
 MAX_COSTS = 12
 _PLOT = 0.58  # of the width, the key has the rest
-_COUNTS = {0: "none", 2: "100", 3: "1,000", 4: "10,000", 5: "100,000", 6: "1 M", 7: "10 M", 8: "100 M"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class CostPoint:
 
     label: str
     strategy: str
-    value: Estimate
+    value: Valued
     cost: float
 
 
@@ -36,7 +33,7 @@ class SizeSeries:
     label: str
     strategy: str
     sizes: tuple[int, ...]
-    values: tuple[Estimate, ...]
+    values: tuple[Valued, ...]
 
 
 def pareto_front(points: Sequence[CostPoint], *, is_lower_better: bool = False) -> list[int]:
@@ -82,17 +79,11 @@ def cost_figure(
             x=x, y=point.value.value, text=f"<b>{number}</b>", showarrow=False, xshift=14, yshift=8,
             font={"color": style.color},
         )  # fmt: skip
-        said = f"{words}{'; none better at this cost' if is_best else ''}"
+        said = f"{words}{' · best at its cost' if is_best else ''}"
         entries.append(KeyEntry(point.label, said, style.color, number=str(number), symbol=style.sign))
     if places:
         lowest, highest = min(places) - 0.3, max(places) + 0.3
-        is_count = "parameters" in cost_title
-        ticks = {k: _COUNTS[k] if is_count else f"{10**k:,}" for k in _COUNTS if lowest <= k <= highest}
-        if not is_count and 0 in ticks:
-            ticks[0] = "1"
-        if len(ticks) < 2:
-            values = np.linspace(lowest, highest, 3).tolist()
-            ticks = {place: f"{10**place:,.0f}" if 10**place >= 10 else f"{10**place:.1f}" for place in values}
+        ticks = _ticks(lowest, highest, is_count="parameters" in cost_title)
         figure.update_xaxes(range=[lowest, highest], tickvals=list(ticks), ticktext=list(ticks.values()))
     add_key(figure, entries, is_dark=is_dark, left=_PLOT + 0.03)
     return figure
@@ -155,7 +146,7 @@ def _plot(title: str, x: str, *, is_dark: bool) -> go.Figure:
 
 
 def _mark(
-    figure: go.Figure, places: Sequence[float], values: Sequence[Estimate], *, label: str, words: Sequence[str],
+    figure: go.Figure, places: Sequence[float], values: Sequence[Valued], *, label: str, words: Sequence[str],
     color: str, symbol: str, dash: str = "solid",
 ) -> None:  # fmt: skip
     """Values with their intervals as bars, joined by a line."""
@@ -169,7 +160,23 @@ def _mark(
     )  # fmt: skip
 
 
+def _ticks(lowest: float, highest: float, *, is_count: bool) -> dict[float, str]:
+    """Place on the logarithmic axis -> what stands there: tens, or 1, 2 and 5 of each where the axis is short."""
+    parts = (1, 2, 5) if highest - lowest < 2.2 else (1,)
+    places = {math.log10(part * 10.0**power): part * 10.0**power for power in range(-2, 11) for part in parts}
+    found = {place: _short(value) for place, value in places.items() if lowest <= place <= highest}
+    if is_count and lowest <= 0 <= highest:
+        found = {0.0: "none"} | {place: text for place, text in found.items() if place > 1}
+    return found
+
+
+def _short(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
 def _cost_words(cost: float, cost_title: str) -> str:
     if "parameters" in cost_title:
-        return f"{cost:,.0f} parameters" if cost else "no parameter trained"
+        return f"{cost / 1e6:.2f} M trained" if cost >= 1e6 else f"{cost:,.0f} trained" if cost else "none trained"
     return f"{cost:,.0f} s" if cost >= 10 else f"{cost:.1f} s"

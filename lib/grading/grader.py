@@ -26,6 +26,7 @@ from lib.grading.manifest import (
     manifest_engine,
     manifest_thresholds,
 )
+from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.models.bundle_files import unpacked_bundle
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.heads import HEADS
@@ -58,6 +59,7 @@ class Grader:
         *,
         gate: Gate | None = None,
         seen: SeenImages | None = None,
+        operating_point: OperatingPoint | None = None,
         run: str = "",
         device: str = "cpu",
         by_thresholds: bool = False,
@@ -66,6 +68,7 @@ class Grader:
         self.manifest = manifest
         self.gate = gate
         self.seen = seen or SeenImages(is_complete=False)
+        self.operating_point = operating_point
         self.run = run
         self.device = device
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
@@ -100,9 +103,10 @@ class Grader:
             loaded = load_bundle(folder)
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
             seen = seen_by(folder, loaded.manifest, path.parent / PREDICTIONS_FILE if run else None)
+            point = read_operating_point(folder)
         return cls(
-            loaded.classifier, loaded.manifest, gate=gate, seen=seen, run=run, device=pick_device(device),
-            by_thresholds=by_thresholds,
+            loaded.classifier, loaded.manifest, gate=gate, seen=seen, operating_point=point, run=run,
+            device=pick_device(device), by_thresholds=by_thresholds,
         )  # fmt: skip
 
     def deciding(self, *, by_thresholds: bool) -> "Grader":
@@ -130,6 +134,7 @@ class Grader:
             knows_seen_images=self.seen.is_complete,
             split_caveat=str(about.get("split_caveat") or ""),
             result=_result_words(self.manifest),
+            operating_point=self.operating_point.sentence if self.operating_point else "",
         )
 
     @property

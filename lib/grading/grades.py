@@ -76,6 +76,7 @@ class ReportHeader:
     knows_seen_images: bool = True
     split_caveat: str = ""  # of the data set that it was trained on
     result: str = ""  # what it reached on its test images, beside always the commonest class
+    operating_point: str = ""  # from which score on it refers, where that was stored with it
 
     @property
     def result_sentence(self) -> str:

@@ -130,6 +130,7 @@ def _about(header: ReportHeader) -> str:
     sentences = (
         *(
             header.result_sentence,
+            f"Stored operating point: {header.operating_point}" if header.operating_point else "",
             header.gate_sentence,
             header.rule_sentence,
             header.confidence_sentence,

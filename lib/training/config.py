@@ -43,6 +43,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_per_class": (3, 10_000_000),
     "max_train_per_class": (1, 10_000_000),
     "max_test_per_class": (1, 10_000_000),
+    "train_fraction": (0.001, 1.0),
     "test_fraction": (0.01, 0.9),
     "val_fraction": (0.01, 0.9),
 }
@@ -112,6 +113,7 @@ class TrainConfig:
     max_per_class: int | None = None
     max_train_per_class: int | None = None
     max_test_per_class: int | None = None
+    train_fraction: float | None = None  # of the images to train and to validate; the test images stay
     test_fraction: float | None = None
     val_fraction: float | None = None
     target_map: str | None = None  # classes merged into fewer: a name or "0,1,1,1,1" (lib/data/target_map.py)
@@ -136,6 +138,11 @@ class TrainConfig:
                 raise UserError(f"The setting {key} must be one of {', '.join(choices)}, received {value!r}.")
         if self.target_map:
             parse_target_map(self.target_map)
+        if self.train_fraction is not None and self.num_folds:
+            raise UserError(
+                "train_fraction keeps one test set for every number of training images, and num_folds tests all images "
+                "in turn; leave out one of the two."
+            )
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise UserError(
                 "sampling=balanced and class_weights=balanced would count rare classes twice; choose one of the two."

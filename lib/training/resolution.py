@@ -7,7 +7,7 @@ import numpy as np
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.models.backbones import BACKBONES, BackboneSpec
-from lib.models.freezing import first_trained
+from lib.models.freezing import first_trained, stage_plan
 from lib.models.heads import check_output, iterative_heads, resolve_features
 from lib.training.config import TrainConfig
 from lib.training.network import trained_part
@@ -164,3 +164,19 @@ def _one_of_each_class(dataset: Dataset, split_seed: int) -> list[str]:
         table = table.sort_values(["is_marked"], kind="stable")
     chosen = table.drop_duplicates("target").sort_values("target")
     return [str(image_id) for image_id in chosen["image_id"].head(MAX_WATCHED)]
+
+
+def trained_parameters(config: TrainConfig, num_classes: int) -> tuple[int, int]:
+    """How many parameters a training changes, and how many its classifier has in all, without building it.
+
+    Of the backbone those of the trained stages count, and those of the head; neighbours that are kept are none.
+
+    Raises:
+        UserError: a backbone, stage or head that there is not.
+    """
+    strategy = STRATEGIES.get(config.strategy)
+    plan = stage_plan(
+        config.backbone, trained_part(config), config.unfreeze_from, feature_stage=config.feature_stage,
+        head=config.head or strategy.default_head, output=config.output, num_classes=num_classes,
+    )  # fmt: skip
+    return sum(part.num_parameters for part in plan if part.is_trainable), sum(part.num_parameters for part in plan)

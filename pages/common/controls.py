@@ -9,7 +9,9 @@ import streamlit as st
 
 from lib.csv_text import csv_of_table, harmless, harmless_table
 from lib.errors import UserError
+from lib.figures.figure_data import figure_table
 from pages.common import state
+from pages.common.figure_files import picture_buttons
 from pages.common.page_table import PAGES_FOLDER
 from pages.common.text import plain, plain_message, readable
 
@@ -74,10 +76,12 @@ def is_dark() -> bool:
 
 
 def show_figure(figure: "go.Figure", *, alt: str, key: str, data: "pd.DataFrame | None" = None) -> None:
-    """Draw a figure of lib.figures with its alternative text; its toolbar gives a PNG, the button its data as CSV."""
+    """Draw a figure of lib.figures with its alternative text; below it PNG, SVG, and its data as CSV.
+
+    `data` are the numbers behind it, by default those that stand in it.
+    """
     st.plotly_chart(figure, theme=None, key=key, alt=alt, config=_figure_config(key))
-    if data is not None:
-        download_csv(data, key=key)
+    _offer_files(figure, key, data)
 
 
 def show_clickable_figure(figure: "go.Figure", *, alt: str, key: str) -> list[Any]:
@@ -85,9 +89,17 @@ def show_clickable_figure(figure: "go.Figure", *, alt: str, key: str) -> list[An
     event = st.plotly_chart(
         figure, theme=None, key=key, alt=alt, config=_figure_config(key), on_select="rerun", selection_mode="points"
     )
+    _offer_files(figure, key, None)
     found = [point.get("customdata") for point in event.selection.points]
     # Streamlit makes a dictionary of the row: {"0": first, "1": second}.
     return [list(values.values()) if isinstance(values, dict) else values for values in found if values]
+
+
+def _offer_files(figure: "go.Figure", key: str, data: "pd.DataFrame | None") -> None:
+    """A quiet row below a figure: the picture in two formats, and its numbers."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        picture_buttons(key, is_dark=is_dark())
+        download_csv((lambda: figure_table(figure)) if data is None else data, key=key)
 
 
 def _figure_config(key: str) -> dict[str, Any]:
@@ -95,11 +107,11 @@ def _figure_config(key: str) -> dict[str, Any]:
     return {"displaylogo": False, "modeBarButtons": [["toImage"]], "toImageButtonOptions": image}
 
 
-def download_csv(data: "pd.DataFrame", *, key: str, label: str = "Data as CSV") -> None:
-    """A quiet button that downloads a table."""
+def download_csv(data: "pd.DataFrame | Callable[[], pd.DataFrame]", *, key: str, label: str = "Data as CSV") -> None:
+    """A quiet button that downloads a table, or what makes one when it is pressed."""
     st.download_button(
         label,
-        lambda: csv_of_table(data),
+        lambda: csv_of_table(data() if callable(data) else data),
         file_name=f"transferscope_{key}.csv",
         mime="text/csv",
         key=f"{key}_csv",

@@ -11,7 +11,7 @@ from lib.tracking.tested import TestedRun
 from pages.common import controls
 from pages.common.text import plain, readable
 from pages.compare.scene import Scene
-from pages.compare.shared import choose_in_link, groups_words, key_of, shared_runs
+from pages.compare.shared import groups_words, key_of, shared_runs
 
 _ANSWER = "answer"
 
@@ -23,7 +23,7 @@ def draw(scene: Scene) -> None:
         return
     asked = questions(shared[0].class_names, is_ordinal=shared[0].is_ordinal)
     titles = {_ANSWER: "The class that is given is right"} | {one.key: f"It is {one.title}" for one in asked}
-    chosen = choose_in_link("What is stated", titles, "cutoff", as_list=True)
+    chosen = controls.choose("What is stated", titles, "cutoff", key="compare_stated", width=360)
     question = next((one for one in asked if one.key == chosen), None)
     runs = [
         ReliableRun(

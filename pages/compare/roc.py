@@ -10,7 +10,7 @@ from lib.tracking.tested import TestedRun
 from pages.common import controls
 from pages.common.text import plain, readable
 from pages.compare.scene import Scene
-from pages.compare.shared import choose_in_link, choose_question, groups_words, key_of, shared_runs
+from pages.compare.shared import choose_question, groups_words, key_of, shared_runs
 
 _CURVES = {"roc": "ROC", "precision": "Precision and recall"}
 
@@ -22,7 +22,7 @@ def draw(scene: Scene) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         question = choose_question(shared[0])
-        kind = choose_in_link("Curve", _CURVES, "axis")
+        kind = controls.choose("Curve", _CURVES, "axis", key="compare_curve_kind", is_segmented=True)
     truth = question.truth(shared[0].targets)
     if why := why_undefined(truth, question.score(shared[0].probabilities), question.title):
         st.markdown(plain(why, 300))

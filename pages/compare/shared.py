@@ -1,16 +1,19 @@
-"""What several views begin with: the runs that can be held against each other, a choice in the link, what is said."""
+"""What several views begin with: the runs that can be held against each other, and what is asked of them."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
+from lib.evaluation.intervals import Interval, metric_interval
+from lib.evaluation.metric_table import Metric
 from lib.evaluation.roc import Question, questions
 from lib.tracking.tested import TestedRun, comparable_runs
-from pages.common import state
-from pages.common.text import plain, readable
+from pages.common import controls
+from pages.common.text import plain
 from pages.compare.scene import Scene
+
+_MOST_SAID = 2  # sentences in sight above a figure
 
 
 def shared_runs(scene: Scene) -> list[TestedRun]:
@@ -24,23 +27,12 @@ def shared_runs(scene: Scene) -> list[TestedRun]:
         sentences.append(f"{without} of the selected runs {'has' if without == 1 else 'have'} no predictions.")
     if any(one.folds is not None for one in shared):
         sentences.append("Answers of all folds are counted together; the board has the mean over the folds.")
-    for sentence in sentences:
+    for sentence in sentences[:_MOST_SAID]:
         st.caption(plain(sentence, 400))
+    if len(sentences) > _MOST_SAID:
+        with st.expander(f"{len(sentences) - _MOST_SAID} more of the selected runs are left out or need a word"):
+            st.markdown("\n".join(f"- {plain(sentence, 400)}" for sentence in sentences[_MOST_SAID:]))
     return shared
-
-
-def choose_in_link(label: str, titles: Mapping[str, str], view_key: str, *, as_list: bool = False) -> str:
-    """A choice that the link keeps: buttons, or a list where there are many; the first one by default."""
-    asked = state.current(view_key)
-    key = f"compare_choice_{view_key}_{hashlib.sha256('/'.join(titles).encode()).hexdigest()[:8]}"
-    st.session_state[key] = asked if asked in titles else next(iter(titles))
-    options: dict[str, Any] = {
-        "format_func": lambda name: readable(titles[name], 60), "key": key,
-        "on_change": lambda: state.remember(view_key, st.session_state[key]),
-    }  # fmt: skip
-    if as_list:
-        return str(st.selectbox(label, list(titles), width=360, **options))
-    return str(st.segmented_control(label, list(titles), required=True, label_visibility="collapsed", **options))
 
 
 def choose_question(tested: TestedRun, *, only_grades: bool = False) -> Question:
@@ -48,7 +40,7 @@ def choose_question(tested: TestedRun, *, only_grades: bool = False) -> Question
     asked = questions(tested.class_names, is_ordinal=tested.is_ordinal)
     asked = [one for one in asked if one.is_grade or not only_grades] or asked
     titles = {one.key: one.title if one.is_grade or only_grades else f"{one.title} against the rest" for one in asked}
-    chosen = choose_in_link("What counts as positive", titles, "cutoff", as_list=True)
+    chosen = controls.choose("What counts as positive", titles, "cutoff", key="compare_cutoff", width=360)
     return next(one for one in asked if one.key == chosen)
 
 
@@ -63,3 +55,13 @@ def groups_words(tested: TestedRun) -> str:
     if tested.groups is None:
         return "95 % intervals by bootstrap over images."
     return "95 % intervals by bootstrap over patients or groups, whose images are drawn together."
+
+
+def estimate_of(tested: TestedRun, metric: Metric) -> Interval:
+    """A metric of a run with its 95 % interval, through the bounded cache."""
+    return _cached_estimate((*key_of(tested), metric.key), _tested=tested, _metric=metric)
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _cached_estimate(key: tuple[Any, ...], *, _tested: TestedRun, _metric: Metric) -> Interval:
+    return metric_interval(_metric, _tested.targets, _tested.probabilities, groups=_tested.groups, folds=_tested.folds)

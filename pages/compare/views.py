@@ -29,6 +29,8 @@ VIEWS = (
     ViewSpec("roc", "ROC", "How well do they tell a class from the rest, at every threshold?", "roc"),
     ViewSpec("reliability", "Reliability", "Do their probabilities come true?", "reliability"),
     ViewSpec("referable", "Refer", "From which score on is somebody referred, and what is that worth?", "referable"),
+    ViewSpec("cost", "Cost", "What does the better result cost?", "cost"),
+    ViewSpec("size", "More images", "What would more training images be worth?", "size"),
     ViewSpec("images", "Images", "What does each run say of the same images, and where does it look?", "images"),
     ViewSpec("external", "Other data", "What are they worth on images from elsewhere?", "external"),
     ViewSpec("published", "Published", "What have others reached, and can it be held against these runs?", "published"),

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lib.data.splits import assign_splits
-from lib.data.subset import DataProtocol, DatasetSubset, apply_protocol, choose_rows
+from lib.data.splits import assign_splits, group_numbers
+from lib.data.subset import DataProtocol, DatasetSubset, apply_protocol, choose_rows, choose_share
 from lib.errors import UserError
 from lib.training.config import TrainConfig
 from tests.features.tiny_dataset import TinyDataset
@@ -70,3 +70,54 @@ def test_a_config_without_a_protocol_takes_the_data_set_itself():
     assert apply_protocol(whole, TrainConfig(dataset="tiny", max_per_class=4)).num_images == 8
     with pytest.raises(UserError, match="max_classes must lie between 2"):
         TrainConfig(dataset="tiny", max_classes=1)
+
+
+def shares(targets, groups, fraction, *, seed=0):
+    ids = np.array([f"i{k:04d}" for k in range(len(targets))])
+    units = group_numbers(np.array(groups), len(targets))
+    return choose_share(np.asarray(targets), ids, units, fraction, seed=seed)
+
+
+def test_smaller_shares_are_parts_of_larger_ones_with_every_class_and_whole_groups():
+    generator = np.random.default_rng(0)
+    groups = np.repeat([f"p{k}" for k in range(100)], 3)
+    targets = generator.choice(4, p=(0.6, 0.3, 0.08, 0.02), size=300)
+    targets[:4] = range(4)
+    before = set()
+    for fraction in (0.01, 0.05, 0.1, 0.3, 0.7, 1.0):
+        rows = shares(targets, groups, fraction)
+        assert before <= set(rows)
+        assert set(targets[rows]) == {0, 1, 2, 3}
+        assert all(len(set(np.flatnonzero(groups == name)) - set(rows)) == 0 for name in groups[rows])
+        if fraction >= 0.3:
+            assert len(rows) / 300 == pytest.approx(fraction, abs=0.06)
+        before = set(rows)
+    assert len(before) == 300
+
+
+def test_shares_of_images_that_stand_alone_are_stratified_and_do_not_depend_on_the_order():
+    targets, ids = np.repeat([0, 1], [80, 20]), np.array([f"i{k}" for k in range(100)])
+    alone = np.arange(100)
+    rows = choose_share(targets, ids, alone, 0.1, seed=3)
+    assert np.bincount(targets[rows]).tolist() == [8, 2]
+    turned = choose_share(targets[::-1], ids[::-1], alone, 0.1, seed=3)
+    assert set(ids[::-1][turned]) == set(ids[rows])
+    assert set(choose_share(targets, ids, alone, 0.1, seed=4)) != set(rows)
+
+
+def test_a_share_to_learn_from_leaves_the_test_images_as_they_are():
+    whole = TinyDataset(counts=(60, 30))
+    split = whole.split(0)
+    ids = whole.table["image_id"].to_numpy()
+    before = {"train": set(), "val": set()}
+    for fraction in (0.1, 0.3):
+        subset = DatasetSubset(whole, DataProtocol(train_fraction=fraction))
+        parts, own = subset.split(0), subset.table["image_id"].to_numpy()
+        assert set(own[parts == "test"]) == set(ids[split == "test"])
+        for part in ("train", "val"):
+            assert before[part] < set(own[parts == part]) < set(ids[split == part])
+            assert len(own[parts == part]) == pytest.approx(fraction * (split == part).sum(), abs=2)
+            before[part] = set(own[parts == part])
+    assert DataProtocol(train_fraction=0.1).describe() == "10 % of the images to learn from"
+    with pytest.raises(UserError, match="leave out one of the two"):
+        TrainConfig(dataset="tiny", train_fraction=0.1, num_folds=3)

@@ -5,6 +5,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from lib.evaluation.operating_point import Reading
+from lib.evaluation.resampling import Estimate
+from lib.grading import operating_point
+
 SIZE_PX = 32
 CLASS_NAMES = ("red", "blue")
 FIRST_STAGE = "stem"
@@ -62,3 +66,12 @@ def train_on_squares():
         "dataset": {"name": "squares", "title": "Coloured squares", "is_medical": False},
     }  # fmt: skip
     return classifier, manifest, gate
+
+
+def stored_point():
+    """An operating point as it is kept with a run."""
+    shares = [Estimate(0.9, 0.8, 1.0)] * 4
+    return operating_point.OperatingPoint(
+        title="Referable: Moderate and above", grade=2, positive=("Moderate", "Severe"), threshold=0.3,
+        wanted_sensitivity=0.9, chosen_on="validation", num_chosen=80, reading=Reading(0.3, 0.1, *shares, 20, 30),
+    )  # fmt: skip

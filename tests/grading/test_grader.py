@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from lib.atomic import write_json
 from lib.errors import UserError
+from lib.grading import operating_point
 from lib.grading.grader import Grader
 from lib.grading.grades import NOT_CHECKED
 from lib.grading.upload_session import Skipped, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, save_gate
-from tests.grading.squares import encode, png
+from tests.grading.squares import encode, png, stored_point
 
 
 def test_known_images_get_their_class(grader):
@@ -115,6 +117,7 @@ def test_opens_a_bundle_folder_its_zip_and_a_run(trained, tmp_path):
     folder = run.folder / "bundle"
     save_bundle(folder, classifier, manifest, base_digest="")
     save_gate(folder / GATE_FILE, gate)
+    write_json(folder / operating_point.FILE, stored_point().to_dict())
     export_bundle(folder, tmp_path / "whole.zip")
     expected = next(iter(Grader(classifier, manifest, gate=gate).grade([("a", png("red", 1))])))
     for source in (folder, str(tmp_path / "whole.zip"), run.run_id[:12]):
@@ -122,6 +125,7 @@ def test_opens_a_bundle_folder_its_zip_and_a_run(trained, tmp_path):
         grade = next(iter(grader.grade([("a", png("red", 1))])))
         assert grade.confidence == pytest.approx(expected.confidence, abs=1e-6)
         assert grade.threshold == gate.threshold
+        assert "Referable: Moderate and above: referred from 0.300 on" in grader.header.operating_point
     assert grader.run == run.run_id
     assert grader.header.dataset == "Coloured squares"
 

@@ -1,6 +1,7 @@
 """Reports: every file a row, formulas and markup from strangers harmless, the medical notice everywhere."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -94,6 +95,13 @@ def test_html_is_escaped_and_self_contained():
     assert "https://" not in page
     assert "1 graded, 1 unlike the training images, 1 refused" in page
     assert "on average 5 % of images of the same source are turned away by mistake" in page
+
+
+def test_a_stored_operating_point_is_said():
+    told = dataclasses.replace(header(), operating_point="Referable: referred from 0.3 on.")
+    assert "Stored operating point: Referable: referred from 0.3 on." in to_html([], told)
+    assert json.loads(to_json([], told))["operating_point"] == "Referable: referred from 0.3 on."
+    assert "Stored operating point" not in to_html([], header())
 
 
 def test_every_report_of_a_medical_data_set_carries_the_notice():

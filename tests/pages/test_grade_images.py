@@ -12,15 +12,17 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from lib import out_of_memory
+from lib.atomic import write_json
 from lib.data.builtin import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
+from lib.grading import operating_point
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
 from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.tracking import create_run
 from pages.common import resources
-from tests.grading.squares import CLASS_NAMES, encode, png, train_on_squares
+from tests.grading.squares import CLASS_NAMES, encode, png, stored_point, train_on_squares
 from tests.pages.scene import link, page_links
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,6 +205,17 @@ def test_a_medical_run_says_so_before_and_after(run_ids):
     assert MEDICAL_NOTICE in words(at)
     upload(at, ("red.png", png("red", 1)))
     assert words(at).count(MEDICAL_NOTICE) == 2
+
+
+def test_a_stored_operating_point_is_said_and_decides_nothing(run_ids, runs):
+    folder = runs[0] / "runs" / run_ids["plain"] / "bundle"
+    assert "operating point" not in words(open_page(run=run_ids["plain"]))
+    write_json(folder / operating_point.FILE, stored_point().to_dict())
+    try:
+        told = words(upload(open_page(run=run_ids["plain"]), ("new.png", png("red", 78))))
+        assert "Stored operating point: Referable: Moderate and above: referred from 0.300 on" in told.replace("\\", "")
+    finally:
+        (folder / operating_point.FILE).unlink()
 
 
 def test_the_run_of_the_link_is_chosen(run_ids):

@@ -1,0 +1,138 @@
+"""Score against the number of training images: a series of runs started with one button, watched and drawn."""
+
+import streamlit as st
+
+from lib.errors import UserError
+from lib.figures.cost_charts import MAX_RUNS, SizeSeries, size_figure, size_table
+from lib.sweeps.sizes import DEFAULT_SHARES, SERIES_TAG, SizeSweep, series_of_run, share_key
+from lib.tracking import RunRecord
+from lib.tracking.tested import on_shared_images
+from pages.common import clicks, controls, resources, state
+from pages.common.errors import show_errors
+from pages.common.results import short_labels
+from pages.common.text import count, plain, plain_message, readable
+from pages.compare.scene import Scene, tested_run
+from pages.compare.shared import estimate_of
+
+_POLL_S = 2.0
+_SHARES = " and ".join((", ".join(map(share_key, DEFAULT_SHARES[:-1])), share_key(DEFAULT_SHARES[-1])))
+
+
+def draw(scene: Scene) -> None:
+    """The series of the selected runs, and a button for those that have none."""
+    controls.show_kept_error("compare_size")
+    finished = [run for run in scene.runs if run.state == "finished"]
+    if not finished:
+        st.markdown("Select a finished run: it is trained again with fewer images, to see what more would be worth.")
+        return
+    plans = _plans_of(finished)
+    if plans:
+        with st.container(horizontal=True):
+            scene.choose_metric()
+        with show_errors("draw the sizes"):
+            _draw_series(scene, list(plans.values()))
+        for plan in plans.values():
+            is_active = plan.read().is_active
+            st.fragment(_draw_progress, run_every=_POLL_S if is_active else None)(plan, was_active=is_active)
+    belongs = {run_id for plan in plans.values() for run_id in plan.read().runs.values()}
+    for run in [run for run in finished if run.run_id not in belongs][:MAX_RUNS]:
+        _offer(run, scene.labels[run.run_id])
+
+
+def _plans_of(runs: list[RunRecord]) -> dict[str, SizeSweep]:
+    """The newest series of each run, by its id."""
+    wanted = {run.run_id: run.tags.get(SERIES_TAG, "") for run in runs}
+    found: dict[str, SizeSweep] = {}
+    for plan in SizeSweep.newest_first():
+        members = set(plan.read().runs.values()) | {key for key, tag in wanted.items() if tag == plan.series_id}
+        if members & wanted.keys():
+            found[plan.series_id] = plan
+            wanted = {key: tag for key, tag in wanted.items() if key not in members}
+    return found
+
+
+def _draw_series(scene: Scene, plans: list[SizeSweep]) -> None:
+    records = {run.run_id: run for run in resources.run_records()}
+    named = {plan.series_id: records[run_id] for plan in plans for run_id in plan.read().runs.values()
+             if run_id in records}  # fmt: skip
+    labels = short_labels([named[plan.series_id] for plan in plans if plan.series_id in named])
+    series, metric = [], scene.metric
+    for plan in plans:
+        sizes = [one for one in plan.sizes() if one.run_id in records]
+        tested = [tested_run(records[one.run_id], share_key(one.share)) for one in sizes]
+        known = [(one.num_train, each) for one, each in zip(sizes, tested, strict=True) if each is not None]
+        if not known:
+            continue
+        shared = on_shared_images([each for _, each in known])
+        label = labels[named[plan.series_id].run_id]
+        series.append(
+            SizeSeries(label, str(plan.config.get("strategy", "")), tuple(number for number, _ in known),
+                       tuple(estimate_of(one, metric) for one in shared))
+        )  # fmt: skip
+    if not series:
+        st.markdown("No size has finished yet.")
+        return
+    title = f"{metric.title} on the same test images, against the number of training images"
+    figure = size_figure(series, title=title, is_dark=controls.is_dark())
+    told = "; ".join(
+        f"{one.label}: " + ", ".join(f"{metric.text(found.value)} with {size}" for size, found in
+                                    zip(one.sizes, one.values, strict=True))
+        for one in series
+    )  # fmt: skip
+    controls.show_figure(
+        figure, alt=readable(f"Line chart: {title}. {told}", 600), key="sizes", data=size_table(series)
+    )
+    st.caption(
+        "Bars: 95 % intervals on the test images, which are the same for every size. Smaller sets are parts of larger "
+        "ones, of every class and by whole groups; the images that validate shrink with them."
+    )
+    if len(series) > MAX_RUNS:
+        st.caption(f"The first {MAX_RUNS} of {len(series)} series are drawn; the data hold all.")
+
+
+def _draw_progress(plan: SizeSweep, *, was_active: bool) -> None:
+    """How far a series is, with what can be done about it."""
+    state_now = plan.read()
+    if was_active and not state_now.is_active:
+        resources.forget_results()
+        st.rerun()
+    if state_now.state == "finished":
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        done = f"{count(len(plan.sizes()), 'size')} of {len(plan.shares)}"
+        st.markdown(f"Series {plan.series_id}: {plain(state_now.state)}, {done}", width="content")
+        if state_now.is_active:
+            st.button("Stop", key=f"compare_size_stop_{plan.series_id}", disabled=state_now.state == "stopping",
+                      on_click=plan.stop)  # fmt: skip
+        elif state_now.state in ("stopped", "failed", "new"):
+            st.button("Resume", key=f"compare_size_resume_{plan.series_id}", on_click=_resume, args=(plan,))
+    if state_now.is_active:
+        st.progress(min(state_now.share, 1.0), plain(f"{state_now.step}: {state_now.what}"))
+    elif state_now.message:
+        st.caption(plain_message(state_now.message))
+
+
+def _offer(run: RunRecord, label: str) -> None:
+    key = f"compare_size_start_{run.run_id[:12]}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(f"Train it with {_SHARES} of the images", key=key, icon=":material/stacked_line_chart:",
+                  on_click=_start, args=(run.run_id,))  # fmt: skip
+        st.markdown(
+            plain(f"{label}: what would more images be worth? In the background, on the same test images.", 200)
+        )
+        controls.copy_command(f"python -m lib sizes start {run.run_id[:8]}")
+
+
+def _start(run_id: str) -> None:
+    if clicks.is_repeat(f"sizes {run_id}"):
+        return
+    with controls.keep_error("compare_size", "start the series"):
+        series_of_run(run_id).start()
+        state.settle("tab", "size")
+
+
+def _resume(plan: SizeSweep) -> None:
+    try:
+        plan.start()
+    except UserError as error:
+        st.session_state["kept_error_compare_size"] = plain_message(error)
