@@ -17,6 +17,7 @@ from lib.tracking import get_run
 from lib.tracking.state import run_folder
 from pages.common import background, resources
 from pages.compare import external
+from pages.compare import external_results as kept_results
 from tests.pages.scene import CLASSES, html_of, link, make_dataset, make_run, open_page, words, write_images
 
 
@@ -133,7 +134,7 @@ def test_results_are_deleted_with_undo(runs):
     result = keep(runs[0])
     at = open_external(*runs, external="elsewhere")
     assert at.dataframe[-1].value["Run"].tolist() == ["Linear probe"]
-    external._delete([(runs[0], result.key)], "1 result")
+    kept_results._delete([(runs[0], result.key)], "1 result")
     assert external_results(runs[0]) == []
     at.session_state["undo_external"] = st.session_state["undo_external"]
     at.run()
@@ -163,7 +164,7 @@ def test_every_picture_of_answers_is_drawn_of_the_other_images(runs):
     at = open_external(*runs, external="elsewhere", pictures="images", maps="off")
     assert "All 8 images that all 2 runs were tested on." in said(at)
     assert html_of(at).count('class="rp-tile') == 8 * 3
-    for name in external._PICTURES[1:]:
+    for name in kept_results._PICTURES[1:]:
         at = open_external(*runs, external="elsewhere", pictures=name)
         assert (len(at.error), len(at.exception)) == (0, 0), name
         assert at.get("plotly_chart"), name

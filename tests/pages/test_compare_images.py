@@ -10,7 +10,7 @@ from lib.atomic import write_json
 from lib.data.library import delete_dataset, open_dataset
 from lib.tracking.state import run_folder
 from pages.common import resources
-from pages.compare import images
+from pages.compare import image_pictures
 from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words
 
 
@@ -68,7 +68,7 @@ def test_one_image_large_is_walked_by_keys_and_closed(runs):
     ids = tracking.predictions(runs[0])["image_id"].tolist()
     at = open_images(*runs, at=ids[1])
     assert "2 of 4" in said(at)
-    assert set(images._KEYS.values()) <= {button.key for button in at.button}
+    assert set(image_pictures._KEYS.values()) <= {button.key for button in at.button}
     at.button(key="images_next").click().run()
     assert (link(at, "at"), "3 of 4" in said(at)) == (ids[2], True)
     at.button(key="images_back").click().run()
@@ -148,7 +148,7 @@ def test_a_run_whose_head_has_no_gradient_says_so(runs):
 
 
 def test_many_images_come_page_by_page(monkeypatch, runs):
-    monkeypatch.setattr(images, "_PER_PAGE", 3)
+    monkeypatch.setattr(image_pictures, "_PER_PAGE", 3)
     at = open_images(*runs)
     assert images_shown(at) == 3 * 3
 
