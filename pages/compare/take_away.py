@@ -20,20 +20,21 @@ def draw(scene: Scene) -> None:
 
     link = view_address()
     with box:
-        st.caption("The selected runs with all metrics and their intervals, by what is on screen.")
-        for one in FORMATS:
-            st.download_button(
-                one.title,
-                lambda one=one: one.write(selection_of(scene, link)),
-                file_name=f"transferscope_runs.{one.ending}",
-                mime=one.mime,
-                key=f"take_away_{one.name}",
-                icon=":material/download:",
-                type="tertiary",
-                on_click="ignore",
-            )
-        st.caption("A link to this view, to be copied:")
-        st.code(link, language=None, wrap_lines=True)
+        st.caption("The address of this view")
+        st.code(link, language=None, wrap_lines=True)  # with its own button to copy it
+        st.caption(f"The selected runs, compared by {scene.metric.word}, with the intervals of all metrics")
+        with st.container(horizontal=True):
+            for one in FORMATS:
+                st.download_button(
+                    one.title,
+                    lambda one=one: one.write(selection_of(scene, link)),
+                    file_name=f"transferscope_runs.{one.ending}",
+                    mime=one.mime,
+                    key=f"take_away_{one.name}",
+                    icon=":material/download:",
+                    type="tertiary",
+                    on_click="ignore",
+                )
 
 
 def selection_of(scene: Scene, link: str) -> Selection:

@@ -51,4 +51,4 @@ def test_the_address_says_all_that_is_shown(made, monkeypatch):
     assert page == "http://127.0.0.1:8501/compare_runs"
     assert {"tab=matrices", "dataset=tiny", f"runs={made[0]}%2C{made[1]}"} <= set(query.split("&"))
     assert f"The same view: {address.replace('&', '&amp;')}" in buttons["take_away_html"]()
-    assert "to be copied" in words(at)
+    assert "compared by accuracy" in words(at)
