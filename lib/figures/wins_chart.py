@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from lib.evaluation.comparison import PairedComparison
 from lib.figures.style import literal, new_figure, palette, short_labels
+from lib.tracking.comparison import Comparison
 
 MAX_RUNS = 12  # with more, numbers in cells cannot be read
 # Blue ahead, orange behind: apart in every common kind of colour blindness, and by the sign in the cell.
@@ -26,6 +28,23 @@ class Win:
     is_shown: bool
     num_alone: int | None = None
     sentence: str = ""
+
+
+def wins_of(found: Comparison) -> dict[tuple[str, str], Win]:
+    """(key of a row, key of another) -> the first against the second, both ways round."""
+    wins = {}
+    for pair in found.pairs:
+        one = pair.found
+        if one is None:
+            wins[pair.a, pair.b] = wins[pair.b, pair.a] = Win(math.nan, is_shown=False, sentence=pair.sentence)
+            continue
+        # The lead is positive where a row is better, also of a metric of which less is better.
+        lead = -one.difference if found.metric.is_lower_better else one.difference
+        alone = (one.only_a, one.only_b) if isinstance(one, PairedComparison) else (None, None)
+        is_shown = bool(one.is_significant) and math.isfinite(lead)
+        wins[pair.a, pair.b] = Win(lead, is_shown, alone[0], pair.sentence)
+        wins[pair.b, pair.a] = Win(-lead, is_shown, alone[1], pair.sentence)
+    return wins
 
 
 def wins_figure(labels: Sequence[str], wins: Mapping[tuple[int, int], Win], *, word: str, is_dark: bool) -> go.Figure:

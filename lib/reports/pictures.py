@@ -8,15 +8,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lib.board.rows import count_parameters
 from lib.errors import UserError
 from lib.evaluation.classes import class_intervals, confusion_sentence
 from lib.evaluation.reliability import answer_confidence, reliability, reliability_words
+from lib.evaluation.resampling import Estimate
 from lib.evaluation.roc import interval_text, questions, ranking_curves, why_undefined
 from lib.figures.class_charts import ClassFigures, class_figure
 from lib.figures.confusion_charts import MAX_LABELLED, Panel, confusion_grid_figure, most_confused
+from lib.figures.cost_charts import CostPoint, cost_figure
 from lib.figures.result_charts import difference_figure, interval_figure
 from lib.figures.roc_charts import RankedRun, ReliableRun, precision_recall_figure, reliability_figure, roc_figure
 from lib.figures.training_charts import RunCurves, has_curves, learning_curves_figure
+from lib.figures.wins_chart import wins_figure, wins_of
 from lib.reports.selection import Selection
 from lib.tracking import metric_history
 from lib.tracking.tested import TestedRun, comparable_runs
@@ -161,9 +165,51 @@ def draw_classes(selection: Selection) -> Iterator[Drawn]:
         yield Drawn(class_figure(runs, names, is_dark=False), words)
 
 
+def draw_wins(selection: Selection) -> Iterator[Drawn]:
+    """Every row against every other, where there are more than two."""
+    rows = [row for row in selection.comparison.rows if math.isfinite(row.value.value)]
+    if len(rows) > 2:
+        places = {row.key: place for place, row in enumerate(rows)}
+        wins = {
+            (places[a], places[b]): win
+            for (a, b), win in wins_of(selection.comparison).items()
+            if a in places and b in places
+        }
+        figure = wins_figure([row.label for row in rows], wins, word=selection.metric.word, is_dark=False)
+        yield Drawn(
+            figure,
+            "Each row against each column. Blue: ahead, orange: behind, both more than chance; grey: could be chance. "
+            f"Upper number: lead in {selection.metric.word}; lower: images that the row alone got right.",
+        )
+
+
+def draw_cost(selection: Selection) -> Iterator[Drawn]:
+    """The metric against seconds and against trained parameters."""
+    metric = selection.metric
+    costs = {
+        "Seconds": lambda run: run.summary.get("seconds_total"),
+        "Trained parameters": lambda run: count_parameters(run)[0],
+    }
+    for title, cost_of in costs.items():
+        points = []
+        for run in selection.runs:
+            found, cost = selection.interval(run, metric), cost_of(run)
+            if cost and math.isfinite(found.value):
+                value = Estimate(found.value, found.low, found.high)
+                points.append(CostPoint(selection.labels[run.run_id], _strategy(run.config), value, float(cost)))
+        if len(points) > 1:
+            figure = cost_figure(
+                points, title=f"{metric.title} and {title.lower()}", cost_title=title, is_dark=False,
+                is_lower_better=metric.is_lower_better,
+            )  # fmt: skip
+            yield Drawn(figure, "The dotted line joins the runs that none beats at their cost.")
+
+
 PICTURES = (
     Picture("intervals", "Results with their intervals", draw_intervals),
     Picture("differences", "Differences to the best", draw_differences),
+    Picture("wins", "Wins", draw_wins),
+    Picture("cost", "What it cost", draw_cost),
     Picture("curves", "Learning curves", draw_curves),
     Picture("matrices", "Confusion", draw_matrices),
     Picture("classes", "Each class", draw_classes),

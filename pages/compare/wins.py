@@ -5,9 +5,7 @@ import math
 import pandas as pd
 import streamlit as st
 
-from lib.evaluation.comparison import PairedComparison
-from lib.figures.wins_chart import MAX_RUNS, Win, wins_figure
-from lib.tracking.comparison import Comparison
+from lib.figures.wins_chart import MAX_RUNS, wins_figure, wins_of
 from pages.common import controls
 from pages.common.text import plain
 from pages.compare.scene import Scene
@@ -46,20 +44,3 @@ def draw(scene: Scene) -> None:
         st.caption(f"The first {MAX_RUNS} of {len(rows)} runs are drawn; the data hold all.")
     for sentence in dict.fromkeys(pair.note for pair in found.pairs if pair.found is None and pair.note):
         st.caption(plain(sentence, 300))
-
-
-def wins_of(found: Comparison) -> dict[tuple[str, str], Win]:
-    """(key of a row, key of another) -> the first against the second, both ways round."""
-    wins = {}
-    for pair in found.pairs:
-        one = pair.found
-        if one is None:
-            wins[pair.a, pair.b] = wins[pair.b, pair.a] = Win(math.nan, is_shown=False, sentence=pair.sentence)
-            continue
-        # The lead is positive where a row is better, also of a metric of which less is better.
-        lead = -one.difference if found.metric.is_lower_better else one.difference
-        alone = (one.only_a, one.only_b) if isinstance(one, PairedComparison) else (None, None)
-        is_shown = bool(one.is_significant) and math.isfinite(lead)
-        wins[pair.a, pair.b] = Win(lead, is_shown, alone[0], pair.sentence)
-        wins[pair.b, pair.a] = Win(-lead, is_shown, alone[1], pair.sentence)
-    return wins

@@ -238,8 +238,8 @@ def test_wins_have_a_cell_for_every_two_runs_with_the_verdicts_correction(graded
 
 def test_the_lower_log_loss_is_ahead(graded):
     from lib.evaluation.metric_table import METRICS
+    from lib.figures.wins_chart import wins_of
     from lib.tracking.comparison import compare as compare_runs
-    from pages.compare.wins import wins_of
 
     runs = [get_run(run) for run in graded]
     labels = {run.run_id: run.run_id[:4] for run in runs}
