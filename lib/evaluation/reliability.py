@@ -134,9 +134,9 @@ def reliability_words(found: Reliability) -> str:
     """The calibration error, and which way the stated probabilities are off on average."""
     error = found.error
     ends = f" ({100 * error.low:.1f} to {100 * error.high:.1f})" if math.isfinite(error.low) else ""
-    words = f"calibration error {100 * error.value:.1f}{ends} points"
+    words = f"error {100 * error.value:.1f}\u00a0%{ends}"
     if len(found.counts) == 1:
-        return f"{words}; states one probability for every image"
+        return f"{words}, one probability for every image"
     if abs(found.gap) < 0.005:
         return words
     return f"{words}, too {'high' if found.gap > 0 else 'low'} by {100 * abs(found.gap):.1f}"

@@ -19,7 +19,9 @@ from lib.figures.training_charts import MAX_POINTS_PER_LINE
 
 MAX_RUNS = 8  # more lines than that cannot be told apart in one square
 HEIGHT_PX = 420
+_LETTERS = ((-11, 7), (-11, -9), (4, 12), (13, -3), (-4, -13), (13, -3))  # px from published points, which lie close
 _SQUARE = 0.5  # of the width, the key has the rest
+_MAX_BARRED = 3  # runs whose intervals are drawn as bars
 _ENTRY_PX = 44  # of the key: two lines of text
 
 
@@ -95,7 +97,8 @@ def curve_table(runs: Sequence[RankedRun]) -> pd.DataFrame:
 def reliability_figure(runs: Sequence[ReliableRun], *, title: str, is_dark: bool) -> go.Figure:
     """How often what was stated came true, in bins of equally many images with 95 % intervals.
 
-    On the dashed diagonal stated probabilities come true; below it a run is too sure.
+    On the dashed diagonal stated probabilities come true; below it a run states too much. The intervals of more than
+    three runs would hide the lines: they stand where a point is pointed at.
     """
     figure = _square(title, "Stated probability", "Share that came true", is_dark=is_dark)
     _diagonal(figure, is_dark=is_dark)
@@ -104,13 +107,15 @@ def reliability_figure(runs: Sequence[ReliableRun], *, title: str, is_dark: bool
         style, found = strategy_style(run.strategy, is_dark), run.reliability
         sign = str(number) if len(runs) > 1 else ""
         bars = {"type": "data", "symmetric": False, "array": found.high - found.observed,
-                "arrayminus": found.observed - found.low, "width": 0, "thickness": 1.5}  # fmt: skip
+                "arrayminus": found.observed - found.low, "width": 0, "thickness": 1.5,
+                "visible": len(runs) <= _MAX_BARRED}  # fmt: skip
         figure.add_scatter(
-            x=found.stated, y=found.observed, mode="lines+markers", error_y=bars, opacity=1 if len(runs) < 4 else 0.75,
+            x=found.stated, y=found.observed, mode="lines+markers", error_y=bars,
             line={"color": style.color, "dash": style.dash, "width": 2},
-            marker={"color": style.color, "symbol": style.marker, "size": 8}, customdata=found.counts,
-            hovertemplate=f"{literal(run.label)}<br>stated %{{x:.3f}}, came true %{{y:.3f}}, %{{customdata}} images"
-            "<extra></extra>",
+            marker={"color": style.color, "symbol": style.marker, "size": 8},
+            customdata=np.stack([found.counts, found.low, found.high], axis=1),
+            hovertemplate=f"{literal(run.label)}<br>stated %{{x:.3f}}, came true %{{y:.3f}} (%{{customdata[1]:.3f}} to "
+            "%{customdata[2]:.3f}), %{customdata[0]} images<extra></extra>",
         )  # fmt: skip
         if sign:
             place = (number - 1) % len(found.stated)
@@ -168,14 +173,14 @@ def operating_point_figure(
         KeyEntry(run.label, f"AUC {interval_text(run.curves.area)}", style.color, style.dash),
         KeyEntry("The chosen point", "cross: 95 % intervals", colors.accent, symbol="●"),
     ]
-    for letter, point in zip("ABCDEFGHIJ", published, strict=False):
+    for letter, point, (right, up) in zip("ABCDEFGHIJ", published, _LETTERS * 2, strict=False):
         figure.add_scatter(
             x=[1 - point.specificity], y=[point.sensitivity], mode="markers", cliponaxis=False,
             marker={"color": colors.muted, "size": 9, "symbol": "diamond-open", "line": {"width": 2}},
             hovertemplate=f"{literal(point.name)}<br>{literal(point.words, 120)}<extra></extra>",
         )  # fmt: skip
         figure.add_annotation(
-            x=1 - point.specificity, y=point.sensitivity, text=letter, showarrow=False, xshift=-11, yshift=2,
+            x=1 - point.specificity, y=point.sensitivity, text=letter, showarrow=False, xshift=right, yshift=up,
             font={"color": colors.ink},
         )  # fmt: skip
         entries.append(KeyEntry(point.name, point.words, colors.muted, number=letter, symbol="◇"))

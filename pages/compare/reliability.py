@@ -44,7 +44,9 @@ def draw(scene: Scene) -> None:
         if shared[0].groups is not None
         else "95 % intervals: Wilson's, of the error by bootstrap."
     )
-    st.caption(f"{how} On the dashed line what is stated comes true; below it a run states too much.")
+    st.caption(
+        f"{how} On the dashed line what is stated comes true; below it a run states too much. Error: calibration error."
+    )
     if question is not None and not question.truth(shared[0].targets).any():
         st.caption(
             plain(f"None of the test images is {question.title!r}, so every stated probability is too high.", 300)

@@ -16,7 +16,7 @@ def test_bins_hold_equally_many_images_and_are_worked_out_by_hand():
     assert (found.low[0], found.high[0]) == pytest.approx(wilson_interval(10, 20))
     assert found.error.value == pytest.approx(0.05)
     assert found.gap == pytest.approx(0.05)
-    assert "points, too high by 5.0" in reliability_words(found)
+    assert ", too high by 5.0" in reliability_words(found)
 
 
 @pytest.mark.parametrize("num", [7, 95, 400])

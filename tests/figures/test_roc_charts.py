@@ -65,7 +65,7 @@ def test_bins_stand_where_they_were_counted():
     line = figure.data[1]
     np.testing.assert_allclose(line.y, [0.5, 0.9])
     np.testing.assert_allclose(line.y - line.error_y.arrayminus, runs[0].reliability.low)
-    assert any("calibration error 5.0" in text for text in annotations(figure))
+    assert any("error 5.0" in text for text in annotations(figure))
     table = reliability_table(runs)
     assert table["images"].tolist() == [20] * 4
     assert list(reliability_table([]).columns) == list(table.columns)
