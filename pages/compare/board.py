@@ -330,7 +330,7 @@ def say_hidden(shown: Shown, board: Board) -> None:
         return
     rows = [row for run_id in shown.hidden if (row := board.row_of(run_id)) is not None]
     archived = int(board.table["is_archived"].iloc[rows].sum())
-    why = "archived" if archived == len(rows) else "not shown by the filter"
+    why = "archived" if archived == len(rows) else "not in the table as it is chosen"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{count(len(rows), 'selected run')} {'is' if len(rows) == 1 else 'are'} {plain(why)}.")
         st.button("Show", key="board_show_hidden", type="tertiary", on_click=_show_hidden, args=(archived > 0,))

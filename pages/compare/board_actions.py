@@ -62,9 +62,9 @@ def _draw_differences(runs: Sequence[RunRecord]) -> None:
             st.markdown("The settings of these runs are the same in everything.")
             return
         st.markdown(f"{count(len(table), 'setting')} of {len(runs)} runs {'differs' if len(table) == 1 else 'differ'}.")
-        controls.show_table(table, hide_index=True, key="board_differences_table",
+        controls.show_table(table, hide_index=True, key="board_differences_table", width=560,
                             column_config={"setting": st.column_config.TextColumn("Setting", pinned=True)})  # fmt: skip
-        controls.download_csv(table, key="differences")
+        controls.download_csv(table, key="settings_that_differ")
 
 
 def _draw_words(runs: Sequence[RunRecord], marks: Sequence[Marks]) -> None:

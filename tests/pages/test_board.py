@@ -46,7 +46,7 @@ def test_search_and_filter_narrow_the_table_and_the_selection_stays(made):
     at.text_input(key="board_search").set_value("scratch").run()
     assert strategies(at) == ["From scratch"]
     assert "3 runs selected" in words(at)
-    assert "2 selected runs are not shown by the filter" in words(at)
+    assert "2 selected runs are not in the table as it is chosen" in words(at)
     assert link(at, "runs").split(",")[0] == made[1]  # those on screen come first
     assert set(link(at, "runs").split(",")) == set(made)
     assert link(at, "search") == "scratch"
@@ -55,7 +55,7 @@ def test_search_and_filter_narrow_the_table_and_the_selection_stays(made):
     assert set(link(at, "runs").split(",")) == set(made)
     at = open_board(runs=made[0], where="strategy=nearest_neighbors&state=finished")
     assert strategies(at) == ["Nearest neighbours"]
-    assert "1 selected run is not shown by the filter" in words(at)
+    assert "1 selected run is not in the table as it is chosen" in words(at)
     at = open_board(search="nothing is called so")
     assert len(at.dataframe[0].value) == 0
     assert not at.exception
@@ -243,6 +243,7 @@ def test_what_differs_between_settings(made):
     assert table["setting"].tolist() == ["strategy"]
     assert table.iloc[0].tolist()[1:] == ["linear_probe", "from_scratch"]
     assert "1 setting of 2 runs differs" in words(at)
+    assert not at.error
 
 
 def test_studies_show_their_rows_beside_what_was_published(made):
@@ -256,7 +257,7 @@ def test_studies_show_their_rows_beside_what_was_published(made):
     assert (row["test_accuracy"], row["published_accuracy"]) == (0.5, 0.36333)
     assert table["state"].tolist().count("not repeated here") == len(table) - 1
     assert "2 runs selected" in words(at)
-    assert "1 selected run is not shown" in words(at)
+    assert "1 selected run is not in the table" in words(at)
     at = open_board(studies="True", search="nothing")
     assert len(at.dataframe[0].value) == 0
     assert not at.exception
