@@ -41,6 +41,8 @@ def ensure_maps(dataset: Dataset, asked: Sequence[AskedMaps]) -> None:
         task = background.find(name)
         if task is not None and task.is_over and task.error:
             _say_failed(name, one, task.error)
+            if task.error.startswith("Stopped"):
+                return  # nobody wants those of the next run either
             continue
 
         def work(progress: Progress, one: AskedMaps = one) -> int:

@@ -69,6 +69,8 @@ def _choose(scene: Scene, runs: Sequence[RunRecord]) -> Dataset | None:
         gone = "is the runs' own one" if asked in own else "is not in the library (any more)"
         st.warning(f"The data set {plain(asked)} of the link {gone}; what was kept of it is listed below.")
     offered = [*fitting, *([asked] if asked in titles and asked not in fitting else [])]
+    if not offered:
+        st.markdown("No other data set has the classes of the runs by name or by grade; map the classes of one.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if offered:
             st.session_state["compare_external"] = asked if asked in offered else offered[0]

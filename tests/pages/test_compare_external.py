@@ -80,6 +80,15 @@ def test_data_sets_that_fit_are_offered_and_others_say_why_not(runs):
     assert "say which class it is" not in said(at)
 
 
+def test_a_library_of_other_classes_alone_leads_to_a_mapping(runs):
+    delete_dataset("elsewhere")
+    resources.forget_dataset()
+    at = open_external(*runs)
+    assert "No other data set has the classes of the runs by name or by grade; map the classes of one." in said(at)
+    at.button(key="external_map_flowers").click().run()
+    assert "The mapping 'rose=-,violet=-' leaves out every class" in said(at)
+
+
 def test_each_run_is_evaluated_in_the_background_with_the_mapping(runs, monkeypatch):
     asked = []
 

@@ -9,7 +9,7 @@ from lib import tracking
 from lib.atomic import write_json
 from lib.data.library import delete_dataset, open_dataset
 from lib.tracking.state import run_folder
-from pages.common import resources
+from pages.common import background, resources
 from pages.compare import image_pictures
 from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, words
 
@@ -145,6 +145,27 @@ def test_a_run_whose_head_has_no_gradient_says_so(runs):
         write_json(run_folder(run) / "bundle" / "manifest.json", {"classes": names, "network": network})
     at = open_page("compare_runs", runs=",".join(runs), tab="images")
     assert "No maps of Linear probe (its head passes no gradient to the image)." in said(at)
+
+
+def test_a_stop_ends_the_maps_of_all_runs(runs, monkeypatch):
+    started = []
+
+    def start(name, title, work):
+        started.append(title)
+        task = background.Task(name, title, error="Stopped; nothing was kept.", is_over=True)
+        background._tasks[name] = task
+        return task
+
+    names = list(open_dataset("tiny").class_names)
+    for run in runs:
+        network = {"backbone": "mobilenet_v2", "head": "linear"}
+        write_json(run_folder(run) / "bundle" / "manifest.json", {"classes": names, "network": network})
+    monkeypatch.setattr(background, "start", start)
+    at = open_page("compare_runs", runs=",".join(runs), tab="images")
+    at.run()
+    assert len(started) == 1
+    assert any(button.label == "Make them" for button in at.button)
+    assert images_shown(at) == 4 * 3
 
 
 def test_many_images_come_page_by_page(monkeypatch, runs):
