@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.evaluation.metrics import wilson_interval
 from lib.evaluation.resampling import Estimate
-from lib.evaluation.roc import NUM_DRAWS, estimate, group_of_each
+from lib.evaluation.roc import NUM_DRAWS, estimate, few_units, group_of_each
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_at(
     With groups that hold several images: percentiles over draws of whole groups. Where every image stands alone:
     Wilson's interval of sensitivity and specificity, and for PPV and NPV, which follow from the ratio of two shares,
     the interval of that ratio from theirs (MOVER-R: Donner and Zou, Stat Methods Med Res 2012; 21:347-359). A share
-    that no draw can move (all are right) has these over the groups.
+    that no draw can move (all are right) has these over the groups, and so have all where the groups are too few.
 
     Raises:
         ValueError: one kind of image only, or a prevalence outside (0, 1).
@@ -107,7 +107,7 @@ def read_at(
     ends = [_wilson(share, size) for share, size in zip(shares, sizes, strict=True)]
     ends += _predictive_intervals((shares[0], *ends[0]), (shares[1], *ends[1]), prevalence)
     found = [_with(value, own) for value, own in zip((*shares, *(float(one[0]) for one in values)), ends, strict=True)]
-    if is_grouped:
+    if is_grouped and not few_units(groups, len(truth)):
         weights = np.random.default_rng(seed).multinomial(num_units, np.full(num_units, 1 / num_units), size=num_draws)
         drawn = _shares(weights @ counts)
         all_drawn = (*drawn, *_predictive(*drawn, prevalence))

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.evaluation.metrics import wilson_interval
 from lib.evaluation.resampling import Estimate
-from lib.evaluation.roc import NUM_DRAWS, draw_weights, estimate, group_of_each
+from lib.evaluation.roc import NUM_DRAWS, draw_weights, estimate, few_units, group_of_each
 
 NUM_BINS = 10
 _LEAST_IN_BIN = 10  # images; fewer say nothing of a share
@@ -61,8 +61,8 @@ def reliability(
     """Hold stated probabilities (N,) against what came true (N,), in bins of equally many images.
 
     There are at most `num_bins` bins of ten images at least; images of one probability are never in two bins, so a
-    constant predictor has one. Intervals are Wilson's, or, with `groups`, from draws of whole groups; the error's is
-    from draws in any case.
+    constant predictor has one. Intervals are Wilson's, or, with `groups`, from draws of whole groups (of too few for
+    that, Wilson's over the groups); the error's is from draws in any case.
 
     Raises:
         ValueError: no images.
@@ -73,6 +73,8 @@ def reliability(
     place = _bins(stated, max(1, min(num_bins, len(stated) // _LEAST_IN_BIN)))
     counts = np.bincount(place).astype(np.float64)
     observed, mean = np.bincount(place, truth) / counts, np.bincount(place, stated) / counts
+    if few_units(groups, len(truth)):
+        num_draws = 0
     shares, errors = _drawn(truth, stated, place, groups, seed=seed, num_draws=num_draws)
     value = float(_error(truth, stated, np.ones((1, len(stated))))[0])
     unit = group_of_each(groups, len(truth))

@@ -13,8 +13,10 @@ import numpy as np
 
 from lib.data.grades import grade_of, known_grades
 from lib.evaluation.headline import REFERABLE_GRADE
+from lib.evaluation.intervals import too_few
+from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import LEVEL, group_members
-from lib.evaluation.resampling import Estimate
+from lib.evaluation.resampling import Estimate, Units
 
 NUM_DRAWS = 2000
 _AT_A_TIME = 64
@@ -166,11 +168,18 @@ def ranking_curves(
     false_positive, true_positive, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score, drop_intermediate=True)
     area, average = float(roc_auc_score(truth, score)), float(average_precision_score(truth, score))
+    if few_units(groups, len(truth)):
+        num_draws = 0
     areas, averages = drawn_areas(truth, score, groups, seed=seed, num_draws=num_draws)
     return RankingCurves(
         false_positive, true_positive, recall, precision, estimate(area, areas), estimate(average, averages),
         int(truth.sum()), len(truth),
     )  # fmt: skip
+
+
+def few_units(groups: np.ndarray | Sequence[str] | None, num: int) -> str:
+    """Why so few patients, or images that stand alone, allow no bootstrap; "" where they do."""
+    return too_few(METRICS["auroc"], Units.of(groups, num))
 
 
 def drawn_areas(

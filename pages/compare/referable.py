@@ -7,7 +7,7 @@ import streamlit as st
 
 from lib.errors import UserError
 from lib.evaluation.resampling import Estimate
-from lib.evaluation.roc import Question
+from lib.evaluation.roc import Question, few_units
 from lib.figures.roc_charts import MarkedPoint, curve_table, operating_point_figure
 from lib.grading.operating_point import (
     DEFAULT_PREVALENCE,
@@ -88,6 +88,8 @@ def _draw_point(one: TestedRun, question: Question, point: OperatingPoint) -> No
                 column.metric(_TITLES[key], _percent(getattr(found, key)), help=_HELP[key])
                 column.caption(_ends(getattr(found, key)))
         over = count(found.num_groups, "patient or group", "patients or groups") if found.num_groups else "images"
+        if found.num_groups and (few := few_units(one.groups, len(one.targets))):
+            over = f"{over} by Wilson's formula: {few}"
         st.caption(
             plain(f"Referred from a probability of {point.threshold:.3f} on. {point.chosen_sentence} "
                   f"95 % intervals over {over}.", 600)

@@ -7,7 +7,7 @@ import streamlit as st
 
 from lib.evaluation.intervals import Interval, metric_interval
 from lib.evaluation.metric_table import Metric
-from lib.evaluation.roc import Question, questions
+from lib.evaluation.roc import Question, few_units, questions
 from lib.tracking.tested import TestedRun, comparable_runs
 from pages.common import controls
 from pages.common.text import plain
@@ -52,6 +52,8 @@ def key_of(tested: TestedRun) -> tuple[Any, ...]:
 
 def groups_words(tested: TestedRun) -> str:
     """What the intervals are drawn over."""
+    if few := few_units(tested.groups, len(tested.targets)):
+        return f"No interval by bootstrap: {few}."
     if tested.groups is None:
         return "95 % intervals by bootstrap over images."
     return "95 % intervals by bootstrap over patients or groups, whose images are drawn together."

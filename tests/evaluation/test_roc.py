@@ -8,6 +8,7 @@ from lib.evaluation.metrics import auroc
 from lib.evaluation.roc import (
     draw_weights,
     drawn_areas,
+    few_units,
     from_grade,
     interval_text,
     is_constant,
@@ -57,6 +58,15 @@ def test_images_of_one_patient_are_drawn_together_and_widen_the_interval():
     assert alone.value == together.value
     assert together.high - together.low > 1.8 * (alone.high - alone.low)  # as 60 images, not as 300: 5 ** 0.5 = 2.2
     assert alone.low < alone.value < alone.high
+
+
+def test_too_few_patients_have_no_interval():
+    truth, score = np.arange(60) % 3 == 0, np.random.default_rng(0).random(60)
+    groups = np.array([f"p{number // 3}" for number in range(60)])
+    assert "too few patients or groups (20; 30 are needed)" in few_units(groups, 60)
+    assert few_units(None, 60) == ""
+    assert math.isnan(ranking_curves(truth, score, groups).area.low)
+    assert math.isfinite(ranking_curves(truth, score).area.low)
 
 
 def test_one_class_against_the_rest_averages_to_the_metric_of_the_board():

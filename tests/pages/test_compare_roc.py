@@ -91,6 +91,12 @@ def test_a_constant_predictor_is_a_plain_line(tab):
     assert "same score" in told or tab == "reliability"
 
 
+@pytest.mark.parametrize("tab", VIEWS)
+def test_too_few_patients_are_said(tab):
+    runs = make_generated_runs(1, num_test=40)
+    assert "too few patients or groups (20; 30 are needed)" in said(opened(runs, tab))
+
+
 def test_classes_without_an_order_have_no_operating_point():
     runs = make_generated_runs(1, num_classes=3, num_test=60, is_ordinal=False)
     assert "These classes have no order" in said(opened(runs, "referable"))
