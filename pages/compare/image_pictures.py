@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
-from lib.evaluation.verdict import EXPECTED_GRADE
+from lib.evaluation.verdict import EXPECTED_GRADE, describe_share
 from lib.grading.image_answers import RunAnswers, SharedAnswers
 from lib.grading.run_maps import why_no_maps
 from lib.tracking.scores import trained_classes
@@ -135,7 +135,7 @@ class Pictures:
 
     def _run_tile(self, run: RunAnswers, row: int, place: int, content: bytes | None) -> str:
         name = readable(self.shared.class_names[run.answers[row]], 40)
-        says = f"{percent(float(run.confidences[row]), 0)}, {'right' if run.is_right[row] else 'wrong'}"
+        says = f"{describe_share(float(run.confidences[row]))}, {'right' if run.is_right[row] else 'wrong'}"
         if place < 0:
             return f'<div class="rp-empty">{_escaped(name)}<br><span>{_escaped(says)}</span></div>'
         alt = f"{run.label} says {name}, {says}; opens Look inside"
@@ -143,7 +143,7 @@ class Pictures:
         return grid_tile(picture, name, says, alt=alt, is_right=bool(run.is_right[row]), link=self._inside(run, row))
 
     def _says(self, run: RunAnswers, row: int) -> str:
-        name, share = self.shared.class_names[run.answers[row]], percent(float(run.confidences[row]), 0)
+        name, share = self.shared.class_names[run.answers[row]], describe_share(float(run.confidences[row]))
         return f"{name} {share}, {'right' if run.is_right[row] else 'wrong'}"
 
     def _inside(self, run: RunAnswers, row: int) -> str:
