@@ -1,5 +1,6 @@
 """Confusion matrices of any number of runs and classes: counts or shares, on one scale, every cell to be clicked on."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _MAX_LEVEL_NAMES = 5
 _TITLE_PX, _CHARACTER_PX = 64, 7.5
 _MAP_PX = 560  # the plot's height where cells have no least size
 _WIDTH_PX = 960  # of a whole page; a figure takes what there is
+_SPACES = re.compile("[\t\n\r ]+")  # not the one that does not break
 _LEAST_WRITTEN_PX = 26  # a cell must be so wide for "100" at 14 px
 
 
@@ -147,6 +149,11 @@ def confusion_grid_figure(
     labels = short_labels(names, characters) if characters else []
     longest_px = _CHARACTER_PX * max((len(label) for label in labels), default=0)
     width_px = (_WIDTH_PX - longest_px) / num_columns - 28
+    widest = 1.0
+    if num_columns == 1:  # a single matrix would be drawn out of all proportion on a whole page
+        level_px = longest_px + 10 if len(kept) <= _MAX_LEVEL_NAMES else 0.0
+        widest = min(1.0, max(1.6 * layout.cell_px, level_px) * len(kept) / width_px)
+        width_px *= widest
     side_px = width_px / max(len(kept), 1)
     cell_px = min(layout.cell_px, side_px)
     if labels and num_columns > 1 and len(kept) > MAX_WRITTEN and side_px < 16:
@@ -166,8 +173,10 @@ def confusion_grid_figure(
     colors, annotations = palette(is_dark=is_dark), []
     gap = 0.03 if num_columns > 1 else 0.0
     span = (1 - gap * (num_columns - 1)) / num_columns
-    # A single matrix of few classes would be drawn out of all proportion on a whole page.
-    widest = min(1.0, (44.0 * 2 * len(kept)) / _WIDTH_PX) if num_columns == 1 and len(kept) <= MAX_WRITTEN else 1.0
+    # A single matrix would be drawn out of all proportion on a whole page.
+    widest = (
+        min(1.0, max(cell_px, 44.0 if has_texts else 0.0) * 1.6 * len(kept) / _WIDTH_PX) if num_columns == 1 else 1.0
+    )
     for index, (panel, one) in enumerate(zip(panels, shown, strict=True)):
         row, column = divmod(index, num_columns)
         number = "" if index == 0 else str(index + 1)
@@ -292,4 +301,4 @@ def _num_lines(title: str, width_px: float) -> int:
 
 def _wrapped(title: str, characters: int, lines: int = 2) -> str:
     """A title in so many lines at most."""
-    return "<br>".join(literal(line) for line in textwrap.wrap(" ".join(str(title).split()), characters)[:lines])
+    return "<br>".join(literal(line) for line in textwrap.wrap(_SPACES.sub(" ", str(title)), characters)[:lines])

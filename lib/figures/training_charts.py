@@ -29,6 +29,7 @@ METRIC_TITLES = {
 SHORTEST_S = 0.1  # where a logarithmic axis of seconds begins
 AXES = {"step": "Epochs", "seconds": "Seconds", "images": "Images seen"}
 _AXIS_TITLES = {"step": "Epoch", "seconds": "Seconds", "images": "Training images seen"}
+_FAR_APART = 20  # where runs have seen so many times as many images, the axis is logarithmic
 _FOLD = re.compile(r"fold_(\d+)_(.+)")
 MAX_RUNS = 10  # more names than that do not find room beside the lines
 _HEIGHT_PX = 360
@@ -66,7 +67,7 @@ def learning_curves_figure(runs: Sequence[RunCurves], metric: str, *, x: str = "
         runs: at least one run; runs without a curve of that metric are passed over, and those behind `MAX_RUNS`; over
             images also those that do not know how many an epoch has.
         metric: name without prefix, such as "loss": draws val_loss and train_loss; else the key itself.
-        x: "step" (epochs), "seconds" since the run began, or "images" seen in training, both on a logarithmic axis.
+        x: "step" (epochs), "seconds" since the run began, on a logarithmic axis, or "images" seen in training.
         is_dark: theme.
     """
     figure = new_figure(is_dark=is_dark, height=_HEIGHT_PX)
@@ -91,7 +92,9 @@ def learning_curves_figure(runs: Sequence[RunCurves], metric: str, *, x: str = "
     title = METRIC_TITLES.get(metric, metric.replace("_", " ").capitalize())
     figure.update_layout(title={"text": title}, showlegend=False)
     figure.update_xaxes(title_text=_AXIS_TITLES[x], showgrid=False)
-    if x != "step":  # a probe takes one second where fine-tuning takes a thousand
+    # A probe takes one second where fine-tuning takes a thousand; of images seen runs differ less as a rule.
+    last = [float(max(trace.x)) for trace in figure.data]
+    if x == "seconds" or (x == "images" and last and max(last) > _FAR_APART * min(last)):
         figure.update_xaxes(type="log", dtick=1)
     values = [value for trace in figure.data for value in trace.y if np.isfinite(value)]
     if metric in {"accuracy", "balanced_accuracy", "auroc"}:

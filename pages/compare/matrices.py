@@ -90,9 +90,10 @@ def _draw_kind(kind: Sequence[TestedRun], published: Sequence[PublishedResult], 
                 classes=confused.tolist(), chosen=own,
             )  # fmt: skip
             _show(figure, [close], title, key=f"{key}_close")
-    panels = [Panel(one.matrix, f"{one.label}, n = {len(one.targets)}") for one in kind]
+    panels = [Panel(one.matrix, f"{one.label}, n\u00a0=\u00a0{len(one.targets)}") for one in kind]
     panels += [
-        Panel(np.array(line.confusion), f"Published: {line.title}, n = 300", is_published=True) for line in published
+        Panel(np.array(line.confusion), f"Published: {line.title}, n\u00a0=\u00a0300", is_published=True)
+        for line in published
     ]
     figure = confusion_grid_figure(panels, names, is_dark=controls.is_dark(), share=share, chosen=mark)
     _show(figure, kind, f"{len(panels)} confusion matrices of {len(names)} classes", key=key)

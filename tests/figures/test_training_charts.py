@@ -91,6 +91,9 @@ def test_learning_curves_over_images_count_what_each_epoch_shows():
     assert [list(trace.x) for trace in figure.data] == [[400, 800, 1200]] * 2
     assert figure.layout.xaxis.title.text == "Training images seen"
     assert "b" not in annotations(figure)
+    assert figure.layout.xaxis.type is None
+    far = dataclasses.replace(curves("c"), images_per_epoch=40_000)
+    assert learning_curves_figure([known, far], "loss", x="images", is_dark=False).layout.xaxis.type == "log"
 
 
 def test_curves_of_folds_are_their_mean_as_far_as_all_of_them_go():
