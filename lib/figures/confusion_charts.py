@@ -26,7 +26,7 @@ SHARES = {"row": "Share of the true class", "column": "Share of what was called 
 _MAX_LEVEL_NAMES = 5
 _TITLE_PX, _CHARACTER_PX = 64, 7.5
 _MAP_PX = 560  # the plot's height where cells have no least size
-_WIDTH_PX = 960  # of a whole page; a figure takes what there is
+_WIDTH_PX = 820  # of a whole page at 1280 px; a figure takes what there is
 _SPACES = re.compile("[\t\n\r ]+")  # not the one that does not break
 _LEAST_WRITTEN_PX = 26  # a cell must be so wide for "100" at 14 px
 
@@ -161,10 +161,10 @@ def confusion_grid_figure(
         cell_px = min(width_px, 300.0) / len(kept)
     is_upright = bool(labels) and longest_px > side_px
     below_px = 16 + (longest_px if is_upright else 20 if labels else 0)
-    plot_px, title_px = (
-        max(150.0, cell_px * len(kept)),
-        24 + 20 * max(_num_lines(one.title, width_px) for one in panels),
-    )
+    plot_px = max(150.0, cell_px * len(kept))
+    title_characters = max(12, int(width_px / widest / _CHARACTER_PX))
+    titles = [_wrapped(panel.title, title_characters, 3) for panel in panels]
+    title_px = 24 + 20 * max(title.count("<br>") + 1 for title in titles)
     height = num_rows * (title_px + plot_px + below_px)
     figure = new_figure(is_dark=is_dark, height=round(height))
     highest = max(float(one.values.max(initial=0.0)) for one in shown) if share == "count" else 1.0
@@ -173,10 +173,6 @@ def confusion_grid_figure(
     colors, annotations = palette(is_dark=is_dark), []
     gap = 0.03 if num_columns > 1 else 0.0
     span = (1 - gap * (num_columns - 1)) / num_columns
-    # A single matrix would be drawn out of all proportion on a whole page.
-    widest = (
-        min(1.0, max(cell_px, 44.0 if has_texts else 0.0) * 1.6 * len(kept) / _WIDTH_PX) if num_columns == 1 else 1.0
-    )
     for index, (panel, one) in enumerate(zip(panels, shown, strict=True)):
         row, column = divmod(index, num_columns)
         number = "" if index == 0 else str(index + 1)
@@ -195,7 +191,7 @@ def confusion_grid_figure(
         _add_cells(figure, one, names, fitted, is_dark=is_dark, has_texts=has_texts, number=number, panel=index,
                    highest=highest)  # fmt: skip
         annotations += _texts(one, is_dark=is_dark, size=14, number=number, highest=highest) if has_texts else []
-        title = {"text": _wrapped(panel.title, _characters(width_px), 3), "x": left, "xanchor": "left", "xref": "paper",
+        title = {"text": titles[index], "x": left, "xanchor": "left", "xref": "paper",
                  "y": top, "yref": "paper", "yanchor": "bottom", "yshift": 4, "showarrow": False, "align": "left",
                  "font": {"size": 14, "color": colors.muted if panel.is_published else colors.ink}}  # fmt: skip
         annotations.append(title)
@@ -289,14 +285,6 @@ def _outline(figure: go.Figure, chosen: tuple[int, int], kept: np.ndarray, numbe
         type="rect", x0=column - half, x1=column + half, y0=row - half, y1=row + half, xref=f"x{number}",
         yref=f"y{number}", line={"color": color, "width": 3},
     )  # fmt: skip
-
-
-def _characters(width_px: float) -> int:
-    return max(12, int(width_px / _CHARACTER_PX))
-
-
-def _num_lines(title: str, width_px: float) -> int:
-    return _wrapped(title, _characters(width_px), 3).count("<br>") + 1
 
 
 def _wrapped(title: str, characters: int, lines: int = 2) -> str:

@@ -119,22 +119,20 @@ def _choose_close(kind: Sequence[TestedRun]) -> TestedRun | None:
 
 
 def _show(figure: object, kind: Sequence[TestedRun], what: str, *, key: str) -> None:
-    """The figure; a new click on a cell goes into the link, a click on the chosen one closes it."""
+    """The figure; a click on a cell goes into the link.
+
+    The outline of the chosen cell makes another figure, whose own selection is empty: that says nothing.
+    """
     alt = f"{readable(what)}; click a cell for its images"
-    points = [tuple(map(int, point)) for point in controls.show_clickable_figure(figure, alt=alt, key=key)]  # type: ignore[arg-type]
-    handled = f"{key}_handled"
-    if points == st.session_state.get(handled, []):
+    points = controls.show_clickable_figure(figure, alt=alt, key=key)  # type: ignore[arg-type]
+    if not points or int(points[0][0]) >= len(kind):  # a published one has no images here
         return
-    st.session_state[handled] = points
-    asked = None
-    if points and points[0][0] < len(kind):
-        panel, target, predicted = points[0]
-        asked = f"{kind[panel].run.run_id[:8]}:{target}:{predicted}"
-    if points and asked is None:  # a published one
-        return
-    state.remember("cell", asked)
-    state.remember("at", None)
-    st.rerun()
+    panel, target, predicted = map(int, points[0])
+    asked = f"{kind[panel].run.run_id[:8]}:{target}:{predicted}"
+    if asked != state.current("cell"):
+        state.remember("cell", asked)
+        state.remember("at", None)
+        st.rerun()
 
 
 def _chosen_cell(kind: Sequence[TestedRun]) -> tuple[TestedRun, int, int] | None:
