@@ -84,12 +84,28 @@ def show_figure(figure: "go.Figure", *, alt: str, key: str, data: "pd.DataFrame 
     _offer_files(figure, key, data)
 
 
-def show_clickable_figure(figure: "go.Figure", *, alt: str, key: str) -> list[Any]:
-    """As `show_figure`, of points that can be clicked on; returns the `customdata` of the chosen ones."""
+def show_clickable_figure(
+    figure: "go.Figure", *, alt: str, key: str, on_click: Callable[[list[Any]], None] | None = None
+) -> list[Any]:
+    """As `show_figure`, of points that can be clicked on; returns the `customdata` of the chosen ones.
+
+    `on_click` is called with them after a click, before the page is drawn anew, as it must be for a step in the view.
+    """
+
+    def clicked() -> None:
+        if on_click is not None and (chosen := _chosen_points(st.session_state[key])):
+            on_click(chosen)
+
     event = st.plotly_chart(
-        figure, theme=None, key=key, alt=alt, config=_figure_config(key), on_select="rerun", selection_mode="points"
-    )
+        figure, theme=None, key=key, alt=alt, config=_figure_config(key), selection_mode="points",
+        on_select=clicked if on_click else "rerun",
+    )  # fmt: skip
     _offer_files(figure, key, None)
+    return _chosen_points(event)
+
+
+def _chosen_points(event: Any) -> list[Any]:
+    """The `customdata` of the points of a selection."""
     found = [point.get("customdata") for point in event.selection.points]
     # Streamlit makes a dictionary of the row: {"0": first, "1": second}.
     return [list(values.values()) if isinstance(values, dict) else values for values in found if values]

@@ -119,20 +119,16 @@ def _choose_close(kind: Sequence[TestedRun]) -> TestedRun | None:
 
 
 def _show(figure: object, kind: Sequence[TestedRun], what: str, *, key: str) -> None:
-    """The figure; a click on a cell goes into the link.
+    """The figure; a click on a cell is a step in the view."""
 
-    The outline of the chosen cell makes another figure, whose own selection is empty: that says nothing.
-    """
+    def choose(points: list[list[int]]) -> None:
+        panel, target, predicted = map(int, points[0])
+        if panel < len(kind):  # a published one has no images here
+            state.remember("cell", f"{kind[panel].run.run_id[:8]}:{target}:{predicted}")
+            state.remember("at", None)
+
     alt = f"{readable(what)}; click a cell for its images"
-    points = controls.show_clickable_figure(figure, alt=alt, key=key)  # type: ignore[arg-type]
-    if not points or int(points[0][0]) >= len(kind):  # a published one has no images here
-        return
-    panel, target, predicted = map(int, points[0])
-    asked = f"{kind[panel].run.run_id[:8]}:{target}:{predicted}"
-    if asked != state.current("cell"):
-        state.remember("cell", asked)
-        state.remember("at", None)
-        st.rerun()
+    controls.show_clickable_figure(figure, alt=alt, key=key, on_click=choose)  # type: ignore[arg-type]
 
 
 def _chosen_cell(kind: Sequence[TestedRun]) -> tuple[TestedRun, int, int] | None:
@@ -187,7 +183,8 @@ def _draw_cell(tested: TestedRun, target: int, predicted: int) -> None:
         picture = dataset.thumbnail(place, size_px=_SIDE_PX)
         tiles.append(EncodedTile(picture, "", f"{sure} sure", f"{path}; opens Look inside", link=link))
         alt = f"Where {tested.label} looked in {path} for {names[predicted]}; opens Look inside"
-        tiles.append(EncodedTile(content or picture, "", "its map" if content else "no map", alt, link=link))
+        if content is not None:
+            tiles.append(EncodedTile(content, "", "its map", alt, link=link))
     draw_tiles(tiles, columns=8, least_px=72)
     folds = (
         " With folds, the map is of the one classifier that was kept, not of the image's own fold."
