@@ -15,6 +15,7 @@ from lib.evaluation.resampling import NUM_DRAWS, Units, draws_of, interval_ends,
 from lib.evaluation.weighted import Scorer
 
 SIGNIFICANCE = 0.05
+_TESTS_OF_ONE_ROUND = 28  # the smallest p value of 2,000 swaps survives the correction for so many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +201,7 @@ def compare_paired(
     groups: np.ndarray | Sequence[str] | None = None,
     folds: np.ndarray | None = None,
     metric: Metric = ACCURACY,
+    num_tests: int = 1,
 ) -> PairedComparison:
     """Compare two runs image by image, by any metric of the table.
 
@@ -212,7 +214,8 @@ def compare_paired(
     an image (to all images of a group) are swapped at random, 2,000 times. For AUROC the ranks of the answers are
     swapped, since two classifiers need not speak on one scale (Bandos, Rockette and Gur 2005).
 
-    With `folds` (N,), the fold that tested each image, the values are means over the folds.
+    With `folds` (N,), the fold that tested each image, the values are means over the folds. Where the p value will be
+    corrected for many tests (`num_tests`), small ones are made of more swaps, so that they can survive it.
 
     Raises:
         ValueError: if the three arrays do not have the same number of rows, or none.
@@ -240,20 +243,22 @@ def compare_paired(
     if metric is ACCURACY:
         p_value = _sign_flip_p(np.bincount(units.of_image, gains, units.num).astype(np.int64))
     else:
-        p_value = _swap_p(metric, targets, pair, units, folds=folds, difference=found.difference)
+        p_value = _swap_p(metric, targets, pair, units, folds=folds, difference=found.difference,
+                         num_tests=num_tests)  # fmt: skip
     return replace(found, low=low, high=high, p_value=p_value, no_interval=reason)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], num_tests: int = 0) -> list[float]:
     """P values corrected for being several (Holm 1979): the k-th smallest of m times m - k + 1, rising and at most 1.
 
-    Those that are not defined (NaN) are no tests.
+    Those that are not defined (NaN) are no tests. Where only some of `num_tests` were looked at, m is that number: a
+    rank among some is at most the rank among all, so that the correction errs on the safe side.
     """
     corrected = [math.nan] * len(p_values)
     known = sorted((p, place) for place, p in enumerate(p_values) if math.isfinite(p))
     largest = 0.0
     for rank, (p_value, place) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p_value))
+        largest = max(largest, min(1.0, (max(num_tests, len(known)) - rank) * p_value))
         corrected[place] = largest
     return corrected
 
@@ -261,12 +266,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 Compared = TypeVar("Compared", bound=Difference)
 
 
-def corrected(pairs: Sequence[Compared]) -> list[Compared]:
-    """The same comparisons, corrected for having been made at once; one alone needs no correction."""
-    num_tests = sum(math.isfinite(pair.p_value) for pair in pairs)
+def corrected(pairs: Sequence[Compared], num_tests: int = 0) -> list[Compared]:
+    """The same comparisons, corrected for having been made at once (or chosen of `num_tests`); one alone needs none."""
+    num_tests = max(num_tests, sum(math.isfinite(pair.p_value) for pair in pairs))
     if num_tests < 2:
         return list(pairs)
-    p_values = holm([pair.p_value for pair in pairs])
+    p_values = holm([pair.p_value for pair in pairs], num_tests)
     return [replace(pair, p_holm=p, num_tests=num_tests) for pair, p in zip(pairs, p_values, strict=True)]
 
 
@@ -278,6 +283,7 @@ def _swap_p(
     *,
     folds: np.ndarray | None,
     difference: float,
+    num_tests: int,
 ) -> float:
     """How often swapping the answers of random units leaves the two at least as far apart.
 
@@ -288,17 +294,22 @@ def _swap_p(
     both = Units(np.concatenate([units.of_image, units.of_image + units.num]), 2 * units.num)
     twice = None if folds is None else np.concatenate([folds, folds])
     scorer = scorer_of(metric, np.concatenate([targets, targets]), np.concatenate(pair), both, twice)
-    apart = np.abs(_swapped(scorer, units.num))
-    # A swap that leaves a value undefined says nothing against chance: it counts as one at least as far apart.
-    num_as_far = int((~(apart < abs(difference) - 1e-12)).sum())
-    return (num_as_far + 1) / (len(apart) + 1)
+    num_as_far = num_swaps = 0
+    while num_swaps < NUM_DRAWS * max(1, math.ceil(num_tests / _TESTS_OF_ONE_ROUND)):
+        if num_as_far > SIGNIFICANCE * num_swaps:
+            break  # no correction makes it smaller
+        apart = np.abs(_swapped(scorer, units.num, num_swaps))
+        # A swap that leaves a value undefined says nothing against chance: it counts as one at least as far apart.
+        num_as_far += int((~(apart < abs(difference) - 1e-12)).sum())
+        num_swaps += len(apart)
+    return (num_as_far + 1) / (num_swaps + 1)
 
 
-def _swapped(scorer: Scorer, num_units: int) -> np.ndarray:
+def _swapped(scorer: Scorer, num_units: int, first: int) -> np.ndarray:
     size = max(1, 2_000_000 // num_units)
     found = []
-    for start in range(0, NUM_DRAWS, size):
-        own = _swaps(num_units, start, min(size, NUM_DRAWS - start))
+    for start in range(first, first + NUM_DRAWS, size):
+        own = _swaps(num_units, start, min(size, first + NUM_DRAWS - start))
         found.append(scorer(np.hstack([1 - own, own])) - scorer(np.hstack([own, 1 - own])))
     return np.concatenate(found)
 

@@ -147,12 +147,19 @@ def build_calibration_error(targets: np.ndarray, probabilities: np.ndarray, unit
         mass = weights[:, unit]
         apart = np.add.reduceat(mass * gaps, starts, axis=1).cumsum(1)
         mass = np.add.reduceat(mass, starts, axis=1).cumsum(1)
-        shares = np.linspace(0, 1, NUM_BINS + 1)[1:]
-        values = np.empty(len(weights))
-        for row, (reached, own) in enumerate(zip(mass, apart, strict=True)):
-            ends = np.interp(shares * reached[-1], np.append(0, reached), np.append(0, own))
-            values[row] = np.abs(np.diff(ends, prepend=0)).sum() / reached[-1]
-        return values
+        rows, last = np.arange(len(weights)), mass.shape[1] - 1
+        before, values = np.zeros(len(weights)), np.zeros(len(weights))
+        for share in np.linspace(0, 1, NUM_BINS + 1)[1:]:
+            edge = share * mass[:, -1]
+            place = np.minimum((mass < edge[:, None] * (1 - 1e-12)).sum(1), last)
+            # Between two confidences in proportion.
+            ahead, reached = apart[rows, place], mass[rows, place]
+            behind = np.where(place > 0, apart[rows, place - 1], 0.0)
+            start = np.where(place > 0, mass[rows, place - 1], 0.0)
+            end = behind + (ahead - behind) * np.minimum((edge - start) / (reached - start), 1.0)
+            values += np.abs(end - before)
+            before = end
+        return values / mass[:, -1]
 
     return score
 

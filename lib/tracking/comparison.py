@@ -20,6 +20,7 @@ from lib.tracking.state import GROUP_TAG
 from lib.tracking.tested import TestedRun, on_shared_images
 
 _MOST_NAMED = 3  # rows by name in one sentence
+MAX_ALL_PAIRS = 8  # rows; of more, each is compared with the best alone, and corrected as if all pairs had been
 SEEDS = "seeds"  # the method of a series: the mean of its seeds, more and less their standard deviation
 
 
@@ -154,7 +155,12 @@ def compare(
     scores = {row.key: _score(row, metric) for row in made}
     rows = [by_key[key] for key in in_order(scores)]
     leader = best_of(scores)
-    pairs = _corrected([_pair(a, b, metric, notes) for a, b in combinations(rows, 2)])
+    chosen = list(combinations(rows, 2))
+    num_tests = len(chosen)
+    if len(rows) > MAX_ALL_PAIRS and leader is not None:
+        chosen = [pair for pair in chosen if leader[0] in (pair[0].key, pair[1].key)]
+    pairs = [_pair(a, b, metric, notes, num_tests=num_tests) for a, b in chosen]
+    pairs = _corrected(pairs, num_tests if len(chosen) < num_tests else 0)
     found = Comparison(
         metric=metric, rows=tuple(rows), pairs=tuple(pairs), best=leader[0] if leader else "", verdict="", cautions=(),
     )  # fmt: skip
@@ -233,7 +239,7 @@ def _score(row: Row, metric: Metric) -> Score | None:
     return Score(metric=metric, value=row.value.value, low=row.value.low, high=row.value.high, test_set=row.test_set)
 
 
-def _pair(first: Row, second: Row, metric: Metric, notes: Mapping[str, str]) -> RunComparison:
+def _pair(first: Row, second: Row, metric: Metric, notes: Mapping[str, str], *, num_tests: int) -> RunComparison:
     a, b = first.label, second.label
     keys: dict[str, Any] = {"a": first.key, "b": second.key}
     for row in (first, second):
@@ -248,10 +254,12 @@ def _pair(first: Row, second: Row, metric: Metric, notes: Mapping[str, str]) -> 
         return RunComparison(
             **keys, note=f"Not tested: {a} against {b}, since one is a series of seeds and one a single run."
         )
-    return _pair_of_runs(first.tested, second.tested, metric, keys)
+    return _pair_of_runs(first.tested, second.tested, metric, keys, num_tests=num_tests)
 
 
-def _pair_of_runs(first: TestedRun, second: TestedRun, metric: Metric, keys: dict[str, Any]) -> RunComparison:
+def _pair_of_runs(
+    first: TestedRun, second: TestedRun, metric: Metric, keys: dict[str, Any], *, num_tests: int
+) -> RunComparison:
     try:
         one, other = on_shared_images([first, second])
     except UserError as error:
@@ -263,7 +271,7 @@ def _pair_of_runs(first: TestedRun, second: TestedRun, metric: Metric, keys: dic
     same_folds = one.folds is not None and other.folds is not None and np.array_equal(one.folds, other.folds)
     found = compare_paired(
         one.targets, one.probabilities, other.probabilities, name_a=one.label, name_b=other.label, groups=one.groups,
-        folds=one.folds if same_folds else None, metric=metric,
+        folds=one.folds if same_folds else None, metric=metric, num_tests=num_tests,
     )  # fmt: skip
     is_part = not len(one.targets) == len(first.targets) == len(second.targets)
     note = f" (On the {len(one.targets)} test images that they share.)" if is_part else ""
@@ -272,9 +280,9 @@ def _pair_of_runs(first: TestedRun, second: TestedRun, metric: Metric, keys: dic
     return RunComparison(**keys, note=note, found=found)
 
 
-def _corrected(pairs: Sequence[RunComparison]) -> list[RunComparison]:
+def _corrected(pairs: Sequence[RunComparison], num_tests: int) -> list[RunComparison]:
     known = [pair.found for pair in pairs if pair.found is not None]
-    again = iter(corrected(known))
+    again = iter(corrected(known, num_tests))
     return [replace(pair, found=next(again)) if pair.found is not None else pair for pair in pairs]
 
 
@@ -336,10 +344,18 @@ def _by(others: Sequence[tuple[str, Difference]]) -> str:
 
 
 def _cautions(rows: Sequence[Row], best: Row | None, metric: Metric, num_looks: Mapping[str, int]) -> list[str]:
+    from lib.data.library import version_now
+
     found = []
     for tested in (row.tested for row in rows if row.tested is not None):
         if said := constant_predictor(tested.label, tested.answers, tested.class_names):
             found.append(said)
+    for name in {str(row.tested.run.config.get("dataset")) for row in rows if row.tested is not None}:
+        if version_now(name) is None:
+            found.append(
+                f"The data set {name} is not in the library: which images are of one patient is not known, and "
+                "intervals and tests take every image for itself."
+            )
     sets = {row.test_set: row.tested for row in rows if row.tested is not None}
     for tested in sets.values():
         found += class_cautions(tested.targets, tested.class_names)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lib.evaluation.comparison import compare_paired
+from lib.evaluation.comparison import compare_paired, holm
 from lib.evaluation.metric_table import KAPPA
 from lib.evaluation.metrics import quadratic_weighted_kappa
 
@@ -142,3 +142,10 @@ def test_equal_answers_are_no_difference_of_kappa():
     got = compare_paired(GRADED, a, a, metric=KAPPA)
     assert (got.difference, got.p_value) == (0.0, 1.0)
     assert got.sentence.startswith("No difference: A and B have the same kappa")
+
+
+def test_holms_correction_by_hand():
+    # 0.01 * 3, then 0.02 * 2 = 0.04, then 0.04 * 1 = 0.04; the one that is not defined is no test.
+    assert holm([0.04, 0.01, float("nan"), 0.02]) == pytest.approx([0.04, 0.03, float("nan"), 0.04], nan_ok=True)
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([0.01, 0.02], num_tests=10) == pytest.approx([0.1, 0.18])

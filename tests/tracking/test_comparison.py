@@ -268,3 +268,22 @@ def test_many_runs_are_compared_in_one_sentence():
     )
     assert summary_sentence(others * 3).startswith("It is ahead of 6 of the others by 20.0 to 30.0 percentage points")
     assert summary_sentence(others[:2] * 3).startswith("It is ahead of all 6 others by 20.0 to 30.0 percentage points")
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, METRICS["balanced_accuracy"]])
+def test_of_many_runs_each_is_compared_with_the_best_and_corrected_for_all_pairs(metric):
+    several = [
+        answers_of(f"run {number}", wrong=2 if number == 3 else 50 + number, seed=number) for number in range(20)
+    ]
+    found = compared(*several, metric=metric)
+    assert found.best == "run 3"
+    assert len(found.pairs) == 19
+    assert {pair.found.num_tests for pair in found.pairs} == {190}
+    # The smallest p value of 2,000 swaps would not survive 190 tests.
+    assert all(pair.found.is_significant for pair in found.pairs)
+    assert "ahead of all 19 others" in found.verdict
+
+
+def test_a_deleted_data_set_is_said_to_hide_the_patients():
+    found = compared(answers_of("a", wrong=3), answers_of("b", wrong=9))
+    assert any("The data set eyes is not in the library" in caution for caution in found.cautions)
