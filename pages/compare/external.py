@@ -205,7 +205,14 @@ class _Start:
             return
         commands = {self.scene.labels[run.run_id]: self._command(run) for run in runs}
         title = f"{count(len(runs), 'run')} on {readable(self.dataset.spec.title, 60)}"
-        background.start(task, title, lambda progress: _evaluate_all(commands, progress))
+
+        def work(progress: Progress) -> int:
+            try:
+                return _evaluate_all(commands, progress)
+            finally:
+                resources.forget_results()  # the board has columns of them
+
+        background.start(task, title, work)
 
 
 def _evaluate_all(commands: dict[str, list[str]], progress: Progress) -> int:

@@ -14,7 +14,7 @@ from lib.figures.result_charts import MAX_INTERVALS, difference_figure
 from lib.grading.external import ExternalResult, delete_external, external_tested, restore_external
 from lib.tracking import RunRecord
 from lib.tracking.tested import TestedRun
-from pages.common import clicks, controls, state
+from pages.common import clicks, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.text import count, joined, plain, readable
 from pages.compare.scene import Scene
@@ -149,10 +149,12 @@ def _delete(keys: Sequence[tuple[str, str]], what: str) -> None:
         for run_id, key in keys:
             delete_external(run_id, key)
             done.append((run_id, key))
+    resources.forget_results()
 
     def bring_back() -> None:
         for run_id, key in done:
             restore_external(run_id, key)
+        resources.forget_results()
 
     if done:
         controls.offer_undo("external", what, bring_back)
