@@ -1,6 +1,5 @@
-"""Runs as rows of a table: what the results board shows and what its pictures are drawn from."""
+"""What runs are called and in what order they stand, and the published figures beside them."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,101 +9,20 @@ import streamlit as st
 
 from lib.data.target_map import TARGET_MAPS
 from lib.evaluation.headline import in_order
-from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.models.backbones import BACKBONES
 from lib.recipes import RECIPES, fits_subject, published_line
-from lib.tracking import RunRecord, read_state
-from lib.tracking.scores import beside_metrics, run_score
+from lib.tracking import RunRecord
+from lib.tracking.scores import run_score
 from lib.tracking.state import default_name
 from lib.training.strategies import STRATEGIES
 from pages.common import resources
-from pages.common.text import plain, readable
-
-METRICS = {"test_quadratic_weighted_kappa": "Quadratic weighted kappa", "test_accuracy": "Test accuracy"}
-
-
-def results_table(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a run: run_id, label, strategy, backbone, dataset, values with their 95 % interval, seconds, state."""
-    return pd.DataFrame([_row(run) for run in runs])
+from pages.common.text import plain
 
 
 def ranked(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Runs without a result first, then test set by test set, the best first in each."""
     by_id = {run.run_id: run for run in runs}
     return [by_id[run_id] for run_id in in_order({run.run_id: run_score(run) for run in runs})]
-
-
-def columns_of(runs: Sequence[RunRecord], *, has_published: bool) -> list[str]:
-    """The columns of figures: the metric that the runs are judged by first, what it is held against last."""
-    kappa = ["test_quadratic_weighted_kappa", "test_quadratic_weighted_kappa_interval"]
-    accuracy = ["test_accuracy", "test_accuracy_interval"]
-    if has_published:
-        kappa, accuracy = [*kappa, "published_kappa"], [*accuracy, "published_accuracy"]
-    is_graded = headline_key(runs) in kappa
-    figures = [*kappa, *accuracy] if is_graded else [*accuracy, *kappa]
-    scores = [score for score in map(run_score, runs) if score is not None]
-    has_referable = any(math.isfinite(score.referable_auroc) for score in scores)
-    return [*figures, "test_baseline_accuracy", *(["test_referable_auroc"] if has_referable else [])]
-
-
-def headline_key(runs: Sequence[RunRecord]) -> str:
-    """The column of the metric by which these runs are judged: kappa where all of them are ordered grades."""
-    metrics = {score.metric for score in map(run_score, runs) if score is not None}
-    return f"test_{KAPPA.key}" if metrics == {KAPPA} else f"test_{ACCURACY.key}"
-
-
-def _row(run: RunRecord) -> dict[str, Any]:
-    figures = {**run.metrics, **run.summary}
-    strategy, backbone = str(run.config.get("strategy", "")), str(run.config.get("backbone", ""))
-    row: dict[str, Any] = {
-        "run_id": run.run_id,
-        "label": run.label,
-        "strategy": strategy,
-        "strategy_title": STRATEGIES.get(strategy).title if strategy in STRATEGIES else strategy,
-        "recipe": recipe_of(run),
-        "own_name": own_name(run),
-        "backbone_title": BACKBONES.get(backbone).title if backbone in BACKBONES else backbone,
-        "dataset": str(run.config.get("dataset", "")),
-    }
-    for key in METRICS:
-        row[key] = number(figures.get(key))
-        low, high = (number(figures.get(f"{key}_{end}")) for end in ("low", "high"))
-        row[f"{key}_low"], row[f"{key}_high"] = low, high
-        row[f"{key}_interval"] = "" if math.isnan(low) or math.isnan(high) else f"{low:.3f} to {high:.3f}"
-    beside = {**beside_metrics(run.folder, figures), **figures}
-    row["test_set"] = str(beside.get("test_set") or "")
-    for key in ("test_baseline_accuracy", "test_referable_auroc"):
-        row[key] = number(beside.get(key))
-    row |= published_values(run)
-    row["seconds_total"] = number(figures.get("seconds_total"))
-    row["num_test"] = number(figures.get("num_test"))
-    row["state"] = state_text(run)
-    row["created"] = pd.Timestamp(run.created_s, unit="s", tz="UTC")
-    return row
-
-
-def full_run_id(asked: str, runs: Sequence[RunRecord]) -> str:
-    """The id of the run that begins as asked; what was asked where there is none, or more than one."""
-    found = [run.run_id for run in runs if run.run_id.startswith(asked)]
-    return found[0] if len(found) == 1 else asked
-
-
-def number(value: Any) -> float:
-    """A float, NaN for what is missing or no number."""
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def state_text(run: RunRecord) -> str:
-    """The state with what explains it: progress while it runs, the reason after it broke off."""
-    if run.is_active:
-        progress = read_state(run.run_id).progress
-        if progress.get("total"):
-            return (
-                f"{run.state}, {100 * progress.get('done', 0) / progress['total']:.0f} % of {progress.get('phase', '')}"
-            )
-    elif run.message and run.state != "finished":
-        return readable(f"{run.state}: {run.message}")
-    return f"{run.state}, recorded" if run.recorded_words else run.state
 
 
 def recorded_words(runs: Sequence[RunRecord]) -> str:
@@ -165,18 +83,9 @@ def _title(key: str, name: str) -> str:
     return str(table.get(name).title) if name in table else name
 
 
-COLUMNS = {"test_accuracy": "published_accuracy", "test_quadratic_weighted_kappa": "published_kappa"}
-
-
 def recipe_of(run: RunRecord) -> str:
     """The name of the run's recipe; empty for a run of nobody's recipe."""
     return str(run.config.get("recipe") or "")
-
-
-def published_values(run: RunRecord) -> dict[str, float]:
-    """Column of the results table -> published value, NaN where none was published."""
-    lines = {column: published_line(recipe_of(run), metric) for metric, column in COLUMNS.items()}
-    return {column: line.value if line else float("nan") for column, line in lines.items()}
 
 
 def used_other_data(run: RunRecord) -> bool:
@@ -214,12 +123,3 @@ def explain_published(runs: Sequence[RunRecord], metric: str) -> None:
     if any(used_other_data(run) for run in runs if published_line(recipe_of(run), metric)):
         text += " Runs on other data than those cannot be held against them number by number."
     st.caption(plain(text, 1200))
-
-
-def style_columns() -> dict[str, Any]:
-    """How the results table shows the published columns."""
-    about = "What the study found that this run repeats, on its own data."
-    return {
-        "published_accuracy": st.column_config.NumberColumn("Published", format="%.3f", help=f"Accuracy. {about}"),
-        "published_kappa": st.column_config.NumberColumn("Published", format="%.3f", help=f"Kappa. {about}"),
-    }

@@ -226,6 +226,7 @@ def _evaluate_all(commands: dict[str, list[str]], progress: Progress) -> int:
         try:
             run_child_command(command, report)
             done += 1
+            resources.forget_results()  # the board shows it beside the run
         except UserError as error:
             failures.append(f"{label}: {error}")
         except Stopped:

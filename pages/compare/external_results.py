@@ -157,6 +157,7 @@ def _delete(keys: Sequence[tuple[str, str]], what: str) -> None:
         resources.forget_results()
 
     if done:
+        resources.forget_results()
         controls.offer_undo("external", what, bring_back)
 
 
