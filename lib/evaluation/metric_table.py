@@ -26,7 +26,7 @@ class Metric:
         needs_order: whether it is defined for ordered classes alone (and for two classes, which need no order).
         is_share: whether it is said in per cent.
         min_units: the fewest patients (or images that stand alone) of which a bootstrap interval is shown. The
-            simulation of the tests decides: from 30 on such intervals hold the true value about as often as they say.
+            simulation of the tests decides: from so many on intervals hold the true value about as often as they say.
         noise: of a metric that chance alone makes larger, so that its draws lie above it: how far a draw may move it.
         is_of_ranks: whether only the order of the answers counts, not their size.
     """
@@ -91,7 +91,7 @@ _ALL = (
     Metric(
         "macro_f1", "Macro F1", "macro F1", metrics.macro_f1,
         weighted.from_counts(weighted.macro_f1s),
-        "The mean over the classes of F1, the harmonic mean of precision and recall.",
+        "The mean over the classes of F1, the harmonic mean of precision and recall.", min_units=50,
     ),
     Metric(
         "auroc", "AUROC", "AUROC", metrics.auroc,

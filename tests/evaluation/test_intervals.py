@@ -9,8 +9,6 @@ from lib.evaluation.intervals import BOOTSTRAP, FOLDS, WILSON, metric_interval
 from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS
 from lib.evaluation.metrics import fold_interval, wilson_interval
 
-MACRO_F1 = METRICS["macro_f1"]
-
 
 def graded(num, *, share_wrong=0.3, seed=0, images_each=1):
     """Grades and answers of `num` patients, whose images are right or wrong together; and the patients' names."""
@@ -64,6 +62,7 @@ def test_too_few_patients_are_said_instead_of_an_interval():
     images = metric_interval(KAPPA, targets[:25], probabilities[:25])
     assert images.reason == "too few images (25; 30 are needed)"
     assert metric_interval(KAPPA, *graded(30)[:2]).is_known
+    assert metric_interval(METRICS["macro_f1"], *graded(49)[:2]).reason == "too few images (49; 50 are needed)"
 
 
 def test_one_patient_and_undefined_values_are_not_defined():
@@ -79,7 +78,7 @@ def test_one_patient_and_undefined_values_are_not_defined():
 def test_what_never_varies_has_no_percentiles():
     targets, _, names = graded(40, images_each=2)
     perfect = np.eye(5)[targets]
-    assert metric_interval(MACRO_F1, targets, perfect, groups=names).reason == (
+    assert metric_interval(METRICS["balanced_accuracy"], targets, perfect, groups=names).reason == (
         "not defined: every resample gives the same value"
     )
     # Each patient to come could still be one whose images are wrong: as many as there are patients.
