@@ -35,7 +35,7 @@ from lib.tracking.state import BUNDLE_FOLDER
 from lib.tracking.writer import code_version
 
 _PACKAGES = ("torch", "torchvision", "scikit-learn", "scipy", "numpy", "pandas", "mlflow", "plotly")
-WIDTH_PX = 940
+WIDTH_PX = 1040
 # No request leaves the page, whatever a name in it may hold.
 _POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _STYLE = f"""
@@ -52,7 +52,7 @@ th, td {{ text-align: left; vertical-align: top; padding: .375rem .75rem .375rem
   border-bottom: 1px solid var(--line); max-width: 18rem; }} .id {{ overflow-wrap: anywhere; }}
 figure {{ margin: 1rem 0 2rem; break-inside: avoid; }} figcaption {{ color: var(--muted); font-size: 14px; }}
 @page {{ margin: 15mm; }}
-@media print {{ body {{ margin: 0; max-width: none; background: none; padding: 0; }} figure, table {{ zoom: .72; }}
+@media print {{ body {{ margin: 0; max-width: none; background: none; padding: 0; }} figure, table {{ zoom: .65; }}
   .wide {{ overflow: visible; }} h2 {{ break-after: avoid; }} .modebar {{ display: none !important; }} }}
 """
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from lib.tracking import list_runs, metric_history, rename_run
 from lib.tracking.store import EXPERIMENT, tracking_uri
@@ -12,7 +11,9 @@ from tests.generated_runs import make_generated_runs
 
 @pytest.fixture
 def mlflow_runs(home):
-    """Run id -> the run as MLflow reads it."""
+    """MLflow's client, and run id -> the run as it reads it."""
+    from mlflow.tracking import MlflowClient
+
     make_generated_runs(3, num_test=40)
     rename_run(list_runs()[0].run_id, "A name of my own")
     client = MlflowClient(tracking_uri())
