@@ -22,10 +22,13 @@ controls.show_undo("runs")
 controls.show_kept_error("compare")
 
 MAX_SHOWN = 20  # with more runs, no picture can be read
+# All tabs in one row at 1280 px.
+_TABS_STYLE = "<style>.st-key-compare_view button { padding-left: 6px; padding-right: 6px; }</style>"
 
 
 def _draw_tabs(view: ViewSpec) -> None:
     """The views side by side; only the chosen one is computed."""
+    st.html(_TABS_STYLE)
     titles = {one.name: one.title for one in VIEWS}
     st.session_state["compare_view"] = view.name
     st.segmented_control(
