@@ -23,7 +23,7 @@ controls.show_kept_error("compare")
 
 MAX_SHOWN = 20  # with more runs, no picture can be read
 # All tabs in one row at 1280 px.
-_TABS_STYLE = "<style>.st-key-compare_view button { padding-left: 6px; padding-right: 6px; }</style>"
+_TABS_STYLE = "<style>.st-key-compare_view button { padding-left: 8px; padding-right: 8px; }</style>"
 
 
 def _draw_tabs(view: ViewSpec) -> None:
