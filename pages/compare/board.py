@@ -259,7 +259,7 @@ def draw_table(board: Board, rows_chosen: Chosen, linked: Sequence[str], dataset
 
     def keep_selection() -> None:
         """Each change of the selection is a step that Back undoes."""
-        own = [run_ids[row] for row in sorted(st.session_state[key].selection.rows) if row < len(run_ids)]
+        own = [run_ids[row] for row in st.session_state[key].selection.rows if row < len(run_ids)]
         st.session_state[_KNOWN] = [*filter(None, own), *hidden]
         state.remember("runs", ",".join(st.session_state[_KNOWN]) or None)
 
@@ -272,12 +272,12 @@ def draw_table(board: Board, rows_chosen: Chosen, linked: Sequence[str], dataset
         column_config={name: _config(COLUMNS[name]) for name in columns},
         alt="Runs with what they reached, their 95 % intervals, training time and state",
     )  # fmt: skip
-    # In the order of the table, whatever the order of the clicks.
-    own = [run_ids[row] for row in sorted(event.selection.rows) if row < len(run_ids) and run_ids[row]]
-    selected = (*own, *hidden)
-    st.session_state[_KNOWN] = list(selected)
+    own = [run_ids[row] for row in event.selection.rows if row < len(run_ids) and run_ids[row]]
+    selected = [*own, *hidden]
+    st.session_state[_KNOWN] = selected
     state.settle_runs(selected)
-    return Shown(selected, tuple(hidden))
+    # The pictures stand in the order of the table, whatever the order of the clicks.
+    return Shown((*sorted(own, key=run_ids.index), *hidden), tuple(hidden))
 
 
 def _config(column: Column) -> Any:
