@@ -113,7 +113,7 @@ def on_shared_images(tested: Sequence[TestedRun]) -> list[TestedRun]:
             raise UserError(f"{first.label} and {other.label} were tested on different data sets.")
         maps = [one.run.config.get("target_map") or "none" for one in (first, other)]
         if other.class_names != first.class_names or maps[0] != maps[1]:
-            told = f" (target_map {maps[0]} and {maps[1]})" if maps[0] != maps[1] else ""
+            told = f" (target_map {maps[0]} and {maps[1]})" if maps[0] != maps[1] else _versions(first, other)
             raise UserError(f"{first.label} and {other.label} tell different classes apart{told}.")
         shared = shared.intersection(other.image_ids, sort=False)
         if not len(shared):
@@ -122,8 +122,16 @@ def on_shared_images(tested: Sequence[TestedRun]) -> list[TestedRun]:
     aligned = [one.taking(own) for one, own in zip(tested, rows, strict=True)]
     for other in aligned[1:]:
         if not np.array_equal(other.targets, first.targets[rows[0]]):
-            raise UserError(f"{first.label} and {other.label} know other labels of the same images (versions).")
+            raise UserError(
+                f"{first.label} and {other.label} know other labels of the same images{_versions(first, other)}."
+            )
     return aligned
+
+
+def _versions(first: TestedRun, other: TestedRun) -> str:
+    """The versions of the data set that two runs read, where they are not the same."""
+    versions = [str(one.run.config.get("dataset_version") or "unknown")[:12] for one in (first, other)]
+    return f" (versions {versions[0]} and {versions[1]} of the data set)" if versions[0] != versions[1] else ""
 
 
 def classes_of(run: RunRecord, num_classes: int) -> tuple[list[str], bool]:

@@ -88,7 +88,9 @@ def test_kappa_of_a_graded_folder_is_that_of_scikit_learn(graded):
     expected = cohen_kappa_score(targets, probabilities.argmax(1), weights="quadratic")
     assert second.summary["test_quadratic_weighted_kappa"] == pytest.approx(expected, abs=1e-12)
     assert 0.3 < expected < 1
-    assert second.summary["test_quadratic_weighted_kappa_low"] < expected
+    # Fewer images than a bootstrap can be trusted with: no interval rather than a wrong one.
+    assert len(targets) < 30
+    assert second.summary["test_quadratic_weighted_kappa_low"] is None
     truth = {row.image_id: GRADE[row.path.split("/")[0]] for row in open_dataset("eyes").table.itertuples()}
     assert [truth[image_id] for image_id in table["image_id"]] == targets.tolist()
     # Before anybody said that they are grades, the order of an alphabet meant nothing.
@@ -160,7 +162,7 @@ def test_runs_name_their_version_and_the_present_one(graded, command):
     assert _said(command("runs", "show", second.run_id), "dataset_version") == now
     facts = json.loads(command("runs", "show", first.run_id, "--json").out.splitlines()[-1])
     assert (facts["dataset_version"], facts["dataset_version_now"]) == (before, now)
-    compared = command("compare", first.run_id, second.run_id).out
+    compared = " ".join(command("compare", first.run_id, second.run_id).out.split())
     assert f"(versions {before[:12]} and {now[:12]} of the data set)" in compared
 
 
