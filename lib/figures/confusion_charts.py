@@ -289,4 +289,5 @@ def _outline(figure: go.Figure, chosen: tuple[int, int], kept: np.ndarray, numbe
 
 def _wrapped(title: str, characters: int, lines: int = 2) -> str:
     """A title in so many lines at most."""
-    return "<br>".join(literal(line) for line in textwrap.wrap(_SPACES.sub(" ", str(title)), characters)[:lines])
+    width = max(60, characters)
+    return "<br>".join(literal(line, width) for line in textwrap.wrap(_SPACES.sub(" ", str(title)), characters)[:lines])

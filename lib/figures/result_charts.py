@@ -34,7 +34,7 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
         words = f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) and np.isfinite(high) else "")
         _add_row(figure, row, result, (low, value, high), words=words, is_dark=is_dark)
         # The name stands above its line, so that the axis keeps the whole width.
-        _write(figure, literal(result["label"], 44), x=lowest, y=row - 0.36, color=colors.ink)
+        _write(figure, literal(result["label"], 44), x=lowest, y=row - 0.36, color=colors.ink, behind=colors.background)
         _write(figure, words, x=highest, y=row - 0.36, color=colors.muted, anchor="right")
         _mark_published(figure, result, row, colors.muted)
     figure.update_yaxes(range=[len(results) - 0.5, -0.7], visible=False)
@@ -69,7 +69,7 @@ def difference_figure(differences: pd.DataFrame, *, title: str, is_dark: bool) -
         line = {"color": strategy_style(str(one["strategy"]), is_dark).color, "width": 2.5}
         hollow = {} if one["is_shown"] else {"color": colors.background}
         _add_row(figure, row, one, (low, value, high), words=words, is_dark=is_dark, size=12, line=line, **hollow)
-        _write(figure, literal(one["label"], 40), x=lowest, y=row - 0.38, color=colors.ink)
+        _write(figure, literal(one["label"], 40), x=lowest, y=row - 0.38, color=colors.ink, behind=colors.background)
     figure.add_vline(x=0, line={"color": colors.ink, "width": 1.5}, layer="below")
     figure.update_yaxes(range=[len(differences) - 0.5, -0.75], visible=False)
     figure.update_xaxes(range=[lowest - 0.02, highest + 0.02], tickformat="+.2~f", nticks=6)
@@ -108,8 +108,13 @@ def _mark_published(figure: go.Figure, result: Mapping[Any, Any], row: int, colo
     _write(figure, literal(source, 90), x=value, y=row + 0.36, color=color, anchor=side)
 
 
-def _write(figure: go.Figure, text: str, *, x: float, y: float, color: str, anchor: str = "left") -> None:
-    figure.add_annotation(x=x, y=y, text=text, xanchor=anchor, showarrow=False, font={"color": color})
+def _write(
+    figure: go.Figure, text: str, *, x: float, y: float, color: str, anchor: str = "left", behind: str | None = None
+) -> None:
+    """A text without an arrow; `behind` is a colour that keeps lines from crossing the letters."""
+    figure.add_annotation(
+        x=x, y=y, text=text, xanchor=anchor, showarrow=False, font={"color": color}, bgcolor=behind, borderpad=0
+    )
 
 
 def probability_figure(

@@ -24,6 +24,15 @@ _logger = logging.getLogger("transferscope.pages")
 _tasks: dict[str, "Task"] = {}
 _lock = threading.Lock()
 _POLL_S = 0.5
+_CONTEXT_LOGGER = "streamlit.runtime.scriptrunner_utils.script_run_context"
+
+
+def _is_of_a_page(_record: logging.LogRecord) -> bool:
+    """Tasks have no page on purpose: what they load through a cache of Streamlit need not warn of that."""
+    return not threading.current_thread().name.startswith("task ")
+
+
+logging.getLogger(_CONTEXT_LOGGER).addFilter(_is_of_a_page)
 
 
 @dataclass

@@ -33,6 +33,7 @@ def ensure_maps(dataset: Dataset, asked: Sequence[AskedMaps]) -> None:
     from lib.grading.run_maps import make_maps, missing_maps
 
     ids = dataset.table["image_id"].to_numpy(str)
+    failed: list[tuple[str, str]] = []
     for one in asked:
         waiting = missing_maps(one.run_id, [ids[row] for row in one.rows], one.targets)
         name = f"maps_{digest_of([one.run_id, [[str(ids[one.rows[at]]), one.targets[at]] for at in waiting]])[:16]}"
@@ -40,9 +41,10 @@ def ensure_maps(dataset: Dataset, asked: Sequence[AskedMaps]) -> None:
             continue
         task = background.find(name)
         if task is not None and task.is_over and task.error:
-            _say_failed(name, one, task.error)
             if task.error.startswith("Stopped"):
-                return  # nobody wants those of the next run either
+                _say_stopped(name, one, task.error)
+                break  # nobody wants those of the next run either
+            failed.append((one.label, task.error))
             continue
 
         def work(progress: Progress, one: AskedMaps = one) -> int:
@@ -53,13 +55,25 @@ def ensure_maps(dataset: Dataset, asked: Sequence[AskedMaps]) -> None:
             title = f"{count(len(waiting), 'map')} of {readable(one.label, 60)}"
             background.start(name, title, work)
         background.watch(name)
-        return  # the next run's come after these
+        break  # the next run's come after these
+    _say_failed(failed)
 
 
-def _say_failed(name: str, one: AskedMaps, error: str) -> None:
+def _say_failed(failed: Sequence[tuple[str, str]]) -> None:
+    """Why runs have no maps; of several in a box, so that the pictures stay where they are."""
+    if len(failed) > 1:
+        with st.expander(f"No maps of {count(len(failed), 'run')}"):
+            for label, error in failed:
+                st.caption(f"{plain(label)}: {plain_message(error)}")
+    elif failed:
+        label, error = failed[0]
+        st.caption(f"{plain(label)}: {plain_message(error)}")
+
+
+def _say_stopped(name: str, one: AskedMaps, error: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{plain(one.label)}: {plain_message(error)}")
-        if error.startswith("Stopped") and st.button("Make them", key=f"again_{name}", type="tertiary"):
+        if st.button("Make them", key=f"again_{name}", type="tertiary"):
             background.forget(name)
             st.rerun()
 

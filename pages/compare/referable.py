@@ -74,6 +74,7 @@ def _draw_point(one: TestedRun, question: Question, point: OperatingPoint) -> No
     published = [
         MarkedPoint(f"{mark.name}", f"{mark.measured_on}", mark.sensitivity.value, mark.specificity.value)
         for mark in PUBLISHED_POINTS
+        if one.is_ordinal  # of any other two classes they are no yardstick
     ]
     with picture:
         title = f"{point.title}: {found.num_positive} of {found.num_positive + found.num_negative} test images"
@@ -95,7 +96,9 @@ def _draw_point(one: TestedRun, question: Question, point: OperatingPoint) -> No
                   f"95 % intervals over {over}.", 600)
         )  # fmt: skip
         _draw_storing(one, point)
-    with st.expander("Published operating points, of other data", key="compare_published_points"):
+    with st.expander(
+        "Published operating points for diabetic retinopathy, of other data", key="compare_published_points"
+    ):
         st.caption(OTHER_DATA_SENTENCE)
         config: dict[str, Any] = {"url": st.column_config.LinkColumn("link", width=60, display_text="open")}
         controls.show_table(published_table(), hide_index=True, column_config=config, alt="Published operating points")

@@ -1,5 +1,7 @@
 """Score against the number of training images: a series of runs started with one button, watched and drawn."""
 
+from collections.abc import Mapping, Sequence
+
 import streamlit as st
 
 from lib.errors import UserError
@@ -35,8 +37,8 @@ def draw(scene: Scene) -> None:
             is_active = plan.read().is_active
             st.fragment(_draw_progress, run_every=_POLL_S if is_active else None)(plan, was_active=is_active)
     belongs = {run_id for plan in plans.values() for run_id in plan.read().runs.values()}
-    for run in [run for run in finished if run.run_id not in belongs][:MAX_RUNS]:
-        _offer(run, scene.labels[run.run_id])
+    if waiting := [run for run in finished if run.run_id not in belongs]:
+        _offer(waiting, scene.labels)
 
 
 def _plans_of(runs: list[RunRecord]) -> dict[str, SizeSweep]:
@@ -112,15 +114,21 @@ def _draw_progress(plan: SizeSweep, *, was_active: bool) -> None:
         st.caption(plain_message(state_now.message))
 
 
-def _offer(run: RunRecord, label: str) -> None:
-    key = f"compare_size_start_{run.run_id[:12]}"
-    with st.container(horizontal=True, vertical_alignment="center"):
+def _offer(waiting: Sequence[RunRecord], labels: Mapping[str, str]) -> None:
+    """One button, for the run that is chosen of those without a series."""
+    by_id = {run.run_id: run for run in waiting}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        run_id = next(iter(by_id))
+        if len(by_id) > 1:
+            run_id = st.selectbox("Run", list(by_id), format_func=lambda one: readable(labels[one]),
+                                  key="compare_size_run", width=380) or run_id  # fmt: skip
+        key = f"compare_size_start_{run_id[:12]}"
         st.button(f"Train it with {_SHARES} of the images", key=key, icon=":material/stacked_line_chart:",
-                  on_click=_start, args=(run.run_id,))  # fmt: skip
-        st.markdown(
-            plain(f"{label}: what would more images be worth? In the background, on the same test images.", 200)
-        )
-        controls.copy_command(f"python -m lib sizes start {run.run_id[:8]}")
+                  on_click=_start, args=(run_id,))  # fmt: skip
+        controls.copy_command(f"python -m lib sizes start {run_id[:8]}")
+    st.markdown(
+        plain(f"{labels[run_id]}: what would more images be worth? In the background, on the same test images.", 200)
+    )
 
 
 def _start(run_id: str) -> None:

@@ -31,17 +31,25 @@ def draw(scene: Scene) -> None:
     if found.verdict:
         st.markdown(f"**{plain(found.verdict, 700)}**")
     elif len(found.rows) < 2:
-        st.markdown("Select two finished runs for a paired comparison on the same images.")
+        st.markdown(nothing_to_compare(len(scene.runs)))
     for caution in found.cautions[:_MOST_CAUTIONS]:
         st.caption(f":material/warning: {plain(caution, 500)}")
     picture, reading = st.columns([3, 2], gap="large")
     with picture:
         _draw_intervals(found, scene.runs)
     with reading:
-        st.subheader("Is the difference real?", anchor=False)
+        if len(found.rows) > 1:
+            st.subheader("Is the difference real?", anchor=False)
         _draw_differences(found)
         _say_pairs(found)
         show_baseline(scene.runs)
+
+
+def nothing_to_compare(num_runs: int) -> str:
+    """What to do where the selected runs are one row: a single run, or seeds of one series."""
+    if num_runs > 1:
+        return f"The {num_runs} selected runs are seeds of one series: select another run to compare them with."
+    return "Select a second finished run for a paired comparison on the same images."
 
 
 def compared(scene: Scene, metric: Metric) -> Comparison:
@@ -92,7 +100,8 @@ def _draw_intervals(found: Comparison, runs: Sequence[RunRecord]) -> None:
     )
     images = sorted({row.num_images for row in rows if row.num_images})
     on_images = f" on {' or '.join(map(str, images))} images" if images else ""
-    title = f"{metric.title}{on_images}, 95 % intervals"
+    spread = "mean and standard deviation of its seeds" if all(row.is_series for row in rows) else "95 % intervals"
+    title = f"{metric.title}{on_images}, {spread}"
     chance = _chance([row.runs[0] for row in rows], metric)
     figure = interval_figure(shown, title=title, is_dark=controls.is_dark(), chance=chance)
     controls.show_figure(figure, alt=f"Dot plot: {title}, one row a run", key="intervals", data=shown)

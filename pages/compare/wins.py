@@ -6,8 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from lib.figures.wins_chart import MAX_RUNS, wins_figure, wins_of
+from lib.tracking.comparison import Comparison
 from pages.common import controls
-from pages.common.text import plain
+from pages.common.text import count, plain
 from pages.compare.scene import Scene
 from pages.compare.verdict import compared
 
@@ -19,7 +20,8 @@ def draw(scene: Scene) -> None:
     rows = [row for row in found.rows if math.isfinite(row.value.value)]
     if len(rows) < 2:
         st.markdown(
-            f"Wins need two finished runs that have the {metric.word}; {len(rows)} of the selected ones has it."
+            f"Wins need two finished runs, or series of seeds, with {metric.word}; "
+            f"the selection has {count(len(rows), 'such row') if rows else 'none'}."
         )
         return
     wins = wins_of(found)
@@ -42,5 +44,18 @@ def draw(scene: Scene) -> None:
     )
     if len(rows) > MAX_RUNS:
         st.caption(f"The first {MAX_RUNS} of {len(rows)} runs are drawn; the data hold all.")
-    for sentence in dict.fromkeys(pair.note for pair in found.pairs if pair.found is None and pair.note):
+    for sentence in not_tested(found):
         st.caption(plain(sentence, 300))
+
+
+def not_tested(found: Comparison) -> list[str]:
+    """Why pairs were not compared; what holds for every pair of a series and a single run is said once."""
+    series = {row.key for row in found.rows if row.is_series}
+    mixed = [
+        pair for pair in found.pairs if pair.note.startswith("Not tested") and (pair.a in series) != (pair.b in series)
+    ]
+    if len(mixed) < 2:
+        mixed = []
+    said = ["Not tested (–): a series of seeds against a single run."] if mixed else []
+    others = [pair.note for pair in found.pairs if pair.found is None and pair.note and pair not in mixed]
+    return [*said, *dict.fromkeys(others)]

@@ -131,3 +131,12 @@ def test_an_empty_matrix_is_drawn():
     figure = confusion_grid_figure([Panel(np.zeros((3, 3), int), "none")], list("abc"), is_dark=False, share="count")
     assert figure.data[0].zmax == 1.0
     assert len(figure.data[1].x) == 0
+
+
+def test_a_title_as_wide_as_the_picture_is_whole():
+    title = "Linear probe · EfficientNet-Lite0 · seed 0: the 12 most confused of 101 classes"
+    figure = confusion_grid_figure(
+        [Panel(np.eye(101, dtype=int), title)], [f"class {k:03d}" for k in range(101)], is_dark=False,
+        classes=list(range(12)),
+    )  # fmt: skip
+    assert title in [" ".join(text.split("<br>")) for text in annotations(figure)]

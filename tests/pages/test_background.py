@@ -1,6 +1,8 @@
 """What pages keep of work that was done: files read once for each state of them, and the last results."""
 
+import logging
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -48,3 +50,18 @@ def test_after_a_stop_a_task_says_what_is_left_of_it() -> None:
         said[sentence] = task.error
         forget("list")
     assert said == {sentence: sentence for sentence in said}
+
+
+def test_a_task_that_reads_through_a_cache_of_streamlit_logs_no_warning() -> None:
+    logger, records = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context"), []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    try:
+        for name in ("task maps", "another"):
+            thread = threading.Thread(target=logger.warning, args=("missing ScriptRunContext",), name=name)
+            thread.start()
+            thread.join()
+    finally:
+        logger.removeHandler(handler)
+    assert [record.threadName for record in records] == ["another"]

@@ -85,3 +85,14 @@ def test_every_figure_has_its_data_and_two_pictures():
         at = opened(runs, tab)
         figures, keys = at.get("plotly_chart"), [component.proto for component in at.get("bidi_component")]
         assert len([one for one in keys if one.component_name.endswith("figure_files")]) == len(figures) > 0
+
+
+def test_of_several_runs_one_is_chosen_for_a_series(monkeypatch):
+    make_dataset()
+    first, second = make_run("linear_probe"), make_run("nearest_neighbors")
+    monkeypatch.setattr(SizeSweep, "start", lambda plan: None)
+    at = opened([first, second], "size")
+    offered = [button.label for button in at.button if button.label.startswith("Train it with")]
+    assert len(offered) == 1
+    at.selectbox(key="compare_size_run").set_value(second).run()
+    assert at.button(key=f"compare_size_start_{second[:12]}").label == offered[0]

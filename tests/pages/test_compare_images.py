@@ -179,3 +179,22 @@ def test_folds_say_whose_map_it_is(runs):
     table.assign(fold=[0, 1, 0, 1]).to_parquet(run_folder(runs[0]) / "predictions.parquet")
     assert isinstance(table, pd.DataFrame)
     assert "its map is of the classifier that the run keeps, which has seen it" in said(open_images(runs[0]))
+
+
+def test_several_runs_without_maps_say_why_in_a_box(runs, monkeypatch):
+    def start(name, title, work):
+        task = background.Task(name, title, error="The classifier is gone.", is_over=True)
+        background._tasks[name] = task
+        return task
+
+    names = list(open_dataset("tiny").class_names)
+    for run in runs:
+        network = {"backbone": "mobilenet_v2", "head": "linear"}
+        write_json(run_folder(run) / "bundle" / "manifest.json", {"classes": names, "network": network})
+    monkeypatch.setattr(background, "start", start)
+    at = open_page("compare_runs", runs=",".join(runs), tab="images")
+    for _ in runs:  # one run after the other
+        at.run()
+    assert [box.label for box in at.expander if box.label.startswith("No maps")] == ["No maps of 2 runs"]
+    assert said(at).count("The classifier is gone.") == 2
+    assert images_shown(at) == 4 * 3

@@ -117,3 +117,15 @@ def test_a_point_is_stored_forgotten_and_brought_back():
     assert read_operating_point(get_run(runs[0])) is None
     at.button(key="undo_operating_point_button").click().run()
     assert read_operating_point(get_run(runs[0])).to_dict() == stored.to_dict()
+
+
+def test_published_points_of_retinopathy_stand_beside_grades_alone():
+    from lib.grading.operating_point import PUBLISHED_POINTS
+
+    mark = PUBLISHED_POINTS[0].name
+    graded = make_generated_runs(1, num_test=60)
+    assert mark in str(opened(graded, "referable").get("plotly_chart")[0].proto.spec)
+    others = make_generated_runs(1, num_classes=2, num_test=60, is_ordinal=False)
+    at = opened(others, "referable")
+    assert mark not in str(at.get("plotly_chart")[0].proto.spec)
+    assert "Sensitivity" in [metric.label for metric in at.metric]

@@ -11,6 +11,7 @@ from lib.data.library import open_dataset
 from lib.tracking import list_runs, rename_run
 from pages.common import resources
 from pages.common.results import short_labels
+from tests.generated_runs import make_generated_runs
 from tests.pages.scene import CLASSES, link, make_dataset, make_run, open_page, page_links, words
 
 
@@ -215,3 +216,23 @@ def test_a_run_whose_predictions_are_gone_or_whose_data_set_is_deleted_has_a_sen
     at = open_page("compare_runs", runs=f"{kept},{third}")
     assert not at.exception
     assert "No difference" in words(at) or "Not shown" in words(at)
+
+
+def test_seeds_of_one_series_are_not_compared_with_each_other():
+    seeds = make_generated_runs(8, num_test=40)
+    at = open_page("compare_runs", runs=",".join(seeds[:2]), tab="verdict")
+    assert "The 2 selected runs are seeds of one series: select another run to compare them with." in words(at)
+    assert "Is the difference real?" not in [one.value for one in at.subheader]
+    at = open_page("compare_runs", runs=seeds[0], tab="verdict")
+    assert "Select a second finished run" in words(at)
+    at = open_page("compare_runs", runs=f"{seeds[0]},{seeds[3]}", tab="verdict")
+    assert "Is the difference real?" in [one.value for one in at.subheader]
+
+
+def test_wins_say_once_that_a_series_is_not_tested_against_single_runs():
+    runs = make_generated_runs(8, num_test=40)
+    said = words(open_page("compare_runs", runs=",".join(runs), tab="wins")).replace("\\", "")
+    assert said.count("Not tested") == 1
+    assert "Not tested (–): a series of seeds against a single run." in said
+    said = words(open_page("compare_runs", runs=",".join(runs[:2]), tab="wins"))
+    assert "the selection has 1 such row." in said
