@@ -268,8 +268,9 @@ def _texts(shown: _Shown, *, is_dark: bool, size: int, number: str = "", highest
     colors, texts = palette(is_dark=is_dark), []
     for row, column in np.ndindex(shown.counts.shape):
         value = shown.values[row, column]
-        # The ramp runs from background to accent: past the middle the background colour reads better than ink.
-        font = {"color": colors.background if value > 0.55 * highest else colors.ink, "size": size}
+        # The ramp runs from background to accent; from here on the background colour has more contrast than the ink.
+        turn = 0.55 if is_dark else 0.85
+        font = {"color": colors.background if value > turn * highest else colors.ink, "size": size}
         words = f"{shown.counts[row, column]:g}" if size == 16 or shown.share == "count" else f"{100 * value:.0f}"
         texts.append({"x": column, "y": row, "xref": f"x{number}", "yref": f"y{number}", "text": words,
                       "showarrow": False, "font": font})  # fmt: skip

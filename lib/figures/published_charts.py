@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from lib.figures.style import literal, new_figure, palette, strategy_style
+from lib.figures.style import literal, new_figure, palette, short_labels, strategy_style
 from lib.recipes.boards import Board
 
 _ROW_PX, _HEAD_PX = 26, 40
@@ -51,7 +51,7 @@ def boards_figure(boards: Sequence[Board], *, title: str, is_dark: bool) -> go.F
         )  # fmt: skip
         text = {"showarrow": False, "y": place, "yanchor": "middle", "xref": "paper"}
         annotations += [
-            {**text, "x": 0, "xanchor": "left", "xshift": -_LEFT_PX + 8, "text": literal(line.label, 40),
+            {**text, "x": 0, "xanchor": "left", "xshift": -_LEFT_PX + 8, "text": short_labels([line.label], 40)[0],
              "font": {"color": color}},
             {**text, "x": 1, "xanchor": "left", "xshift": 12, "font": {"color": colors.ink},
              "text": literal(f"{line.value:.3f}{f' · {line.mark}' if line.mark else ''}", 30)},

@@ -29,12 +29,13 @@ def interval_figure(results: pd.DataFrame, *, title: str, is_dark: bool, chance:
     colors = palette(is_dark=is_dark)
     lowest = float(np.nanmin([0.0, *results["low"], *results["value"]]))
     highest = float(np.nanmax([1.0, *results["high"], *results["value"]]))  # a loss may be above 1
+    names = short_labels([str(label) for label in results["label"]], 44)
     for row, result in enumerate(results.to_dict("records")):
         value, low, high = (float(result[key]) for key in ("value", "low", "high"))
         words = f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if np.isfinite(low) and np.isfinite(high) else "")
         _add_row(figure, row, result, (low, value, high), words=words, is_dark=is_dark)
         # The name stands above its line, so that the axis keeps the whole width.
-        _write(figure, literal(result["label"], 44), x=lowest, y=row - 0.36, color=colors.ink, behind=colors.background)
+        _write(figure, names[row], x=lowest, y=row - 0.36, color=colors.ink, behind=colors.background)
         _write(figure, words, x=highest, y=row - 0.36, color=colors.muted, anchor="right")
         _mark_published(figure, result, row, colors.muted)
     figure.update_yaxes(range=[len(results) - 0.5, -0.7], visible=False)
@@ -63,13 +64,14 @@ def difference_figure(differences: pd.DataFrame, *, title: str, is_dark: bool) -
     colors = palette(is_dark=is_dark)
     ends = differences[["difference", "low", "high"]].to_numpy(np.float64)
     lowest, highest = min(-0.05, float(np.nanmin(ends, initial=0.0))), max(0.05, float(np.nanmax(ends, initial=0.0)))
+    names = short_labels([str(label) for label in differences["label"]], 40)
     for row, one in enumerate(differences.to_dict("records")):
         low, value, high = (float(one[key]) for key in ("low", "difference", "high"))
         words = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
         line = {"color": strategy_style(str(one["strategy"]), is_dark).color, "width": 2.5}
         hollow = {} if one["is_shown"] else {"color": colors.background}
         _add_row(figure, row, one, (low, value, high), words=words, is_dark=is_dark, size=12, line=line, **hollow)
-        _write(figure, literal(one["label"], 40), x=lowest, y=row - 0.38, color=colors.ink, behind=colors.background)
+        _write(figure, names[row], x=lowest, y=row - 0.38, color=colors.ink, behind=colors.background)
     figure.add_vline(x=0, line={"color": colors.ink, "width": 1.5}, layer="below")
     figure.update_yaxes(range=[len(differences) - 0.5, -0.75], visible=False)
     figure.update_xaxes(range=[lowest - 0.02, highest + 0.02], tickformat="+.2~f", nticks=6)

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from lib.evaluation.operating_point import Reading
 from lib.evaluation.reliability import Reliability, reliability_words
 from lib.evaluation.roc import RankingCurves, interval_text
-from lib.figures.style import literal, new_figure, palette, strategy_style
+from lib.figures.style import literal, new_figure, palette, short_labels, strategy_style
 from lib.figures.training_charts import MAX_POINTS_PER_LINE
 
 MAX_RUNS = 8  # more lines than that cannot be told apart in one square
@@ -184,12 +184,17 @@ def operating_point_figure(
             font={"color": colors.ink},
         )  # fmt: skip
         entries.append(KeyEntry(point.name, point.words, colors.muted, number=letter, symbol="◇"))
-    add_key(figure, entries, is_dark=is_dark)
+    add_key(figure, entries, is_dark=is_dark, most=28)  # its figures stand beside it
     return figure
 
 
-def add_key(figure: go.Figure, entries: Sequence[KeyEntry], *, is_dark: bool, left: float = _SQUARE + 0.05) -> None:
-    """Name numbered lines beside the plot, the first at the top: swatch, number, name; below it what is said of it."""
+def add_key(
+    figure: go.Figure, entries: Sequence[KeyEntry], *, is_dark: bool, left: float = _SQUARE + 0.05, most: int = 44
+) -> None:
+    """Name numbered lines beside the plot, the first at the top: swatch, number, name; below it what is said of it.
+
+    Names have at most `most` characters.
+    """
     colors, height = palette(is_dark=is_dark), float(figure.layout.height or HEIGHT_PX) - 96
     step = min(_ENTRY_PX, height / max(1, len(entries)))
     is_tight = step < _ENTRY_PX - 8  # one line each
@@ -206,8 +211,8 @@ def add_key(figure: go.Figure, entries: Sequence[KeyEntry], *, is_dark: bool, le
                 type="line", xref="paper", yref="paper", x0=left, x1=left + 0.03, y0=middle, y1=middle,
                 line={"color": entry.color, "dash": entry.dash, "width": 3},
             )  # fmt: skip
-        mark, cut = (f"{entry.number}  " if entry.number else ""), 26 if is_tight else 44
-        name = f"<b>{mark}</b>{literal(entry.name, cut)}"
+        mark, cut = (f"{entry.number}  " if entry.number else ""), 26 if is_tight else most
+        name = f"<b>{mark}</b>{short_labels([entry.name], cut)[0]}"
         said = f"<span style='color:{colors.muted}'>{literal(entry.words, 62)}</span>"
         figure.add_annotation(
             x=left + 0.04, y=y, xref="paper", yref="paper", xanchor="left", yanchor="top", align="left",

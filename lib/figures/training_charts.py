@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lib.figures.style import literal, new_figure, palette, spread, strategy_style
+from lib.figures.style import literal, new_figure, palette, short_labels, spread, strategy_style
 
 if TYPE_CHECKING:
     from lib.training.rate_range import RateRange
@@ -161,7 +161,13 @@ def _label_ends(figure: go.Figure, ends: list[tuple[float, str, str]], *, height
     places = spread([value for value, _, _ in ends], gap=_LABEL_GAP * height)
     for (_, label, color), y in zip(ends, places, strict=True):
         figure.add_annotation(
-            x=1.01, xref="paper", xanchor="left", y=y, text=literal(label, 34), showarrow=False, font={"color": color}
+            x=1.01,
+            xref="paper",
+            xanchor="left",
+            y=y,
+            text=short_labels([label], 34)[0],
+            showarrow=False,
+            font={"color": color},
         )
     figure.update_layout(margin={"r": 16 + 7 * max(len(label[:34]) for _, label, _ in ends)})
 

@@ -121,7 +121,7 @@ def _offer(waiting: Sequence[RunRecord], labels: Mapping[str, str]) -> None:
         run_id = next(iter(by_id))
         if len(by_id) > 1:
             run_id = st.selectbox("Run", list(by_id), format_func=lambda one: readable(labels[one]),
-                                  key="compare_size_run", width=380) or run_id  # fmt: skip
+                                  key="compare_size_run", width=300) or run_id  # fmt: skip
         key = f"compare_size_start_{run_id[:12]}"
         st.button(f"Train it with {_SHARES} of the images", key=key, icon=":material/stacked_line_chart:",
                   on_click=_start, args=(run_id,))  # fmt: skip

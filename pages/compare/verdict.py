@@ -100,7 +100,7 @@ def _draw_intervals(found: Comparison, runs: Sequence[RunRecord]) -> None:
     )
     images = sorted({row.num_images for row in rows if row.num_images})
     on_images = f" on {' or '.join(map(str, images))} images" if images else ""
-    spread = "mean and standard deviation of its seeds" if all(row.is_series for row in rows) else "95 % intervals"
+    spread = "mean and deviation" if all(row.is_series for row in rows) else "95 % intervals"
     title = f"{metric.title}{on_images}, {spread}"
     chance = _chance([row.runs[0] for row in rows], metric)
     figure = interval_figure(shown, title=title, is_dark=controls.is_dark(), chance=chance)

@@ -12,7 +12,9 @@ from lib.figures.confusion_charts import (
     confusion_grid_figure,
     most_confused,
 )
+from lib.figures.style import palette
 from tests.figures.run_curves import annotations
+from tests.figures.test_style import contrast
 
 
 def test_confusion_colours_are_shares_of_the_true_class():
@@ -140,3 +142,17 @@ def test_a_title_as_wide_as_the_picture_is_whole():
         classes=list(range(12)),
     )  # fmt: skip
     assert title in [" ".join(text.split("<br>")) for text in annotations(figure)]
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_numbers_can_be_read_on_every_shade(is_dark):
+    colors = palette(is_dark=is_dark)
+    low, high = ([int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in (colors.background, colors.accent))
+    for share in range(0, 101, 2):
+        matrix = np.array([[share, 100 - share], [0, 100]])
+        figure = confusion_grid_figure([Panel(matrix, "a")], ["x", "y"], is_dark=is_dark, share="row")
+        cell = "#" + "".join(f"{round(a + share / 100 * (b - a)):02x}" for a, b in zip(low, high, strict=True))
+        font = next(
+            one.font.color for one in figure.layout.annotations if (one.x, one.y, one.text) == (0, 0, f"{share}")
+        )
+        assert contrast(font, cell) >= 3.8  # the most that either of two colours can have in the middle

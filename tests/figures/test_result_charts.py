@@ -85,3 +85,13 @@ def test_differences_are_hollow_where_they_could_be_chance_and_signs_follow_the_
     assert high > 0.04
     turned = difference_figure(table.iloc[::-1], title="x", is_dark=True)
     assert [trace.marker.symbol for trace in turned.data if trace.mode == "markers"] == ["x", "diamond"]
+
+
+def test_long_names_of_seeds_stay_apart():
+    labels = [f"Nearest neighbours · EfficientNet-Lite0 · seed {seed}, once more" for seed in (0, 1)]
+    rows = pd.DataFrame(
+        {"label": labels, "strategy": "nearest_neighbors", "value": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7]}
+    )
+    texts = [one.text for one in interval_figure(rows, title="Accuracy", is_dark=False).layout.annotations]
+    assert len({text for text in texts if text.startswith("Nearest")}) == 2
+    assert all(text.endswith("once more") for text in texts if text.startswith("Nearest"))
