@@ -42,6 +42,15 @@ class Reading:
     num_groups: int = 0
 
 
+def intervals_over(reading: Reading, groups: np.ndarray | Sequence[str] | None) -> str:
+    """What the intervals of a reading are drawn over, as a sentence; `groups` (N,) as `read_at` had them."""
+    if not reading.num_groups:
+        return "95 % intervals over images."
+    over = f"{reading.num_groups:,} {'patient or group' if reading.num_groups == 1 else 'patients or groups'}"
+    few = few_units(groups, reading.num_positive + reading.num_negative)
+    return f"95 % intervals over {over}{f' by Wilson{chr(39)}s formula: {few}' if few else ''}."
+
+
 def choose_threshold(truth: np.ndarray, score: np.ndarray, sensitivity: float) -> float:
     """The highest threshold that calls at least that share of the positive images (N,) positive.
 

@@ -71,6 +71,15 @@ def questions(class_names: Sequence[str], *, is_ordinal: bool) -> list[Question]
     return [from_grade(k, class_names) for k in sorted(range(1, len(class_names)), key=lambda k: k != first)] + singles
 
 
+def find_question(
+    class_names: Sequence[str], key: str | None = None, *, is_ordinal: bool, only_grades: bool = False
+) -> Question:
+    """The question of that key, the first one where there is none; `only_grades` where there are any."""
+    asked = questions(class_names, is_ordinal=is_ordinal)
+    asked = [one for one in asked if one.is_grade or not only_grades] or asked
+    return next((one for one in asked if one.key == key), asked[0])
+
+
 def from_grade(grade: int, class_names: Sequence[str]) -> Question:
     """Ordered classes from a grade on against those below; the five grades are known by name, in whatever order."""
     ranks = known_grades(class_names) or range(len(class_names))

@@ -9,7 +9,7 @@ from lib.figures.style import literal, new_figure, palette, short_labels, strate
 from lib.recipes.boards import Board
 
 _ROW_PX, _HEAD_PX = 26, 40
-_LEFT_PX, _RIGHT_PX = 300, 210
+_LEFT_PX, _RIGHT_PX = 300, 250
 
 
 def boards_figure(boards: Sequence[Board], *, title: str, is_dark: bool) -> go.Figure:

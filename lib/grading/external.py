@@ -103,9 +103,13 @@ class ExternalResult:
         """Whether it is the data set that the run was trained on."""
         return self.images in ("test", "out_of_fold")
 
+    def metric_for(self, metric: Metric | None) -> Metric:
+        """The metric where it fits the classes that were scored, else the one that it is judged by."""
+        return metric if metric is not None and metric.key in self.scores else self.headline
+
     def sentence(self, label: str, metric: Metric | None = None) -> str:
         """What came of it in words, by a metric (by default the one that it is judged by)."""
-        metric = metric if metric is not None and metric.key in self.scores else self.headline
+        metric = self.metric_for(metric)
         score = self.scores[metric.key]
         units = f" of {self.num_units:,} patients or groups" if self.num_units < self.num else ""
         new = {"out_of_fold": " by the folds that had not seen them", "test": " of its own test set"}
@@ -231,6 +235,39 @@ def external_tested(run: RunRecord, label: str, result: ExternalResult) -> Teste
     """The answers behind a result as every picture of the board reads them: as if the run had been tested there."""
     about = {"class_names": result.class_names, "is_ordinal": result.is_ordinal, "dataset": result.dataset}
     return _tested(run, label, {**about, "dataset_version": result.dataset_version}, external_answers(result))
+
+
+def change_table(
+    results: Iterable[tuple[RunRecord, ExternalResult]], labels: Mapping[str, str], metric: Metric
+) -> pd.DataFrame:
+    """The changes from the own test images to another data set that are defined, one row a result.
+
+    Columns: label, strategy, difference, low, high, is_shown (more than chance), as `difference_figure` draws them.
+    """
+    rows = []
+    for run, result in results:
+        delta = result.scores[result.metric_for(metric).key].delta
+        if math.isfinite(delta.value):
+            rows.append(
+                {
+                    "label": labels[run.run_id] + (f", {result.mapping}" if result.mapping else ""),
+                    "strategy": str(run.config.get("strategy", "")), "difference": delta.value,
+                    "low": delta.low, "high": delta.high,
+                    "is_shown": delta.is_known and not delta.low <= 0 <= delta.high,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=["label", "strategy", "difference", "low", "high", "is_shown"])
+
+
+def change_title(result: ExternalResult, metric: Metric) -> str:
+    """What is subtracted from what."""
+    return f"{result.metric_for(metric).title}: {result.title} minus own test"
+
+
+CHANGE_WORDS = (
+    "Filled: more than chance. Hollow: could be chance. Lines: 95 % intervals of the difference of two sets of images. "
+    "Other data are also other cameras, people and labels: a difference says that, not why."
+)
 
 
 def delete_external(run_id: str, key: str) -> None:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from lib.tracking.records import RunRecord, predictions
 from lib.tracking.scores import probability_columns
 from lib.tracking.state import BUNDLE_FOLDER
 from lib.tracking.tested import TestedRun, read_tested
+
+if TYPE_CHECKING:
+    from lib.figures.roc_charts import MarkedPoint
 
 FILE = "operating_point.json"  # beside the manifest of the classifier
 FORMAT_VERSION = 1
@@ -79,6 +82,12 @@ class OperatingPoint:
             raise UserError(f"The operating point is for the class {missing[0]!r}, which the classifier does not know.")
         columns = [list(class_names).index(name) for name in self.positive]
         return probabilities[:, columns].sum(axis=1) >= self.threshold
+
+    @property
+    def title_of_images(self) -> str:
+        """What is looked for, in how many of the test images."""
+        found = self.reading
+        return f"{self.title}: {found.num_positive} of {found.num_positive + found.num_negative} test images"
 
     @property
     def chosen_sentence(self) -> str:
@@ -274,6 +283,17 @@ OTHER_DATA_SENTENCE = (
     "Published points are of other images, other cameras and another definition of disease; they say where such "
     "systems stand, not whether a run here is better."
 )
+
+
+def published_marks(*, is_ordinal: bool) -> "list[MarkedPoint]":
+    """The published points as `operating_point_figure` draws them; of grades only, of other classes no yardstick."""
+    from lib.figures.roc_charts import MarkedPoint
+
+    return [
+        MarkedPoint(one.name, one.measured_on, one.sensitivity.value, one.specificity.value)
+        for one in PUBLISHED_POINTS
+        if is_ordinal
+    ]
 
 
 def published_table() -> pd.DataFrame:

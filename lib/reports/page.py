@@ -17,8 +17,6 @@ import plotly.graph_objects as go
 
 from lib.atomic import read_json_or_empty
 from lib.board.arranging import differences
-from lib.data.library import open_dataset
-from lib.data.specs import DatasetSpec
 from lib.errors import UserError
 from lib.evaluation.headline import Score
 from lib.grading.grades import MEDICAL_NOTICE
@@ -26,7 +24,7 @@ from lib.models.bundle_files import MANIFEST_FILE
 from lib.recipes.published import PUBLISHED_METRICS, published_protocols, stands_beside
 from lib.recipes.spec import Protocol, PublishedResult
 from lib.reports.pictures import PICTURES, Picture
-from lib.reports.selection import Selection
+from lib.reports.selection import Selection, spec_of
 from lib.reports.tables import html_table
 from lib.tracking import split_caveats
 from lib.tracking.records import RunRecord
@@ -50,7 +48,8 @@ h3 {{ font-size: 1rem; margin: 1.5rem 0 .25rem; }} p {{ margin: .5rem 0; }}
 .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 14px; margin: .5rem 0; }}
 th, td {{ text-align: left; vertical-align: top; padding: .375rem .75rem .375rem 0; overflow-wrap: break-word;
   border-bottom: 1px solid var(--line); max-width: 18rem; }} .id {{ overflow-wrap: anywhere; }}
-figure {{ margin: 1rem 0 2rem; break-inside: avoid; }} figcaption {{ color: var(--muted); font-size: 14px; }}
+figure {{ margin: 1rem 0 2rem; break-inside: avoid; }} figcaption {{ color: var(--muted); font-size: 14px;
+  white-space: pre-line; }}
 @page {{ margin: 15mm; }}
 @media print {{ body {{ margin: 0; max-width: none; background: none; padding: 0; }} figure, table {{ zoom: .65; }}
   .wide {{ overflow: visible; }} h2 {{ break-after: avoid; }} .modebar {{ display: none !important; }} }}
@@ -178,7 +177,7 @@ def _source(line: PublishedResult) -> str:
 def _stands_beside(protocol: Protocol, selection: Selection, run: RunRecord) -> bool:
     tested = next((one for one in selection.tested if one.run.run_id == run.run_id), None)
     names, is_ordinal = (tested.class_names, tested.is_ordinal) if tested else ([], False)
-    spec = _spec(run)
+    spec = spec_of(run)
     return stands_beside(protocol, run.config, names, is_ordinal=is_ordinal, spec=spec) is not None
 
 
@@ -226,15 +225,8 @@ def _manifest(run: RunRecord) -> dict[str, Any]:
 
 
 def _says_medical(run: RunRecord) -> bool:
-    about, spec = _manifest(run).get("dataset"), _spec(run)
+    about, spec = _manifest(run).get("dataset"), spec_of(run)
     return bool(isinstance(about, dict) and about.get("is_medical")) or bool(spec and spec.is_medical)
-
-
-def _spec(run: RunRecord) -> DatasetSpec | None:
-    try:
-        return open_dataset(str(run.config.get("dataset") or "")).spec
-    except UserError:
-        return None
 
 
 def _section(title: str, inner: str) -> str:

@@ -8,9 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from lib.data.library import open_dataset
+from lib.data.specs import DatasetSpec
 from lib.errors import UserError
 from lib.evaluation.intervals import Interval
 from lib.evaluation.metric_table import METRICS, Metric
+from lib.evaluation.roc import Question, find_question
+from lib.grading.operating_point import DEFAULT_PREVALENCE, DEFAULT_SENSITIVITY
 from lib.models.backbones import BACKBONES
 from lib.tracking.comparison import Comparison, compare, stored_interval
 from lib.tracking.records import RunRecord
@@ -20,13 +24,20 @@ from lib.training.strategies import STRATEGIES
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Runs, run_id -> label, their comparison by one metric, how answers are read, and the address of the view."""
+    """Runs, run_id -> label, their comparison by one metric, how answers are read, and the address of the view.
+
+    `cutoff` is the key of the question that ROC and operating point are of ("" for the first one that can be asked);
+    the operating point has at least that sensitivity, and predictive values at that prevalence.
+    """
 
     runs: tuple[RunRecord, ...]
     labels: Mapping[str, str]
     comparison: Comparison
     read: Callable[[RunRecord], TestedRun]
     link: str = ""
+    cutoff: str = ""
+    sensitivity: float = DEFAULT_SENSITIVITY
+    prevalence: float = DEFAULT_PREVALENCE
 
     @property
     def metric(self) -> Metric:
@@ -43,6 +54,10 @@ class Selection:
             except UserError:
                 continue
         return tuple(found)
+
+    def question(self, tested: TestedRun, *, only_grades: bool = False) -> Question:
+        """What is asked of a run's classes: by `cutoff` where it is one of their questions, else the first one."""
+        return find_question(tested.class_names, self.cutoff, is_ordinal=tested.is_ordinal, only_grades=only_grades)
 
     def interval(self, run: RunRecord, metric: Metric) -> Interval:
         """A metric of a run with its interval: from its answers, else as it is stored."""
@@ -120,6 +135,17 @@ class Selection:
             ]
         shown["seconds"] = ["" if pd.isna(value) else f"{value:.0f}" for value in facts["seconds"]]
         return shown
+
+
+def spec_of(run: RunRecord) -> DatasetSpec | None:
+    """What a run's data set is, at the version that it read where that is kept; None where it is gone."""
+    name, version = str(run.config.get("dataset") or ""), run.config.get("dataset_version")
+    for kept in dict.fromkeys((version, None)):
+        try:
+            return open_dataset(name, version=kept).spec
+        except UserError:
+            continue
+    return None
 
 
 def select(

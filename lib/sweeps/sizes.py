@@ -7,18 +7,24 @@ ones, by whole groups and of every class, and the test images are the same for a
 import dataclasses
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lib.data.library import open_dataset
 from lib.errors import UserError
+from lib.evaluation.intervals import Interval
+from lib.evaluation.metric_table import Metric
 from lib.recipes import run_title
 from lib.sweeps.plan import Entry, SweepPlan, SweepState
 from lib.sweeps.runner import missing_entries
 from lib.tracking.records import RunRecord, get_run
 from lib.tracking.state import read_summary, run_folder
+from lib.tracking.tested import TestedRun, on_shared_images
 from lib.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from lib.figures.cost_charts import SizeSeries
 
 SERIES_TAG = "size_series"
 DEFAULT_SHARES = (0.1, 0.3, 1.0)
@@ -135,6 +141,60 @@ def series_of_run(run_id: str, shares: Sequence[float] = DEFAULT_SHARES) -> Size
     config = TrainConfig.from_dict(run.config)
     is_whole = config.train_fraction is None and run.state == "finished"
     return make_plan(dataclasses.replace(config, train_fraction=None), shares, whole=run if is_whole else None)
+
+
+def series_of_runs(runs: Sequence[RunRecord]) -> list[SizeSweep]:
+    """The newest series of each of the runs."""
+    wanted = {run.run_id: run.tags.get(SERIES_TAG, "") for run in runs}
+    found = []
+    for plan in SizeSweep.newest_first():
+        members = set(plan.read().runs.values()) | {key for key, tag in wanted.items() if tag == plan.series_id}
+        if members & wanted.keys():
+            found.append(plan)
+            wanted = {key: tag for key, tag in wanted.items() if key not in members}
+    return found
+
+
+def read_series(
+    plan: SizeSweep, label: str, read: Callable[[str, str], TestedRun | None], value: Callable[[TestedRun], Interval]
+) -> "SizeSeries | None":
+    """The values of a series' finished sizes on the test images that all of them share; None where there is none.
+
+    Args:
+        plan: the series.
+        label: what to call it.
+        read: gives the answers of a run by its id and what to call it; None where they are gone.
+        value: the metric of such answers.
+
+    Raises:
+        UserError: the sizes share no test image.
+    """
+    from lib.figures.cost_charts import SizeSeries
+
+    answers = [(size.num_train, read(size.run_id, share_key(size.share))) for size in plan.sizes()]
+    known = [(number, one) for number, one in answers if one is not None]
+    if not known:
+        return None
+    shared = on_shared_images([one for _, one in known])
+    strategy = str(plan.config.get("strategy", ""))
+    return SizeSeries(label, strategy, tuple(number for number, _ in known), tuple(value(one) for one in shared))
+
+
+SERIES_WORDS = (
+    "Bars: 95 % intervals on the test images, which are the same for every size. Smaller sets are parts of larger "
+    "ones, of every class and by whole groups; the images that validate shrink with them."
+)
+
+
+def series_words(series: "Sequence[SizeSeries]", metric: Metric) -> str:
+    """Each series in words, size by size."""
+    return "; ".join(
+        f"{one.label}: "
+        + ", ".join(
+            f"{metric.text(found.value)} with {size}" for size, found in zip(one.sizes, one.values, strict=True)
+        )
+        for one in series
+    )
 
 
 def series_with_run(run_id: str) -> SizeSweep | None:

@@ -11,7 +11,15 @@ import streamlit as st
 from lib.atomic import digest_of
 from lib.evaluation.metric_table import Metric
 from lib.figures.result_charts import MAX_INTERVALS, difference_figure
-from lib.grading.external import ExternalResult, delete_external, external_tested, restore_external
+from lib.grading.external import (
+    CHANGE_WORDS,
+    ExternalResult,
+    change_table,
+    change_title,
+    delete_external,
+    external_tested,
+    restore_external,
+)
 from lib.tracking import RunRecord
 from lib.tracking.tested import TestedRun
 from pages.common import clicks, controls, resources, state
@@ -57,44 +65,21 @@ def draw_results(
 
 
 def _draw_differences(scene: Scene, shown: Sequence[tuple[RunRecord, ExternalResult]], metric: Metric) -> None:
-    rows = []
-    for run, result in shown[:MAX_INTERVALS]:
-        delta = result.scores[_metric_of(result, metric).key].delta
-        if math.isfinite(delta.value):
-            rows.append(
-                {
-                    "label": scene.labels[run.run_id] + (f", {result.mapping}" if result.mapping else ""),
-                    "strategy": str(run.config.get("strategy", "")),
-                    "difference": delta.value,
-                    "low": delta.low,
-                    "high": delta.high,
-                    "is_shown": delta.is_known and not delta.low <= 0 <= delta.high,
-                }
-            )
-    if not rows:
+    table = change_table(shown[:MAX_INTERVALS], scene.labels, metric)
+    if not len(table):
         st.markdown("The differences to the runs' own test images are not defined: their predictions are gone.")
         return
-    used = _metric_of(shown[0][1], metric)
-    table = pd.DataFrame(rows)
-    title = f"{used.title}: {shown[0][1].title} minus own test"
+    title = change_title(shown[0][1], metric)
     figure = difference_figure(table, title=title, is_dark=controls.is_dark())
     alt = f"Dot plot: {readable(title)}, one row a run with its 95 % interval; hollow dots could be chance"
     controls.show_figure(figure, alt=alt, key="external", data=table)
-    st.caption(
-        "Filled: more than chance. Hollow: could be chance. Lines: 95 % intervals of the difference of two sets of "
-        "images. Other data are also other cameras, people and labels: a difference says that, not why."
-    )
+    st.caption(CHANGE_WORDS)
 
 
 def _say_missing(shown: Sequence[tuple[RunRecord, ExternalResult]]) -> None:
     missing = list(dict.fromkeys(name for _, result in shown for name in result.classes_without_images))
     if missing:
         st.caption(plain(f"No images there of {joined(missing)}; averages over classes leave them out.", 400))
-
-
-def _metric_of(result: ExternalResult, metric: Metric) -> Metric:
-    """The metric on screen where it fits the classes that were scored."""
-    return metric if metric.key in result.scores else result.headline
 
 
 def _draw_table(scene: Scene, every: Sequence[tuple[RunRecord, ExternalResult]], metric: Metric) -> None:
@@ -118,7 +103,7 @@ def _draw_table(scene: Scene, every: Sequence[tuple[RunRecord, ExternalResult]],
 
 
 def _row(label: str, result: ExternalResult, metric: Metric) -> dict[str, Any]:
-    used = _metric_of(result, metric)
+    used = result.metric_for(metric)
     score = result.scores[used.key]
     left_out = {kind: number for kind, number in result.left_out.items() if number}
     words = {"seen_left_out": "seen in training", "near_left_out": "copies of those", "unmapped": "other classes"}

@@ -6,17 +6,18 @@ import pandas as pd
 import streamlit as st
 
 from lib.errors import UserError
+from lib.evaluation.operating_point import intervals_over
 from lib.evaluation.resampling import Estimate
-from lib.evaluation.roc import Question, few_units
-from lib.figures.roc_charts import MarkedPoint, curve_table, operating_point_figure
+from lib.evaluation.roc import Question
+from lib.figures.roc_charts import curve_table, operating_point_figure
 from lib.grading.operating_point import (
     DEFAULT_PREVALENCE,
     DEFAULT_SENSITIVITY,
     OTHER_DATA_SENTENCE,
-    PUBLISHED_POINTS,
     OperatingPoint,
     choose_operating_point,
     forget_operating_point,
+    published_marks,
     published_table,
     read_operating_point,
     referable_question,
@@ -24,7 +25,7 @@ from lib.grading.operating_point import (
 )
 from lib.tracking.tested import TestedRun
 from pages.common import clicks, controls, resources, state
-from pages.common.text import count, plain, readable
+from pages.common.text import plain, readable
 from pages.compare.roc import ranked
 from pages.compare.scene import Scene
 from pages.compare.shared import choose_question, key_of
@@ -71,15 +72,13 @@ def draw(scene: Scene) -> None:
 def _draw_point(one: TestedRun, question: Question, point: OperatingPoint) -> None:
     picture, reading = st.columns([2, 1], gap="large")
     found = point.reading
-    published = [
-        MarkedPoint(f"{mark.name}", f"{mark.measured_on}", mark.sensitivity.value, mark.specificity.value)
-        for mark in PUBLISHED_POINTS
-        if one.is_ordinal  # of any other two classes they are no yardstick
-    ]
     with picture:
-        title = f"{point.title}: {found.num_positive} of {found.num_positive + found.num_negative} test images"
         figure = operating_point_figure(
-            ranked(one, question), found, published, title=title, is_dark=controls.is_dark()
+            ranked(one, question),
+            found,
+            published_marks(is_ordinal=one.is_ordinal),
+            title=point.title_of_images,
+            is_dark=controls.is_dark(),
         )
         alt = readable(f"ROC curve of {one.label} with the chosen operating point. {point.sentence}", 600)
         controls.show_figure(figure, alt=alt, key="operating_point", data=curve_table([ranked(one, question)]))
@@ -88,12 +87,9 @@ def _draw_point(one: TestedRun, question: Question, point: OperatingPoint) -> No
             for column, key in zip(st.columns(2), pair, strict=True):
                 column.metric(_TITLES[key], _percent(getattr(found, key)), help=_HELP[key])
                 column.caption(_ends(getattr(found, key)))
-        over = count(found.num_groups, "patient or group", "patients or groups") if found.num_groups else "images"
-        if found.num_groups and (few := few_units(one.groups, len(one.targets))):
-            over = f"{over} by Wilson's formula: {few}"
         st.caption(
             plain(f"Referred from a probability of {point.threshold:.3f} on. {point.chosen_sentence} "
-                  f"95 % intervals over {over}.", 600)
+                  f"{intervals_over(found, one.groups)}", 600)
         )  # fmt: skip
         _draw_storing(one, point)
     with st.expander(
@@ -148,20 +144,25 @@ def _choose_run(tested: list[TestedRun]) -> TestedRun:
     return by_id[str(chosen)]
 
 
-def _choose_share(label: str, view_key: str, default: float, *, most: int) -> float:
-    """A share in per cent, kept in the link as a fraction."""
-    key = f"compare_{view_key}"
+def asked_share(view_key: str, default: float, *, most: int) -> float:
+    """The share of the link as a fraction, at most `most` per cent."""
     try:
         asked = float(state.current(view_key) or default)
     except ValueError:
         asked = default
-    asked = asked if 0.005 <= asked <= most / 100 else default
+    return round(asked, 4) if 0.005 <= asked <= most / 100 else default
+
+
+def _choose_share(label: str, view_key: str, default: float, *, most: int) -> float:
+    """A share in per cent, kept in the link as a fraction."""
+    key = f"compare_{view_key}"
+    asked = asked_share(view_key, default, most=most)
     st.session_state[key] = round(100 * asked, 1)
     st.number_input(
         f"{label}, %", 0.5, float(most), step=1.0, format="%.1f", key=key,
         on_change=lambda: state.remember(view_key, f"{st.session_state[key] / 100:g}"),
     )  # fmt: skip
-    return round(asked, 4)
+    return asked
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)

@@ -5,10 +5,19 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from lib.errors import UserError
-from lib.figures.cost_charts import MAX_RUNS, SizeSeries, size_figure, size_table
-from lib.sweeps.sizes import DEFAULT_SHARES, SERIES_TAG, SizeSweep, series_of_run, share_key
+from lib.figures.cost_charts import MAX_RUNS, size_figure, size_table
+from lib.sweeps.sizes import (
+    DEFAULT_SHARES,
+    SERIES_WORDS,
+    SizeSweep,
+    read_series,
+    series_of_run,
+    series_of_runs,
+    series_words,
+    share_key,
+)
 from lib.tracking import RunRecord
-from lib.tracking.tested import on_shared_images
+from lib.tracking.tested import TestedRun
 from pages.common import clicks, controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.results import short_labels
@@ -27,30 +36,18 @@ def draw(scene: Scene) -> None:
     if not finished:
         st.markdown("Select a finished run: it is trained again with fewer images, to see what more would be worth.")
         return
-    plans = _plans_of(finished)
+    plans = series_of_runs(finished)
     if plans:
         with st.container(horizontal=True):
             scene.choose_metric()
         with show_errors("draw the sizes"):
-            _draw_series(scene, list(plans.values()))
-        for plan in plans.values():
+            _draw_series(scene, plans)
+        for plan in plans:
             is_active = plan.read().is_active
             st.fragment(_draw_progress, run_every=_POLL_S if is_active else None)(plan, was_active=is_active)
-    belongs = {run_id for plan in plans.values() for run_id in plan.read().runs.values()}
+    belongs = {run_id for plan in plans for run_id in plan.read().runs.values()}
     if waiting := [run for run in finished if run.run_id not in belongs]:
         _offer(waiting, scene.labels)
-
-
-def _plans_of(runs: list[RunRecord]) -> dict[str, SizeSweep]:
-    """The newest series of each run, by its id."""
-    wanted = {run.run_id: run.tags.get(SERIES_TAG, "") for run in runs}
-    found: dict[str, SizeSweep] = {}
-    for plan in SizeSweep.newest_first():
-        members = set(plan.read().runs.values()) | {key for key, tag in wanted.items() if tag == plan.series_id}
-        if members & wanted.keys():
-            found[plan.series_id] = plan
-            wanted = {key: tag for key, tag in wanted.items() if key not in members}
-    return found
 
 
 def _draw_series(scene: Scene, plans: list[SizeSweep]) -> None:
@@ -58,36 +55,29 @@ def _draw_series(scene: Scene, plans: list[SizeSweep]) -> None:
     named = {plan.series_id: records[run_id] for plan in plans for run_id in plan.read().runs.values()
              if run_id in records}  # fmt: skip
     labels = short_labels([named[plan.series_id] for plan in plans if plan.series_id in named])
-    series, metric = [], scene.metric
-    for plan in plans:
-        sizes = [one for one in plan.sizes() if one.run_id in records]
-        tested = [tested_run(records[one.run_id], share_key(one.share)) for one in sizes]
-        known = [(one.num_train, each) for one, each in zip(sizes, tested, strict=True) if each is not None]
-        if not known:
-            continue
-        shared = on_shared_images([each for _, each in known])
-        label = labels[named[plan.series_id].run_id]
-        series.append(
-            SizeSeries(label, str(plan.config.get("strategy", "")), tuple(number for number, _ in known),
-                       tuple(estimate_of(one, metric) for one in shared))
-        )  # fmt: skip
+    metric = scene.metric
+
+    def read(run_id: str, label: str) -> TestedRun | None:
+        return tested_run(records[run_id], label) if run_id in records else None
+
+    found = [
+        read_series(plan, labels[named[plan.series_id].run_id], read, lambda one: estimate_of(one, metric))
+        for plan in plans
+        if plan.series_id in named
+    ]
+    series = [one for one in found if one is not None]
     if not series:
         st.markdown("No size has finished yet.")
         return
     title = f"{metric.title} on the same test images, against the number of training images"
     figure = size_figure(series, title=title, is_dark=controls.is_dark())
-    told = "; ".join(
-        f"{one.label}: " + ", ".join(f"{metric.text(found.value)} with {size}" for size, found in
-                                    zip(one.sizes, one.values, strict=True))
-        for one in series
-    )  # fmt: skip
     controls.show_figure(
-        figure, alt=readable(f"Line chart: {title}. {told}", 600), key="sizes", data=size_table(series)
+        figure,
+        alt=readable(f"Line chart: {title}. {series_words(series, metric)}", 600),
+        key="sizes",
+        data=size_table(series),
     )
-    st.caption(
-        "Bars: 95 % intervals on the test images, which are the same for every size. Smaller sets are parts of larger "
-        "ones, of every class and by whole groups; the images that validate shrink with them."
-    )
+    st.caption(SERIES_WORDS)
     if len(series) > MAX_RUNS:
         st.caption(f"The first {MAX_RUNS} of {len(series)} series are drawn; the data hold all.")
 

@@ -39,9 +39,15 @@ def draw(scene: Scene) -> None:
 
 def selection_of(scene: Scene, link: str) -> Selection:
     """The runs as they are taken away, the best first."""
+    from pages.compare.referable import DEFAULT_PREVALENCE, DEFAULT_SENSITIVITY, asked_share
+
     found = compared(scene, scene.metric)
     runs = tuple(run for row in found.rows for run in row.runs)
-    return Selection(runs, scene.labels, found, lambda run: read_answers(run, scene), link)
+    return Selection(
+        runs, scene.labels, found, lambda run: read_answers(run, scene), link, cutoff=state.current("cutoff") or "",
+        sensitivity=asked_share("sensitivity", DEFAULT_SENSITIVITY, most=100),
+        prevalence=asked_share("prevalence", DEFAULT_PREVALENCE, most=99),
+    )  # fmt: skip
 
 
 def view_address() -> str:

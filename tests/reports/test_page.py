@@ -53,7 +53,10 @@ def test_it_has_numbers_tests_pictures_settings_and_where_all_comes_from(page):
         assert str(run.config["dataset_version"]) in text
     assert "torch " in text
     assert "x=&lt;b&gt;" in text
-    assert "Not drawn" not in text
+    assert re.findall(r"Not drawn: ([^<]*)", text) == [  # no run of these was trained or evaluated again
+        "None of the runs belongs to a series with several numbers of training images.",
+        "None of the runs has been evaluated on another data set.",
+    ]
 
 
 def test_a_hostile_name_stays_text(page):
@@ -77,7 +80,7 @@ def test_medical_images_carry_the_notice_and_others_do_not(page, runs_at_hand, m
     spec = open_dataset(str(selection.runs[0].config["dataset"])).spec
     for is_so in (True, False):
         monkeypatch.setattr(
-            "lib.reports.page._spec", lambda run, is_so=is_so: dataclasses.replace(spec, is_medical=is_so)
+            "lib.reports.page.spec_of", lambda run, is_so=is_so: dataclasses.replace(spec, is_medical=is_so)
         )
         monkeypatch.setattr("lib.reports.page._manifest", lambda run: {})
         assert is_medical(selection.runs) is is_so
