@@ -110,7 +110,7 @@ def test_limits_of_the_expected_grade_follow_and_grade(graded, command):
     assert list(answer["images"][0]["probabilities"] or dict.fromkeys(GRADE_NAMES)) == list(GRADE_NAMES)
     refused = command("grade", image, "--run", first.run_id, "--by-thresholds")
     assert (refused.status, refused.err.count("\n")) == (2, 1)
-    assert "has no limits of the expected grade" in refused.err
+    assert "no limits" in refused.err
 
 
 def test_the_medical_notice_follows_into_every_report_also_of_the_run_before(graded, command, tmp_path):
@@ -124,13 +124,13 @@ def test_the_medical_notice_follows_into_every_report_also_of_the_run_before(gra
 
 def test_the_ordinal_loss_is_for_classes_with_an_order(graded, command):
     version = _runs()[0].config["dataset_version"]
-    with pytest.raises(UserError, match="these classes have no order; choose one of: cross_entropy"):
+    with pytest.raises(UserError, match="no order"):
         config = TrainConfig(dataset="eyes", dataset_version=version, strategy="feature_extraction", loss="earth_mover")
         resolve_start(config, open_dataset("eyes"))
     for arguments in (("--set", "loss=earth_mover"), ("--strategy", "feature_extraction", "--set", "loss=earth_mover")):
         answer = command("train", "--dataset", "eyes", "--set", "target_map=0,1,0,1,0", *arguments, *SMALL)
         assert (answer.status, answer.err.count("Error: ")) == (2, 1)
-        assert "choose one of: cross_entropy" in answer.err
+        assert "cross_entropy" in answer.err
     trained = command(
         "train", "--dataset", "eyes", "--strategy", "feature_extraction", "--epochs", 1, "--set", "loss=earth_mover",
         *SMALL,

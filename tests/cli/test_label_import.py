@@ -59,7 +59,7 @@ def test_a_flat_folder_with_labels_is_imported_by_the_command(command, tmp_path)
     (folder / "0_left.png").rename(folder / "stray.png")
     imported = command("datasets", "import", folder, "--json")
     assert imported.status == 0
-    assert "Labels from trainLabels.csv: image in column image, class in level." in imported.err
+    assert "Labels from trainLabels.csv" in imported.err
     facts = json.loads(imported.out.splitlines()[-1])
     assert (facts["num_images"], facts["class_names"]) == (29, ["0", "1"])
     assert {row["path"]: row["reason"].split(" of ")[0] for row in facts["left_out"]} == {
@@ -79,7 +79,7 @@ def test_a_flat_folder_with_labels_is_imported_by_the_command(command, tmp_path)
 
 
 BAD_LABELS = {
-    "no row has a file": (("image", "level"), [("x", 0), ("y", 1)], "None of the 1 images of class '0'"),
+    "no row has a file": (("image", "level"), [("x", 0), ("y", 1)], "None of the 1 images"),
     "grade 7": (("image", "level"), [(f"{n}", n % 5 if n != 6 else 7) for n in range(10)], "Row 8 of"),
     "NaN": (("image", "level"), [(f"{n}", n % 5 if n != 6 else "NaN") for n in range(10)], "Row 8 of"),
     "no label": (("image", "level"), [(f"{n}", n % 5 if n != 6 else "") for n in range(10)], "it is empty"),

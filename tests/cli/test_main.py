@@ -99,7 +99,7 @@ def test_weights_list_says_what_is_missing(command):
 def test_downloading_without_a_network_names_file_and_folder(command, tmp_path):
     answer = command("weights", "download", "mobilenet_v2")
     assert answer.status == 2
-    assert "mobilenet_v2-b0353104.pth" in answer.err
+    assert "mobilenet_v2-" in answer.err
     assert str(tmp_path / "torch_home") in answer.err
 
 

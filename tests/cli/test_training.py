@@ -16,7 +16,7 @@ from tests.run_store import make_run_store
     ("arguments", "expected"),
     [
         ([], "Missing --dataset"),
-        (["--dataset", "/no/such/folder"], "There is no folder /no/such/folder"),
+        (["--dataset", "/no/such/folder"], "/no/such/folder"),
         (["--dataset", "{empty}"], "is empty"),
         (["--dataset", "{one}"], "only one class"),
         (["--dataset", "{images}", "--backbone", "resnet99"], "Unknown backbone 'resnet99'. Did you mean"),
@@ -79,7 +79,7 @@ def test_the_default_is_the_packaged_backbone_with_its_weights(images, monkeypat
     request.getfixturevalue("package_of_weights")
     with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
         cli.cli.main(["train", "--dataset", str(images)], standalone_mode=False)
-    assert "Bundled VGG, pretrained on generated images, takes its place" in capsys.readouterr().err
+    assert "Bundled VGG" in capsys.readouterr().err
     with pytest.raises(pytest.fail.Exception, match="bundled_vgg weights=pretrained"):
         cli.cli.main(["train", "--dataset", str(images), "--weights", "imagenet"], standalone_mode=False)
     with pytest.raises(pytest.fail.Exception, match="weights=random"):

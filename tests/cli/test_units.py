@@ -47,7 +47,7 @@ def test_a_picture_is_made_without_a_data_set(command, trained, linear_run, tmp_
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--run", "a", "--backbone", "b"], "either --run ID or --backbone NAME"),
+        (["--run", "a", "--backbone", "b"], "whose channel is it"),
         (["--channel", "1"], "Give --dataset NAME"),
         (["--maximize", "--out", "a.png"], "Give --channel K"),
         (["--dataset", "x", "--out", "y.gif"], "must end in .png"),

@@ -63,7 +63,7 @@ def test_images_of_one_patient_are_drawn_together_and_widen_the_interval():
 def test_too_few_patients_have_no_interval():
     truth, score = np.arange(60) % 3 == 0, np.random.default_rng(0).random(60)
     groups = np.array([f"p{number // 3}" for number in range(60)])
-    assert "too few patients or groups (20; 30 are needed)" in few_units(groups, 60)
+    assert "too few patients" in few_units(groups, 60)
     assert few_units(None, 60) == ""
     assert math.isnan(ranking_curves(truth, score, groups).area.low)
     assert math.isfinite(ranking_curves(truth, score).area.low)

@@ -117,9 +117,7 @@ def test_a_report_says_what_the_classifier_reached_beside_always_one_class():
 
     reached = "kappa 0.73; accuracy 60.0 %; always the commonest class (<b>): accuracy 74.0 %; n = 50"
     page = to_html(GRADES, replace(header(), result=reached))
-    assert (
-        "On the test images of its training: kappa 0.73; accuracy 60.0 %; always the commonest class (&lt;b&gt;)"
-        in page
-    )
+    assert "On the test images of its training: kappa 0.73; accuracy 60.0 %; always" in page
+    assert "(&lt;b&gt;)" in page
     assert json.loads(to_json(GRADES, replace(header(), result=reached)))["result"] == reached
     assert "On the test images of its training" not in to_html(GRADES, header())  # an old bundle does not say

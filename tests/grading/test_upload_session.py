@@ -47,7 +47,7 @@ def test_an_archive_is_known_by_its_bytes_not_its_name():
 def test_paths_that_leave_the_archive_are_left_out(name):
     got = expand_uploads([("z.zip", make_zip([(name, b"data"), ("good.jpg", b"good")]))])
     assert got.items == [("z.zip/good.jpg", b"good")]
-    assert [entry.reason for entry in got.skipped] == ["Its path leads out of the archive."]
+    assert ["out of the archive" in entry.reason for entry in got.skipped] == [True]
 
 
 def test_hidden_and_system_files_are_listed_as_such():

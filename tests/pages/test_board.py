@@ -192,7 +192,7 @@ def test_a_run_deleted_elsewhere_is_gone_from_table_and_selection(made):
     at.run()
     assert "From scratch" not in strategies(at)
     assert "1 run selected" in words(at)
-    assert "1 run of the link is not here" in at.warning[0].value
+    assert "1 run of the link" in at.warning[0].value
     assert not at.exception
 
 
@@ -214,7 +214,8 @@ def test_a_run_is_renamed_while_it_runs_and_cannot_be_deleted(made):
     button(at, "Keep").click().run()
     assert get_run(run.run_id).label == "Slow one"
     row = at.dataframe[0].value.iloc[0]
-    assert (row["own_name"], row["epochs"], row["state"]) == ("Slow one", 2, "running, 25 % of Training")
+    assert (row["own_name"], row["epochs"]) == ("Slow one", 2)
+    assert "25 %" in row["state"]
     button(at, "Delete").click().run()
     assert "stop it first" in at.error[0].value
     assert {one.run_id for one in list_runs()} == {*made, run.run_id}

@@ -144,7 +144,7 @@ def test_a_run_whose_head_has_no_gradient_says_so(runs):
         names = list(open_dataset("tiny").class_names)
         write_json(run_folder(run) / "bundle" / "manifest.json", {"classes": names, "network": network})
     at = open_page("compare_runs", runs=",".join(runs), tab="images")
-    assert "No maps of Linear probe (its head passes no gradient to the image)." in said(at)
+    assert "No maps of Linear probe (" in said(at)
 
 
 def test_a_stop_ends_the_maps_of_all_runs(runs, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_stop_ends_the_maps_of_all_runs(runs, monkeypatch):
 
     def start(name, title, work):
         started.append(title)
-        task = background.Task(name, title, error="Stopped; nothing was kept.", is_over=True)
+        task = background.Task(name, title, error=background.Task.stopped, is_over=True)
         background._tasks[name] = task
         return task
 

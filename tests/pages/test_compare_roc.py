@@ -80,7 +80,7 @@ def test_a_test_set_of_one_class_is_a_plain_line(tab):
     runs = make_generated_runs(1, num_test=60)
     change(runs[0], lambda table: table[table["target"] == 0])
     told = said(opened(runs, tab))
-    assert ("test images is 'Referable" in told) == (tab != "reliability")
+    assert ("is 'Referable" in told) == (tab != "reliability")
 
 
 @pytest.mark.parametrize("tab", VIEWS)
@@ -94,12 +94,12 @@ def test_a_constant_predictor_is_a_plain_line(tab):
 @pytest.mark.parametrize("tab", VIEWS)
 def test_too_few_patients_are_said(tab):
     runs = make_generated_runs(1, num_test=40)
-    assert "too few patients or groups (20; 30 are needed)" in said(opened(runs, tab))
+    assert "too few patients" in said(opened(runs, tab))
 
 
 def test_classes_without_an_order_have_no_operating_point():
     runs = make_generated_runs(1, num_classes=3, num_test=60, is_ordinal=False)
-    assert "These classes have no order" in said(opened(runs, "referable"))
+    assert "no order" in said(opened(runs, "referable"))
 
 
 def test_a_point_is_stored_forgotten_and_brought_back():

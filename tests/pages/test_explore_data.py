@@ -77,7 +77,7 @@ def test_import_shows_its_cost_then_runs_and_is_chosen(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "words_expected"),
     [
-        (lambda tmp_path: tmp_path.parent, "outside the allowed folders"),
+        (lambda tmp_path: tmp_path.parent, "outside"),
         (lambda tmp_path: tmp_path / "nothing", "There is no folder"),
         (lambda tmp_path: tmp_path / "empty", "empty"),
     ],
@@ -233,7 +233,7 @@ def test_another_crop_is_cut_in_the_background_and_can_be_stopped(eyes, monkeypa
     at.run()
     assert open_dataset("eyes").spec.crop_policy == "retina_box"
     assert "is at version" in words(at)
-    assert "Stopped; nothing was kept." in _stopped_rebuild(before.name)
+    assert background.Task.stopped in _stopped_rebuild(before.name)
     assert open_dataset("eyes").spec.crop_policy == "retina_box"
 
 
@@ -291,7 +291,7 @@ def test_a_flat_folder_with_labels_shows_its_columns_and_takes_others(tmp_path, 
     at = open_page("explore_data")
     at.text_input(key="explore_path").input(str(root / "train")).run()  # the labels lie beside it
     assert "16 files" in words(at)
-    assert "Labels from trainLabels.csv: image in column image, class in level." in words(at).replace("\\", "")
+    assert "class in level" in words(at)
     choices = {box.label: box for box in at.selectbox}
     assert choices["Labels from"].format_func("") == "As found: trainLabels.csv"
     assert (choices["Image column"].value, choices["Class column"].value) == ("image", "level")

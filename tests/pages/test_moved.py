@@ -96,21 +96,21 @@ def test_a_data_set_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     import_folder(write_tinted(tmp_path / "other", per_class=6, seed=1), name="other")
     shutil.rmtree(datasets_dir() / "tinted")
     at = open_view(dataset="other", run=run)
-    assert "is gone or was imported anew" in read(at)
+    assert "imported anew" in read(at)
 
 
 def test_a_run_of_another_data_set_is_compared_on_its_own(tmp_path: Path) -> None:
     run = measured(tmp_path)
     import_folder(write_tinted(tmp_path / "other", per_class=6, seed=1), name="other")
     at = open_view(dataset="other", run=run)
-    assert "block1 to block3 did not move at all" in read(at)
+    assert "did not move at all" in read(at)
 
 
 def test_what_was_measured_is_shown_at_once(tmp_path: Path) -> None:
     at = open_view(dataset="tinted", run=measured(tmp_path))
     said = read(at)
     assert "Training moved the weights of block" in said
-    assert "block1 to block3 did not move at all" in said
+    assert "did not move at all" in said
     assert "CKA: linear and debiased, on pooled outputs for" in said
     assert "put back" in said
     (chart,) = at.get("plotly_chart")

@@ -109,7 +109,7 @@ def test_patients_count_whole_and_one_patient_says_nothing():
     assert "n = 120 of 60 patients or groups" in found.pairs[0].sentence
     few = np.array([f"p{number // 6}" for number in range(NUM)])
     found = compared(answers_of("a", wrong=10, groups=few), answers_of("b", wrong=30, groups=few))
-    assert found.rows[0].value.reason.startswith("too few patients or groups (20;")
+    assert found.rows[0].value.reason.startswith("too few patients")
     assert "no interval: too few patients" in found.pairs[0].sentence
     one = np.array(["p"] * NUM)
     found = compared(answers_of("a", wrong=10, groups=one), answers_of("b", wrong=30, groups=one))
@@ -214,7 +214,7 @@ def test_cautions_are_said():
         answers_of("a").taking(np.arange(40)), answers_of("b", wrong=9).taking(np.arange(40)), metric=METRICS["auroc"]
     )
     assert any("of one class (low)" in caution for caution in one.cautions)
-    assert one.rows[0].value.reason == "not defined on these images"
+    assert one.rows[0].value.reason.startswith("not defined")
     assert one.verdict == ""
     assert "the AUROC of a and b is not defined" in one.pairs[0].sentence
 

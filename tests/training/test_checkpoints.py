@@ -47,7 +47,7 @@ def test_damaged_checkpoint_gives_way_to_the_one_before_and_says_so(tmp_path) ->
     content = store.load()
     assert content is not None
     assert content["step"] == 1
-    assert "newest checkpoint is damaged" in store.notice
+    assert "checkpoint is damaged" in store.notice
     damage(oldest)
     assert store.load() is None
     assert "starts again" in store.notice

@@ -39,10 +39,7 @@ def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() ->
         ({"backbone": "vgg61"}, "Did you mean 'vgg16'"),
         ({"head": "mlp"}, "head of linear_probe must be one of: linear; received 'mlp'"),
         ({"feature_stage": "block99"}, "no stage 'block99'"),
-        (
-            {"pooling": "none", "feature_stage": "block5"},
-            "gives a map: pooling must be average or flatten, received 'none'",
-        ),
+        ({"pooling": "none", "feature_stage": "block5"}, "gives a map: pooling must"),
         ({"strategy": "full_finetuning", "head": "fully_convolutional", "feature_stage": "pool"}, "such as head_conv"),
         ({"strategy": "partial_finetuning", "unfreeze_from": "nowhere"}, "unfreeze_from must be one of: stem"),
         ({"backbone": "inception_v3", "input_size_px": 64}, "at least 75 px, received 64 px"),
@@ -106,7 +103,7 @@ def test_a_loss_of_grades_needs_classes_with_an_order():
     ordered.spec = replace(ordered.spec, is_ordinal=True)
     assert resolve_config(config, ordered).loss == "earth_mover"
     merged = replace(config, target_map="0,1,0")  # which keeps no order
-    with pytest.raises(UserError, match=r"these classes have no order"):
+    with pytest.raises(UserError, match="no order"):
         resolve_config(merged, ordered)
 
 
