@@ -4,7 +4,9 @@ The first data set that pages make by themselves is a tiny one, and what is stil
 """
 
 import functools
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import streamlit as st
@@ -13,6 +15,7 @@ from streamlit.testing.v1 import app_test
 
 from lib import jobs
 from lib.data import builtin
+from lib.tracking import sqlite_client
 from lib.training.config import TrainConfig
 from pages.common import background
 
@@ -20,12 +23,22 @@ from pages.common import background
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 # And each run of one compiles every page again.
 app_test.ScriptCache = functools.cache(app_test.ScriptCache)
+_open_store = sqlite_client.SqliteClient._open
+
+
+def _open_store_at_once(client: sqlite_client.SqliteClient, **options: bool) -> sqlite3.Connection:
+    """As `_open`, but no change waits for the disk; a damaged store is left to who reads it."""
+    connection = _open_store(client, **options)
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA synchronous = OFF")
+    return connection
 
 
 @pytest.fixture(autouse=True)
 def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(builtin, "DEFAULT_PER_CLASS", 5)
     monkeypatch.setattr(builtin, "DEFAULT_SIZE_PX", 64)
+    monkeypatch.setattr(sqlite_client.SqliteClient, "_open", _open_store_at_once)
     yield
     for task in background._tasks.values():
         task.stop.set()
