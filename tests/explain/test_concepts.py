@@ -98,7 +98,9 @@ def test_the_test_says_so_is_kept_and_the_same_each_time(monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_the_shared_network_is_left_as_it_was_and_no_file_stays(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     before = {name: tensor.clone() for name, tensor in GRADER.classifier.state_dict().items()}
 
     def stop(done: int, total: int) -> None:
@@ -110,7 +112,7 @@ def test_the_shared_network_is_left_as_it_was_and_no_file_stays(monkeypatch, tmp
             score_directions(request(), report)
         except Stopped:
             assert report is stop
-        assert not list(tmp_path.iterdir())
+        assert not list(temporary.iterdir())
         for module in GRADER.classifier.modules():
             assert not module._forward_hooks
             assert not module._forward_pre_hooks
