@@ -52,7 +52,8 @@ figure {{ margin: 1rem 0 2rem; break-inside: avoid; }} figcaption {{ color: var(
   white-space: pre-line; }}
 @page {{ margin: 15mm; }}
 @media print {{ body {{ margin: 0; max-width: none; background: none; padding: 0; }} figure, table {{ zoom: .65; }}
-  .wide {{ overflow: visible; }} h2 {{ break-after: avoid; }} .modebar {{ display: none !important; }} }}
+  .wide {{ overflow: visible; }} h2, h3 {{ break-after: avoid; }} tr {{ break-inside: avoid; }}
+  .modebar {{ display: none !important; }} }}
 """
 
 
