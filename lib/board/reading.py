@@ -23,12 +23,11 @@ from lib.settings import runs_dir
 from lib.tracking import RunRecord, get_run, list_runs
 from lib.tracking.marks import MARK_TAGS, Marks
 from lib.tracking.records import PresentState, present_state
-from lib.tracking.state import default_name
+from lib.tracking.state import GROUP_TAG, default_name
 from lib.tracking.store import client, experiment_id, is_store_empty
 from lib.tracking.summary_table import keep_summaries, read_summaries
 from lib.training.strategies import STRATEGIES
 
-GROUP_TAG = "group_id"  # of a series of seeds
 _TAGS = ("state", "message", "ending", "host", "recorded_on", GROUP_TAG, *MARK_TAGS)
 AT_ONCE_S = 0.5  # so long one waits for figures that are not worked out yet
 _KEPT_AT_ONCE = 20

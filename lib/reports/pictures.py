@@ -87,19 +87,7 @@ def draw_intervals(selection: Selection) -> Iterator[Drawn]:
 
 def draw_differences(selection: Selection) -> Iterator[Drawn]:
     """How far each row lies behind the best."""
-    found, rows = selection.comparison, []
-    for row, pair in found.against_best():
-        one = pair.found
-        if one is None or not math.isfinite(one.difference):
-            continue
-        sign = -1 if pair.a == found.best else 1
-        low, high = sorted((sign * one.low, sign * one.high)) if math.isfinite(one.low) else (math.nan, math.nan)
-        rows.append(
-            {
-                "label": row.label, "strategy": _strategy(row.runs[0].config), "difference": sign * one.difference,
-                "low": low, "high": high, "is_shown": one.is_significant,
-            }
-        )  # fmt: skip
+    rows = selection.comparison.behind_best()
     if rows:
         title = f"{selection.metric.title} minus that of the best"
         yield Drawn(

@@ -109,6 +109,27 @@ class Comparison:
         ours = {(pair.b if pair.a == self.best else pair.a): pair for pair in of_best}
         return [(by_key[key], ours[key]) for key in by_key if key in ours]
 
+    def behind_best(self) -> list[dict[str, Any]]:
+        """How far each other row lies from the best one: what `difference_figure` draws, with the p values beside it.
+
+        Rows without a defined difference are left out; the interval is of this row minus the best, NaN where undefined.
+        """
+        behind = []
+        for row, pair in self.against_best():
+            one = pair.found
+            if one is None or not math.isfinite(one.difference):
+                continue
+            sign = -1 if pair.a == self.best else 1
+            low, high = sorted((sign * one.low, sign * one.high)) if math.isfinite(one.low) else (math.nan, math.nan)
+            behind.append(
+                {
+                    "label": row.label, "strategy": str(row.runs[0].config.get("strategy", "")),
+                    "difference": sign * one.difference, "low": low, "high": high, "is_shown": one.is_significant,
+                    "p_value": one.p_value, "p_holm": one.p_holm,
+                }
+            )  # fmt: skip
+        return behind
+
     def to_dict(self) -> dict[str, Any]:
         """What the command prints."""
         rows = [

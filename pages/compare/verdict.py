@@ -126,20 +126,7 @@ def _chance(runs: Sequence[RunRecord], metric: Metric) -> float | None:
 
 def _draw_differences(found: Comparison) -> None:
     """How far each other run lies behind the best, which is the line at zero."""
-    rows = []
-    for row, pair in found.against_best():
-        one = pair.found
-        if one is None or not math.isfinite(one.difference):
-            continue
-        sign = -1 if pair.a == found.best else 1
-        low, high = sorted((sign * one.low, sign * one.high)) if math.isfinite(one.low) else (math.nan, math.nan)
-        rows.append(
-            {
-                "label": row.label, "strategy": str(row.runs[0].config.get("strategy", "")),
-                "difference": sign * one.difference, "low": low, "high": high, "is_shown": one.is_significant,
-                "p_value": one.p_value, "p_holm": one.p_holm,
-            }
-        )  # fmt: skip
+    rows = found.behind_best()
     if not rows:
         return
     table = pd.DataFrame(rows)
