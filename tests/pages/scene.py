@@ -13,7 +13,7 @@ from lib.data.importing import import_folder
 from lib.data.library import open_dataset
 from lib.evaluation.metrics import wilson_interval
 from lib.settings import datasets_dir
-from lib.tracking import create_run
+from lib.tracking import create_run, get_run
 from lib.training.strategies import STRATEGIES
 from tests.kept_home import kept_home
 from tests.run_store import make_run_store
@@ -100,10 +100,23 @@ def open_page(name: str, *, through_app: bool = True, **view: str) -> AppTest:
     return at
 
 
+def open_comparison(runs: list[str], tab: str, **view: str) -> AppTest:
+    """Open a view of "Compare runs" with those runs selected, on the data set of the first; no error is shown."""
+    dataset = str(get_run(runs[0]).config["dataset"])
+    at = open_page("compare_runs", runs=",".join(runs), tab=tab, dataset=dataset, **view)
+    assert not at.error, [error.value for error in at.error]
+    return at
+
+
 def words(at: AppTest) -> str:
     """Everything a person can read in the main part and the sidebar, one string."""
     kinds = ("title", "header", "subheader", "markdown", "caption", "error", "warning", "success", "info")
     return "\n".join(str(element.value) for kind in kinds for element in getattr(at, kind))
+
+
+def plain_words(at: AppTest) -> str:
+    """The same without the backslashes that keep names literal."""
+    return words(at).replace("\\", "")
 
 
 def page_links(at: AppTest) -> dict[str, str]:
