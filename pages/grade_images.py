@@ -8,10 +8,10 @@ import streamlit as st
 from lib.atomic import read_json
 from lib.data.builtin import drawn_samples, photographs
 from lib.evaluation.headline import Score
-from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE
+from lib.evaluation.verdict import GRADED
 from lib.figures.result_charts import probability_figure
 from lib.grading import manifest, report
-from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, ReportHeader
+from lib.grading.grades import MEDICAL_NOTICE, STATUS_WORDS, Grade, GradingOptions, ReportHeader
 from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.grading.upload_session import UploadSession
 from lib.out_of_memory import trim_memory
@@ -140,7 +140,7 @@ def explain_limits(header: ReportHeader) -> None:
 
 def show_passports(rows: list[tuple[Grade, bytes | None]]) -> None:
     """The passports, page by page, all or of one status."""
-    present = [status for status in (GRADED, UNLIKE, REFUSED) if any(grade.status == status for grade, _ in rows)]
+    present = [status for status in STATUS_WORDS if any(grade.status == status for grade, _ in rows)]
     if len(present) > 1:
         chosen = st.segmented_control(
             "Show", ["all", *present], default="all", required=True, key="grade_status",
@@ -257,7 +257,7 @@ if not len(session):
     end_page()
 
 with show_errors("grade the images"):
-    grader = resources.cached_grader(run_id).deciding(by_thresholds=by_thresholds)
+    grader = resources.cached_grader(run_id).deciding(GradingOptions(by_thresholds=by_thresholds))
     grader.operating_point = stored_point(run_id)  # it may have changed since the network was loaded
     graded_as = f"{run_id} by expected grade" if by_thresholds else run_id
     grade_waiting(session, graded_as, grader)

@@ -17,6 +17,7 @@ from lib.experiment import run_experiment, train
 from lib.features.engine import EngineChoice
 from lib.features.onnx_session import OnnxSession
 from lib.grading.grader import Grader
+from lib.grading.grades import GradingOptions
 from lib.models.bundles import load_bundle
 from lib.models.gate import GATE_FILE, load_gate
 from lib.models.seen_images import SEEN_FILE, load_seen
@@ -366,7 +367,7 @@ def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     kappa = kappa_by_thresholds(test["target"].to_numpy(), test[columns].to_numpy(), limits)
     assert summary["test_quadratic_weighted_kappa_by_thresholds"] == pytest.approx(kappa)
 
-    grader = Grader.open(run.folder / "bundle", device="cpu", by_thresholds=True)
+    grader = Grader.open(run.folder / "bundle", device="cpu", options=GradingOptions(by_thresholds=True))
     assert grader.thresholds == pytest.approx(limits.tolist())
     grader.thresholds = [-2.0, -1.0]  # every expected grade has reached both
     image = tmp_path / "image.png"
@@ -375,7 +376,9 @@ def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     assert grade.status != "graded" or grade.target == 2
     assert grades_by_thresholds(test[columns].to_numpy(), [-2.0, -1.0]).tolist() == [2] * len(test)
     with pytest.raises(UserError, match="has no limits of the expected grade"):
-        Grader(grader.classifier, {**grader.manifest, "thresholds": [2.0, 1.0]}, by_thresholds=True)
+        Grader(
+            grader.classifier, {**grader.manifest, "thresholds": [2.0, 1.0]}, options=GradingOptions(by_thresholds=True)
+        )
 
 
 @pytest.mark.parametrize(

@@ -143,10 +143,10 @@ def _by_run(
     """A run's or bundle's classifier, with the verdict that `grade` would give."""
     from lib.explain.explanation import explain_image
     from lib.grading.grader import Grader
-    from lib.grading.grades import SEEN_SENTENCES
+    from lib.grading.grades import SEEN_SENTENCES, GradingOptions
     from lib.models.seen_images import image_id_of
 
-    grader = Grader.open(run_id, by_thresholds=by_thresholds)
+    grader = Grader.open(run_id, options=GradingOptions(by_thresholds=by_thresholds))
     decoded = grader.inputs.decode(image)
     pixels, seen = decoded.pixels, grader.seen.role(image_id_of(decoded.sha256))
     sentence = SEEN_SENTENCES.get(seen, "")

@@ -41,10 +41,11 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
         check_folder(out)
     from lib.grading import report
     from lib.grading.grader import Grader
+    from lib.grading.grades import GradingOptions
     from lib.grading.upload_session import expand_paths, skipped_grades
 
     expansion = expand_paths(paths)
-    grader = Grader.open(run_id, by_thresholds=by_thresholds)
+    grader = Grader.open(run_id, options=GradingOptions(by_thresholds=by_thresholds))
     with ProgressLine() as progress:
         with_cam = out is not None and out.suffix.lower() == ".html"
         grades = [*grader.grade(expansion.items, with_cam=with_cam, progress=progress)]

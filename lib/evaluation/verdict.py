@@ -14,6 +14,7 @@ import numpy as np
 from lib.evaluation.metrics import quadratic_weighted_kappa
 
 GRADED, UNLIKE, REFUSED = "graded", "unlike", "refused"
+UNGRADABLE, UNSURE = "ungradable", "unsure"  # too poor a picture; too many classes left at the chosen coverage
 MOST_PROBABLE, EXPECTED_GRADE = "most probable class", "expected grade"
 # The two most probable classes closer than this, or an expected grade closer to a limit: the network does not decide.
 CLOSE_CALL, CLOSE_GRADE = 0.2, 0.1
@@ -24,7 +25,8 @@ class Verdict:
     """What is said of one image.
 
     Attributes:
-        status: "graded", "unlike" (the training images; no class is given) or "refused" (no image, no number).
+        status: "graded", or why no class is given: "unlike" (the training images), "ungradable" (too poor a
+            picture), "unsure" (too many classes left in its conformal set), "refused" (no image, no number).
         class_name: the class that the rule gives, number `target`; None unless graded.
         confidence: the network's own probability of that class; under the rule of the expected grade it need not be the
             largest one.
@@ -32,6 +34,8 @@ class Verdict:
         limits: the K - 1 limits of the expected grade, where that decides; else the most probable class does.
         scores: what the network computed (K,), also where it does not count: to be shown in grey and nowhere else.
         distance: feature distance to the training images; `threshold` is the largest that passes.
+        prediction_set: the classes that hold the right one with probability `coverage` (split conformal), most
+            probable first; empty where the classifier was not calibrated.
         reason: why it is unlike or refused; for a graded image, what the comparison found.
     """
 
@@ -45,6 +49,8 @@ class Verdict:
     distance: float | None = None
     threshold: float | None = None
     reason: str = ""
+    prediction_set: tuple[str, ...] = ()
+    coverage: float | None = None
 
     @property
     def is_graded(self) -> bool:

@@ -18,7 +18,7 @@ from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
-from lib.grading.grades import NOT_CHECKED, Grade, ReportHeader
+from lib.grading.grades import NOT_CHECKED, USUAL_OPTIONS, Grade, GradingOptions, ReportHeader
 from lib.grading.manifest import (
     find_bundle,
     is_medical,
@@ -62,7 +62,7 @@ class Grader:
         operating_point: OperatingPoint | None = None,
         run: str = "",
         device: str = "cpu",
-        by_thresholds: bool = False,
+        options: GradingOptions = USUAL_OPTIONS,
     ) -> None:
         self.classifier = classifier.to(device).eval()
         self.manifest = manifest
@@ -72,7 +72,8 @@ class Grader:
         self.run = run
         self.device = device
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
-        self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if by_thresholds else None
+        self.options = options
+        self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if options.by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
         self.inputs = InputTransform.of(self.preprocessing)
         name, stage = manifest_engine(manifest)
@@ -87,10 +88,12 @@ class Grader:
             raise UserError("The gate of this classifier belongs to another network; train the run again.")
 
     @classmethod
-    def open(cls, run_or_bundle: str | Path, *, device: str = "auto", by_thresholds: bool = False) -> "Grader":
+    def open(
+        cls, run_or_bundle: str | Path, *, device: str = "auto", options: GradingOptions = USUAL_OPTIONS
+    ) -> "Grader":
         """Load the classifier of a run (id or its beginning) or of a bundle (folder or zip).
 
-        With `by_thresholds` an image gets the grade that its expected grade reaches, by limits that were fitted on the
+        With `options.by_thresholds` an image gets the grade that its expected grade reaches, by limits that were fitted on the
         answers in validation, instead of the most probable one.
 
         Raises:
@@ -106,13 +109,18 @@ class Grader:
             point = read_operating_point(folder)
         return cls(
             loaded.classifier, loaded.manifest, gate=gate, seen=seen, operating_point=point, run=run,
-            device=pick_device(device), by_thresholds=by_thresholds,
+            device=pick_device(device), options=options,
         )  # fmt: skip
 
-    def deciding(self, *, by_thresholds: bool) -> "Grader":
-        """The same network, gate and preprocessing with the other rule; raises UserError if there are no limits."""
-        other = copy.copy(self)
-        other.thresholds = manifest_thresholds(self.manifest, self.classifier.num_classes) if by_thresholds else None
+    def deciding(self, options: GradingOptions) -> "Grader":
+        """The same network, gate and preprocessing with other choices.
+
+        Raises:
+            UserError: the classifier has no limits of the expected grade, and they are to decide.
+        """
+        other, number = copy.copy(self), self.classifier.num_classes
+        other.options = options
+        other.thresholds = manifest_thresholds(self.manifest, number) if options.by_thresholds else None
         return other
 
     @property

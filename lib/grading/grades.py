@@ -1,15 +1,30 @@
 """What a grading gives: one grade a file with its three gates, and what is said of the classifier that gave it."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lib.evaluation.verdict import EXPECTED_GRADE, GRADED, MOST_PROBABLE, REFUSED, UNLIKE, Verdict
+from lib.evaluation.verdict import (
+    EXPECTED_GRADE,
+    GRADED,
+    MOST_PROBABLE,
+    REFUSED,
+    UNGRADABLE,
+    UNLIKE,
+    UNSURE,
+    Verdict,
+)
 from lib.models.seen_images import FITTED, VALIDATED
 
-STATUS_WORDS = {GRADED: "graded", UNLIKE: "unlike the training images", REFUSED: "refused"}
+STATUS_WORDS = {
+    GRADED: "graded",
+    UNSURE: "unsure",
+    UNGRADABLE: "too poor to grade",
+    UNLIKE: "unlike the training images",
+    REFUSED: "refused",
+}
 MEDICAL_NOTICE = "Research and education only. Not a medical device; not for diagnosis or treatment."
 SEEN_SENTENCES = {
     FITTED: "This image was among the training images; its grade says nothing about new ones.",
@@ -24,6 +39,113 @@ SEEN_TITLES = {FITTED: "Itself a training image", VALIDATED: "Itself a validatio
 NEAR_LIMIT = 0.9
 
 
+@dataclass(frozen=True, kw_only=True)
+class GradingOptions:
+    """What a person chooses beside the classifier; the dashboard, the command line and the service pass the same.
+
+    Attributes:
+        by_thresholds: the class that the expected grade reaches instead of the most probable one.
+        coverage: how often the conformal set is to hold the right class.
+        largest_set: with more classes left than this, no class is given; None gives one always.
+        rotations: whether the answer is the mean over rotations by 0, 90, 180 and 270 degrees.
+        prevalence: share of referable images among those graded, for PPV and NPV; None takes the stored one.
+        with_maps: whether a map is made of each graded image.
+        num_cases: how many of the nearest training images are told.
+    """
+
+    by_thresholds: bool = False
+    coverage: float = 0.9
+    largest_set: int | None = None
+    rotations: bool = False
+    prevalence: float | None = None
+    with_maps: bool = False
+    num_cases: int = 3
+
+
+USUAL_OPTIONS = GradingOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainDistance:
+    """One way in which an image was compared with the training images: a bar with its limit.
+
+    Attributes:
+        title: what was measured, in words, such as "Features at block4" or "Energy".
+        value: the larger, the less alike; `limit` is the largest that passes.
+    """
+
+    title: str
+    value: float
+    limit: float
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the value lies within its limit."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestCase:
+    """One of the training images that lie nearest in feature space.
+
+    Attributes:
+        image_id: in the data set of the training; its picture is there only where that data set is.
+        jpeg: its picture, where it is at hand.
+    """
+
+    image_id: str
+    class_name: str
+    distance: float
+    jpeg: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityReading:
+    """Whether a picture is good enough to be graded.
+
+    Attributes:
+        score: probability that it is ungradable, 0 to 1; `limit` is the largest that passes.
+        kind: what spoils it most, such as "blurred"; "" where nothing does.
+        reason: in words; `hint` says how to take it again.
+        measures: what it was judged by, by name.
+    """
+
+    score: float
+    limit: float
+    kind: str = ""
+    reason: str = ""
+    hint: str = ""
+    measures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the picture may be graded."""
+        return self.score <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do next with an ordered grade.
+
+    Attributes:
+        action: one of `lib.grading.decision`: "refer", "screen again", "take again", "ask a person".
+        sentence: the decision in words, with PPV and NPV at the stated prevalence.
+        probability: P(referable) as it is shown; `score` is what was compared with `cutoff`.
+        is_default: whether no operating point was stored with the run.
+    """
+
+    action: str
+    sentence: str
+    title: str = ""
+    probability: float | None = None
+    score: float | None = None
+    cutoff: float | None = None
+    ppv: float | None = None
+    npv: float | None = None
+    prevalence: float | None = None
+    is_default: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Grade(Verdict):
     """What became of one file: its verdict, with the pictures that go with it.
@@ -34,6 +156,12 @@ class Grade(Verdict):
         pixels: the square that the network saw, uint8 (S, S, 3), before its resize.
         cam: Grad-CAM map of the verdict's class, (h, w) in 0..1, if asked for and if the head has one.
         seen: "fitted" or "validated" where the classifier was trained on this very file or tuned by it, else "".
+        domain: each comparison with the training images, with its limit.
+        quality: whether the picture is good enough; None where nothing of the kind is asked of such images.
+        cases: the nearest training images, nearest first.
+        decision: what to do next; None where the classes have no order.
+        map_stage: where its map was taken; `map_verdict` is what the checks of the map say, "" until they are done.
+        sha256: of the file's content; "" where there was none.
     """
 
     name: str
@@ -41,6 +169,13 @@ class Grade(Verdict):
     pixels: np.ndarray | None = None
     cam: np.ndarray | None = None
     seen: str = ""
+    domain: tuple[DomainDistance, ...] = ()
+    quality: QualityReading | None = None
+    cases: tuple[NearestCase, ...] = ()
+    decision: Decision | None = None
+    map_stage: str = ""
+    map_verdict: str = ""
+    sha256: str = ""
 
     @property
     def seen_sentence(self) -> str:

@@ -64,9 +64,7 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
         "seen_sentence": header.seen_sentence,
         "rule": header.rule,
         "confidence_meaning": header.confidence_sentence,
-        "counts": {
-            status: sum(grade.status == status for grade in grades) for status in ("graded", "unlike", "refused")
-        },
+        "counts": {status: sum(grade.status == status for grade in grades) for status in STATUS_WORDS},
         "images": [_json_image(grade) for grade in grades],
     }
     return json.dumps(content, ensure_ascii=True, allow_nan=False)
@@ -84,7 +82,7 @@ def _json_image(grade: Grade) -> dict[str, Any]:
 
 
 _THUMBNAIL_PX = 192
-_MARKS = {"graded": "✓", "unlike": "✕", "refused": "✕"}
+_MARKS = {"graded": "✓", "unsure": "?", "ungradable": "✕", "unlike": "✕", "refused": "✕"}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #111827; --muted: #5b6472; --line: #d8dedd; --paper: #fcfcfb;
   --graded: #0f766e; --caution: #92400e; --stopped: #b91c1c; }

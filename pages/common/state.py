@@ -27,6 +27,7 @@ KEYS = (
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
+    "uploads", "coverage", "rotations", "status", "order",
 )  # fmt: skip
 # What `image` may say instead of an image_id; a sample's file name follows.
 SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from lib.data.builtin import CAT
 from lib.data.input_transform import InputTransform
 from lib.errors import UserError
-from lib.grading.grades import SEEN_SENTENCES
+from lib.grading.grades import SEEN_SENTENCES, GradingOptions
 from lib.grading.manifest import is_medical
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.training.strategies import STRATEGIES, trains_stages
@@ -66,7 +66,7 @@ class InsideNetwork:
         """
         if not self.run_id:
             return None
-        grader = resources.cached_grader(self.run_id).deciding(by_thresholds=self.by_thresholds)
+        grader = resources.cached_grader(self.run_id).deciding(GradingOptions(by_thresholds=self.by_thresholds))
         return grader.answer(pixels, is_own=self.trained_on in versions)
 
 

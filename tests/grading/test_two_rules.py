@@ -13,7 +13,7 @@ from lib.experiment import run_experiment
 from lib.explain.attribution import grad_cam
 from lib.explain.explanation import explain, explain_image
 from lib.grading.grader import Grader
-from lib.grading.grades import Grade, check_gates
+from lib.grading.grades import Grade, GradingOptions, check_gates
 from lib.grading.report import to_csv, to_html, to_json, to_table
 from lib.models.classifier import build_classifier
 from lib.models.stages import build_backbone
@@ -46,7 +46,7 @@ def judged(torn, request):
     """The grader under each rule, and the class that it must name."""
     classifier, manifest, gate = torn
     by_thresholds = request.param == "expected grade"
-    grader = Grader(classifier, manifest, gate=gate, by_thresholds=by_thresholds)
+    grader = Grader(classifier, manifest, gate=gate, options=GradingOptions(by_thresholds=by_thresholds))
     return grader, "moderate" if by_thresholds else "severe"
 
 
@@ -157,7 +157,7 @@ def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_p
     # By hand: all expected grades lie between these limits, so that the second rule always says the middle class.
     grader.manifest["thresholds"] = [-1.0, 3.0]
     pixels = np.array(dataset.pixels[0])
-    likely, expected = (grader.deciding(by_thresholds=rule) for rule in (False, True))
+    likely, expected = (grader.deciding(GradingOptions(by_thresholds=rule)) for rule in (False, True))
     verdicts = likely.answer(pixels, is_own=True), expected.answer(pixels, is_own=True)
     assert verdicts[0].target == int(np.argmax(verdicts[0].scores))
     assert verdicts[1].class_name == grader.class_names[1]
