@@ -93,7 +93,7 @@ class Grader:
     ) -> "Grader":
         """Load the classifier of a run (id or its beginning) or of a bundle (folder or zip).
 
-        With `options.by_thresholds` an image gets the grade that its expected grade reaches, by limits that were fitted on the
+        With `options.by_thresholds` an image gets the grade that its expected grade reaches, by limits fitted on the
         answers in validation, instead of the most probable one.
 
         Raises:

@@ -79,7 +79,7 @@ def test_json_is_one_line_without_pixels():
     text = to_json(GRADES, header())
     content = json.loads(text)
     assert "\n" not in text
-    assert content["counts"] == {"graded": 1, "unlike": 1, "refused": 1}
+    assert content["counts"] == {"graded": 1, "unsure": 0, "ungradable": 0, "unlike": 1, "refused": 1}
     assert [image["name"] for image in content["images"]] == [grade.name for grade in GRADES]
     assert content["images"][0]["probabilities"] == {"cat": 0.75, EVIL: 0.25}
     assert "pixels" not in content["images"][0]
