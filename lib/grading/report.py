@@ -104,7 +104,7 @@ td:first-child { white-space: nowrap; }
 def to_html(grades: Sequence[Grade], header: ReportHeader) -> str:
     """A page with a row a file: picture, Grad-CAM overlay if there is one, status, class with its probabilities."""
     counts = Counter(grade.status for grade in grades)
-    summary = ", ".join(f"{counts[status]} {words}" for status, words in STATUS_WORDS.items())
+    summary = ", ".join(f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts[status])
     notice = f'<p class="notice" role="note">{html.escape(header.notice)}</p>' if header.notice else ""
     rows = "\n".join(_row(grade) for grade in grades)
     return f"""<!DOCTYPE html>
