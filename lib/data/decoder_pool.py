@@ -226,17 +226,25 @@ def num_decoders(num_files: int) -> int:
 
 
 @functools.cache
-def _shared_pool() -> DecoderPool:
-    pool = DecoderPool()
+def _kept_pool() -> DecoderPool:
+    pool = DecoderPool(max(2, min(8, available_cores())))
     atexit.register(pool.close)
+    return pool
+
+
+def kept_decoders(*, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE) -> DecoderPool:
+    """The processes that this process keeps for single files and small batches; nobody closes them before it ends.
+
+    They start at the first call: half a second, which every grading would wait for otherwise.
+    """
+    check_crop_policy(crop_policy)
+    pool = copy.copy(_kept_pool())  # the same child processes
+    pool.side_px, pool.crop_policy, pool.value_scale = side_px, crop_policy, value_scale
     return pool
 
 
 def decode_one(
     source: Source, *, side_px: int, crop_policy: str = "center_square", value_scale: ValueScale = FULL_RANGE
 ) -> DecodedImage:
-    """Decode a path or bytes in the process-wide pool, which is made at the first call; raises BadImage."""
-    check_crop_policy(crop_policy)
-    pool = copy.copy(_shared_pool())  # the same child processes
-    pool.side_px, pool.crop_policy, pool.value_scale = side_px, crop_policy, value_scale
-    return pool.decode(source)
+    """Decode a path or bytes in the kept processes; raises BadImage."""
+    return kept_decoders(side_px=side_px, crop_policy=crop_policy, value_scale=value_scale).decode(source)

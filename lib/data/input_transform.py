@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lib.data.augmentation import WarpParameters, warp_images
-from lib.data.decoder_pool import DecoderPool, Source, decode_one
+from lib.data.decoder_pool import DecoderPool, Source, decode_one, kept_decoders
 from lib.data.enhancement import NO_ENHANCEMENT, EnhancementChain, chain_of
 from lib.data.images import DecodedImage
 from lib.data.specs import FULL_RANGE, ValueScale, check_crop_policy
@@ -128,6 +128,10 @@ class InputTransform:
     def decoder_pool(self, num_workers: int = 2) -> DecoderPool:
         """Processes that decode many files in the same way."""
         return DecoderPool(num_workers, **self._decoding)
+
+    def kept_decoders(self) -> DecoderPool:
+        """The processes that stay for the next call, decoding in the same way; not to be closed."""
+        return kept_decoders(**self._decoding)
 
     @property
     def _decoding(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from lib.data.images import DecodedImage
 from lib.data.input_transform import InputTransform
 from lib.data.statistics import quality_words
-from lib.errors import UserError
+from lib.errors import BadImage, UserError
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.explain.methods import DEFAULT_METHOD, METHODS
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from lib.explain.method_spec import MethodSpec
     from lib.models.classifier import Classifier
 
+Named = tuple[str, Path | bytes]
 _DECODED_AT_ONCE = 16
 # Pixel values of a blank photograph differ by sensor noise and compression: about one level of 255.
 _BLANK_STD = 1.5
@@ -183,23 +185,35 @@ class Grader:
 
     def grade(
         self,
-        items: Iterable[tuple[str, Path | bytes]],
+        items: Iterable[Named],
         *,
         with_cam: bool = False,
         progress: Progress = ignore_progress,
     ) -> Iterator[Grade]:
         """Grade named files, given as paths or as bytes of unknown origin; one grade each, in the same order."""
-        waiting = list(items)
-        with self.inputs.decoder_pool(2) as pool:
-            step = max(_DECODED_AT_ONCE, self.batch_size)
-            for start in range(0, len(waiting), step):
-                names, sources = zip(*waiting[start : start + step], strict=True)
-                decoded = dict(pool.decode_many(sources))
-                images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
-                graded = dict(zip(images, self._grade_images(list(images.values()), with_cam=with_cam), strict=True))
-                for row, name in enumerate(names):
-                    yield replace(graded.get(row) or Grade(name, status=REFUSED, reason=str(decoded[row])), name=name)
-                    progress(start + row + 1, len(waiting), "Grading images")
+        waiting, done = list(items), 0
+        for part, decoded in self._decoded(waiting):
+            images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
+            graded = dict(zip(images, self._grade_images(list(images.values()), with_cam=with_cam), strict=True))
+            for row, (name, _) in enumerate(part):
+                yield replace(graded.get(row) or Grade(name, status=REFUSED, reason=str(decoded[row])), name=name)
+                done += 1
+                progress(done, len(waiting), "Grading images")
+
+    def _decoded(self, waiting: list[Named]) -> Iterator[tuple[list[Named], dict[int, DecodedImage | BadImage]]]:
+        """Files in parts, decoded; while the network looks at one part, the next is decoded."""
+        pool, step = self.inputs.kept_decoders(), max(_DECODED_AT_ONCE, self.batch_size)
+        parts = [waiting[start : start + step] for start in range(0, len(waiting), step)]
+
+        def decode(part: list[Named]) -> dict[int, DecodedImage | BadImage]:
+            return dict(pool.decode_many([source for _, source in part]))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="decoding") as ahead:
+            coming = ahead.submit(decode, parts[0] if parts else [])
+            for part, following in zip(parts, [*parts[1:], []], strict=False):
+                decoded = coming.result()
+                coming = ahead.submit(decode, following)
+                yield part, decoded
 
     def answer(self, pixels: np.ndarray, *, is_own: bool = False) -> Verdict:
         """The verdict on one stored square (S, S, 3), as `grade` gives it for the file that it came from.

@@ -65,20 +65,30 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
         "rule": header.rule,
         "confidence_meaning": header.confidence_sentence,
         "counts": {status: sum(grade.status == status for grade in grades) for status in STATUS_WORDS},
-        "images": [_json_image(grade) for grade in grades],
+        "images": [image_entry(grade) for grade in grades],
     }
     return json.dumps(content, ensure_ascii=True, allow_nan=False)
 
 
-def _json_image(grade: Grade) -> dict[str, Any]:
+def image_entry(grade: Grade) -> dict[str, Any]:
+    """What JSON says of one image, in reports and in the answers of the service; no number in it is not finite."""
     # What the network computed for an image that was turned away is no answer, so it is in no file.
     left_out = {"pixels", "cam", "scores", "limits"}
     kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
     kept["seen_sentence"] = grade.seen_sentence
     kept |= {"rule": grade.rule, "expected_grade": grade.expected_grade, "is_close_call": grade.is_close_call}
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in kept.items()
-    }
+    return {key: _plain(value) for key, value in kept.items()}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: parts of a grade as objects, pictures left out, null for what is no finite number."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items() if not isinstance(entry, bytes)}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _THUMBNAIL_PX = 192

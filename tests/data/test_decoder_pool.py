@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lib.data import decoder_pool
-from lib.data.decoder_pool import DecoderPool, decode_one
+from lib.data.decoder_pool import DecoderPool, decode_one, kept_decoders
 from lib.data.images import DecodedImage
 from lib.errors import BadImage, UserError
 from tests.data.folders import encoded, picture
@@ -134,3 +134,13 @@ def test_decode_one_serves_any_size_and_crop_from_one_pool():
     assert decoded.notices
     with pytest.raises(UserError, match="crop policy"):
         decode_one(image, side_px=8, crop_policy="round")
+
+
+def test_the_kept_children_are_there_for_the_next_call():
+    first = kept_decoders(side_px=16, crop_policy="center_square")
+    first.decode(encoded(picture(0)))
+    running = {worker._process.pid for worker in first._workers if worker._process}
+    second = kept_decoders(side_px=24, crop_policy="center_square")
+    assert second.decode(encoded(picture(0))).pixels.shape == (24, 24, 3)
+    assert running <= {worker._process.pid for worker in second._workers if worker._process}
+    assert first.side_px == 16

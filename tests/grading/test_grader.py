@@ -104,6 +104,13 @@ def test_without_a_gate_images_are_graded_and_it_is_said(trained):
     assert "not compared" in grader.header.gate_sentence
 
 
+def test_a_reader_that_stops_early_leaves_nothing_behind(grader):
+    grades = grader.grade([(str(seed), png("red", seed)) for seed in range(40)])
+    assert next(grades).name == "0"
+    grades.close()
+    assert [one.name for one in grader.grade([("again", png("blue"))])] == ["again"]
+
+
 def test_no_items_no_grades(grader):
     assert list(grader.grade([])) == []
 

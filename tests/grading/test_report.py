@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from lib.grading.grades import MEDICAL_NOTICE, Grade, ReportHeader
-from lib.grading.report import to_csv, to_html, to_json, to_table
+from lib.grading.grades import MEDICAL_NOTICE, DomainDistance, Grade, NearestCase, QualityReading, ReportHeader
+from lib.grading.report import image_entry, to_csv, to_html, to_json, to_table
 
 EVIL = '<script>alert(1)</script>"&'
 PIXELS = np.full((16, 16, 3), 90, np.uint8)
@@ -84,6 +84,19 @@ def test_json_is_one_line_without_pixels():
     assert content["images"][0]["probabilities"] == {"cat": 0.75, EVIL: 0.25}
     assert "pixels" not in content["images"][0]
     assert content["notice"] == ""
+
+
+def test_json_holds_what_a_passport_holds_without_pictures_and_without_what_is_no_number():
+    grade = dataclasses.replace(
+        GRADES[0],
+        domain=(DomainDistance(title="Energy", value=float("inf"), limit=2.0),),
+        quality=QualityReading(score=0.1, limit=0.5, measures={"sharpness": 3.0}),
+        cases=(NearestCase(image_id="a1", class_name="cat", distance=0.2, jpeg=b"picture"),),
+    )
+    entry = json.loads(json.dumps(image_entry(grade), allow_nan=False))
+    assert entry["domain"] == [{"title": "Energy", "value": None, "limit": 2.0}]
+    assert entry["quality"]["measures"] == {"sharpness": 3.0}
+    assert entry["cases"] == [{"image_id": "a1", "class_name": "cat", "distance": 0.2}]
 
 
 def test_html_is_escaped_and_self_contained():
