@@ -299,16 +299,19 @@ class Grader:
 
     def _with_cams(self, grades: list[Grade], batch: "Tensor") -> list[Grade]:
         from lib.explain.attribution_map import attribute
-        from lib.explain.network import map_stage_names
+        from lib.explain.network import default_map_stage
 
         rows = [row for row, grade in enumerate(grades) if grade.status == GRADED]
         if not rows:
             return grades
         targets = [grades[row].target or 0 for row in rows]  # of the verdict: what card and table name
-        stage = map_stage_names(self.classifier)[-1] if self.map_method.is_at_stage else None
+        stage = default_map_stage(self.classifier) if self.map_method.is_at_stage else None
         found = attribute(self.classifier, batch[rows], method=self.map_method.name, stage=stage, target=targets)
         maps = {row: one.scaled.clip(0, 1) for row, one in zip(rows, found, strict=True)}
-        return [replace(grade, cam=maps[row]) if row in maps else grade for row, grade in enumerate(grades)]
+        return [
+            replace(grade, cam=maps[row], map_stage=stage or "") if row in maps else grade
+            for row, grade in enumerate(grades)
+        ]
 
 
 def _result_words(manifest: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """From an upload to its row: files, archives and folders are opened with limits, and graded once a content and run.
 
-In memory only: nothing is written or unpacked to the disk, and closing the browser ends it.
+In memory only: nothing is written or unpacked to the disk.
 """
 
 import hashlib
 import io
+import math
+import threading
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -22,7 +24,8 @@ from lib.grading.grades import Grade
 from lib.settings import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, MAX_UPLOAD_FILES
 
 MAX_KEPT_BYTES = 200 * 2**20
-MAX_KEPT_RUNS = 4  # whose grades are kept, so that runs can be compared on the same files
+MAX_KEPT_RUNS = 8  # ways of grading whose grades are kept, so that runs and options can be compared on the same files
+MAX_SKIPPED = 2000
 _MAX_ENTRIES = 20_000
 
 
@@ -181,80 +184,162 @@ class UploadedFile:
 
 
 class UploadSession:
-    """Files in the order in which they came, graded once for each content and run."""
+    """Files in the order in which they came, graded once for each content and way of grading.
 
-    def __init__(self) -> None:
+    Pages read it while a thread grades, so every change is made under one lock.
+
+    Args:
+        room: how many bytes more it may hold, beside its own limit: what all sessions together have left.
+
+    Attributes:
+        num_bytes: what it holds: the files, and pictures, maps and cases of their grades. Read without the lock, so
+            that sessions which ask for each other's never wait in a circle.
+    """
+
+    def __init__(self, room: Callable[[], float] = lambda: math.inf) -> None:
         self.files: list[UploadedFile] = []
         self.skipped: list[Skipped] = []
         self._contents: dict[str, bytes] = {}
         self._grades: dict[str, dict[str, tuple[Grade, bytes | None]]] = {}
+        self.num_bytes = 0
+        self._room = room
+        self._lock = threading.RLock()
 
     def clear(self) -> None:
         """Forget everything, in place: whoever still holds the session holds no image any more."""
-        for kept in (self.files, self.skipped, self._contents, self._grades):
-            kept.clear()
+        with self._lock:
+            for kept in (self.files, self.skipped, self._contents, self._grades):
+                kept.clear()
+            self._count()
 
     def __len__(self) -> int:
         return len(self.files) + len(self.skipped)
 
-    def add(self, uploads: Iterable[tuple[str, bytes]]) -> int:
+    def add(self, uploads: Iterable[tuple[str, bytes | Path]]) -> int:
         """Take uploaded files and the files of uploaded archives; returns how many are new.
 
         A file that is there already, by name and content, is not taken twice.
         """
-        expansion = expand_uploads(uploads, max_bytes=MAX_KEPT_BYTES - self._num_bytes())
-        known = set(self.files)
-        skipped = list(expansion.skipped)
-        num_before = len(self.files)
-        for name, data in expansion.items:
-            content = data if isinstance(data, bytes) else data.read_bytes()
-            file = UploadedFile(name, hashlib.sha256(content).hexdigest())
-            if file in known:
+        with self._lock:
+            return self._add(uploads)
+
+    def _add(self, uploads: Iterable[tuple[str, bytes | Path]]) -> int:
+        known, skipped, num_before = set(self.files), [], len(self.files)
+        # One after the other: a folder of thousands of photographs must not stand in memory before it is refused.
+        for uploaded in uploads:
+            name, source = uploaded
+            content = source if isinstance(source, bytes) else _content_of(source)
+            if content is None:
+                skipped.append(Skipped(name, "This file cannot be read, or is larger than one image may be."))
                 continue
-            if len(self.files) >= MAX_UPLOAD_FILES:
-                skipped.append(
-                    Skipped(name, f"Only {MAX_UPLOAD_FILES} files are graded in one sitting; clear it first.")
-                )
-            elif file.sha256 not in self._contents and self._num_bytes() + len(content) > MAX_KEPT_BYTES:
-                skipped.append(
-                    Skipped(name, f"More than {MAX_KEPT_BYTES // 2**20} MiB in one sitting; clear it first.")
-                )
-            else:
+            expansion = expand_uploads([(name, content)], max_bytes=max(0, int(self._bytes_left())))
+            skipped += expansion.skipped
+            for member, data in expansion.items:
+                if not isinstance(data, bytes):  # pragma: no cover  (what was uploaded is bytes)
+                    continue
+                file = UploadedFile(member, hashlib.sha256(data).hexdigest())
+                if file in known:
+                    continue
+                if reason := self._why_full(file, len(data)):
+                    skipped.append(Skipped(member, reason))
+                    continue
                 known.add(file)
                 self.files.append(file)
-                self._contents[file.sha256] = content
-        self.skipped += [entry for entry in skipped if entry not in self.skipped]
+                self.num_bytes += 0 if file.sha256 in self._contents else len(data)
+                self._contents[file.sha256] = data
+        for entry in skipped:
+            if entry not in self.skipped and len(self.skipped) < MAX_SKIPPED:
+                self.skipped.append(entry)
         return len(self.files) - num_before
+
+    def _why_full(self, file: UploadedFile, size: int) -> str:
+        if len(self.files) >= MAX_UPLOAD_FILES:
+            return f"Only {MAX_UPLOAD_FILES} files are graded in one sitting; clear it first."
+        if file.sha256 in self._contents:
+            return ""
+        if self.num_bytes + size > MAX_KEPT_BYTES:
+            return f"More than {MAX_KEPT_BYTES // 2**20} MiB in one sitting; clear it first."
+        if size > self._room():
+            return "This server holds as many images of all its visitors as it may; try again later."
+        return ""
+
+    def content(self, sha256: str) -> bytes | None:
+        """A file as it came; None after it was cleared."""
+        return self._contents.get(sha256)
 
     def waiting(self, run_id: str) -> list[tuple[str, bytes]]:
         """What this run has not graded yet: (SHA-256, content), each content once."""
-        done = self._grades.get(run_id, {})
-        waiting = dict.fromkeys(file.sha256 for file in self.files if file.sha256 not in done)
-        return [(sha256, self._contents[sha256]) for sha256 in waiting]
+        with self._lock:
+            done = self._grades.get(run_id, {})
+            waiting = dict.fromkeys(file.sha256 for file in self.files if file.sha256 not in done)
+            return [(sha256, self._contents[sha256]) for sha256 in waiting]
 
     def keep(self, run_id: str, sha256: str, grade: Grade) -> None:
-        """Keep a grade; its pixels are kept as JPEG, a tenth of the memory."""
+        """Keep a grade; its pixels are kept as JPEG, a tenth of the memory.
+
+        What was cleared meanwhile is not kept again. Where the session is full, grades of other runs go first, then
+        the picture.
+        """
         from lib.explain.pictures import to_jpeg
 
-        self._grades.setdefault(run_id, {})
-        while len(self._grades) > MAX_KEPT_RUNS:
-            self._grades.pop(next(run for run in self._grades if run != run_id))
         jpeg = None if grade.pixels is None else to_jpeg(grade.pixels)
-        self._grades[run_id][sha256] = (replace(grade, pixels=None), jpeg)
+        with self._lock:
+            if sha256 not in self._contents:
+                return
+            done = self._grades.pop(run_id, {})
+            self._grades[run_id] = done  # the last one used stands last
+            while len(self._grades) > MAX_KEPT_RUNS:
+                self._grades.pop(next(iter(self._grades)))
+            done[sha256] = (replace(grade, pixels=None, sha256=sha256), jpeg)
+            self._count()
+            while self.num_bytes > MAX_KEPT_BYTES and len(self._grades) > 1:
+                self._grades.pop(next(iter(self._grades)))
+                self._count()
+            if self.num_bytes > MAX_KEPT_BYTES:
+                done[sha256] = (replace(done[sha256][0], cam=None, cases=()), None)
+                self._count()
+
+    def keep_map_verdict(self, run_id: str, sha256: str, words: str) -> None:
+        """Keep with a grade what the checks of its map came to."""
+        with self._lock:
+            kept = self._grades.get(run_id, {}).get(sha256)
+            if kept is not None:
+                self._grades[run_id][sha256] = (replace(kept[0], map_verdict=words), kept[1])
 
     def rows(self, run_id: str) -> list[tuple[Grade, bytes | None]]:
         """(grade without pixels, JPEG) of each file that this run has graded, then of the files that were left out."""
-        done = self._grades.get(run_id, {})
-        graded = [(file.name, *done[file.sha256]) for file in self.files if file.sha256 in done]
-        left_out: list[tuple[Grade, bytes | None]] = [(grade, None) for grade in skipped_grades(self.skipped)]
+        with self._lock:
+            done = self._grades.get(run_id, {})
+            graded = [(file.name, *done[file.sha256]) for file in self.files if file.sha256 in done]
+            left_out: list[tuple[Grade, bytes | None]] = [(grade, None) for grade in skipped_grades(self.skipped)]
         return [(replace(grade, name=name), jpeg) for name, grade, jpeg in graded] + left_out
 
     def grades(self, run_id: str) -> list[Grade]:
         """The same with pixels, as a report with pictures needs them."""
         return [replace(grade, pixels=jpeg_pixels(jpeg)) for grade, jpeg in self.rows(run_id)]
 
-    def _num_bytes(self) -> int:
-        return sum(map(len, self._contents.values()))
+    def _count(self) -> None:
+        grades = [kept for done in self._grades.values() for kept in done.values()]
+        contents = sum(map(len, self._contents.values()))
+        self.num_bytes = contents + sum(_picture_bytes(grade, jpeg) for grade, jpeg in grades)
+
+    def _bytes_left(self) -> float:
+        return min(MAX_KEPT_BYTES - self.num_bytes, self._room())
+
+
+def _picture_bytes(grade: Grade, jpeg: bytes | None) -> int:
+    cases = sum(len(case.jpeg or b"") for case in grade.cases)
+    return cases + len(jpeg or b"") + (0 if grade.cam is None else grade.cam.nbytes)
+
+
+def _content_of(path: Path) -> bytes | None:
+    """The bytes of a file of this machine; None where it is no plain file, too large, or cannot be read."""
+    try:
+        if not path.is_file() or path.stat().st_size > max(MAX_FILE_BYTES, MAX_KEPT_BYTES):
+            return None
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def jpeg_pixels(jpeg: bytes | None) -> np.ndarray | None:

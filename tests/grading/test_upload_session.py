@@ -196,9 +196,9 @@ def test_another_run_grades_the_same_files_again():
     grade_all(session, "first")
     assert len(session.waiting("second")) == 1
     assert session.rows("second") == []
-    for run in "bcdef":
+    for run in "bcdefghi":
         grade_all(session, run)
-    assert len(session.waiting("first")) == 1  # only the last four runs are kept
+    assert len(session.waiting("first")) == 1  # only the last eight are kept
 
 
 def test_an_interrupted_grading_goes_on_where_it_was():
@@ -266,7 +266,7 @@ def test_clear_forgets_archives_their_nests_and_all_grades_in_place(tmp_path):
             len(session),
             session.rows("run"),
             session.waiting("run"),
-            session._num_bytes(),
+            session.num_bytes,
         ) == (0, [], [], 0)
         gc.collect()
         assert [reference() for reference in held] == [None]
@@ -283,3 +283,57 @@ def test_an_archive_may_unpack_to_what_the_session_has_left(monkeypatch):
     session.add([("set.zip", buffer.getvalue())])
     assert [file.name for file in session.files] == ["a.png", "set.zip/small.png"]
     assert "archives unpack to more than" in session.skipped[0].reason
+
+
+def test_what_all_sessions_hold_is_bounded_too():
+    session = UploadSession(room=lambda: 5)
+    session.add([("large.png", b"x" * 6), ("small.png", b"x" * 5)])
+    assert [file.name for file in session.files] == ["small.png"]
+    assert "all its visitors" in session.skipped[0].reason
+
+
+def test_pictures_count_and_go_where_the_session_is_full(monkeypatch):
+    session = UploadSession()
+    session.add([("a.png", b"a" * 200)])
+    grade_all(session, "first")
+    with_one_picture = session.num_bytes
+    assert with_one_picture > 200
+    monkeypatch.setattr(upload_session, "MAX_KEPT_BYTES", with_one_picture + 80)
+    ((sha256, _),) = session.waiting("second")
+    pixels = np.full((8, 8, 3), 200, np.uint8)
+    session.keep("second", sha256, Grade("a", status="graded", pixels=pixels, cam=np.zeros(10)))
+    assert session.num_bytes == with_one_picture + 80
+    assert len(session.waiting("first")) == 1  # the older grades went first
+    assert session.rows("second")[0][1] is not None
+    session.keep("third", sha256, Grade("a", status="graded", pixels=pixels, cam=np.zeros(11)))
+    kept, jpeg = session.rows("third")[0]
+    assert (kept.status, kept.cam, jpeg) == ("graded", None, None)
+    assert session.num_bytes == 200
+
+
+def test_a_grade_that_comes_after_clear_is_not_kept():
+    session = UploadSession()
+    session.add([("a.png", b"a")])
+    ((sha256, _),) = session.waiting("run")
+    session.clear()
+    session.keep("run", sha256, Grade("a.png", status="graded"))
+    assert session.rows("run") == []
+    assert session.content(sha256) is None
+
+
+def test_the_verdict_on_a_map_stays_with_its_grade():
+    session = UploadSession()
+    session.add([("a.png", b"a")])
+    grade_all(session, "run")
+    ((grade, _),) = session.rows("run")
+    session.keep_map_verdict("run", grade.sha256, "Read with care.")
+    session.keep_map_verdict("other", grade.sha256, "No.")
+    assert [grade.map_verdict for grade, _ in session.rows("run")] == ["Read with care."]
+
+
+def test_files_of_a_folder_of_this_machine_are_taken_by_their_path(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"a")
+    session = UploadSession()
+    assert session.add(expand_paths([tmp_path]).items) == 1
+    assert session.add([("gone.png", tmp_path / "gone.png")]) == 0
+    assert "cannot be read" in session.skipped[0].reason
