@@ -8,10 +8,14 @@ maximum of their own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.evaluation.metrics import quadratic_weighted_kappa
+
+if TYPE_CHECKING:
+    from lib.evaluation.calibration import Calibration
 
 GRADED, UNLIKE, REFUSED = "graded", "unlike", "refused"
 UNGRADABLE, UNSURE = "ungradable", "unsure"  # too poor a picture; too many classes left at the chosen coverage
@@ -28,9 +32,10 @@ class Verdict:
         status: "graded", or why no class is given: "unlike" (the training images), "ungradable" (too poor a
             picture), "unsure" (too many classes left in its conformal set), "refused" (no image, no number).
         class_name: the class that the rule gives, number `target`; None unless graded.
-        confidence: the network's own probability of that class; under the rule of the expected grade it need not be the
-            largest one.
-        probabilities: class name to probability, in the order of the classes; empty unless graded.
+        confidence: the probability of that class, calibrated where the classifier was; under the rule of the expected
+            grade it need not be the largest one.
+        probabilities: class name to probability, calibrated where the classifier was, in the order of the classes;
+            empty unless graded or unsure.
         limits: the K - 1 limits of the expected grade, where that decides; else the most probable class does.
         scores: what the network computed (K,), also where it does not count: to be shown in grey and nowhere else.
         distance: feature distance to the training images; `threshold` is the largest that passes.
@@ -135,28 +140,41 @@ def decide(
     *,
     limits: Sequence[float] | None = None,
     seen: Verdict | None = None,
+    calibration: "Calibration | None" = None,
+    coverage: float = 0.9,
+    largest_set: int | None = None,
 ) -> Verdict:
     """The verdict on the network's probabilities (K,).
 
     Args:
-        scores: (K,) from 0 to 1.
+        scores: (K,) from 0 to 1, not calibrated.
         class_names: K names in the order of the targets.
-        limits: the K - 1 limits of the expected grade, if that decides.
+        limits: the K - 1 limits of the expected grade, if that decides; of calibrated probabilities where there is a
+            calibration.
         seen: what is known of the image already (distance, reason); where it is not "graded" it stays so.
+        calibration: makes the probabilities, and the set of classes that holds the right one with `coverage`.
+        largest_set: with more classes than this in the set, no class is given; None gives one always.
     """
     known = replace(seen or Verdict(status=GRADED), limits=tuple(limits or ()), scores=tuple(map(float, scores)))
     if known.status != GRADED:
         return known
     if not np.isfinite(scores).all():
         return replace(known, status=REFUSED, reason="The network answers with no number; train the run again.")
-    target = int(decided_classes(np.asarray(scores)[None], limits)[0])
-    return replace(
-        known,
-        class_name=class_names[target],
-        target=target,
-        confidence=float(scores[target]),
-        probabilities=dict(zip(class_names, known.scores, strict=True)),
-    )
+    stated = np.asarray(scores)
+    if calibration is not None:
+        stated = calibration.calibrated(stated)
+        numbers = calibration.prediction_set(stated, coverage)
+        known = replace(known, prediction_set=tuple(class_names[number] for number in numbers), coverage=coverage)
+    known = replace(known, probabilities=dict(zip(class_names, map(float, stated), strict=True)))
+    if largest_set is not None and len(known.prediction_set) > largest_set:
+        return replace(known, status=UNSURE, reason=_unsure_reason(known.prediction_set, coverage, largest_set))
+    target = int(decided_classes(stated[None], limits)[0])
+    return replace(known, class_name=class_names[target], target=target, confidence=float(stated[target]))
+
+
+def _unsure_reason(names: Sequence[str], coverage: float, largest_set: int) -> str:
+    most = f"at most {largest_set} {'is' if largest_set == 1 else 'are'} allowed"
+    return f"Unsure: {len(names)} classes are left at {100 * coverage:.0f} % coverage ({', '.join(names)}); {most}."
 
 
 def decided_classes(probabilities: np.ndarray, limits: Sequence[float] | None = None) -> np.ndarray:

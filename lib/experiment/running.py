@@ -35,6 +35,7 @@ from lib.training.results import (
     RunSummary,
     SplitPredictions,
     bundle_manifest,
+    calibration_of_answers,
     evaluate_folds,
     evaluate_split,
     limits_of,
@@ -236,6 +237,8 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
+    answers, spec = prediction_table(session.dataset, outcome.predictions), session.dataset.spec
+    manifest |= calibration_of_answers(answers, is_ordinal=spec.is_ordinal, class_names=spec.class_names)
     digest = weights_digest(config.backbone, config.weights, config.seed)
     save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)
 

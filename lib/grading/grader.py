@@ -14,18 +14,28 @@ from lib.data.images import DecodedImage
 from lib.data.input_transform import InputTransform
 from lib.data.statistics import quality_words
 from lib.errors import BadImage, UserError
+from lib.evaluation.calibration import checked_coverage
 from lib.evaluation.headline import Score
 from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
-from lib.grading.grades import NOT_CHECKED, USUAL_OPTIONS, Grade, GradingOptions, ReportHeader
+from lib.grading.grades import (
+    NOT_CHECKED,
+    ROTATED,
+    ROTATED_CALIBRATED,
+    USUAL_OPTIONS,
+    Grade,
+    GradingOptions,
+    ReportHeader,
+)
 from lib.grading.manifest import (
+    decision_limits,
     find_bundle,
     is_medical,
+    manifest_calibration,
     manifest_class_names,
     manifest_engine,
-    manifest_thresholds,
 )
 from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.models.bundle_files import unpacked_bundle
@@ -74,8 +84,9 @@ class Grader:
         self.run = run
         self.device = device
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
-        self.options = options
-        self.thresholds = manifest_thresholds(manifest, classifier.num_classes) if options.by_thresholds else None
+        self.calibration = manifest_calibration(manifest, classifier.num_classes)
+        self.options = _checked_options(options)
+        self.thresholds = decision_limits(manifest, classifier.num_classes) if options.by_thresholds else None
         self.preprocessing: dict[str, Any] = manifest["preprocessing"]
         self.inputs = InputTransform.of(self.preprocessing)
         name, stage = manifest_engine(manifest)
@@ -118,11 +129,12 @@ class Grader:
         """The same network, gate and preprocessing with other choices.
 
         Raises:
-            UserError: the classifier has no limits of the expected grade, and they are to decide.
+            UserError: the classifier has no limits of the expected grade, and they are to decide; a coverage, a size
+                of sets or a prevalence that there is not.
         """
         other, number = copy.copy(self), self.classifier.num_classes
-        other.options = options
-        other.thresholds = manifest_thresholds(self.manifest, number) if options.by_thresholds else None
+        other.options = _checked_options(options)
+        other.thresholds = decision_limits(self.manifest, number) if options.by_thresholds else None
         return other
 
     @property
@@ -141,6 +153,7 @@ class Grader:
             num_calibration=self.gate.num_calibration if self.gate else 0,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             is_by_expected_grade=self.thresholds is not None,
+            is_calibrated=self.calibration is not None,
             knows_seen_images=self.seen.is_complete,
             split_caveat=str(about.get("split_caveat") or ""),
             result=_result_words(self.manifest),
@@ -235,7 +248,13 @@ class Grader:
 
         with torch.inference_mode():
             features = torch.cat([self._features(part) for part in batch.split(self.batch_size)])
-            probabilities = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
+            probabilities = self._probabilities(features)
+            if self.options.rotations:  # the gate judges the upright image, as it met the training images
+                for turns in (1, 2, 3):
+                    parts = batch.split(self.batch_size)
+                    turned = [self._features(torch.rot90(part, turns, (2, 3)).contiguous()) for part in parts]
+                    probabilities += self._probabilities(torch.cat(turned))
+                probabilities /= 4
         if self.gate is None:
             return probabilities, [None] * len(probabilities)
         return probabilities, [float(one) for one in self.gate.distance(as_vectors(features).cpu().numpy())]
@@ -249,7 +268,7 @@ class Grader:
         grades = [
             Grade.of(
                 self._decide(image.pixels, probabilities[row], distances[row]),
-                notices=image.notices if self.gate else (*image.notices, NOT_CHECKED),
+                notices=(*image.notices, *self._notices),
                 seen=self.seen.role(image_id_of(image.sha256)),
                 pixels=self.inputs.framed(image.pixels),
             )
@@ -257,11 +276,21 @@ class Grader:
         ]
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
 
+    @property
+    def _notices(self) -> tuple[str, ...]:
+        """What is said of every image by these options."""
+        rotated = (ROTATED_CALIBRATED if self.calibration else ROTATED,) if self.options.rotations else ()
+        return (*rotated, *(() if self.gate else (NOT_CHECKED,)))
+
     def _features(self, batch: "Tensor") -> "Tensor":
         """What the head reads, by the engine and in the precision in which head and gate met it."""
         with autocast(self.device, self._dtype):
             hidden = self.network.forward_until(batch, self.classifier.feature_stage)
         return self.classifier.pooled(hidden.float())
+
+    def _probabilities(self, features: "Tensor") -> np.ndarray:
+        found: np.ndarray = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
+        return found
 
     @property
     def _dtype(self) -> str:
@@ -279,7 +308,10 @@ class Grader:
             threshold=self.gate.threshold if self.gate else None,
             reason=reason,
         )
-        return decide(scores, self.class_names, limits=self.thresholds, seen=seen)
+        return decide(
+            scores, self.class_names, limits=self.thresholds, seen=seen, calibration=self.calibration,
+            coverage=self.options.coverage, largest_set=self.options.largest_set,
+        )  # fmt: skip
 
     def _judge(self, pixels: np.ndarray, distance: float | None, *, is_own: bool) -> tuple[str, str]:
         """Status and reason before any class is looked at."""
@@ -312,6 +344,15 @@ class Grader:
             replace(grade, cam=maps[row], map_stage=stage or "") if row in maps else grade
             for row, grade in enumerate(grades)
         ]
+
+
+def _checked_options(options: GradingOptions) -> GradingOptions:
+    checked_coverage(options.coverage)
+    if options.largest_set is not None and options.largest_set < 1:
+        raise UserError(f"The largest set must hold 1 class at least, received {options.largest_set}.")
+    if options.prevalence is not None and not 0 < options.prevalence < 1:
+        raise UserError(f"The prevalence must lie between 0 and 1, received {options.prevalence:g}.")
+    return options
 
 
 def _result_words(manifest: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ SEEN_SENTENCES = {
     VALIDATED: "This image was among the validation images that tuned it; its grade says little about new ones.",
 }
 NOT_CHECKED = "not compared with the training images: this classifier keeps none"
+ROTATED = "the answer is the mean over four rotations"
+ROTATED_CALIBRATED = f"{ROTATED}; the calibration was fitted without them"
 PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
 # A sign says what the colour says, for those who cannot see it; so do the titles.
 SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}
@@ -208,6 +210,7 @@ class ReportHeader:
     num_calibration: int
     created: str = ""
     is_by_expected_grade: bool = False
+    is_calibrated: bool = False
     knows_seen_images: bool = True
     split_caveat: str = ""  # of the data set that it was trained on
     result: str = ""  # what it reached on its test images, beside always the commonest class
@@ -251,6 +254,11 @@ class ReportHeader:
     @property
     def confidence_sentence(self) -> str:
         """What the column of confidence holds."""
+        if self.is_calibrated:
+            return (
+                "Confidence is the calibrated probability of the class that is given: of images like those of the "
+                "training, about that share is right."
+            )
         return (
             "Confidence is the network's own probability of the class that is given, not the chance that it is right."
         )
@@ -293,7 +301,8 @@ def check_gates(grade: Grade) -> tuple[GateCheck, GateCheck, GateCheck]:
 def _readable(grade: Grade) -> GateCheck:
     if _is_unread(grade):
         return GateCheck(STOPPED, "Not readable", grade.reason)
-    said = "; ".join(notice for notice in grade.notices if notice != NOT_CHECKED)
+    apart = (NOT_CHECKED, ROTATED, ROTATED_CALIBRATED)
+    said = "; ".join(notice for notice in grade.notices if notice not in apart)
     if said:
         return GateCheck(CAUTION, "Readable, with a notice", f"{said[:1].upper()}{said[1:]}.")
     return GateCheck(PASSED, "Readable", "Decoded whole.")
@@ -320,6 +329,8 @@ def _like_training(grade: Grade) -> GateCheck:
 
 
 def _graded(grade: Grade) -> GateCheck:
+    if grade.status == UNSURE:
+        return GateCheck(CAUTION, "Unsure", grade.reason)
     if not grade.is_graded:
         was_asked = grade.status == REFUSED and not _is_unread(grade)
         return GateCheck(

@@ -7,6 +7,7 @@ from lib.data.grades import match_classes
 from lib.data.library import is_medical_now, open_dataset
 from lib.data.target_map import MappedDataset, MergedClasses, merge_by_name, merge_classes, parse_target_map
 from lib.errors import UserError
+from lib.evaluation.calibration import Calibration
 
 
 def find_bundle(run_or_bundle: str | Path) -> tuple[Path, str]:
@@ -56,6 +57,34 @@ def manifest_thresholds(manifest: dict[str, Any], num_classes: int) -> list[floa
             "order. Grade without them."
         )
     return [float(limit) for limit in found]  # type: ignore[union-attr]
+
+
+def manifest_calibration(manifest: dict[str, Any], num_classes: int) -> Calibration | None:
+    """The calibration of the probabilities; None in a bundle without one, whose `why_not_calibrated` may say why.
+
+    Raises:
+        UserError: damaged, of a newer version, or of another number of classes.
+    """
+    found = manifest.get("calibration")
+    if found is None:
+        return None
+    calibration = Calibration.from_dict(found)
+    if calibration.num_classes != num_classes:
+        raise UserError(
+            f"The calibration of this classifier is for {calibration.num_classes} classes, and it has {num_classes}; "
+            "export it again from its run."
+        )
+    return calibration
+
+
+def decision_limits(manifest: dict[str, Any], num_classes: int) -> list[float]:
+    """The limits of the expected grade that go with the probabilities shown: those of calibrated ones where there are.
+
+    Raises:
+        UserError: the classifier has none.
+    """
+    raw, calibration = manifest_thresholds(manifest, num_classes), manifest_calibration(manifest, num_classes)
+    return list(calibration.limits) if calibration and calibration.limits else raw
 
 
 def manifest_engine(manifest: dict[str, Any]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib.evaluation.calibration import calibration_entry
 from lib.evaluation.intervals import Interval, metric_interval
 from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import evaluate_predictions, fold_interval
@@ -22,6 +23,12 @@ from lib.training.protocols import Dataset
 # were each answered by a classifier that had not seen them, and test images.
 VALIDATION, OUT_OF_FOLD, TEST = "val", "out_of_fold", "test"
 MANIFEST_METRICS = tuple(METRICS)
+# What a calibration was fitted on, by the part of the predictions; of test images only where folds answered them.
+ANSWERED_IN = {
+    VALIDATION: "validation images",
+    OUT_OF_FOLD: "training and validation images, each answered by a classifier that had not seen it",
+    TEST: "images, each answered by the fold that had not seen it",
+}
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,23 @@ def prediction_table(dataset: Dataset, predictions: list[SplitPredictions]) -> "
         columns |= {f"probability_{k}": part.probabilities[:, k] for k in range(part.probabilities.shape[1])}
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
+
+
+def calibration_of_answers(table: "pd.DataFrame", *, is_ordinal: bool, class_names: Sequence[str]) -> dict[str, Any]:
+    """What a manifest says of the calibration, fitted on the answers of a `prediction_table` to unseen images.
+
+    These are the answers in validation, which no classifier gave that was fitted on the image; of a run with folds the
+    answers to all images, each by the fold that had not seen it. The test images of a split are never used.
+    """
+    own = table[table["split"] != TEST]
+    fitted_on = ANSWERED_IN[VALIDATION if (own["split"] == VALIDATION).all() else OUT_OF_FOLD]
+    if not len(own) and table["fold"].nunique() > 1:
+        own, fitted_on = table, ANSWERED_IN[TEST]
+    names = [f"probability_{number}" for number in range(len(class_names))]
+    return calibration_entry(
+        own["target"].to_numpy(np.int64), own[names].to_numpy(np.float64),
+        is_ordinal=is_ordinal, fitted_on=fitted_on, class_names=class_names,
+    )  # fmt: skip
 
 
 def bundle_manifest(
