@@ -41,6 +41,7 @@ COMMANDS = {
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
     "unit": ("lib.cli.units", "unit", "Show what one channel of a network looks for."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
+    "corrections": ("lib.cli.corrections", "corrections", "List, undo and export corrections of grades."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
     "caches": ("lib.cli.storage", "caches", "List, limit and clear what is kept to save time."),
