@@ -246,7 +246,7 @@ with left:
     if words := next((run.recorded_words for run in resources.run_records() if run.run_id == run_id), ""):
         st.caption(plain(f"{words[:1].upper()}{words[1:]}; it came with the program."))
     if point := stored_point(run_id):
-        st.caption(plain(f"Stored operating point: {point.sentence} It decides nothing here yet.", 600))
+        st.caption(plain(f"Stored operating point: {point.sentence}", 600))
     if is_medical(run_id):
         st.caption(MEDICAL_NOTICE)
 with right:

@@ -20,11 +20,13 @@ from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
+from lib.grading.decision import cutoff_of, decide_next
 from lib.grading.grades import (
     NOT_CHECKED,
     ROTATED,
     ROTATED_CALIBRATED,
     USUAL_OPTIONS,
+    Decision,
     Grade,
     GradingOptions,
     ReportHeader,
@@ -274,7 +276,15 @@ class Grader:
             )
             for row, image in enumerate(images)
         ]
+        grades = [replace(grade, decision=self.decision(grade)) for grade in grades]
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
+
+    def decision(self, verdict: Verdict) -> Decision | None:
+        """What to do next; None where the classes have no order, or the image is unlike the training images."""
+        if not self.is_ordinal:
+            return None
+        cutoff = cutoff_of(self.class_names, point=self.operating_point, calibration=self.calibration)
+        return decide_next(verdict, self.class_names, cutoff=cutoff, prevalence=self.options.prevalence)
 
     @property
     def _notices(self) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ import pytest
 
 from lib.atomic import write_json
 from lib.errors import UserError
+from lib.evaluation.calibration import calibration_entry
 from lib.grading import operating_point
 from lib.grading.grader import Grader
-from lib.grading.grades import NOT_CHECKED
+from lib.grading.grades import NOT_CHECKED, GradingOptions
 from lib.grading.upload_session import Skipped, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, save_gate
 from tests.grading.squares import encode, png, stored_point
@@ -169,3 +170,59 @@ def test_preprocessing_of_the_manifest_is_applied_before_the_network(trained):
     plain = next(iter(Grader(classifier, manifest).grade([("a.png", png("red", 1))])))
     assert grade.confidence < plain.confidence  # the colour that told the classes apart is gone
     assert np.array_equal(grade.pixels, plain.pixels)  # brightness moves no pixel: shown as it came
+
+
+def _calibrated(trained, **options):
+    classifier, manifest, gate = trained
+    targets = np.arange(40) % classifier.num_classes
+    scores = np.where(np.eye(classifier.num_classes)[targets] == 1, 0.9, 0.1 / (classifier.num_classes - 1))
+    scores[::5] = scores[::5][:, ::-1]
+    entry = calibration_entry(targets, scores, is_ordinal=False, fitted_on="validation images")
+    return Grader(classifier, {**manifest, **entry}, gate=gate, options=GradingOptions(**options))
+
+
+def test_a_calibrated_grade_shows_other_probabilities_and_a_set(trained, grader):
+    (raw,) = grader.grade([("a.png", png("red", 1))])
+    (grade,) = _calibrated(trained, coverage=0.8).grade([("a.png", png("red", 1))])
+    assert (raw.prediction_set, raw.coverage) == ((), None)
+    assert grade.scores == raw.scores
+    assert grade.probabilities != raw.probabilities
+    assert sum(grade.probabilities.values()) == pytest.approx(1)
+    assert grade.class_name == grade.prediction_set[0] == "red"
+    assert grade.coverage == 0.8
+
+
+def test_with_too_many_classes_left_it_is_unsure(trained):
+    grader = _calibrated(trained, coverage=0.99, largest_set=1)
+    (grade,) = grader.grade([("a.png", png("red", 1))])
+    assert (grade.status, grade.class_name, grade.cam) == ("unsure", None, None)
+    assert len(grade.prediction_set) == len(grade.probabilities) == grader.classifier.num_classes
+    assert "Unsure: " in grade.reason
+
+
+def test_rotations_are_averaged_and_told(trained, grader):
+    rotated = grader.deciding(GradingOptions(rotations=True))
+    (grade,) = rotated.grade([("a.png", png("red", 1))])
+    (upright,) = grader.grade([("a.png", png("red", 1))])
+    pixels = upright.pixels
+    each = [grader.scores(np.rot90(pixels, turns)[None].copy())[0][0] for turns in range(4)]
+    assert grade.scores == pytest.approx(np.mean(each, axis=0), abs=1e-5)
+    assert grade.distance == pytest.approx(upright.distance)  # of the upright image
+    assert "the answer is the mean over four rotations" in grade.notices
+    (told,) = _calibrated(trained, rotations=True).grade([("a.png", png("red", 1))])
+    assert any("the calibration was fitted without them" in notice for notice in told.notices)
+
+
+@pytest.mark.parametrize("options", [{"coverage": 1.0}, {"largest_set": 0}, {"prevalence": 0.0}])
+def test_choices_that_there_are_not_are_refused(grader, options):
+    with pytest.raises(UserError, match="received"):
+        grader.deciding(GradingOptions(**options))
+
+
+def test_only_ordered_grades_have_a_decision(trained, grader):
+    (grade,) = grader.grade([("a.png", png("red", 1))])
+    assert grade.decision is None
+    classifier, manifest, gate = trained
+    ordered = Grader(classifier, {**manifest, "dataset": {"name": "squares", "is_ordinal": True}}, gate=gate)
+    (grade,) = ordered.grade([("a.png", png("red", 1))])
+    assert (grade.decision.action, grade.decision.is_default) == ("screen again", True)
