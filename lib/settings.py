@@ -63,6 +63,11 @@ def runs_dir() -> Path:
     return _made(home() / "runs")
 
 
+def bundles_dir() -> Path:
+    """Classifiers that were imported from elsewhere, one folder each."""
+    return _made(home() / "bundles")
+
+
 def trash_dir() -> Path:
     """What was deleted and can be restored."""
     return _made(home() / "trash")

@@ -45,7 +45,9 @@ COMMANDS = {
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
     "caches": ("lib.cli.storage", "caches", "List, limit and clear what is kept to save time."),
-    "export": ("lib.cli.grading", "export", "Write a run's classifier as one zip file."),
+    "export": ("lib.cli.bundles", "export", "Write a run's classifier as one zip or ONNX file."),
+    "bundles": ("lib.cli.bundles", "bundles", "Import, list and delete classifiers that were exported elsewhere."),
+    "registry": ("lib.cli.bundles", "registry", "Register runs in MLflow's registry; move an alias and roll it back."),
 }
 BAD_INPUT_STATUS = 2
 INTERRUPTED_STATUS = 130

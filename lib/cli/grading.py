@@ -1,4 +1,4 @@
-"""`grade`, `evaluate` and `export`: a run's classifier at work, what it is worth elsewhere, and as a file."""
+"""`grade` and `evaluate`: a run's classifier at work, and what it is worth elsewhere."""
 
 import math
 from pathlib import Path
@@ -66,24 +66,6 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
         note(f"Stored operating point: {grader.header.operating_point}")
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
-
-
-@click.command()
-@click.option("--run", "run_id", required=True, metavar="ID", help="The finished run.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The zip file to write.")
-def export(run_id: str, out: Path) -> None:
-    """Write a run's classifier as one zip with all its weights: enough to grade on another machine."""
-    if out.suffix.lower() != ".zip":
-        raise UserError(f"A bundle is a zip file: --out must end in .zip, received {str(out)!r}.")
-    check_folder(out)
-    run = tracking.get_run(run_id)
-    folder = run.folder / tracking.state.BUNDLE_FOLDER
-    if not folder.is_dir():
-        raise UserError(f"The run {run.short_id} is {run.state} and has no classifier yet; choose a finished run.")
-    from lib.models.bundles import export_bundle
-
-    export_bundle(folder, out)
-    click.echo(f"{out} ({out.stat().st_size / 2**20:.1f} MiB). Grade with: python -m lib grade PATH --run {out}")
 
 
 @click.command()

@@ -59,7 +59,7 @@ class OnnxSession:
         """
         if why := why_missing():
             raise EngineUnavailable(why)
-        self._session = _load(_exported(stages, input_shape, num_outputs))
+        self._session = load_session(_exported(stages, input_shape, num_outputs))
 
     def __call__(self, batch: "Tensor") -> "Tensor":
         """Images (N, ...), float32, to the only output, on the same device; errors as of `all_outputs`."""
@@ -99,7 +99,7 @@ def _exported(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: in
         content = path.read_bytes()
         os.utime(path)
         return content
-    content = _export(stages, input_shape, num_outputs)
+    content = export_module(stages, input_shape, num_outputs=num_outputs)
     with suppress(OSError):  # a full disk, or a home that is only read: it is exported again
         make_room(len(content))
         with atomic_path(path) as temporary:
@@ -107,14 +107,21 @@ def _exported(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: in
     return content
 
 
-def _export(stages: "nn.Module", input_shape: tuple[int, ...], num_outputs: int = 1) -> bytes:
+def export_module(
+    stages: "nn.Module", input_shape: tuple[int, ...], *, num_outputs: int = 1, output: str = "output"
+) -> bytes:
+    """One module as the bytes of an ONNX file: `images` (n, ...) to `output` (and output1, ... where it has more).
+
+    Raises:
+        EngineUnavailable: the exporter cannot do these stages.
+    """
     import torch
 
     from lib.models.folding import share_module_tree
 
     content: Any = io.BytesIO()  # its annotation knows paths only
     copied: torch.nn.Module = share_module_tree(stages).eval()
-    outputs = ["output", *(f"output{number}" for number in range(1, num_outputs))]
+    outputs = [output, *(f"output{number}" for number in range(1, num_outputs))]
     with _EXPORTING, _without_graphs(), warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
         warnings.simplefilter("ignore")  # of constants in a trace: the side of the images, which is fixed
         try:
@@ -143,7 +150,8 @@ def _without_graphs() -> Iterator[None]:
         module._jit_onnx_log = log
 
 
-def _load(content: bytes) -> "onnxruntime.InferenceSession":
+def load_session(content: bytes) -> "onnxruntime.InferenceSession":
+    """A session on the CPU of an ONNX file's bytes; raises EngineUnavailable where it cannot be loaded."""
     import onnxruntime
     import torch
 

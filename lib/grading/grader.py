@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from lib.grading.grades import (
     GradingOptions,
     ReportHeader,
 )
+from lib.grading.imported import sound_manifest
 from lib.grading.manifest import (
     decision_limits,
     find_bundle,
@@ -117,7 +119,7 @@ class Grader:
         from lib.models.bundles import load_bundle
 
         path, run = find_bundle(run_or_bundle)
-        with unpacked_bundle(path) as folder:
+        with unpacked_bundle(path) as folder, nullcontext() if run else sound_manifest(path.name):
             loaded = load_bundle(folder)
             gate = load_gate(folder / GATE_FILE) if (folder / GATE_FILE).is_file() else None
             seen = seen_by(folder, loaded.manifest, path.parent / PREDICTIONS_FILE if run else None)

@@ -8,21 +8,31 @@ from lib.data.library import is_medical_now, open_dataset
 from lib.data.target_map import MappedDataset, MergedClasses, merge_by_name, merge_classes, parse_target_map
 from lib.errors import UserError
 from lib.evaluation.calibration import Calibration
+from lib.grading.imported import ID_START, imported_bundle
+from lib.tracking.model_registry import MODELS_SCHEME, registered_bundle
 
 
 def find_bundle(run_or_bundle: str | Path) -> tuple[Path, str]:
     """The folder or zip of a bundle, and the id of the run that it belongs to ("" where a bundle was given).
 
+    Given are a path, the id of an imported bundle, an address of the model registry such as `models:/eyes@champion`, or
+    the id of a run.
+
     Raises:
-        UserError: no such run, or one that has no classifier yet.
+        UserError: no such run, bundle or registered model, or a run that has no classifier yet.
     """
     path = Path(run_or_bundle)
     is_bundle = isinstance(run_or_bundle, Path) or path.suffix.lower() == ".zip" or (path / "manifest.json").is_file()
     if is_bundle:
         return path, ""
+    asked = str(run_or_bundle)
+    if asked.startswith(ID_START):
+        return imported_bundle(asked).folder, ""
+    if asked.startswith(MODELS_SCHEME):
+        return registered_bundle(asked)
     from lib.tracking import get_run
 
-    record = get_run(str(run_or_bundle))
+    record = get_run(asked)
     folder = record.folder / "bundle"
     if not folder.is_dir():
         raise UserError(

@@ -1,14 +1,16 @@
 """The files of a saved classifier, in a folder or in a zip that may come from anywhere.
 
 manifest.json says what it is, network.safetensors holds its tensors; other .safetensors and .json files may lie beside
-them (the gate's reference, the images that were seen) and travel with an export. Imports torch late.
+them (the gate's reference, the images that were seen) and travel with an export, which adds README.txt, the same
+network as model.onnx where asked, and checksums.json with the SHA-256 of every other file. Nothing here is ever
+unpickled. Imports torch late.
 """
 
 import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,15 +29,19 @@ Arrays = dict[str, np.ndarray]
 Facts = dict[str, str]
 MANIFEST_FILE = "manifest.json"
 NETWORK_FILE = "network.safetensors"
+README_FILE, ONNX_FILE, CHECKSUMS_FILE = "README.txt", "model.onnx", "checksums.json"
 # The largest whole network of the table, VGG16 with its 4096 layers, takes 528 MiB.
 MAX_BUNDLE_BYTES = 2**30
 MAX_MANIFEST_BYTES = 4 * 2**20  # as Python's objects, JSON takes twenty times that
 _SUFFIXES = (".safetensors", ".json")
-_MAX_FILES = 16
+_PLAIN_FILES = (README_FILE, ONNX_FILE)
+_MAX_FILES = 20
+_MAX_DEPTH = 32  # of JSON; manifests are six deep
 _MAX_ENTRIES = 1000  # before any is looked at; weights may hold the mark of an entry by chance
 _RATIO_FREE_BYTES = 32 * 2**20  # weights hardly shrink, except those of zeros
 _SHA256 = "network_sha256"
 SIDE_FORMAT_VERSION = 1
+FORMAT_VERSION = 1
 
 
 def write_bundle_files(folder: Path, manifest: Mapping[str, Any], tensors: Mapping[str, "Tensor"]) -> None:
@@ -60,7 +66,8 @@ def read_bundle_files(folder: Path) -> tuple[dict[str, Any], dict[str, "Tensor"]
     with _damage_reported(folder.name):
         if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:
             raise UserError(f"The {MANIFEST_FILE} of {folder.name} is over {MAX_MANIFEST_BYTES // 2**20} MiB.")
-        manifest = json.loads(manifest_path.read_bytes())
+        manifest = _parsed(manifest_path.read_bytes(), MANIFEST_FILE, folder.name)
+        check_format(manifest)
         if not isinstance(manifest, dict) or manifest.get(_SHA256) != sha256_of_file(network_path):
             raise UserError(
                 f"The {NETWORK_FILE} of {folder.name} does not match its {MANIFEST_FILE}: it is damaged or changed. "
@@ -117,13 +124,19 @@ def unpacked_bundle(path: Path) -> Iterator[Path]:
                     # No more than the stated size, and the sum of those was checked.
                     with (folder / member.filename).open("wb") as target:
                         target.writelines(archives.member_pieces(archive, member))
+                _check_unpacked(folder)
             yield folder
     else:
         raise UserError(f"There is no saved classifier at {path}. Give the folder or the zip of a bundle.")
 
 
 def zip_bundle(folder: Path, target: Path) -> None:
-    """Pack a bundle's files flat into a zip, atomically. Stored as they are: float weights hardly compress."""
+    """Pack a bundle's files flat into a zip, atomically, with the SHA-256 of each.
+
+    Stored as they are: float weights hardly compress.
+    """
+    sums = {file.name: sha256_of_file(file) for file in bundle_file_paths(folder) if file.name != CHECKSUMS_FILE}
+    write_json(folder / CHECKSUMS_FILE, {"algorithm": "SHA-256", "files": sums})
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for file in bundle_file_paths(folder):
             archive.write(file, file.name)
@@ -131,14 +144,69 @@ def zip_bundle(folder: Path, target: Path) -> None:
 
 def bundle_file_paths(folder: Path) -> list[Path]:
     """All files of a bundle's folder that belong to it."""
-    return [file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES and not file.name.startswith(".")]
+    return [file for file in sorted(folder.iterdir()) if _is_bundle_file(file.name) and not file.is_symlink()]
+
+
+def check_format(manifest: Any) -> None:
+    """Raise UserError for a manifest of a newer format."""
+    found = manifest.get("format_version", FORMAT_VERSION) if isinstance(manifest, dict) else FORMAT_VERSION
+    if not isinstance(found, int) or found > FORMAT_VERSION:
+        raise UserError(
+            f"This bundle has format {found!r:.40}, this program reads {FORMAT_VERSION}; "
+            "update the program or export the bundle again."
+        )
+
+
+def _is_bundle_file(name: str) -> bool:
+    return (Path(name).suffix in _SUFFIXES and not name.startswith(".")) or name in _PLAIN_FILES
+
+
+def _parsed(content: bytes, name: str, bundle: str) -> Any:
+    """JSON of limited depth."""
+    found = json.loads(content)
+    level = [found]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _values(outer)]
+    if level:
+        raise UserError(f"The {name[:80]} of {bundle} is nested more than {_MAX_DEPTH} deep; it is damaged or made up.")
+    return found
+
+
+def _values(outer: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(outer.values()) if isinstance(outer, dict) else outer
+
+
+def _check_unpacked(folder: Path) -> None:
+    """Raise UserError where a file of an unpacked zip is not what its list of checksums says, or no sound JSON."""
+    files = {file.name: file for file in folder.iterdir()}
+    parsed = {}
+    for name, file in files.items():
+        if file.suffix != ".json":
+            continue
+        if file.stat().st_size > MAX_MANIFEST_BYTES:
+            raise UserError(f"The {name[:80]} of {folder.name} is over {MAX_MANIFEST_BYTES // 2**20} MiB.")
+        parsed[name] = _parsed(file.read_bytes(), name, folder.name)
+    if CHECKSUMS_FILE not in parsed:
+        return  # exported before there was such a list; the manifest has the hash of the network
+    listed = parsed[CHECKSUMS_FILE].get("files") if isinstance(parsed[CHECKSUMS_FILE], dict) else None
+    if not isinstance(listed, dict) or listed.keys() != files.keys() - {CHECKSUMS_FILE}:
+        raise UserError(f"The {CHECKSUMS_FILE} of {folder.name} does not list its files; it is damaged or changed.")
+    for name, expected in listed.items():
+        if sha256_of_file(files[name]) != expected:
+            raise UserError(
+                f"The {name[:80]} of {folder.name} does not match its {CHECKSUMS_FILE}: it is damaged or changed. "
+                "Get the bundle again."
+            )
 
 
 def _checked_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     members = archive.infolist()
     names = [member.filename for member in members]
+    # A newer format may hold files that are not known here; its number says more than their names.
+    if names.count(MANIFEST_FILE) == 1:
+        _check_zipped_format(archive, archive.getinfo(MANIFEST_FILE))
     # Plain names alone: no folders, so no way out of the target folder.
-    strange = [found for found in names if Path(found).name != found or Path(found).suffix not in _SUFFIXES]
+    strange = [found for found in names if Path(found).name != found or not _is_bundle_file(found)]
     if strange:
         raise UserError(f"{name} is no bundle of this program: it holds {strange[0][:80]!r}.")
     if MANIFEST_FILE not in names or len(set(names)) != len(names) or len(names) > _MAX_FILES:
@@ -149,6 +217,18 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInf
         if reason := archives.why_unreadable(member, ratio_free_bytes=_RATIO_FREE_BYTES):
             raise UserError(f"{name} is no bundle of this program ({member.filename[:80]}: {reason.rstrip('.')}).")
     return members
+
+
+def _check_zipped_format(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Look at the format that a manifest states, where it can be read at all."""
+    if member.file_size > MAX_MANIFEST_BYTES or archives.why_unreadable(member, ratio_free_bytes=_RATIO_FREE_BYTES):
+        return
+    manifest = None
+    with suppress(ValueError, RecursionError):
+        manifest = json.loads(archives.read_member(archive, member))
+    if isinstance(manifest, dict):
+        check_format(manifest)
+        check_format(manifest.get("network"))
 
 
 @contextmanager

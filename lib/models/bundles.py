@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.atomic import write_text
 from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
 from lib.models.bundle_files import (
+    FORMAT_VERSION,
     MANIFEST_FILE,
     MAX_BUNDLE_BYTES,
     NETWORK_FILE,
@@ -31,7 +33,6 @@ from lib.models.heads import build_head, described_head, resolve_features
 from lib.models.stages import empty_backbone, load_pretrained_backbone
 from lib.models.weights import weights_digest, weights_status
 
-FORMAT_VERSION = 1
 _NETWORK = "network"
 _MAX_DIM = 10_000_000
 
@@ -152,8 +153,16 @@ def load_bundle(path: str | Path) -> LoadedBundle:
     return LoadedBundle(classifier.eval().requires_grad_(requires_grad=False), manifest)
 
 
-def export_bundle(source: str | Path, target: Path) -> Path:
+def export_bundle(
+    source: str | Path,
+    target: Path,
+    *,
+    beside: Mapping[str, str | Path] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a bundle as one zip with all its weights and the files beside it; it needs nothing else to be loaded.
+
+    `facts` are added to its manifest; `beside` are further files, name -> text or the file to copy.
 
     Raises:
         UserError: as `load_bundle`.
@@ -171,7 +180,13 @@ def export_bundle(source: str | Path, target: Path) -> Path:
         for file in bundle_file_paths(folder):
             if file.name not in {MANIFEST_FILE, NETWORK_FILE}:
                 shutil.copyfile(file, whole / file.name)
-        save_bundle(whole, loaded.classifier, loaded.manifest, base_digest=digest, changed_only=False)
+        for name_beside, content in (beside or {}).items():
+            if isinstance(content, Path):
+                shutil.copyfile(content, whole / name_beside)
+            else:
+                write_text(whole / name_beside, content)
+        manifest = {**loaded.manifest, **(facts or {})}
+        save_bundle(whole, loaded.classifier, manifest, base_digest=digest, changed_only=False)
         zip_bundle(whole, target)
     return target
 

@@ -91,6 +91,17 @@ class NearestNeighborsHead(nn.Module):
         return torch.log((1 - _SMOOTHING) * votes + _SMOOTHING / self.num_classes)
 
 
+def neighbor_votes(features: Tensor, kept: Tensor, classes: Tensor, *, num_neighbors: int) -> Tensor:
+    """What `NearestNeighborsHead` answers, in one piece and by operations that a trace takes for any number of images.
+
+    Features (N, D), kept unit vectors (M, D) and their classes one-hot (M, K) to log-probabilities (N, K).
+    """
+    nearest = (F.normalize(features.float(), dim=1) @ kept.T).topk(min(num_neighbors, kept.shape[0]), dim=1)
+    weights = torch.softmax(nearest.values / _TEMPERATURE, dim=1)
+    votes = (weights[:, :, None] * classes[nearest.indices]).sum(1)
+    return torch.log((1 - _SMOOTHING) * votes + _SMOOTHING / classes.shape[1])
+
+
 class BinaryLogits(nn.Module):
     """One sigmoid unit as two classes: the log-odds z of class 1 become the logits -z/2 and z/2.
 

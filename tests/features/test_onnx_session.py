@@ -22,10 +22,10 @@ def test_an_export_is_read_from_the_cache_by_content(monkeypatch):
     first = OnnxSession(stem, (3, 64, 64))(images)
     (path,) = (cache_dir() / "networks").glob("*.onnx")
     content = path.read_bytes()
-    export = onnx_session._export
-    monkeypatch.setattr(onnx_session, "_export", lambda *arguments: pytest.fail("exported again"))
+    export = onnx_session.export_module
+    monkeypatch.setattr(onnx_session, "export_module", lambda *arguments: pytest.fail("exported again"))
     assert torch.equal(OnnxSession(stem, (3, 64, 64))(images), first)
-    monkeypatch.setattr(onnx_session, "_export", export)
+    monkeypatch.setattr(onnx_session, "export_module", export)
     with torch.no_grad():
         next(stem.parameters()).mul_(2)
     assert not torch.equal(OnnxSession(stem, (3, 64, 64))(images), first)
@@ -53,7 +53,7 @@ def test_onnx_runtime_reports_to_nobody_and_sleeps_while_it_waits(monkeypatch):
     monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: told.append("off"))
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda content, options, **_: sessions.append(options))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    onnx_session._load(b"")
+    onnx_session.load_session(b"")
     assert told == ["off"]
     assert sessions[0].intra_op_num_threads == 3
     assert sessions[0].get_session_config_entry("session.intra_op.allow_spinning") == "0"
