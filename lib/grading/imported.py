@@ -39,8 +39,10 @@ class ImportedBundle:
         return dict(read_json(self.folder / MANIFEST_FILE))
 
 
-def import_bundle(path: Path, *, name: str = "") -> ImportedBundle:
+def import_bundle(path: Path, *, name: str = "", label: str = "") -> ImportedBundle:
     """Check a bundle's zip (or folder) and keep it; one that is here already stays, with the new name if one is given.
+
+    Without a name it is called by its data set and `label`, by default that of the file.
 
     Raises:
         UserError: what is wrong with it, in a sentence.
@@ -53,7 +55,7 @@ def import_bundle(path: Path, *, name: str = "") -> ImportedBundle:
         if target.is_dir():
             known = imported_bundle(bundle_id)
             return rename_bundle(bundle_id, name) if name else known
-        chosen = _clean_name(name) or _described(read_json_or_empty(folder / MANIFEST_FILE), path.stem)
+        chosen = _clean_name(name) or _described(read_json_or_empty(folder / MANIFEST_FILE), label or path.stem)
         staged = bundles_dir() / f".{bundle_id}"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()

@@ -37,7 +37,7 @@ def grader_of(head, backbone="mobilenet_v3_small", **options):
     classifier = build_classifier(network, head=head, num_classes=2, **options)
     if head == "linear":
         with torch.no_grad():  # features of a random network are large, and would make any rounding count
-            classifier.head[0].weight.mul_(0.1) if options else classifier.head.weight.mul_(0.1)
+            classifier.head[0].weight.mul_(0.01) if options else classifier.head.weight.mul_(0.01)
     if head == "nearest_neighbors":
         classifier.head.fit(classifier.eval().features(images(9)).detach(), torch.arange(9) % 2)
     return Grader(classifier, manifest_for())
