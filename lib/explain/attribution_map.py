@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lib.errors import UserError
@@ -292,14 +291,8 @@ def _question(
     asked = as_target(target, class_names) if isinstance(target, str) else target
     close = partial(closed_targets, asked, verdicts=verdicts, true_classes=true_classes)
     return Question(
-        view, normal_tensor(batch), close, stage, spec.complete(options), seed, _black_pixel(view), progress, spec.title
+        view, normal_tensor(batch), close, stage, spec.complete(options), seed, progress, spec.title
     )
-
-
-def _black_pixel(network: Any) -> Tensor:
-    spec = getattr(network, "spec", None)
-    mean, std = (spec.mean, spec.std) if spec is not None else ((0.0,) * 3, (1.0,) * 3)
-    return (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1)
 
 
 def _answered(
@@ -307,7 +300,7 @@ def _answered(
 ) -> list[AttributionMap]:
     maps = spec.explain(question).detach().float().cpu().numpy()
     logits = question.logits.float().cpu()
-    if not np.isfinite(maps).all() or not bool(torch.isfinite(logits).all()):
+    if not np.isfinite(maps).all() or not np.isfinite(logits.numpy()).all():
         raise UserError(
             "The network answers with no number, so nothing can be said of its answer; train the run again."
         )

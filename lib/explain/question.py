@@ -24,9 +24,8 @@ class Question:
     """One network, N images (N, 3, H, W) and what is asked of them, for the time of one attribution.
 
     `network` is in evaluation mode and shared with other threads: nothing may be hooked or changed in it. `close`
-    turns logits (N, K) into one target for each image. `options` are those of the method, complete. `black` (1, 3, 1,
-    1) is a black pixel as the network is given it; zero is the mean colour. `facts` is what the method wants said
-    beside its map, in words or numbers.
+    turns logits (N, K) into one target for each image. `options` are those of the method, complete. `facts` is what
+    the method wants said beside its map, in words or numbers.
     """
 
     network: StagedNetwork
@@ -35,7 +34,6 @@ class Question:
     stage: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    black: Tensor = field(default_factory=lambda: torch.zeros(1, 3, 1, 1))
     progress: Progress = ignore_progress
     title: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +90,8 @@ class Question:
         logits = _as_logits(self.network.forward_after(h, self.stage))
         if "logits" not in self.__dict__:
             self.__dict__["logits"] = logits.detach()
-        (gradient,) = score_gradients(self.targets, logits, [h])[1]
+        scores, (gradient,) = score_gradients(self.targets, logits, [h])
+        self.__dict__.setdefault("scores", scores)
         return gradient
 
     def module(self, network: Any = None) -> AnsweringModule:
@@ -113,7 +112,7 @@ class Question:
     def baseline(self, kind: str) -> Tensor:
         """An image (N, 3, H, W) that says little: "mean" colour, "black", or the "blurred" image itself."""
         if kind == "black":
-            return self.black.to(self.images).expand_as(self.images).contiguous()
+            return _black_pixel(self.network).to(self.images).expand_as(self.images).contiguous()
         if kind == "mean":
             return torch.zeros_like(self.images)
         height, width = self.images.shape[2:]
@@ -125,6 +124,13 @@ class Question:
             align_corners=False,
         )
         return F.interpolate(small, (height, width), mode="bilinear", align_corners=False)
+
+
+def _black_pixel(network: Any) -> Tensor:
+    """A black pixel (1, 3, 1, 1) as the network is given it; zero is the mean colour."""
+    spec = getattr(network, "spec", None)
+    mean, std = (spec.mean, spec.std) if spec is not None else ((0.0,) * 3, (1.0,) * 3)
+    return (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1)
 
 
 def _as_logits(output: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,7 +42,9 @@ def test_one_of_the_images(question: Question):
 
 def test_baselines_by_hand():
     image = torch.arange(3.0).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    question = Question(TinyNetwork(), image, closed_targets, black=torch.tensor([-1.0, -2.0, -3.0]).view(1, 3, 1, 1))
+    network = TinyNetwork()
+    network.spec = SimpleNamespace(mean=(0.5, 0.5, 0.75), std=(0.5, 0.25, 0.25))
+    question = Question(network, image, closed_targets)
     assert not question.baseline("mean").any()
     assert question.baseline("black")[0, :, 5, 7].tolist() == [-1.0, -2.0, -3.0]
     torch.testing.assert_close(question.baseline("blurred"), image.contiguous())  # each colour is even already
