@@ -39,9 +39,10 @@ def _frozen_imports() -> None:
     """Leave what is imported by now out of garbage collections, which look at a million objects of torch otherwise.
 
     Streamlit collects after every run of a page and trainings after every shortage of memory: 0.2 s each, half of what
-    such tests took.
+    such tests took. Collections by themselves come less often, since tests are short and their rubbish is small.
     """
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(autouse=True, scope="session")

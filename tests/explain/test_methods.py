@@ -155,7 +155,7 @@ def test_a_difference_is_the_difference_of_maps_of_pixels():
 # Against captum, on the uncut network.
 
 
-@pytest.fixture(scope="module", params=["vgg16", "resnet18"])
+@pytest.fixture(scope="module", params=[pytest.param("vgg16", marks=pytest.mark.slow), "resnet18"])
 def pair(request: pytest.FixtureRequest) -> tuple[Backbone, nn.Module]:
     spec = BACKBONES.get(request.param)
     with seeded_initialization(0):

@@ -36,7 +36,9 @@ def reference_network(spec):
     return models.get_model(spec.name, weights=None, **options)
 
 
-@pytest.mark.parametrize("name", BACKBONES.names)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "vgg16" else ()) for name in BACKBONES.names]
+)
 def test_composition_equals_the_uncut_network_exactly(name):
     spec = BACKBONES.get(name)
     reference = reference_network(spec)

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 import streamlit as st
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import app_test
+from streamlit.testing.v1 import app_test, local_script_runner
 
 from lib import jobs
 from lib.data import builtin
@@ -23,6 +23,20 @@ from pages.common import background
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 # And each run of one compiles every page again.
 app_test.ScriptCache = functools.cache(app_test.ScriptCache)
+
+
+def _wait_for_end(runner: local_script_runner.LocalScriptRunner, timeout: float = 3) -> None:
+    """As the original, without asking a thousand times a second: each question holds up the page's own thread."""
+    thread = runner._script_thread
+    if thread is not None:
+        thread.join(timeout)
+    if not runner.script_stopped():
+        runner.request_stop()
+        runner.join()
+        raise RuntimeError(f"AppTest script run timed out after {timeout}(s)")
+
+
+local_script_runner.require_widgets_deltas = _wait_for_end
 _open_store = sqlite_client.SqliteClient._open
 
 

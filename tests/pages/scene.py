@@ -93,9 +93,9 @@ def open_page(name: str, *, through_app: bool = True, **view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / ("app.py" if through_app else f"pages/{name}.py")), default_timeout=60)
     for key, value in view.items():
         at.query_params[key] = value
-    at.run()
     if through_app and name != "start":
-        at.switch_page(f"pages/{name}.py").run()
+        at.switch_page(f"pages/{name}.py")  # before the first run: the start page is not drawn for nothing
+    at.run()
     assert not at.exception, at.exception
     return at
 

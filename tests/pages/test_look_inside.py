@@ -50,9 +50,9 @@ def open_page(*, through_app: bool = True, **view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / ("app.py" if through_app else PAGE)), default_timeout=60)
     for key, value in {"backbone": BACKBONE, "view": "stages", **view}.items():
         at.query_params[key] = value
-    at.run()
     if through_app:
-        at.switch_page(PAGE).run()
+        at.switch_page(PAGE)
+    at.run()
     assert not at.exception
     assert not at.error, at.error[0].value
     return at
