@@ -1,6 +1,7 @@
 """Where things are kept, limits, and telemetry off. Reads the environment at each call."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from lib.errors import UserError
@@ -45,7 +46,12 @@ def home() -> Path:
     is_checkout = (PROJECT_ROOT / "pyproject.toml").is_file()
     of_user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "transferscope"
     default = PROJECT_ROOT / "data" if is_checkout else of_user
-    return Path(os.environ.get("TRANSFERSCOPE_HOME") or default).expanduser().resolve()
+    return _resolved(os.environ.get("TRANSFERSCOPE_HOME") or str(default), os.environ.get("HOME", ""), str(Path.cwd()))
+
+
+@lru_cache(maxsize=64)  # a page asks some fifty times while it is drawn
+def _resolved(folder: str, _home_of_user: str, _current_folder: str) -> Path:
+    return Path(folder).expanduser().resolve()
 
 
 def datasets_dir() -> Path:

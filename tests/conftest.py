@@ -13,6 +13,9 @@ import pytest
 
 # Rewritten tests are kept also where the environment says that no bytecode is: a third of what collecting them takes.
 sys.dont_write_bytecode = False
+gc.set_threshold(
+    50_000, 20, 50
+)  # imports and short tests leave little rubbish: looking for it took an eighth of collecting
 OFFLINE = Path(__file__).parent / "offline"
 _idle_decoders: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
 
@@ -39,10 +42,9 @@ def _frozen_imports() -> None:
     """Leave what is imported by now out of garbage collections, which look at a million objects of torch otherwise.
 
     Streamlit collects after every run of a page and trainings after every shortage of memory: 0.2 s each, half of what
-    such tests took. Collections by themselves come less often, since tests are short and their rubbish is small.
+    such tests took.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(autouse=True, scope="session")

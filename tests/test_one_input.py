@@ -70,7 +70,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if "ONNX" in name else ()) for name in CASES],
+)
 def run(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory):
     """(home, run id, side) of a training on the images in a store of one side."""
     side, crop_policy, settings = CASES[request.param]

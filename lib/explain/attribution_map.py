@@ -290,9 +290,7 @@ def _question(
 ) -> Question:
     asked = as_target(target, class_names) if isinstance(target, str) else target
     close = partial(closed_targets, asked, verdicts=verdicts, true_classes=true_classes)
-    return Question(
-        view, normal_tensor(batch), close, stage, spec.complete(options), seed, progress, spec.title
-    )
+    return Question(view, normal_tensor(batch), close, stage, spec.complete(options), seed, progress, spec.title)
 
 
 def _answered(

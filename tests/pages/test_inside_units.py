@@ -40,7 +40,6 @@ def open_page(**view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     for key, value in {"backbone": BACKBONE, **view}.items():
         at.query_params[key] = value
-    at.run()
     at.switch_page(PAGE).run()
     return checked(at)
 

@@ -34,7 +34,6 @@ def open_view(**view: str) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     for key, value in {"backbone": BACKBONE, "view": "moved", **view}.items():
         at.query_params[key] = value
-    at.run()
     at.switch_page("pages/look_inside.py").run()
     assert not at.exception, at.exception
     assert not at.error, at.error[0].value

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_bare_home_gets_its_first_data_set_once(monkeypatch):
         assert "Making a first data set" in words(at)
     go_on.set()
     while not background.find(demo_panel.FIRST_DATASET).is_over:
-        pass
+        time.sleep(0.005)
     first.run()
     assert calls == [1]
     assert "The first data set is ready" in words(first)
@@ -48,7 +49,7 @@ def test_a_failure_is_a_sentence(monkeypatch):
     monkeypatch.setattr(demo_panel, "ensure_default_dataset", make)
     at = open_page("start")
     while not background.find(demo_panel.FIRST_DATASET).is_over:
-        pass
+        time.sleep(0.005)
     at.run()
     assert "Something unexpected happened" in words(at)
     assert "disk full" not in words(at)

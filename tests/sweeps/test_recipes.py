@@ -33,8 +33,7 @@ def recipes_home(tiny_home, monkeypatch):
     return tiny_home
 
 
-# Frozen features and fine-tuning of one study; the others run with the slow tests.
-QUICK = ("vgg16-dr-mlp1", "vgg16-dr-ft-random")
+QUICK = ("vgg16-dr-ft-random",)  # the others run with the slow tests
 
 
 @pytest.mark.parametrize(
