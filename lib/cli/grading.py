@@ -27,8 +27,17 @@ _FORMATS = (".csv", ".json", ".html")
 @click.option("--run", "run_id", required=True, metavar="ID|BUNDLE.zip", help="The classifier: a run or a bundle.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write a report: FILE.csv, FILE.json or FILE.html.")
 @click.option("--by-thresholds", is_flag=True, help="Grade by the expected grade and limits fitted in validation.")
+@click.option("--patients", type=click.Path(path_type=Path), help="Whose eye each file shows: file,patient[,eye].")
 @json_option
-def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bool, by_thresholds: bool) -> None:
+def grade(
+    paths: tuple[Path, ...],
+    run_id: str,
+    out: Path | None,
+    *,
+    as_json: bool,
+    by_thresholds: bool,
+    patients: Path | None,
+) -> None:
     """Grade images: files, folders and zip archives, one row a file.
 
     A file that cannot be read is refused with the reason, an image unlike the training images is marked and not
@@ -42,8 +51,10 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
     from lib.grading import report
     from lib.grading.grader import Grader
     from lib.grading.grades import GradingOptions
+    from lib.grading.patients import join_patients, read_patients
     from lib.grading.upload_session import expand_paths, skipped_grades
 
+    table = read_patients(patients) if patients else None
     expansion = expand_paths(paths)
     grader = Grader.open(run_id, options=GradingOptions(by_thresholds=by_thresholds))
     with ProgressLine() as progress:
@@ -60,6 +71,10 @@ def grade(paths: tuple[Path, ...], run_id: str, out: Path | None, *, as_json: bo
         return
     print_table([(one.name, one.status, one.class_name, one.confidence, one.explanation) for one in grades],
                 ("file", "status", "class", "confidence", "reason"))  # fmt: skip
+    if joined := join_patients(grades, table):
+        click.echo("")
+        print_table([(one.patient, one.action, one.class_name, one.sentence) for one in joined],
+                    ("patient", "action", "worst class", "eyes"))  # fmt: skip
     if grader.header.seen_sentence:
         note(grader.header.seen_sentence)
     if grader.header.operating_point:

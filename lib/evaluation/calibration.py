@@ -278,7 +278,9 @@ def calibration_entry(
 
 
 def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature of the least log loss, from 0.1 to 10; 1 where none is better.
+    """The temperature of the least log loss, from 0.1 to 10; 1 where none is better, or the calibration error rises.
+
+    One number for all probabilities can lower the log loss and yet make the largest ones come true less often.
 
     The target of the true class is (N + 1) / (N + 2) as in Platt 1999, so that answers which are all right do not ask
     for certainty.
@@ -297,8 +299,10 @@ def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
 
     found = minimize_scalar(loss, bounds=(-_LOG_BOUND, _LOG_BOUND), method="bounded", options={"xatol": 1e-5})
     temperature = math.exp(float(found.x))
-    before, after = log_loss(targets, probabilities), log_loss(targets, with_temperature(probabilities, temperature))
-    return temperature if after < before else 1.0
+    calibrated = with_temperature(probabilities, temperature)
+    is_better = log_loss(targets, calibrated) < log_loss(targets, probabilities)
+    is_worse = calibration_error(targets, calibrated) > calibration_error(targets, probabilities)
+    return temperature if is_better and not is_worse else 1.0
 
 
 def risk_coverage(targets: np.ndarray, probabilities: np.ndarray, *, seed: int = 0) -> RiskCoverage:

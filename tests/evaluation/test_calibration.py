@@ -51,12 +51,22 @@ def test_temperature_of_two_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_log_loss_is_never_worse(seed):
+def test_log_loss_and_calibration_error_are_never_worse(seed):
     generator = np.random.default_rng(seed)
     targets = np.arange(30) % 3
     probabilities = generator.dirichlet(np.ones(3), size=30)
     found = _fit(targets, probabilities)
     assert found.log_loss_after <= found.log_loss_before
+    assert found.error_after <= found.error_before
+
+
+def test_a_temperature_that_costs_calibration_is_not_taken():
+    # The largest probability comes true as it says, 0.6; the others hide which of them is right, and sharper is better.
+    targets = np.array([0] * 60 + [1] * 40)
+    probabilities = np.tile([0.6, 0.3, 0.1], (100, 1))
+    targets, probabilities = np.append(targets, 2), np.vstack([probabilities, [0.6, 0.3, 0.1]])
+    assert log_loss(targets, with_temperature(probabilities, 0.9)) < log_loss(targets, probabilities)
+    assert fit_temperature(targets, probabilities) == 1.0
 
 
 def test_answers_that_are_all_right_do_not_ask_for_certainty():
