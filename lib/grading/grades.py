@@ -298,6 +298,24 @@ def check_gates(grade: Grade) -> tuple[GateCheck, GateCheck, GateCheck]:
     return _readable(grade), _like_training(grade), _graded(grade)
 
 
+def check_all_gates(grade: Grade) -> tuple[GateCheck, ...]:
+    """The same with whether the picture is good enough in its place, before the class, where that was asked."""
+    readable, like, graded = check_gates(grade)
+    return tuple(gate for gate in (readable, like, _good_enough(grade), graded) if gate is not None)
+
+
+def _good_enough(grade: Grade) -> GateCheck | None:
+    reading = grade.quality
+    if reading is None:
+        return None
+    said = " ".join(filter(None, (reading.reason, reading.hint)))
+    if grade.status == UNGRADABLE:
+        return GateCheck(STOPPED, "Too poor to grade", said or grade.reason)
+    if not reading.is_passed:
+        return GateCheck(CAUTION, "A poor picture", said)
+    return GateCheck(PASSED, "Good enough to grade", said)
+
+
 def _readable(grade: Grade) -> GateCheck:
     if _is_unread(grade):
         return GateCheck(STOPPED, "Not readable", grade.reason)

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from lib.figures.style import Palette, palette
-from lib.grading.grades import CAUTION, PASSED, STOPPED, GateCheck, Grade, check_gates
+from lib.grading.grades import CAUTION, NEAR_LIMIT, PASSED, STOPPED, DomainDistance, GateCheck, Grade, check_all_gates
 from lib.grading.upload_session import jpeg_pixels
 from pages.common import controls
 from pages.common.text import readable
@@ -29,13 +29,32 @@ def overlay_jpeg(jpeg: bytes, cam: np.ndarray) -> bytes:
 
 
 def draw_passports(rows: Sequence[tuple[Grade, bytes | None]]) -> None:
-    """Draw one passport a row, as one element: pictures, the verdict, and the distance beside its limit."""
+    """Draw one passport a row, as one element: pictures, the verdict, and the distances beside their limits."""
     colors = palette(is_dark=controls.is_dark())
-    style = (
+    shown = "".join(_passport(grade, jpeg, colors) for grade, jpeg in rows)
+    st.html(f"{_style(colors)}<div role='list'>{shown}</div>")
+
+
+def draw_large(grade: Grade) -> None:
+    """The verdict on one image, large."""
+    colors = palette(is_dark=controls.is_dark())
+    st.html(f"{_style(colors)}<div class='passport large'>{_verdict(grade, colors)}</div>")
+
+
+def draw_distances(grade: Grade) -> None:
+    """Each comparison of one image with the training images, as a bar with its limit."""
+    if said := _distances(grade):
+        st.html(f"{_style(palette(is_dark=controls.is_dark()))}<div class='passport large distance'>{said}</div>")
+
+
+def _style(colors: Palette) -> str:
+    return (
         "<style>.passport{display:grid;grid-template-columns:208px minmax(0,1fr) 232px;gap:4px 24px;margin-bottom:24px}"
+        ".passport.large{display:block;margin-bottom:0}.passport.large .grade{font-size:40px}"
         ".passport>*{overflow-wrap:anywhere;line-height:1.4}"
-        f".passport .name,.passport .distance{{font-size:14px;color:{colors.muted}}}"
+        f".passport .name,.passport .distance,.passport.distance{{font-size:14px;color:{colors.muted}}}"
         ".passport .grade{font-size:28px;font-weight:700;line-height:1.2}"
+        ".passport .decision{font-size:16px;font-weight:600;margin-bottom:4px}"
         ".passport .gate{border-left:6px solid;padding:2px 12px;margin:6px 0;font-size:15px}"
         f".passport .chip{{display:inline-block;border-radius:12px;padding:2px 12px;margin-top:6px;font-size:14px;"
         f"border:1px solid {colors.grid}}}"
@@ -45,27 +64,44 @@ def draw_passports(rows: Sequence[tuple[Grade, bytes | None]]) -> None:
         f".passport img{{width:{_PICTURE_PX}px;height:{_PICTURE_PX}px;object-fit:cover;border-radius:4px}}"
         ".passport img+img{margin-left:8px}@media(max-width:720px){.passport{grid-template-columns:1fr}}</style>"
     )
-    st.html(f"{style}<div role='list'>{''.join(_passport(grade, jpeg, colors) for grade, jpeg in rows)}</div>")
 
 
 def _passport(grade: Grade, jpeg: bytes | None, colors: Palette) -> str:
-    gates = check_gates(grade)
-    readable_gate, like, graded = gates
     pictures = _pictures(grade, jpeg) or f"<span style='color:{colors.muted}'>No picture</span>"
-    # The verdict is the largest word; of the gates only those are written out that ask for something.
+    return (
+        f"<div class='passport' role='listitem'><div>{pictures}</div><div>{_verdict(grade, colors)}</div>"
+        f"<div class='distance'>{_distances(grade)}</div></div>"
+    )
+
+
+def _verdict(grade: Grade, colors: Palette) -> str:
+    """The decision on top, the grade as the largest word; of the gates only those are written out that ask for care."""
+    gates = check_all_gates(grade)
+    graded = gates[-1]
     word = f"{grade.class_name}{'?' if grade.is_close_call else ''}" if grade.is_graded else "No class"
     color = colors.ink if grade.is_graded else colors.muted
-    said = f"<div>{_text(graded.reason, 300)}</div>" if grade.is_graded else ""
+    decided = grade.decision.sentence if grade.decision else ""
+    said = [graded.reason if grade.is_graded else "", set_words(grade)]
     asking = [gate for gate in gates if gate.level in (CAUTION, STOPPED) and not (gate is graded and grade.is_graded)]
-    passed = [gate for gate in (readable_gate, like) if gate.level == PASSED]
+    passed = [gate for gate in gates[:-1] if gate.level == PASSED]
     chip = " · ".join(f"{gate.sign} {_text(gate.title)}" for gate in passed)
     return (
-        f"<div class='passport' role='listitem'><div>{pictures}</div>"
-        f"<div><div class='name'>{_text(grade.name)}</div><div class='grade' style='color:{color}'>{_text(word)}</div>"
-        f"{said}{''.join(_gate(gate) for gate in asking)}"
+        f"<div class='name'>{_text(grade.name)}</div>"
+        + (f"<div class='decision'>{_text(decided, 500)}</div>" if decided else "")
+        + f"<div class='grade' style='color:{color}'>{_text(word)}</div>"
+        + "".join(f"<div>{_text(line, 300)}</div>" for line in said if line)
+        + "".join(_gate(gate) for gate in asking)
         + (f"<span class='chip' style='color:{_level_color(PASSED)}'>{chip}</span>" if chip else "")
-        + f"</div><div class='distance'>{_distance(grade, like)}</div></div>"
     )
+
+
+def set_words(grade: Grade) -> str:
+    """The conformal set in words; "" where there is none."""
+    names = grade.prediction_set
+    if not names or grade.coverage is None:
+        return ""
+    several = f"One of {', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else f"Only {names[0]}"
+    return f"{several}, with {100 * grade.coverage:g} % coverage."
 
 
 def _gate(reading: GateCheck) -> str:
@@ -76,17 +112,32 @@ def _gate(reading: GateCheck) -> str:
     )
 
 
-def _distance(grade: Grade, like: GateCheck) -> str:
-    """How far the image lies from the training images, as a bar with the limit as a mark across it."""
-    if grade.distance is None or grade.threshold is None or grade.threshold <= 0:
-        return ""
-    whole = 1.5 * grade.threshold
-    filled, limit = 100 * min(1.0, grade.distance / whole), 100 / 1.5
-    words = f"{grade.distance:.3f}, limit {grade.threshold:.3f}"
-    level = STOPPED if grade.distance > grade.threshold else like.level
+def _distances(grade: Grade) -> str:
+    """How far the image lies from the training images: a bar each, with the limit as a mark across it."""
+    readings = grade.domain
+    if not readings and grade.distance is not None and grade.threshold is not None:
+        readings = (
+            DomainDistance(title="Distance to the training images", value=grade.distance, limit=grade.threshold),
+        )
+    bars = [_bar(one.title, one.value, one.limit) for one in readings]
+    if grade.quality is not None:
+        bars.append(_bar("Chance of a picture too poor to grade", grade.quality.score, grade.quality.limit, most=1.0))
+    return "".join(bars)
+
+
+def _bar(title: str, value: float, limit: float, *, most: float | None = None) -> str:
+    """A value that passes up to its limit; values of any sign, such as energies, are drawn from the limit's left."""
+    low, high = 0.0, most or 1.5 * limit
+    if limit <= 0:
+        reach = max(abs(value - limit), 0.25 * abs(limit), 1e-9)
+        low, high = limit - 2 * reach, limit + reach
+    filled, mark = (100 * min(1.0, max(0.0, (one - low) / (high - low))) for one in (value, limit))
+    words = f"{value:.3f}, limit {limit:.3f}"
+    level = STOPPED if value > limit else CAUTION if limit > 0 and value > NEAR_LIMIT * limit else PASSED
+    alt = html.escape(readable(f"{title}: {words}"), quote=True)
     return (
-        f"Distance to the training images<div class='track' role='img' aria-label='Distance {words}'>"
-        f"<i style='width:{filled:.1f}%;background:{_level_color(level)}'></i><u style='left:{limit:.1f}%'></u></div>"
+        f"{_text(title)}<div class='track' role='img' aria-label='{alt}'>"
+        f"<i style='width:{filled:.1f}%;background:{_level_color(level)}'></i><u style='left:{mark:.1f}%'></u></div>"
         f"{words}"
     )
 

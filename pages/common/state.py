@@ -27,10 +27,12 @@ KEYS = (
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
-    "uploads", "coverage", "rotations", "status", "order",
+    "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
 )  # fmt: skip
 # What `image` may say instead of an image_id; a sample's file name follows.
 SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"
+# Or an image of "Grade images": the beginning of its digest follows.
+GRADED = "graded:"
 _MAX_CHARACTERS = 4000  # some hundred runs to compare
 _PAGE, _ASKED, _WRITTEN, _SHOWN, _DUE = "view_page", "view_asked", "view_written", "view_shown", "view_step_is_due"
 
@@ -132,8 +134,9 @@ def current_stage() -> str | None:
 
 
 def current_image() -> str | None:
-    """The image_id of the chosen image, unchecked: it may belong to another data set."""
-    return current("image")
+    """The image_id of the chosen image, unchecked: it may belong to another data set; none of "Grade images"."""
+    image = current("image")
+    return None if image is not None and image.startswith(GRADED) else image
 
 
 def link_parameters(**view: str | None) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The page "Grade images" with a tiny trained run: three gates, what is kept, what is said."""
 
 import hashlib
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +19,14 @@ from lib.data.builtin import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading import operating_point
 from lib.grading.grades import MEDICAL_NOTICE
+from lib.grading.session_store import KEEP_S, SessionStore
 from lib.models.bundles import save_bundle
 from lib.models.gate import GATE_FILE, save_gate
 from lib.models.seen_images import SEEN_FILE, SeenImages, save_seen
 from lib.tracking import create_run
-from pages.common import resources
+from pages.common import background, resources
+from pages.grade import intake
+from pages.grade import scene as grade_scene
 from tests.grading.squares import CLASS_NAMES, encode, png, stored_point, train_on_squares
 from tests.pages.scene import link, page_links
 
@@ -58,8 +63,11 @@ def make_run(trained, *, is_medical):
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
+def _fresh(monkeypatch):
+    """Sessions of its own, and a page that waits for the thread that grades."""
     st.cache_data.clear()
+    monkeypatch.setattr(intake, "STORE", SessionStore())
+    monkeypatch.setattr(grade_scene, "GRACE_S", 60)
 
 
 @pytest.fixture
@@ -90,6 +98,11 @@ def upload(at, *files):
     return checked(at)
 
 
+def view(at, name):
+    at.segmented_control(key="grade_view").set_value(name).run()
+    return checked(at)
+
+
 def passports(at):
     return next(str(element.proto.body) for element in at.get("html") if "passport" in str(element.proto.body))
 
@@ -111,7 +124,7 @@ def test_a_training_image_is_marked_under_any_name_and_a_new_one_is_not(run_ids)
     shown = passports(at)
     assert shown.count("Itself a training image") == 1
     assert shown.count("its grade says nothing about new ones") == 1
-    assert "its grade says nothing about new ones" in words(at)  # at the image that is looked at closer
+    assert "its grade says nothing about new ones" in passports(view(at, "closer"))
 
 
 def test_a_run_that_is_gone_is_said_and_no_other_one_grades_instead(run_ids):
@@ -146,8 +159,10 @@ def test_three_kinds_of_files_pass_three_gates(run_ids):
     assert "<i>x" not in shown
     assert shown.count("<img ") == 3  # two squares, and where the graded one speaks for its class
     assert "Where red.png speaks for red" in shown
-    assert at.dataframe[0].value["status"].tolist() == ["graded", "unlike", "refused"]
     assert MEDICAL_NOTICE not in words(at)
+    table = view(at, "table").dataframe[0].value
+    assert table["status"].tolist() == ["graded", "unlike the training images", "refused"]
+    assert table["picture"].str.startswith("data:image/jpeg").tolist() == [True, True, False]
 
 
 def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, monkeypatch):
@@ -164,10 +179,10 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     at.switch_page("pages/start.py").run()
     at.switch_page(PAGE).run()
     assert computed == [4, 1]
-    assert at.dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
+    assert view(at, "table").dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
     trimmed = []
     monkeypatch.setattr(out_of_memory, "trim_memory", lambda: trimmed.append(1))
-    session = at.session_state["grade_session"]
+    session = intake.STORE.find(link(at, "uploads"))
     at.button(key="grade_clear").click().run()
     # In place, and in the run after the one that held the images: what an old run still refers to holds none.
     assert (len(session), trimmed) == (0, [1])
@@ -177,26 +192,25 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
 def test_the_expected_grade_decides_on_request(run_ids):
     at = upload(open_page(run=run_ids["medical"]), ("red.png", png("red", 1)))
     rule = at.toggle(key=f"grade_rule_{run_ids['medical']}")
-    assert at.dataframe[0].value["class"].tolist() == ["red"]
+    assert f"1 graded (1 {CLASS_NAMES[0]})" in words(at)
     rule.set_value(True).run()
     checked(at)
-    assert at.dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
     assert "expected grade reaches" in words(at)
-    # Card, map, metric and summary name the same class.
+    # Card, map, summary and table name the same class.
     assert "class='grade' style" in passports(at)
     assert f">{CLASS_NAMES[-1]}" in passports(at)
     assert f"Where red.png speaks for {CLASS_NAMES[-1]}" in passports(at)
-    assert at.metric[0].value == CLASS_NAMES[-1]
     assert f"1 graded (1 {CLASS_NAMES[-1]})" in words(at)
     assert "the most probable class is red" in passports(at)
+    assert view(at, "table").dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
     plain = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
-    assert not plain.toggle  # no limits, no choice
+    assert [toggle.key for toggle in plain.toggle] == ["grade_rotations"]  # no limits, no choice
 
 
 def test_many_images_come_page_by_page_and_by_status(run_ids):
     at = upload(open_page(), *((f"{row}.png", png("red", row)) for row in range(9)), ("bad.png", b"bad"))
     assert passports(at).count("class='passport'") == 8
-    at.segmented_control(key="grade_status").set_value("refused").run()
+    at.selectbox(key="grade_status").set_value("refused").run()
     assert passports(checked(at)).count("class='passport'") == 1
 
 
@@ -204,7 +218,8 @@ def test_a_medical_run_says_so_before_and_after(run_ids):
     at = open_page(run=run_ids["medical"])
     assert MEDICAL_NOTICE in words(at)
     upload(at, ("red.png", png("red", 1)))
-    assert words(at).count(MEDICAL_NOTICE) == 2
+    for name in ("closer", "table", "take_away"):
+        assert words(view(at, name)).count(MEDICAL_NOTICE) == 1
 
 
 def test_a_stored_operating_point_is_said_and_decides_nothing(run_ids, runs):
@@ -257,3 +272,102 @@ def test_what_the_session_has_taken_is_dropped_by_streamlit(monkeypatch):
     monkeypatch.setattr("streamlit.runtime.scriptrunner.get_script_run_ctx", lambda: context)
     resources.forget_uploads([SimpleNamespace(file_id="id0"), SimpleNamespace(file_id="id2")])
     assert [record.file_id for record in manager.get_files("session", ["id0", "id1", "id2"])] == ["id1"]
+
+
+def test_a_reload_finds_the_images_by_the_link_and_nobody_else_does(run_ids):
+    at = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
+    token = link(at, "uploads")
+    assert len(token) >= 32
+    again = checked(open_page(run=run_ids["plain"], uploads=token))
+    assert ">red.png<" in passports(again)
+    other = open_page(run=run_ids["plain"])
+    assert "Add images above" in words(other)
+    guessed = open_page(run=run_ids["plain"], uploads=token[:-1] + "_")
+    assert not [element for element in guessed.get("html") if "red.png" in str(element.proto.body)]
+    assert "not here any more" in " ".join(box.value for box in guessed.info)
+
+
+def test_what_is_not_used_for_half_an_hour_is_gone(run_ids, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(intake, "STORE", SessionStore(clock=lambda: now[0]))
+    at = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
+    now[0] += KEEP_S
+    at.run()
+    assert "not here any more" in " ".join(box.value for box in at.info)
+    assert "Add images above" in words(at)
+
+
+def test_cancel_keeps_what_was_graded_and_goes_on_on_request(run_ids, monkeypatch):
+    grade = grader_module.Grader.grade
+    reached, may_go = threading.Event(), threading.Event()
+
+    def slow(self, items, **options):
+        for number, one in enumerate(grade(self, items, **options)):
+            yield one
+            if number == 0:
+                reached.set()
+                may_go.wait(20)
+
+    monkeypatch.setattr(grader_module.Grader, "grade", slow)
+    monkeypatch.setattr(grade_scene, "GRACE_S", 0)
+    at = open_page(run=run_ids["plain"])
+    upload(at, *((f"{row}.png", png("red", row)) for row in range(3)))
+    assert reached.wait(20)
+    at.run()
+    assert passports(checked(at)).count("class='passport'") == 1  # what is done is shown while the rest is graded
+    at.button(key="grade_cancel").click().run()
+    may_go.set()
+    (task,) = [task for name, task in background._tasks.items() if name.startswith("grade:")]
+    wait_for(lambda: task.is_over)
+    at.run()
+    assert "Cancelled; what was graded is kept. 2 images left." in words(at)
+    assert "1 file**" in words(at)
+    monkeypatch.setattr(grade_scene, "GRACE_S", 60)
+    at.button(key="grade_go_on").click().run()
+    assert "3 files**" in words(checked(at))
+
+
+def wait_for(is_done, seconds=20):
+    end = time.monotonic() + seconds
+    while not is_done() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert is_done()
+
+
+def test_the_map_of_the_image_looked_at_is_checked_and_its_verdict_kept(run_ids):
+    at = upload(open_page(run=run_ids["plain"], tab="closer"), ("red.png", png("red", 1)))
+    (task,) = [task for name, task in background._tasks.items() if name.startswith("map:")]
+    wait_for(lambda: task.is_over, 60)
+    assert not task.error
+    at.run()
+    ((verdict, _),) = next(iter(intake.STORE._entries.values())).session._grades.popitem()[1].values()
+    assert verdict.map_verdict == task.result != ""
+    assert task.result in words(at)
+
+
+def test_options_stand_in_the_link_and_reach_the_grader(run_ids, monkeypatch):
+    asked = []
+    deciding = grader_module.Grader.deciding
+    monkeypatch.setattr(
+        grader_module.Grader, "deciding", lambda self, options: asked.append(options) or deciding(self, options)
+    )
+    view = {"coverage": "0.95", "rotations": "on", "largest": "2"}
+    upload(open_page(run=run_ids["plain"], **view), ("red.png", png("red", 1)))
+    assert (asked[-1].coverage, asked[-1].rotations, asked[-1].largest_set) == (0.95, True, 2)
+    upload(open_page(run=run_ids["plain"], coverage="nan", largest="x", prevalence="7"), ("red.png", png("red", 1)))
+    assert (asked[-1].coverage, asked[-1].rotations, asked[-1].largest_set) == (0.9, False, None)
+    assert asked[-1].prevalence is None
+
+
+def test_a_folder_of_the_server_is_graded_and_a_wrong_one_said(run_ids, runs):
+    folder = runs[0] / "eyes" / "more"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "red.png").write_bytes(png("red", 5))
+    at = open_page(run=run_ids["plain"])
+    at.text_input(key="grade_folder_path").set_value(str(folder / "missing"))
+    form = next(button for button in at.button if button.label == "Add the folder")
+    form.click().run()
+    assert at.error
+    at.text_input(key="grade_folder_path").set_value(str(folder.parent))
+    next(button for button in at.button if button.label == "Add the folder").click().run()
+    assert ">more/red.png<" in passports(checked(at))

@@ -1,0 +1,152 @@
+"""How images come in: files, zips and folders from the browser, a folder of the server, the camera, the samples."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import streamlit as st
+
+from lib.data.builtin import drawn_samples, photographs
+from lib.errors import UserError
+from lib.grading.session_store import KEEP_S, STORE
+from lib.grading.upload_session import MAX_KEPT_BYTES, UploadSession, expand_paths
+from lib.out_of_memory import trim_memory
+from lib.settings import check_allowed
+from pages.common import resources, state
+from pages.common.errors import show_errors
+from pages.common.text import count, plain
+
+_KEPT = (
+    f"They stay in this server's memory until you clear them, at most {KEEP_S // 60} minutes after the last use and "
+    f"{MAX_KEPT_BYTES // 2**20} MiB in all; nothing is written."
+)
+LINK_SENTENCE = (
+    f"A reload brings these images back for {KEEP_S // 60} minutes. The address of this page shows them to whoever has "
+    "it, until you clear them."
+)
+
+
+def current_session() -> UploadSession:
+    """The images of the link; an empty session where there are none (yet, or any more)."""
+    if st.session_state.pop("grade_was_cleared", False):
+        trim_memory()  # in the run after the one that held the images
+    token = state.current("uploads")
+    session = STORE.find(token)
+    if session is None and token:
+        state.settle("uploads", None)
+        st.info(
+            f"The images of this link are not here any more: they were cleared, or not used for {KEEP_S // 60} "
+            "minutes. Add them again.", icon=":material/history:",
+        )  # fmt: skip
+    return UploadSession() if session is None else session
+
+
+def take(uploads: Iterable[tuple[str, bytes | Path]]) -> None:
+    """Add files to the session of the link, which begins here where there is none, and draw the page with them."""
+    session = STORE.find(state.current("uploads"))
+    if session is None:
+        token, session = STORE.begin()
+        state.settle("uploads", token)
+    session.add(uploads)
+
+
+def draw(session: UploadSession) -> None:
+    """The ways in, one row; more of them behind a popover while there are images."""
+    files, folder, camera = st.columns([5, 4, 3], vertical_alignment="bottom", gap="small")
+    with files:
+        _uploader("Add images, or a zip of images", multiple=True)
+    with folder, st.popover("Folder", icon=":material/folder_open:", width="stretch", key="grade_folder_box"):
+        _uploader("A folder of this computer", multiple="directory")
+        _server_folder()
+    with camera, st.popover("Camera", icon=":material/photo_camera:", width="stretch", key="grade_camera_box",
+                            on_change="rerun") as box:  # fmt: skip
+        if box.open:  # a browser asks for the camera as soon as it is drawn
+            _camera()
+    if len(session):
+        _offer_clear(session)
+
+
+def _uploader(label: str, *, multiple: bool | str) -> None:
+    """An uploader that hands its files to the session and empties itself, so that it always means "add"."""
+    turn = st.session_state.setdefault("grade_turn", 0)
+    uploads = st.file_uploader(
+        label, accept_multiple_files=multiple, key=f"grade_upload_{multiple}_{turn}",
+        help=f"JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or DICOM. {_KEPT}",
+    )  # fmt: skip
+    if uploads:
+        take((upload.name, upload.getvalue()) for upload in uploads)
+        resources.forget_uploads(uploads)
+        st.session_state["grade_turn"] = turn + 1
+        st.rerun()
+
+
+def _server_folder() -> None:
+    """A path on the machine of the server, where that is allowed; a form, so that it is read on a click alone."""
+    with st.form("grade_folder", border=False):
+        path = st.text_input("Or a folder on the server", placeholder="/home/me/eyes", key="grade_folder_path")
+        if st.form_submit_button("Add the folder") and path.strip():
+            with show_errors("read the folder"):
+                folder = check_allowed(path.strip())
+                if not folder.is_dir():
+                    raise UserError(f"There is no folder {folder}; check the spelling.")
+                expansion = expand_paths([folder])
+                take((_below(folder, name), source) for name, source in expansion.items)
+                st.rerun()
+
+
+def _below(folder: Path, name: str) -> str:
+    return name.removeprefix(f"{folder}/")
+
+
+def _camera() -> None:
+    turn = st.session_state.setdefault("grade_camera_turn", 0)
+    taken = st.camera_input("Take a picture", key=f"grade_camera_{turn}", help=_KEPT)
+    if taken is None:
+        st.caption("No camera offered? Browsers give none to a page of another machine without https.")
+        return
+    take([(f"camera_{turn + 1}.jpg", taken.getvalue())])
+    st.session_state["grade_camera_turn"] = turn + 1
+    st.rerun()
+
+
+def _offer_clear(session: UploadSession) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(LINK_SENTENCE, width="stretch")
+        with st.popover("Clear", icon=":material/delete_sweep:", type="tertiary", key="grade_clear_box"):
+            st.markdown("Their grades and notes go too. This cannot be taken back.")
+            st.button(
+                f"Clear {count(len(session), 'file')} for good", type="primary", key="grade_clear", on_click=_clear
+            )
+
+
+def _clear() -> None:
+    STORE.end(state.current("uploads"))
+    state.settle("uploads", None)
+    st.session_state["grade_was_cleared"] = True
+
+
+def offer_samples() -> None:
+    """Nothing to grade yet: say what happens, and offer the images that come with the program."""
+    samples, photos = drawn_samples(), photographs()
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(
+            "Add images above. Each passes its gates: **readable**, **looks like the training images**, **good "
+            "enough**, **graded**. An image that does not pass gets no class, and the reason; one that passes may "
+            "still get a wrong class.",
+            text_alignment="center",
+        )
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            is_drawn = bool(samples) and st.button(
+                "Try the samples", type="primary", icon=":material/add_photo_alternate:", key="grade_samples",
+                help="Generated fundus images of all grades, and files that must be refused.",
+            )  # fmt: skip
+            is_photographed = bool(photos) and st.button(
+                "Try real photographs", icon=":material/photo_camera:", key="grade_photographs",
+                help="An eye and things that are none, as scikit-image comes with them.",
+            )  # fmt: skip
+        if photos:
+            st.caption(
+                plain("Photographs: " + ", ".join(photo.label for photo in photos) + ".", 700), text_alignment="center"
+            )
+    if is_drawn or is_photographed:
+        take((sample.name, sample.path.read_bytes()) for sample in (samples if is_drawn else photos))
+        st.rerun()

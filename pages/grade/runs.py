@@ -1,0 +1,54 @@
+"""Which runs can grade, and what is known of one before its network is loaded."""
+
+from typing import Any
+
+import streamlit as st
+
+from lib.atomic import read_json
+from lib.evaluation.headline import Score
+from lib.grading import manifest
+from lib.grading.operating_point import OperatingPoint, read_operating_point
+from lib.tracking.scores import run_score
+from pages.common import resources, state
+from pages.common.results import distinct_labels, ranked
+
+
+def gradable_runs() -> dict[str, str]:
+    """run_id -> label of the runs that have a classifier: the current data set's first, its best one foremost."""
+    runs = ranked([run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()])
+    best = resources.best_result(state.current_dataset() or "")
+    runs.sort(
+        key=lambda run: (
+            run.config.get("dataset") != state.current_dataset(),
+            best is None or run.run_id != best.run_id,
+        )
+    )
+    labels = distinct_labels(runs)
+    return {run.run_id: _with_score(labels[run.run_id], run_score(run)) for run in runs}
+
+
+def _with_score(label: str, score: Score | None) -> str:
+    return label if score is None else f"{label} · {score.metric.word} {score.metric.text(score.value)}"
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def manifest_of(run_id: str) -> dict[str, Any]:
+    """What a run's classifier says of itself (without torch)."""
+    folder = next(run.folder for run in resources.run_records() if run.run_id == run_id)
+    return dict(read_json(folder / "bundle" / "manifest.json"))
+
+
+def stored_point(run_id: str) -> OperatingPoint | None:
+    """The operating point that is kept with a run."""
+    return read_operating_point(next(run for run in resources.run_records() if run.run_id == run_id))
+
+
+def is_medical(run_id: str) -> bool:
+    """Whether a run was trained on images that are said to be medical, then or since."""
+    return manifest.is_medical(manifest_of(run_id))
+
+
+def has_order(run_id: str) -> bool:
+    """Whether its classes are grades in their order."""
+    dataset = manifest_of(run_id).get("dataset")
+    return isinstance(dataset, dict) and bool(dataset.get("is_ordinal"))
