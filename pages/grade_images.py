@@ -40,9 +40,7 @@ def draw_tabs(view: ViewSpec) -> None:
 
 
 controls.page_header(
-    "Grade images",
-    "Which class does a trained network see in new images, and do they look like its training images?",
-    is_low=True,
+    "Grade images", "Which class does a network see in new images, and when should it say no?", is_low=True
 )
 labels = runs.gradable_runs()
 if not labels:
@@ -53,25 +51,27 @@ if not labels:
     end_page()
 
 session = intake.current_session()
-left, right = st.columns([2, 3], gap="medium")
-with left:
+with st.container(horizontal=True, vertical_alignment="bottom"):
     asked = state.current_run() or ""
     is_known = any(run.run_id.startswith(asked) for run in resources.run_records())
-    run_id = controls.choose_run(labels, key="grade_run", label="Graded by", is_known=is_known)
+    with st.container(width="stretch"):
+        run_id = controls.choose_run(labels, key="grade_run", label="Graded by", is_known=is_known)
     if run_id is None:
         end_page()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        options = choose_options(run_id)
-        words = next((run.recorded_words for run in resources.run_records() if run.run_id == run_id), "")
-        if words:
-            st.caption(plain(f"{words[:1].upper()}{words[1:]}; it came with the program."))
+    options = choose_options(run_id)
+    if len(session):
+        with show_errors("take the images"):
+            intake.draw_more(session)
 say_notice(run_id)
-with right, show_errors("take the images"):
-    intake.draw(session)
-
+words = next((run.recorded_words for run in resources.run_records() if run.run_id == run_id), "")
 if not len(session):
+    with show_errors("take the images"):
+        intake.draw_empty()
     intake.offer_samples()
+    if words:
+        st.caption(plain(f"{words[:1].upper()}{words[1:]}; the run came with the program."))
     end_page()
+st.caption(intake.LINK_SENTENCE)
 
 with show_errors("grade the images"):
     scene = Scene.of(run_id, session, options)

@@ -13,6 +13,7 @@ from pages.common import background, controls, state
 from pages.common.passports import draw_distances, draw_large, overlay_jpeg
 from pages.common.text import percent, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
+from pages.grade import corrections_panel
 from pages.grade.scene import Scene
 from pages.grade.selection import Row, image_of
 
@@ -44,6 +45,7 @@ def draw(scene: Scene) -> None:
         draw_large(grade)
         draw_distances(grade)
         _draw_cases(grade)
+        corrections_panel.draw(scene, grade)
 
 
 def _draw_choice(rows: list[Row], place: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -20,8 +21,8 @@ _KEPT = (
     f"{MAX_KEPT_BYTES // 2**20} MiB in all; nothing is written."
 )
 LINK_SENTENCE = (
-    f"A reload brings these images back for {KEEP_S // 60} minutes. The address of this page shows them to whoever has "
-    "it, until you clear them."
+    "The address of this page brings these images back, to whoever has it: until you clear them, or "
+    f"{KEEP_S // 60} minutes after their last use."
 )
 
 
@@ -49,23 +50,37 @@ def take(uploads: Iterable[tuple[str, bytes | Path]]) -> None:
     session.add(uploads)
 
 
-def draw(session: UploadSession) -> None:
-    """The ways in, one row; more of them behind a popover while there are images."""
-    files, folder, camera = st.columns([5, 4, 3], vertical_alignment="bottom", gap="small")
+def draw_empty() -> None:
+    """The ways in while there is nothing yet: the uploader stands open."""
+    files, others = st.columns([4, 1], vertical_alignment="bottom", gap="small")
     with files:
         _uploader("Add images, or a zip of images", multiple=True)
-    with folder, st.popover("Folder", icon=":material/folder_open:", width="stretch", key="grade_folder_box"):
+    with others:
+        _folder_and_camera()
+
+
+def draw_more(session: UploadSession) -> None:
+    """The ways in beside images that are there, behind buttons, and what clears them."""
+    with st.popover("Add images", icon=":material/add_photo_alternate:", key="grade_add_box"):
+        _uploader("Add images, or a zip of images", multiple=True)
+        with st.container(horizontal=True):
+            _folder_and_camera()
+    with st.popover("Clear", icon=":material/delete_sweep:", type="tertiary", key="grade_clear_box"):
+        st.markdown("Their grades go too; a correction stays in its log. This cannot be taken back.")
+        st.button(f"Clear {count(len(session), 'file')} for good", type="primary", key="grade_clear", on_click=_clear)
+
+
+def _folder_and_camera() -> None:
+    with st.popover("Folder", icon=":material/folder_open:", key="grade_folder_box"):
         _uploader("A folder of this computer", multiple="directory")
         _server_folder()
-    with camera, st.popover("Camera", icon=":material/photo_camera:", width="stretch", key="grade_camera_box",
-                            on_change="rerun") as box:  # fmt: skip
-        if box.open:  # a browser asks for the camera as soon as it is drawn
-            _camera()
-    if len(session):
-        _offer_clear(session)
+    # A browser asks for the camera as soon as its widget is drawn: only on request.
+    is_on = st.toggle("Camera", key="grade_camera_on")
+    if is_on:
+        _camera()
 
 
-def _uploader(label: str, *, multiple: bool | str) -> None:
+def _uploader(label: str, *, multiple: Any) -> None:
     """An uploader that hands its files to the session and empties itself, so that it always means "add"."""
     turn = st.session_state.setdefault("grade_turn", 0)
     uploads = st.file_uploader(
@@ -106,16 +121,6 @@ def _camera() -> None:
     take([(f"camera_{turn + 1}.jpg", taken.getvalue())])
     st.session_state["grade_camera_turn"] = turn + 1
     st.rerun()
-
-
-def _offer_clear(session: UploadSession) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(LINK_SENTENCE, width="stretch")
-        with st.popover("Clear", icon=":material/delete_sweep:", type="tertiary", key="grade_clear_box"):
-            st.markdown("Their grades and notes go too. This cannot be taken back.")
-            st.button(
-                f"Clear {count(len(session), 'file')} for good", type="primary", key="grade_clear", on_click=_clear
-            )
 
 
 def _clear() -> None:

@@ -1,5 +1,7 @@
 """Which of the graded images are shown, and in which order: the same in every view, and in the link."""
 
+from typing import Any
+
 import streamlit as st
 
 from lib.grading.grades import STATUS_WORDS, Grade
@@ -23,14 +25,15 @@ def choose_rows(scene: Scene) -> list[Row]:
         ("given", "Class", {name: readable(name) for name in classes}),
         ("decision", "Decision", {action: action.capitalize() for action in decisions}),
     )
-    chosen = {}
+    chosen: dict[str, str] = {}
+    shown: dict[str, Any] = {"width": 200, "label_visibility": "collapsed"}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for key, label, titles in filters:
             if len(titles) > 1:
-                chosen[key] = controls.choose(label, {"": "All"} | titles, key, key=f"grade_{key}", width=200)
+                chosen[key] = controls.choose(label, {"": f"{label}: all"} | titles, key, key=f"grade_{key}", **shown)
         if len(rows) > 1:
             orders = {name: title for name, title in ORDERS.items() if name != "risk" or decisions}
-            order = controls.choose("Order", orders, "order", key="grade_order", width=200)
+            order = controls.choose("Order", orders, "order", key="grade_order", **shown)
         else:
             order = "file"
     status, given, decision = (chosen.get(key, "") for key, _, _ in filters)
@@ -46,11 +49,15 @@ def choose_rows(scene: Scene) -> list[Row]:
 def sorted_rows(rows: list[Row], order: str) -> list[Row]:
     """By risk or confidence; files without an answer stand last, whatever the order."""
     if order == "risk":
-        return sorted(rows, key=lambda row: -(risk_of(row[0]) if risk_of(row[0]) is not None else -1.0))  # type: ignore[operator]
+        return sorted(rows, key=lambda row: _last_without(risk_of(row[0]), -1))
     if order in ("sure", "doubtful"):
         sign = -1 if order == "sure" else 1
-        return sorted(rows, key=lambda row: 2.0 if row[0].confidence is None else sign * row[0].confidence)
+        return sorted(rows, key=lambda row: _last_without(row[0].confidence, sign))
     return rows
+
+
+def _last_without(value: float | None, sign: int) -> float:
+    return 2.0 if value is None else sign * value
 
 
 def risk_of(grade: Grade) -> float | None:

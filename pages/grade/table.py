@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from lib.grading.corrections import present
 from lib.grading.grades import STATUS_WORDS
 from pages.common import controls, state
 from pages.grade.scene import Scene
@@ -20,6 +21,8 @@ def draw(scene: Scene) -> None:
         return
     has_decision = any(grade.decision for grade, _ in rows)
     has_sets = any(grade.prediction_set for grade, _ in rows)
+    corrected = {one.sha256: one.corrected for one in present() if one.run == scene.run_id}
+    has_corrections = any(grade.sha256 in corrected for grade, _ in rows)
     table: list[dict[str, Any]] = []
     for grade, jpeg in rows:
         row: dict[str, Any] = {
@@ -28,6 +31,8 @@ def draw(scene: Scene) -> None:
         }  # fmt: skip
         if has_sets:
             row["one of"] = ", ".join(grade.prediction_set)
+        if has_corrections:
+            row["corrected to"] = corrected.get(grade.sha256, "")
         if has_decision:
             row |= {"decision": grade.decision.action if grade.decision else "", "P(referable)": risk_of(grade)}
         table.append(row | {"status": STATUS_WORDS[grade.status], "reason": grade.explanation})

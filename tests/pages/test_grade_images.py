@@ -13,11 +13,11 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
-from lib import out_of_memory
 from lib.atomic import write_json
 from lib.data.builtin import SAMPLES_FOLDER, photographs
 from lib.grading import grader as grader_module
 from lib.grading import operating_point
+from lib.grading.corrections import present_of
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.grading.session_store import KEEP_S, SessionStore
 from lib.models.bundles import save_bundle
@@ -181,7 +181,7 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     assert computed == [4, 1]
     assert view(at, "table").dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
     trimmed = []
-    monkeypatch.setattr(out_of_memory, "trim_memory", lambda: trimmed.append(1))
+    monkeypatch.setattr(intake, "trim_memory", lambda: trimmed.append(1))
     session = intake.STORE.find(link(at, "uploads"))
     at.button(key="grade_clear").click().run()
     # In place, and in the run after the one that held the images: what an old run still refers to holds none.
@@ -204,7 +204,7 @@ def test_the_expected_grade_decides_on_request(run_ids):
     assert "the most probable class is red" in passports(at)
     assert view(at, "table").dataframe[0].value["class"].tolist() == [CLASS_NAMES[-1]]
     plain = upload(open_page(run=run_ids["plain"]), ("red.png", png("red", 1)))
-    assert [toggle.key for toggle in plain.toggle] == ["grade_rotations"]  # no limits, no choice
+    assert not any(toggle.key.startswith("grade_rule") for toggle in plain.toggle)  # no limits, no choice
 
 
 def test_many_images_come_page_by_page_and_by_status(run_ids):
@@ -320,8 +320,8 @@ def test_cancel_keeps_what_was_graded_and_goes_on_on_request(run_ids, monkeypatc
     (task,) = [task for name, task in background._tasks.items() if name.startswith("grade:")]
     wait_for(lambda: task.is_over)
     at.run()
-    assert "Cancelled; what was graded is kept. 2 images left." in words(at)
-    assert "1 file**" in words(at)
+    assert "Cancelled; what was graded is kept. 1 image left." in words(at)
+    assert "2 files**" in words(at)
     monkeypatch.setattr(grade_scene, "GRACE_S", 60)
     at.button(key="grade_go_on").click().run()
     assert "3 files**" in words(checked(at))
@@ -371,3 +371,32 @@ def test_a_folder_of_the_server_is_graded_and_a_wrong_one_said(run_ids, runs):
     at.text_input(key="grade_folder_path").set_value(str(folder.parent))
     next(button for button in at.button if button.label == "Add the folder").click().run()
     assert ">more/red.png<" in passports(checked(at))
+
+
+def test_a_grade_is_corrected_with_a_note_and_the_correction_undone(run_ids):
+    at = upload(open_page(run=run_ids["plain"], tab="closer"), ("red.png", png("red", 1)))
+    digest = hashlib.sha256(png("red", 1)).hexdigest()
+    assert present_of(digest, run_ids["plain"]) is None
+    at.selectbox(key=f"grade_correction_{digest[:12]}_class").set_value("blue")
+    at.text_input(key=f"grade_correction_{digest[:12]}_note").set_value("*seen* twice")
+    next(button for button in at.button if button.label == "Keep the correction").click().run()
+    kept = present_of(digest, run_ids["plain"])
+    assert (kept.given, kept.corrected, kept.file, kept.note) == ("red", "blue", "red.png", "*seen* twice")
+    assert "Corrected to blue." in words(checked(at))
+    assert view(at, "table").dataframe[0].value["corrected to"].tolist() == ["blue"]
+    view(at, "closer").button(key="grade_correction_undo").click().run()
+    assert present_of(digest, run_ids["plain"]) is None
+    assert "Corrected to" not in words(checked(at))
+
+
+def test_the_images_are_sorted_by_confidence_and_one_is_opened_from_the_link(run_ids):
+    files = [(f"{kind}{row}.png", png(kind, row)) for row, kind in enumerate(("red", "blue", "red"))]
+    at = upload(open_page(run=run_ids["plain"], tab="table", order="sure"), *files, ("bad.png", b"bad"))
+    shares = at.dataframe[0].value["confidence"].tolist()
+    assert shares[:3] == sorted(shares[:3], reverse=True)
+    assert at.dataframe[0].value["file"].tolist()[3] == "bad.png"  # without an answer: last in every order
+    at.selectbox(key="grade_given").set_value("blue").run()
+    assert checked(at).dataframe[0].value["file"].tolist() == ["blue1.png"]
+    image = f"graded:{hashlib.sha256(files[2][1]).hexdigest()[:16]}"
+    opened = checked(open_page(run=run_ids["plain"], tab="closer", image=image, uploads=link(at, "uploads")))
+    assert "red2.png" in passports(opened)
