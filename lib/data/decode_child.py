@@ -1,7 +1,7 @@
 """The decoder's child process: reads requests from standard input, answers on standard output, one at a time.
 
 Memory, CPU time and file sizes are limited here, so that a hostile file costs this process and nothing else. Imports
-Pillow and numpy only.
+Pillow and numpy only, and pydicom for its files.
 """
 
 import dataclasses
@@ -61,6 +61,7 @@ def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], by
     chosen = {key: request[key] for key in ("side_px", "crop_policy")}
     image = decode_bytes(data, **chosen, value_scale=ValueScale.of(request["value_scale"]))
     header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
+    header["laterality"] = image.laterality
     header["sha256"] = hashlib.sha256(data).hexdigest()
     return header, image.pixels.tobytes()
 

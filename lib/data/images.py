@@ -1,6 +1,6 @@
 """From the bytes of one untrusted file to one square of pixels. Pure; runs in the decoder's child process.
 
-Pillow only, with a list of allowed formats: torchvision's decoder can crash the process on malformed PNG files.
+Pillow, with a list of allowed formats, and pydicom: torchvision's decoder can crash the process on malformed PNG files.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lib.data.dicom import DICOM_INFO, is_dicom, open_dicom
 from lib.data.specs import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, check_crop_policy, measure_range
 from lib.errors import BadImage
 from lib.settings import MAX_FILE_BYTES, MAX_IMAGE_PIXELS
@@ -26,7 +27,7 @@ _FILLED = (0.10, 0.97)  # a disc in a square fills 0.785; cut off above and belo
 _MIN_BRIGHT_LEVEL = 12  # of 255: below that the whole picture is black
 # MPO is what many phones write: a JPEG file with a second picture behind the first.
 ALLOWED_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "HEIF")
-FORMATS_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF or HEIC"
+FORMATS_TEXT = "JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or DICOM"
 MIN_SIDE_PX = 8
 
 # Checked again by Pillow inside its readers, where a GIF may announce one size and hold another.
@@ -92,7 +93,7 @@ class DecodedImage:
 
     `pixels` is uint8 (S, S, 3); `width` and `height` are the original's after its EXIF rotation, and `box` is
     (left, top, right, bottom) in those pixels; a retina's box may reach beyond the image. `sha256` is that of the
-    file's bytes, by which the image is known again.
+    file's bytes, by which the image is known again. `laterality` is "left" or "right" where a DICOM file says so.
     """
 
     pixels: np.ndarray
@@ -101,6 +102,7 @@ class DecodedImage:
     box: Box
     notices: tuple[str, ...] = ()
     sha256: str = ""
+    laterality: str = ""
 
 
 def decode_bytes(
@@ -118,7 +120,8 @@ def decode_bytes(
         # Lets libjpeg leave out what will not be seen: four times as fast on a camera's photograph.
         image.draft(None, (2 * side_px, 2 * side_px))
         image.load()
-        notices = _frame_notice(image)
+        told, laterality = image.info.get(DICOM_INFO, ((), ""))
+        notices = [*told, *_frame_notice(image)]
         loaded_size = image.size
         try:
             ImageOps.exif_transpose(image, in_place=True)
@@ -129,7 +132,9 @@ def decode_bytes(
         image = _to_rgb(image, value_scale, notices)
         box = box or _box(image, full_size, crop_policy, notices)
         pixels = np.array(_cut(image, box, full_size, side_px))
-        return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices))
+        return DecodedImage(
+            pixels, full_size[0], full_size[1], box, tuple(notices), laterality=laterality
+        )
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -170,7 +175,7 @@ def _open(data: bytes) -> Image.Image:
         register_heif_opener(thumbnails=False)
     Image.init()
     try:
-        image = Image.open(io.BytesIO(data), formats=[name for name in ALLOWED_FORMATS if name in Image.OPEN])
+        image = open_dicom(data) if is_dicom(data) else _open_by_pillow(data)
     except UnidentifiedImageError:
         raise BadImage(_why_unidentified(data)) from None
     width, height = image.size
@@ -181,14 +186,16 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
+def _open_by_pillow(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=[name for name in ALLOWED_FORMATS if name in Image.OPEN])
+
+
 def _why_unidentified(data: bytes) -> str:
     start = data[:256].lstrip().lower()
     if start.startswith((b"\xff\xd8", b"\x89png", b"gif8", b"bm", b"ii*\x00", b"mm\x00*")):
         return "The file begins like an image but its header is damaged."
     known = next((what for magic, what in _KNOWN_STRANGERS if start.startswith(magic)), None)
-    if data[128:132] == b"DICM":
-        known = "a DICOM image"
-    elif data[4:12] in (b"ftypavif", b"ftypavis"):
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
         known = "an AVIF image"
     return f"The file is {known}, not {FORMATS_TEXT}." if known else f"The file is not {FORMATS_TEXT}."
 

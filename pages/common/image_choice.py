@@ -22,7 +22,7 @@ from pages.common.state import CAMERA, SAMPLE, UPLOAD
 from pages.common.text import plain, plain_message, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 
-UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif"]
+UPLOAD_TYPES = ["jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff", "heic", "heif", "dcm", "dicom"]
 _COLUMNS, _PER_PAGE, _THUMBNAIL_PX, _CHOICE_PX = 6, 24, 128, 560
 _OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, until somebody chooses
 

@@ -20,7 +20,7 @@ _MAX_FILES, _MAX_DEPTH = 2_000_000, 40
 _IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-        *(".heic", ".heif", ".hif"),
+        *(".heic", ".heif", ".hif", ".dcm", ".dicom"),
     )
 )
 _SPLIT_WORDS = {
