@@ -77,7 +77,7 @@ def member_pieces(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator
 def why_unreadable(member: zipfile.ZipInfo, *, ratio_free_bytes: int = _RATIO_FREE_BYTES) -> str:
     """The reason for which a member must not be read, whatever it is for; empty if it may be."""
     path = PurePosixPath(member_name(member))
-    leads_out = path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
+    leads_out = path.is_absolute() or ".." in path.parts or "".join(path.parts[:1])[1:2] == ":"  # a drive
     is_special = stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG)
     most_bytes = max(ratio_free_bytes, MAX_ARCHIVE_RATIO * member.compress_size)
     reasons = (

@@ -132,9 +132,7 @@ def decode_bytes(
         image = _to_rgb(image, value_scale, notices)
         box = box or _box(image, full_size, crop_policy, notices)
         pixels = np.array(_cut(image, box, full_size, side_px))
-        return DecodedImage(
-            pixels, full_size[0], full_size[1], box, tuple(notices), laterality=laterality
-        )
+        return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices), laterality=laterality)
 
 
 def read_header(data: bytes) -> ImageHeader:

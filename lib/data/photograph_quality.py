@@ -5,6 +5,7 @@ numbers. Sharpness is read from bands of detail (differences of Gaussians) in re
 quality measures of screening programmes do (Fleming et al. 2006, https://doi.org/10.1167/iovs.05-1155).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,10 +112,14 @@ def _fullest_corner(mask: np.ndarray) -> float:
 def _detail(rgb: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     """Bands of the green channel in relation to the light around."""
     green = rgb[..., 1]
-    levels = [scipy.ndimage.gaussian_filter(green, sigma, truncate=3) for sigma in _SIGMAS_PX]
+    levels = [scipy.ndimage.gaussian_filter(green, sigma, truncate=3) for sigma in _SIGMAS_PX[:3]]
+    # What is that smooth needs no more than half the side: a third of the time.
+    half = green.reshape(WORKING_SIDE_PX // 2, 2, -1, 2).mean((1, 3))
+    smooth = (scipy.ndimage.gaussian_filter(half, sigma / 2, truncate=3) for sigma in _SIGMAS_PX[3:])
+    levels += [level.repeat(2, 0).repeat(2, 1) for level in smooth]
     around = np.maximum(levels[-1][inside], _MIN_LEVEL)
     found = {}
-    for band, (fine, coarse) in zip(_BANDS, zip(levels, levels[1:], strict=False), strict=True):
+    for band, (fine, coarse) in zip(_BANDS, itertools.pairwise(levels), strict=True):
         relative = np.abs((fine - coarse)[inside] / around)
         found[f"detail_{band}"] = _log(float(np.sqrt((relative**2).mean())), 1e-4)
         found[f"edges_{band}"] = _log(float(np.quantile(relative, 0.99)), 1e-4)
@@ -130,11 +135,15 @@ def _light(rgb: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     low, high = np.quantile(grey, (0.02, 0.98))
     found = {"brightness": float(grey.mean()), "darkest": float(low), "brightest": float(high)}
     found |= {name: float(pixels[:, channel].mean()) for channel, name in enumerate(("red", "green", "blue"))}
-    return {name: _log(value, _MIN_LEVEL) for name, value in found.items()} | _tones(pixels) | {
-        "underexposed_share": float((grey < _DARK).mean()),
-        "overexposed_share": float((pixels.max(axis=1) > _BRIGHT).mean()),
-        "unevenness": float(lamp.std() / max(float(lamp.mean()), _MIN_LEVEL)),
-    }
+    return (
+        {name: _log(value, _MIN_LEVEL) for name, value in found.items()}
+        | _tones(pixels)
+        | {
+            "underexposed_share": float((grey < _DARK).mean()),
+            "overexposed_share": float((pixels.max(axis=1) > _BRIGHT).mean()),
+            "unevenness": float(lamp.std() / max(float(lamp.mean()), _MIN_LEVEL)),
+        }
+    )
 
 
 def _tones(pixels: np.ndarray) -> dict[str, float]:

@@ -18,7 +18,7 @@ from lib.data.fundus.photograph import draw_example
 from lib.data.grades import GRADE_NAMES
 from lib.demo.recording import FOLDER
 from lib.errors import UserError
-from lib.evaluation.verdict import UNLIKE
+from lib.evaluation.verdict import UNGRADABLE, UNLIKE
 
 if TYPE_CHECKING:
     from lib.grading.grader import Grader
@@ -76,7 +76,7 @@ def choose_seeds(grader: "Grader") -> dict[str, int]:
 
     Three of the grades are plainly right: looked for are first both ends, then severe, mild and moderate. The next
     grade is doubtful: a close call that the right grade is part of. The last one is right, whatever its probability.
-    The spoiled one is refused and said to be darker or more blurred than the training images; the one of green light
+    The spoiled one is too poor to be graded, said to be dark or blurred; the one of green light
     alone is refused; the turned one is right.
 
     Raises:
@@ -124,8 +124,9 @@ def is_doubtful(grade: "Grade", target: int) -> bool:
 
 
 def is_refused_as_spoiled(grade: "Grade") -> bool:
-    """Whether an image is refused, and said to be darker or more blurred than the training images."""
-    return grade.status == UNLIKE and any(word in grade.reason for word in ("darker", "blurred"))
+    """Whether an image is too poor to be graded and said to be blurred or dark, here or beside the training images."""
+    is_refused = grade.status in (UNGRADABLE, UNLIKE)
+    return is_refused and any(word in grade.reason for word in ("darker", "dark:", "blurred", "Blurred"))
 
 
 def _first(grader: "Grader", name: str, is_as_wanted: "Callable[[Grade, int], bool]") -> int | None:

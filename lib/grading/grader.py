@@ -17,7 +17,7 @@ from lib.data.statistics import quality_words
 from lib.errors import BadImage, UserError
 from lib.evaluation.calibration import checked_coverage
 from lib.evaluation.headline import Score
-from lib.evaluation.verdict import GRADED, REFUSED, UNLIKE, Verdict, decide
+from lib.evaluation.verdict import GRADED, REFUSED, UNGRADABLE, UNLIKE, Verdict, decide
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
@@ -42,6 +42,7 @@ from lib.grading.manifest import (
     manifest_engine,
 )
 from lib.grading.operating_point import OperatingPoint, read_operating_point
+from lib.grading.quality import NOT_READ, ReadQuality, read_quality, reads_quality
 from lib.models.bundle_files import unpacked_bundle
 from lib.models.gate import GATE_FILE, Gate, load_gate
 from lib.models.heads import HEADS
@@ -239,7 +240,7 @@ class Grader:
         distance is told.
         """
         scores, distances = self.scores(pixels[None])
-        return self._decide(pixels, scores[0], distances[0], is_own=is_own)
+        return self._decide(pixels, scores[0], distances[0], is_own=is_own, quality=self._quality(pixels))
 
     def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float | None]]:
         """Probabilities (N, K) and distances to the training images (None without a gate) of squares (N, S, S, 3)."""
@@ -269,12 +270,14 @@ class Grader:
             return []
         batch = self.inputs.batch(np.stack([image.pixels for image in images]), device=self.device)
         probabilities, distances = self._scores(batch)
+        qualities = [self._quality(image.pixels) for image in images]
         grades = [
             Grade.of(
-                self._decide(image.pixels, probabilities[row], distances[row]),
+                self._decide(image.pixels, probabilities[row], distances[row], quality=qualities[row]),
                 notices=(*image.notices, *self._notices),
                 seen=self.seen.role(image_id_of(image.sha256)),
                 pixels=self.inputs.framed(image.pixels),
+                quality=qualities[row].reading,
             )
             for row, image in enumerate(images)
         ]
@@ -310,10 +313,23 @@ class Grader:
         is_frozen = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
         return str(self.preprocessing.get("dtype", "float32")) if is_frozen else "float32"
 
+    def _quality(self, pixels: np.ndarray) -> ReadQuality:
+        return read_quality(pixels) if reads_quality(self.inputs) else NOT_READ
+
     def _decide(
-        self, pixels: np.ndarray, scores: np.ndarray, distance: float | None, *, is_own: bool = False
+        self,
+        pixels: np.ndarray,
+        scores: np.ndarray,
+        distance: float | None,
+        *,
+        is_own: bool = False,
+        quality: ReadQuality = NOT_READ,
     ) -> Verdict:
         status, reason = self._judge(pixels, distance, is_own=is_own)
+        # An eye too blurred or dark is also unlike the training images; how to take it again says more than that.
+        is_like = status == GRADED and self.gate is not None
+        if not is_own and quality.reading and not quality.reading.is_passed and (is_like or quality.is_eye):
+            status, reason = UNGRADABLE, f"{quality.reading.reason} {quality.reading.hint}"
         seen = Verdict(
             status=status,
             distance=distance if distance is not None and np.isfinite(distance) else None,

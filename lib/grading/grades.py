@@ -342,7 +342,10 @@ def _like_training(grade: Grade) -> GateCheck:
             said = numbers if grade.distance > grade.threshold else grade.reason
         return GateCheck(STOPPED, "Unlike the training images", f"{said[:1].upper()}{said[1:]}")
     if grade.distance > NEAR_LIMIT * grade.threshold:
-        return GateCheck(CAUTION, "Barely looks like the training images", f"Close to the limit. {numbers}")
+        # Only an eye that is too poor a picture gets here from beyond the limit.
+        is_beyond = grade.distance > grade.threshold
+        title = "An eye, unlike the training images" if is_beyond else "Barely looks like the training images"
+        return GateCheck(CAUTION, title, numbers if is_beyond else f"Close to the limit. {numbers}")
     return GateCheck(PASSED, "Looks like the training images", numbers)
 
 

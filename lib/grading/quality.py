@@ -7,6 +7,7 @@ spoiled on purpose; kept as numbers in `assets/fundus_quality.json` and made ane
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +66,8 @@ def quality_model() -> QualityModel:
     content = read_json(ASSETS_DIR / MODEL_FILE)
     if tuple(content["measures"]) != MEASURE_NAMES:
         raise RuntimeError(f"{MODEL_FILE} was made for other measures; fit it again.")
-    arrays = {name: np.array(content[name]) for name in ("centre", "scale", "weights", "biases")}
-    plain = {name: content[name] for name in ("limit", "false_alarm_rate", "num_calibration")}
+    arrays: dict[str, Any] = {name: np.array(content[name]) for name in ("centre", "scale", "weights", "biases")}
+    plain: dict[str, Any] = {name: content[name] for name in ("limit", "false_alarm_rate", "num_calibration")}
     return QualityModel(kinds=tuple(content["kinds"]), **arrays, **plain)
 
 

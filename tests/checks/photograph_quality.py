@@ -94,7 +94,12 @@ def report(files: list[tuple[str, bytes]]) -> None:
         values = np.array([measures(data, side) for _, data in files])
         stopped = 1 - model.probabilities(values)[:, 0] > model.limit
         print(f"store of {side} px")
-        groups = {"false alarms": ("",), "blur": ("blurred",), "light": UNGRADABLE_KINDS[1:3], "haze": (UNGRADABLE_KINDS[3],)}
+        groups = {
+            "false alarms": ("",),
+            "blur": ("blurred",),
+            "light": UNGRADABLE_KINDS[1:3],
+            "haze": (UNGRADABLE_KINDS[3],),
+        }
         for name, members in {**groups, **{kind: (kind,) for kind in UNGRADABLE_KINDS[1:3]}}.items():
             chosen = stopped[np.isin(kinds, members)]
             print(f"  {name}: {interval(int(chosen.sum()), len(chosen))}")
