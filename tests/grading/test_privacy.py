@@ -41,7 +41,7 @@ def test_place_and_camera_are_in_no_picture_that_is_kept_and_in_no_report(grader
 
 
 def test_grading_writes_nothing(grader, tmp_path, monkeypatch):
-    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home, temporary = tmp_path / "empty_home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()
     monkeypatch.setenv("TRANSFERSCOPE_HOME", str(home))
