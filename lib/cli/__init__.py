@@ -42,6 +42,7 @@ COMMANDS = {
     "unit": ("lib.cli.units", "unit", "Show what one channel of a network looks for."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "corrections": ("lib.cli.corrections", "corrections", "List, undo and export corrections of grades."),
+    "serve": ("lib.cli.serving", "serve", "Grade over HTTP with a run's classifier."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
     "caches": ("lib.cli.storage", "caches", "List, limit and clear what is kept to save time."),
