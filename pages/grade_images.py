@@ -8,6 +8,7 @@ from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import plain
 from pages.grade import intake, runs
+from pages.grade.bundle import draw_bundle, take_bundle
 from pages.grade.options import choose_options
 from pages.grade.scene import Scene
 from pages.grade.views import VIEWS, ViewSpec, find_view
@@ -29,6 +30,12 @@ def say_notice(run_id: str) -> None:
             st.markdown(MEDICAL_NOTICE)
 
 
+def draw_model(run_id: str) -> None:
+    """The classifier itself, to take along, at the page's end."""
+    with st.expander("Take the model with you", icon=":material/inventory_2:"):
+        draw_bundle(run_id)
+
+
 def draw_tabs(view: ViewSpec) -> None:
     """The views side by side; only the chosen one is computed."""
     titles = {one.name: one.title for one in VIEWS}
@@ -48,6 +55,8 @@ if not labels:
         "No training has finished yet. Train a model (a linear probe takes seconds), then grade new images with it.",
         button="Train a model", page="train_model", icon=":material/model_training:",
     )  # fmt: skip
+    with st.expander("Or bring a model from elsewhere", icon=":material/inventory_2:"):
+        take_bundle()
     end_page()
 
 session = intake.current_session()
@@ -70,6 +79,7 @@ if not len(session):
     intake.offer_samples()
     if words:
         st.caption(plain(f"{words[:1].upper()}{words[1:]}; the run came with the program."))
+    draw_model(run_id)
     end_page()
 st.caption(intake.LINK_SENTENCE)
 
@@ -81,3 +91,4 @@ with show_errors("grade the images"):
             draw_tabs(view)
             st.markdown(scene.summary)
         view.draw(scene)
+draw_model(run_id)

@@ -10,6 +10,7 @@ import streamlit as st
 from lib.disk_cache import size_words
 from lib.errors import UserError
 from lib.grading import imported
+from lib.models.bundle_files import MAX_BUNDLE_BYTES
 from lib.progress import Progress
 from lib.settings import cache_dir
 from lib.tracking import model_registry
@@ -36,7 +37,7 @@ def draw_bundle(run_id: str) -> None:
         )
     with right:
         st.markdown("**Bring one here**")
-        _take_bundle()
+        take_bundle()
         _list_bundles()
     st.markdown("**Registry of models**")
     if is_run:
@@ -95,10 +96,12 @@ def _changed_s(run_id: str) -> float:
     return max(file.stat().st_mtime for file in find_bundle(run_id)[0].iterdir())
 
 
-def _take_bundle() -> None:
+def take_bundle() -> None:
+    """An uploader of one bundle, which is checked and kept in the background."""
     turn = st.session_state.setdefault("bundle_turn", 0)
     upload = st.file_uploader(
         "A bundle's zip", type="zip", key=f"bundle_upload_{turn}",
+        disabled=background.is_measuring(_IMPORT), max_upload_size=MAX_BUNDLE_BYTES // 2**20,
         help="As this page or `python -m lib export` writes it. It is checked in every way; nothing of it is run.",
     )  # fmt: skip
     if upload is not None:

@@ -7,6 +7,7 @@ import streamlit as st
 from lib.atomic import read_json
 from lib.evaluation.headline import Score
 from lib.grading import manifest
+from lib.grading.imported import list_bundles
 from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.tracking.scores import run_score
 from pages.common import resources, state
@@ -14,7 +15,10 @@ from pages.common.results import distinct_labels, ranked
 
 
 def gradable_runs() -> dict[str, str]:
-    """run_id -> label of the runs that have a classifier: the current data set's first, its best one foremost."""
+    """run_id -> label of the runs that have a classifier: the current data set's first, its best one foremost.
+
+    Bundles that were imported from elsewhere come last, by their own ids.
+    """
     runs = ranked([run for run in resources.run_records() if (run.folder / "bundle" / "manifest.json").is_file()])
     best = resources.best_result(state.current_dataset() or "")
     runs.sort(
@@ -24,7 +28,8 @@ def gradable_runs() -> dict[str, str]:
         )
     )
     labels = distinct_labels(runs)
-    return {run.run_id: _with_score(labels[run.run_id], run_score(run)) for run in runs}
+    known = {run.run_id: _with_score(labels[run.run_id], run_score(run)) for run in runs}
+    return known | {kept.bundle_id: f"{kept.name} · imported" for kept in list_bundles()}
 
 
 def _with_score(label: str, score: Score | None) -> str:
@@ -34,13 +39,12 @@ def _with_score(label: str, score: Score | None) -> str:
 @st.cache_data(max_entries=64, show_spinner=False)
 def manifest_of(run_id: str) -> dict[str, Any]:
     """What a run's classifier says of itself (without torch)."""
-    folder = next(run.folder for run in resources.run_records() if run.run_id == run_id)
-    return dict(read_json(folder / "bundle" / "manifest.json"))
+    return dict(read_json(manifest.find_bundle(run_id)[0] / "manifest.json"))
 
 
 def stored_point(run_id: str) -> OperatingPoint | None:
     """The operating point that is kept with a run."""
-    return read_operating_point(next(run for run in resources.run_records() if run.run_id == run_id))
+    return read_operating_point(manifest.find_bundle(run_id)[0])
 
 
 def is_medical(run_id: str) -> bool:

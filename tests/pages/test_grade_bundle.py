@@ -1,6 +1,7 @@
 """The part "Take the model with you": files made on a click, a bundle from elsewhere, the registry."""
 
 import time
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,6 +14,8 @@ from lib.tracking.model_registry import register_run, registered_run, set_alias
 from pages.common import background
 from tests.grading.squares import train_on_squares
 from tests.run_store import make_run_store
+
+PAGE = Path(__file__).resolve().parents[2] / "pages/grade_images.py"
 
 
 def draw(run_id):
@@ -92,3 +95,21 @@ def test_the_registry_registers_moves_and_rolls_back(run_id):
     assert page.button(key="bundle_champion_eyes_2")
     page.button(key="bundle_back_eyes").click().run()
     assert any("never pointed to another version" in one.value for one in page.error)
+
+
+def test_an_imported_bundle_is_among_the_graders_of_the_page(run_id, tmp_path):
+    kept = import_bundle(export_run(run_id, tmp_path / "squares.zip"), name="Elsewhere")
+    page = AppTest.from_file(str(PAGE), default_timeout=60).run()
+    assert not page.exception
+    assert "Elsewhere · imported" in page.selectbox(key="grade_run").options
+    page.query_params["run"] = kept.bundle_id
+    page.run()
+    assert not page.exception
+    assert any("cannot be registered" in one.value for one in page.caption)
+
+
+def test_without_any_run_a_model_can_be_brought(home):
+    make_run_store()
+    page = AppTest.from_file(str(PAGE), default_timeout=60).run()
+    assert not page.exception
+    assert [one.label for one in page.get("file_uploader")] == ["A bundle's zip"]
