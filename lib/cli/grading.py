@@ -1,7 +1,9 @@
 """`grade` and `evaluate`: a run's classifier at work, and what it is worth elsewhere."""
 
+import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,16 +20,32 @@ from lib.cli.output import (
     print_table,
 )
 from lib.errors import UserError
+from lib.grading.grades import USUAL_OPTIONS, GradingOptions
 
-_FORMATS = (".csv", ".json", ".html")
+if TYPE_CHECKING:
+    from lib.grading.grades import Grade, ReportHeader
+
+INTERRUPTED_STATUS = 130
+_FORMATS = (".csv", ".json", ".html", ".pdf")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH ...")
 @click.option("--run", "run_id", required=True, metavar="ID|BUNDLE.zip", help="The classifier: a run or a bundle.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write a report: FILE.csv, FILE.json or FILE.html.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a report: FILE.csv, .json, .html or .pdf.")
 @click.option("--by-thresholds", is_flag=True, help="Grade by the expected grade and limits fitted in validation.")
 @click.option("--patients", type=click.Path(path_type=Path), help="Whose eye each file shows: file,patient[,eye].")
+@click.option(
+    "--coverage",
+    type=float,
+    default=USUAL_OPTIONS.coverage,
+    show_default=True,
+    help="How often the set of classes is to hold the right one.",
+)
+@click.option("--largest-set", type=int, help="With more classes left in the set than this, none is given.")
+@click.option("--rotations", is_flag=True, help="Answer by the mean over rotations by 0, 90, 180 and 270 degrees.")
+@click.option("--prevalence", type=float, help="Share of referable images among those graded, for PPV and NPV.")
+@click.option("--drift", "with_drift", is_flag=True, help="Say how the folder differs from the validation images.")
 @json_option
 def grade(
     paths: tuple[Path, ...],
@@ -35,9 +53,10 @@ def grade(
     out: Path | None,
     *,
     as_json: bool,
-    by_thresholds: bool,
+    with_drift: bool,
     patients: Path | None,
-) -> None:
+    **chosen: Any,
+) -> int | None:
     """Grade images: files, folders and zip archives, one row a file.
 
     A file that cannot be read is refused with the reason, an image unlike the training images is marked and not
@@ -49,38 +68,69 @@ def grade(
     if out is not None:
         check_folder(out)
     from lib.grading import report
+    from lib.grading.batch import drift_report, validation_scores
     from lib.grading.grader import Grader
-    from lib.grading.grades import GradingOptions
     from lib.grading.patients import join_patients, read_patients
     from lib.grading.upload_session import expand_paths, skipped_grades
 
     table = read_patients(patients) if patients else None
     expansion = expand_paths(paths)
-    grader = Grader.open(run_id, options=GradingOptions(by_thresholds=by_thresholds))
+    grader = Grader.open(run_id, options=GradingOptions(**chosen))
+    grades, is_interrupted = [], False
     with ProgressLine() as progress:
-        with_cam = out is not None and out.suffix.lower() == ".html"
-        grades = [*grader.grade(expansion.items, with_cam=with_cam, progress=progress)]
+        with_cam = out is not None and out.suffix.lower() in (".html", ".pdf")
+        try:
+            for one in grader.grade(expansion.items, with_cam=with_cam, progress=progress):
+                grades.append(one)
+        except KeyboardInterrupt:
+            is_interrupted = True
+    cut = f"Interrupted: {len(grades):,} of {len(expansion.items):,} files were graded." if is_interrupted else ""
     grades += skipped_grades(expansion.skipped)
+    drift = []
+    if with_drift:
+        found = drift_report(
+            grades, validation=validation_scores(grader.run) if grader.run else None,
+            point=grader.operating_point, prevalence=grader.options.prevalence, class_names=grader.class_names,
+        )  # fmt: skip
+        drift = list(found.sentences)
     if out is not None:
-        with atomic_path(out) as temporary:
-            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, grader.header)
-            temporary.write_text(content, encoding="utf-8")
+        _write_report(out, grades, grader.header, said=[*filter(None, [cut]), *drift])
         note(f"Report: {out}")
     if as_json:
-        click.echo(report.to_json(grades, grader.header))
-        return
+        content = json.loads(report.to_json(grades, grader.header))
+        content |= {"drift": drift} if with_drift else {}
+        print_json(content | ({"interrupted": cut} if cut else {}))
+        return INTERRUPTED_STATUS if is_interrupted else None
     print_table([(one.name, one.status, one.class_name, one.confidence, one.explanation) for one in grades],
                 ("file", "status", "class", "confidence", "reason"))  # fmt: skip
     if joined := join_patients(grades, table):
         click.echo("")
         print_table([(one.patient, one.action, one.class_name, one.sentence) for one in joined],
                     ("patient", "action", "worst class", "eyes"))  # fmt: skip
+    for sentence in drift:
+        click.echo(sentence)
+    if cut:
+        note(cut)
     if grader.header.seen_sentence:
         note(grader.header.seen_sentence)
     if grader.header.operating_point:
         note(f"Stored operating point: {grader.header.operating_point}")
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
+    return INTERRUPTED_STATUS if is_interrupted else None
+
+
+def _write_report(out: Path, grades: "list[Grade]", header: "ReportHeader", *, said: list[str]) -> None:
+    """Write the kind of report that the file's ending names; `said` stands on the first page of the paper."""
+    from lib.grading import report
+    from lib.grading.report_pdf import to_pdf
+
+    with atomic_path(out) as temporary:
+        if out.suffix.lower() == ".pdf":
+            temporary.write_bytes(to_pdf(grades, header, drift=said))
+        else:
+            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, header)
+            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 @click.command()

@@ -162,6 +162,7 @@ class Grader:
             knows_seen_images=self.seen.is_complete,
             split_caveat=str(about.get("split_caveat") or ""),
             result=_result_words(self.manifest),
+            dataset_version=str(about.get("version") or "") if isinstance(dataset, dict) else "",
             operating_point=self.operating_point.sentence if self.operating_point else "",
         )
 

@@ -214,6 +214,7 @@ class ReportHeader:
     knows_seen_images: bool = True
     split_caveat: str = ""  # of the data set that it was trained on
     result: str = ""  # what it reached on its test images, beside always the commonest class
+    dataset_version: str = ""  # the hash of the data that it was trained on
     operating_point: str = ""  # from which score on it refers, where that was stored with it
 
     @property

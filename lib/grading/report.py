@@ -3,10 +3,12 @@
 import base64
 import dataclasses
 import html
+import importlib.metadata
 import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,13 @@ import pandas as pd
 
 from lib.csv_text import csv_of_table
 from lib.evaluation.verdict import REFUSED
-from lib.grading.grades import STATUS_WORDS, Grade, ReportHeader
+from lib.grading.grades import STATUS_WORDS, DomainDistance, Grade, ReportHeader
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: sets, decisions, quality, domain and cases of an image
+PAPER_NOTICE = "Research and education only. Not a medical device."
+
+_NEWER = ("prediction set", "coverage", "decision", "probability of referable", "quality", "quality score", "domain",
+          "nearest cases")  # fmt: skip
 
 
 def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
@@ -35,11 +41,21 @@ def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
         row |= {f"probability of {name}": grade.probabilities.get(name) for name in header.class_names}
         row |= {"distance": grade.distance, "limit": grade.threshold}
         row |= {"reason": grade.explanation, "notices": "; ".join(grade.notices)}
+        row |= {
+            "prediction set": "; ".join(grade.prediction_set),
+            "coverage": grade.coverage,
+            "decision": grade.decision.action if grade.decision else "",
+            "probability of referable": grade.decision.probability if grade.decision else None,
+            "quality": grade.quality.kind if grade.quality and not grade.quality.is_passed else "",
+            "quality score": grade.quality.score if grade.quality else None,
+            "domain": "; ".join(f"{one.title} {one.value:.3f} of {one.limit:.3f}" for one in grade.domain),
+            "nearest cases": "; ".join(f"{one.class_name} ({one.image_id}, {one.distance:.3f})" for one in grade.cases),
+        }
         rows.append(row)
     numeric = ["confidence", *expected, *(f"probability of {name}" for name in header.class_names)]
     columns = ["file", "status", "class", *numeric, "distance", "limit"]
-    table = pd.DataFrame(rows, columns=[*columns, "decided by", "close call", "reason", "notices"])
-    numeric += ["distance", "limit"]
+    table = pd.DataFrame(rows, columns=[*columns, "decided by", "close call", "reason", "notices", *_NEWER])
+    numeric += ["distance", "limit", "coverage", "probability of referable", "quality score"]
     return table.astype(dict.fromkeys(numeric, "float64"))
 
 
@@ -105,9 +121,17 @@ h1 { font-size: 1.75rem; margin: 0 0 .5rem; } p { margin: .5rem 0; } .muted { co
 table { border-collapse: collapse; width: 100%; margin-top: 1.5rem; } tr { break-inside: avoid; }
 th, td { text-align: left; vertical-align: top; padding: .75rem .75rem .75rem 0; border-bottom: 1px solid var(--line); }
 td.file { overflow-wrap: anywhere; max-width: 16rem; } img { width: 96px; height: 96px; margin-right: 8px; }
-td:first-child { white-space: nowrap; }
+td:first-child { white-space: nowrap; } .paper { display: none; } td.file { unicode-bidi: isolate; }
+.bar { display: inline-block; width: 96px; height: 8px; background: var(--line); position: relative;
+  margin-right: 8px; }
+.bar i { display: block; height: 8px; background: var(--graded); } .bar i.over { background: var(--stopped); }
+.bar b { position: absolute; top: -2px; width: 2px; height: 12px; background: var(--ink); }
+@media print { :root { color-scheme: light; --ink: #111827; --muted: #5b6472; --line: #d8dedd; --paper: #fff;
+  --graded: #0f766e; --caution: #92400e; --stopped: #b91c1c; } body { margin: 0; } * { print-color-adjust: exact; }
+  .paper { display: table-cell; border: 0; padding: 0 0 .5rem; font-weight: 600; color: var(--caution); } }
 .graded, .unlike, .refused { font-weight: 600; } .graded { color: var(--graded); }
-.unlike, .refused { color: var(--stopped); }
+.unlike, .refused, .ungradable { font-weight: 600; color: var(--stopped); }
+.unsure { font-weight: 600; color: var(--caution); }
 """
 
 
@@ -124,35 +148,97 @@ def to_html(grades: Sequence[Grade], header: ReportHeader) -> str:
 <h1>Grades of {len(grades)} files</h1>{notice}
 <p>{html.escape(summary)}.</p>
 <p class="muted">{html.escape(_about(header))}</p>
-<table><thead><tr><th scope="col">Image</th><th scope="col">File</th><th scope="col">Status</th>
+<table><thead><tr><td class="paper" colspan="4">{PAPER_NOTICE}</td></tr>
+<tr><th scope="col">Image</th><th scope="col">File</th><th scope="col">Status</th>
 <th scope="col">Result</th></tr></thead><tbody>
 {rows}
-</tbody></table>{notice}</body></html>
+</tbody></table>
+<p class="muted">{html.escape(packages())}</p>{notice}<p class="muted">{PAPER_NOTICE}</p></body></html>
 """
+
+
+def about(header: ReportHeader) -> list[str]:
+    """What a report says of the classifier beyond its name, a sentence each."""
+    return [*filter(None, (
+        header.result_sentence,
+        f"Stored operating point: {header.operating_point}" if header.operating_point else "",
+        header.gate_sentence, header.rule_sentence, header.confidence_sentence, header.seen_sentence,
+        header.split_caveat,
+    ))]  # fmt: skip
+
+
+def packages() -> str:
+    """The versions of what grades, as "torch 2.5.1, ..."."""
+    found = []
+    for name in ("torch", "torchvision", "numpy", "pillow", "onnxruntime"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(found)
+
+
+def prediction_words(grade: Grade) -> str:
+    """The conformal set as a sentence; "" where the classifier was not calibrated."""
+    if not grade.prediction_set or grade.coverage is None:
+        return ""
+    return (
+        f"With {100 * grade.coverage:.0f} % coverage the right class is among: {', '.join(grade.prediction_set)} (so "
+        "for images like those of the training, on average)."
+    )
+
+
+def quality_words(grade: Grade) -> str:
+    """Whether the picture is good enough, as a sentence; "" where that was not asked."""
+    found = grade.quality
+    if found is None:
+        return ""
+    numbers = f"score {found.score:.2f}, limit {found.limit:.2f}"
+    if found.is_passed:
+        return f"Good enough to be graded: {numbers}."
+    return " ".join(filter(None, (f"{found.reason.rstrip('.')} ({numbers}).", found.hint)))
+
+
+def domain_rows(grade: Grade) -> list[tuple[str, float, float, str, bool]]:
+    """Bars of likeness: title, value and limit as shares of the bar, words, whether it passed."""
+    found = grade.domain
+    if not found and grade.distance is not None and grade.threshold is not None:  # of a gate with one distance
+        found = (DomainDistance(title="Feature distance", value=grade.distance, limit=grade.threshold),)
+    rows = []
+    for one in found:
+        low = min(0.0, one.value, one.limit)
+        span = 1.25 * max(one.value - low, one.limit - low) or 1.0
+        if math.isfinite(span):
+            shares = (one.value - low) / span, (one.limit - low) / span
+            rows.append((one.title, *shares, f"{one.value:.3f}, limit {one.limit:.3f}", one.is_passed))
+    return rows
 
 
 def _about(header: ReportHeader) -> str:
     parts = [f"Classifier: {header.strategy or 'saved classifier'}, {header.backbone}, trained on {header.dataset}"]
+    parts += [f"data version {header.dataset_version}"] if header.dataset_version else []
     parts += [f"run {header.run}"] if header.run else []
     parts += [f"classes {', '.join(header.class_names)}", f"graded {header.created}"]
-    sentences = (
-        *(
-            header.result_sentence,
-            f"Stored operating point: {header.operating_point}" if header.operating_point else "",
-            header.gate_sentence,
-            header.rule_sentence,
-            header.confidence_sentence,
-            header.seen_sentence,
-        ),
-        header.split_caveat,
-    )
-    return " ".join(["; ".join(parts) + ".", *filter(None, sentences)])
+    return " ".join(["; ".join(parts) + ".", *about(header)])
 
 
 def _row(grade: Grade) -> str:
     mark, words = _MARKS[grade.status], STATUS_WORDS[grade.status]
     result = _probabilities(grade) if grade.is_graded else ""
+    if grade.decision:
+        result += f"<div><strong>{html.escape(grade.decision.sentence)}</strong></div>"
     reason = html.escape(" ".join([grade.explanation, *grade.notices]).strip())
+    reason += "".join(
+        f"<div>{html.escape(one)}</div>" for one in (prediction_words(grade), quality_words(grade)) if one
+    )
+    reason += "".join(
+        f'<div><span class="bar"><i{"" if is_well else " class=over"} style="width:{100 * value:.1f}%"></i>'
+        f'<b style="left:{100 * limit:.1f}%"></b></span>{html.escape(f"{title}: {words}")}</div>'
+        for title, value, limit, words, is_well in domain_rows(grade)
+    )
+    if grade.cases:
+        named = ", ".join(f"{one.class_name} ({one.distance:.3f})" for one in grade.cases)
+        reason += f"<div>Nearest training images: {html.escape(named)}.</div>"
+    if grade.map_verdict:
+        reason += f"<div>{html.escape(grade.map_verdict)}</div>"
     return (
         f"<tr><td>{_pictures(grade)}</td><td class='file'>{html.escape(grade.name)}</td>"
         f"<td class='{grade.status}'>{mark} {words}</td><td>{result}<div class='muted'>{reason}</div></td></tr>"

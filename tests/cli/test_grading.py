@@ -48,10 +48,37 @@ def test_bad_input_is_explained(command, trained, tmp_path):
     for arguments, expected in (
         (["grade", tmp_path / "none.jpg", "--run", _run_id()], "There is no file or folder"),
         (["grade", tmp_path, "--run", "zz"], "There is no run 'zz'"),
-        (["grade", tmp_path, "--run", _run_id(), "--out", "report.pdf"], "A report ends in .csv, .json, .html"),
+        (["grade", tmp_path, "--run", _run_id(), "--out", "report.doc"], "A report ends in .csv, .json, .html, .pdf"),
         (["grade", tmp_path, "--run", _run_id(), "--out", tmp_path / "no" / "r.csv"], "does not exist; make it"),
         (["export", "--run", _run_id(), "--out", "bundle.tar"], "must end in .zip"),
     ):
         answer = command(*arguments)
         assert (answer.status, answer.err.count("\n")) == (2, 1), answer.err
         assert expected in answer.err
+
+
+def test_the_paper_and_what_is_said_of_the_folder(command, trained, tmp_path):
+    out = tmp_path / "report.pdf"
+    answer = command("grade", trained / "colours" / "warm", "--run", _run_id(), "--out", out, "--drift")
+    assert answer.status == 0, answer.err
+    assert "Of 12 files:" in answer.out
+    assert out.read_bytes().startswith(b"%PDF-")
+
+
+def test_an_interrupted_grading_keeps_what_was_graded(command, trained, tmp_path, monkeypatch):
+    from lib.grading.grader import Grader
+
+    whole = Grader.grade
+
+    def grade_two(self, items, **options):
+        found = whole(self, items, **options)
+        yield next(found)
+        yield next(found)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Grader, "grade", grade_two)
+    out = tmp_path / "report.csv"
+    answer = command("grade", trained / "colours" / "warm", "--run", _run_id(), "--out", out)
+    assert answer.status == 130
+    assert "Interrupted: 2 of 12 files were graded." in answer.err
+    assert len(list(csv.DictReader(out.open()))) == 2
