@@ -205,6 +205,8 @@ def _summary(grades: Sequence[Grade], header: ReportHeader, drift: Sequence[str]
     if header.notice:
         story.append(_text(header.notice, 9, color=_AMBER, is_bold=True))
     share = max(len(grades), 1)
+    if not grades:
+        return story
     story += [_heading("What became of them")]
     story += [
         _bars(
