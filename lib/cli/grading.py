@@ -23,6 +23,7 @@ from lib.errors import UserError
 from lib.grading.grades import USUAL_OPTIONS, GradingOptions
 
 if TYPE_CHECKING:
+    from lib.grading.grader import Grader
     from lib.grading.grades import Grade, ReportHeader
 
 INTERRUPTED_STATUS = 130
@@ -68,7 +69,6 @@ def grade(
     if out is not None:
         check_folder(out)
     from lib.grading import report
-    from lib.grading.batch import drift_report, validation_scores
     from lib.grading.grader import Grader
     from lib.grading.patients import join_patients, read_patients
     from lib.grading.upload_session import expand_paths, skipped_grades
@@ -86,13 +86,7 @@ def grade(
             is_interrupted = True
     cut = f"Interrupted: {len(grades):,} of {len(expansion.items):,} files were graded." if is_interrupted else ""
     grades += skipped_grades(expansion.skipped)
-    drift = []
-    if with_drift:
-        found = drift_report(
-            grades, validation=validation_scores(grader.run) if grader.run else None,
-            point=grader.operating_point, prevalence=grader.options.prevalence, class_names=grader.class_names,
-        )  # fmt: skip
-        drift = list(found.sentences)
+    drift = _drift_sentences(grader, grades) if with_drift else []
     if out is not None:
         _write_report(out, grades, grader.header, said=[*filter(None, [cut]), *drift])
         note(f"Report: {out}")
@@ -118,6 +112,20 @@ def grade(
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
     return INTERRUPTED_STATUS if is_interrupted else None
+
+
+def _drift_sentences(grader: "Grader", grades: "list[Grade]") -> list[str]:
+    """What is said of the folder as a whole."""
+    from lib.grading.batch import drift_report, validation_scores
+
+    found = drift_report(
+        grades,
+        validation=validation_scores(grader.run) if grader.run else None,
+        point=grader.operating_point,
+        prevalence=grader.options.prevalence,
+        class_names=grader.class_names,
+    )
+    return list(found.sentences)
 
 
 def _write_report(out: Path, grades: "list[Grade]", header: "ReportHeader", *, said: list[str]) -> None:
