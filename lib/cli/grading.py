@@ -64,10 +64,7 @@ def grade(
     graded; neither is an error. An image that the classifier was trained on is marked: its grade says nothing about new
     ones.
     """
-    if out is not None and out.suffix.lower() not in _FORMATS:
-        raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
-    if out is not None:
-        check_folder(out)
+    _check_report(out)
     from lib.grading import report
     from lib.grading.grader import Grader
     from lib.grading.patients import join_patients, read_patients
@@ -112,6 +109,14 @@ def grade(
     if grader.header.notice:
         click.echo(f"\n{grader.header.notice}")
     return INTERRUPTED_STATUS if is_interrupted else None
+
+
+def _check_report(out: Path | None) -> None:
+    """Raise UserError before anything is graded where the report could not be written."""
+    if out is not None and out.suffix.lower() not in _FORMATS:
+        raise UserError(f"A report ends in {', '.join(_FORMATS)}; received {str(out)!r}.")
+    if out is not None:
+        check_folder(out)
 
 
 def _drift_sentences(grader: "Grader", grades: "list[Grade]") -> list[str]:
