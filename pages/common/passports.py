@@ -54,12 +54,12 @@ def _style(colors: Palette) -> str:
         ".passport>*{overflow-wrap:anywhere;line-height:1.4}"
         f".passport .name,.passport .distance,.passport.distance{{font-size:14px;color:{colors.muted}}}"
         ".passport .grade{font-size:28px;font-weight:700;line-height:1.2}"
-        ".passport .decision{font-size:16px;font-weight:600;margin-bottom:4px}"
+        ".passport .decision{font-weight:600}"
         ".passport .gate{border-left:6px solid;padding:2px 12px;margin:6px 0;font-size:15px}"
         f".passport .chip{{display:inline-block;border-radius:12px;padding:2px 12px;margin-top:6px;font-size:14px;"
         f"border:1px solid {colors.grid}}}"
         f".passport .track{{position:relative;height:12px;border-radius:6px;background:{colors.grid};margin:6px 0}}"
-        ".passport .track i{position:absolute;left:0;top:0;bottom:0;border-radius:6px}"
+        ".passport .bar{margin-bottom:8px}.passport .track i{position:absolute;left:0;top:0;bottom:0;border-radius:6px}"
         f".passport .track u{{position:absolute;top:-4px;bottom:-4px;width:2px;background:{colors.ink}}}"
         f".passport img{{width:{_PICTURE_PX}px;height:{_PICTURE_PX}px;object-fit:cover;border-radius:4px}}"
         ".passport img+img{margin-left:8px}@media(max-width:720px){.passport{grid-template-columns:1fr}}</style>"
@@ -80,16 +80,17 @@ def _verdict(grade: Grade, colors: Palette) -> str:
     graded = gates[-1]
     word = f"{grade.class_name}{'?' if grade.is_close_call else ''}" if grade.is_graded else "No class"
     color = colors.ink if grade.is_graded else colors.muted
-    decided = grade.decision.sentence if grade.decision else ""
+    decided, _, why = grade.decision.sentence.partition(": ") if grade.decision else ("", "", "")
     said = [graded.reason if grade.is_graded else "", set_words(grade)]
     asking = [gate for gate in gates if gate.level in (CAUTION, STOPPED) and not (gate is graded and grade.is_graded)]
     passed = [gate for gate in gates[:-1] if gate.level == PASSED]
     chip = " · ".join(f"{gate.sign} {_text(gate.title)}" for gate in passed)
     return (
         f"<div class='name'>{_text(grade.name)}</div>"
-        + (f"<div class='decision'>{_text(decided, 500)}</div>" if decided else "")
+        + (f"<div class='decision'>{_text(decided, 300)}</div>" if decided else "")
         + f"<div class='grade' style='color:{color}'>{_text(word)}</div>"
         + "".join(f"<div>{_text(line, 300)}</div>" for line in said if line)
+        + (f"<div class='name'>{_text(why, 600)}</div>" if why else "")
         + "".join(_gate(gate) for gate in asking)
         + (f"<span class='chip' style='color:{_level_color(PASSED)}'>{chip}</span>" if chip else "")
     )
@@ -136,9 +137,9 @@ def _bar(title: str, value: float, limit: float, *, most: float | None = None) -
     level = STOPPED if value > limit else CAUTION if limit > 0 and value > NEAR_LIMIT * limit else PASSED
     alt = html.escape(readable(f"{title}: {words}"), quote=True)
     return (
-        f"{_text(title)}<div class='track' role='img' aria-label='{alt}'>"
+        f"<div class='bar'>{_text(title)}<div class='track' role='img' aria-label='{alt}'>"
         f"<i style='width:{filled:.1f}%;background:{_level_color(level)}'></i><u style='left:{mark:.1f}%'></u></div>"
-        f"{words}"
+        f"{words}</div>"
     )
 
 

@@ -8,6 +8,8 @@ import streamlit as st
 
 from lib.figures.result_charts import probability_figure
 from lib.grading.grades import Grade
+from lib.grading.report import to_html
+from lib.grading.upload_session import jpeg_pixels
 from lib.progress import Progress
 from pages.common import background, controls, state
 from pages.common.passports import draw_distances, draw_large, overlay_jpeg
@@ -46,6 +48,26 @@ def draw(scene: Scene) -> None:
         draw_distances(grade)
         _draw_cases(grade)
         corrections_panel.draw(scene, grade)
+        _offer_reports(scene, grade, jpeg)
+
+
+def _offer_reports(scene: Scene, grade: Grade, jpeg: bytes | None) -> None:
+    """The report of this image alone."""
+    full, header = [replace(grade, pixels=jpeg_pixels(jpeg))], scene.grader.header
+
+    def pdf() -> bytes:
+        from lib.grading.report_pdf import to_pdf
+
+        return to_pdf(full, header)
+
+    with st.container(horizontal=True):
+        for label, suffix, kind, make in (
+            ("PDF", "pdf", "application/pdf", pdf), ("HTML", "html", "text/html", lambda: to_html(full, header)),
+        ):  # fmt: skip
+            st.download_button(
+                label, make, file_name=f"grade_{grade.sha256[:8]}.{suffix}", mime=kind, key=f"grade_one_{suffix}",
+                icon=":material/download:", type="tertiary", on_click="ignore", help="The report of this image",
+            )  # fmt: skip
 
 
 def _draw_choice(rows: list[Row], place: int) -> None:

@@ -4,7 +4,15 @@ import streamlit as st
 
 from lib.grading import report
 from pages.common.text import plain
+from pages.grade.folder import report_of
 from pages.grade.scene import Scene
+
+
+def _pdf(scene: Scene) -> bytes:
+    from lib.grading.report_pdf import to_pdf
+
+    drift = report_of(scene).sentences
+    return to_pdf(scene.session.grades(scene.key), scene.grader.header, drift=drift)
 
 
 def draw(scene: Scene) -> None:
@@ -17,6 +25,7 @@ def draw(scene: Scene) -> None:
             ("Table as CSV", "csv", "text/csv", lambda: report.to_csv(light, header)),
             ("All values as JSON", "json", "application/json", lambda: report.to_json(light, header)),
             ("Report with pictures", "html", "text/html", lambda: report.to_html(session.grades(key), header)),
+            ("Report as PDF", "pdf", "application/pdf", lambda: _pdf(scene)),
         ):
             st.download_button(
                 label, make, file_name=f"grades_{key[:8]}.{suffix}", mime=kind, key=f"grade_{suffix}",

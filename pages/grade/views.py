@@ -23,6 +23,8 @@ VIEWS = (
     ViewSpec("passports", "Passports", "passports"),
     ViewSpec("closer", "Look closer", "closer"),
     ViewSpec("table", "Table", "table"),
+    ViewSpec("folder", "Folder", "folder"),
+    ViewSpec("patients", "Patients", "patients"),
     ViewSpec("take_away", "Take away", "take_away"),
 )
 

@@ -83,9 +83,10 @@ def _measure(server: psutil.Process, url: str, rounds: int) -> int:
                 paths[-1].write_bytes(data)
             page.locator("input[type=file]").first.set_input_files(paths)
             page.get_by_text(f"{len(files)} file", exact=False).first.wait_for()
-            page.get_by_role("button", name="Clear all").wait_for()
+            page.get_by_text("brings these images back").wait_for()
             full = mib()
-            page.get_by_role("button", name="Clear all").click()
+            page.get_by_role("button", name="Clear", exact=False).first.click()
+            page.get_by_role("button", name="for good").click()
             page.get_by_role("button", name="Try the samples").wait_for()
             return full
 

@@ -400,3 +400,20 @@ def test_the_images_are_sorted_by_confidence_and_one_is_opened_from_the_link(run
     image = f"graded:{hashlib.sha256(files[2][1]).hexdigest()[:16]}"
     opened = checked(open_page(run=run_ids["plain"], tab="closer", image=image, uploads=link(at, "uploads")))
     assert "red2.png" in passports(opened)
+
+
+def test_the_eyes_of_one_patient_are_joined(run_ids):
+    files = [(name, png("red", row)) for row, name in enumerate(("7_left.png", "7_right.png", "holiday.png"))]
+    at = upload(open_page(run=run_ids["plain"], tab="patients"), *files)
+    assert "1 patient** with 2 pictures" in words(at)
+    assert at.dataframe[0].value["patient"].tolist() == ["7"]
+    assert "No file says whose eye" in words(upload(open_page(run=run_ids["plain"], tab="patients"), files[2]))
+
+
+def test_the_folder_is_held_against_the_validation_and_reports_can_be_taken_away(run_ids):
+    at = upload(open_page(run=run_ids["plain"], tab="folder"), ("red.png", png("red", 1)), ("bad.png", b"bad"))
+    assert "Of 2 files: 1 graded, 1 refused." in words(at)
+    assert at.dataframe[0].value["files"].sum() == 2
+    view(at, "take_away")
+    assert len(at.get("download_button")) >= 4
+    assert len(view(at, "closer").get("download_button")) >= 2
