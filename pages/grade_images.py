@@ -81,14 +81,14 @@ if not len(session):
         st.caption(plain(f"{words[:1].upper()}{words[1:]}; the run came with the program."))
     draw_model(run_id)
     end_page()
-st.caption(intake.LINK_SENTENCE)
 
 with show_errors("grade the images"):
     scene = Scene.of(run_id, session, options)
     if scene.grade():
         view = find_view(state.current("tab"))
+        draw_tabs(view)
         with st.container(horizontal=True, vertical_alignment="center"):
-            draw_tabs(view)
-            st.markdown(scene.summary)
+            st.markdown(scene.summary, width="content")
+            st.caption(intake.LINK_SENTENCE, help=intake.LINK_HELP, width="content")
         view.draw(scene)
 draw_model(run_id)

@@ -20,7 +20,8 @@ _KEPT = (
     f"They stay in this server's memory until you clear them, at most {KEEP_S // 60} minutes after the last use and "
     f"{MAX_KEPT_BYTES // 2**20} MiB in all; nothing is written."
 )
-LINK_SENTENCE = (
+LINK_SENTENCE = "Whoever has this address sees these images."
+LINK_HELP = (
     "The address of this page brings these images back, to whoever has it: until you clear them, or "
     f"{KEEP_S // 60} minutes after their last use."
 )

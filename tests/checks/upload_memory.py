@@ -83,7 +83,7 @@ def _measure(server: psutil.Process, url: str, rounds: int) -> int:
                 paths[-1].write_bytes(data)
             page.locator("input[type=file]").first.set_input_files(paths)
             page.get_by_text(f"{len(files)} file", exact=False).first.wait_for()
-            page.get_by_text("brings these images back").wait_for()
+            page.get_by_text("Whoever has this address").wait_for()
             full = mib()
             page.get_by_role("button", name="Clear", exact=False).first.click()
             page.get_by_role("button", name="for good").click()
