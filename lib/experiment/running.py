@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import atomic_path
-from lib.data.splits import group_numbers
 from lib.data.statistics import quality_ranges
 from lib.data.subset import apply_protocol
 from lib.distributed import ALONE, Ranks
@@ -204,23 +203,12 @@ def _test(session: "TrainingSession", fitted: "FittedClassifier", split: np.ndar
 def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome) -> None:
     """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
     from lib.models.bundles import save_bundle
-    from lib.models.gate import GATE_FILE, MAX_REFERENCE_ROWS, fit_gate, save_gate
+    from lib.models.gate import GATE_FILE, save_gate
+    from lib.training.domain import fit_domain
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
     with atomic_path(run.folder / "predictions.parquet") as temporary:
         prediction_table(session.dataset, outcome.predictions).to_parquet(temporary, index=False)
-    # Drawn here, before features are computed: a fine-tuned network has none in a cache.
-    chosen = np.random.default_rng(config.seed).permutation(fitted.fit_rows)[:MAX_REFERENCE_ROWS]
-    # What is compared with may be computed as quickly as training computes: it is rounded to float16 in any case. The
-    # validation images that set the limit are taken as new images will be, so that the promised rate holds; where they
-    # are compared with themselves, their own group is left out.
-    reference = session.features(fitted, chosen, dtype=session.compute.training_dtype)
-    units = group_numbers(session.dataset.table["group_id"].to_numpy(), len(session.targets))
-    gate = fit_gate(
-        reference, session.features(fitted, fitted.val_rows), seed=config.seed,
-        train_units=units[chosen], val_units=units[fitted.val_rows],
-    )  # fmt: skip
-    save_gate(bundle / GATE_FILE, gate)
     ids = np.array(session.preparation.image_ids)
     save_seen(bundle / SEEN_FILE, SeenImages.of(ids[fitted.fit_rows], ids[fitted.val_rows]))
     manifest = bundle_manifest(
@@ -232,6 +220,13 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     found = {f"test_{key}": value for key, value in outcome.metrics.items() if np.isfinite(value)}
     num_test = sum(len(part.rows) for part in outcome.tested)
     manifest["result"] = {**found, **_beside_metrics(session, outcome, num_draws=0), "num_test": num_test}
+    gate = fit_domain(
+        fitted.classifier, manifest, session.dataset, fit_rows=fitted.fit_rows, val_rows=outcome.validation.rows,
+        probabilities=outcome.validation.probabilities, seed=config.seed, device=session.compute.device,
+        should_stop=session.should_stop,
+    )  # fmt: skip
+    save_gate(bundle / GATE_FILE, gate)
+    chosen = np.random.default_rng(config.seed).permutation(fitted.fit_rows)
     pixels = session.dataset.pixels
     # Says of an image that is turned away what is the matter with it; the range of 256 images tells as much as of all.
     manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])

@@ -12,6 +12,7 @@ from lib.features.onnx_session import EngineUnavailable, OnnxSession
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lib.models.classifier import Poolings
     from lib.models.stages import Backbone
 
 _NUM_CALIBRATION_IMAGES = 32
@@ -40,26 +41,40 @@ class FrozenStages:
         self.engine = engine
         self._names = list(stages)
         self._last = last or self._names[-1]
-        self._sessions: dict[str, OnnxSession] = {}
+        self._sessions: dict[tuple[str, ...], OnnxSession] = {}
         self._folded: nn.ModuleDict | None = None
         self._lock = threading.RLock()
 
     def forward_until(self, batch: "Tensor", stage: str, check: Callable[[], None] = lambda: None) -> "Tensor":
         """The output of `stage` for images (N, 3, H, W); `check` is called between stages, and may raise."""
+        return self.read(batch, stage, {}, check)[0]
+
+    def read(
+        self, batch: "Tensor", stage: str, poolings: "Poolings", check: Callable[[], None] = lambda: None
+    ) -> "tuple[Tensor, dict[str, Tensor]]":
+        """The same, and on the way the pooled outputs (N, D), float32, of stages up to it, as `stage_poolings` says."""
         import torch
+
+        from lib.models.head_layers import pool_features
 
         check()
         left = self._names[: self._names.index(stage) + 1]
+        read: dict[str, Tensor] = {}
         with torch.no_grad():
             cut = min(stage, self._last, key=self._names.index)
-            session = self._session(cut) if self.engine == "onnx" else None
+            passed = {name: poolings[name] for name in left[: left.index(cut) + 1] if name in poolings}
+            session = self._session(cut, passed) if self.engine == "onnx" else None
             if session is not None:
-                batch, left = session(batch), left[left.index(cut) + 1 :]
+                first, *others = (torch.from_numpy(one).to(batch.device) for one in session.all_outputs(batch))
+                read = dict(zip(passed, others, strict=True))
+                batch, left = first, left[left.index(cut) + 1 :]
                 batch = in_layout(batch) if left else batch
             for name in left:
                 check()
                 batch = self.folded[name](batch)
-            return batch
+                if name in poolings:
+                    read[name] = pool_features(batch, *poolings[name]).flatten(1).float()
+            return batch, read
 
     @property
     def folded(self) -> "nn.ModuleDict":
@@ -77,19 +92,24 @@ class FrozenStages:
                 self._folded = fold_stages(self._stages, batch)
             return self._folded
 
-    def _session(self, stage: str) -> OnnxSession | None:
+    def _session(self, stage: str, poolings: "Poolings") -> OnnxSession | None:
         """The session that ends with a stage; None, from then on, where there cannot be one."""
         from torch import nn
 
+        from lib.models.classifier import StagesAndReadings
+
+        key = (stage, *poolings)
         with self._lock:
-            if stage not in self._sessions and self.engine == "onnx":
-                kept = [self._stages[name] for name in self._names[: self._names.index(stage) + 1]]
+            if key not in self._sessions and self.engine == "onnx":
+                kept = {name: self._stages[name] for name in self._names[: self._names.index(stage) + 1]}
+                reader = StagesAndReadings(nn.ModuleDict(kept), poolings) if poolings else nn.Sequential(*kept.values())
+                shape = (3, self._size_px, self._size_px)
                 try:
-                    self._sessions[stage] = OnnxSession(nn.Sequential(*kept), (3, self._size_px, self._size_px))
+                    self._sessions[key] = OnnxSession(reader, shape, num_outputs=1 + len(poolings))
                 except EngineUnavailable as error:
                     _logger.warning("torch computes the frozen stages instead of ONNX Runtime: %s.", error)
                     self.engine = "torch"
-            return self._sessions.get(stage)
+            return self._sessions.get(key)
 
 
 def frozen_backbone(name: str, *, weights: str, seed: int) -> "Backbone":

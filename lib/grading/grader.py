@@ -22,6 +22,7 @@ from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
 from lib.grading.decision import cutoff_of, decide_next
+from lib.grading.domain import DomainGate, Likeness, case_picture
 from lib.grading.grades import (
     NOT_CHECKED,
     ROTATED,
@@ -30,6 +31,7 @@ from lib.grading.grades import (
     Decision,
     Grade,
     GradingOptions,
+    NearestCase,
     ReportHeader,
 )
 from lib.grading.imported import sound_manifest
@@ -101,9 +103,7 @@ class Grader:
         # Weights and seed say nothing on the speed of a network, and a trial is known without them.
         part = FrozenPart(classifier.spec.name, "", 0, last, self.inputs.size_px, self._dtype)
         self.batch_size = batch_size_of(part, engine, device)
-        num_features = classifier.head_options["feature_dim"]
-        if gate is not None and gate.reference.shape[1] != num_features:
-            raise UserError("The gate of this classifier belongs to another network; train the run again.")
+        self.domain = None if gate is None else DomainGate(gate, classifier, manifest, device=device)
 
     @classmethod
     def open(
@@ -240,49 +240,64 @@ class Grader:
         `is_own` says that it belongs to the data set that the network was trained on: it is never turned away, but its
         distance is told.
         """
-        scores, distances = self.scores(pixels[None])
-        return self._decide(pixels, scores[0], distances[0], is_own=is_own, quality=self._quality(pixels))
+        scores, looks = self._scores(pixels[None], self.inputs.batch(pixels[None], device=self.device))
+        return self._decide(pixels, scores[0], looks[0], is_own=is_own, quality=self._quality(pixels))
 
     def scores(self, pixels: np.ndarray) -> tuple[np.ndarray, list[float | None]]:
         """Probabilities (N, K) and distances to the training images (None without a gate) of squares (N, S, S, 3)."""
-        return self._scores(self.inputs.batch(pixels, device=self.device))
+        scores, looks = self._scores(pixels, self.inputs.batch(pixels, device=self.device))
+        return scores, [look.distance for look in looks]
 
-    def _scores(self, batch: "Tensor") -> tuple[np.ndarray, list[float | None]]:
+    def case_picture(self, image_id: str) -> bytes | None:
+        """The picture (JPEG) of a training image that `Grade.cases` names, where its data set is at hand; slow."""
+        return case_picture(self.manifest, image_id)
+
+    def _scores(self, pixels: np.ndarray, batch: "Tensor") -> tuple[np.ndarray, list[Likeness]]:
         import torch
 
         from lib.models.classifier import as_vectors
 
         with torch.inference_mode():
-            features = torch.cat([self._features(part) for part in batch.split(self.batch_size)])
-            probabilities = self._probabilities(features)
+            parts = batch.split(self.batch_size)
+            whole = [self._read(part) for part in parts]
+            features = torch.cat([one for one, _ in whole])
+            read = {name: torch.cat([one[name] for _, one in whole]).cpu().numpy() for name in whole[0][1]}
+            upright = probabilities = self._probabilities(features)
             if self.options.rotations:  # the gate judges the upright image, as it met the training images
-                for turns in (1, 2, 3):
-                    parts = batch.split(self.batch_size)
-                    turned = [self._features(torch.rot90(part, turns, (2, 3)).contiguous()) for part in parts]
-                    probabilities += self._probabilities(torch.cat(turned))
-                probabilities /= 4
-        if self.gate is None:
-            return probabilities, [None] * len(probabilities)
-        return probabilities, [float(one) for one in self.gate.distance(as_vectors(features).cpu().numpy())]
+                turned = [
+                    torch.cat([self._read(torch.rot90(part, turns, (2, 3)).contiguous())[0] for part in parts])
+                    for turns in (1, 2, 3)
+                ]
+                probabilities = (upright + sum(self._probabilities(one) for one in turned)) / 4
+        if self.domain is None:
+            return probabilities, [Likeness()] * len(probabilities)
+        vectors = as_vectors(features).cpu().numpy()
+        return probabilities, self.domain.likenesses(pixels, vectors, read, upright)
 
     def _grade_images(self, images: list[DecodedImage], *, with_cam: bool) -> list[Grade]:
         """Grades without names of readable images."""
         if not images:
             return []
-        batch = self.inputs.batch(np.stack([image.pixels for image in images]), device=self.device)
-        probabilities, distances = self._scores(batch)
+        pixels = np.stack([image.pixels for image in images])
+        batch = self.inputs.batch(pixels, device=self.device)
+        probabilities, looks = self._scores(pixels, batch)
         qualities = [self._quality(image.pixels) for image in images]
         grades = [
             Grade.of(
-                self._decide(image.pixels, probabilities[row], distances[row], quality=qualities[row]),
+                self._decide(image.pixels, probabilities[row], looks[row], quality=qualities[row]),
                 notices=(*image.notices, *self._notices),
                 seen=self.seen.role(image_id_of(image.sha256)),
                 pixels=self.inputs.framed(image.pixels),
+                domain=looks[row].domain,
                 quality=qualities[row].reading,
             )
             for row, image in enumerate(images)
         ]
         grades = [replace(grade, decision=self.decision(grade)) for grade in grades]
+        grades = [
+            grade if grade.status == UNLIKE else replace(grade, cases=self._cases(looks[row], images[row], grade))
+            for row, grade in enumerate(grades)
+        ]
         return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
 
     def decision(self, verdict: Verdict) -> Decision | None:
@@ -298,11 +313,18 @@ class Grader:
         rotated = (ROTATED_CALIBRATED if self.calibration else ROTATED,) if self.options.rotations else ()
         return (*rotated, *(() if self.gate else (NOT_CHECKED,)))
 
-    def _features(self, batch: "Tensor") -> "Tensor":
-        """What the head reads, by the engine and in the precision in which head and gate met it."""
+    def _cases(self, look: Likeness, image: DecodedImage, grade: Grade) -> tuple[NearestCase, ...]:
+        if self.domain is None:
+            return ()
+        image_id = image_id_of(image.sha256)
+        return self.domain.cases(look.features, image_id, self.options.num_cases, is_seen=bool(grade.seen))
+
+    def _read(self, batch: "Tensor") -> "tuple[Tensor, dict[str, Tensor]]":
+        """What the head reads, by the engine and in the precision in which head and gate met it; stages on the way."""
+        wanted = self.domain.own_poolings if self.domain else {}
         with autocast(self.device, self._dtype):
-            hidden = self.network.forward_until(batch, self.classifier.feature_stage)
-        return self.classifier.pooled(hidden.float())
+            hidden, read = self.network.read(batch, self.classifier.feature_stage, wanted)
+        return self.classifier.pooled(hidden.float()), read
 
     def _probabilities(self, features: "Tensor") -> np.ndarray:
         found: np.ndarray = self.classifier.head(features).float().softmax(1).cpu().numpy().astype(np.float64)
@@ -321,20 +343,20 @@ class Grader:
         self,
         pixels: np.ndarray,
         scores: np.ndarray,
-        distance: float | None,
+        look: Likeness,
         *,
         is_own: bool = False,
         quality: ReadQuality = NOT_READ,
     ) -> Verdict:
-        status, reason = self._judge(pixels, distance, is_own=is_own)
+        status, reason = self._judge(pixels, look, is_own=is_own)
         # An eye too blurred or dark is also unlike the training images; how to take it again says more than that.
         is_like = status == GRADED and self.gate is not None
         if not is_own and quality.reading and not quality.reading.is_passed and (is_like or quality.is_eye):
             status, reason = UNGRADABLE, f"{quality.reading.reason} {quality.reading.hint}"
         seen = Verdict(
             status=status,
-            distance=distance if distance is not None and np.isfinite(distance) else None,
-            threshold=self.gate.threshold if self.gate else None,
+            distance=look.distance if look.distance is not None and np.isfinite(look.distance) else None,
+            threshold=look.limit,
             reason=reason,
         )
         return decide(
@@ -342,17 +364,17 @@ class Grader:
             coverage=self.options.coverage, largest_set=self.options.largest_set,
         )  # fmt: skip
 
-    def _judge(self, pixels: np.ndarray, distance: float | None, *, is_own: bool) -> tuple[str, str]:
+    def _judge(self, pixels: np.ndarray, look: Likeness, *, is_own: bool) -> tuple[str, str]:
         """Status and reason before any class is looked at."""
-        numbers = "" if self.gate is None else f"feature distance {distance:.3f}, limit {self.gate.threshold:.3f}"
+        numbers = look.numbers
         if is_own:
             known = "An image of the data set that this network was trained on"
             return GRADED, f"{known}: {numbers}." if numbers else f"{known}."
         if float(pixels.std(axis=(0, 1)).max()) < _BLANK_STD:
             return UNLIKE, "The image is blank: its pixels all have nearly one colour."
-        if distance is None or self.gate is None:
+        if not numbers:
             return GRADED, ""
-        if distance > self.gate.threshold:
+        if not look.is_passed:
             words = quality_words(pixels, self.manifest.get("picture_quality"))
             than = f"{words} than nearly all of them; " if words else ""
             return UNLIKE, f"Unlike the training images: {than}{numbers}."

@@ -118,6 +118,27 @@ class PooledStages(nn.Module):
         return torch.cat([one.float() for one in pooled], 1)
 
 
+class StagesAndReadings(nn.Module):
+    """Stages that put out the last one's output, and beside it the pooled ones of those in `poolings`, each (N, D)."""
+
+    def __init__(self, stages: nn.ModuleDict, poolings: Poolings) -> None:
+        super().__init__()
+        self.stages, self.poolings = stages, poolings
+
+    def extra_repr(self) -> str:
+        """As of `PooledStages`."""
+        return str(self.poolings)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Images (N, 3, H, W), as the network reads them."""
+        read = []
+        for name, stage in self.stages.items():
+            hidden = stage(hidden)
+            if name in self.poolings:
+                read.append(pool_features(hidden, *self.poolings[name]).flatten(1))
+        return hidden, *read
+
+
 def as_vectors(features: Tensor) -> Tensor:
     """What a head reads, as vectors (N, D) to compare images by: the mean over a map, vectors as they are."""
     return features.mean((2, 3)) if features.ndim == 4 else features

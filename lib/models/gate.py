@@ -71,7 +71,7 @@ class EnergyLimit:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceImages:
-    """Which images the reference rows are: ids (M,), classes (M,) as numbers of `class_names`, patients (M,) as numbers."""
+    """Which images the reference rows are: ids, classes as numbers of `class_names`, patients as numbers, each (M,)."""
 
     image_ids: tuple[str, ...]
     targets: np.ndarray
@@ -96,7 +96,7 @@ class Gate:
 
     Attributes:
         reference: features of training images at the last stage as unit vectors, float16, (M, D).
-        threshold: the largest distance that still passes; 1 where there are several comparisons, in units of their limit.
+        threshold: the largest distance that still passes; 1 where several comparisons are told in units of their limit.
         false_alarm_rate: the promised share of images like the training images that are turned away all the same.
         num_calibration: held-out images that set the limits, each compared with none of its own group.
         stages: what is compared at which stage, `reference` the last; () in a gate of before there were several, which
@@ -282,7 +282,7 @@ def _conformal(values: np.ndarray) -> float:
 
 
 def _slack(limit: float) -> float:
-    """A little more: another batch size or number type moves distances in the sixth digit, which must turn nobody away."""
+    """A little more: another batch size or number type moves the sixth digit, which must turn nobody away."""
     return limit * 1.001 + 1e-5
 
 
