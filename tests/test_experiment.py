@@ -100,9 +100,10 @@ def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDa
     assert loaded.manifest["trained_on"] == "the training and validation images"
     assert "held out once" in loaded.manifest["validated_on"]
     gate = load_gate(run.folder / "bundle" / GATE_FILE)
-    assert gate.reference.shape == (24, loaded.classifier.spec.feature_dim)
-    assert gate.num_calibration == 24
-    assert gate.threshold > 1e-4  # nobody is compared with himself
+    # A random network judges nothing: the pretrained default does.
+    assert (gate.judge, gate.reference.shape, gate.num_calibration) == ("efficientnet_lite0", (24, 1280), 24)
+    assert min(stage.limit for stage in gate.stages) > 1e-4  # nobody is compared with himself
+    assert sorted(gate.images.image_ids) == sorted(dataset.table["image_id"][dataset.split(0) != "test"])
     roles = load_seen(run.folder / "bundle" / SEEN_FILE).roles(dataset.table["image_id"])
     assert (roles == "").tolist() == (dataset.split(0) == "test").tolist()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.models.gate import GATE_FILE, Gate, fit_gate, load_gate, save_gate
+from lib.models.gate import GATE_FILE, Gate, ReferenceImages, energies, fit_gate, load_gate, save_gate
 
 
 def is_unlike(gate, features):
@@ -143,3 +143,81 @@ def test_damaged_files_are_refused(tmp_path):
     save_gate(path, Gate(gate.reference, math.inf, 0.05, 20))
     with pytest.raises(UserError, match="damaged"):
         load_gate(path)
+
+
+def joint_gate(seed=0, num_val=40, **options):
+    """Two stages and answers; one stage has other centres, so that the two disagree on what is near."""
+    random = np.random.default_rng(seed)
+    train = {"early": draw(100, CENTRE, seed=3 * seed), "late": draw(100, CENTRE[::-1], seed=3 * seed + 7)}
+    val = {"early": draw(num_val, CENTRE, seed=3 * seed + 1), "late": draw(num_val, CENTRE[::-1], seed=3 * seed + 8)}
+    answers = random.dirichlet(np.ones(3), num_val)
+    return fit_gate(train, val, probabilities=answers, **options)
+
+
+def is_beyond(gate, readings, answers):
+    return np.array([any(value > limit for _, value, limit in one) for one in gate.compare(readings, answers)])
+
+
+@pytest.mark.parametrize("num_val", [20, 99])
+def test_all_comparisons_together_keep_the_promise(num_val):
+    rates = []
+    for seed in range(40):
+        new = {"early": draw(200, CENTRE, seed=900 + seed), "late": draw(200, CENTRE[::-1], seed=950 + seed)}
+        answers = np.random.default_rng(990 + seed).dirichlet(np.ones(3), 200)
+        rates.append(is_beyond(joint_gate(seed, num_val), new, answers).mean())
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.02)
+
+
+def test_one_stage_beyond_its_limit_is_enough():
+    gate = joint_gate()
+    usual, other = draw(20, CENTRE, seed=5), -draw(20, CENTRE, seed=6)
+    answers = np.full((20, 3), [0.8, 0.1, 0.1])
+    assert is_beyond(gate, {"early": other, "late": draw(20, CENTRE[::-1], seed=7)}, answers).all()
+    assert is_beyond(gate, {"early": usual, "late": other}, answers).all()
+
+
+def test_the_energy_is_that_of_centred_logits_by_hand():
+    logits = np.array([[2.0, 0.0, -2.0], [0.0, 0.0, 0.0]])  # centred already
+    answers = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert energies(answers) == pytest.approx(-np.log(np.exp(logits).sum(1)))
+    assert joint_gate().energy.values(np.array([[1.0, 0.0, 0.0]])) == pytest.approx([0.0])
+
+
+def test_answers_of_one_energy_are_not_compared_by_it():
+    features = {"early": draw(30, CENTRE)}
+    gate = fit_gate(features, {"early": draw(20, CENTRE, seed=1)}, probabilities=np.full((20, 2), 0.5))
+    assert gate.energy is None
+    assert len(gate.compare({"early": draw(1, CENTRE)}, np.full((1, 2), 0.5))[0]) == 1
+
+
+def references(num=100):
+    names = tuple(f"{number:016x}" for number in range(num))
+    return ReferenceImages(names, np.arange(num) % 3, np.arange(num) // 2, ("a", "b", "c"))
+
+
+def test_the_nearest_images_leave_out_the_image_and_its_patient():
+    gate = joint_gate(images=references())
+    features = draw(100, CENTRE[::-1], seed=7)[10]  # the eleventh training image itself
+    assert gate.nearest(features, 1)[0] == (10, pytest.approx(0.0, abs=1e-3))
+    hidden = gate.images.is_related(gate.images.image_ids[10])
+    assert np.flatnonzero(hidden).tolist() == [10, 11]  # two images a patient
+    assert not {10, 11} & {row for row, _ in gate.nearest(features, 99, hidden)}
+    others = gate.images.is_related("not here", [gate.images.image_ids[20]])
+    assert np.flatnonzero(others).tolist() == [20, 21]
+
+
+def test_a_saved_gate_of_several_stages_comes_back(tmp_path):
+    gate = joint_gate(images=references(), judge="own", titles={"early": "Early", "late": "Late"})
+    save_gate(tmp_path / GATE_FILE, gate)
+    loaded = load_gate(tmp_path / GATE_FILE)
+    readings, answers = {"early": draw(3, CENTRE), "late": draw(3, CENTRE)}, np.full((3, 3), [0.7, 0.2, 0.1])
+    assert loaded.compare(readings, answers) == gate.compare(readings, answers)
+    assert [one.title for one in loaded.stages] == ["Early", "Late"]
+    assert (loaded.judge, loaded.energy, loaded.threshold) == ("own", gate.energy, 1.0)
+    assert loaded.images.image_ids == gate.images.image_ids
+    assert np.array_equal(loaded.images.groups, gate.images.groups)
+    save_gate(
+        tmp_path / GATE_FILE, joint_gate(images=ReferenceImages(("one",) * 100, np.full(100, 7), np.zeros(100), ("a",)))
+    )
+    with pytest.raises(UserError, match="damaged"):
+        load_gate(tmp_path / GATE_FILE)
