@@ -40,7 +40,7 @@ COMMANDS = {
     "drift": ("lib.cli.drift", "drift", "Say what fine-tuning moved: a run's network against its start."),
     "explain": ("lib.cli.explanation", "explain", "Draw what a network looks at in one image."),
     "unit": ("lib.cli.units", "unit", "Show what one channel of a network looks for."),
-    "calibrate": ("lib.cli.calibration", "calibrate", "Fit anew which images are like those of a run's training."),
+    "calibrate": ("lib.cli.calibration", "calibrate", "Fit a run's gate and calibration anew."),
     "grade": ("lib.cli.grading", "grade", "Grade images with a run's classifier."),
     "corrections": ("lib.cli.corrections", "corrections", "List, undo and export corrections of grades."),
     "serve": ("lib.cli.serving", "serve", "Grade over HTTP with a run's classifier."),

@@ -11,10 +11,10 @@ from lib.errors import UserError
 @click.option("--all", "is_all", is_flag=True, help="Every finished run whose data set is here.")
 @json_option
 def calibrate(run_id: str | None, *, is_all: bool, as_json: bool) -> None:
-    """Fit the gate of finished runs anew: which images are like those that a run was trained on, and the nearest cases.
+    """Fit gate and calibration of finished runs anew: which images are like the training's, and how sure answers are.
 
     A training does this at its end; this is for runs from before, and for a program that has learned more since. It
-    needs the data set as it was. Classes and probabilities stay as they are.
+    needs the data set as it was. The network stays as it is.
     """
     if bool(run_id) == is_all:
         raise UserError("Say which run: --run ID, or --all for every finished run.")

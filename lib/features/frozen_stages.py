@@ -65,9 +65,12 @@ class FrozenStages:
             passed = {name: poolings[name] for name in left[: left.index(cut) + 1] if name in poolings}
             session = self._session(cut, passed) if self.engine == "onnx" else None
             if session is not None:
-                first, *others = (torch.from_numpy(one).to(batch.device) for one in session.all_outputs(batch))
-                read = dict(zip(passed, others, strict=True))
-                batch, left = first, left[left.index(cut) + 1 :]
+                if passed:
+                    found = [torch.from_numpy(one).to(batch.device) for one in session.all_outputs(batch)]
+                    batch, read = found[0], dict(zip(passed, found[1:], strict=True))
+                else:
+                    batch = session(batch)
+                left = left[left.index(cut) + 1 :]
                 batch = in_layout(batch) if left else batch
             for name in left:
                 check()

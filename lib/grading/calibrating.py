@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lib.atomic import read_json, write_json
 from lib.data.library import open_dataset
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
 from lib.grading.grader import Grader
+from lib.models.bundle_files import MANIFEST_FILE
 from lib.models.gate import GATE_FILE, Gate, save_gate
 from lib.progress import Progress, ignore_progress
 from lib.runtime import pick_device
@@ -16,14 +18,14 @@ from lib.tracking.scores import probability_columns
 from lib.tracking.state import BUNDLE_FOLDER, PREDICTIONS_FILE
 from lib.training.domain import fit_domain
 from lib.training.preparation import trained_config
-from lib.training.results import OUT_OF_FOLD, TEST, VALIDATION
+from lib.training.results import OUT_OF_FOLD, TEST, VALIDATION, calibration_of_answers
 
 if TYPE_CHECKING:
     from lib.tracking.records import RunRecord
 
 
 def calibrate_run(run: "RunRecord", *, progress: Progress = ignore_progress) -> Gate:
-    """Fit the gate of a finished run and write it into its bundle.
+    """Fit the gate and the calibration of a finished run and write both into its bundle.
 
     The limits come from answers to images by what had not seen them, which the run kept: to its validation images, or
     out of fold; of a run with folds, those of the folds.
@@ -65,4 +67,7 @@ def calibrate_run(run: "RunRecord", *, progress: Progress = ignore_progress) -> 
         device=grader.device, progress=progress,
     )  # fmt: skip
     save_gate(folder / GATE_FILE, gate)
+    spec = dataset.spec
+    fitted = calibration_of_answers(table, is_ordinal=bool(grader.is_ordinal), class_names=spec.class_names)
+    write_json(folder / MANIFEST_FILE, {**read_json(folder / MANIFEST_FILE), **fitted})
     return gate
