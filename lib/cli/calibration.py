@@ -1,5 +1,7 @@
 """`calibrate`: fits what grading asks before it answers, for runs that were made before there was such a thing."""
 
+from typing import Any
+
 import click
 
 from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
@@ -22,7 +24,7 @@ def calibrate(run_id: str | None, *, is_all: bool, as_json: bool) -> None:
     from lib.grading.calibrating import calibrate_run
 
     runs = [tracking.get_run(run_id)] if run_id else [one for one in tracking.list_runs() if one.state == "finished"]
-    done = []
+    done: list[dict[str, Any]] = []
     for run in runs:
         try:
             with ProgressLine() as progress:
