@@ -307,7 +307,7 @@ def check_all_gates(grade: Grade) -> tuple[GateCheck, ...]:
 
 def _good_enough(grade: Grade) -> GateCheck | None:
     reading = grade.quality
-    if reading is None:
+    if reading is None or grade.status == UNLIKE:  # how to take an eye again says nothing of a cat
         return None
     said = " ".join(filter(None, (reading.reason, reading.hint)))
     if grade.status == UNGRADABLE:

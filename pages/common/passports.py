@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from lib.evaluation.verdict import UNLIKE
 from lib.figures.style import Palette, palette
 from lib.grading.grades import CAUTION, NEAR_LIMIT, PASSED, STOPPED, DomainDistance, GateCheck, Grade, check_all_gates
 from lib.grading.upload_session import jpeg_pixels
@@ -121,7 +122,7 @@ def _distances(grade: Grade) -> str:
             DomainDistance(title="Distance to the training images", value=grade.distance, limit=grade.threshold),
         )
     bars = [_bar(one.title, one.value, one.limit) for one in readings]
-    if grade.quality is not None:
+    if grade.quality is not None and grade.status != UNLIKE:
         bars.append(_bar("Chance of a picture too poor to grade", grade.quality.score, grade.quality.limit, most=1.0))
     return "".join(bars)
 

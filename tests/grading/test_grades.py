@@ -1,6 +1,17 @@
 """Each way through the three gates."""
 
-from lib.grading.grades import CAUTION, NOT_CHECKED, NOT_REACHED, PASSED, SIGNS, STOPPED, Grade, check_gates
+from lib.grading.grades import (
+    CAUTION,
+    NOT_CHECKED,
+    NOT_REACHED,
+    PASSED,
+    SIGNS,
+    STOPPED,
+    Grade,
+    QualityReading,
+    check_all_gates,
+    check_gates,
+)
 
 
 def graded(**changes):
@@ -65,3 +76,16 @@ def test_a_diverged_network_stops_at_the_last_gate():
 
 def test_every_level_has_a_sign_of_its_own():
     assert len(set(SIGNS.values())) == 4
+
+
+def test_the_picture_is_judged_between_likeness_and_class_and_never_of_what_is_unlike():
+    good, poor = (
+        QualityReading(score=0.1, limit=0.5),
+        QualityReading(score=0.9, limit=0.5, reason="Blurred.", hint="Focus."),
+    )
+    assert [gate.level for gate in check_all_gates(graded(quality=good))] == [PASSED] * 4
+    assert len(check_all_gates(graded())) == 3
+    spoiled = check_all_gates(Grade("a.jpg", status="ungradable", distance=0.1, threshold=0.3, quality=poor))
+    assert [gate.level for gate in spoiled] == [PASSED, PASSED, STOPPED, NOT_REACHED]
+    assert spoiled[2].reason == "Blurred. Focus."
+    assert len(check_all_gates(Grade("cat.jpg", status="unlike", distance=0.9, threshold=0.3, quality=poor))) == 3
