@@ -46,7 +46,7 @@ def draw(scene: Scene) -> None:
     with reading:
         draw_large(grade)
         draw_distances(grade)
-        _draw_cases(grade)
+        _draw_cases(scene, grade)
         corrections_panel.draw(scene, grade)
         _offer_reports(scene, grade, jpeg)
 
@@ -114,18 +114,28 @@ def _draw_probabilities(grade: Grade) -> None:
     controls.show_figure(figure, alt=readable(f"Probabilities: {words}", 400), key="grade_probabilities")
 
 
-def _draw_cases(grade: Grade) -> None:
+@st.cache_data(max_entries=256, show_spinner=False)
+def _case_picture(run_id: str, image_id: str, _grader: Any) -> bytes | None:
+    """The picture of a training image, read once; None where its data set is gone."""
+    return _grader.case_picture(image_id)
+
+
+def _draw_cases(scene: Scene, grade: Grade) -> None:
     if not grade.cases:
         return
     st.caption("Nearest training images")
+    cases = [
+        replace(case, jpeg=case.jpeg or _case_picture(scene.run_id, case.image_id, scene.grader))
+        for case in grade.cases
+    ]
     pictured = [
         EncodedTile(case.jpeg, readable(case.class_name), f"{case.distance:.3f}",
                     readable(f"Training image of {case.class_name}, distance {case.distance:.3f}"))
-        for case in grade.cases if case.jpeg
+        for case in cases if case.jpeg
     ]  # fmt: skip
     if pictured:
         draw_tiles(pictured, columns=3, least_px=64, text_px=14)
-    if rest := [f"{case.class_name} ({case.distance:.3f})" for case in grade.cases if not case.jpeg]:
+    if rest := [f"{case.class_name} ({case.distance:.3f})" for case in cases if not case.jpeg]:
         st.markdown(plain(", ".join(rest), 300))
 
 

@@ -26,7 +26,7 @@ def choose_rows(scene: Scene) -> list[Row]:
         ("decision", "Decision", {action: action.capitalize() for action in decisions}),
     )
     chosen: dict[str, str] = {}
-    shown: dict[str, Any] = {"width": 200, "label_visibility": "collapsed"}
+    shown: dict[str, Any] = {"width": 190, "label_visibility": "collapsed"}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for key, label, titles in filters:
             if len(titles) > 1:
