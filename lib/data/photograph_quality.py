@@ -5,6 +5,7 @@ numbers. Sharpness is read from bands of detail (differences of Gaussians) in re
 quality measures of screening programmes do (Fleming et al. 2006, https://doi.org/10.1167/iovs.05-1155).
 """
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def measure_photograph(square: np.ndarray) -> PhotographMeasures:
 
 def _retina(rgb: np.ndarray) -> np.ndarray:
     """Bool (S, S): lit in relation to the picture's own bright level, specks of noise smoothed away."""
-    level = scipy.ndimage.uniform_filter(rgb.max(axis=2), 5)
+    level = scipy.ndimage.uniform_filter(_largest(rgb), 5)
     ground = float(np.quantile(level, 0.02))
     bright = float(np.quantile(level, 0.9))
     mask = level > ground + _DARK_SHARE * (bright - ground)
@@ -88,6 +89,7 @@ def _inner(mask: np.ndarray) -> np.ndarray:
     return inner if inner.mean() >= _MIN_RETINA else mask
 
 
+@functools.cache
 def _disc(radius: float = 1.0) -> np.ndarray:
     """Bool (S, S): within so many half sides of the centre."""
     axis = (np.arange(WORKING_SIDE_PX) + 0.5) / WORKING_SIDE_PX * 2 - 1
@@ -140,7 +142,7 @@ def _light(rgb: np.ndarray, inside: np.ndarray) -> dict[str, float]:
         | _tones(pixels)
         | {
             "underexposed_share": float((grey < _DARK).mean()),
-            "overexposed_share": float((pixels.max(axis=1) > _BRIGHT).mean()),
+            "overexposed_share": float((_largest(pixels) > _BRIGHT).mean()),
             "unevenness": float(lamp.std() / max(float(lamp.mean()), _MIN_LEVEL)),
         }
     )
@@ -166,7 +168,7 @@ def _smooth(plane: np.ndarray) -> np.ndarray:
 def _haze(rgb: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     """What scattered light does: no dark places, pale colours, little contrast."""
     pixels = rgb[inside]
-    least, most = pixels.min(axis=1), pixels.max(axis=1)
+    least, most = _smallest(pixels), _largest(pixels)
     green = pixels[:, 1]
     low, high = np.quantile(green, (0.05, 0.95))
     return {
@@ -174,6 +176,15 @@ def _haze(rgb: np.ndarray, inside: np.ndarray) -> dict[str, float]:
         "saturation": float(((most - least) / np.maximum(most, _MIN_LEVEL)).mean()),
         "contrast": _log(float((high - low) / max(float(green.mean()), _MIN_LEVEL)), 1e-3),
     }
+
+
+def _largest(colours: np.ndarray) -> np.ndarray:
+    """The largest channel of (..., 3); plane by plane, many times as fast as a reduction over three values."""
+    return np.asarray(np.maximum(np.maximum(colours[..., 0], colours[..., 1]), colours[..., 2]))
+
+
+def _smallest(colours: np.ndarray) -> np.ndarray:
+    return np.asarray(np.minimum(np.minimum(colours[..., 0], colours[..., 1]), colours[..., 2]))
 
 
 def _log(value: float, least: float) -> float:

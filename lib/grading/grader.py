@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image, ImageStat
 
 from lib.data.images import DecodedImage
 from lib.data.input_transform import InputTransform
@@ -280,13 +281,16 @@ class Grader:
             return []
         pixels = np.stack([image.pixels for image in images])
         batch = self.inputs.batch(pixels, device=self.device)
-        probabilities, looks = self._scores(pixels, batch)
-        qualities = [self._quality(image.pixels) for image in images]
+        with ThreadPoolExecutor(1, thread_name_prefix="quality") as beside:  # while the network looks
+            reading = beside.submit(lambda: [self._quality(image.pixels) for image in images])
+            probabilities, looks = self._scores(pixels, batch)
+            qualities = reading.result()
         grades = [
             Grade.of(
                 self._decide(image.pixels, probabilities[row], looks[row], quality=qualities[row]),
                 notices=(*image.notices, *self._notices),
                 seen=self.seen.role(image_id_of(image.sha256)),
+                sha256=image.sha256,
                 pixels=self.inputs.framed(image.pixels),
                 domain=looks[row].domain,
                 quality=qualities[row].reading,
@@ -370,7 +374,7 @@ class Grader:
         if is_own:
             known = "An image of the data set that this network was trained on"
             return GRADED, f"{known}: {numbers}." if numbers else f"{known}."
-        if float(pixels.std(axis=(0, 1)).max()) < _BLANK_STD:
+        if max(ImageStat.Stat(Image.fromarray(pixels)).stddev) < _BLANK_STD:
             return UNLIKE, "The image is blank: its pixels all have nearly one colour."
         if not numbers:
             return GRADED, ""

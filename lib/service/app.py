@@ -39,6 +39,7 @@ from lib.service.settings import ServiceSettings
 from lib.service.uploads import read_files
 
 PATHS = ("/grade", "/grade/batch", "/health", "/ready", "/metrics", "/model", "/openapi.json")
+_CHOICES = ("coverage", "largest_set", "rotations", "by_thresholds", "prevalence", "map", "cases")
 _WARM_UP_SIDE_PX = 64
 _ALWAYS = (401, 429)
 _UPLOADS = (*_ALWAYS, 408, 413, 415, 422)
@@ -183,6 +184,7 @@ def _options(grader: Grader) -> Callable[..., GradingOptions]:
     usual, most = grader.options, len(grader.class_names)
 
     def read(
+        request: Request,
         *,
         coverage: Annotated[
             float, Query(ge=0.5, le=0.999, description="How often the set of classes is to hold the right one.")
@@ -206,6 +208,8 @@ def _options(grader: Grader) -> Callable[..., GradingOptions]:
             int, Query(ge=0, le=10, description="How many of the nearest training images are told.")
         ] = usual.num_cases,
     ) -> GradingOptions:
+        if unknown := [name for name in request.query_params if name not in _CHOICES]:
+            raise UserError(f"There is no parameter {unknown[0][:60]!r}; there are {', '.join(_CHOICES)}.")
         return GradingOptions(
             coverage=coverage, largest_set=largest_set, rotations=rotations, by_thresholds=by_thresholds,
             prevalence=prevalence, with_maps=with_map, num_cases=cases,

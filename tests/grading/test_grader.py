@@ -11,7 +11,7 @@ from lib.grading.grader import Grader
 from lib.grading.grades import NOT_CHECKED, GradingOptions
 from lib.grading.upload_session import Skipped, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, save_gate
-from tests.grading.squares import encode, png, stored_point
+from tests.grading.squares import encode, make_pixels, png, stored_point
 
 
 def test_known_images_get_their_class(grader):
@@ -211,6 +211,34 @@ def test_rotations_are_averaged_and_told(trained, grader):
     assert "the answer is the mean over four rotations" in grade.notices
     (told,) = _calibrated(trained, rotations=True).grade([("a.png", png("red", 1))])
     assert any("the calibration was fitted without them" in notice for notice in told.notices)
+
+
+class _LeftHalf:
+    """A network that sees the left half alone, so that turning an image changes its answer."""
+
+    def __init__(self, network):
+        self._network = network
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
+
+    def forward_until(self, batch, stage):
+        return self._network.forward_until(batch[..., : batch.shape[3] // 2].contiguous(), stage)
+
+
+def test_rotations_change_what_a_lopsided_network_says(trained):
+    classifier, manifest, gate = trained
+    grader = Grader(classifier, manifest, gate=gate)
+    grader.network = _LeftHalf(grader.network)
+    two = make_pixels("red", 1)
+    two[:, 16:] = make_pixels("blue", 2)[:, 16:]
+    (upright,) = grader.grade([("a.png", encode(two))])
+    (turned,) = grader.grade([("a.png", encode(np.rot90(two, 2).copy()))])
+    (rotated,) = grader.deciding(GradingOptions(rotations=True)).grade([("a.png", encode(two))])
+    assert upright.scores[0] > 0.8
+    assert turned.scores[0] < 0.2
+    assert 0.3 < rotated.scores[0] < 0.7
+    assert rotated.distance == pytest.approx(upright.distance)
 
 
 @pytest.mark.parametrize("options", [{"coverage": 1.0}, {"largest_set": 0}, {"prevalence": 0.0}])

@@ -1,6 +1,7 @@
 """The service answers as the grader does, and says in one sentence what it does not do."""
 
 import base64
+import hashlib
 import io
 import json
 import threading
@@ -41,6 +42,7 @@ def test_an_image_gets_what_the_grader_says(service, grader):
     found = answer.json()["image"]
     assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
     assert found.keys() == expected.keys()
+    assert found["sha256"] == hashlib.sha256(png("red", 3)).hexdigest()
     assert (found["class_name"], found["status"], answer.json()["notice"]) == ("red", "graded", MEDICAL_NOTICE)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
@@ -118,7 +120,7 @@ def test_who_asks_too_often_is_told_when_to_come_again(service):
     [
         ("coverage=2", "'coverage'"), ("coverage=nan", "'coverage'"), ("map=perhaps", "'map'"),
         ("prevalence=0", "'prevalence'"), ("largest_set=9", "'largest_set'"),
-        ("by_thresholds=true", "no limits of the expected grade"),
+        ("by_thresholds=true", "no limits of the expected grade"), ("coverag=0.8", "no parameter 'coverag'"),
     ],
 )  # fmt: skip
 def test_wrong_choices_are_explained(service, query, said):
