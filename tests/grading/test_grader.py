@@ -222,8 +222,8 @@ class _LeftHalf:
     def __getattr__(self, name):
         return getattr(self._network, name)
 
-    def forward_until(self, batch, stage):
-        return self._network.forward_until(batch[..., : batch.shape[3] // 2].contiguous(), stage)
+    def read(self, batch, *wanted):
+        return self._network.read(batch[..., : batch.shape[3] // 2].contiguous(), *wanted)
 
 
 def test_rotations_change_what_a_lopsided_network_says(trained):
