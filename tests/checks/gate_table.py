@@ -138,7 +138,9 @@ def main() -> None:
             gated = sum(one.status == UNLIKE for one in grades)
             print(f"  {name}: not graded {away} of {len(grades)} (gate {gated})", flush=True)
         print(f"  retina.jpg: {grades[0].status}, {grades[0].class_name}: {grades[0].reason}")
-        print("   ", ", ".join(f"{one.title} {one.value:.3f} / {one.limit:.3f}" for one in grades[0].domain), flush=True)
+        print(
+            "   ", ", ".join(f"{one.title} {one.value:.3f} / {one.limit:.3f}" for one in grades[0].domain), flush=True
+        )
 
 
 if __name__ == "__main__":
