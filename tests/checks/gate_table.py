@@ -93,8 +93,9 @@ def drawn_files(name: str) -> Files:
 
 
 def folder_files(folder: Path, most: int) -> Files:
-    """At most so many images of a folder, evenly over all of them."""
-    paths = sorted(one for one in folder.rglob("*") if one.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    """At most so many images of a folder, evenly over all of them, without masks."""
+    kinds = (".jpg", ".jpeg", ".png")
+    paths = sorted(one for one in folder.rglob("*") if one.suffix.lower() in kinds and "masks" not in one.parts)
     places = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
     return [(str(paths[place]), paths[place].read_bytes()) for place in places]
 
