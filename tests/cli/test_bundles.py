@@ -40,6 +40,7 @@ def test_a_model_goes_away_and_comes_back(command, run_id, tmp_path):
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_registered_run_grades_by_its_alias(command, run_id, tmp_path):
     image = tmp_path / "red.png"
     image.write_bytes(png("red", 1))

@@ -30,6 +30,7 @@ def run(home, tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_run_from_before_gets_a_gate_and_a_calibration(command, run):
     answer = command("calibrate", "--run", run.short_id, "--json")
     assert answer.status == 0, answer.err

@@ -195,7 +195,7 @@ def test_made_up_descriptions_are_one_sentence(folder, tmp_path, manifest):
     assert list_bundles() == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_zip_with_any_byte_changed_is_kept_only_if_nothing_was_lost(whole, tmp_path, data):
     content = bytearray(whole.read_bytes())
@@ -220,6 +220,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.sampled_from(

@@ -50,7 +50,13 @@ def answers(path, batch):
 
 @pytest.mark.parametrize(
     ("head", "options"),
-    [("linear", {}), ("linear_svm", {}), ("mlp", {}), ("nearest_neighbors", {}), ("linear", {"output": "sigmoid"})],
+    [
+        ("linear", {}),
+        pytest.param("linear_svm", {}, marks=pytest.mark.slow),
+        pytest.param("mlp", {}, marks=pytest.mark.slow),
+        ("nearest_neighbors", {}),
+        pytest.param("linear", {"output": "sigmoid"}, marks=pytest.mark.slow),
+    ],
 )
 def test_it_answers_as_torch_does_for_any_number_of_images(tmp_path, head, options):
     grader = grader_of(head, **options)
