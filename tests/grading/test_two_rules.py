@@ -154,8 +154,10 @@ def test_merged_grades_of_a_training_keep_gate_and_both_rules(monkeypatch, tmp_p
     run_experiment(config, Run(tmp_path / "run"), should_stop=lambda: False)
     grader = Grader.open(tmp_path / "run" / "bundle", device="cpu")
     assert (len(grader.class_names), grader.gate is None, len(grader.manifest["thresholds"])) == (3, False, 2)
-    # By hand: all expected grades lie between these limits, so that the second rule always says the middle class.
-    grader.manifest["thresholds"] = [-1.0, 3.0]
+    # By hand: all expected grades lie between these limits, so that the second rule always says the middle class. They
+    # are of the network's own probabilities, so that a calibration with its own limits must not be there.
+    grader.manifest |= {"thresholds": [-1.0, 3.0], "calibration": None}
+    grader.calibration = None
     pixels = np.array(dataset.pixels[0])
     likely, expected = (grader.deciding(GradingOptions(by_thresholds=rule)) for rule in (False, True))
     verdicts = likely.answer(pixels, is_own=True), expected.answer(pixels, is_own=True)
