@@ -207,8 +207,9 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     from lib.training.domain import fit_domain
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
+    answers, spec = prediction_table(session.dataset, outcome.predictions), session.dataset.spec
     with atomic_path(run.folder / "predictions.parquet") as temporary:
-        prediction_table(session.dataset, outcome.predictions).to_parquet(temporary, index=False)
+        answers.to_parquet(temporary, index=False)
     ids = np.array(session.preparation.image_ids)
     save_seen(bundle / SEEN_FILE, SeenImages.of(ids[fitted.fit_rows], ids[fitted.val_rows]))
     manifest = bundle_manifest(
@@ -232,7 +233,6 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
-    answers, spec = prediction_table(session.dataset, outcome.predictions), session.dataset.spec
     manifest |= calibration_of_answers(answers, is_ordinal=spec.is_ordinal, class_names=spec.class_names)
     digest = weights_digest(config.backbone, config.weights, config.seed)
     save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)

@@ -1,13 +1,11 @@
 """How alike an image is to those that a classifier was trained on: comparisons with their limits, nearest cases."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from lib.data.library import open_dataset
 from lib.errors import UserError
@@ -153,11 +151,7 @@ def case_picture(manifest: Mapping[str, Any], image_id: str) -> bytes | None:
     dataset = _dataset_of(*_origin(manifest))
     if dataset is None or image_id not in set(dataset.table["image_id"]):
         return None
-    square = Image.fromarray(np.asarray(dataset.pixels[int(dataset.indices([image_id])[0])]))
-    square.thumbnail((_PICTURE_PX, _PICTURE_PX))
-    opened = io.BytesIO()
-    square.save(opened, "JPEG", quality=88)
-    return opened.getvalue()
+    return bytes(dataset.thumbnail(int(dataset.indices([image_id])[0]), _PICTURE_PX))
 
 
 def _origin(manifest: Mapping[str, Any]) -> tuple[str, str]:

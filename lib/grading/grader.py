@@ -55,7 +55,7 @@ from lib.progress import Progress, ignore_progress
 from lib.runtime import pick_device
 from lib.tracking.state import PREDICTIONS_FILE
 from lib.training.preparation import seen_by
-from lib.training.strategies import STRATEGIES
+from lib.training.strategies import keeps_stages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -336,8 +336,7 @@ class Grader:
 
     @property
     def _dtype(self) -> str:
-        strategy = str(self.manifest.get("strategy"))
-        is_frozen = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
+        is_frozen = keeps_stages(str(self.manifest.get("strategy")))
         return str(self.preprocessing.get("dtype", "float32")) if is_frozen else "float32"
 
     def _quality(self, pixels: np.ndarray) -> ReadQuality:

@@ -16,7 +16,7 @@ from lib.features.frozen_stages import FrozenStages, frozen_backbone
 from lib.features.judge import JUDGE, Judge, default_judge, stage_titles
 from lib.models.gate import MAX_REFERENCE_ROWS, OWN_STAGES, Gate, ReferenceImages, fit_gate
 from lib.progress import Progress, ignore_progress
-from lib.training.strategies import STRATEGIES
+from lib.training.strategies import keeps_stages
 
 if TYPE_CHECKING:
     from lib.models.classifier import Classifier
@@ -28,8 +28,7 @@ _WHAT = "Learning the look of the images"
 
 def judges_itself(classifier: "Classifier", manifest: dict[str, Any]) -> bool:
     """Whether a classifier's own stages are a pretrained network that the training left as it was."""
-    strategy = str(manifest.get("strategy"))
-    is_frozen = strategy in STRATEGIES and STRATEGIES.get(strategy).trains_backbone == "none"
+    is_frozen = keeps_stages(str(manifest.get("strategy")))
     return is_frozen and classifier.weights == "pretrained" and bool(classifier.spec.num_parameters)
 
 

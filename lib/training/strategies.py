@@ -183,3 +183,8 @@ for _strategy in (
 def trains_stages(name: str) -> bool:
     """Whether the strategy of that name changes the backbone; one of another version is not known to."""
     return name in STRATEGIES and STRATEGIES.get(name).trains_backbone != "none"
+
+
+def keeps_stages(name: str) -> bool:
+    """Whether the strategy of that name leaves the backbone as it was; one of another version is not known to."""
+    return name in STRATEGIES and not trains_stages(name)
