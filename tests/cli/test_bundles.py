@@ -4,20 +4,12 @@ import json
 
 import pytest
 
-from lib.models.bundles import save_bundle
-from lib.tracking import create_run
-from tests.grading.squares import png, train_on_squares
-from tests.run_store import make_run_store
+from tests.grading.squares import finished_run_on_squares, png
 
 
 @pytest.fixture
 def run_id(home):
-    make_run_store()
-    classifier, manifest, _ = train_on_squares()
-    config = {"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}
-    run = create_run(config, name="x", state="finished")
-    save_bundle(run.folder / "bundle", classifier, manifest, base_digest="")
-    return run.run_id
+    return finished_run_on_squares()
 
 
 def test_a_model_goes_away_and_comes_back(command, run_id, tmp_path):

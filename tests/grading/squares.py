@@ -8,6 +8,9 @@ from PIL import Image
 from lib.evaluation.operating_point import Reading
 from lib.evaluation.resampling import Estimate
 from lib.grading import operating_point
+from lib.models.bundles import save_bundle
+from lib.tracking import create_run
+from tests.run_store import make_run_store
 
 SIZE_PX = 32
 CLASS_NAMES = ("red", "blue")
@@ -75,3 +78,13 @@ def stored_point():
         title="Referable: Moderate and above", grade=2, positive=("Moderate", "Severe"), threshold=0.3,
         wanted_sensitivity=0.9, chosen_on="validation", num_chosen=80, reading=Reading(0.3, 0.1, *shares, 20, 30),
     )  # fmt: skip
+
+
+def finished_run_on_squares():
+    """The id of a finished run in a store of its own, whose bundle holds the classifier of `train_on_squares`."""
+    make_run_store()
+    classifier, manifest, _ = train_on_squares()
+    config = {"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}
+    run = create_run(config, name="x", state="finished")
+    save_bundle(run.folder / "bundle", classifier, manifest, base_digest="")
+    return run.run_id

@@ -8,11 +8,9 @@ from streamlit.testing.v1 import AppTest
 
 from lib.grading.imported import import_bundle, list_bundles
 from lib.grading.taking_away import export_run
-from lib.models.bundles import save_bundle
-from lib.tracking import create_run
 from lib.tracking.model_registry import register_run, registered_run, set_alias
 from pages.common import background
-from tests.grading.squares import train_on_squares
+from tests.grading.squares import finished_run_on_squares
 from tests.run_store import make_run_store
 
 PAGE = Path(__file__).resolve().parents[2] / "pages/grade_images.py"
@@ -26,12 +24,7 @@ def draw(run_id):
 
 @pytest.fixture
 def run_id(home):
-    make_run_store()
-    classifier, manifest, _ = train_on_squares()
-    config = {"dataset": "squares", "backbone": "mobilenet_v3_small", "strategy": "linear_probe"}
-    run = create_run(config, name="x", state="finished")
-    save_bundle(run.folder / "bundle", classifier, manifest, base_digest="")
-    return run.run_id
+    return finished_run_on_squares()
 
 
 def shown(run_id):
