@@ -8,10 +8,11 @@ from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.results import recorded_words
 from pages.common.text import count, plain
+from pages.common.views import draw_tabs, find_view
 from pages.compare import board, board_actions, board_live, take_away
 from pages.compare.scene import Scene
 from pages.compare.verdict import show_versions
-from pages.compare.views import VIEWS, ViewSpec, find_view
+from pages.compare.views import VIEWS
 
 ensure_frame(__file__)
 
@@ -24,17 +25,6 @@ controls.show_kept_error("compare")
 MAX_SHOWN = 20  # with more runs, no picture can be read
 # All tabs in one row at 1280 px.
 _TABS_STYLE = "<style>.st-key-compare_view button { padding-left: 8px; padding-right: 8px; }</style>"
-
-
-def _draw_tabs(view: ViewSpec) -> None:
-    """The views side by side; only the chosen one is computed."""
-    st.html(_TABS_STYLE)
-    titles = {one.name: one.title for one in VIEWS}
-    st.session_state["compare_view"] = view.name
-    st.segmented_control(
-        "View", list(titles), format_func=titles.get, key="compare_view", required=True, label_visibility="collapsed",
-        on_change=lambda: state.remember("tab", st.session_state["compare_view"]),
-    )  # fmt: skip
 
 
 dataset = state.current_dataset()
@@ -84,8 +74,9 @@ if len(shown.selected) > len(selected):
     st.caption(f"Pictures and comparisons are of the first {len(selected)} of them.")
 for caveat in split_caveats(selected):
     st.warning(plain(caveat, 300), icon=":material/group_off:")
-scene, view = Scene.of(selected), find_view(state.current("tab"))
-_draw_tabs(view)
+scene, view = Scene.of(selected), find_view(VIEWS, state.current("tab"))
+st.html(_TABS_STYLE)
+draw_tabs(VIEWS, view, "tab", key="compare_view")
 with show_errors(f"show {view.title}"):
     view.draw(scene)
 with show_errors("show the versions"):

@@ -7,11 +7,12 @@ from pages.common import controls, resources, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import plain
+from pages.common.views import draw_tabs, find_view
 from pages.grade import intake, runs
 from pages.grade.bundle import draw_bundle, take_bundle
 from pages.grade.options import choose_options
 from pages.grade.scene import Scene
-from pages.grade.views import VIEWS, ViewSpec, find_view
+from pages.grade.views import VIEWS
 
 ensure_frame(__file__)
 
@@ -34,16 +35,6 @@ def draw_model(run_id: str) -> None:
     """The classifier itself, to take along, at the page's end."""
     with st.expander("Take the model with you", icon=":material/inventory_2:"):
         draw_bundle(run_id)
-
-
-def draw_tabs(view: ViewSpec) -> None:
-    """The views side by side; only the chosen one is computed."""
-    titles = {one.name: one.title for one in VIEWS}
-    st.session_state["grade_view"] = view.name
-    st.segmented_control(
-        "View", list(titles), format_func=titles.get, key="grade_view", required=True, label_visibility="collapsed",
-        on_change=lambda: state.remember("tab", st.session_state["grade_view"]),
-    )  # fmt: skip
 
 
 controls.page_header(
@@ -85,8 +76,8 @@ if not len(session):
 with show_errors("grade the images"):
     scene = Scene.of(run_id, session, options)
     if scene.grade():
-        view = find_view(state.current("tab"))
-        draw_tabs(view)
+        view = find_view(VIEWS, state.current("tab"))
+        draw_tabs(VIEWS, view, "tab", key="grade_view")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(scene.summary, width="content")
             st.caption(intake.LINK_SENTENCE, help=intake.LINK_HELP, width="content")

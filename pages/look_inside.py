@@ -9,8 +9,9 @@ import streamlit as st  # noqa: E402
 from pages.common import controls, state, weights_panel  # noqa: E402
 from pages.common.errors import show_errors  # noqa: E402
 from pages.common.text import plain  # noqa: E402
+from pages.common.views import draw_tabs, find_view  # noqa: E402
 from pages.inside.scene import choose_scene  # noqa: E402
-from pages.inside.views import VIEWS, ViewSpec, find_view  # noqa: E402
+from pages.inside.views import VIEWS  # noqa: E402
 
 # All tabs in one row at 1280 px.
 _TABS_STYLE = "<style>.st-key-inside_view button { padding-left: 12px; padding-right: 12px; }</style>"
@@ -18,25 +19,17 @@ _TABS_STYLE = "<style>.st-key-inside_view button { padding-left: 12px; padding-r
 
 def main() -> None:
     wanted = state.current("view")
-    view = find_view(wanted)
+    view = find_view(VIEWS, wanted)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         controls.page_header("Look inside", view.question)
         weights_panel.draw_search("inside_search", closes_run=True)
     if wanted and view.name != wanted:
         st.warning(f"There is no view {plain(wanted)}; showing the first one.")
     scene = choose_scene(with_target=view.with_target)
-    _draw_tabs(view)
+    st.html(_TABS_STYLE)
+    draw_tabs(VIEWS, view, "view", key="inside_view")
     with show_errors(f"show {view.title}"):
         view.draw(scene)
-
-
-def _draw_tabs(view: ViewSpec) -> None:
-    """The views side by side; only the chosen one is computed."""
-    st.html(_TABS_STYLE)
-    titles = {one.name: one.title for one in VIEWS}
-    controls.choose(
-        "View", titles, "view", key="inside_view", value=view.name, is_segmented=True, label_visibility="collapsed"
-    )
 
 
 with show_errors("look inside the network"):

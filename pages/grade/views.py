@@ -1,34 +1,12 @@
 """The views of "Grade images", in the order of their tabs: one entry here, one module beside it."""
 
-import importlib
-from dataclasses import dataclass
-
-from pages.grade.scene import Scene
-
-
-@dataclass(frozen=True)
-class ViewSpec:
-    """One view; `module` of this folder has `draw(scene)`, imported when the view is opened."""
-
-    name: str  # in the link
-    title: str
-    module: str
-
-    def draw(self, scene: Scene) -> None:
-        """Draw it of the graded images."""
-        importlib.import_module(f"pages.grade.{self.module}").draw(scene)
-
+from pages.common.views import ViewSpec
 
 VIEWS = (
-    ViewSpec("passports", "Passports", "passports"),
-    ViewSpec("closer", "Look closer", "closer"),
-    ViewSpec("table", "Table", "table"),
-    ViewSpec("folder", "Folder", "folder"),
-    ViewSpec("patients", "Patients", "patients"),
-    ViewSpec("take_away", "Take away", "take_away"),
+    ViewSpec("passports", "Passports", "grade.passports"),
+    ViewSpec("closer", "Look closer", "grade.closer"),
+    ViewSpec("table", "Table", "grade.table"),
+    ViewSpec("folder", "Folder", "grade.folder"),
+    ViewSpec("patients", "Patients", "grade.patients"),
+    ViewSpec("take_away", "Take away", "grade.take_away"),
 )
-
-
-def find_view(name: str | None) -> ViewSpec:
-    """The view of that name; the first one where there is none."""
-    return next((view for view in VIEWS if view.name == name), VIEWS[0])
