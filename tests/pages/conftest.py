@@ -1,10 +1,12 @@
 """Every page test begins with empty caches: they belong to the process, and each test has a library of its own.
 
-The first data set that pages make by themselves is a tiny one, and what is still being made after a test is stopped.
+The first data set that pages make by themselves is a tiny one, and what is still being made after a test is stopped and
+waited for.
 """
 
 import functools
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -37,6 +39,7 @@ def _wait_for_end(runner: local_script_runner.LocalScriptRunner, timeout: float 
 
 
 local_script_runner.require_widgets_deltas = _wait_for_end
+_MOST_S = 60.0
 _open_store = sqlite_client.SqliteClient._open
 
 
@@ -56,6 +59,11 @@ def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for task in background._tasks.values():
         task.stop.set()
+    # A task draws random weights from the generator of the whole process, which the next test may be using.
+    for thread in threading.enumerate():
+        if thread.name.startswith("task "):
+            thread.join(_MOST_S)
+            assert not thread.is_alive(), f"{thread.name} does not end when it is stopped"
     st.cache_data.clear()
     st.cache_resource.clear()
     background._tasks.clear()
