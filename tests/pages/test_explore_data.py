@@ -52,9 +52,7 @@ def test_one_class_page_by_page_is_in_the_link():
 
 def test_left_out_files_with_reasons():
     make_dataset()
-    at = open_page("explore_data")
-    at.session_state["explore_tabs"] = "Left-out files (1)"
-    at.run()
+    at = open_page("explore_data", tab="origin")
     table = at.dataframe[0].value
     assert table["path"].tolist() == [f"{CLASSES[0]}/notes.txt"]
     assert table["reason"].str.len().min() > 5

@@ -1,0 +1,8 @@
+"""The views of "Explore data", in the order of their tabs: one entry here, one module beside it."""
+
+from pages.common.views import ViewSpec
+
+VIEWS = (
+    ViewSpec("overview", "Overview", "data.overview"),
+    ViewSpec("origin", "Left out and origin", "data.origin"),
+)
