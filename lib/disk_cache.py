@@ -28,8 +28,12 @@ from lib.settings import cache_dir
 KINDS = {
     "features": "features and activations", "enhanced": "preprocessed images", "networks": "exported networks",
     "units": "what channels look for", "maps": "where runs looked in images",
+    "statistics": "measures and mean images of data sets",
 }  # fmt: skip
-_SUFFIXES = {"features": ".npy", "enhanced": ".npy", "networks": ".onnx", "units": ".npy", "maps": ".npy"}
+_SUFFIXES = {
+    "features": ".npy", "enhanced": ".npy", "networks": ".onnx", "units": ".npy", "maps": ".npy",
+    "statistics": ".npy",
+}  # fmt: skip
 _SUMS_MARK = b"TSBLOCK1"
 _SUM = np.dtype("<u4")
 _logger = logging.getLogger(__name__)

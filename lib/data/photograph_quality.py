@@ -61,7 +61,7 @@ def measure_photograph(square: np.ndarray) -> PhotographMeasures:
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BOX if image.width > 2 * side else Image.Resampling.HAMMING)
     rgb = np.asarray(image, dtype=np.float32)
-    mask = _retina(rgb)
+    mask = retina_mask(rgb)
     is_inside = _inner(mask)
     values = {**_detail(rgb, is_inside), **_light(rgb, is_inside), **_haze(rgb, is_inside)}
     disc = _disc()
@@ -73,8 +73,11 @@ def measure_photograph(square: np.ndarray) -> PhotographMeasures:
     return PhotographMeasures({name: values[name] for name in MEASURE_NAMES}, bool(is_eye))
 
 
-def _retina(rgb: np.ndarray) -> np.ndarray:
-    """Bool (S, S): lit in relation to the picture's own bright level, specks of noise smoothed away."""
+def retina_mask(rgb: np.ndarray) -> np.ndarray:
+    """Bool (S, S): where a picture (S, S, 3) is lit in relation to its own bright level, specks of noise smoothed away.
+
+    All of it where hardly anything is.
+    """
     level = scipy.ndimage.uniform_filter(_largest(rgb), 5)
     ground = float(np.quantile(level, 0.02))
     bright = float(np.quantile(level, 0.9))

@@ -43,14 +43,28 @@ def measure_picture(pixels: np.ndarray) -> dict[str, float]:
     Sharpness is the mean step from pixel to pixel in relation to that between blocks of 4 x 4 pixels: a quarter where
     there is nothing finer than the blocks. It does not depend on light and contrast.
     """
-    grey = np.asarray(pixels, dtype=np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    grey = grey_of(pixels)
     is_lit = np.asarray(grey > _DARK)
+    brightness = float(grey[is_lit].mean()) if is_lit.any() else float(grey.mean())
+    return {"brightness": brightness, "sharpness": measure_sharpness(grey, is_lit)}
+
+
+def grey_of(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels float32 (...) of colours (..., 3), by the weights of ITU-R BT.601."""
+    grey: np.ndarray = np.asarray(pixels, dtype=np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return grey
+
+
+def measure_sharpness(grey: np.ndarray, is_counted: np.ndarray) -> float:
+    """How much finer than blocks of 4 x 4 pixels a grey square (S, S) is, where bool (S, S) counts.
+
+    See `measure_picture`; 0 where nothing counts or all is of one grey.
+    """
     side = len(grey) // _BLOCK_PX * _BLOCK_PX
     blocks = (side // _BLOCK_PX, _BLOCK_PX, side // _BLOCK_PX, _BLOCK_PX)
-    is_whole: np.ndarray = np.all(is_lit[:side, :side].reshape(blocks), axis=(1, 3))
+    is_whole: np.ndarray = np.all(is_counted[:side, :side].reshape(blocks), axis=(1, 3))
     coarse = _step(grey[:side, :side].reshape(blocks).mean((1, 3)), is_whole)
-    brightness = float(grey[is_lit].mean()) if is_lit.any() else float(grey.mean())
-    return {"brightness": brightness, "sharpness": _step(grey, is_lit) / coarse if coarse else 0.0}
+    return _step(grey, is_counted) / coarse if coarse else 0.0
 
 
 def quality_ranges(pictures: Iterable[np.ndarray]) -> dict[str, list[float]]:
