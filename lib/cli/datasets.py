@@ -1,4 +1,4 @@
-"""`datasets list | import | make | show | change | delete | restore`."""
+"""`datasets list | sources | import | make | show | change | delete | restore`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,13 +12,17 @@ from lib.cli.output import ProgressLine, json_option, note, print_facts, print_j
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
 from lib.data.import_options import estimate_import, suggest_for_folder
-from lib.data.importing import change_dataset, check_schema, import_folder, rebuild_dataset, restore_version
+from lib.data.importing import change_dataset, check_schema, import_from, rebuild_dataset, restore_version
 from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
+from lib.data.sources.catalogue import SOURCES, find_source
+from lib.data.sources.reading import is_reading
+from lib.data.sources.table import SourceOption, SourceSpec
 from lib.data.specs import BY_FILE
 from lib.data.statistics import class_counts
 from lib.errors import UserError
+from lib.explain.method_spec import read_options
 from lib.settings import DEFAULT_STORE_SIDE_PX
 
 _SHOWN_LEFT_OUT = 20
@@ -62,8 +66,42 @@ def list_all(as_json: bool) -> None:
         note("No data sets yet: python -m lib datasets import FOLDER, or datasets make synthetic-fundus")
 
 
+@datasets.command()
+@json_option
+def sources(as_json: bool) -> None:
+    """List the ways to bring images in, with their options."""
+    if as_json:
+        print_json({"sources": [_source_facts(spec) for spec in SOURCES]})
+        return
+    for spec in SOURCES:
+        click.echo(f"{spec.name}: {spec.title}{' (needs the network)' if spec.needs_network else ''}\n  {spec.summary}")
+        for option in spec.options:
+            click.echo(f"  --set {option.name}={_option_words(option)}")
+
+
+def _source_facts(spec: SourceSpec) -> dict[str, Any]:
+    options = [
+        {key: getattr(option, key) for key in ("name", "title", "default", "choices", "help", "is_required")}
+        | {"kind": option.kind.__name__}
+        for option in spec.options
+    ]
+    said = {key: getattr(spec, key) for key in ("name", "title", "summary", "needs_network")}
+    return {**said, "options": options}
+
+
+def _option_words(option: SourceOption) -> str:
+    kind = "|".join(map(str, option.choices)) or {int: "N", bool: "yes|no", Path: "PATH"}.get(option.kind, "TEXT")
+    has_default = option.default not in (None, "", ())
+    default = f" [{option.default}]" if has_default else " (required)" if option.is_required else ""
+    return f"{kind}{default}  {option.title}{'. ' if option.help else ''}{option.help}"
+
+
 @datasets.command("import")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", required=False)
+@click.option("--source", metavar="NAME", help="Where the images come from, as `datasets sources` lists it; by default "
+              "what the path is.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+              help="An option of the source; one of several texts is given several times.")  # fmt: skip
 @click.option("--name", help="Name in the library; by default the folder's.")
 @click.option("--labels", multiple=True, metavar="FILE|folders",
               help="CSV with a column of images and one of classes, also several; found by itself in the folder or "
@@ -72,17 +110,24 @@ def list_all(as_json: bool) -> None:
 @click.option("--image-column", help="Column of the label file that names the images; recognised where it is clear.")
 @click.option("--group-column", help="Column of the label file or of metadata.csv that says which images belong "
               "together (a patient).")  # fmt: skip
-@click.option("--pairs/--no-pairs", default=True, show_default=True,
+@click.option("--pairs/--no-pairs", default=None,
               help="Keep the images of a patient in one split: by a column such as patient, or by names such as 7_left "
-              "and 7_right.")  # fmt: skip
+              "and 7_right.  [default: pairs]")  # fmt: skip
 @click.option("--side", "store_side_px", type=int, default=DEFAULT_STORE_SIDE_PX, show_default=True,
               help="Stored side in pixels.")  # fmt: skip
 @click.option("--crop-policy", type=click.Choice(POLICIES),
               help="What is kept of an image that is not square.  [default: center_square]")  # fmt: skip
 @kind_options
 @json_option
-def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any) -> None:
-    """Import a folder of images.
+def import_path(
+    path: str | None,
+    source: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    takes_suggested: bool,
+    **options: Any,
+) -> None:
+    """Import a folder of images, or from another source (`datasets sources` lists them).
 
     One sub-folder per class, below train/, val/, test/ or not; or images with a label file (a CSV such as
     trainLabels.csv).
@@ -92,19 +137,61 @@ def import_path(path: Path, as_json: bool, takes_suggested: bool, **options: Any
     """
 
     kind = asked_kind(options)
-    reading = {key: options[key] for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
-    estimate = estimate_import(path, **reading)
-    if takes_suggested:
-        kind, options["crop_policy"] = take_suggested(path, kind, crop_policy=options["crop_policy"], reading=reading)
-    check_schema(path, estimate.class_names, kind, name=options["name"])
-    for notice in estimate.notices:
-        note(notice)
-    note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
+    reading = {key: options.pop(key) for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
+    given = {name: value for name, value in reading.items() if value not in (None, ())}
+    spec = _asked_source(path, source)
+    values = spec.complete({**_first_option(spec, path), **given, **_settings(spec, settings)})
+    if spec.name == "folder":
+        kind, options["crop_policy"] = _look_at_folder(
+            values, kind, takes_suggested=takes_suggested, name=options["name"], crop_policy=options["crop_policy"]
+        )
     with ProgressLine() as progress:
-        dataset = import_folder(path, kind=kind, progress=progress, **options)
+        dataset = import_from(spec.name, values, kind=kind, progress=progress, **options)
     suggestion = suggest_for_dataset(dataset)
     _report(dataset, as_json=as_json, suggestions=suggestion.to_dict())
     note_suggestions(dataset, suggestion)
+
+
+def _asked_source(path: str | None, source: str | None) -> SourceSpec:
+    if source is not None:
+        return SOURCES.get(source)
+    if path is None:
+        raise UserError("Nothing to import: give the path of a folder, or a source by --source NAME.")
+    return find_source(Path(path).expanduser())
+
+
+def _first_option(spec: SourceSpec, path: str | None) -> dict[str, str]:
+    """What stands without a name is the source's first option."""
+    if path is None:
+        return {}
+    if not spec.options:
+        raise UserError(f"The source {spec.name} has no options; {path!r} is too much.")
+    return {spec.options[0].name: path}
+
+
+def _settings(spec: SourceSpec, settings: tuple[str, ...]) -> dict[str, Any]:
+    """What --set gives; an option of several texts gathers them."""
+    found: dict[str, Any] = {}
+    several = {option.name for option in spec.options if option.kind is tuple}
+    for setting in settings:
+        name, value = next(iter(read_options([setting]).items()))
+        found[name] = (*found.get(name, ()), value) if name in several else value
+    return found
+
+
+def _look_at_folder(
+    values: dict[str, Any], kind: SchemaChange, *, takes_suggested: bool, name: str | None, crop_policy: str | None
+) -> tuple[SchemaChange, str | None]:
+    """Say what an import of a folder will take; returns kind and crop, as suggested where that is asked for."""
+    path, reading = values["path"], {name: value for name, value in values.items() if is_reading(name)}
+    estimate = estimate_import(path, **reading)
+    if takes_suggested:
+        kind, crop_policy = take_suggested(path, kind, crop_policy=crop_policy, reading=reading)
+    check_schema(path, estimate.class_names, kind, name=name)
+    for notice in estimate.notices:
+        note(notice)
+    note(f"{estimate.num_files} files, about {estimate.store_mib:.0f} MiB on disk")
+    return kind, crop_policy
 
 
 @datasets.command()

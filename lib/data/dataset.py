@@ -15,6 +15,7 @@ from lib.checked_rows import CheckedRows
 from lib.data.decoder_pool import DecoderPool
 from lib.data.images import DecodedImage
 from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, open_versions, schema_of, target_order
+from lib.data.originals import originals_folder
 from lib.data.specs import BY_FILE, DatasetSpec
 from lib.data.splits import assign_splits
 from lib.errors import BadImage, UserError
@@ -48,7 +49,7 @@ class Dataset:
         num_images: bad ones and duplicates left out.
         has_masks: whether some images have one; `spec.mask_names` say what its values 1, 2, ... mean.
         notices: how the source was read, where that is not plain, in sentences.
-        source_folder: where the images came from; it may be gone, and is no folder at all for a generated set.
+        source_folder: where the original images are; it may be gone, and is no folder at all for a generated set.
     """
 
     def __init__(self, folder: Path, version: str | None = None) -> None:
@@ -61,7 +62,7 @@ class Dataset:
         self.num_images = int(self.description["num_images"])
         self.notices: list[str] = list(self.description.get("notices", ()))
         self.has_masks = MASKS_FILE in self.description["num_bytes"]
-        self.source_folder = Path(str(self.description.get("source") or ""))
+        self.source_folder = originals_folder(folder, self.description)
         self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
         for name, num_bytes in self.description["num_bytes"].items():
             path = folder / name

@@ -24,6 +24,7 @@ MIN_STORE_SIDE_PX, MAX_STORE_SIDE_PX = 64, 2048
 class ImportOptions(SourceOptions):
     """What is read, what is kept of an image, what is said of the classes; a repeated import uses them again.
 
+    `source_values` are the options of the source that are not among these here and that its key does not say.
     `spec_changes` sets fields of the `DatasetSpec`; its class_names and `class_order` (the source's names of all
     classes) are in the order of the targets; where they are empty, the source's own names and order are taken.
     """
@@ -32,6 +33,8 @@ class ImportOptions(SourceOptions):
     crop_policy: str = "center_square"
     spec_changes: dict[str, Any] = field(default_factory=dict)
     class_order: tuple[str, ...] = ()
+    source_name: str = "folder"
+    source_values: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

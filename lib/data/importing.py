@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,11 @@ from lib.data.library import (
     open_dataset,
     staging_folder,
 )
+from lib.data.originals import ORIGINALS, carry_originals, origin, originals_folder, stored_values, values_of
+from lib.data.sources.catalogue import SOURCES, find_source
 from lib.data.sources.files import existing_folder, has_image_suffix, shown
-from lib.data.sources.folder import FolderScan, scan_folder
-from lib.data.sources.tables import label_paths
+from lib.data.sources.folder import FolderScan
+from lib.data.sources.table import SourceRequest, SourceSpec
 from lib.data.specs import DatasetSpec, check_crop_policy
 from lib.data.store_writer import write_dataset
 from lib.errors import UserError
@@ -48,12 +50,28 @@ _LOCK_S = 5.0  # another change takes milliseconds; an import or a rebuild takes
 def import_folder(
     path: str | Path,
     *,
-    name: str | None = None,
     group_column: str | None = None,
     labels: str | Path | Sequence[str | Path] = (),
     class_column: str | None = None,
     image_column: str | None = None,
     pairs: bool = True,
+    **options: Any,
+) -> Dataset:
+    """Import a folder; unchanged and with the same options, it is only opened.
+
+    Classes come from its sub-folders, or from label files: from `labels`, or those that lie in the folder or beside it
+    (lib/data/sources/folder.py). `options` and errors are those of `import_from`.
+    """
+    reading = {"labels": labels, "class_column": class_column, "image_column": image_column}
+    values = {"path": path, **reading, "group_column": group_column, "pairs": pairs}
+    return import_from("folder", values, **options)
+
+
+def import_from(
+    source: str,
+    values: Mapping[str, Any],
+    *,
+    name: str | None = None,
     store_side_px: int = DEFAULT_STORE_SIDE_PX,
     crop_policy: str | None = None,
     spec_changes: dict[str, Any] | None = None,
@@ -62,14 +80,13 @@ def import_folder(
     is_allowed: Callable[[Path], bool] | None = None,
     progress: Progress = ignore_progress,
 ) -> Dataset:
-    """Import a folder; unchanged and with the same options, it is only opened.
+    """Import from a source of the table (lib/data/sources/table.py); unchanged and asked the same, it is only opened.
 
-    Classes come from its sub-folders, or from label files: from `labels`, or those that lie in the folder or beside it
-    (lib/data/sources/folder.py). `kind` says order, names and kind of the classes; what it and `crop_policy` leave open
-    stays as in an earlier import of the same folder. `spec_changes` sets further fields of the `DatasetSpec`, such as
-    its title. Without `check_splits` (to evaluate on) one class will do, and a class may have fewer images than
-    training needs. `is_allowed` limits where links lead and what beside the folder is looked at. Raises UserError if
-    the folder, the name or the classes will not do.
+    `values` are the source's options. `kind` says order, names and kind of the classes; what it and `crop_policy` leave
+    open stays as in an earlier import of the same. `spec_changes` sets further fields of the `DatasetSpec`, such as its
+    title. Without `check_splits` (to evaluate on) one class will do, and a class may have fewer images than training
+    needs. `is_allowed` limits what is read of paths, where links lead, and what beside a folder is looked at. Raises
+    UserError if source, options, name or classes will not do; then nothing is left behind.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -78,56 +95,106 @@ def import_folder(
         )
     if name in (DEFAULT_DATASET, DEMO_DATASET):
         raise UserError(f"The name {name!r} is kept for a generated data set; choose another.")
+    spec = SOURCES.get(source)
+    checked = spec.complete(values, is_allowed=is_allowed)
     asked = ImportOptions(
-        label_paths(existing_folder(path), labels), class_column, image_column, group_column, pairs,
-        store_side_px=store_side_px, crop_policy=crop_policy or "center_square", spec_changes=dict(spec_changes or {}),
+        **stored_values(spec, checked), store_side_px=store_side_px, crop_policy=crop_policy or "center_square",
+        spec_changes=dict(spec_changes or {}),
     )  # fmt: skip
-    scan = scan_folder(path, asked, is_allowed=is_allowed, min_classes=2 if check_splits else 1)
-    previous, keeps_crop = _imported_from(str(scan.folder), name), crop_policy is None
-    options = _options(asked, previous, scan.class_names, keeps_crop=keeps_crop, kind=kind or SchemaChange())
-    return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
+
+    def decide(previous: dict[str, Any] | None, sources: Sequence[str], said: Mapping[str, Any]) -> ImportOptions:
+        keeps_crop, change = crop_policy is None, kind or SchemaChange()
+        return _options(asked, previous, sources, keeps_crop=keeps_crop, kind=change, said=said)
+
+    return _import(
+        spec, checked, decide, name=name, check_splits=check_splits, is_allowed=is_allowed, progress=progress
+    )
 
 
 def resolve_dataset(
     name_or_path: str | Path, *, check_splits: bool = True, progress: Progress = ignore_progress
 ) -> Dataset:
-    """Open a data set by its name, or else import the folder of that path.
+    """Open a data set by its name, or else import the folder or the archive of that path.
 
-    A folder is imported once, and again only after its listing (paths, sizes, times, labels) changed; then with the
-    options of its last import. Raises UserError as `open_dataset`, `scan_folder` and `import_folder` do.
+    It is imported once, and again only after its listing (paths, sizes, times, labels) changed; then with the options
+    of its last import. Raises UserError as `open_dataset` and `import_from` do.
     """
     text = os.fspath(name_or_path)
     if not text.strip():
         raise UserError("No data set was given; give a name from the library or the path of a folder.")
     if isinstance(name_or_path, str) and not set(text) & {os.sep, "~"} and (is_taken(text) or not Path(text).exists()):
         return open_dataset(text)
-    previous, options = _last_import(text)
-    name = previous["spec"]["name"] if previous else None
-    scan = scan_folder(text, options, min_classes=2 if check_splits else 1)
-    return import_scan(scan, name=name, options=options, check_splits=check_splits, progress=progress)
+    spec, values = _source_of(text)
+    previous = _imported_from(spec.key(values), None)
+    if previous is None:
+        return import_from(spec.name, values, check_splits=check_splits, progress=progress)
+    last = ImportOptions.of(previous)
+    spec, values = SOURCES.get(last.source_name), values_of(previous)
+    name = previous["spec"]["name"]
+    return _import(spec, values, lambda *_: last, name=name, check_splits=check_splits, progress=progress)
+
+
+def _source_of(path: str | Path) -> tuple[SourceSpec, dict[str, Any]]:
+    """The source that a path is of, with its values; raises UserError where there is nothing at that path."""
+    spec = find_source(Path(path).expanduser())
+    return spec, spec.complete({"path": existing_folder(path) if spec.name == "folder" else path})
+
+
+def _import(
+    spec: SourceSpec,
+    values: Mapping[str, Any],
+    decide: Callable[[dict[str, Any] | None, Sequence[str], Mapping[str, Any]], ImportOptions],
+    *,
+    name: str | None,
+    check_splits: bool,
+    is_allowed: Callable[[Path], bool] | None = None,
+    progress: Progress,
+) -> Dataset:
+    """Read a source and write the data set; `decide` gives the options, once the classes are known."""
+    key, state = spec.key(values), spec.state(values)
+    with library_lock(key), staging_folder() as staging:
+        written = staging / "dataset"
+        written.mkdir()
+        previous = _imported_from(key, name)
+        if previous and state and previous.get("source_state") == state:
+            options = decide(previous, stored_sources(previous), {})
+            last = ImportOptions.of(previous)
+            if last.is_of_same_images(options):
+                return _opened(previous, options, stored_sources(previous), check_splits=check_splits)
+            if last.source_values == options.source_values:
+                carry_originals(datasets_dir() / previous["spec"]["name"], written)
+        request = SourceRequest(
+            values=values, folder=written / ORIGINALS, min_classes=2 if check_splits else 1, is_allowed=is_allowed,
+            progress=progress,
+        )  # fmt: skip
+        found = spec.read(request)
+        options = decide(previous, found.scan.class_names, found.spec_changes)
+        return _import_locked(
+            found.scan, name=name, options=options, source=key, check_splits=check_splits, progress=progress,
+            written=written, state=state,
+        )  # fmt: skip
 
 
 def check_folder(path: str | Path) -> None:
-    """Look at a folder's listing as `resolve_dataset` would, without importing; raises UserError as it does."""
-    scan_folder(path, _last_import(path)[1])
+    """Look at a path as `resolve_dataset` would, without importing; raises UserError as it does."""
+    spec, values = _source_of(path)
+    if previous := _imported_from(spec.key(values), None):
+        spec, values = SOURCES.get(ImportOptions.of(previous).source_name), values_of(previous)
+    if spec.state(values) == "":  # only reading tells
+        spec.read(SourceRequest(values=values, folder=Path(os.devnull)))
 
 
 def last_options(path: str | Path) -> ImportOptions | None:
-    """The options of the last import of a folder; None if it is not in the library."""
-    previous, options = _last_import(path)
-    return options if previous else None
+    """The options of the last import of a path; None if it is not in the library."""
+    spec, values = _source_of(path)
+    previous = _imported_from(spec.key(values), None)
+    return ImportOptions.of(previous) if previous else None
 
 
 def check_schema(path: str | Path, class_names: Sequence[str], kind: SchemaChange, *, name: str | None = None) -> None:
     """Raise UserError if what is said of a folder's classes does not fit them, before any image is read."""
     previous = _imported_from(str(existing_folder(path)), name)
-    _options(ImportOptions(), previous, class_names, keeps_crop=True, kind=kind)
-
-
-def _last_import(path: str | Path) -> tuple[dict[str, Any] | None, ImportOptions]:
-    """The newest data set of a folder, if there is one, and the options to import it with."""
-    previous = _imported_from(str(existing_folder(path)), None)
-    return previous, ImportOptions.of(previous) if previous else ImportOptions()
+    _options(ImportOptions(), previous, class_names, keeps_crop=True, kind=kind, said={})
 
 
 def import_scan(
@@ -141,40 +208,54 @@ def import_scan(
 ) -> Dataset:
     """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
     source = source or str(scan.folder)
-    with library_lock(source):
+    with library_lock(source), staging_folder() as staging:
+        written = staging / "dataset"
+        written.mkdir()
         return _import_locked(
-            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress
-        )
+            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress,
+            written=written,
+        )  # fmt: skip
 
 
 def _import_locked(
-    scan: FolderScan, *, name: str | None, options: ImportOptions, source: str, check_splits: bool, progress: Progress
+    scan: FolderScan,
+    *,
+    name: str | None,
+    options: ImportOptions,
+    source: str,
+    check_splits: bool,
+    progress: Progress,
+    written: Path,
+    state: str = "",
 ) -> Dataset:
-    """`import_scan` for a caller that holds the lock of the source."""
+    """`import_scan` for a caller that holds the lock of the source and gives an empty folder to write into."""
     listing = _listing(scan)
     previous = _imported_from(source, name)
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
-        dataset = _with_options(previous, options, scan.class_names)
-        if check_splits and not previous["has_checked_splits"]:
-            dataset.split(0)
-        return dataset
+        return _opened(previous, options, scan.class_names, check_splits=check_splits)
     if name is None:
         name = previous["spec"]["name"] if previous else as_name(scan.folder.name)
         if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(scan.folder)).hexdigest()[:6]}"
     _refuse_taken(name, source)
-    with staging_folder() as staging:
-        written = staging / "dataset"
-        written.mkdir()
-        write_dataset(
-            scan, written, name=name, source=source, listing=listing, options=options, check_splits=check_splits,
-            progress=progress,
-        )  # fmt: skip
-        _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
-        if previous and previous["spec"]["name"] == name:
-            write_json(written / DESCRIPTION_FILE, with_history(read_description(written), previous))
-        _publish(written, datasets_dir() / name, staging / "replaced")
+    write_dataset(
+        scan, written, name=name, source=source, listing=listing, options=options, check_splits=check_splits,
+        progress=progress,
+    )  # fmt: skip
+    description = {**read_description(written), **origin(scan.folder, written), "source_state": state}
+    _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
+    if previous and previous["spec"]["name"] == name:
+        description = with_history(description, previous)
+    write_json(written / DESCRIPTION_FILE, description)
+    _publish(written, datasets_dir() / name, written.parent / "replaced")
     return open_dataset(name)
+
+
+def _opened(previous: dict[str, Any], options: ImportOptions, sources: Sequence[str], *, check_splits: bool) -> Dataset:
+    dataset = _with_options(previous, options, sources)
+    if check_splits and not previous["has_checked_splits"]:
+        dataset.split(0)
+    return dataset
 
 
 def _options(
@@ -184,13 +265,16 @@ def _options(
     *,
     keeps_crop: bool,
     kind: SchemaChange,
+    said: Mapping[str, Any],
 ) -> ImportOptions:
-    """The options of an import, with what is not asked for as it was in the last one of the same folder."""
+    """The options of an import; what is not asked for is as in the last one of the same, else as the source says."""
+    is_asked = bool(asked.spec_changes)
+    asked = dataclasses.replace(asked, spec_changes={**said, **asked.spec_changes})
     if previous:
         last = ImportOptions.of(previous)
         if keeps_crop:
             asked = dataclasses.replace(asked, crop_policy=last.crop_policy)
-        if not asked.spec_changes and sorted(previous.get("class_sources") or sources) == sorted(sources):
+        if not is_asked and sorted(previous.get("class_sources") or sources) == sorted(sources):
             asked = asked.with_schema_of(last)
     return asked.with_schema(asked.schema(sources).changed(kind), sources, kind)
 
@@ -293,10 +377,15 @@ def rebuild_dataset(
             return _write(description, schema_of(description).changed(change), change)
         scan = _scan_originals(description, options, is_allowed)
         options = options.with_schema(schema_of(description).changed(change), scan.class_names, change)
-        return _import_locked(
-            scan, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
-            source=str(description["source"]), check_splits=bool(description["has_checked_splits"]), progress=progress,
-        )  # fmt: skip
+        with staging_folder() as staging:
+            written = staging / "dataset"
+            written.mkdir()
+            carry_originals(dataset_folder(name), written)
+            return _import_locked(
+                scan, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
+                source=str(description["source"]), check_splits=bool(description["has_checked_splits"]),
+                progress=progress, written=written, state=str(description.get("source_state", "")),
+            )  # fmt: skip
 
 
 def require_originals(dataset: Dataset, is_allowed: Callable[[Path], bool] | None = None) -> None:
@@ -308,14 +397,17 @@ def _scan_originals(
     description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None
 ) -> FolderScan:
     name, source = description["spec"]["name"], str(description.get("source") or "")
-    folder = Path(source)
+    folder = originals_folder(dataset_folder(name), description)
     if not folder.is_absolute() or not folder.is_dir():
         raise UserError(
             f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
             "kind of its classes can be changed."
         )
-    min_classes = 2 if description["has_checked_splits"] else 1
-    scan = scan_folder(folder, options, is_allowed=is_allowed, min_classes=min_classes)
+    request = SourceRequest(
+        values=values_of(description), folder=dataset_folder(name) / ORIGINALS, is_allowed=is_allowed,
+        min_classes=2 if description["has_checked_splits"] else 1,
+    )  # fmt: skip
+    scan = SOURCES.get(options.source_name).read(request).scan
     if _listing(scan) != description["listing"]:
         raise UserError(
             f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "

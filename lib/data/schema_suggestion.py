@@ -180,7 +180,7 @@ def suggest_schema(
 
 def suggest_for_dataset(dataset: "Dataset") -> SchemaSuggestion:
     """Suggest what is not so already, from the source's names and a handful of images; their stored ones if need be."""
-    source = Path(str(dataset.description.get("source") or ""))
+    source = dataset.source_folder
     rows = spread(range(dataset.num_images), NUM_LOOKED_AT)
     paths = [path for row in rows if (path := dataset.source_path(row))] if source.is_absolute() else []
     if len(paths) == len(rows):

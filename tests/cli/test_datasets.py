@@ -7,6 +7,7 @@ import pytest
 from lib import jobs
 from lib.data.grades import GRADE_NAMES
 from lib.data.library import list_datasets, open_dataset
+from lib.data.sources.catalogue import SOURCES
 from lib.training.config import TrainConfig
 from tests.cli.conftest import write_images
 from tests.data.folders import write_classes
@@ -212,3 +213,41 @@ def test_another_crop_waits_for_the_trainings_that_read_the_images(command, grad
     both = command("datasets", "change", "eyes", "--crop-policy", "retina_box", "--medical")
     assert both.status == 0, both.err
     assert f"--crop-policy center_square, then --to-version {run.config['dataset_version']}" in both.err
+
+
+def test_sources_are_listed_with_their_options(command):
+    said = command("datasets", "sources").out
+    assert said.startswith("folder: Folder\n")
+    assert "--set path=PATH (required)" in said
+    listed = json.loads(command("datasets", "sources", "--json").out.splitlines()[-1])["sources"]
+    assert [one["name"] for one in listed] == list(SOURCES.names)
+    assert listed[0]["options"][0] == {
+        "name": "path", "title": "Folder", "default": None, "choices": [], "help": "Read where it lies.",
+        "is_required": True, "kind": "Path",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Nothing to import: give the path of a folder, or a source by --source NAME."),
+        (["x", "--source", "foldr"], "Unknown source 'foldr'. Did you mean 'folder'?"),
+        (["--source", "folder"], "The source folder needs its option path: folder."),
+        (["x", "--set", "nope=1"], "The source folder has no option 'nope'; it knows: path, labels"),
+        (["x", "--set", "nope"], "An option is set by --set NAME=VALUE, received 'nope'."),
+        (["x", "--set", "pairs=perhaps"], "The option pairs is yes or no, received 'perhaps'."),
+    ],
+)
+def test_what_no_source_takes_is_one_line_and_status_2(command, words, said):
+    answer = command("datasets", "import", *words)
+    assert answer.status == 2
+    assert said in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_options_of_a_source_are_given_by_set(command, tmp_path):
+    folder = write_classes(tmp_path / "pets", {"x": 8})
+    (folder / "names.csv").write_text("path,kind\n" + "".join(f"{n}.png,{'ab'[n // 4]}\n" for n in range(8)))
+    words = ("datasets", "import", "--source", "folder", "--set", f"path={folder}", "--set", "labels=names.csv")
+    answer = command(*words, "--set", "class_column=kind", "--json")
+    assert json.loads(answer.out.splitlines()[-1])["class_names"] == ["a", "b"]

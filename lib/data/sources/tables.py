@@ -80,6 +80,8 @@ def label_paths(folder: Path, given: str | Path | Sequence[str | Path]) -> tuple
 
 
 def _label_path(folder: Path, given: Path) -> Path:
+    if given.is_absolute():
+        return Path(os.path.abspath(given))  # noqa: PTH100  (looked for when it is read)
     for place in (Path.cwd(), folder, folder.parent):
         if (path := place / given).exists():
             return Path(os.path.abspath(path))  # noqa: PTH100  (a link keeps its name)

@@ -1,0 +1,1 @@
+"""The readers of the sources, each in a file with its entry."""
