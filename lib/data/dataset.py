@@ -13,11 +13,12 @@ from PIL import Image
 from lib.atomic import read_json, sha256_of_file
 from lib.checked_rows import CheckedRows
 from lib.data.decoder_pool import DecoderPool
+from lib.data.edit_log import Edit, EditLog, edited_version, open_states, read_log
 from lib.data.images import DecodedImage
-from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, open_versions, schema_of, target_order
+from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, schema_of, target_order
 from lib.data.originals import originals_folder
 from lib.data.specs import BY_FILE, DatasetSpec
-from lib.data.splits import assign_splits
+from lib.data.splits import EXCLUDED, assign_splits, require_parts, with_fixed
 from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
@@ -40,27 +41,37 @@ class Dataset:
     noticed), mask_path ("" if none), width, height (of the original, upright), num_bytes, crop_left, crop_top,
     crop_right, crop_bottom (the stored square in the original's pixels).
 
-    With `version` the classes have the order, names and kind of that earlier version (lib/data/label_schema.py).
+    With `version` the classes have the order, names and kind of that earlier version (lib/data/label_schema.py), and
+    those edits of single images are in effect that were then (lib/data/edit_log.py; `log` stands in for the stored
+    one). An edit leaves rows and pixels where they are: it changes targets, and the part that an image is in.
 
     Attributes:
-        version: a hash of pixels, targets, fixed splits and groups, and of the classes' names, order and kind.
-        content_version: of pixels and rows alone, for caches: names, order and kind of the classes do not change it.
+        version: a hash of pixels, targets, fixed splits and groups, of the classes' names, order and kind, and of the
+            edits in effect.
+        content_version: of pixels and rows alone, for caches: neither classes nor edits change it.
         class_names: in the order of the targets; `class_sources` is what the source calls each (its folder or label).
-        num_images: bad ones and duplicates left out.
+        num_images: rows of the table; bad ones and duplicates are left out, excluded ones are not.
         has_masks: whether some images have one; `spec.mask_names` say what its values 1, 2, ... mean.
         notices: how the source was read, where that is not plain, in sentences.
         source_folder: where the original images are; it may be gone, and is no folder at all for a generated set.
     """
 
-    def __init__(self, folder: Path, version: str | None = None) -> None:
+    def __init__(self, folder: Path, version: str | None = None, *, log: EditLog | None = None) -> None:
         self.folder = folder
-        self.description = as_of(read_description(folder), version)
+        stored, log = read_description(folder), log or read_log(folder)
+        if version not in (None, edited_version(str(stored["version"]), log.digest)):
+            # What is not among the states that were there is left to `as_of` to refuse.
+            version, digest = open_states(folder, stored).get(str(version), (version, 0))
+            self.description, self._log = as_of(stored, version), log.state_with(digest)
+        else:
+            self.description, self._log = stored, log
         self.spec = DatasetSpec.from_dict(self.description["spec"])
         self.name, self.class_names = self.spec.name, self.spec.class_names
         self.class_sources = schema_of(self.description).sources
-        self.version, self.content_version = str(self.description["version"]), content_version(self.description)
+        self.version = edited_version(str(self.description["version"]), self._log.digest)
+        self.content_version = content_version(self.description)
         self.num_images = int(self.description["num_images"])
-        self.notices: list[str] = list(self.description.get("notices", ()))
+        self.notices: list[str] = [*self.description.get("notices", ()), *log.notices]
         self.has_masks = MASKS_FILE in self.description["num_bytes"]
         self.source_folder = originals_folder(folder, self.description)
         self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
@@ -79,7 +90,7 @@ class Dataset:
     @property
     def versions(self) -> list[str]:
         """The versions that `at_version` opens, the present one first."""
-        return open_versions(read_description(self.folder))
+        return list(open_states(self.folder, read_description(self.folder)))
 
     def at_version(self, version: str) -> "Dataset":
         """The data set as it was at a version; raises UserError if that one is not kept."""
@@ -88,10 +99,35 @@ class Dataset:
     @cached_property
     def table(self) -> "pd.DataFrame":
         """One row an image; see the class."""
-        table, order = self._stored_table, target_order(self.description)
-        if order == sorted(order):
+        table, order, labels = self._stored_table, target_order(self.description), self._edited("label")
+        if order == sorted(order) and not labels:
             return table
-        return table.assign(target=np.array(order, dtype=np.int64)[table["target"].to_numpy()])
+        targets = np.array(order, dtype=np.int64)[table["target"].to_numpy()]
+        for row, label in labels.items():
+            if label in self.class_sources:  # an import anew may have lost it
+                targets[row] = self.class_sources.index(label)
+        return table.assign(target=targets)
+
+    @property
+    def edits(self) -> list[Edit]:
+        """Every edit up to this version, in their order, those that were undone among them."""
+        return self._log.edits
+
+    @cached_property
+    def is_excluded(self) -> np.ndarray:
+        """Which images an edit excludes, bool (N,)."""
+        excluded = np.zeros(self.num_images, dtype=bool)
+        excluded[list(self._edited("is_excluded"))] = True
+        return excluded
+
+    def _edited(self, what: str) -> dict[int, Any]:
+        """Row -> what the edits in effect say there, where they say anything."""
+        states = self._log.states
+        if not states:
+            return {}
+        rows = {image_id: row for row, image_id in enumerate(self._stored_table["image_id"])}
+        said = ((rows.get(image_id), getattr(state, what)) for image_id, state in states.items())
+        return {row: value for row, value in said if row is not None and value}
 
     @cached_property
     def _stored_table(self) -> "pd.DataFrame":
@@ -109,7 +145,8 @@ class Dataset:
     def stored_targets(self) -> tuple[np.ndarray, list[str]]:
         """Targets (N,) as the import counted the classes, and the present names of those classes.
 
-        A split is drawn from these, so that it stays the same whatever the classes are called and ordered later.
+        A split is drawn from these, so that it stays the same whatever the classes are called and ordered later, and
+        whichever images are edited.
         """
         names = [self.class_names[target] for target in target_order(self.description)]
         return self._stored_table["target"].to_numpy(), names
@@ -196,15 +233,44 @@ class Dataset:
         return self._mapped(MASKS_FILE, (), self._decoded_mask)
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
-        """Return "train", "val" or "test" for each row; see `assign_splits`."""
+        """Return "train", "val" or "test" for each row, "excluded" for one that an edit takes out; see `assign_splits`.
+
+        It is drawn as if nothing had been edited, so that an exclusion or another class of one image moves no other;
+        then the edits in effect are applied. Fixed parts do not count where folds are asked for.
+        Raises UserError also where the edits leave a class nothing to train, or nothing to validate or test on.
+        """
         key = (split_seed, num_folds, fold)
         if key not in self._splits:
             groups, fixed = (self._stored_table[column].to_numpy() for column in ("group_id", "split"))
             targets, class_names = self.stored_targets
-            self._splits[key] = assign_splits(
+            drawn = assign_splits(
                 targets, groups, fixed, split_seed=split_seed, num_folds=num_folds, fold=fold, class_names=class_names
             )
+            self._splits[key] = self.apply_edits(drawn, has_fixed_parts=num_folds is None)
         return self._splits[key].copy()
+
+    def apply_edits(
+        self,
+        drawn: np.ndarray,
+        rows: np.ndarray | None = None,
+        *,
+        has_fixed_parts: bool = True,
+        class_names: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """A split (n,) of rows (n,) of the table (None: all), drawn without edits, as the edits in effect make it.
+
+        `class_names` are those that the rows have, all by default; raises UserError as `split`.
+        """
+        rows = np.arange(self.num_images) if rows is None else rows
+        if not self._log.states:
+            return drawn
+        split, parts = drawn.astype("<U8"), self._edited("split") if has_fixed_parts else {}
+        if parts:
+            fixed = np.array([parts.get(row, "") for row in range(self.num_images)], dtype="<U8")
+            split = with_fixed(split, fixed[rows], self._stored_table["group_id"].to_numpy()[rows]).astype("<U8")
+        split[self.is_excluded[rows]] = EXCLUDED
+        require_parts(split, self.table["target"].to_numpy()[rows], class_names or self.class_names)
+        return split
 
     def indices(self, image_ids: Sequence[str]) -> np.ndarray:
         """Rows of those images, int64, in that order; raises UserError on an unknown one."""
@@ -243,6 +309,12 @@ class Dataset:
     def _damaged_file(self, name: str) -> str:
         where = f"the checksum of {self.folder / name} is wrong"
         return f"The data set {self.name!r} is damaged: {where}; delete it and import it again."
+
+
+def takes_part(dataset: Any) -> np.ndarray:
+    """Which rows of a data set, or of what stands in for one, nobody excluded: bool (N,)."""
+    excluded = getattr(dataset, "is_excluded", None)
+    return np.ones(len(dataset.table), dtype=bool) if excluded is None else ~np.asarray(excluded)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

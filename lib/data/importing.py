@@ -5,15 +5,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from lib.atomic import write_json
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
+from lib.data.edit_log import carry_log, open_states
 from lib.data.import_options import ImportOptions
 from lib.data.label_schema import (
     LabelSchema,
@@ -30,6 +29,7 @@ from lib.data.library import (
     descriptions,
     is_taken,
     library_lock,
+    locked_dataset,
     open_dataset,
     staging_folder,
 )
@@ -43,8 +43,6 @@ from lib.data.store_writer import write_dataset
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
 from lib.settings import DEFAULT_DATASET, DEFAULT_STORE_SIDE_PX, DEMO_DATASET, datasets_dir
-
-_LOCK_S = 5.0  # another change takes milliseconds; an import or a rebuild takes longer than anybody waits
 
 
 def import_folder(
@@ -245,7 +243,7 @@ def _import_locked(
     description = {**read_description(written), **origin(scan.folder, written), "source_state": state}
     _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
     if previous and previous["spec"]["name"] == name:
-        description = with_history(description, previous)
+        description = _with_edits(with_history(description, previous), written)
     write_json(written / DESCRIPTION_FILE, description)
     _publish(written, datasets_dir() / name, written.parent / "replaced")
     return open_dataset(name)
@@ -256,6 +254,19 @@ def _opened(previous: dict[str, Any], options: ImportOptions, sources: Sequence[
     if check_splits and not previous["has_checked_splits"]:
         dataset.split(0)
     return dataset
+
+
+def _with_edits(description: dict[str, Any], written: Path) -> dict[str, Any]:
+    """Take the edits of the data set along that the written one replaces; says how many have nothing to act on."""
+    old, image_ids = datasets_dir() / description["spec"]["name"], Dataset(written).table["image_id"]
+    num_lost = carry_log(old, written, image_ids, stored_sources(description))
+    if not num_lost:
+        return description
+    sentence = (
+        f"Edits of {num_lost} image{'' if num_lost == 1 else 's'} fell away, since the image or the class is not in "
+        "the folder any more."
+    )
+    return {**description, "notices": [*description["notices"], sentence]}
 
 
 def _options(
@@ -343,13 +354,17 @@ def change_dataset(name: str, change: SchemaChange, *, expected_version: str | N
     of then. Raises UserError where there is no such data set, the change does not fit its classes, an import of it is
     at work, or it is no longer at `expected_version`, since somebody else changed it meanwhile.
     """
-    with _locked(name, expected_version) as description:
+    with locked_dataset(name, expected_version) as description:
         return _write(description, schema_of(description).changed(change), change)
 
 
 def restore_version(name: str, version: str) -> Dataset:
-    """Make an earlier version the present one again; raises UserError where it is not kept."""
-    with _locked(name) as description:
+    """Give the classes the names, order and kind of an earlier version again; raises UserError where it is not kept.
+
+    Edits of single images stay as they are: each is undone by itself (lib/data/edits.py).
+    """
+    with locked_dataset(name) as description:
+        version, _ = open_states(dataset_folder(name), description).get(version, (version, 0))
         then = as_of(description, version)
         flags = {flag: then["spec"].get(flag, False) for flag in ("is_ordinal", "is_medical")}
         return _write(description, schema_of(then), SchemaChange(**flags))
@@ -371,7 +386,7 @@ def rebuild_dataset(
     """
     check_crop_policy(crop_policy)
     change = change or SchemaChange()
-    with _locked(name, expected_version, timeout_s=-1) as description:
+    with locked_dataset(name, expected_version, timeout_s=-1) as description:
         options = ImportOptions.of(description)
         if options.crop_policy == crop_policy:
             return _write(description, schema_of(description).changed(change), change)
@@ -414,26 +429,6 @@ def _scan_originals(
             f'changed); import the folder again instead: python -m lib datasets import "{shown(source)}" --name {name}'
         )
     return scan
-
-
-@contextmanager
-def _locked(name: str, expected: str | None = None, *, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
-    """The present description of a data set, while nobody else changes, imports or rebuilds it; -1 waits for ever.
-
-    Raises UserError where the set is busy, or no longer at the version that is `expected`.
-    """
-    source = str(read_description(dataset_folder(name)).get("source") or name)
-    try:
-        with library_lock(source).acquire(timeout=_LOCK_S if timeout_s is None else timeout_s):
-            description = read_description(dataset_folder(name))
-            if expected not in (None, description["version"]):
-                raise UserError(
-                    f"The data set {name!r} was changed meanwhile (version {expected} was shown, now it is "
-                    f"{description['version']}); look at it again, then change it."
-                )
-            yield description
-    except Timeout:
-        raise UserError(f"The data set {name!r} is being imported or rebuilt; change it when that is over.") from None
 
 
 def _write(description: dict[str, Any], schema: LabelSchema, change: SchemaChange) -> Dataset:

@@ -19,7 +19,9 @@ from lib.data.grades import severity_order
 from lib.data.specs import DatasetSpec
 from lib.errors import UserError
 
-FORMAT_VERSION = 2  # of a description with earlier versions: a program that knows none would read the wrong targets
+# Of a description with earlier versions, and of one with an edit log: a program that knows none of them would read the
+# wrong targets.
+HISTORY_FORMAT, FORMAT_VERSION = 2, 3
 _MAX_NAME_LENGTH = 200
 
 
@@ -197,7 +199,7 @@ def described(content: str, sources: Sequence[str], schema: LabelSchema, spec: D
         seen = [content, list(spec.class_names), order, spec.is_ordinal, spec.is_medical]
         version = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
     return {
-        "format_version": 1 if is_in_order else FORMAT_VERSION,
+        "format_version": 1 if is_in_order else HISTORY_FORMAT,
         "spec": spec.to_dict(),
         "version": version,
         "content_version": content,
@@ -214,13 +216,15 @@ def changed_description(description: dict[str, Any], schema: LabelSchema, spec: 
     now = described(content_version(description), stored_sources(description), schema, spec)
     history = [*description.get("history", ()), _entry(description)]
     now["version"] = next((e["version"] for e in history if _said(e) == _said(now)), now["version"])
-    return {**description, **now, "format_version": FORMAT_VERSION, "history": _without(history, now)}
+    format_version = max(HISTORY_FORMAT, int(description["format_version"]))
+    return {**description, **now, "format_version": format_version, "history": _without(history, now)}
 
 
 def with_history(description: dict[str, Any], previous: dict[str, Any]) -> dict[str, Any]:
     """A new import's description with the versions of the one that it replaces, so that runs can name them."""
     history = _without([*previous.get("history", ()), _entry(previous)], description)
-    return {**description, "format_version": FORMAT_VERSION, "history": history} if history else description
+    format_version = max(HISTORY_FORMAT, int(previous["format_version"]))
+    return {**description, "format_version": format_version, "history": history} if history else description
 
 
 def _entry(description: dict[str, Any]) -> dict[str, Any]:

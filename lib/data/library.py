@@ -17,21 +17,23 @@ from uuid import uuid4
 
 import numpy as np
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
+from lib.data.edit_log import present_version, read_log, versions_ever
 from lib.data.sources.files import shown
 from lib.errors import UserError
 from lib.settings import datasets_dir, trash_dir
 
 _MAX_NAME_LENGTH = 48  # four bytes a letter and a key for the trash still fit into a file name of 255 bytes
 STAGING_PREFIX = ".staging-"
+_LOCK_S = 5.0  # another change takes milliseconds; an import or a rebuild takes longer than anybody waits
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """One line of the library."""
+    """One line of the library; `num_images` are those that take part."""
 
     name: str
     title: str
@@ -82,7 +84,8 @@ def image_groups(name: str, image_ids: Sequence[str]) -> np.ndarray | None:
 def version_now(name: str) -> str | None:
     """The present version of a data set; None if it is not in the library."""
     try:
-        return str(read_description(dataset_folder(name))["version"])
+        folder = dataset_folder(name)
+        return present_version(folder, read_description(folder))
     except UserError:
         return None
 
@@ -98,9 +101,9 @@ def version_words(name: str, version: str) -> str:
 def is_medical_now(name: str, version: str) -> bool:
     """Whether the data set that a classifier was trained on, at that version, is said to be medical by now."""
     with suppress(UserError):
-        description = read_description(dataset_folder(name))
-        versions = [description["version"], *(entry["version"] for entry in description.get("history", ()))]
-        return version in versions and bool(description["spec"].get("is_medical"))
+        folder = dataset_folder(name)
+        description = read_description(folder)
+        return version in versions_ever(folder, description) and bool(description["spec"].get("is_medical"))
     return False
 
 
@@ -155,6 +158,29 @@ def library_lock(key: str) -> FileLock:
     return FileLock(folder / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.lock")
 
 
+@contextmanager
+def locked_dataset(
+    name: str, expected: str | None = None, *, timeout_s: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """The present description of a data set, while nobody else changes, imports or rebuilds it; -1 waits for ever.
+
+    Raises UserError where the set is busy, or no longer at the version that is `expected`.
+    """
+    source = str(read_description(dataset_folder(name)).get("source") or name)
+    try:
+        with library_lock(source).acquire(timeout=_LOCK_S if timeout_s is None else timeout_s):
+            folder = dataset_folder(name)
+            description = read_description(folder)
+            if expected not in (None, now := present_version(folder, description)):
+                raise UserError(
+                    f"The data set {name!r} was changed meanwhile (version {expected} was shown, now it is {now}); "
+                    "look at it again, then change it."
+                )
+            yield description
+    except Timeout:
+        raise UserError(f"The data set {name!r} is being imported or rebuilt; change it when that is over.") from None
+
+
 def _folders() -> list[Path]:
     folders = (path for path in datasets_dir().iterdir() if not path.name.startswith("."))
     return sorted(path for path in folders if (path / DESCRIPTION_FILE).is_file())
@@ -162,9 +188,12 @@ def _folders() -> list[Path]:
 
 def _summary(description: dict[str, Any]) -> DatasetSummary:
     spec = description["spec"]
+    folder = datasets_dir() / spec["name"]
     return DatasetSummary(
         **{key: spec[key] for key in ("name", "title", "is_medical", "domain")},
-        **{key: description[key] for key in ("num_images", "version", "num_left_out")},
+        num_left_out=description["num_left_out"],
+        num_images=description["num_images"] - sum(state.is_excluded for state in read_log(folder).states.values()),
+        version=present_version(folder, description),
         num_classes=len(spec["class_names"]),
         size_mib=sum(description["num_bytes"].values()) / 2**20,
         split_caveat=spec.get("split_caveat", ""),

@@ -14,6 +14,7 @@ import numpy as np
 from lib.errors import UserError
 
 TRAIN, VAL, TEST = "train", "val", "test"
+EXCLUDED = "excluded"  # in no part: taken out by a person, or without a class
 _HELD_OUT_PARTS = 5  # test is a fifth of all, validation a fifth of the rest, unless told otherwise
 _MOST_PARTS = 25  # an asked share is met to 4 %: 0.3 is three of ten parts, 0.08 two of twenty-five
 _ATTEMPTS = 10
@@ -57,6 +58,30 @@ def assign_splits(
     if TRAIN not in kinds:
         raise UserError("The folder has val/ and test/ but no train/; add a train/ folder or remove both.")
     return carver.from_fixed(given, kinds)
+
+
+def with_fixed(split: np.ndarray, fixed: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """A split (N,) with the parts that people fixed for images (N,), "" for none; a fixed image takes its group along.
+
+    `groups` (N,) are names, "" for an image by itself. Where two images of a group are fixed, the later row decides.
+    """
+    units, rows = group_numbers(groups, len(split)), np.flatnonzero(fixed != "")
+    part_of = dict(zip(units[rows].tolist(), fixed[rows].tolist(), strict=True))
+    return np.array([part_of.get(unit, part) for unit, part in zip(units.tolist(), split.tolist(), strict=True)])
+
+
+def require_parts(split: np.ndarray, targets: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raise UserError where edits leave a class without an image to train, or nothing to validate or test on.
+
+    `split` (N,) and `targets` (N,) are as the edits make them.
+    """
+    to_train = np.bincount(targets[split == TRAIN], minlength=len(class_names))
+    empty = next((name for name, number in zip(class_names, to_train, strict=True) if not number), None)
+    if empty is not None:
+        raise UserError(f"The edits of the data set leave the class {empty!r} no image to train; restore some of it.")
+    for part, what in ((VAL, "validate"), (TEST, "test")):
+        if not (split == part).any():
+            raise UserError(f"The edits of the data set leave no image to {what} on; restore some of them.")
 
 
 def held_out_folds(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.checked_rows import Rows
+from lib.data.dataset import takes_part
 from lib.data.splits import TEST, TRAIN, VAL, assign_splits, group_numbers
 from lib.data.target_map import map_targets
 from lib.errors import UserError
@@ -191,12 +192,17 @@ class DatasetSubset:
         return self.whole.table.iloc[self.rows].reset_index(drop=True)
 
     @property
+    def is_excluded(self) -> np.ndarray:
+        """Which of those rows an edit excludes, bool (n,)."""
+        return ~takes_part(self.whole)[self.rows]
+
+    @property
     def pixels(self) -> RowsOfPixels:
         """The pixels of those rows."""
         return RowsOfPixels(self.whole.pixels, self.rows)
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
-        """Return "train", "val" or "test" for each row, "" for one that a cap leaves out."""
+        """Return "train", "val" or "test" for each row, "" for one that a cap leaves out, "excluded" for an edit."""
         return self._split(split_seed, num_folds, fold)[self._kept]
 
     def indices(self, image_ids: Sequence[str]) -> np.ndarray:
@@ -217,6 +223,8 @@ class DatasetSubset:
             fold=fold, class_names=class_names, test_fraction=self.protocol.test_fraction,
             val_fraction=self.protocol.val_fraction,
         )  # fmt: skip
+        if apply_edits := getattr(self.whole, "apply_edits", None):  # before the caps, so that these are met
+            split = apply_edits(split, self._eligible, has_fixed_parts=num_folds is None, class_names=self.class_names)
         for part, cap in ((TRAIN, self.protocol.max_train_per_class), (TEST, self.protocol.max_test_per_class)):
             inside = np.flatnonzero(split == part)
             kept = inside[choose_rows(targets[inside], image_ids[inside], cap, seed=seed, what=part)]
@@ -235,9 +243,12 @@ class DatasetSubset:
         """Classes of the eligible rows as the import counted them, which no later order changes, and their names."""
         whole = self.whole
         plain = (whole.table["target"].to_numpy(), list(whole.spec.class_names))
-        stored = getattr(whole, "stored_targets", None) or plain
-        present, targets = np.unique(stored[0][self._eligible], return_inverse=True)
-        return targets, [stored[1][target] for target in present]
+        stored, names = getattr(whole, "stored_targets", None) or plain
+        # An image that was put into one of these classes by hand is of it, where the import had it in none of them.
+        counted = np.array([names.index(name) for name in whole.spec.class_names])[plain[0]]
+        is_other = ~np.isin(stored, [names.index(name) for name in self.class_names])
+        present, targets = np.unique(np.where(is_other, counted, stored)[self._eligible], return_inverse=True)
+        return targets, [names[target] for target in present]
 
 
 def apply_protocol(dataset: Any, config: Any) -> Any:

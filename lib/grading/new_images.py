@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.dataset import Dataset
-from lib.data.label_schema import open_versions
-from lib.data.library import descriptions, open_dataset
+from lib.data.dataset import Dataset, takes_part
+from lib.data.edit_log import open_states
+from lib.data.library import dataset_folder, descriptions, open_dataset
 from lib.data.near_duplicates import near_duplicates
 from lib.data.subset import apply_protocol
 from lib.errors import UserError
@@ -80,7 +80,7 @@ def new_images(
     Raises:
         UserError: none is left.
     """
-    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.arange(dataset.num_images)
+    rows = _rows_to_evaluate(dataset, grader.manifest) if is_own else np.flatnonzero(takes_part(dataset))
     mapped = rows[classes.targets(dataset)[rows] >= 0]
     if not len(mapped):
         raise UserError(f"The data set {dataset.name!r} has no image of a class that the classifier knows.")
@@ -133,9 +133,10 @@ def _trained_dataset(manifest: dict[str, Any]) -> Dataset | None:
     """The data set that a classifier was trained on, under whatever name it is in the library; None if it is gone."""
     version = trained_version(manifest)
     for description in descriptions():
-        if version in open_versions(description):
-            with suppress(UserError):  # damaged
-                return open_dataset(description["spec"]["name"], version=version)
+        name = description["spec"]["name"]
+        with suppress(UserError):  # damaged
+            if version in open_states(dataset_folder(name), description):
+                return open_dataset(name, version=version)
     return None
 
 
@@ -203,5 +204,5 @@ def _rows_to_evaluate(dataset: Dataset, manifest: dict[str, Any]) -> np.ndarray:
     """The test images of the classifier's own data set; with folds all images, since every one is tested in turn."""
     config = trained_config(manifest)
     if config.num_folds:
-        return np.arange(dataset.num_images)
+        return np.flatnonzero(takes_part(dataset))
     return np.flatnonzero(dataset.split(int(config.split_seed)) == "test")

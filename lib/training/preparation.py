@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.data.augmentation import AS_IT_IS, POLICIES, View, finite_views
+from lib.data.edit_log import open_states
 from lib.data.enhancement import NO_ENHANCEMENT, NONE, enhanced_images, fit_chain
 from lib.data.enhancement import PHASE as ENHANCING
-from lib.data.label_schema import open_versions
-from lib.data.library import descriptions, open_dataset
+from lib.data.library import dataset_folder, descriptions, open_dataset
 from lib.data.splits import TRAIN, VAL, group_numbers, held_out_folds
 from lib.data.subset import apply_protocol
 from lib.disk_cache import cache_limit_bytes
@@ -248,9 +248,10 @@ def seen_by(bundle: Path, manifest: Mapping[str, Any], predictions: Path | None 
         return load_seen(bundle / SEEN_FILE)
     config, version = trained_config(manifest), trained_version(manifest)
     for description in descriptions():
-        if version in open_versions(description):
-            with suppress(UserError):  # damaged
-                taken = apply_protocol(open_dataset(description["spec"]["name"], version=version), config)
+        name = description["spec"]["name"]
+        with suppress(UserError):  # damaged
+            if version in open_states(dataset_folder(name), description):
+                taken = apply_protocol(open_dataset(name, version=version), config)
                 split, ids = fit_splits(taken, config)[-1], taken.table["image_id"].to_numpy()
                 return SeenImages.of(ids[split == "train"], ids[split == "val"])
     if predictions is None or not predictions.is_file():

@@ -9,7 +9,7 @@ import pytest
 
 from lib import settings
 from lib.atomic import read_json, sha256_of_file, write_json
-from lib.data import importing
+from lib.data import library
 from lib.data.dataset import DESCRIPTION_FILE, PIXELS_FILE, TABLE_FILE, Dataset
 from lib.data.grades import GRADE_NAMES
 from lib.data.importing import change_dataset, import_folder, rebuild_dataset, resolve_dataset, restore_version
@@ -322,7 +322,7 @@ def test_two_processes_that_change_at_once_lose_nothing(eyes: Path):
 
 def test_a_change_waits_for_no_import(eyes: Path, monkeypatch: pytest.MonkeyPatch):
     dataset = import_folder(eyes)
-    monkeypatch.setattr(importing, "_LOCK_S", 0.05)
+    monkeypatch.setattr(library, "_LOCK_S", 0.05)
     with library_lock(dataset.description["source"]), pytest.raises(UserError, match="being imported or rebuilt"):
         change_dataset("eyes", SchemaChange(is_ordinal=True, order=KAGGLE))
 
