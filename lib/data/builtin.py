@@ -204,4 +204,6 @@ def _make(
         scan = scan_folder(folder, options)
         if present:
             delete_dataset(DEFAULT_DATASET)
-        return import_scan(scan, name=DEFAULT_DATASET, options=options, source=source, progress=progress)
+        return import_scan(
+            scan, name=DEFAULT_DATASET, options=options, source=source, is_resumable=False, progress=progress
+        )

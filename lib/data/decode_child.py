@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from lib.data.images import decode_bytes, decode_mask, read_header
+from lib.data.images import HEAD_BYTES, ImageHeader, decode_bytes, decode_mask, read_head, read_header
 from lib.data.specs import ValueScale
 from lib.errors import BadImage
 from lib.settings import DECODE_TIMEOUT_S, DECODER_MEMORY_MIB, MAX_FILE_BYTES
@@ -52,6 +52,8 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
+    if request["probe"] == "head":
+        return dataclasses.asdict(_glance(payload)), b""
     data = _read(payload) if request["is_path"] else payload
     if request["probe"]:
         return dataclasses.asdict(read_header(data)), b""
@@ -66,12 +68,20 @@ def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], by
     return header, image.pixels.tobytes()
 
 
-def _read(path: bytes) -> bytes:
+def _glance(path: bytes) -> ImageHeader:
+    """The header from the first bytes where they will do; else from all, as of an image of more than 8 bits."""
+    head = _read(path, HEAD_BYTES)
+    if len(head) == HEAD_BYTES and (header := read_head(head, os.stat(path).st_size)):  # noqa: PTH116  (as below)
+        return header
+    return read_header(head if len(head) < HEAD_BYTES else _read(path))
+
+
+def _read(path: bytes, num_bytes: int = MAX_FILE_BYTES + 1) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (a path of bytes)
             raise BadImage("This is not an ordinary file.")
         with open(path, "rb") as opened:  # noqa: PTH123
-            return opened.read(MAX_FILE_BYTES + 1)
+            return opened.read(num_bytes)
     except OSError as error:
         raise BadImage(f"The file cannot be read ({error.strerror or type(error).__name__}).") from None
 

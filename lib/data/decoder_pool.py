@@ -16,20 +16,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from lib.data.decode_child import LENGTHS
 from lib.data.images import DecodedImage, ImageHeader
-from lib.data.specs import FULL_RANGE, ValueRange, ValueScale, check_crop_policy
+from lib.data.specs import FULL_RANGE, ValueScale, check_crop_policy
 from lib.errors import BadImage
 from lib.runtime import available_cores
 from lib.settings import DECODE_TIMEOUT_S, PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from lib.data.stored_rows import StoredFile
 
 _CHILD_COMMAND = (sys.executable, "-m", "lib.data.decode_child")
 _START_TIMEOUT_S = 60.0
@@ -37,6 +41,7 @@ _START_TIMEOUT_S = 60.0
 _WAIT_TIMEOUT_S = 4 * DECODE_TIMEOUT_S
 _TOO_LONG = f"Decoding took longer than {DECODE_TIMEOUT_S:g} s and was ended."
 Source = Path | str | bytes
+Asked = TypeVar("Asked")
 Result = TypeVar("Result")
 
 
@@ -166,12 +171,17 @@ class DecoderPool:
 
     def probe(self, source: Source) -> ImageHeader:
         """Read the header, the content's SHA-256 and the values of an image of more than 8 bits; raises BadImage."""
-        answer, _ = self._ask({"probe": True}, source)
-        values = answer.pop("values")
-        return ImageHeader(**answer, values=ValueRange(**values) if values else None)
+        return self._header({"probe": True}, source)
 
-    def decode_mask(self, source: Source, image: DecodedImage) -> np.ndarray:
-        """Read the mask of a decoded image, uint8 (side, side), cut as the image was; raises BadImage."""
+    def glance(self, path: Path) -> ImageHeader:
+        """As `probe`, from the first bytes of a file where these say all but the content's SHA-256; raises BadImage."""
+        return self._header({"probe": "head"}, path)
+
+    def _header(self, request: dict[str, Any], source: Source) -> ImageHeader:
+        return ImageHeader.from_dict(self._ask(request, source)[0])
+
+    def decode_mask(self, source: Source, image: "DecodedImage | StoredFile") -> np.ndarray:
+        """Read the mask of an image that was decoded, uint8 (side, side), cut as the image was; raises BadImage."""
         request = {"probe": False, "is_mask": True, "box": image.box, "image_size": (image.width, image.height)}
         _, payload = self._ask(request | {"side_px": self.side_px}, source)
         return np.frombuffer(payload, dtype=np.uint8).reshape(self.side_px, self.side_px)
@@ -180,9 +190,34 @@ class DecoderPool:
         """Yield (index, image or its BadImage) in the order in which they are ready."""
         yield from self._run_many(self.decode, sources)
 
-    def probe_many(self, sources: Sequence[Source]) -> Iterator[tuple[int, ImageHeader | BadImage]]:
-        """Yield (index, header or its BadImage) in the order in which they are ready."""
-        yield from self._run_many(self.probe, sources)
+    def decode_in_order(self, sources: Iterable[Source]) -> Generator[DecodedImage | BadImage, None, None]:
+        """Yield each image or its BadImage in the order of the sources; to be closed by who leaves early."""
+        # As many as fit into 32 MiB: no worker waits for one slow image, and memory stays flat.
+        ahead = max(2, min(8, 2**25 // (3 * self.side_px**2 * self.num_workers)))
+        yield from self._run_in_order(self.decode, sources, ahead)
+
+    def glance_in_order(self, paths: Iterable[Path]) -> Generator[ImageHeader | BadImage, None, None]:
+        """Yield what `glance` gives of each file, or its BadImage, in the order of the paths."""
+        yield from self._run_in_order(self.glance, paths, 16)
+
+    def probe_in_order(self, sources: Iterable[Source]) -> Generator[ImageHeader | BadImage, None, None]:
+        """Yield what `probe` gives of each source, or its BadImage, in the order of the sources."""
+        yield from self._run_in_order(self.probe, sources, 16)
+
+    def _run_in_order(
+        self, work: Callable[[Asked], Result], sources: Iterable[Asked], ahead: int
+    ) -> Iterator[Result | BadImage]:
+        waiting, running = iter(sources), deque["Future[Result]"]()
+        executor = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decoder")
+        try:
+            while True:
+                for source in itertools.islice(waiting, ahead * self.num_workers - len(running)):
+                    running.append(executor.submit(work, source))
+                if not running:
+                    return
+                yield _outcome(running.popleft().result)
+        finally:
+            executor.shutdown(cancel_futures=True)
 
     def _run_many(
         self, work: Callable[[Source], Result], sources: Iterable[Source]
@@ -198,10 +233,7 @@ class DecoderPool:
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    error = future.exception()
-                    if error is not None and not isinstance(error, BadImage):
-                        raise error
-                    yield running.pop(future), error or future.result()
+                    yield running.pop(future), _outcome(future.result)
         finally:
             executor.shutdown(cancel_futures=True)
 
@@ -217,6 +249,14 @@ class DecoderPool:
         if "bad" in answer:
             raise BadImage(answer["bad"])
         return answer, pixels
+
+
+def _outcome(result: Callable[[], Result]) -> Result | BadImage:
+    """The result or its BadImage; raises any other exception."""
+    try:
+        return result()
+    except BadImage as error:
+        return error
 
 
 def num_decoders(num_files: int) -> int:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,6 +33,9 @@ MIN_SIDE_PX = 8
 
 # Checked again by Pillow inside its readers, where a GIF may announce one size and hold another.
 Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+
+HEAD_BYTES = 65536
+_HEADER_FIRST = (b"\xff\xd8", b"\x89PNG")  # the formats whose size and mode stand in their first bytes
 
 # What else lies under an image's name, by its first bytes in lower case.
 _KNOWN_STRANGERS = (
@@ -76,7 +80,7 @@ def retina_box(image: Image.Image) -> Box | None:
     return first_x, first_y, first_x + side, first_y + side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What is known of a file before its pixels are kept; width and height are before any rotation."""
 
@@ -85,6 +89,13 @@ class ImageHeader:
     num_bytes: int
     sha256: str
     values: ValueRange | None = None  # of an image of more than 8 bits
+    is_whole: bool = True  # whether `sha256` is of the whole file, not of its first `HEAD_BYTES`
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "ImageHeader":
+        """From what `dataclasses.asdict` gave."""
+        values = content["values"]
+        return cls(**{**content, "values": ValueRange(**values) if values else None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +144,16 @@ def decode_bytes(
         box = box or _box(image, full_size, crop_policy, notices)
         pixels = np.array(_cut(image, box, full_size, side_px))
         return DecodedImage(pixels, full_size[0], full_size[1], box, tuple(notices), laterality=laterality)
+
+
+def read_head(head: bytes, num_bytes: int) -> ImageHeader | None:
+    """Read the header from the first bytes of a file of that size; None where these do not tell all that there is."""
+    with suppress(Exception), _plain_reasons():
+        if num_bytes <= MAX_FILE_BYTES and head.startswith(_HEADER_FIRST):
+            image = _open(head)
+            if _kind_of_values(image.mode) is None:
+                return ImageHeader(*image.size, num_bytes, hashlib.sha256(head).hexdigest(), is_whole=False)
+    return None
 
 
 def read_header(data: bytes) -> ImageHeader:

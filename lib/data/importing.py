@@ -14,6 +14,7 @@ from lib.atomic import write_json
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.edit_log import carry_log, open_states
 from lib.data.import_options import ImportOptions
+from lib.data.interrupted import REPLACED, WRITTEN, note_import, workplace
 from lib.data.label_schema import (
     LabelSchema,
     SchemaChange,
@@ -31,7 +32,6 @@ from lib.data.library import (
     library_lock,
     locked_dataset,
     open_dataset,
-    staging_folder,
 )
 from lib.data.originals import ORIGINALS, carry_originals, origin, originals_folder, stored_values, values_of
 from lib.data.sources.catalogue import SOURCES, find_source
@@ -150,9 +150,8 @@ def _import(
 ) -> Dataset:
     """Read a source and write the data set; `decide` gives the options, once the classes are known."""
     key, state = spec.key(values), spec.state(values)
-    with library_lock(key), staging_folder() as staging:
-        written = staging / "dataset"
-        written.mkdir()
+    with library_lock(key), workplace(key) as place:
+        written = place / WRITTEN
         previous = _imported_from(key, name)
         if previous and state and previous.get("source_state") == state:
             options = decide(previous, stored_sources(previous), {})
@@ -169,7 +168,7 @@ def _import(
         options = decide(previous, found.scan.class_names, found.spec_changes)
         return _import_locked(
             found.scan, name=name, options=options, source=key, check_splits=check_splits, progress=progress,
-            written=written, state=state,
+            place=place, state=state,
         )  # fmt: skip
 
 
@@ -202,17 +201,19 @@ def import_scan(
     options: ImportOptions,
     source: str = "",
     check_splits: bool = True,
+    is_resumable: bool = True,
     progress: Progress = ignore_progress,
 ) -> Dataset:
-    """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder."""
+    """Import what `scan_folder` found; `source` says where it came from if not from the scanned folder.
+
+    An import that is ended by whatever goes on where it was when it is made again (lib/data/interrupted.py);
+    `is_resumable` is not for files that would be made anew.
+    """
     source = source or str(scan.folder)
-    with library_lock(source), staging_folder() as staging:
-        written = staging / "dataset"
-        written.mkdir()
+    with library_lock(source), workplace(source, is_kept=is_resumable) as place:
         return _import_locked(
-            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress,
-            written=written,
-        )  # fmt: skip
+            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress, place=place
+        )
 
 
 def _import_locked(
@@ -223,10 +224,10 @@ def _import_locked(
     source: str,
     check_splits: bool,
     progress: Progress,
-    written: Path,
+    place: Path,
     state: str = "",
 ) -> Dataset:
-    """`import_scan` for a caller that holds the lock of the source and gives an empty folder to write into."""
+    """`import_scan` for a caller that holds the lock of the source and gives its `workplace`."""
     listing = _listing(scan)
     previous = _imported_from(source, name)
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
@@ -236,16 +237,18 @@ def _import_locked(
         if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(scan.folder)).hexdigest()[:6]}"
     _refuse_taken(name, source)
+    written = place / WRITTEN
+    note_import(place, source=source, name=name, num_files=len(scan.entries))
     write_dataset(
-        scan, written, name=name, source=source, listing=listing, options=options, check_splits=check_splits,
-        progress=progress,
+        scan, written, name=name, source=source, listing=listing, options=options, parts=place,
+        check_splits=check_splits, progress=progress,
     )  # fmt: skip
     description = {**read_description(written), **origin(scan.folder, written), "source_state": state}
     _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
     if previous and previous["spec"]["name"] == name:
         description = _with_edits(with_history(description, previous), written)
     write_json(written / DESCRIPTION_FILE, description)
-    _publish(written, datasets_dir() / name, written.parent / "replaced")
+    _publish(written, datasets_dir() / name, place / REPLACED)
     return open_dataset(name)
 
 
@@ -392,14 +395,12 @@ def rebuild_dataset(
             return _write(description, schema_of(description).changed(change), change)
         scan = _scan_originals(description, options, is_allowed)
         options = options.with_schema(schema_of(description).changed(change), scan.class_names, change)
-        with staging_folder() as staging:
-            written = staging / "dataset"
-            written.mkdir()
-            carry_originals(dataset_folder(name), written)
+        with workplace(str(description["source"])) as place:
+            carry_originals(dataset_folder(name), place / WRITTEN)
             return _import_locked(
                 scan, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
                 source=str(description["source"]), check_splits=bool(description["has_checked_splits"]),
-                progress=progress, written=written, state=str(description.get("source_state", "")),
+                progress=progress, place=place, state=str(description.get("source_state", "")),
             )  # fmt: skip
 
 

@@ -202,13 +202,18 @@ def _summary(description: dict[str, Any]) -> DatasetSummary:
 
 @contextmanager
 def staging_folder() -> Iterator[Path]:
-    """A temporary folder beside the data sets; removes what interrupted imports left there."""
-    for old in datasets_dir().glob(f"{STAGING_PREFIX}*"):
-        if not psutil.pid_exists(int(old.name.removeprefix(STAGING_PREFIX).split("-")[0])):
-            shutil.rmtree(old, ignore_errors=True)
+    """A temporary folder beside the data sets; removes those of processes that died."""
+    remove_dead_stagings()
     folder = datasets_dir() / f"{STAGING_PREFIX}{os.getpid()}-{uuid4().hex[:8]}"
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead_stagings() -> None:
+    """Remove the temporary folders of processes that are gone."""
+    for old in datasets_dir().glob(f"{STAGING_PREFIX}*"):
+        if not psutil.pid_exists(int(old.name.removeprefix(STAGING_PREFIX).split("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)

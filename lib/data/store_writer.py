@@ -8,13 +8,16 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
+from PIL import features
 
-from lib.atomic import sha256_of_file, write_json
+from lib.atomic import read_json_or_empty, sha256_of_file, write_json
 from lib.checked_rows import block_sums
 from lib.data.dataset import DESCRIPTION_FILE, LEFT_OUT_FILE, MASKS_FILE, PIXELS_FILE, STORED_FILES, TABLE_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool, num_decoders
@@ -24,20 +27,26 @@ from lib.data.label_schema import described
 from lib.data.sources.files import LeftOut, SourceEntry, shown
 from lib.data.sources.folder import FolderScan
 from lib.data.specs import common_scale
+from lib.data.splits import assign_splits
+from lib.data.stored_rows import RowSums, Stamp, StoredFile, StoredRows, stamp_of
 from lib.errors import BadImage, UserError
 from lib.progress import Progress, ignore_progress
+from lib.settings import datasets_dir
 
 _SPARE_DISK_BYTES = 200 * 2**20
+_DECODING = "decoding images"
+HEADERS_FILE = "headers.json"  # of all files, for a try that goes on
 _RANK = {"test": 0, "val": 1, "train": 2, "": 3}
 
 
-@dataclass
+@dataclass(slots=True)
 class _Kept:
     """One file on its way into the store."""
 
     entry: SourceEntry
     header: ImageHeader
-    image: DecodedImage | None = None  # without its pixels, which are in the store
+    stamp: Stamp
+    stored: StoredFile | None = None
     mask_note: str = ""  # why its mask is not used
 
 
@@ -49,35 +58,46 @@ def write_dataset(
     source: str,
     listing: str,
     options: ImportOptions,
+    parts: Path,
     check_splits: bool = True,
     progress: Progress = ignore_progress,
 ) -> None:
     """Write the data set of a scan into an empty `folder`.
 
-    Raises UserError if a class is left without images, the disk is too small or, with `check_splits`, a class has too
-    few images or groups to train, validate and test.
+    What was decoded lies in `parts` meanwhile, on the same disk: a call that was ended by whatever goes on from there
+    when it is made again. Raises UserError if a class is left without images, the disk is too small or, with
+    `check_splits`, a class has too few images or groups to train, validate and test.
     """
     left_out = list(scan.left_out)
+    schema = options.schema(scan.class_names)
     with DecoderPool(num_decoders(len(scan.entries)), crop_policy=options.crop_policy) as pool:
-        kept = _drop_copies(_read_headers(scan.entries, pool, left_out, progress), left_out)
+        kept = _drop_copies(_read_headers(scan.entries, pool, left_out, parts, progress), left_out)
         _require_classes(scan.entries, kept, left_out)
+        if check_splits:
+            _require_splits(kept, scan.class_names, dict(zip(schema.sources, schema.names, strict=True)))
         # No larger than the largest image's short side: enlarging all of them would only cost disk and time.
         largest = max(min(item.header.width, item.header.height) for item in kept)
         side = max(MIN_STORE_SIDE_PX, min(options.store_side_px, largest))
-        num_masks = sum(item.entry.mask_path is not None for item in kept)
-        _require_disk(folder, (3 * len(kept) + num_masks) * side * side)
         pool.side_px, pool.value_scale = side, common_scale(one.header.values for one in kept if one.header.values)
-        kept = _decode(kept, pool, folder / PIXELS_FILE, left_out=left_out, progress=progress)
+        settings = {
+            "side_px": side, "crop_policy": options.crop_policy, "value_scale": pool.value_scale.to_dict(),
+            "decoders": {"pillow": PIL.__version__, "jpeg": features.version("jpg")},
+        }  # fmt: skip
+        with StoredRows(parts, settings, (side, side, 3)) as rows:
+            num_masks = sum(item.entry.mask_path is not None for item in kept)
+            pixels = _decode(kept, pool, rows, num_other_bytes=num_masks * side * side, progress=progress)
+        left_out += [_not_used(item.entry, item.stored.bad) for item in kept if item.stored and item.stored.bad]
+        kept = [item for item in kept if item.stored and not item.stored.bad]
+        _require_classes(scan.entries, kept, left_out)
         has_masks = _write_masks(kept, pool, folder / MASKS_FILE, root=scan.folder, progress=progress)
-    _require_classes(scan.entries, kept, left_out)
-    schema, scale = options.schema(scan.class_names), pool.value_scale
+    scale = pool.value_scale
     spec = options.spec(
         schema, name=name, store_side_px=side, value_scale=scale.to_dict(), split_caveat=scan.split_caveat
     )
     seen = _write_tables(kept, left_out, folder, scan)
-    files = (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES
-    facts = file_facts(folder, files, len(kept))
-    seen += [scan.class_names, side, options.crop_policy, facts["sha256"][PIXELS_FILE]]
+    rows.path.rename(folder / PIXELS_FILE)
+    facts = file_facts(folder, (*STORED_FILES, MASKS_FILE) if has_masks else STORED_FILES, len(kept), pixels=pixels)
+    seen += [scan.class_names, side, options.crop_policy, pixels.sha256]
     content = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
     description = {
         **described(content, scan.class_names, schema, spec),
@@ -96,27 +116,62 @@ def write_dataset(
         Dataset(folder).split(0)
 
 
-def file_facts(folder: Path, files: Sequence[str], num_rows: int) -> dict[str, Any]:
-    """What a description keeps of the files of a data set, by which damage is noticed: sizes and checksums."""
-    stores = {file: np.memmap(folder / file, dtype=np.uint8, mode="r") for file in files if file.endswith(".bin")}
+def file_facts(folder: Path, files: Sequence[str], num_rows: int, *, pixels: RowSums | None = None) -> dict[str, Any]:
+    """What a description keeps of the files of a data set, by which damage is noticed: sizes and checksums.
+
+    `pixels` are the sums of the pixel store where they are known, so that it need not be read.
+    """
+    known = {PIXELS_FILE: pixels} if pixels else {}
+    stores = [file for file in files if file.endswith(".bin")]
     return {
         "num_bytes": {file: (folder / file).stat().st_size for file in files},
-        "sha256": {file: sha256_of_file(folder / file) for file in files},
-        "block_sums": {file: block_sums(store.reshape(num_rows, -1)) for file, store in stores.items()},
+        "sha256": {file: known[file].sha256 if file in known else sha256_of_file(folder / file) for file in files},
+        "block_sums": {
+            file: known[file].block_sums if file in known else _sums_of(folder / file, num_rows) for file in stores
+        },
     }
 
 
+def _sums_of(path: Path, num_rows: int) -> list[int]:
+    return block_sums(np.memmap(path, dtype=np.uint8, mode="r").reshape(num_rows, -1))
+
+
 def _read_headers(
-    entries: list[SourceEntry], pool: DecoderPool, left_out: list[LeftOut], progress: Progress
+    entries: list[SourceEntry], pool: DecoderPool, left_out: list[LeftOut], parts: Path, progress: Progress
 ) -> list[_Kept]:
-    found: list[_Kept | None] = [None] * len(entries)
-    for done, (index, header) in enumerate(pool.probe_many([entry.path for entry in entries]), start=1):
-        if isinstance(header, BadImage):
-            left_out.append(_not_used(entries[index], str(header)))
-        else:
-            found[index] = _Kept(entries[index], header)
-        progress(done, len(entries), "reading headers")
-    return [kept for kept in found if kept]
+    """Headers of all files that are images; those of an earlier try are taken where the file has not changed."""
+    journal = parts / HEADERS_FILE
+    earlier = {key: (tuple(stamp), header) for key, (stamp, header) in read_json_or_empty(journal).items()}
+    stamps = [stamp_of(entry.path) for entry in entries]
+    known = [
+        ImageHeader.from_dict(earlier[entry.key][1]) if earlier.get(entry.key, (None,))[0] == stamp else None
+        for entry, stamp in zip(entries, stamps, strict=True)
+    ]
+    kept = []
+    unknown = (entry.path for entry, header in zip(entries, known, strict=True) if header is None)
+    with closing(pool.glance_in_order(unknown)) as read:
+        for index, (entry, stamp) in enumerate(zip(entries, stamps, strict=True)):
+            header = known[index] or next(read)
+            if isinstance(header, BadImage):
+                left_out.append(_not_used(entry, str(header)))
+            else:
+                kept.append(_Kept(entry, header, stamp))
+            progress(index + 1, len(entries), "reading headers")
+    write_json(journal, {item.entry.key: [item.stamp, dataclasses.asdict(item.header)] for item in kept})
+    _hash_alike(kept, pool)
+    return kept
+
+
+def _hash_alike(kept: list[_Kept], pool: DecoderPool) -> None:
+    """Read the whole of those files that begin alike and are equally long: perhaps they are copies."""
+    by_head: dict[Any, list[_Kept]] = defaultdict(list)
+    for item in kept:
+        if not item.header.is_whole:
+            by_head[item.header.num_bytes, item.header.sha256].append(item)
+    alike = [item for items in by_head.values() if len(items) > 1 for item in items]
+    for item, header in zip(alike, pool.probe_in_order([item.entry.path for item in alike]), strict=True):
+        if not isinstance(header, BadImage):  # else it vanished just now, which decoding will say
+            item.header = header
 
 
 def _not_used(entry: SourceEntry, reason: str) -> LeftOut:
@@ -179,38 +234,72 @@ def _require_classes(entries: list[SourceEntry], kept: list[_Kept], left_out: li
         )
 
 
-def _require_disk(folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes + _SPARE_DISK_BYTES:
-        raise UserError(
-            f"The pixel store needs {num_bytes / 2**20:,.0f} MiB but {folder.parent} has {free / 2**20:,.0f} MiB left; "
-            "free some space or choose a smaller store side."
-        )
+def _require_splits(kept: list[_Kept], sources: Sequence[str], names: dict[str, str]) -> None:
+    """Raise UserError where the images cannot be divided, before an hour of decoding and not after it."""
+    targets = {source: target for target, source in enumerate(sources)}
+    entries = [item.entry for item in kept]
+    assign_splits(
+        np.array([targets[entry.class_name] for entry in entries]),
+        np.array([entry.group_id for entry in entries], dtype=object),
+        np.array([entry.split for entry in entries], dtype=object),
+        split_seed=0, class_names=[names[source] for source in sources],
+    )  # fmt: skip
 
 
 def _decode(
-    kept: list[_Kept], pool: DecoderPool, path: Path, *, left_out: list[LeftOut], progress: Progress
-) -> list[_Kept]:
-    """Fill the pixel store row by row as images come in, then close the gaps that bad images left."""
-    side = pool.side_px
-    store = np.memmap(path, dtype=np.uint8, mode="w+", shape=(len(kept), side, side, 3))
-    for done, (index, image) in enumerate(pool.decode_many([item.entry.path for item in kept]), start=1):
-        if isinstance(image, BadImage):
-            left_out.append(_not_used(kept[index].entry, str(image)))
-        else:
-            store[index] = image.pixels
-            kept[index].image = dataclasses.replace(image, pixels=np.empty(0, np.uint8))
-        progress(done, len(kept), "decoding images")
-    rows = [row for row, item in enumerate(kept) if item.image]
-    for target, row in enumerate(rows):
-        if target != row:
-            store[target] = store[row]
-    store.flush()
-    del store
-    with path.open("rb+") as opened:
-        opened.truncate(len(rows) * side * side * 3)
-        os.fsync(opened.fileno())
-    return [kept[row] for row in rows]
+    kept: list[_Kept], pool: DecoderPool, rows: StoredRows, *, num_other_bytes: int, progress: Progress
+) -> RowSums:
+    """Store all images in order, except those that an earlier try has stored; bad ones get no row."""
+    _forget_changed(kept, pool, rows)
+    rows.begin([item.entry.key for item in kept], progress=progress)
+    _require_disk(rows, len(kept), num_other_bytes)
+    for item in kept[: rows.num_in_place]:
+        item.stored = rows.kept[item.entry.key]
+    waiting = kept[rows.num_in_place :]
+    if rows.num_in_place:
+        progress(rows.num_in_place, len(kept), _DECODING)
+    sources = (item.entry.path for item in waiting if item.entry.key not in rows.kept)
+    with closing(pool.decode_in_order(sources)) as decoded:
+        for done, item in enumerate(waiting, start=rows.num_in_place + 1):
+            if item.entry.key in rows.kept:
+                item.stored, pixels = rows.stored(item.entry.key) or _decode_one(item, pool)
+            else:
+                item.stored, pixels = _stored(item, next(decoded))
+            rows.put(item.stored, pixels)
+            progress(done, len(kept), _DECODING)
+    return rows.finish()
+
+
+def _forget_changed(kept: list[_Kept], pool: DecoderPool, rows: StoredRows) -> None:
+    """Files with another size or time than when they were stored are read: only another content is decoded again."""
+    found = [(item, rows.kept[item.entry.key]) for item in kept if item.entry.key in rows.kept]
+    doubtful = [(item, file) for item, file in found if file.stamp != item.stamp]
+    for (_, file), header in zip(doubtful, pool.probe_in_order(item.entry.path for item, _ in doubtful), strict=True):
+        if isinstance(header, BadImage) or header.sha256 != file.sha256:
+            del rows.kept[file.key]
+
+
+def _decode_one(item: _Kept, pool: DecoderPool) -> tuple[StoredFile, np.ndarray | None]:
+    try:
+        return _stored(item, pool.decode(item.entry.path))
+    except BadImage as error:
+        return _stored(item, error)
+
+
+def _stored(item: _Kept, image: DecodedImage | BadImage) -> tuple[StoredFile, np.ndarray | None]:
+    pixels = None if isinstance(image, BadImage) else image.pixels
+    return StoredFile.of(item.entry.key, item.stamp, image), pixels
+
+
+def _require_disk(rows: StoredRows, num_rows: int, num_other_bytes: int) -> None:
+    folder, num_bytes = rows.folder, (num_rows - rows.num_rows) * rows.row_bytes + num_other_bytes + _SPARE_DISK_BYTES
+    if shutil.disk_usage(folder).free < num_bytes:
+        rows.drop_others()  # decoding again takes time, copying rows from one part into another takes disk
+        if (free := shutil.disk_usage(folder).free) < num_bytes:
+            raise UserError(
+                f"The pixel store needs {(num_bytes - _SPARE_DISK_BYTES) / 2**20:,.0f} MiB but {datasets_dir()} has "
+                f"{free / 2**20:,.0f} MiB left; free some space or choose a smaller store side."
+            )
 
 
 def _write_masks(kept: list[_Kept], pool: DecoderPool, target: Path, *, root: Path, progress: Progress) -> bool:
@@ -223,10 +312,10 @@ def _write_masks(kept: list[_Kept], pool: DecoderPool, target: Path, *, root: Pa
     with target.open("wb") as opened:
         for done, (index, item) in enumerate(chosen, start=1):
             try:
-                path, image = item.entry.mask_path, item.image
-                if path is None or image is None or not path.resolve().is_relative_to(root):
+                path, stored = item.entry.mask_path, item.stored
+                if path is None or stored is None or not path.resolve().is_relative_to(root):
                     raise BadImage("It lies outside the folder.")
-                mask = pool.decode_mask(path, image)
+                mask = pool.decode_mask(path, stored)
             except BadImage as error:
                 item.mask_note = f"mask not used: {error}"
                 continue
@@ -256,10 +345,10 @@ def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan
 
 
 def _row(item: _Kept, target: int, root: Path) -> dict[str, Any]:
-    entry, image, mask_path = item.entry, item.image, item.entry.mask_path
+    entry, image, mask_path = item.entry, item.stored, item.entry.mask_path
     assert image is not None  # noqa: S101  (rows without one were dropped)
     return {
-        "image_id": item.header.sha256[:16],
+        "image_id": image.sha256[:16],
         "path": entry.relative,
         "source_path": os.fsencode(entry.key),
         "target": target,
@@ -270,6 +359,6 @@ def _row(item: _Kept, target: int, root: Path) -> dict[str, Any]:
         "mask_path": "" if mask_path is None or item.mask_note else shown(mask_path.relative_to(root)),
         "width": image.width,
         "height": image.height,
-        "num_bytes": item.header.num_bytes,
+        "num_bytes": item.stamp[0],
         **dict(zip(("crop_left", "crop_top", "crop_right", "crop_bottom"), image.box, strict=True)),
     }

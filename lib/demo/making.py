@@ -119,7 +119,9 @@ def draw_dataset(folder: Path, *, per_class: int, progress: Progress = ignore_pr
     parts = assign_splits(targets, groups, None, split_seed=_SPLIT_SEED)
     entries = [replace(entry, split=str(part)) for entry, part in zip(scan.entries, parts, strict=True)]
     scan = replace(scan, entries=entries)
-    dataset = import_scan(scan, name=DEMO_DATASET, options=options, source=str(pictures), progress=progress)
+    dataset = import_scan(
+        scan, name=DEMO_DATASET, options=options, source=str(pictures), is_resumable=False, progress=progress
+    )
     ship_dataset(dataset, folder)
     return dataset
 
