@@ -42,34 +42,42 @@ class Measure:
     name: str
     title: str
     unit: str  # with its range, for an axis
+    suffix: str  # behind a number in a sentence
     meaning: str  # one sentence for a tooltip
-    low_word: str  # what an image with less of it is, beside others
-    high_word: str
+    less: str  # what images with less of it are, before "than the others"
+    more: str
+
+    def text(self, value: float) -> str:
+        """A value with as many digits as say something, and its unit where that is short."""
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
+        return f"{value:,.{digits}f}{self.suffix}"
 
 
 # What is measured of the stored square, in the order of the columns.
 _OF_PIXELS = (
-    Measure("brightness", "Brightness", "grey level, 0 to 255", "Mean grey level.", "darker", "brighter"),
-    Measure("contrast", "Contrast", "grey levels, 0 to 128", "Standard deviation of the grey levels.", "flatter",
-            "richer in contrast"),
-    Measure("sharpness", "Sharpness", "ratio, 0.25 is blurred", "Mean step from pixel to pixel in relation to that "
-            "between blocks of 4 x 4: 0.25 where nothing is finer than the blocks.", "more blurred", "sharper"),
-    Measure("colourfulness", "Colourfulness", "0 is grey, over 80 is vivid", "Spread and strength of the colours "
-            "(Hasler and Süsstrunk, 2003).", "less colourful", "more colourful"),
-    Measure("saturation", "Saturation", "fraction, 0 to 1", "Mean of (largest - smallest channel) / largest channel.",
-            "paler", "more saturated"),
-    Measure("red", "Red", "level, 0 to 255", "Mean of the red channel.", "less red", "redder"),
-    Measure("green", "Green", "level, 0 to 255", "Mean of the green channel.", "less green", "greener"),
-    Measure("blue", "Blue", "level, 0 to 255", "Mean of the blue channel.", "less blue", "bluer"),
-    Measure("border_share", "Border", "fraction of the square, 0 to 1", "What is no part of the picture: the dark "
-            "outside a retina, or a frame of one colour.", "with less border", "with more border"),
+    Measure("brightness", "Brightness", "grey level, 0 to 255", "", "Mean grey level.", "are darker", "are brighter"),
+    Measure("contrast", "Contrast", "grey levels, 0 to 128", "", "Standard deviation of the grey levels.",
+            "have less contrast", "have more contrast"),
+    Measure("sharpness", "Sharpness", "ratio, 0.25 is blurred", "", "Mean step from pixel to pixel in relation to that "
+            "between blocks of 4 x 4: 0.25 where nothing is finer than the blocks.", "are more blurred", "are sharper"),
+    Measure("colourfulness", "Colourfulness", "0 is grey, over 80 is vivid", "", "Spread and strength of the colours "
+            "(Hasler and Süsstrunk, 2003).", "are less colourful", "are more colourful"),
+    Measure("saturation", "Saturation", "fraction, 0 to 1", "", "Mean of (largest - smallest) / largest channel.",
+            "have paler colours", "have stronger colours"),
+    Measure("red", "Red", "level, 0 to 255", "", "Mean of the red channel.", "have less red", "have more red"),
+    Measure("green", "Green", "level, 0 to 255", "", "Mean of the green channel.", "have less green",
+            "have more green"),
+    Measure("blue", "Blue", "level, 0 to 255", "", "Mean of the blue channel.", "have less blue", "have more blue"),
+    Measure("border_share", "Border", "fraction of the square, 0 to 1", "", "What is no part of the picture: the dark "
+            "outside a retina, or a frame of one colour.", "have less border", "have more border"),
 )  # fmt: skip
 # What the table of the import says of the original.
 _OF_FILES = (
-    Measure("aspect", "Aspect", "width / height", "Of the original, upright.", "narrower", "wider"),
-    Measure("megapixels", "Size", "megapixels", "Width times height of the original.", "smaller", "larger"),
-    Measure("kilobytes", "File size", "kB of 1,000 bytes", "Of the original file.", "with smaller files",
-            "with larger files"),
+    Measure("aspect", "Aspect", "width / height", "", "Of the original, upright.", "are narrower", "are wider"),
+    Measure("megapixels", "Size", "megapixels", " megapixels", "Width times height of the original.", "are smaller",
+            "are larger"),
+    Measure("kilobytes", "File size", "kB of 1,000 bytes", " kB", "Of the original file.", "have smaller files",
+            "have larger files"),
 )  # fmt: skip
 MEASURES = {measure.name: measure for measure in (*_OF_FILES, *_OF_PIXELS)}
 
