@@ -74,7 +74,7 @@ _OF_PIXELS = (
 # What the table of the import says of the original.
 _OF_FILES = (
     Measure("aspect", "Aspect", "width / height", "", "Of the original, upright.", "are narrower", "are wider"),
-    Measure("megapixels", "Size", "megapixels", " megapixels", "Width times height of the original.", "are smaller",
+    Measure("megapixels", "Size", "megapixels", " MP", "Width times height of the original.", "are smaller",
             "are larger"),
     Measure("kilobytes", "File size", "kB of 1,000 bytes", " kB", "Of the original file.", "have smaller files",
             "have larger files"),
@@ -186,13 +186,18 @@ def _entry(dataset: Dataset) -> Path:
     return entry_path("statistics", hashlib.sha256(seen.encode()).hexdigest()[:32])
 
 
-def _as_table(dataset: Dataset, values: np.ndarray) -> "pd.DataFrame":
+def file_measures(dataset: Dataset) -> "pd.DataFrame":
+    """Those of `image_measures` that the table of the import holds already: aspect, megapixels, kilobytes."""
     import pandas as pd
 
     table = dataset.table
     width, height = (table[side].to_numpy(dtype=np.float64) for side in ("width", "height"))
-    files = {
-        "aspect": width / height, "megapixels": width * height / 1e6, "kilobytes": table["num_bytes"].to_numpy() / 1e3,
-    }  # fmt: skip
-    pixels = {measure.name: values[:, place].astype(np.float64) for place, measure in enumerate(_OF_PIXELS)}
-    return pd.DataFrame({"image_id": table["image_id"].to_numpy(), **files, **pixels})
+    return pd.DataFrame({
+        "image_id": table["image_id"].to_numpy(), "aspect": width / height, "megapixels": width * height / 1e6,
+        "kilobytes": table["num_bytes"].to_numpy() / 1e3,
+    })  # fmt: skip
+
+
+def _as_table(dataset: Dataset, values: np.ndarray) -> "pd.DataFrame":
+    columns = {measure.name: values[:, place].astype(np.float64) for place, measure in enumerate(_OF_PIXELS)}
+    return file_measures(dataset).assign(**columns)

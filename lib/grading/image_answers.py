@@ -137,6 +137,20 @@ def _answers(tested: TestedRun, limits: Sequence[float] | None) -> RunAnswers:
     return RunAnswers(tested, answers, confidences, EXPECTED_GRADE if limits else MOST_PROBABLE)
 
 
+def answers_by_image(tested: TestedRun, limits: Sequence[float] | None = None) -> pd.DataFrame:
+    """What a run says of each image that it was tested on: image_id, predicted, outcome, confidence, error.
+
+    predicted is the name of its class, outcome "right" or "wrong", confidence its probability of that answer, error
+    what it does not give the true class. With `limits` the expected grade decides.
+    """
+    own, names = _answers(tested, limits), np.array(tested.class_names, dtype=object)
+    given = tested.probabilities[np.arange(len(tested.targets)), tested.targets]
+    return pd.DataFrame({
+        "image_id": tested.image_ids, "predicted": names[own.answers],
+        "outcome": np.where(own.is_right, "right", "wrong"), "confidence": own.confidences, "error": 1 - given,
+    })  # fmt: skip
+
+
 # Which images: each filter gives the places of its images in the order in which they are shown.
 
 

@@ -104,6 +104,33 @@ def show_clickable_figure(
     return _chosen_points(event)
 
 
+def show_range_figure(
+    figure: "go.Figure",
+    *,
+    alt: str,
+    key: str,
+    data: "pd.DataFrame",
+    on_range: Callable[[tuple[float, float] | None], None],
+) -> None:
+    """As `show_figure`, of bars along x: a range is chosen by dragging over them or by clicking on one.
+
+    A bar's `customdata` begins with the ends of its own range. `on_range` is called with the range, or with None where
+    nothing is chosen any more, before the page is drawn anew.
+    """
+
+    def chosen() -> None:
+        selection = st.session_state[key].selection
+        boxes, bars = selection.get("box") or [], _chosen_points(st.session_state[key])
+        ends = [float(end) for end in (boxes[0]["x"] if boxes else [end for bar in bars for end in bar[:2]])]
+        on_range((min(ends), max(ends)) if ends else None)
+
+    st.plotly_chart(
+        figure, theme=None, key=key, alt=alt, config=_figure_config(key), selection_mode=("points", "box"),
+        on_select=chosen,
+    )  # fmt: skip
+    _offer_files(figure, key, data)
+
+
 def _chosen_points(event: Any) -> list[Any]:
     """The `customdata` of the points of a selection."""
     found = [point.get("customdata") for point in event.selection.points]

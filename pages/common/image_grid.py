@@ -36,7 +36,7 @@ def show(dataset: Dataset, split: np.ndarray) -> None:
             st.toggle("Outline lesions", key=_OUTLINE, persist_state="session",
                       help="Rings show where the masks say that lesions are.")  # fmt: skip
     if _is_outlined(dataset):
-        _legend(dataset)
+        draw_legend(dataset)
     wanted = next((key for key, title in SPLIT_TITLES.items() if title == part), None)
     is_in_split = np.ones(len(split), dtype=bool) if wanted is None else split == wanted
     targets = dataset.table["target"].to_numpy()
@@ -146,7 +146,7 @@ def _is_outlined(dataset: Dataset) -> bool:
     return dataset.has_masks and bool(st.session_state.get(_OUTLINE))
 
 
-def _legend(dataset: Dataset) -> None:
+def draw_legend(dataset: Dataset) -> None:
     """Kinds and colours of the rings; a dark ground behind each colour keeps it visible in both themes."""
     entries = "".join(
         '<span style="display:inline-flex;align-items:center;gap:8px">'

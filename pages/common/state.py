@@ -28,7 +28,10 @@ KEYS = (
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
     "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
+    "split", "flag", "predicted", "outcome", "measure", "between", "falls", "by", "sheet", "open",
 )  # fmt: skip
+# Which images of a data set are looked at; they are let go with it.
+OF_IMAGES = ("split", "flag", "predicted", "outcome", "between", "sheet", "open")
 # What `image` may say instead of an image_id; a sample's file name follows.
 SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"
 # Or an image of "Grade images": the beginning of its digest follows.
@@ -106,7 +109,7 @@ def current_dataset() -> str | None:
 def choose_dataset(name: str | None) -> None:
     """Another data set: what belonged to the former one is let go."""
     remember("dataset", name)
-    for key in ("class", "target", "runs", "race", "replay"):
+    for key in ("class", "target", "runs", "race", "replay", *OF_IMAGES):
         settle(key, None)
     image = st.session_state.get("view_image") or ""
     if image not in (UPLOAD, CAMERA) and not image.startswith(SAMPLE):  # those belong to no data set

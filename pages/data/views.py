@@ -4,5 +4,7 @@ from pages.common.views import ViewSpec
 
 VIEWS = (
     ViewSpec("overview", "Overview", "data.overview"),
+    ViewSpec("images", "Images", "data.images"),
+    ViewSpec("measures", "Measures", "data.measures"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
 )

@@ -1,0 +1,97 @@
+"""What several views of "Explore data" begin with: the measures of all images, made in the background where missing."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from lib.data.class_contrasts import Contrast, find_contrasts
+from lib.data.dataset import Dataset
+from lib.data.image_measures import Measure, image_measures, stored_measures
+from lib.data.image_query import read_range
+from lib.progress import Progress
+from pages.common import background, state
+from pages.common.text import readable
+from pages.data.scene import Scene
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_STOPPED = "measuring_stopped"
+_recent: background.Recent[Any] = background.Recent(4)
+
+
+def find_measures(dataset: Dataset) -> "pd.DataFrame | None":
+    """The measures of a data set; None while they are made (watched here), or after that was stopped."""
+    key = (str(dataset.folder), dataset.content_version, dataset.spec.is_fundus)
+    found = _recent.get(key)
+    if found is None and (found := stored_measures(dataset)) is not None:
+        _recent.put(key, found)
+    if found is not None:
+        return found
+    task_name = f"measure {dataset.content_version} {dataset.spec.is_fundus}"
+
+    def work(progress: Progress) -> None:
+        _recent.put(key, image_measures(dataset, progress=progress))
+
+    def begin() -> None:
+        st.session_state.pop(_STOPPED, None)
+        background.start(task_name, f"Measuring the images of {dataset.name}", work)
+
+    task = background.find(task_name)
+    if task is not None and task.is_over:
+        st.session_state[_STOPPED] = key
+        background.show_measurement_failure(task_name)
+    if (found := _recent.get(key)) is not None:
+        return found
+    if st.session_state.get(_STOPPED) == key:  # nobody is asked again by each click
+        st.button("Measure the images", icon=":material/straighten:", key="measure_images", on_click=begin)
+        return None
+    if task is None:
+        begin()
+    background.watch(task_name)
+    return _recent.get(key)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def cached_contrasts(version: str, split_seed: int, *, _scene: Scene, _measures: "pd.DataFrame") -> list[Contrast]:
+    """By what classes and splits differ, once for a version and its split."""
+    return find_contrasts(_scene.dataset, _scene.split, _measures)
+
+
+def choose_between(measure: Measure, values: np.ndarray, *, key: str) -> tuple[float, float] | None:
+    """A range of a measure by a slider, kept in the view (key `between`); None for all."""
+    known = values[np.isfinite(values)]
+    if not len(known) or known.min() == known.max():
+        return None
+    least, most = float(known.min()), float(known.max())
+    asked = read_range(state.current("between"))
+    low, high = asked or (least, most)
+    low, high = min(max(low, least), most), max(min(high, most), least)
+    st.session_state[key] = (low, high)
+
+    def chosen() -> None:
+        ends = st.session_state[key]
+        remember_between(None if ends == (least, most) else (float(ends[0]), float(ends[1])))
+
+    st.slider(
+        readable(f"{measure.title} ({measure.unit})"), least, most, key=key, step=(most - least) / 200,
+        on_change=chosen, help=measure.meaning, format=_format(most - least),
+    )  # fmt: skip
+    return asked
+
+
+def remember_between(between: tuple[float, float] | None) -> None:
+    """Keep a range as a step; the images begin at their first page."""
+    state.remember("between", None if between is None else f"{between[0]!r},{between[1]!r}")
+    start_over()
+
+
+def start_over() -> None:
+    """After another filter: the first page, and no image in full."""
+    state.settle("sheet", None)
+    state.settle("open", None)
+
+
+def _format(span: float) -> str:
+    return "%.0f" if span >= 100 else "%.1f" if span >= 10 else "%.2f" if span >= 0.5 else "%.3f"
