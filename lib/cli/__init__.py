@@ -22,7 +22,11 @@ COMMANDS = {
     "run": ("lib.cli.dashboard", "run_dashboard", "Serve the dashboard."),
     "doctor": ("lib.cli.doctor", "doctor", "Show versions, device, number format and which weights are at hand."),
     "demo": ("lib.cli.demo", "demo", "Install the recorded demo, train it here, or record it anew."),
-    "datasets": ("lib.cli.datasets", "datasets", "Import, make, list, show, change, delete and restore data sets."),
+    "datasets": (
+        "lib.cli.datasets",
+        "datasets",
+        "Import, make, list, show, measure, change, delete and restore data sets.",
+    ),
     "weights": ("lib.cli.storage", "weights", "List and download pretrained weights."),
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),
     "race": ("lib.cli.sweeps", "race", "Race the ladder: from nothing trained to from scratch, on one split and seed."),

@@ -1,4 +1,4 @@
-"""`datasets list | sources | import | make | show | change | delete | restore`."""
+"""`datasets list | sources | import | make | show | measures | change | delete | restore`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from lib import jobs
+from lib.cli.exploring import measures
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
@@ -32,7 +33,10 @@ POLICIES = ("center_square", "retina_box")
 
 @click.group()
 def datasets() -> None:
-    """Import, make, list, show, change, delete and restore data sets."""
+    """Import, make, list, show, measure, change, delete and restore data sets."""
+
+
+datasets.add_command(measures)
 
 
 def kind_options(function: Function) -> Function:

@@ -111,30 +111,39 @@ def what_stands_out(contrasts: list[Contrast], *, most: int = 5) -> list[Contras
     return taken[:most]
 
 
-def superiority(values: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Share of pairs in which one of `values` (n,) is the larger (ties half), and its standard error; n, m at least 2.
-
-    The error is that of DeLong et al. 1988 (https://doi.org/10.2307/2531595).
-    """
-    here, there = _placements(values, others), 1 - _placements(others, values)
-    error = np.sqrt(here.var(ddof=1) / len(values) + there.var(ddof=1) / len(others))
-    return float(here.mean()), float(error)
-
-
-def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each value (n,), the share of others that are smaller; equal ones count half."""
+def superiority(values: np.ndarray, others: np.ndarray) -> float:
+    """Share of pairs in which one of `values` (n,) is larger than one of `others` (m,); equal ones count half."""
     ordered = np.sort(others)
     below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
-    return np.asarray((below + upto) / 2 / len(others))
+    return float((below + upto).mean() / 2 / len(others))
+
+
+def superiority_interval(share: float, num: int, num_others: int) -> tuple[float, float]:
+    """Its 95 % interval, which is no point even where two sides are wholly apart.
+
+    Newcombe 2006, method 5 (https://doi.org/10.1002/sim.2324): the shares whose own error reaches as far as this one.
+    """
+    from scipy.optimize import brentq
+
+    half = (num + num_others) / 2 - 1
+
+    def excess(true: float) -> float:
+        spread = 1 + half * ((1 - true) / (2 - true) + true / (1 + true))
+        return float((share - true) ** 2 - _Z**2 * true * (1 - true) * spread / num / num_others)
+
+    # A share of 0 or 1 is itself a solution, which is not the end that is looked for.
+    low = 0.0 if share <= 0 else brentq(excess, 0.0, min(share, 1 - 1e-9))
+    high = 1.0 if share >= 1 else brentq(excess, max(share, 1e-9), 1.0)
+    return float(low), float(high)
 
 
 def _contrast(measure: str, who: str, values: np.ndarray, others: np.ndarray, *, is_split: bool) -> Iterator[Contrast]:
     """One contrast; none where either side has fewer than two cases."""
     if min(len(values), len(others)) < 2:
         return
-    share, error = superiority(values, others)
+    share = superiority(values, others)
     z = (share - 0.5) / np.sqrt((len(values) + len(others) + 1) / 12 / len(values) / len(others))
-    low, high = max(0.0, share - _Z * error), min(1.0, share + _Z * error)
+    low, high = superiority_interval(share, len(values), len(others))
     medians = float(np.median(values)), float(np.median(others))
     yield Contrast(measure, who, is_split, share, low, high, float(z), *medians, len(values), len(others))
 

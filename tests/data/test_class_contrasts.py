@@ -7,16 +7,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data.class_contrasts import Contrast, find_contrasts, superiority, what_stands_out
+from lib.data.class_contrasts import Contrast, find_contrasts, superiority, superiority_interval, what_stands_out
 from lib.data.image_measures import MEASURES
 
 
 def test_superiority_by_hand():
-    share, error = superiority(np.array([3.0, 5.0]), np.array([1.0, 3.0, 4.0]))
     # 3 beats 1, ties with 3, loses to 4: 1.5 of 3; 5 beats all three.
-    assert share == pytest.approx(4.5 / 6)
-    # Placements of the two: 0.5 and 1, variance 0.125; of the three: 1, 0.75 and 0.5, variance 0.0625.
-    assert error == pytest.approx(np.sqrt(0.125 / 2 + 0.0625 / 3))
+    assert superiority(np.array([3.0, 5.0]), np.array([1.0, 3.0, 4.0])) == pytest.approx(4.5 / 6)
+
+
+def test_the_interval_holds_the_share_and_is_no_point_where_two_sides_are_apart():
+    low, high = superiority_interval(0.75, 20, 30)
+    assert 0.5 < low < 0.75 < high < 1
+    # At its lower end the share is 1.96 of that end's errors away (by the formula, theta = low).
+    spread = 1 + 24 * ((1 - low) / (2 - low) + low / (1 + low))
+    assert 0.75 - low == pytest.approx(1.959964 * np.sqrt(low * (1 - low) * spread / 600), rel=1e-6)
+    low, high = superiority_interval(1.0, 5, 5)
+    assert high == 1
+    assert 0.5 < low < 0.9
+    assert superiority_interval(0.0, 5, 5) == pytest.approx((0.0, 1 - low))
 
 
 def invented(
