@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, takes_part
 from lib.data.splits import TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def class_counts(dataset: Dataset, split: np.ndarray) -> "pd.DataFrame":
 
 
 def size_table(dataset: Dataset) -> "pd.DataFrame":
-    """Columns image_id, path, class_name, width, height (of the originals, in pixels) and num_bytes."""
-    table = dataset.table[["image_id", "path", "width", "height", "num_bytes"]].copy()
-    table.insert(2, "class_name", np.array(dataset.class_names, dtype=object)[dataset.table["target"].to_numpy()])
+    """Columns image_id, path, class_name, width, height (of the originals, in pixels) and num_bytes, of what counts."""
+    counting = dataset.table[takes_part(dataset)]
+    table = counting[["image_id", "path", "width", "height", "num_bytes"]].reset_index(drop=True)
+    table.insert(2, "class_name", np.array(dataset.class_names, dtype=object)[counting["target"].to_numpy()])
     return table
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import read_json
+from lib.data.dataset import takes_part
 from lib.data.splits import TEST, VAL
 from lib.data.subset import DataProtocol, apply_protocol
 from lib.distributed import Ranks
@@ -210,8 +211,8 @@ def open_session(
 
         state = read_state(run.run_id)  # work began when the run left the queue, so that the imports count
         budget = TimeBudget(
-            config, compute, run.folder, len(dataset.table), state.started_s or time.time(), listener, should_stop,
-            worked_s=state.worked_s,
+            config, compute, run.folder, int(takes_part(dataset).sum()), state.started_s or time.time(), listener,
+            should_stop, worked_s=state.worked_s,
         )  # fmt: skip
     session = TrainingSession(
         config, dataset, compute, listener=listener, should_stop=should_stop, on_epoch=watch, ranks=ranks,

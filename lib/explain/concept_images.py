@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.dataset import takes_part
 from lib.data.images import DecodedImage
 from lib.data.input_transform import InputTransform
 from lib.data.sources.files import existing_folder, has_image_suffix
@@ -77,7 +78,7 @@ def lesion_concepts(dataset: Any, *, seed: int = 0) -> ConceptSource:
             f"The data set {dataset.name!r} has no masks of lesions; give folders of images instead, one a concept."
         )
     sample = _sample(dataset, seed)
-    marked = [mask_values(dataset.mask(row)) for row in range(len(dataset.table))]
+    marked = [mask_values(dataset.mask(row)) if counts else set() for row, counts in enumerate(takes_part(dataset))]
     asked, notes = {}, []
     for value, name in enumerate(names, start=1):
         shown = np.flatnonzero([value in values for values in marked])
@@ -159,7 +160,7 @@ def _beside(dataset: Any, squares: dict[str, list[np.ndarray]], seed: int) -> Co
 
 def _sample(dataset: Any, seed: int) -> list[int]:
     """Rows that counterparts are drawn from: few enough to be kept in memory."""
-    return [int(row) for row in _draw(np.arange(len(dataset.table)), _POOL, seed)]
+    return [int(row) for row in _draw(np.flatnonzero(takes_part(dataset)), _POOL, seed)]
 
 
 def _draw(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

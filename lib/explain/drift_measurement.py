@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.atomic import digest_of, read_kept, write_json
+from lib.data.dataset import takes_part
 from lib.errors import Stopped, UserError
 from lib.evaluation.resampling import draw_scores
 from lib.explain.drift import ALIKE, MAX_IMAGES, Drift, StageDrift, channel_changes, cka_estimate, correlations
@@ -57,7 +58,7 @@ class DriftQuestion:
     def images(self) -> np.ndarray:
         """The rows that are compared: those that probes are scored on, else all; at most 1,000, drawn with seed 0."""
         task = self.task
-        rows = np.sort(task.rows) if isinstance(task, ProbeTask) else np.arange(len(self.dataset.table))
+        rows = np.sort(task.rows) if isinstance(task, ProbeTask) else np.flatnonzero(takes_part(self.dataset))
         if len(rows) > MAX_IMAGES:
             rows = np.sort(np.random.default_rng(0).choice(rows, MAX_IMAGES, replace=False))
         return rows

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.atomic import digest_of
+from lib.data.dataset import takes_part
 from lib.data.input_transform import InputTransform
 from lib.disk_cache import entry_path, read_entry, write_entry
 from lib.errors import UserError
@@ -131,16 +132,20 @@ class UnitIndex:
         return len(self.entries)
 
     def patches(self, channel: int) -> tuple[Patch, ...]:
-        """The places of a channel, largest first; those that stay at exactly 0, which a ReLU silences, are left out.
+        """The places of a channel, largest first; those that stay at exactly 0, which a ReLU silences, are left out,
+        and so are those of excluded images.
 
         Raises:
             UserError: unknown channel.
         """
         found = self.entries[check_channel(channel, self.num_channels, self.request.stage)]
         table, names = self.request.dataset.table, self.request.dataset.class_names
+        counts = takes_part(self.request.dataset)
         patches = []
         for activation, _, *numbers in found[np.isfinite(found[:, 0]) & (found[:, 0] != 0)].tolist():
             row, i, j, height, width = (int(number) for number in numbers)
+            if not counts[row]:
+                continue
             record = table.iloc[row]
             seen, window = self._boxes(i, j)
             cell = (i / height, j / width, (i + 1) / height, (j + 1) / width)
@@ -305,7 +310,7 @@ def describe_classes(patches: Sequence[Patch], dataset: Any) -> str:
         return "This channel answers to none of these images."
     name, num = Counter(patch.class_name for patch in patches).most_common(1)[0]
     target = [str(one) for one in dataset.class_names].index(name)
-    share = float((np.asarray(dataset.table["target"]) == target).mean())
+    share = float((np.asarray(dataset.table["target"]) == target)[takes_part(dataset)].mean())
     return f"{num} of these {len(patches)} images are labelled {name}, as {share:.0%} of the data set are."
 
 

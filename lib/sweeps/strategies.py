@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from lib.data.dataset import takes_part
 from lib.data.grades import known_grades
 from lib.data.library import open_dataset
 from lib.data.specs import DatasetSpec
@@ -253,7 +254,8 @@ def make_plan(
     given.setdefault("input_size_px", default_input_size(spec.name))
     plan = StrategySweep(
         race_id=secrets.token_hex(6), dataset=opened.name, backbone=spec.name,
-        rungs=check_arms(tuple(rungs) or DEFAULT_ARMS), num_images=len(opened.table), created_s=time.time(), **given,
+        rungs=check_arms(tuple(rungs) or DEFAULT_ARMS), num_images=int(takes_part(opened).sum()),
+        created_s=time.time(), **given,
     )  # fmt: skip
     resolved = [resolve_config(entry.config, opened) for entry in plan.entries]
     return dataclasses.replace(plan, pinned_images=resolved[0].pinned_images)

@@ -9,6 +9,7 @@ import streamlit as st
 from lib.data.dataset import Dataset
 from lib.data.grades import RULES, SOURCE, SOURCE_URL
 from lib.data.mask_overlay import MaskFamily, mask_color, mask_families
+from lib.data.splits import EXCLUDED
 from lib.figures.data_charts import SPLIT_TITLES
 from pages.common import controls, resources, state
 from pages.common.text import count, plain, readable
@@ -27,18 +28,19 @@ _UNGRADABLE = "ungradable"
 
 def show(dataset: Dataset, split: np.ndarray) -> None:
     """Draw the controls, one large image and the pictures; `split` (N,) names the split of every image."""
+    titles = {**SPLIT_TITLES, EXCLUDED: "Excluded"} if (split == EXCLUDED).any() else SPLIT_TITLES
     with st.container(horizontal=True, vertical_alignment="bottom"):
         class_name = _choose_class(dataset)
         part = st.segmented_control(
-            "Split", ["All", *SPLIT_TITLES.values()], default="All", required=True, key="explore_split"
+            "Split", ["All", *titles.values()], default="All", required=True, key="explore_split"
         )
         if dataset.has_masks:
             st.toggle("Outline lesions", key=_OUTLINE, persist_state="session",
                       help="Rings show where the masks say that lesions are.")  # fmt: skip
     if _is_outlined(dataset):
         draw_legend(dataset)
-    wanted = next((key for key, title in SPLIT_TITLES.items() if title == part), None)
-    is_in_split = np.ones(len(split), dtype=bool) if wanted is None else split == wanted
+    wanted = next((key for key, title in titles.items() if title == part), None)
+    is_in_split = split != EXCLUDED if wanted is None else split == wanted
     targets = dataset.table["target"].to_numpy()
     if class_name is not None:
         is_in_split = is_in_split & (targets == dataset.class_names.index(class_name))
@@ -167,8 +169,8 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
             dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
         )
         words = (
-            f"{dataset.class_names[record['target']]}, {SPLIT_TITLES[split[row]].lower()}: {record['path']}"
-            f"{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
+            f"{dataset.class_names[record['target']]}, {SPLIT_TITLES.get(split[row], EXCLUDED).lower()}: "
+            f"{record['path']}{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
         )
         link = state.page_link("look_inside", view="stages", image=str(record["image_id"]))
         caption = _UNGRADABLE.capitalize() if is_ungradable else ""

@@ -110,8 +110,9 @@ def _pinnable(name: str, version: str) -> dict[str, str]:
     """Validation and test images that can be pinned by name: id -> class, file and part."""
     dataset = resources.cached_dataset(name, version)
     split = dataset.split(0)
-    table = dataset.table.assign(part=split)[split != "train"].head(MAX_CHOICES)
+    table = dataset.table.assign(part=split)
     parts = {"val": "validation", "test": "test"}
+    table = table[table["part"].isin(parts)].head(MAX_CHOICES)
     return {
         row.image_id: f"{dataset.class_names[row.target]}, {row.path} ({parts[str(row.part)]})"
         for row in table.itertuples()

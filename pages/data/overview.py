@@ -2,7 +2,9 @@
 
 import streamlit as st
 
+from lib.data.dataset import takes_part
 from lib.data.grades import known_grades
+from lib.data.statistics import size_table
 from lib.figures.data_charts import class_counts_figure, size_figure
 from pages.common import controls, image_grid
 from pages.common.text import count, percent, plain
@@ -12,17 +14,20 @@ from pages.data.scene import Scene
 def draw(scene: Scene) -> None:
     """Counts in words, as bars where they differ, one large image and small ones, sizes."""
     dataset, per_class = scene.dataset, scene.per_class
-    shares = scene.counts.groupby("split")["count"].sum() / max(1, dataset.num_images)
+    num_images = int(per_class.sum())
+    shares = scene.counts.groupby("split")["count"].sum() / max(1, num_images)
     least, most = per_class.min(), per_class.max()
     sizes = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     facts = [
-        f"**{count(dataset.num_images, 'image')}** in {count(len(per_class), 'class', 'classes')} of {sizes}",
+        f"**{count(num_images, 'image')}** in {count(len(per_class), 'class', 'classes')} of {sizes}",
         f"{percent(shares.get('train', 0), 0)} training, {percent(shares.get('val', 0), 0)} validation, "
         f"{percent(shares.get('test', 0), 0)} test",
     ]
-    groups = dataset.table["group_id"].replace("", None).dropna()
+    groups = dataset.table["group_id"][takes_part(dataset)].replace("", None).dropna()
     if groups.nunique() < len(groups):
         facts.append(f"{count(groups.nunique(), 'patient or group', 'patients or groups')}, none in two splits")
+    if num_excluded := dataset.num_images - num_images:
+        facts.append(f"{count(num_excluded, 'image')} excluded")
     st.markdown(" · ".join(facts))
     if dataset.spec.split_caveat:
         st.warning(plain(dataset.spec.split_caveat, 300), icon=":material/group_off:")
@@ -46,7 +51,7 @@ def _draw_counts(scene: Scene) -> None:
 
 def _say_kind(scene: Scene) -> None:
     spec, said = scene.dataset.spec, []
-    num_ungradable = int(scene.dataset.table["flags"].str.startswith("ungradable").sum())
+    num_ungradable = int(scene.dataset.table["flags"][takes_part(scene.dataset)].str.startswith("ungradable").sum())
     if num_ungradable:
         said.append(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so.")
     if spec.is_ordinal:
@@ -75,7 +80,7 @@ def _draw_details(scene: Scene) -> None:
 
 
 def _draw_sizes(scene: Scene) -> None:
-    sizes = scene.dataset.table[["width", "height"]]
+    sizes = size_table(scene.dataset)[["width", "height"]]
     st.markdown(
         f"The originals are {sizes['width'].min()} to {sizes['width'].max()} px wide and "
         f"{sizes['height'].min()} to {sizes['height'].max()} px high; all are kept as squares of "

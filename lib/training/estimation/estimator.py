@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from lib.data.augmentation import POLICIES
+from lib.data.dataset import takes_part
 from lib.data.enhancement import EnhancementChain, enhanced_images, fit_chain, is_enhanced, named_images
 from lib.errors import Stopped, UserError
 from lib.features.extraction import UNPOOLED, FeatureRequest
@@ -103,7 +104,7 @@ class Estimator:
             "mapped_mib": mapped_mib,
             "device_mib": _device_mib(self.compute.device),
             "device": self.compute.device,
-            "num_images": len(self.dataset.table),
+            "num_images": int(takes_part(self.dataset).sum()),
             "cache_mib": self.images.mib + self.features.mib,
             "cache_why": "; ".join(filter(None, (self.images.why, self.features.why))),
         }
