@@ -1,4 +1,4 @@
-"""`datasets list | sources | import | make | show | measures | change | delete | restore`."""
+"""`datasets list | sources | import | make | show | measures | change | edit | edits | delete | restore`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from lib import jobs
+from lib.cli.edits import edit, edits
 from lib.cli.exploring import measures
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.data.builtin import make_synthetic_fundus
@@ -33,10 +34,12 @@ POLICIES = ("center_square", "retina_box")
 
 @click.group()
 def datasets() -> None:
-    """Import, make, list, show, measure, change, delete and restore data sets."""
+    """Import, make, list, show, measure, change, edit, delete and restore data sets."""
 
 
 datasets.add_command(measures)
+datasets.add_command(edit)
+datasets.add_command(edits)
 
 
 def kind_options(function: Function) -> Function:
@@ -263,6 +266,8 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: di
         "deep_images": (dataset.spec.value_scale or BY_FILE).sentence,
         "num_left_out": len(left_out),
         **kind_facts(dataset),
+        "num_excluded": int(dataset.is_excluded.sum()),
+        "num_edits": sum(one.is_in_effect for one in dataset.edits),
     }
     if dataset.spec.split_caveat:
         facts["split_caveat"] = dataset.spec.split_caveat

@@ -158,6 +158,11 @@ class Dataset:
 
         return pd.read_parquet(self.folder / LEFT_OUT_FILE)
 
+    def class_of(self, row: int) -> str:
+        """The name of an image's class; "no label" for one that has none yet."""
+        target = int(self.table["target"].iloc[row])
+        return self.class_names[target] if target >= 0 else "no label"
+
     def source_path(self, row: int) -> Path | None:
         """Where an image came from; None if its file is no longer there."""
         name = self.table["source_path"].iloc[row] if "source_path" in self.table else self.table["path"].iloc[row]

@@ -131,7 +131,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         name=path,
         pixels=np.array(dataset.pixels[row]),
         path=_source_path(dataset, row),
-        true_class=str(dataset.class_names[int(table["target"].iloc[row])]),
+        true_class=dataset.class_of(row),
         image_id=str(table["image_id"].iloc[row]),
         versions=tuple(dataset.versions),
     )
@@ -140,7 +140,7 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
 def _thumbnails(dataset: Dataset, row: int, key: str) -> None:
     """All images of a class, page by page, each a link to itself; the class of the present one first."""
     targets = dataset.table["target"].to_numpy()
-    present = int(targets[row])
+    present = max(0, int(targets[row]))  # an image without a label is among none
     chosen = st.selectbox(
         "Class", range(dataset.spec.num_classes), index=present, key=f"{key}_class_{dataset.name}_{present}",
         format_func=lambda target: readable(dataset.class_names[target]),
@@ -148,7 +148,7 @@ def _thumbnails(dataset: Dataset, row: int, key: str) -> None:
     rows = np.flatnonzero(targets == chosen)
     num_pages = max(1, -(-len(rows) // _PER_PAGE))
     pager = f"{key}_page_{dataset.name}_{chosen}"
-    first = int(np.flatnonzero(rows == row)[0]) // _PER_PAGE + 1 if chosen == present else 1
+    first = int(np.flatnonzero(rows == row)[0]) // _PER_PAGE + 1 if row in rows else 1
     page = min(int(st.session_state.get(pager) or first), num_pages)
     tiles = [_thumbnail(dataset, int(one), is_marked=one == row) for one in rows[(page - 1) * _PER_PAGE :][:_PER_PAGE]]
     with st.container(width=_CHOICE_PX):
@@ -160,7 +160,7 @@ def _thumbnails(dataset: Dataset, row: int, key: str) -> None:
 def _thumbnail(dataset: Dataset, row: int, *, is_marked: bool) -> EncodedTile:
     record = dataset.table.iloc[row]
     content = resources.cached_thumbnail(dataset.name, dataset.version, row, _THUMBNAIL_PX)
-    alt = readable(f"{dataset.class_names[int(record['target'])]}: {record['path']}")
+    alt = readable(f"{dataset.class_of(row)}: {record['path']}")
     link = state.page_link("look_inside", image=str(record["image_id"]))
     return EncodedTile(content, "", "", alt, is_marked=is_marked, link=link)
 

@@ -64,7 +64,7 @@ def _large(dataset: Dataset, rows: np.ndarray) -> None:
     turn = int(st.session_state.get(_TURN, 0)) % len(choices)
     row = int(choices[turn])
     record = dataset.table.iloc[row]
-    name = dataset.class_names[record["target"]]
+    name = dataset.class_of(row)
     content, counts = resources.cached_numbered(dataset.name, dataset.version, row)
     alt = readable(f"{name}: {record['path']}")
     st.image(content, width="stretch", alt=alt)
@@ -169,7 +169,7 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
             dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
         )
         words = (
-            f"{dataset.class_names[record['target']]}, {SPLIT_TITLES.get(split[row], EXCLUDED).lower()}: "
+            f"{dataset.class_of(int(row))}, {SPLIT_TITLES.get(split[row], EXCLUDED).lower()}: "
             f"{record['path']}{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
         )
         link = state.page_link("look_inside", view="stages", image=str(record["image_id"]))

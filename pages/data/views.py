@@ -6,5 +6,6 @@ VIEWS = (
     ViewSpec("overview", "Overview", "data.overview"),
     ViewSpec("images", "Images", "data.images"),
     ViewSpec("measures", "Measures", "data.measures"),
+    ViewSpec("edits", "Edits", "data.edits"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
 )
