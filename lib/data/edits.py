@@ -89,12 +89,13 @@ def undo_edit(name: str, edit_id: str, *, reason: str = "", who: str = PERSON) -
 def describe_edit(edit: Edit, dataset: Dataset) -> str:
     """An edit in words, by the names that the classes have now, such as "3 images relabelled as cat"."""
     number = f"{len(edit.image_ids):,} image{'' if len(edit.image_ids) == 1 else 's'}"
+    if edit.kind == UNDO:
+        return f"edit {edit.value} undone, {number}"
     if edit.kind == RELABEL:
         return f"{number} relabelled as {_class_name(dataset, edit.value)}"
     if edit.kind == SPLIT:
         return f"{number} fixed to {edit.value}" if edit.value else f"{number} drawn again"
-    words = {EXCLUDE: "excluded", RESTORE: "restored", UNDO: f"as before edit {edit.value}"}
-    return f"{number} {words[edit.kind]}"
+    return f"{number} {'excluded' if edit.kind == EXCLUDE else 'restored'}"
 
 
 def edits_table(dataset: Dataset) -> "pd.DataFrame":

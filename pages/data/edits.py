@@ -31,9 +31,8 @@ def draw(scene: Scene) -> None:
     undone = f", {num_undone} of them undone" if num_undone else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            f"**{count(len(edits), 'edit')}**{undone} · version {dataset.version[:12]} · files and pixels are as they "
-            "were imported, and runs keep the version that they were trained on",
-            width="stretch",
+            f"**{count(len(edits), 'edit')}**{undone} · version {dataset.version[:12]}",
+            help="Files and pixels are as they were imported; a run keeps the version that it was trained on.",
         )
         controls.download_csv(lambda: edits_table(dataset), key="edits", label="Export log")
     num_pages = -(-len(edits) // _PER_PAGE)
