@@ -28,11 +28,11 @@ from lib.settings import cache_dir
 KINDS = {
     "features": "features and activations", "enhanced": "preprocessed images", "networks": "exported networks",
     "units": "what channels look for", "maps": "where runs looked in images",
-    "statistics": "measures and mean images of data sets",
+    "statistics": "measures and mean images of data sets", "layouts": "maps of data sets",
 }  # fmt: skip
 _SUFFIXES = {
     "features": ".npy", "enhanced": ".npy", "networks": ".onnx", "units": ".npy", "maps": ".npy",
-    "statistics": ".npy",
+    "statistics": ".npy", "layouts": ".npy",
 }  # fmt: skip
 _SUMS_MARK = b"TSBLOCK1"
 _SUM = np.dtype("<u4")

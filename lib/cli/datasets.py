@@ -10,6 +10,7 @@ import click
 from lib import jobs
 from lib.cli.edits import edit, edits
 from lib.cli.exploring import measures
+from lib.cli.image_maps import map_images
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
@@ -34,12 +35,13 @@ POLICIES = ("center_square", "retina_box")
 
 @click.group()
 def datasets() -> None:
-    """Import, make, list, show, measure, change, edit, delete and restore data sets."""
+    """Import, make, list, show, measure, map, change, edit, delete and restore data sets."""
 
 
 datasets.add_command(measures)
 datasets.add_command(edit)
 datasets.add_command(edits)
+datasets.add_command(map_images)
 
 
 def kind_options(function: Function) -> Function:

@@ -27,6 +27,7 @@ KEYS = (
     "tab", "metric", "axis", "share", "cell", "filter", "at", "cutoff", "sensitivity", "prevalence",
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
+    "colour", "coloured",
     "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
     "split", "flag", "predicted", "outcome", "measure", "between", "falls", "by", "sheet", "open",
 )  # fmt: skip

@@ -6,6 +6,7 @@ VIEWS = (
     ViewSpec("overview", "Overview", "data.overview"),
     ViewSpec("images", "Images", "data.images"),
     ViewSpec("measures", "Measures", "data.measures"),
+    ViewSpec("map", "Map of the images", "data.image_map"),
     ViewSpec("edits", "Edits", "data.edits"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
 )
