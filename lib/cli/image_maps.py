@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _METHODS = ("pca", "tsne", "umap")
 _COLOURS = ("class", "split", "prediction", "error", "flag")
+_OF_A_RUN = ("prediction", "error")
 _ENDINGS = (".csv", ".html", ".png")
 
 
@@ -47,6 +48,8 @@ def map_images(name: str, out: Path | None, as_json: bool, **options: Any) -> No
         if out.suffix.lower() not in _ENDINGS:
             raise UserError(f"--out ends with one of {', '.join(_ENDINGS)}; received {out.name!r}.")
         check_folder(out)
+    if options["colour"] in _OF_A_RUN and not options["run_id"]:
+        raise UserError(f"--colour {options['colour']} shows what a run answers: give it by --run ID.")
     dataset = open_dataset(name)
     split = dataset.split(options["split_seed"])
     with ProgressLine() as progress:

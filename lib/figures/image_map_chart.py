@@ -25,10 +25,11 @@ COLOURS = {
 }
 OF_A_RUN = ("prediction", "error")
 MAX_COLOURED = 8  # classes; more colours are not told apart
-# (light, dark): at least 3:1 against the page in both themes, and apart for the colour-blind, each with its own sign.
+# (light, dark): at least 3:1 against the page in both themes, and 20 apart from each other in CIELAB, also to people
+# who see no red or no green (Machado et al. 2009); each with its own sign.
 CLASS_COLORS = (
-    ("#0067A5", "#60A5FA"), ("#C2410C", "#FB923C"), ("#00795C", "#34D399"), ("#A63A84", "#F0A6D8"),
-    ("#7A6A00", "#E3D26F"), ("#111827", "#E5E7EB"), ("#0B8AA0", "#22B8CF"), ("#6D4BC4", "#A78BFA"),
+    ("#0067A5", "#60A5FA"), ("#C2410C", "#FB923C"), ("#14532D", "#117733"), ("#CC6677", "#AA4499"),
+    ("#3B0F70", "#2563EB"), ("#111827", "#FFFFFF"), ("#2563EB", "#D9F99D"), ("#164E63", "#A8A29E"),
 )  # fmt: skip
 SIGNS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
 # viridis (Smith and van der Walt 2015) between the ends that do not fade into the page: grades, in their order.
@@ -36,7 +37,7 @@ _RAMPS = (
     ("#440154", "#414487", "#2A788E", "#22A884", "#5DAF3C"),
     ("#7E6BC4", "#4C8FBF", "#22A884", "#7AD151", "#FDE725"),
 )
-_HEIGHT_PX = 470
+_HEIGHT_PX = 400
 _SIZES_PX = ((5_000, 4), (1_000, 5), (200, 7), (0, 9))  # from how many points on a point has which size
 _UNGRADABLE, _EXCLUDED = "ungradable", "excluded"
 
@@ -229,9 +230,11 @@ def image_map_figure(
         axes(showgrid=False, showticklabels=False, showline=False, zeroline=False)
     figure.update_yaxes(scaleanchor="x", scaleratio=1)
     rows = -(-len(titles) // 4)
+    colors = palette(is_dark=is_dark)
     figure.update_layout(
-        showlegend=True, dragmode="lasso", margin={"t": 16 + 24 * rows, "b": 0, "l": 0, "r": 0},
-        legend={"itemsizing": "constant", "traceorder": "normal"},
+        showlegend=True, dragmode="lasso", margin={"t": 32 + 24 * rows, "b": 0, "l": 0, "r": 0},
+        legend={"itemsizing": "constant", "traceorder": "normal", "y": 1.0},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colors.muted, "activecolor": colors.accent},
     )  # fmt: skip
     return figure
 
@@ -269,7 +272,7 @@ def separation_figure(
     *,
     is_dark: bool,
     current: int | None = None,
-    height_px: int = 220,
+    height_px: int = 190,
 ) -> go.Figure:
     """How many of an image's nearest are of its own class, stage by stage, with intervals and what chance would give.
 
@@ -298,7 +301,7 @@ def separation_figure(
             x=1, xref="paper", y=chance, xanchor="right", yanchor="top", text="by chance", showarrow=False,
             font={"color": colors.muted},
         )  # fmt: skip
-    figure.update_xaxes(title_text="Stage, from the image to the answer", dtick=1, range=[0.5, len(titles) + 0.5])
-    figure.update_yaxes(title_text="Nearest of the same class", range=[0, 1.02], tickvals=[0, 0.5, 1])
+    figure.update_xaxes(title_text="Stage", dtick=1, range=[0.5, len(titles) + 0.5])
+    figure.update_yaxes(title_text="Same class", range=[0, 1.02], tickvals=[0, 0.5, 1])
     figure.update_layout(showlegend=False, margin={"t": 8})
     return figure

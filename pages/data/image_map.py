@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.errors import UserError
-from lib.explain.image_map import METHODS, PCA, ImageMap, MapQuestion
+from lib.explain.image_map import METHODS, PCA, ImageMap, MapQuestion, StageMap
 from lib.explain.image_map_reading import method_words, point_table, reading, stage_sentence, stage_separations
 from lib.features.stage_outputs import StagedSource
 from lib.figures.data_charts import SPLIT_TITLES
@@ -57,8 +58,10 @@ def draw(scene: Scene) -> None:
         )  # fmt: skip
         weights_panel.offer_download(spec, key="map_download")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    left, middle, right = st.columns([2.6, 2.4, 4.2], vertical_alignment="bottom", gap="medium")
+    with left:
         method = controls.choose("Place the images by", METHODS, "method", key="map_method", is_segmented=True)
+    with middle:
         tested, by = _choose_colour(scene)
     question = _question(scene.dataset.name, scene.dataset.version, spec.name, method)
     try:
@@ -69,9 +72,8 @@ def draw(scene: Scene) -> None:
     ready = tuple(stage.name for stage in question.stages if question.is_ready(stage.name))
     _offer(question, ready)
     if ready:
-        _draw_map(
-            scene, question, _drawn(question.name, scene.dataset.version, ready, scene.split_seed, question), by, tested
-        )
+        drawn = _drawn(question.name, scene.dataset.version, ready, scene.split_seed, question)
+        _draw_map(scene, question, drawn, by, tested, slider=right)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -132,7 +134,7 @@ def _choose_colour(scene: Scene) -> "tuple[TestedRun | None, str]":
     """What the colour says, and the run whose answers it needs; both in the link."""
     runs = {one.run_id: one.label for one in resources.scored_results(scene.dataset.name)}
     titles = {name: title for name, title in COLOURS.items() if runs or name not in OF_A_RUN}
-    by = controls.choose("Colour", titles, "colour", key="map_colour", width=180)
+    by = controls.choose("Colour", titles, "colour", key="map_colour")
     if by not in OF_A_RUN:
         return None, by
     run_id = controls.choose_run(runs, key="map_run", is_known=True)
@@ -166,18 +168,28 @@ def _colours(scene: Scene, found: ImageMap, by: str, tested: "TestedRun | None")
 # The picture
 
 
-def _draw_map(scene: Scene, question: MapQuestion, drawn: _Drawn, by: str, tested: "TestedRun | None") -> None:
+def _draw_map(
+    scene: Scene,
+    question: MapQuestion,
+    drawn: _Drawn,
+    by: str,
+    tested: "TestedRun | None",
+    *,
+    slider: DeltaGenerator,
+) -> None:
     found = drawn.found
     titles = {one.stage.name: one.stage.label for one in found.stages}
     wanted, heads = state.current_stage(), question.source.spec.feature_stage
-    value = wanted if wanted in titles else heads if heads in titles else next(reversed(titles))
+    stage = wanted if wanted in titles else heads if heads in titles else next(reversed(titles))
+    if len(titles) > 1:
+        with slider:
+            stage = _slide(titles, stage)
+    number = list(titles).index(stage)
     picture, said = st.columns([2, 1], gap="large")
     with picture:
         colours = _colours(scene, found, by, tested)
-        stage = value if len(titles) == 1 else _slide(titles, value)
-        one = next(each for each in found.stages if each.stage.name == stage)
-        _draw_points(question, drawn, one, colours, by)
-    number = found.stages.index(one)
+        _draw_points(question, drawn, found.stages[number], colours, by)
+        _draw_method(scene, question, found, found.stages[number])
     with said:
         _draw_reading(question, drawn, number)
     _draw_selected(scene, question, found, colours)
@@ -195,7 +207,7 @@ def _slide(titles: dict[str, str], value: str) -> str:
     )  # fmt: skip
 
 
-def _draw_points(question: MapQuestion, drawn: _Drawn, one: Any, colours: PointColours, by: str) -> None:
+def _draw_points(question: MapQuestion, drawn: _Drawn, one: StageMap, colours: PointColours, by: str) -> None:
     """The map; a selection is kept while stages and colours change, so that images can be followed."""
     kept = _kept(question)
     view = f"{question.name} {one.stage.name} {by} {hash(tuple(group.title for group in colours.groups))}"
@@ -222,40 +234,44 @@ def _draw_points(question: MapQuestion, drawn: _Drawn, one: Any, colours: PointC
         figure, theme=None, key=key, alt=alt, config=config, on_select=selected,
         selection_mode=("points", "box", "lasso"),
     )  # fmt: skip
-    notes = [colours.note] if colours.note else []
-    if one.is_flat:
-        notes.append("This stage answers the same to every image: they lie in one place.")
-    if notes:
-        st.caption(plain(" ".join(notes), 400))
+    if colours.note:
+        st.caption(plain(colours.note, 400))
 
 
 def _draw_reading(question: MapQuestion, drawn: _Drawn, number: int) -> None:
     found, separations = drawn.found, drawn.separations
     one, apart = found.stages[number], separations[number]
-    st.markdown(f"**{plain(one.stage.title)}**")
     if apart is not None:
-        st.markdown(plain(stage_sentence(apart), 400))
+        st.markdown(f"**{plain(one.stage.title)}**: {plain(stage_sentence(apart), 400)}")
         figure = separation_figure(
             [each.stage.title for each in found.stages], separations, is_dark=controls.is_dark(), current=number
         )  # fmt: skip
-        controls.show_figure(figure, alt="Line: nearest images of the same class, stage by stage", key="map_curve")
+        st.plotly_chart(
+            figure, theme=None, key="map_curve", config={"displayModeBar": False},
+            alt="Line: how many of an image's nearest are of its own class, stage by stage",
+        )  # fmt: skip
     st.markdown(plain(reading(found, separations), 900))
-    _draw_method(question, found, one)
 
 
-def _draw_method(question: MapQuestion, found: ImageMap, one: Any) -> None:
-    dataset = question.dataset
+def _draw_method(scene: Scene, question: MapQuestion, found: ImageMap, one: StageMap) -> None:
+    """What is drawn of how much, and what to take away."""
+    dataset, said = question.dataset, []
     if len(found.rows) < dataset.num_images:
-        st.caption(f"{len(found.rows):,} of {dataset.num_images:,} images are drawn, of each class its share.")
+        said.append(f"{len(found.rows):,} of {dataset.num_images:,} images are drawn, of each class its share.")
     if question.method == PCA and one.spread is not None:
-        st.caption(f"The two axes hold {100 * one.spread:.0f} % of the spread of {one.stage.num_channels:,} numbers.")
+        said.append(f"The two axes hold {100 * one.spread:.0f} % of the spread of {one.stage.num_channels:,} numbers.")
+    if one.is_flat:
+        said.append("This stage answers the same to every image: they lie in one place.")
     if dataset.spec.is_medical:
-        st.caption("Medical images: for research and education only.")
+        said.append("Medical images: for research and education only.")
+    if said:
+        st.caption(" ".join(said))
     with st.container(horizontal=True):
         with st.popover("How it is made", icon=":material/info:", type="tertiary"):
             st.markdown(plain(method_words(question), 1200))
-        split = dataset.split(0)
-        controls.download_csv(lambda: point_table(question, found, split), key=f"map_{dataset.name}", label="Points")
+        controls.download_csv(
+            lambda: point_table(question, found, scene.split), key=f"map_{dataset.name}", label="Points as CSV"
+        )
         words = ["python -m lib datasets map", dataset.name, "--backbone", question.source.spec.name]
         controls.copy_command(" ".join([*words, "--method", question.method, "--out map.csv"]))
 
