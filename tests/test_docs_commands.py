@@ -12,6 +12,7 @@ import pytest
 
 from lib.cli import cli, run
 from lib.errors import UserError
+from lib.explain.image_map import METHODS as MAP_METHODS
 from lib.explain.method_spec import read_options
 from lib.explain.methods import METHODS
 from lib.models.backbones import BACKBONES
@@ -86,7 +87,8 @@ def check_names(values: dict[str, object]) -> None:
     network = values.get("backbone")
     assert network is None or BACKBONES.may_know(str(network)), network
     settings = [word for word in values.get("settings") or () if not PLACEHOLDERS.match(str(word))]
-    if isinstance(method := values.get("method"), str) and not PLACEHOLDERS.match(method):
+    method = values.get("method")  # of attribution, unless it is one of maps of images
+    if isinstance(method, str) and method not in MAP_METHODS and not PLACEHOLDERS.match(method):
         METHODS.get(method).complete(read_options(settings))
         return
     TrainConfig(dataset="mine").with_settings(settings)

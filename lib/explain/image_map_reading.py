@@ -5,20 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.splits import EXCLUDED
 from lib.explain.class_separation import Separation, kept_neighbors, separation
 from lib.explain.image_map import METHODS, PCA, ImageMap, MapQuestion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXCLUDED = "excluded"  # of the split: an image that a person took out
-
 
 def stage_separations(question: MapQuestion, found: ImageMap, split: np.ndarray) -> list[Separation | None]:
     """Of each stage that is ready, by the classes as they are now; `split` (of all rows) says who is excluded."""
     dataset = question.dataset
     targets = dataset.table["target"].to_numpy()[found.rows].astype(np.int64)
-    is_counted = split[found.rows] != EXCLUDED
+    is_counted = (split[found.rows] != EXCLUDED) & (targets >= 0)
     return [
         separation(
             one.neighbors, targets, num_classes=len(dataset.spec.class_names), groups=question.groups,
@@ -50,7 +49,7 @@ def point_table(question: MapQuestion, found: ImageMap, split: np.ndarray) -> "p
 
     dataset = question.dataset
     table = dataset.table.iloc[found.rows]
-    names = np.array(dataset.spec.class_names, dtype=object)
+    names = np.array([*dataset.spec.class_names, ""], dtype=object)  # the last one of -1: without a class
     columns: dict[str, Any] = {
         "image_id": table["image_id"].to_numpy(), "path": table["path"].to_numpy(),
         "class": names[table["target"].to_numpy()], "split": split[found.rows],

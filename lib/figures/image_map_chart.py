@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from lib.data.splits import EXCLUDED
 from lib.errors import UserError
 from lib.figures.data_charts import SPLIT_TITLES
 from lib.figures.style import SPLIT_COLORS, literal, new_figure, palette, short_labels
@@ -39,7 +40,7 @@ _RAMPS = (
 )
 _HEIGHT_PX = 400
 _SIZES_PX = ((5_000, 4), (1_000, 5), (200, 7), (0, 9))  # from how many points on a point has which size
-_UNGRADABLE, _EXCLUDED = "ungradable", "excluded"
+_UNGRADABLE = "ungradable"
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _by_flag(flags: np.ndarray, split: np.ndarray) -> PointColours:
     )  # fmt: skip
     starts = np.char.startswith(flags.astype(str), _UNGRADABLE)
     numbers = np.where(starts, 1, np.where(flags != "", 2, 0))
-    return PointColours("Flag", groups, np.where(split == _EXCLUDED, 3, numbers))
+    return PointColours("Flag", groups, np.where(split == EXCLUDED, 3, numbers))
 
 
 def _by_error(found: np.ndarray, tested: "TestedRun") -> PointColours:

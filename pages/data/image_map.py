@@ -297,9 +297,10 @@ def _draw_selected(scene: Scene, question: MapQuestion, found: ImageMap, colours
         kept.update(points=None, base=None, times=kept["times"] + 1)
 
     rows = found.rows[points]
-    targets = np.bincount(dataset.table["target"].to_numpy()[rows], minlength=len(dataset.class_names))
+    targets = dataset.table["target"].to_numpy()[rows]
+    per_class = np.bincount(targets[targets >= 0], minlength=len(dataset.class_names))
     with st.container(horizontal=True, vertical_alignment="center"):
-        of_class = _counts([(dataset.class_names[number], int(targets[number])) for number in np.argsort(-targets)])
+        of_class = _counts([(dataset.class_names[number], int(per_class[number])) for number in np.argsort(-per_class)])
         others = "" if colours.title == "Class" else f" {colours.title}: {_counts(colours.counts(points))}."
         st.markdown(f"**{count(len(rows), 'image')} selected**: {of_class}.{others}", width="stretch")
         st.button("Clear", icon=":material/close:", type="tertiary", key="map_clear", on_click=clear)
