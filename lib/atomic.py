@@ -21,8 +21,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        sync_file(temporary)
         temporary.chmod(0o644)
         temporary.replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
@@ -31,6 +30,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk, as they must be before it gets the name by which it counts."""
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
 
 
 def read_json_or_empty(path: Path) -> dict[str, Any]:

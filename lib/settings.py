@@ -59,6 +59,11 @@ def datasets_dir() -> Path:
     return _made(home() / "datasets")
 
 
+def downloads_dir() -> Path:
+    """Public data sets as they were downloaded and unpacked, one folder each."""
+    return _made(home() / "downloads")
+
+
 def cache_dir() -> Path:
     """Feature caches and `doctor.json`; may be deleted at any time."""
     return _made(home() / "cache")

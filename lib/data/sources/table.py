@@ -6,12 +6,12 @@ import's.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.data.sources.files import shown
+from lib.data.sources.files import SourceEntry, shown
 from lib.data.sources.folder import FolderScan
 from lib.errors import UserError
 from lib.progress import Progress, ignore_progress
@@ -95,10 +95,13 @@ class FoundImages:
     """What a reader found: the files with their classes, and what the source says of the set.
 
     `spec_changes` are fields of `DatasetSpec`: title, domain, licence, source_url, description, is_ordinal, is_medical.
+    `write`, where the images are no files yet, writes those of the entries that it is given; it is called before they
+    are decoded, with those that were chosen.
     """
 
     scan: FolderScan
     spec_changes: Mapping[str, Any] = field(default_factory=dict)
+    write: Callable[[Sequence[SourceEntry], Progress], None] | None = None
 
 
 def _takes_nothing(_path: Path) -> bool:

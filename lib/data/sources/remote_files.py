@@ -1,0 +1,195 @@
+"""Files of public data sets: fetched once, held against their published sum, unpacked beside themselves.
+
+What is there under its name is whole: downloads and unpacked folders get their names last. A file that a person has put
+where the download would go is checked and used; an archive that was fetched is deleted once it is unpacked.
+"""
+
+import gzip
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from lib.atomic import write_text
+from lib.downloads import fetch_file, md5_of_file, require_room, why_not_fetched
+from lib.errors import UserError, disk_fault
+from lib.progress import Progress
+
+HOME_VARIABLE = "TRANSFERSCOPE_HOME"
+_CHUNK_BYTES = 2**20
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A published file of a data set.
+
+    Attributes:
+        url: where it is.
+        md5: its published sum.
+        num_bytes: about how large it is.
+        into: the folder below the data set's in which it belongs.
+        unpacks_to: what an archive gives there, a folder, or a file from one that ends with .gz; "" for a file that is
+            read as it is.
+        num_unpacked_bytes: about how large that is.
+    """
+
+    url: str
+    md5: str
+    num_bytes: int
+    into: str = "."
+    unpacks_to: str = ""
+    num_unpacked_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name, without what stands behind it in the address."""
+        return PurePosixPath(urlsplit(self.url).path).name
+
+    def path(self, root: Path) -> Path:
+        """Where it is fetched to."""
+        return root / self.into / self.name
+
+    def result(self, root: Path) -> Path:
+        """What is read of it."""
+        return root / self.into / self.unpacks_to if self.unpacks_to else self.path(root)
+
+    def is_ready(self, root: Path) -> bool:
+        """Whether what is read of it is there, and whole."""
+        result = self.result(root)
+        return result.exists() if self.unpacks_to else result.is_file() and _seal(root, self) == _read_seal(result)
+
+
+def bring_files(files: Sequence[RemoteFile], root: Path, *, title: str, progress: Progress) -> None:
+    """Make sure that all files of a data set are below `root`, ready to be read.
+
+    Raises UserError with one sentence where the disk is too small, a file cannot be fetched, or one that was put there
+    by hand is another; Stopped where `progress` raises it. What has come by then is whole and is kept.
+    """
+    missing = [file for file in files if not file.is_ready(root)]
+    if not missing:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    to_fetch = sum(file.num_bytes for file in missing if not file.path(root).is_file())
+    to_unpack = sum(file.num_unpacked_bytes for file in missing)
+    require_room(root, to_fetch + to_unpack, what=title, otherwise=HOME_VARIABLE)
+    for file in missing:
+        try:
+            _bring(file, root, title, progress)
+        except OSError as error:
+            fault = disk_fault(error)
+            raise fault or UserError(f"{title} could not be written to {root} ({error}).") from error
+
+
+def _bring(file: RemoteFile, root: Path, title: str, progress: Progress) -> None:
+    path = file.path(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_by_hand = path.is_file()
+    if is_by_hand:
+        _check(file, path, progress)
+    else:
+        _remove_halves(path)
+        try:
+            fetch_file(file.url, path, md5=file.md5, num_bytes=file.num_bytes, progress=progress)
+        except OSError as error:
+            what = f"{title} ({file.name})"
+            raise UserError(why_not_fetched(what, file.url, path, error, otherwise=HOME_VARIABLE)) from error
+    if not file.unpacks_to:
+        write_text(_seal_path(path), _seal(root, file))
+        return
+    _unpack(file, path, root, progress)
+    if not is_by_hand:
+        path.unlink()
+
+
+def _check(file: RemoteFile, path: Path, progress: Progress) -> None:
+    found = md5_of_file(path, progress, f"Checking {path.name}")
+    if found != file.md5:
+        raise UserError(
+            f"{path} is not the published file, or not all of it (its MD5 is {found}, not {file.md5}). Delete it, and "
+            f"download {file.url} again."
+        )
+
+
+def _remove_halves(path: Path) -> None:
+    """Remove what a killed download left beside `path`."""
+    for half in (*path.parent.glob(f".{path.name}.unchecked*"), *path.parent.glob(f"{path.name}.*.partial")):
+        half.unlink(missing_ok=True)
+
+
+def _seal(root: Path, file: RemoteFile) -> str:
+    facts = file.path(root).stat()
+    return f"{file.md5} {facts.st_size} {facts.st_mtime_ns}\n"
+
+
+def _seal_path(path: Path) -> Path:
+    """The file that says of which content and time another one was found to be whole."""
+    return path.with_name(f".{path.name}.checked")
+
+
+def _read_seal(path: Path) -> str:
+    sealed = _seal_path(path)
+    return sealed.read_text() if sealed.is_file() else ""
+
+
+def _unpack(file: RemoteFile, path: Path, root: Path, progress: Progress) -> None:
+    half = path.with_name(f".{path.name}.half")
+    if half.exists():
+        shutil.rmtree(half)
+    half.mkdir()
+    try:
+        with path.open("rb") as raw:
+            _unpacker(path)(_Watched(raw, path, progress), half)
+        if not (half / file.unpacks_to).exists():
+            raise UserError(f"{path} holds no {file.unpacks_to}, which it is known for; delete it and try again.")
+        (half / file.unpacks_to).rename(file.result(root))
+    except _DAMAGE as error:
+        raise UserError(f"{path} cannot be unpacked ({error}); delete it and try again.") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+class _Watched:
+    """An opened archive that tells how much of it was read."""
+
+    def __init__(self, raw: IO[bytes], path: Path, progress: Progress) -> None:
+        self._raw, self._progress = raw, progress
+        self._what, self._total = f"Unpacking {path.name}", path.stat().st_size
+        self.name = path.name
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._raw.read(size)
+        self._progress(self._raw.tell(), self._total, self._what)
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+def _unpacker(path: Path) -> Callable[[Any, Path], None]:
+    if path.suffix == ".zip":
+        return _unpack_zip
+    return _unpack_tar if path.name.endswith((".tar.gz", ".tgz", ".tar")) else _unpack_gz
+
+
+def _unpack_tar(opened: Any, folder: Path) -> None:
+    with tarfile.open(fileobj=opened, mode="r|*") as archive:
+        for member in archive:
+            archive.extract(member, folder, filter="data")
+            archive.members = []  # type: ignore[attr-defined]  # it keeps what it knows of each: 100,000 here
+
+
+def _unpack_zip(opened: Any, folder: Path) -> None:
+    with zipfile.ZipFile(opened) as archive:
+        for member in archive.infolist():
+            archive.extract(member, folder)
+
+
+def _unpack_gz(opened: Any, folder: Path) -> None:
+    with gzip.open(opened) as source, (folder / opened.name.removesuffix(".gz")).open("wb") as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
