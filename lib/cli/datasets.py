@@ -14,6 +14,7 @@ from lib.cli.image_maps import map_images
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
+from lib.data.drawing import Draw
 from lib.data.import_options import estimate_import, suggest_for_folder
 from lib.data.importing import change_dataset, check_schema, import_from, rebuild_dataset, restore_version
 from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
@@ -126,6 +127,11 @@ def _option_words(option: SourceOption) -> str:
               help="Stored side in pixels.")  # fmt: skip
 @click.option("--crop-policy", type=click.Choice(POLICIES),
               help="What is kept of an image that is not square.  [default: center_square]")  # fmt: skip
+@click.option("--per-class", type=int, metavar="N", help="Draw N images of each class, before anything is decoded.")
+@click.option("--train-per-class", type=int, metavar="N",
+              help="Draw N images of a class to train, from the published training part if there is one.")  # fmt: skip
+@click.option("--test-per-class", type=int, metavar="N", help="The same of those to test.")
+@click.option("--draw-seed", type=int, default=0, show_default=True, help="Another seed, other images.")
 @kind_options
 @json_option
 def import_path(
@@ -146,14 +152,17 @@ def import_path(
     """
 
     kind = asked_kind(options)
+    numbers = {key: options.pop(key) for key in ("per_class", "train_per_class", "test_per_class")}
+    options["draw"] = draw = Draw(**numbers, seed=options.pop("draw_seed"))
     reading = {key: options.pop(key) for key in ("labels", "class_column", "image_column", "group_column", "pairs")}
     given = {name: value for name, value in reading.items() if value not in (None, ())}
     spec = _asked_source(path, source)
     values = spec.complete({**_first_option(spec, path), **given, **_settings(spec, settings)})
     if spec.name == "folder":
         kind, options["crop_policy"] = _look_at_folder(
-            values, kind, takes_suggested=takes_suggested, name=options["name"], crop_policy=options["crop_policy"]
-        )
+            values, kind, takes_suggested=takes_suggested, name=options["name"], crop_policy=options["crop_policy"],
+            draw=draw,
+        )  # fmt: skip
     with ProgressLine() as progress:
         dataset = import_from(spec.name, values, kind=kind, progress=progress, **options)
     suggestion = suggest_for_dataset(dataset)
@@ -189,11 +198,17 @@ def _settings(spec: SourceSpec, settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _look_at_folder(
-    values: dict[str, Any], kind: SchemaChange, *, takes_suggested: bool, name: str | None, crop_policy: str | None
+    values: dict[str, Any],
+    kind: SchemaChange,
+    *,
+    takes_suggested: bool,
+    name: str | None,
+    crop_policy: str | None,
+    draw: Draw,
 ) -> tuple[SchemaChange, str | None]:
     """Say what an import of a folder will take; returns kind and crop, as suggested where that is asked for."""
     path, reading = values["path"], {name: value for name, value in values.items() if is_reading(name)}
-    estimate = estimate_import(path, **reading)
+    estimate = estimate_import(path, draw=draw, **reading)
     if takes_suggested:
         kind, crop_policy = take_suggested(path, kind, crop_policy=crop_policy, reading=reading)
     check_schema(path, estimate.class_names, kind, name=name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from lib.atomic import write_json
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
+from lib.data.drawing import ALL_IMAGES, Draw, draw_images
 from lib.data.edit_log import carry_log, open_states
 from lib.data.import_options import ImportOptions
 from lib.data.interrupted import REPLACED, WRITTEN, note_import, workplace
@@ -37,7 +38,7 @@ from lib.data.originals import ORIGINALS, carry_originals, origin, originals_fol
 from lib.data.sources.catalogue import SOURCES, find_source
 from lib.data.sources.files import existing_folder, has_image_suffix, shown
 from lib.data.sources.folder import FolderScan
-from lib.data.sources.table import SourceRequest, SourceSpec
+from lib.data.sources.table import FoundImages, SourceRequest, SourceSpec
 from lib.data.specs import DatasetSpec, check_crop_policy
 from lib.data.store_writer import write_dataset
 from lib.errors import UserError
@@ -74,6 +75,7 @@ def import_from(
     crop_policy: str | None = None,
     spec_changes: dict[str, Any] | None = None,
     kind: SchemaChange | None = None,
+    draw: Draw = ALL_IMAGES,
     check_splits: bool = True,
     is_allowed: Callable[[Path], bool] | None = None,
     progress: Progress = ignore_progress,
@@ -82,9 +84,10 @@ def import_from(
 
     `values` are the source's options. `kind` says order, names and kind of the classes; what it and `crop_policy` leave
     open stays as in an earlier import of the same. `spec_changes` sets further fields of the `DatasetSpec`, such as its
-    title. Without `check_splits` (to evaluate on) one class will do, and a class may have fewer images than training
-    needs. `is_allowed` limits what is read of paths, where links lead, and what beside a folder is looked at. Raises
-    UserError if source, options, name or classes will not do; then nothing is left behind.
+    title. `draw` takes so many images of each class. Without `check_splits` (to evaluate on) one class will do, and a
+    class may have fewer images than training needs. `is_allowed` limits what is read of paths, where links lead, and
+    what beside a folder is looked at. Raises UserError if source, options, name or classes will not do; then nothing is
+    left behind.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -97,7 +100,7 @@ def import_from(
     checked = spec.complete(values, is_allowed=is_allowed)
     asked = ImportOptions(
         **stored_values(spec, checked), store_side_px=store_side_px, crop_policy=crop_policy or "center_square",
-        spec_changes=dict(spec_changes or {}),
+        spec_changes=dict(spec_changes or {}), draw=draw,
     )  # fmt: skip
 
     def decide(previous: dict[str, Any] | None, sources: Sequence[str], said: Mapping[str, Any]) -> ImportOptions:
@@ -167,8 +170,8 @@ def _import(
         found = spec.read(request)
         options = decide(previous, found.scan.class_names, found.spec_changes)
         return _import_locked(
-            found.scan, name=name, options=options, source=key, check_splits=check_splits, progress=progress,
-            place=place, state=state,
+            found, name=name, options=options, source=key, check_splits=check_splits, progress=progress, place=place,
+            state=state,
         )  # fmt: skip
 
 
@@ -212,12 +215,13 @@ def import_scan(
     source = source or str(scan.folder)
     with library_lock(source), workplace(source, is_kept=is_resumable) as place:
         return _import_locked(
-            scan, name=name, options=options, source=source, check_splits=check_splits, progress=progress, place=place
-        )
+            FoundImages(scan=scan), name=name, options=options, source=source, check_splits=check_splits,
+            progress=progress, place=place,
+        )  # fmt: skip
 
 
 def _import_locked(
-    scan: FolderScan,
+    found: FoundImages,
     *,
     name: str | None,
     options: ImportOptions,
@@ -228,6 +232,7 @@ def _import_locked(
     state: str = "",
 ) -> Dataset:
     """`import_scan` for a caller that holds the lock of the source and gives its `workplace`."""
+    scan = found.scan
     listing = _listing(scan)
     previous = _imported_from(source, name)
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
@@ -235,10 +240,12 @@ def _import_locked(
     if name is None:
         name = previous["spec"]["name"] if previous else as_name(scan.folder.name)
         if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
-            name = f"{name[:40]}-{hashlib.sha256(os.fsencode(scan.folder)).hexdigest()[:6]}"
+            name = f"{name[:40]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:6]}"
     _refuse_taken(name, source)
-    written = place / WRITTEN
+    scan, written = draw_images(scan, options.draw), place / WRITTEN
     note_import(place, source=source, name=name, num_files=len(scan.entries))
+    if found.write is not None:
+        found.write(scan.entries, progress)
     write_dataset(
         scan, written, name=name, source=source, listing=listing, options=options, parts=place,
         check_splits=check_splits, progress=progress,
@@ -393,12 +400,12 @@ def rebuild_dataset(
         options = ImportOptions.of(description)
         if options.crop_policy == crop_policy:
             return _write(description, schema_of(description).changed(change), change)
-        scan = _scan_originals(description, options, is_allowed)
-        options = options.with_schema(schema_of(description).changed(change), scan.class_names, change)
+        found = _find_originals(description, options, is_allowed)
+        options = options.with_schema(schema_of(description).changed(change), found.scan.class_names, change)
         with workplace(str(description["source"])) as place:
             carry_originals(dataset_folder(name), place / WRITTEN)
             return _import_locked(
-                scan, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
+                found, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
                 source=str(description["source"]), check_splits=bool(description["has_checked_splits"]),
                 progress=progress, place=place, state=str(description.get("source_state", "")),
             )  # fmt: skip
@@ -406,12 +413,12 @@ def rebuild_dataset(
 
 def require_originals(dataset: Dataset, is_allowed: Callable[[Path], bool] | None = None) -> None:
     """Raise UserError with the reason if the images cannot be read again from where they came."""
-    _scan_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed)
+    _find_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed)
 
 
-def _scan_originals(
+def _find_originals(
     description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None
-) -> FolderScan:
+) -> FoundImages:
     name, source = description["spec"]["name"], str(description.get("source") or "")
     folder = originals_folder(dataset_folder(name), description)
     if not folder.is_absolute() or not folder.is_dir():
@@ -423,13 +430,13 @@ def _scan_originals(
         values=values_of(description), folder=dataset_folder(name) / ORIGINALS, is_allowed=is_allowed,
         min_classes=2 if description["has_checked_splits"] else 1,
     )  # fmt: skip
-    scan = SOURCES.get(options.source_name).read(request).scan
-    if _listing(scan) != description["listing"]:
+    found = SOURCES.get(options.source_name).read(request)
+    if _listing(found.scan) != description["listing"]:
         raise UserError(
             f"The originals of {name!r} in {shown(source)} are not those of the import any more (files came, went or "
             f'changed); import the folder again instead: python -m lib datasets import "{shown(source)}" --name {name}'
         )
-    return scan
+    return found
 
 
 def _write(description: dict[str, Any], schema: LabelSchema, change: SchemaChange) -> Dataset:

@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.settings import datasets_dir, downloads_dir
+
 if TYPE_CHECKING:
     from lib.data.sources.table import SourceSpec
 
@@ -16,13 +18,18 @@ ORIGINALS = "originals"  # in the folder of a data set: what its source unpacked
 def originals_folder(dataset_folder: Path, description: Mapping[str, Any]) -> Path:
     """The folder that the paths of a data set are relative to; no absolute path for a generated set."""
     place = description.get("originals")
-    return dataset_folder / place if place else Path(str(description.get("source") or ""))
+    if place:
+        return Path(os.path.normpath(dataset_folder / place))
+    return Path(str(description.get("source") or ""))
 
 
 def origin(images: Path, dataset_folder: Path) -> dict[str, str]:
     """What a description keeps of the folder that was read; nothing where the source's own name says it."""
-    is_own = images.is_relative_to(dataset_folder)
-    return {"originals": images.relative_to(dataset_folder).as_posix()} if is_own else {}
+    if images.is_relative_to(dataset_folder):
+        return {"originals": images.relative_to(dataset_folder).as_posix()}
+    # Public sets are kept once for all imports of them; from the folder of a data set, so that the home may move.
+    is_public = images.is_relative_to(downloads_dir())
+    return {"originals": os.path.relpath(images, datasets_dir() / "name")} if is_public else {}
 
 
 def carry_originals(old: Path, new: Path) -> None:

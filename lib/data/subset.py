@@ -67,20 +67,65 @@ class DataProtocol:
 
 
 def choose_rows(
-    targets: np.ndarray, image_ids: np.ndarray, max_per_class: int | None, *, seed: int, what: str = "image"
+    targets: np.ndarray,
+    image_ids: np.ndarray,
+    max_per_class: int | np.ndarray | None,
+    *,
+    seed: int,
+    what: str = "image",
 ) -> np.ndarray:
     """Row numbers (n,), rising, of at most `max_per_class` images of each class, drawn by a hash of seed and image.
 
-    `what` names the draw, so that two draws of one seed are independent of each other.
+    `max_per_class` is one number or one for each class (C,). `what` names the draw, so that two draws of one seed are
+    independent of each other.
     """
     if max_per_class is None:
         return np.arange(len(targets))
-    digests = (hashlib.blake2b(f"{seed}/{what}/{image_id}".encode(), digest_size=8).digest() for image_id in image_ids)
-    drawn = np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.uint64)
+    drawn = np.array([_drawn(image_id, seed, what) for image_id in image_ids], dtype=np.uint64)
     order = np.lexsort((drawn, targets))  # by class, then by draw
     ordered = np.asarray(targets)[order]
     place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered, side="left")
-    return np.sort(order[place < max_per_class])
+    return np.sort(order[place < (max_per_class if isinstance(max_per_class, int) else max_per_class[ordered])])
+
+
+def choose_groups(
+    targets: np.ndarray,
+    image_ids: np.ndarray,
+    units: np.ndarray,
+    max_per_class: np.ndarray,
+    *,
+    seed: int,
+    what: str = "image",
+) -> np.ndarray:
+    """Row numbers (n,), rising, of whole groups with at most `max_per_class` (C,) images of each class together.
+
+    Groups with an image of the rarest class go first, so that common classes do not use up what a rare one needs; among
+    those, in an order drawn by a hash of seed and their first image. A group that would be too much for one of its
+    classes is passed over; a class of which all are too much gets its first one nevertheless. Where no group has two
+    images, this is `choose_rows`.
+
+    Args:
+        targets: classes (N,).
+        image_ids: (N,).
+        units: the number of the group of each image (N,).
+        max_per_class: (C,).
+        seed: of the draw.
+        what: names the draw, so that two draws of one seed are independent of each other.
+    """
+    groups = _Groups.of(targets, image_ids, units, len(max_per_class))
+    if len(groups.counts) == len(targets):
+        return choose_rows(targets, image_ids, max_per_class, seed=seed, what=what)
+    taken, is_kept = np.zeros(len(max_per_class), dtype=np.int64), np.zeros(len(groups.counts), dtype=bool)
+    order = sorted(groups.order(seed, what), key=groups.rarest_rank.__getitem__)  # stable: as drawn within a class
+    for group in order:
+        counts = groups.counts[group]
+        if bool((taken + counts <= max_per_class)[counts > 0].all()):
+            is_kept[group] = True
+            taken += counts
+    for target in np.flatnonzero((taken == 0) & (max_per_class > 0)):
+        first = next((group for group in order if groups.counts[group, target]), None)
+        is_kept[[] if first is None else first] = True
+    return np.flatnonzero(is_kept[groups.place])
 
 
 def choose_share(
@@ -101,27 +146,56 @@ def choose_share(
         what: names the draw, so that two draws of one seed are independent of each other.
     """
     num_classes = int(targets.max()) + 1
-    names, place = np.unique(units, return_inverse=True)
-    first = np.full(len(names), "", dtype=object)
-    for row in np.argsort(image_ids)[::-1]:
-        first[place[row]] = image_ids[row]
-    drawn = [hashlib.blake2b(f"{seed}/{what}/{one}".encode(), digest_size=8).digest() for one in first]
-    order = sorted(range(len(names)), key=drawn.__getitem__)
-    counts = np.zeros((len(names), num_classes), dtype=np.int64)
-    np.add.at(counts, (place, targets), 1)
-    # A group counts for the rarest of its classes, so that a common one does not fill up with the groups of others.
-    rarity = np.argsort(np.argsort(counts.sum(0), kind="stable"))
-    stratum = np.where(counts > 0, rarity, num_classes).argmin(axis=1)
-    taken, is_kept = np.zeros(num_classes), np.zeros(len(names), dtype=bool)
+    groups = _Groups.of(targets, image_ids, units, num_classes)
+    counts, stratum = groups.counts, groups.rarest
+    taken, is_kept = np.zeros(num_classes), np.zeros(len(counts), dtype=bool)
     wanted = [fraction * counts[stratum == target].sum() for target in range(num_classes)]
     is_met = np.zeros(num_classes, dtype=bool)
-    for group in order:
+    for group in groups.order(seed, what):
         target = stratum[group]
         lacks_class = bool((~is_met & (counts[group] > 0)).any())  # the first group of a class is in every share
         is_kept[group] = lacks_class or taken[target] + counts[group].sum() / 2 <= wanted[target]
         taken[target] += counts[group].sum()
         is_met |= counts[group] > 0
-    return np.flatnonzero(is_kept[place])
+    return np.flatnonzero(is_kept[groups.place])
+
+
+def _drawn(image_id: Any, seed: int, what: str) -> int:
+    """The place of an image in a draw: a number that only seed, draw and image decide."""
+    digest = hashlib.blake2b(f"{seed}/{what}/{image_id}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups of images: `place` (N,) is the group of each image, `first` its first image, `counts` (G, C) its classes.
+
+    `rarest` (G,) is the rarest of a group's classes, for which it counts, so that a common class does not fill up with
+    the groups of others; `rarest_rank` (G,) says how rare that is, from 0.
+    """
+
+    place: np.ndarray
+    first: np.ndarray
+    counts: np.ndarray
+    rarest: np.ndarray
+    rarest_rank: np.ndarray
+
+    @classmethod
+    def of(cls, targets: np.ndarray, image_ids: np.ndarray, units: np.ndarray, num_classes: int) -> "_Groups":
+        names, place = np.unique(units, return_inverse=True)
+        first = np.full(len(names), "", dtype=object)
+        for row in np.argsort(image_ids)[::-1]:
+            first[place[row]] = image_ids[row]
+        counts = np.zeros((len(names), num_classes), dtype=np.int64)
+        np.add.at(counts, (place, targets), 1)
+        rarity = np.argsort(np.argsort(counts.sum(0), kind="stable"))
+        ranks = np.where(counts > 0, rarity, num_classes)
+        return cls(place, first, counts, ranks.argmin(axis=1), ranks.min(axis=1))
+
+    def order(self, seed: int, what: str) -> list[int]:
+        """The groups in the order of a draw."""
+        drawn = [_drawn(one, seed, what) for one in self.first]
+        return sorted(range(len(drawn)), key=drawn.__getitem__)
 
 
 class RowsOfPixels:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib.data.splits import assign_splits, group_numbers
-from lib.data.subset import DataProtocol, DatasetSubset, apply_protocol, choose_rows, choose_share
+from lib.data.subset import DataProtocol, DatasetSubset, apply_protocol, choose_groups, choose_rows, choose_share
 from lib.errors import UserError
 from lib.training.config import TrainConfig
 from tests.features.tiny_dataset import TinyDataset
@@ -121,3 +121,19 @@ def test_a_share_to_learn_from_leaves_the_test_images_as_they_are():
     assert DataProtocol(train_fraction=0.1).describe() == "10 % of the images to learn from"
     with pytest.raises(UserError, match="leave out one of the two"):
         TrainConfig(dataset="tiny", train_fraction=0.1, num_folds=3)
+
+
+def test_groups_are_taken_whole_up_to_a_number_of_each_class():
+    #          patients:  p       q       r       s    alone
+    targets = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 1])
+    units = np.array([1, 1, 2, 2, 3, 3, 4, 4, 5, 6])
+    image_ids = np.array([f"i{n}" for n in range(10)], dtype=object)
+    for seed in range(8):
+        rows = choose_groups(targets, image_ids, units, np.array([3, 2]), seed=seed)
+        assert (np.bincount(targets[rows]) <= [3, 2]).all()
+        assert all(np.isin(np.flatnonzero(units == unit), rows).all() for unit in np.unique(units[rows]))
+        assert (
+            np.bincount(targets[rows])[1] == 2
+        )  # the rarer class goes first and is filled by two of q, s and the last
+    alone = choose_groups(targets, image_ids, np.arange(10), np.array([3, 2]), seed=5)
+    assert alone.tolist() == choose_rows(targets, image_ids, np.array([3, 2]), seed=5).tolist()

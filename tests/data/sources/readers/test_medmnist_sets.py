@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from lib.data.grades import GRADE_NAMES, known_grades
+from lib.data.sources.catalogue import SOURCES
 from lib.data.sources.readers import medmnist_sets
-from lib.data.sources.table import SOURCES, SourceRequest
+from lib.data.sources.table import SourceRequest
 from lib.settings import downloads_dir
 from tests.data.sources import published
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+from lib.data.sources.catalogue import SOURCES
 from lib.data.sources.readers import torchvision_sets
-from lib.data.sources.table import SOURCES, SourceRequest
+from lib.data.sources.table import SourceRequest
 from lib.errors import UserError
 from lib.settings import downloads_dir
 from tests.data.sources import published
