@@ -18,6 +18,7 @@ from lib.explain import explanation
 from lib.grading import evaluation
 from lib.grading.evaluation import evaluate_on
 from lib.grading.grader import Grader
+from lib.grading.grades import GradingOptions
 from tests.run_store import make_run_store
 
 pytestmark = pytest.mark.usefixtures("quick_network")
@@ -108,7 +109,9 @@ def by_library(run_id: str, path: Path) -> np.ndarray:
 
 def by_grade(run_id: str, path: Path) -> np.ndarray:
     """As the command and the page grade: the scores of the verdict, given or not."""
-    (grade,) = opened(run_id).grade([(path.name, path.read_bytes())], with_cam=True)
+    (grade,) = Grader.open(run_id, device="cpu", options=GradingOptions(with_maps=True)).grade(
+        [(path.name, path.read_bytes())]
+    )
     return np.array(grade.scores)
 
 

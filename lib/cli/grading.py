@@ -72,12 +72,12 @@ def grade(
 
     table = read_patients(patients) if patients else None
     expansion = expand_paths(paths)
-    grader = Grader.open(run_id, options=GradingOptions(**chosen))
+    with_maps = out is not None and out.suffix.lower() in (".html", ".pdf")
+    grader = Grader.open(run_id, options=GradingOptions(**chosen, with_maps=with_maps))
     grades, is_interrupted = [], False
     with ProgressLine() as progress:
-        with_cam = out is not None and out.suffix.lower() in (".html", ".pdf")
         try:
-            for one in grader.grade(expansion.items, with_cam=with_cam, progress=progress):
+            for one in grader.grade(expansion.items, progress=progress):
                 grades.append(one)
         except KeyboardInterrupt:
             is_interrupted = True

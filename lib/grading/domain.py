@@ -29,13 +29,13 @@ class Likeness:
         distance: to the training images, within `limit` where it passes; None without a gate. Of several comparisons
             it is the largest, in units of its limit.
         domain: every comparison.
-        features: (D,) by which the nearest training images are found.
+        similarities: (M,) to the training images that are kept, by which the nearest of them are found.
     """
 
     distance: float | None = None
     limit: float | None = None
     domain: tuple[DomainDistance, ...] = ()
-    features: np.ndarray | None = None
+    similarities: np.ndarray | None = None
 
     @property
     def is_passed(self) -> bool:
@@ -103,31 +103,32 @@ class DomainGate:
         """
         gate = self.gate
         if not gate.stages:
-            distances = gate.distance(vectors)
-            return [Likeness(float(one), gate.threshold, features=vectors[row]) for row, one in enumerate(distances)]
+            return [Likeness(float(one), gate.threshold) for one in gate.distance(vectors)]
         readings = self.judge.read(pixels) if self.judge else read
-        last = readings[gate.stages[-1].name]
+        comparisons, similarities = gate.compare(readings, probabilities)
         found = []
-        for row, compared in enumerate(gate.compare(readings, probabilities)):
+        for row, compared in enumerate(comparisons):
             domain = tuple(DomainDistance(title=title, value=value, limit=limit) for title, value, limit in compared)
             ratio = max(one.value / one.limit for one in domain)
-            found.append(Likeness(ratio, gate.threshold, domain, last[row]))
+            found.append(Likeness(ratio, gate.threshold, domain, similarities[row]))
         return found
 
-    def cases(self, features: np.ndarray | None, image_id: str, num: int, *, is_seen: bool) -> tuple[NearestCase, ...]:
+    def cases(
+        self, similarities: np.ndarray | None, image_id: str, num: int, *, is_seen: bool
+    ) -> tuple[NearestCase, ...]:
         """The nearest training images, without the image itself and, as far as is known, its own patient.
 
         Args:
-            features: of the image, as `Likeness` has them.
+            similarities: of the image, as `Likeness` has them.
             image_id: of the image.
             num: how many at most.
             is_seen: whether it is of the classifier's own data set.
         """
         images = self.gate.images
-        if images is None or features is None or num < 1:
+        if images is None or similarities is None or num < 1:
             return ()
         others = self._same_patient(image_id) if is_seen and image_id not in images.image_ids else ()
-        nearest = self.gate.nearest(features, num, images.is_related(image_id, others))
+        nearest = self.gate.nearest(similarities, num, images.is_related(image_id, others))
         return tuple(
             NearestCase(
                 image_id=images.image_ids[row], class_name=images.class_names[images.targets[row]], distance=distance

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageStat
+from PIL import Image
 
 from lib.data.images import DecodedImage
 from lib.data.input_transform import InputTransform
@@ -207,14 +207,16 @@ class Grader:
         self,
         items: Iterable[Named],
         *,
-        with_cam: bool = False,
         progress: Progress = ignore_progress,
     ) -> Iterator[Grade]:
-        """Grade named files, given as paths or as bytes of unknown origin; one grade each, in the same order."""
+        """Grade named files, given as paths or as bytes of unknown origin; one grade each, in the same order.
+
+        With `options.with_maps` each graded image has its map, where the classifier has maps.
+        """
         waiting, done = list(items), 0
         for part, decoded in self._decoded(waiting):
             images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
-            graded = dict(zip(images, self._grade_images(list(images.values()), with_cam=with_cam), strict=True))
+            graded = dict(zip(images, self._grade_images(list(images.values())), strict=True))
             for row, (name, _) in enumerate(part):
                 yield replace(graded.get(row) or Grade(name, status=REFUSED, reason=str(decoded[row])), name=name)
                 done += 1
@@ -275,7 +277,7 @@ class Grader:
         vectors = as_vectors(features).cpu().numpy()
         return probabilities, self.domain.likenesses(pixels, vectors, read, upright)
 
-    def _grade_images(self, images: list[DecodedImage], *, with_cam: bool) -> list[Grade]:
+    def _grade_images(self, images: list[DecodedImage]) -> list[Grade]:
         """Grades without names of readable images."""
         if not images:
             return []
@@ -285,11 +287,12 @@ class Grader:
             reading = beside.submit(lambda: [self._quality(image.pixels) for image in images])
             probabilities, looks = self._scores(pixels, batch)
             qualities = reading.result()
+        roles = self.seen.roles([image_id_of(image.sha256) for image in images])
         grades = [
             Grade.of(
                 self._decide(image.pixels, probabilities[row], looks[row], quality=qualities[row]),
                 notices=(*image.notices, *self._notices),
-                seen=self.seen.role(image_id_of(image.sha256)),
+                seen=str(roles[row]),
                 sha256=image.sha256,
                 pixels=self.inputs.framed(image.pixels),
                 domain=looks[row].domain,
@@ -302,7 +305,7 @@ class Grader:
             grade if grade.status == UNLIKE else replace(grade, cases=self._cases(looks[row], images[row], grade))
             for row, grade in enumerate(grades)
         ]
-        return self._with_cams(grades, batch) if with_cam and self.has_cam else grades
+        return self._with_cams(grades, batch) if self.options.with_maps and self.has_cam else grades
 
     def decision(self, verdict: Verdict) -> Decision | None:
         """What to do next; None where the classes have no order, or the image is unlike the training images."""
@@ -321,7 +324,7 @@ class Grader:
         if self.domain is None:
             return ()
         image_id = image_id_of(image.sha256)
-        return self.domain.cases(look.features, image_id, self.options.num_cases, is_seen=bool(grade.seen))
+        return self.domain.cases(look.similarities, image_id, self.options.num_cases, is_seen=bool(grade.seen))
 
     def _read(self, batch: "Tensor") -> "tuple[Tensor, dict[str, Tensor]]":
         """What the head reads, by the engine and in the precision in which head and gate met it; stages on the way."""
@@ -373,7 +376,7 @@ class Grader:
         if is_own:
             known = "An image of the data set that this network was trained on"
             return GRADED, f"{known}: {numbers}." if numbers else f"{known}."
-        if max(ImageStat.Stat(Image.fromarray(pixels)).stddev) < _BLANK_STD:
+        if _is_blank(pixels):
             return UNLIKE, "The image is blank: its pixels all have nearly one colour."
         if not numbers:
             return GRADED, ""
@@ -398,6 +401,14 @@ class Grader:
             replace(grade, cam=maps[row], map_stage=stage or "") if row in maps else grade
             for row, grade in enumerate(grades)
         ]
+
+
+def _is_blank(pixels: np.ndarray) -> bool:
+    """Whether a square (S, S, 3) has nearly one colour: no channel has more than sensor noise."""
+    counts = np.array(Image.fromarray(pixels).histogram(), dtype=np.float64).reshape(3, 256)
+    shares, levels = counts / counts.sum(1, keepdims=True), np.arange(256)
+    means = shares @ levels
+    return bool((shares @ levels**2 - means**2).max() < _BLANK_STD**2)
 
 
 def _checked_options(options: GradingOptions) -> GradingOptions:

@@ -25,6 +25,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class StageLimit:
     limit: float
     reference: np.ndarray
 
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """The reference as float32 (M, D), made once: to make it for each image costs more than to compare it."""
+        return self.reference.astype(np.float32)
+
 
 @dataclass(frozen=True)
 class EnergyLimit:
@@ -85,9 +91,12 @@ class ReferenceImages:
 
     def is_related(self, image_id: str, others: Sequence[str] = ()) -> np.ndarray:
         """Which rows (M,) are an image itself, its patient's by what is known here, or among `others`."""
-        hidden = {image_id, *others}
-        is_hidden = np.array([one in hidden for one in self.image_ids], dtype=bool)
-        return is_hidden | np.isin(self.groups, self.groups[is_hidden])
+        rows = [self._rows[one] for one in {image_id, *others} if one in self._rows]
+        return np.isin(self.groups, self.groups[rows]) if rows else np.zeros(len(self.groups), dtype=bool)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,24 +130,38 @@ class Gate:
 
         `is_own` (N, M) marks rows of the reference that an image is not compared with: itself, or its own patient.
         """
-        return _distances(self.reference, features, self.num_neighbors, is_own)
+        return _distances(self.vectors, features, self.num_neighbors, is_own)
 
-    def compare(self, readings: Mapping[str, np.ndarray], probabilities: np.ndarray) -> list[tuple[Comparison, ...]]:
-        """Every comparison of each image, of pooled features (N, D) by stage and probabilities (N, K)."""
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """The reference as float32 (M, D)."""
+        return self.stages[-1].vectors if self.stages else self.reference.astype(np.float32)
+
+    def compare(
+        self, readings: Mapping[str, np.ndarray], probabilities: np.ndarray
+    ) -> tuple[list[tuple[Comparison, ...]], np.ndarray]:
+        """Every comparison of each image, of pooled features (N, D) by stage and probabilities (N, K).
+
+        Also the cosine similarities (N, M) to the reference at the last stage, for `nearest`.
+        """
+        similarities = [_similarities(one.vectors, readings[one.name]) for one in self.stages]
         found = [
-            (one.title, _distances(one.reference, readings[one.name], self.num_neighbors), one.limit)
-            for one in self.stages
+            (one.title, _mean_distances(similarity, readings[one.name], self.num_neighbors), one.limit)
+            for one, similarity in zip(self.stages, similarities, strict=True)
         ]
         if self.energy is not None:
             found.append((ENERGY_TITLE, self.energy.values(probabilities), self.energy.limit))
-        return [
+        compared = [
             tuple((title, float(values[row]), limit) for title, values, limit in found)
             for row in range(len(probabilities))
         ]
+        return compared, similarities[-1]
 
-    def nearest(self, features: np.ndarray, num: int, is_hidden: np.ndarray | None = None) -> list[tuple[int, float]]:
-        """Rows of the reference nearest to the features (D,) of an image at the last stage, with cosine distances."""
-        distances = 1.0 - self.reference.astype(np.float32) @ _unit_rows(np.asarray(features)[None])[0]
+    def nearest(
+        self, similarities: np.ndarray, num: int, is_hidden: np.ndarray | None = None
+    ) -> list[tuple[int, float]]:
+        """Rows of the reference nearest to an image by its similarities (M,), with cosine distances."""
+        distances = 1.0 - similarities
         if is_hidden is not None:
             distances[is_hidden] = np.inf
         order = np.argsort(distances, kind="stable")[:num]
@@ -300,21 +323,32 @@ def _joint_limits(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 def _distances(
     reference: np.ndarray, features: np.ndarray, num_neighbors: int, is_own: np.ndarray | None = None
 ) -> np.ndarray:
+    reference = reference.astype(np.float32, copy=False)
+    features, found = np.asarray(features), []
+    for start in range(0, len(features), _CHUNK_ROWS):
+        chunk = slice(start, start + _CHUNK_ROWS)
+        similarities = _similarities(reference, features[chunk])
+        if is_own is not None:
+            similarities[is_own[chunk]] = -np.inf
+        found.append(_mean_distances(similarities, features[chunk], num_neighbors))
+    return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _similarities(reference: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Cosines (N, M) of features (N, D) with unit vectors (M, D)."""
     features = np.asarray(features)
     if features.ndim != 2 or features.shape[1] != reference.shape[1]:
         raise ValueError(f"Expected features (N, {reference.shape[1]}), got {features.shape}.")
-    reference = reference.astype(np.float32)
-    num_neighbors = min(num_neighbors, len(reference))
-    distances = np.empty(len(features), dtype=np.float32)
-    for start in range(0, len(features), _CHUNK_ROWS):
-        chunk = slice(start, start + _CHUNK_ROWS)
-        similarity = _unit_rows(features[chunk]) @ reference.T
-        if is_own is not None:
-            similarity[is_own[chunk]] = -np.inf
-        nearest = np.partition(similarity, -num_neighbors, axis=1)[:, -num_neighbors:]
-        is_other = np.isfinite(nearest)
-        means = np.where(is_other, nearest, 0.0).sum(1) / np.maximum(is_other.sum(1), 1)
-        distances[chunk] = np.maximum(0.0, 1.0 - means)
+    return np.asarray(_unit_rows(features) @ reference.T)
+
+
+def _mean_distances(similarities: np.ndarray, features: np.ndarray, num_neighbors: int) -> np.ndarray:
+    """Mean cosine distances (N,) to the nearest; infinite where a feature is not finite."""
+    num_neighbors = min(num_neighbors, similarities.shape[1])
+    nearest = np.partition(similarities, -num_neighbors, axis=1)[:, -num_neighbors:]
+    is_other = np.isfinite(nearest)
+    means = np.where(is_other, nearest, 0.0).sum(1) / np.maximum(is_other.sum(1), 1)
+    distances = np.maximum(0.0, 1.0 - means).astype(np.float32)
     distances[~np.isfinite(features).all(1)] = np.inf
     return distances
 

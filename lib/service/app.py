@@ -141,7 +141,7 @@ def _grade(
         items, left_out = expansion.items, skipped_grades(expansion.skipped)
     grades: list[Grade] = []
     maps: list[str | None] = []
-    for one in itertools.chain(grader.grade(items, with_cam=grader.options.with_maps), left_out):
+    for one in itertools.chain(grader.grade(items), left_out):
         go_on()
         maps.append(_map_png(one))
         grades.append(dataclasses.replace(one, pixels=None, cam=None))  # a batch of pictures would fill the memory

@@ -78,7 +78,7 @@ class Scene:
     def _work(self, progress: Progress) -> None:
         waiting = self.session.waiting(self.key)
         progress(0, len(waiting), "Grading images")
-        for done, grade in enumerate(self.grader.grade(waiting, with_cam=True), start=1):
+        for done, grade in enumerate(self.grader.grade(waiting), start=1):
             self.session.keep(self.key, grade.name, grade)  # each at once: an interruption loses nothing
             progress(done, len(waiting), "Grading images")
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lib.grading.grades import GradingOptions
+
 ROUNDS = 3
 SIDES_PX = (512, 1024)
 CAMERA_PX = (4000, 3000)
@@ -122,11 +124,12 @@ def _square(path: Path, side: int) -> np.ndarray:
 def bench_camera(grader: Any, paths: list[Path]) -> None:
     """Seconds of one photograph of a camera, sent as bytes, without and with its map."""
     contents = [path.read_bytes() for path in paths]
-    for title, with_cam in (("class, probabilities and gates", False), ("the same and a map", True)):
+    for title, with_maps in (("class, probabilities and gates", False), ("the same and a map", True)):
+        asked = grader.deciding(GradingOptions(with_maps=with_maps))
         taken = []
         for index in range(NUM_CAMERA + 3):
             began = time.perf_counter()
-            list(grader.grade([("eye.jpg", contents[index % len(contents)])], with_cam=with_cam))
+            list(asked.grade([("eye.jpg", contents[index % len(contents)])]))
             taken.append(time.perf_counter() - began)
         middle, high = np.quantile(taken[3:], [0.5, 0.95])
         print(f"one of 12 megapixels, {title}: {middle:.3f} s (95 %: {high:.3f} s)")

@@ -72,13 +72,13 @@ def test_nearest_cases_leave_the_image_out_and_name_its_class(gate, dataset):
     image_id = dataset.table["image_id"][row]
     work = gate_at_work(gate, dataset)
     (look,) = looks(gate, dataset, dataset.pixels[row : row + 1])
-    cases = work.cases(look.features, "another", 3, is_seen=False)
+    cases = work.cases(look.similarities, "another", 3, is_seen=False)
     assert cases[0].image_id == image_id
     assert cases[0].distance == pytest.approx(0, abs=1e-3)
     assert cases[0].class_name == dataset.class_names[dataset.table["target"][row]]
     assert [one.distance for one in cases] == sorted(one.distance for one in cases)
-    assert image_id not in {one.image_id for one in work.cases(look.features, image_id, 10, is_seen=True)}
-    assert work.cases(look.features, "another", 0, is_seen=False) == ()
+    assert image_id not in {one.image_id for one in work.cases(look.similarities, image_id, 10, is_seen=True)}
+    assert work.cases(look.similarities, "another", 0, is_seen=False) == ()
     assert case_picture(manifest_of(dataset), image_id) is None  # the data set is in no library
 
 

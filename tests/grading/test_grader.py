@@ -13,6 +13,8 @@ from lib.grading.upload_session import Skipped, skipped_grades
 from lib.models.gate import GATE_FILE, Gate, save_gate
 from tests.grading.squares import encode, make_pixels, png, stored_point
 
+WITH_MAPS = GradingOptions(with_maps=True)
+
 
 def test_known_images_get_their_class(grader):
     red, blue = grader.grade([("a.png", png("red", 1)), ("b.png", png("blue", 2))])
@@ -73,7 +75,7 @@ def test_a_grade_does_not_depend_on_its_neighbours(grader):
 
 def test_grad_cam_comes_with_graded_images_only(grader):
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    strange, red = grader.grade([("noise.png", encode(noise)), ("a.png", png("red", 1))], with_cam=True)
+    strange, red = grader.deciding(WITH_MAPS).grade([("noise.png", encode(noise)), ("a.png", png("red", 1))])
     assert strange.cam is None
     assert red.cam.ndim == 2
     assert red.cam.min() >= 0
@@ -82,15 +84,16 @@ def test_grad_cam_comes_with_graded_images_only(grader):
 
 def test_a_bundle_may_name_another_method_of_maps(trained):
     classifier, manifest, _ = trained
-    usual, asked = Grader(classifier, manifest), Grader(classifier, {**manifest, "map_method": "layer_cam"})
+    manifests = manifest, {**manifest, "map_method": "layer_cam"}
+    usual, asked = (Grader(classifier, one, options=WITH_MAPS) for one in manifests)
     assert [grader.map_method.name for grader in (usual, asked)] == ["grad_cam", "layer_cam"]
-    maps = [next(iter(grader.grade([("a", png("red", 1))], with_cam=True))).cam for grader in (usual, asked)]
+    maps = [next(iter(grader.grade([("a", png("red", 1))]))).cam for grader in (usual, asked)]
     assert not np.array_equal(*maps)
     assert all(0 <= one.min() <= one.max() <= 1 for one in maps)
-    unfit = Grader(classifier, {**manifest, "map_method": "deep_lift"})  # gates in MobileNetV3
+    unfit = Grader(classifier, {**manifest, "map_method": "deep_lift"}, options=WITH_MAPS)  # gates in MobileNetV3
     assert not unfit.has_cam
     assert unfit.why_no_cam.startswith("It has no rule for hard")
-    assert next(iter(unfit.grade([("a", png("red", 1))], with_cam=True))).cam is None
+    assert next(iter(unfit.grade([("a", png("red", 1))]))).cam is None
     with pytest.raises(UserError, match="Did you mean 'grad_cam'"):
         _ = Grader(classifier, {**manifest, "map_method": "gradcam"}).has_cam
 

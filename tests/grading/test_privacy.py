@@ -6,6 +6,7 @@ import zipfile
 from PIL import Image
 
 from lib.grading import report
+from lib.grading.grades import GradingOptions
 from lib.grading.upload_session import UploadSession, expand_uploads
 from tests.grading.squares import make_pixels, png
 
@@ -30,7 +31,7 @@ def test_place_and_camera_are_in_no_picture_that_is_kept_and_in_no_report(grader
     session = UploadSession()
     session.add([("a.jpg", data)])
     for sha256, content in session.waiting("run"):
-        [grade] = grader.grade([("a.jpg", content)], with_cam=True)
+        [grade] = grader.deciding(GradingOptions(with_maps=True)).grade([("a.jpg", content)])
         session.keep("run", sha256, grade)
     [(_, jpeg)] = session.rows("run")
     assert not Image.open(io.BytesIO(jpeg)).getexif()

@@ -46,13 +46,15 @@ def judged(torn, request):
     """The grader under each rule, and the class that it must name."""
     classifier, manifest, gate = torn
     by_thresholds = request.param == "expected grade"
-    grader = Grader(classifier, manifest, gate=gate, options=GradingOptions(by_thresholds=by_thresholds))
+    grader = Grader(
+        classifier, manifest, gate=gate, options=GradingOptions(by_thresholds=by_thresholds, with_maps=True)
+    )
     return grader, "moderate" if by_thresholds else "severe"
 
 
 def test_every_place_names_the_verdicts_class(judged):
     grader, expected = judged
-    grades = list(grader.grade([("a.png", png("red", 1)), ("noise.png", encode(NOISE))], with_cam=True))
+    grades = list(grader.grade([("a.png", png("red", 1)), ("noise.png", encode(NOISE))]))
     header = grader.header
     assert (grades[0].class_name, grades[0].rule) == (expected, header.rule)
     assert check_gates(grades[0])[2].title.removesuffix("?") == f"Graded: {expected}"
@@ -73,7 +75,7 @@ def test_every_place_names_the_verdicts_class(judged):
 
 def test_the_map_is_of_the_verdicts_class(judged):
     grader, expected = judged
-    (grade,) = grader.grade([("a.png", png("red", 1))], with_cam=True)
+    (grade,) = grader.grade([("a.png", png("red", 1))])
     batch = grader.inputs.batch(make_pixels("red", 1)[None])
     maps = [grad_cam(grader.classifier, batch, stage=FIRST_STAGE, target=target).maps[0] for target in range(4)]
     assert np.allclose(grade.cam, maps[NAMES.index(expected)], atol=1e-6)
@@ -89,7 +91,7 @@ def test_an_explanation_answers_with_the_verdict(judged, tmp_path):
     assert said.score == pytest.approx(verdict.confidence)
     assert ("expected grade" in said.describe_target()) == grader.header.is_by_expected_grade
     cam = said.cams[FIRST_STAGE].maps[0]
-    (grade,) = grader.grade([("a.png", png("red", 1))], with_cam=True)
+    (grade,) = grader.grade([("a.png", png("red", 1))])
     assert np.allclose(cam, grade.cam, atol=1e-6)
     written = explain_image(
         pixels, grader.classifier, grader.inputs, NAMES, out=tmp_path / "a.png", verdict=verdict, target="none"

@@ -155,7 +155,7 @@ def joint_gate(seed=0, num_val=40, **options):
 
 
 def is_beyond(gate, readings, answers):
-    return np.array([any(value > limit for _, value, limit in one) for one in gate.compare(readings, answers)])
+    return np.array([any(value > limit for _, value, limit in one) for one in gate.compare(readings, answers)[0]])
 
 
 @pytest.mark.parametrize("num_val", [20, 99])
@@ -187,7 +187,7 @@ def test_answers_of_one_energy_are_not_compared_by_it():
     features = {"early": draw(30, CENTRE)}
     gate = fit_gate(features, {"early": draw(20, CENTRE, seed=1)}, probabilities=np.full((20, 2), 0.5))
     assert gate.energy is None
-    assert len(gate.compare({"early": draw(1, CENTRE)}, np.full((1, 2), 0.5))[0]) == 1
+    assert len(gate.compare({"early": draw(1, CENTRE)}, np.full((1, 2), 0.5))[0][0]) == 1
 
 
 def references(num=100):
@@ -197,11 +197,12 @@ def references(num=100):
 
 def test_the_nearest_images_leave_out_the_image_and_its_patient():
     gate = joint_gate(images=references())
-    features = draw(100, CENTRE[::-1], seed=7)[10]  # the eleventh training image itself
-    assert gate.nearest(features, 1)[0] == (10, pytest.approx(0.0, abs=1e-3))
+    eleventh = {"early": draw(1, CENTRE), "late": draw(100, CENTRE[::-1], seed=7)[10:11]}  # a training image itself
+    _, [similarities] = gate.compare(eleventh, np.full((1, 3), 1 / 3))
+    assert gate.nearest(similarities, 1)[0] == (10, pytest.approx(0.0, abs=1e-3))
     hidden = gate.images.is_related(gate.images.image_ids[10])
     assert np.flatnonzero(hidden).tolist() == [10, 11]  # two images a patient
-    assert not {10, 11} & {row for row, _ in gate.nearest(features, 99, hidden)}
+    assert not {10, 11} & {row for row, _ in gate.nearest(similarities, 99, hidden)}
     others = gate.images.is_related("not here", [gate.images.image_ids[20]])
     assert np.flatnonzero(others).tolist() == [20, 21]
 
@@ -211,7 +212,7 @@ def test_a_saved_gate_of_several_stages_comes_back(tmp_path):
     save_gate(tmp_path / GATE_FILE, gate)
     loaded = load_gate(tmp_path / GATE_FILE)
     readings, answers = {"early": draw(3, CENTRE), "late": draw(3, CENTRE)}, np.full((3, 3), [0.7, 0.2, 0.1])
-    assert loaded.compare(readings, answers) == gate.compare(readings, answers)
+    assert loaded.compare(readings, answers)[0] == gate.compare(readings, answers)[0]
     assert [one.title for one in loaded.stages] == ["Early", "Late"]
     assert (loaded.judge, loaded.energy, loaded.threshold) == ("own", gate.energy, 1.0)
     assert loaded.images.image_ids == gate.images.image_ids
