@@ -36,7 +36,8 @@ class Edit:
     """One entry of the log.
 
     `value` is the class of a relabel (by the source's name), the part of a split ("" lets it be drawn again) or the
-    edit that an undo takes back; `as_imported` are those images of a relabel whose class in the source it is.
+    edit that an undo takes back; `as_imported` are those images of a relabel whose class in the source it is. A split
+    that divides the whole set has `parts`, one for each of its images, in place of a value.
     """
 
     edit_id: str
@@ -47,7 +48,13 @@ class Edit:
     reason: str = ""
     who: str = PERSON
     as_imported: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     is_in_effect: bool = True  # whether no later undo takes it back
+
+    @cached_property
+    def part_of(self) -> dict[str, str]:
+        """Image id -> part, of a split."""
+        return dict(zip(self.image_ids, self.parts or (self.value,) * len(self.image_ids), strict=True))
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class EditLog:
             if edit.kind == RELABEL and edit.value not in self._gone_classes:
                 label = None if image_id in edit.as_imported else edit.value
             elif edit.kind == SPLIT:
-                split = edit.value or None
+                split = edit.part_of[image_id] or None
             elif edit.kind in (EXCLUDE, RESTORE):
                 is_excluded = edit.kind == EXCLUDE
         return ImageState(label, split, is_excluded)
@@ -278,7 +285,7 @@ def _encoded(line: dict[str, Any]) -> bytes:
 
 def _edit(line: dict[str, Any]) -> Edit:
     known = {name: line[name] for name in Edit.__dataclass_fields__ if name in line}
-    return Edit(**{**known, "image_ids": tuple(line["image_ids"]), "as_imported": tuple(line.get("as_imported", ()))})
+    return Edit(**known | {name: tuple(line.get(name, ())) for name in ("image_ids", "as_imported", "parts")})
 
 
 def _check(line: Any, seen: set[str]) -> None:
@@ -305,6 +312,9 @@ def _check(line: Any, seen: set[str]) -> None:
         raise ValueError("its value is no text or its time_s no number")
     if (kind == RELABEL and not line.get("value")) or (kind == SPLIT and line.get("value") not in _SPLITS):
         raise ValueError(f"a {kind} cannot have the value {line.get('value')!r}")
+    parts = line.get("parts", [])
+    if parts and (kind != SPLIT or len(parts) != len(ids) or not set(parts) <= set(_SPLITS)):
+        raise ValueError("its parts do not fit its images")
     if kind == UNDO and line.get("value") not in seen:
         raise ValueError(f"it undoes the edit {line.get('value')!r}, which is not before it")
     seen.add(name)

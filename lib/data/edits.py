@@ -5,7 +5,8 @@ never touched, and runs open the version that they were trained on.
 """
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lib.atomic import write_json
@@ -71,6 +72,31 @@ def add_edit(
         return _append(dataset, description, kind, ids, content)
 
 
+def divide(
+    name: str, parts: Mapping[str, str], reason: str = "", *, who: str = PERSON, expected_version: str | None = None
+) -> Dataset:
+    """Fix the part of many images in one edit, such as the whole split; the data set as it is now.
+
+    `parts` gives "train", "val" or "test" for image ids, "" to have one drawn again. Raises UserError where nothing
+    changes, an image or part is unknown, a group would be in two parts, a class would be left without an image to
+    train, or the set is busy or no longer at `expected_version`.
+    """
+    with locked_dataset(name, expected_version) as description:
+        dataset = Dataset(dataset_folder(name))
+        for part in sorted(set(parts.values())):
+            _value(dataset, SPLIT, part)
+        ids = list(parts)
+        dataset.indices(ids)
+        before = read_log(dataset.folder).states
+        ids = [one for one in ids if (before.get(one, ImageState()).split or "") != parts[one]]
+        if not ids:
+            raise UserError("Nothing to change: the data set is divided so already.")
+        fixed = {one: state.split or "" for one, state in before.items()} | dict(parts)
+        _refuse_crossing_groups(dataset, fixed)
+        content = {"value": "", "parts": [parts[one] for one in ids], "reason": _reason(reason), "who": who}
+        return _append(dataset, description, SPLIT, ids, content)
+
+
 def undo_edit(name: str, edit_id: str, *, reason: str = "", who: str = PERSON) -> Dataset:
     """Take one edit back, whatever came after it; what was undone is done again by undoing the undo.
 
@@ -94,6 +120,10 @@ def describe_edit(edit: Edit, dataset: Dataset) -> str:
     if edit.kind == RELABEL:
         return f"{number} relabelled as {_class_name(dataset, edit.value)}"
     if edit.kind == SPLIT:
+        if edit.parts:
+            counts = Counter(edit.parts)
+            given = [f"{counts[part]:,} {part or 'drawn again'}" for part in (TRAIN, VAL, TEST, "") if counts[part]]
+            return f"{number} divided: {', '.join(given)}"
         return f"{number} fixed to {edit.value}" if edit.value else f"{number} drawn again"
     return f"{number} {'excluded' if edit.kind == EXCLUDE else 'restored'}"
 
@@ -106,7 +136,7 @@ def edits_table(dataset: Dataset) -> "pd.DataFrame":
     rows = [
         (
             edit.edit_id, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(edit.time_s)), edit.kind, image_id,
-            paths.get(image_id, ""), _class_name(dataset, edit.value) if edit.kind == RELABEL else edit.value,
+            paths.get(image_id, ""), _value_of(edit, image_id, dataset),
             edit.reason, edit.who, edit.is_in_effect,
         )
         for edit in dataset.edits
@@ -189,6 +219,20 @@ def _changes(dataset: Dataset, row: int, state: ImageState, kind: str, value: st
     if kind == SPLIT:
         return (state.split or "") != value
     return state.is_excluded != (kind == EXCLUDE)
+
+
+def _refuse_crossing_groups(dataset: Dataset, parts: Mapping[str, str]) -> None:
+    part_of: dict[str, str] = {}
+    for image_id, group in zip(dataset.table["image_id"], dataset.table["group_id"], strict=True):
+        part = parts.get(image_id, "")
+        if group and part_of.setdefault(group, part) != part:
+            raise UserError(f"The group {group!r} would be divided; all images of a group (a patient) are in one part.")
+
+
+def _value_of(edit: Edit, image_id: str, dataset: Dataset) -> str:
+    if edit.kind == SPLIT:
+        return edit.part_of[image_id]
+    return _class_name(dataset, edit.value) if edit.kind == RELABEL else edit.value
 
 
 def _class_name(dataset: Dataset, source: str) -> str:
