@@ -8,7 +8,7 @@ from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
 from pages.common.text import plain
 from pages.common.views import draw_tabs, find_view
-from pages.data.scene import Scene
+from pages.data.scene import find_scene
 from pages.data.views import VIEWS
 
 ensure_frame(__file__)
@@ -74,7 +74,7 @@ if kind_change.is_form_open():
     kind_change.show_form(dataset)
 
 with show_errors("divide the data set"):
-    scene = Scene(dataset, int(seed))
+    scene = find_scene(dataset, int(seed))
     view = find_view(VIEWS, state.current("tab"))
     draw_tabs(VIEWS, view, "tab", key="explore_view")
     view.draw(scene)

@@ -15,10 +15,11 @@ from lib.checked_rows import CheckedRows
 from lib.data.decoder_pool import DecoderPool
 from lib.data.edit_log import Edit, EditLog, edited_version, open_states, read_log
 from lib.data.images import DecodedImage
+from lib.data.kept_splits import kept_split
 from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, schema_of, target_order
 from lib.data.originals import originals_folder
 from lib.data.specs import BY_FILE, DatasetSpec
-from lib.data.splits import EXCLUDED, assign_splits, require_parts, with_fixed
+from lib.data.splits import EXCLUDED, require_parts, with_fixed
 from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
@@ -248,9 +249,10 @@ class Dataset:
         if key not in self._splits:
             groups, fixed = (self._stored_table[column].to_numpy() for column in ("group_id", "split"))
             targets, class_names = self.stored_targets
-            drawn = assign_splits(
-                targets, groups, fixed, split_seed=split_seed, num_folds=num_folds, fold=fold, class_names=class_names
-            )
+            drawn = kept_split(
+                self.content_version, targets, groups, fixed, split_seed=split_seed, num_folds=num_folds, fold=fold,
+                class_names=class_names,
+            )  # fmt: skip
             self._splits[key] = self.apply_edits(drawn, has_fixed_parts=num_folds is None)
         return self._splits[key].copy()
 

@@ -184,12 +184,14 @@ class _Carver:
 
     def partitions(self, pool: np.ndarray, parts: int, seed: int) -> Iterator[list[np.ndarray]]:
         """Seeded ways to cut `pool` into stratified parts, no group in two of them."""
-        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+        from sklearn.model_selection import StratifiedKFold
+
+        from lib.data.grouped_folds import GroupedFolds
 
         targets, units = self.targets[pool], self.units[pool]
         if np.bincount(targets).max() < parts or len(np.unique(units)) < parts:
             return
-        splitter = StratifiedGroupKFold if self.is_grouped else StratifiedKFold
+        splitter = GroupedFolds if self.is_grouped else StratifiedKFold
         for attempt in range(_ATTEMPTS):
             cut = splitter(parts, shuffle=True, random_state=seed + 1009 * attempt)
             with warnings.catch_warnings():

@@ -1,10 +1,10 @@
 """How much there is of each class and split, and the images."""
 
+from functools import partial
+
 import streamlit as st
 
-from lib.data.dataset import takes_part
 from lib.data.grades import known_grades
-from lib.data.statistics import size_table
 from lib.figures.data_charts import class_counts_figure, size_figure
 from pages.common import controls, image_grid
 from pages.common.text import count, percent, plain
@@ -23,9 +23,8 @@ def draw(scene: Scene) -> None:
         f"{percent(shares.get('train', 0), 0)} training, {percent(shares.get('val', 0), 0)} validation, "
         f"{percent(shares.get('test', 0), 0)} test",
     ]
-    groups = dataset.table["group_id"][takes_part(dataset)].replace("", None).dropna()
-    if groups.nunique() < len(groups):
-        facts.append(f"{count(groups.nunique(), 'patient or group', 'patients or groups')}, none in two splits")
+    if scene.num_groups:
+        facts.append(f"{count(scene.num_groups, 'patient or group', 'patients or groups')}, none in two splits")
     if num_excluded := dataset.num_images - num_images:
         facts.append(f"{count(num_excluded, 'image')} excluded")
     st.markdown(" · ".join(facts))
@@ -43,7 +42,7 @@ def draw(scene: Scene) -> None:
 def _draw_counts(scene: Scene) -> None:
     """Images by class and split."""
     counts = scene.counts
-    figure = class_counts_figure(counts, controls.is_dark())
+    figure = scene.figure("counts", partial(class_counts_figure, counts), is_dark=controls.is_dark())
     num_images = count(int(counts["count"].sum()), "image")
     alt = f"Bar chart: images per class in training, validation and test, from {num_images}"
     controls.show_figure(figure, alt=alt, key="class_counts", data=counts)
@@ -51,9 +50,8 @@ def _draw_counts(scene: Scene) -> None:
 
 def _say_kind(scene: Scene) -> None:
     spec, said = scene.dataset.spec, []
-    num_ungradable = int(scene.dataset.table["flags"][takes_part(scene.dataset)].str.startswith("ungradable").sum())
-    if num_ungradable:
-        said.append(f"{count(num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so.")
+    if scene.num_ungradable:
+        said.append(f"{count(scene.num_ungradable, 'image')} cannot be graded (blur, light or haze) and say so.")
     if spec.is_ordinal:
         said.append(f"The classes are grades, in this order: {plain(' < '.join(spec.class_names), 400)}.")
     if spec.is_medical:
@@ -80,11 +78,12 @@ def _draw_details(scene: Scene) -> None:
 
 
 def _draw_sizes(scene: Scene) -> None:
-    sizes = size_table(scene.dataset)[["width", "height"]]
+    sizes = scene.sizes
+    (least_width, least_height), (most_width, most_height) = scene.size_range
     st.markdown(
-        f"The originals are {sizes['width'].min()} to {sizes['width'].max()} px wide and "
-        f"{sizes['height'].min()} to {sizes['height'].max()} px high; all are kept as squares of "
-        f"{scene.dataset.spec.store_side_px} px."
+        f"The originals are {least_width} to {most_width} px wide and {least_height} to {most_height} px high; all are "
+        f"kept as squares of {scene.dataset.spec.store_side_px} px."
     )
     alt = f"Scatter plot: width against height of {count(len(sizes), 'image')}"
-    controls.show_figure(size_figure(sizes, controls.is_dark()), alt=alt, key="image_sizes", data=sizes)
+    figure = scene.figure("sizes", partial(size_figure, sizes), is_dark=controls.is_dark())
+    controls.show_figure(figure, alt=alt, key="image_sizes", data=sizes)

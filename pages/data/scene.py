@@ -1,24 +1,28 @@
 """What the views of "Explore data" look at: one data set and its split."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import streamlit as st
 
-from lib.data.dataset import Dataset
-from lib.data.statistics import class_counts
+from lib.data.dataset import Dataset, takes_part
+from lib.data.statistics import class_counts, size_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A data set, and how `split_seed` divides it."""
+    """A data set, and how `split_seed` divides it; `find_scene` keeps it, so that a rerun counts nothing again."""
 
     dataset: Dataset
     split_seed: int
+    _figures: "dict[tuple[str, bool], go.Figure]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def split(self) -> np.ndarray:
@@ -39,3 +43,44 @@ class Scene:
     def is_even(self) -> bool:
         """Whether no class has over a tenth more images than another."""
         return bool(self.per_class.max() <= 1.1 * self.per_class.min())
+
+    @cached_property
+    def num_groups(self) -> int:
+        """Patients or other groups, of images that take part; 0 where each image stands alone."""
+        named = self.dataset.table["group_id"][takes_part(self.dataset)]
+        named = named[named != ""].dropna()
+        number = int(named.nunique())
+        return number if number < len(named) else 0
+
+    @cached_property
+    def num_ungradable(self) -> int:
+        """Images that take part and say of themselves that they cannot be graded."""
+        flags = self.dataset.table["flags"][takes_part(self.dataset)]
+        return int(flags.str.startswith("ungradable").sum())
+
+    @cached_property
+    def sizes(self) -> "pd.DataFrame":
+        """Columns width and height of the originals, in pixels."""
+        return size_table(self.dataset)[["width", "height"]]
+
+    @cached_property
+    def size_range(self) -> tuple[list[int], list[int]]:
+        """The least width and height, and the largest."""
+        return self.sizes.min().tolist(), self.sizes.max().tolist()
+
+    def figure(self, name: str, draw: "Callable[[bool], go.Figure]", *, is_dark: bool) -> "go.Figure":
+        """What `draw(is_dark)` draws of the scene, drawn once; not to be changed."""
+        key = name, is_dark
+        if key not in self._figures:
+            self._figures[key] = draw(is_dark)
+        return self._figures[key]
+
+
+def find_scene(dataset: Dataset, split_seed: int) -> Scene:
+    """The scene of a data set at its version, shared by all sessions."""
+    return _scene(dataset.name, dataset.version, split_seed, _dataset=dataset)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _scene(name: str, version: str, split_seed: int, *, _dataset: Dataset) -> Scene:
+    return Scene(_dataset, split_seed)

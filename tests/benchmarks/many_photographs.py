@@ -49,7 +49,7 @@ def _write_picture(work: tuple[Path, int, int, tuple[int, int]]) -> None:
     wanted = [number for number in range(picture, count, NUM_PICTURES) if not _path(folder, number).exists()]
     if not wanted:
         return
-    os.nice(5)
+    os.nice(1)
     rng = np.random.default_rng(picture)
     base = np.clip(_draw(rng, size), 12, 243).astype(np.uint8)
     # One field of noise, shifted by another step for each file: drawing it anew would take longer than encoding.
