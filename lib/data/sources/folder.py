@@ -23,6 +23,7 @@ from lib.data.sources.files import (
 from lib.data.sources.label_files import ImageFacts, LabelFile, read_labels, unlabelled_parts
 from lib.data.sources.label_search import LabelSearch, tables_beside
 from lib.data.sources.metadata import METADATA_FILE, Metadata, join_eyes
+from lib.data.sources.name_patterns import read_names, suggest_patterns
 from lib.data.sources.tables import FOLDERS, SourceOptions
 from lib.errors import UserError
 
@@ -76,7 +77,9 @@ class _Scanner:
     def scan(self) -> FolderScan:
         label_files = self._label_files()
         facts: dict[Path, ImageFacts] = {}
-        if label_files:
+        if self.options.name_pattern:
+            layout = read_names(self.walk, self.images, self.options.name_pattern, min_classes=self.min_classes)
+        elif label_files:
             layout, facts = read_labels(self.walk, self.images, label_files, min_classes=self.min_classes)
             self._refuse_unlabelled_parts(layout, label_files)
         else:
@@ -98,7 +101,7 @@ class _Scanner:
     def _label_files(self) -> list[LabelFile]:
         """The label files to read: those that were named, or else those that are found where folders are no classes."""
         search = LabelSearch(self.walk, self.images, self.options)
-        if self.options.labels == (FOLDERS,):
+        if self.options.labels == (FOLDERS,) or self.options.name_pattern:
             return []
         if self.options.labels:
             for given in self.options.labels:
@@ -112,7 +115,11 @@ class _Scanner:
                 return search.label_files
             if isinstance(refusal, OnlyOneClass) and self.min_classes < 2:
                 return []
-            raise UserError(" ".join([str(refusal), *search.why_not()])) from None
+            said = search.why_not() or [
+                f'Their names look like classes: --set name_pattern="{one.pattern}" (on the page: Classes from names) '
+                f"gives {one.words}." for one in suggest_patterns(self.images)[:1]
+            ]  # fmt: skip
+            raise UserError(" ".join([str(refusal), *said])) from None
         search.look()
         for file in search.found:
             if file.columns.is_label_known and _contradicts(layout, file):

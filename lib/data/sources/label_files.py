@@ -12,6 +12,7 @@ from lib.errors import UserError
 
 _MAX_LISTED = 20_000
 _MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null"))
+_UNGRADABLE = frozenset(("0", "0.0", "no", "false", "ungradable", "n"))
 _GRADES = ("0", "1", "2", "3", "4")
 # Where nearly all rows are grades 0 to 4, the others are slips; where many are not, the column holds something else.
 _LEAST_GRADED = 0.75
@@ -29,6 +30,12 @@ class ImageFacts:
     laterality: str = ""
     mask_path: str = ""
     flags: str = ""
+    gradable: str = ""
+
+    @property
+    def is_ungradable(self) -> bool:
+        """Whether a column such as adjudicated_gradable says that nobody can grade the image."""
+        return self.gradable.casefold() in _UNGRADABLE
 
 
 @dataclass(frozen=True)
@@ -107,16 +114,21 @@ def read_labels(
     layout = Layout()
     facts: dict[Path, ImageFacts] = {}
     missing: list[ImageFacts] = []
+    ungradable: dict[Path, str] = {}
     for file in files:
         matched = match_rows(file.table, file.columns, file.index, beside=file.beside)
         refuse_ambiguous(matched.ambiguous)
-        labels = _check_labels(file.table, file.columns)
+        ungraded = _ungraded_rows(file.table, file.columns)
+        labels = _check_labels(file.table, file.columns, ungraded)
         for one in matched.missing[:_MAX_LISTED]:
             reason = f"row {one.row} of {file.table.name} names it, but there is no such image"
             layout.left_out.append(LeftOut(one.name, reason))
         if (num_more := len(matched.missing) - _MAX_LISTED) > 0:
             layout.left_out.append(LeftOut(".", f"and {num_more:,} more rows of {file.table.name} without an image"))
         for path, one in matched.by_path.items():
+            if one.row in ungraded:
+                ungradable[path] = f"row {one.row} of {file.table.name} says that it cannot be graded"
+                continue
             label, before = labels[one.row], facts.get(path)
             if before and before.label != label:
                 raise UserError(
@@ -124,8 +136,8 @@ def read_labels(
                     f"{shown(label)!r} in row {one.row} of {one.table.name}. Say which holds with --labels FILE (on "
                     "the page: Labels from)."
                 )
-            facts[path] = replace(one, label=label)
-        missing += [replace(one, label=labels[one.row]) for one in matched.missing]
+            facts[path] = replace(one, label=label, flags=one.flags or ("ungradable" if one.is_ungradable else ""))
+        missing += [replace(one, label=labels[one.row]) for one in matched.missing if one.row in labels]
     _refuse_lost_classes(walk, facts, missing)
     base, tables = split_base(images), [file.table.name for file in files]
     names = distinct_names(one.label for one in facts.values())
@@ -133,7 +145,8 @@ def read_labels(
         if image.path in facts:
             layout.entries.append(image.entry(names[facts[image.path].label], split_in(image, base)))
         else:
-            layout.left_out.append(LeftOut(image.relative, f"no row in {' or '.join(tables)}"))
+            reason = ungradable.get(image.path, f"no row in {' or '.join(tables)}")
+            layout.left_out.append(LeftOut(image.relative, reason))
     if not any(entry.split == "train" for entry in layout.entries):  # a lone test/ or val/ is no split
         layout.entries = [replace(entry, split="") for entry in layout.entries]
     for file in files:
@@ -167,14 +180,27 @@ def _refuse_lost_classes(walk: FolderWalk, facts: dict[Path, ImageFacts], missin
         )
 
 
-def _check_labels(table: Table, columns: Columns) -> dict[int, str]:
-    """The class of each row by its number; whole numbers as such ("2.0" is "2").
+def _ungraded_rows(table: Table, columns: Columns) -> set[int]:
+    """The rows without a class that a column such as adjudicated_gradable excuses."""
+    column, label = columns.gradable, columns.label
+    if not column or column == label:
+        return set()
+    return {
+        number for number, values in table.rows
+        if values[column].casefold() in _UNGRADABLE and values[label].casefold() in _MISSING
+    }  # fmt: skip
+
+
+def _check_labels(table: Table, columns: Columns, ungraded: set[int]) -> dict[int, str]:
+    """The class of each row by its number, but for those `ungraded`; whole numbers as such ("2.0" is "2").
 
     Raises UserError naming row and value where a class is missing, is no text, or is no grade among grades 0 to 4.
     """
     labels = {}
     for number, values in table.rows:
         label = values[columns.label]
+        if number in ungraded:
+            continue
         if label.casefold() in _MISSING:
             raise UserError(
                 f"Row {number} of {shown(table.path)} has no class in column {shown(columns.label)!r} "

@@ -11,10 +11,10 @@ from lib.data.sources.class_folders import read_class_folders, split_base, split
 from lib.data.sources.files import FolderWalk, FoundFile, existing_folder, shown, split_of
 from lib.data.sources.label_files import LabelFile
 from lib.data.sources.metadata import METADATA_FILE
-from lib.data.sources.tables import ImageIndex, SourceOptions, Table, read_table, recognise_columns
+from lib.data.sources.tables import ImageIndex, SourceOptions, Table, read_table, read_tables, recognise_columns
 from lib.errors import UserError
 
-_SUFFIXES = (".csv", ".tsv")
+_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xlsm")
 _MAX_CANDIDATES = 50
 
 
@@ -31,6 +31,7 @@ class FoundTable:
     label: str
     group: str
     problem: str
+    sheet: str = ""  # of a workbook
 
 
 class LabelSearch:
@@ -48,7 +49,7 @@ class LabelSearch:
     def take(self, path: Path) -> None:
         """Use a file that a person named; raises UserError if it will not do."""
         same = (file.path for file, _ in self.walk.others if file.path.name == path.name and _is_same(file.path, path))
-        self.found.append(self._open(read_table(next(same, path))))
+        self.found.append(self._open(read_table(next(same, path), sheet=self.options.sheet)))
 
     def look(self, beside: Sequence[Path] = ()) -> None:
         """Look through the tables in the folder and its parts, or else through those `beside` it.
@@ -66,35 +67,43 @@ class LabelSearch:
             self.near = near  # of what lies beside by chance nothing is said
 
     def tables_inside(self) -> list[Path]:
-        """The tables on the way to the images and directly in the parts."""
+        """The tables on the way to the images, directly in the parts, and in folders without images beside the way."""
         base, depth = self.base, len(self.base)
+        with_images = {image.parts[:length] for image in self.images for length in range(len(image.parts))}
         folders = ((file.path, file.parts[:-1]) for file, _ in self.walk.others)
         return _likely(
             path for path, folder in folders
             if folder == base[: len(folder)] or (len(folder) == depth + 1 and folder[:depth] == base)
+            or (folder[:-1] == base[: len(folder) - 1] and folder not in with_images)
         )  # fmt: skip
 
-    def inspect(self, path: Path) -> FoundTable | None:
-        """A table as it stands, whether it is a label file or not; None if it cannot be read."""
+    def inspect(self, path: Path) -> list[FoundTable]:
+        """A table, or the sheets of a workbook, as they stand, label files or not; none if it cannot be read."""
         try:
-            table = read_table(path)
+            tables = read_tables(path)
         except UserError:
-            return None
+            return []
+        return [self._inspected(table) for table in tables]
+
+    def _inspected(self, table: Table) -> FoundTable:
         try:
             file = self._open(table)
         except UserError as error:
-            return FoundTable(path, table.columns, table.image_column, "", "", str(error))
+            return FoundTable(table.path, table.columns, table.image_column, "", "", str(error), table.sheet)
         columns = file.columns
         problem = "" if file.names_images else f"No row of {table.name} names an image of the folder."
-        return FoundTable(path, table.columns, columns.image, columns.label, columns.group, problem)
+        return FoundTable(
+            table.path, table.columns, columns.image, columns.label, columns.group, problem, table.sheet
+        )  # fmt: skip
 
     @property
     def label_files(self) -> list[LabelFile]:
         """What was found; a lone trainLabels.csv may name images of test/, too, where train/ has none of that name."""
         if len({file.split for file in self.found}) != 1 or not self.found[0].split:
             return self.found
-        everything = ImageIndex(self.images)
-        return [replace(file, index=ImageIndex(self._images_for(file.split), behind=everything)) for file in self.found]
+        everything = ImageIndex(self.images, is_loose=True)
+        own = {file.split: ImageIndex(self._images_for(file.split), everything, is_loose=True) for file in self.found}
+        return [replace(file, index=own[file.split]) for file in self.found]
 
     def why_not(self) -> list[str]:
         """For a refusal: why the likeliest table of the folder is no label file."""
@@ -103,7 +112,7 @@ class LabelSearch:
 
     def _try(self, path: Path) -> None:
         try:
-            self.found.append(self._open(read_table(path)))
+            self.found.append(self._open(read_table(path, sheet=self.options.sheet)))
         except UserError as error:
             self.near[path] = str(error)
 
@@ -112,7 +121,7 @@ class LabelSearch:
         # The folder of the table below the root; none for one that lies elsewhere.
         beside = table.path.parent.relative_to(root).parts if table.path.is_relative_to(root) else ()
         split = self._split(table.path, beside)
-        index = ImageIndex(self._images_for(split))
+        index = ImageIndex(self._images_for(split), is_loose=True)
         columns = recognise_columns(table, index, beside=beside, options=self.options, needs_label=True)
         if not self.options.class_column and not columns.is_label_known:
             # A column of another name, taken because it is the only one left, must look like classes.
@@ -145,10 +154,10 @@ def inspect_tables(
     root = existing_folder(folder)
     walk = FolderWalk(root, is_allowed).run()
     search = LabelSearch(walk, walk.images, SourceOptions())
-    found = [table for path in search.tables_inside() if (table := search.inspect(path))]
+    found = [table for path in search.tables_inside() for table in search.inspect(path)]
     if all(table.problem for table in found):
-        beside = [search.inspect(path) for path in _likely(tables_beside(root, is_allowed))]
-        found += [table for table in beside if table and table.image and not table.problem]
+        beside = [table for path in _likely(tables_beside(root, is_allowed)) for table in search.inspect(path)]
+        found += [table for table in beside if table.image and not table.problem]
     has_classes = False
     with suppress(UserError):
         read_class_folders(walk, walk.images)

@@ -15,6 +15,12 @@ READING_OPTIONS = (
     ),
     SourceOption(name="class_column", title="Class column", help="Column of the label file that holds the classes."),
     SourceOption(name="image_column", title="Image column", help="Column of the label file that names the images."),
+    SourceOption(name="sheet", title="Sheet", help="Of an Excel workbook; recognised where it is clear."),
+    SourceOption(
+        name="name_pattern", title="Classes from names",
+        help="Such as {class}.{number} for cat.123.jpg: {class} stands for the class, {number} for digits, * for "
+        "anything.",
+    ),
     SourceOption(
         name="group_column", title="Group column",
         help="Column of the label file or of metadata.csv that says which images belong together, such as patient.",

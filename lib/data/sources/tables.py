@@ -1,6 +1,7 @@
 """Tables that lie beside images: how they are read, which column says what, and which files their rows name.
 
-A table is an ordinary file of bounded size, in UTF-8 or UTF-16, its columns apart by comma, semicolon, tab or bar.
+A table is an ordinary file of bounded size: text in UTF-8 or UTF-16, its columns apart by comma, semicolon, tab or bar,
+or a sheet of an Excel workbook.
 """
 
 import codecs
@@ -10,12 +11,13 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lib.data.sources.files import FoundFile, normal, shown
+from lib.data.sources.excel import is_workbook, read_sheets
+from lib.data.sources.files import FoundFile, has_image_suffix, normal, shown
 from lib.errors import UserError
 
 FOLDERS = "folders"  # instead of a label file: the sub-folders are the classes
@@ -23,7 +25,7 @@ MAX_TABLE_BYTES = 50 * 2**20
 _MAX_ROWS, _MAX_COLUMNS = 1_000_000, 1_000
 _DELIMITERS = ",;\t|"
 _NO_TABLE_STARTS = {
-    b"PK\x03\x04": "a spreadsheet or zip archive",
+    b"PK\x03\x04": "a spreadsheet of another kind or a zip archive",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
     b"%PDF": "a PDF",
 }
@@ -39,6 +41,7 @@ _CLASS_COLUMNS = ("class", "class_name", "classname", "label", "labels", "catego
 _PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
 _EYE_COLUMNS = ("laterality", "eye", "side")
 _MASK_COLUMN, _FLAGS_COLUMN = "mask_path", "flags"
+_GRADABLE_COLUMNS = ("gradable", "adjudicated_gradable", "is_gradable", "gradability")
 _NUM_SAMPLED = 400
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _Found = dict[str, list[FoundFile]]
@@ -48,9 +51,10 @@ _Found = dict[str, list[FoundFile]]
 class SourceOptions:
     """How a person wants a folder to be read; what is left out is recognised.
 
-    `labels` are label files, or "folders" for none; `class_column` and `image_column` are columns of them, and
-    `group_column` one of them or of `metadata.csv` that says which images belong to one patient. With `pairs` patients
-    are recognised by a column of that name, or by left and right eye in the names.
+    `labels` are label files, or "folders" for none, and `sheet` the one of a workbook; `class_column` and
+    `image_column` are columns of them, and `group_column` one of them or of `metadata.csv` that says which images
+    belong to one patient. `name_pattern` reads the classes from names (lib/data/sources/name_patterns.py). With
+    `pairs` patients are recognised by a column of that name, or by left and right eye in the names.
     """
 
     labels: tuple[str, ...] = ()
@@ -58,9 +62,13 @@ class SourceOptions:
     image_column: str | None = None
     group_column: str | None = None
     pairs: bool = True
+    sheet: str | None = None
+    name_pattern: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))  # a list, where it was read from JSON
+        if self.name_pattern and (self.labels or self.class_column):
+            raise UserError("Classes come from label files or from a pattern of names; take one of them.")
         if not self.pairs and self.group_column is not None:
             raise UserError(
                 f"The group column {self.group_column!r} keeps images together and --no-pairs does not; take one of "
@@ -95,11 +103,12 @@ class Table:
     path: Path
     columns: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]  # number of the row, and its values without blanks around them
+    sheet: str = ""  # of a workbook
 
     @property
     def name(self) -> str:
         """The file's name, for the eye."""
-        return shown(self.path.name)
+        return f"{shown(self.path.name)}{f', sheet {shown(self.sheet)}' if self.sheet else ''}"
 
     def find_column(self, wanted: str) -> str:
         """The name of a column as the table has it; raises UserError naming the columns if there is none."""
@@ -120,31 +129,69 @@ class Table:
         return self.known_column(_IMAGE_COLUMNS)
 
     @property
+    def class_column(self) -> str:
+        """The column that is called as one of classes, "" if none is."""
+        return self.known_column(_CLASS_COLUMNS)
+
+    @property
     def listed_columns(self) -> str:
         """The names of the columns for a sentence."""
         names = [shown(name) for name in self.columns[:30]]
         return (", ".join(names) or "none") + (", ..." if len(self.columns) > 30 else "")
 
 
-def read_table(path: Path) -> Table:
-    """Read a table whole; raises UserError if it is no ordinary file, too large, or no table."""
-    text = _text(path, _bytes(path))
-    delimiter = _delimiter(text)
+def read_table(path: Path, *, sheet: str | None = None) -> Table:
+    """Read a table whole; raises UserError if it is no ordinary file, too large, no table, or has several sheets."""
+    tables = read_tables(path)
+    if sheet and tables[0].sheet:
+        wanted = [table for table in tables if table.sheet.strip().casefold() == sheet.strip().casefold()]
+        if not wanted:
+            listed = ", ".join(shown(table.sheet) for table in tables)
+            raise UserError(f"{shown(path)} has no sheet {sheet!r}; it has: {listed}.")
+        return wanted[0]
+    likely = [table for table in tables if table.image_column and table.class_column] or tables[:1]
+    if len(likely) > 1:
+        listed = ", ".join(shown(table.sheet) for table in likely)
+        raise UserError(
+            f"{shown(path)} has several sheets that may hold the labels: {listed}. Choose one with --set sheet=NAME "
+            "(on the page: Labels from)."
+        )
+    return likely[0]
+
+
+def read_tables(path: Path) -> list[Table]:
+    """A table, or the sheets of a workbook that have rows; raises UserError as `read_table`."""
+    data = _bytes(path)
+    if not is_workbook(data):
+        text = _text(path, data)
+        delimiter = _delimiter(text)
+        return [_table(path, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False), delimiter)]
+    sheets = read_sheets(data, shown(path), most_columns=_MAX_COLUMNS)
+    found = [_table(path, rows, sheet=name) for name, rows in sheets.items()]
+    if with_rows := [table for table in found if table.rows]:
+        return with_rows
+    raise UserError(f"{shown(path)} has no sheet with a row of column names and rows below it.")
+
+
+def _table(path: Path, lines: Iterator[list[str]], delimiter: str = ",", *, sheet: str = "") -> Table:
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
-        columns = tuple(name.strip() for name in next(lines, []))
+        numbered = ((number, values) for number, values in enumerate(lines, start=1) if values or not sheet)
+        _, header = next(numbered, (1, []))
+        columns = tuple(name.strip() for name in header)
+        if sheet:  # as wide as its names, not as the widest row that somebody wrote a remark into
+            columns = columns[: max((place for place, name in enumerate(columns, 1) if name), default=0)]
         if len(columns) > _MAX_COLUMNS:
             raise UserError(f"{shown(path)} has {len(columns):,} columns; at most {_MAX_COLUMNS:,} are read.")
         twin = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
         if twin is not None:
             raise UserError(f"{shown(path)} has two columns {shown(twin)!r}; give each a name of its own.")
         rows = []
-        for number, values in enumerate(lines, start=2):
-            if not any(value.strip() for value in values):
+        for number, values in numbered:
+            if not any(value.strip() for value in values[: len(columns) or None]):
                 continue
             if number > _MAX_ROWS:
                 raise UserError(f"{shown(path)} has more than {_MAX_ROWS:,} rows; cut it into smaller tables.")
-            if any(value.strip() for value in values[len(columns) :]):
+            if not sheet and any(value.strip() for value in values[len(columns) :]):
                 raise UserError(
                     f"Row {number} of {shown(path)} has {len(values)} values for {len(columns)} columns; a value with "
                     f"{delimiter!r} inside belongs into quotation marks."
@@ -153,7 +200,7 @@ def read_table(path: Path) -> Table:
             rows.append((number, {name: value.strip() for name, value in zip(columns, padded, strict=False)}))
     except csv.Error as error:
         raise UserError(f"{shown(path)} cannot be read as a CSV table ({error}); save it again.") from None
-    return Table(path, columns, rows)
+    return Table(path, columns, rows, sheet)
 
 
 def _bytes(path: Path) -> bytes:
@@ -170,7 +217,7 @@ def _bytes(path: Path) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{shown(path)} cannot be read ({reason}).") from None
     if data is None:
-        raise UserError(f"{shown(path)} is no ordinary file; give a CSV table.")
+        raise UserError(f"{shown(path)} is no ordinary file; give a CSV or Excel table.")
     if len(data) > MAX_TABLE_BYTES:
         raise UserError(f"{shown(path)} has more than {MAX_TABLE_BYTES // 2**20} MiB; larger tables are not read.")
     return data
@@ -179,12 +226,12 @@ def _bytes(path: Path) -> bytes:
 def _text(path: Path, data: bytes) -> str:
     for start, what in _NO_TABLE_STARTS.items():
         if data.startswith(start):
-            raise UserError(f"{shown(path)} is {what}, not a CSV table; save it as CSV.")
+            raise UserError(f"{shown(path)} is {what}, not a CSV or Excel table; save it as CSV.")
     encoding = _encoding(data)
     # Bytes that are no UTF-8 stay what they are, as they do in the names of files, so that they find their file.
     text = data.decode(encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "replace")
     if "\0" in text:
-        raise UserError(f"{shown(path)} is no text; give a CSV table.")
+        raise UserError(f"{shown(path)} is no text; give a CSV or Excel table.")
     return text
 
 
@@ -209,11 +256,14 @@ def _delimiter(text: str) -> str:
 class ImageIndex:
     """Files by the names that tables use for them: paths or bare names, with or without extension.
 
-    Compared by the ends of paths as they are, and in one spelling of accents where that finds none.
+    Compared by the ends of paths as they are, and in one spelling of accents where that finds none. An index that
+    `is_loose` then lets case and the suffix of an image differ: tables go on naming files that were converted.
     """
 
-    def __init__(self, files: Iterable[FoundFile], behind: "ImageIndex | None" = None) -> None:
-        self._behind = behind  # asked where nothing is found here
+    def __init__(
+        self, files: Iterable[FoundFile], behind: "ImageIndex | None" = None, *, is_loose: bool = False
+    ) -> None:
+        self._behind, self._is_loose = behind, is_loose  # what is behind is asked where nothing is found here
         self._whole: _Found = defaultdict(list)
         self._stems: _Found = defaultdict(list)
         self._folders: set[str] = set()
@@ -251,7 +301,20 @@ class ImageIndex:
         for found in (self._whole, self._stems):
             if end in found:
                 return found[end]
-        return next((found[normal(end)] for found in self._spelled if normal(end) in found), [])
+        if spelled := next((found[normal(end)] for found in self._spelled if normal(end) in found), []):
+            return spelled
+        return self._loosely(end) if self._is_loose else []
+
+    def _loosely(self, end: str) -> list[FoundFile]:
+        end = normal(end).casefold()
+        return self._stems_in_one_case.get(end.rpartition(".")[0] if has_image_suffix(end) else end, [])
+
+    @cached_property
+    def _stems_in_one_case(self) -> _Found:
+        found: _Found = defaultdict(list)
+        for end, files in self._stems.items():
+            found[normal(end).casefold()] += files
+        return found
 
     @cached_property
     def _spelled(self) -> tuple[_Found, _Found]:
@@ -284,6 +347,7 @@ class Columns:
     laterality: str = ""
     mask_path: str = ""
     flags: str = ""
+    gradable: str = ""
 
     @property
     def is_label_known(self) -> bool:
@@ -315,7 +379,8 @@ def recognise_columns(
     group, wanted = table.known_column(_PATIENT_COLUMNS), options.group_column
     if wanted:
         group = next((name for name in table.columns if name.casefold() == wanted.strip().casefold()), "")
-    others = (table.known_column(names) for names in (_EYE_COLUMNS, (_MASK_COLUMN,), (_FLAGS_COLUMN,)))
+    kinds = (_EYE_COLUMNS, (_MASK_COLUMN,), (_FLAGS_COLUMN,), _GRADABLE_COLUMNS)
+    others = (table.known_column(names) for names in kinds)
     columns = Columns(image, "", group, *others)
     if not needs_label:
         return columns
@@ -327,7 +392,7 @@ def recognise_columns(
 
 def _image_column(table: Table, index: ImageIndex, beside: tuple[str, ...]) -> str:
     """The column called so that names the most images; where none does, any that says nothing else."""
-    others = (*_CLASS_COLUMNS, *_PATIENT_COLUMNS, *_EYE_COLUMNS, _MASK_COLUMN, _FLAGS_COLUMN)
+    others = (*_CLASS_COLUMNS, *_PATIENT_COLUMNS, *_EYE_COLUMNS, _MASK_COLUMN, _FLAGS_COLUMN, *_GRADABLE_COLUMNS)
 
     def rank(name: str) -> tuple[bool, int, int]:
         is_known = _plain(name) in _IMAGE_COLUMNS

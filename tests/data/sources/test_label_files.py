@@ -292,3 +292,46 @@ def test_a_named_label_file_is_named_for_later_imports_too(tmp_path, monkeypatch
     (tmp_path / "far.csv").unlink()
     with pytest.raises(UserError, match=r"There is no file .*far\.csv"):
         resolve_dataset(root)
+
+
+def test_grading_sheets_of_idrid(tmp_path):
+    """Two sheets in a folder of their own, with names that begin anew in each part and empty columns behind."""
+    images, sheets = tmp_path / "1. Original Images", tmp_path / "2. Groundtruths"
+    touch(images, *(f"a. Training Set/IDRiD_{n:03}.jpg" for n in range(1, 5)))
+    touch(images, *(f"b. Testing Set/IDRiD_{n:03}.jpg" for n in range(1, 3)))
+    header = ("Image name", "Retinopathy grade", "Risk of macular edema ", "", "", "")
+    for part, number in (("a. IDRiD_Disease Grading_Training", 4), ("b. IDRiD_Disease Grading_Testing", 2)):
+        rows = [
+            (f"IDRiD_{n:03}", n % 2 if "Train" in part else 1 - n % 2, n % 2 + 1, "", "", "")
+            for n in range(1, number + 1)
+        ]
+        write_csv(sheets / f"{part} Labels.csv", header, rows)
+    found = scan(tmp_path)
+    training, testing = ("1. Original Images/a. Training Set/IDRiD_", "1. Original Images/b. Testing Set/IDRiD_")
+    assert classes(found) == {
+        **{f"{training}{n:03}.jpg": str(n % 2) for n in range(1, 5)},
+        **{f"{testing}{n:03}.jpg": str(1 - n % 2) for n in range(1, 3)},
+    }
+    assert set(splits(found).values()) == {"train", "test"}
+    assert set(classes(scan(tmp_path, class_column="Risk of macular edema")).values()) == {"1", "2"}
+
+
+def test_adjudicated_grades_of_messidor_2(tmp_path):
+    """Images that nobody can grade have no grade; the table names files by the suffix that they had once."""
+    touch(tmp_path, "IM1.jpg", "IM2.JPG", "IM3.jpg", "x_PP.png")
+    header = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
+    rows = [("IM1.jpg", 0, 0, 1), ("IM2.jpg", 1.0, 0, 1), ("IM3.jpg", "", "", 0), ("x_PP.tif", 0, 0, 1)]
+    write_csv(tmp_path / "messidor_data.csv", header, rows)
+    found = scan(tmp_path)
+    assert classes(found) == {"IM1.jpg": "0", "x_PP.png": "0", "IM2.JPG": "1"}
+    assert reasons(found) == {"IM3.jpg": "row 4 of messidor_data.csv says that it cannot be graded"}
+    rows[2] = ("IM3.jpg", "", "", 1)
+    write_csv(tmp_path / "messidor_data.csv", header, rows)
+    with pytest.raises(UserError, match=r"Row 4 of .* has no class in column 'adjudicated_dr_grade'"):
+        scan(tmp_path)
+
+
+def test_a_grade_of_an_image_that_cannot_be_graded_is_flagged(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg")
+    write_csv(tmp_path / "labels.csv", ("image", "level", "gradable"), [("1", 0, "no"), ("2", 1, "yes")])
+    assert [entry.flags for entry in scan(tmp_path).entries] == ["ungradable", ""]

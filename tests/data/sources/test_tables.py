@@ -40,7 +40,7 @@ def test_a_short_row_is_filled_up(tmp_path):
     [
         (b"image,level\na,b.png,3\n", "Row 2 .* has 3 values for 2 columns"),
         (b"image,image\n1,2\n", "two columns 'image'"),
-        (b"PK\x03\x04rest", "a spreadsheet or zip archive, not a CSV table"),
+        (b"PK\x03\x04rest", "a spreadsheet of another kind or a zip archive, not a CSV"),
         (b"image,level\n1,\x00\n", "is no text"),
         (b"image,level\n" + b"a" * 200_000 + b",1\n", "cannot be read as a CSV table"),
         (b"," * 2000 + b"\n", "2,001 columns"),
