@@ -238,7 +238,7 @@ def _import_locked(
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
         return _opened(previous, options, scan.class_names, check_splits=check_splits)
     if name is None:
-        name = previous["spec"]["name"] if previous else as_name(scan.folder.name)
+        name = previous["spec"]["name"] if previous else as_name(found.name or scan.folder.name)
         if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:6]}"
     _refuse_taken(name, source)
@@ -400,10 +400,10 @@ def rebuild_dataset(
         options = ImportOptions.of(description)
         if options.crop_policy == crop_policy:
             return _write(description, schema_of(description).changed(change), change)
-        found = _find_originals(description, options, is_allowed)
-        options = options.with_schema(schema_of(description).changed(change), found.scan.class_names, change)
         with workplace(str(description["source"])) as place:
             carry_originals(dataset_folder(name), place / WRITTEN)
+            found = _find_originals(description, options, is_allowed, place / WRITTEN)
+            options = options.with_schema(schema_of(description).changed(change), found.scan.class_names, change)
             return _import_locked(
                 found, name=name, options=dataclasses.replace(options, crop_policy=crop_policy),
                 source=str(description["source"]), check_splits=bool(description["has_checked_splits"]),
@@ -413,21 +413,22 @@ def rebuild_dataset(
 
 def require_originals(dataset: Dataset, is_allowed: Callable[[Path], bool] | None = None) -> None:
     """Raise UserError with the reason if the images cannot be read again from where they came."""
-    _find_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed)
+    _find_originals(dataset.description, ImportOptions.of(dataset.description), is_allowed, dataset.folder)
 
 
 def _find_originals(
-    description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None
+    description: dict[str, Any], options: ImportOptions, is_allowed: Callable[[Path], bool] | None, dataset: Path
 ) -> FoundImages:
+    """Read the source again; what it unpacked once lies in the folder `dataset`."""
     name, source = description["spec"]["name"], str(description.get("source") or "")
-    folder = originals_folder(dataset_folder(name), description)
+    folder = originals_folder(dataset, description)
     if not folder.is_absolute() or not folder.is_dir():
         raise UserError(
             f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
             "kind of its classes can be changed."
         )
     request = SourceRequest(
-        values=values_of(description), folder=dataset_folder(name) / ORIGINALS, is_allowed=is_allowed,
+        values=values_of(description), folder=dataset / ORIGINALS, is_allowed=is_allowed,
         min_classes=2 if description["has_checked_splits"] else 1,
     )  # fmt: skip
     found = SOURCES.get(options.source_name).read(request)

@@ -18,6 +18,7 @@ from filelock import Timeout
 from lib.atomic import read_json_or_empty, write_json
 from lib.data.dataset import DESCRIPTION_FILE, PIXELS_FILE, read_description
 from lib.data.library import library_lock, remove_dead_stagings
+from lib.data.originals import ORIGINALS
 from lib.data.sources.files import shown
 from lib.data.stored_rows import kept_in
 from lib.errors import DiskFull, Stopped, UserError, disk_fault
@@ -108,6 +109,7 @@ def workplace(source: str, *, is_kept: bool = True) -> Iterator[Path]:
     try:
         yield folder
     except BaseException as error:
+        shutil.rmtree(written / ORIGINALS, ignore_errors=True)  # which the next try unpacks again
         found = _described(folder)
         kept = f"{found.sentence} and kept for {KEPT_DAYS} days; import the same again, and it goes on from there."
         if not found.num_stored or not is_kept:

@@ -56,6 +56,10 @@ def stored_values(spec: "SourceSpec", values: Mapping[str, Any]) -> dict[str, An
     if spec.name == "folder":
         folder = existing_folder(rest.pop("path"))  # which is the data set's source
         reading["labels"] = label_paths(folder, reading["labels"])
+    elif "labels" in reading:  # in what is unpacked as they are given; from here by their whole path
+        reading["labels"] = tuple(
+            str(Path(one).absolute()) if Path(one).is_file() else one for one in reading["labels"]
+        )
     written = {name: str(value) if isinstance(value, Path) else value for name, value in rest.items()}
     return {**reading, "source_name": spec.name, "source_values": written}
 

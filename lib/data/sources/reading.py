@@ -1,12 +1,15 @@
 """How files that lie in folders are read, whatever brought them there: options that several sources share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lib.data.sources.files import shown
 from lib.data.sources.table import SourceOption
 from lib.data.sources.tables import SourceOptions, label_paths
+from lib.errors import UserError
 
 READING_OPTIONS = (
     SourceOption(
@@ -38,7 +41,16 @@ def is_reading(name: str) -> bool:
     return name in _NAMES
 
 
-def reading_of(values: Mapping[str, Any], folder: Path) -> SourceOptions:
-    """The options of a scan of `folder`; raises UserError where a label file is not there."""
+@contextmanager
+def called(folder: Path, name: Path) -> Iterator[None]:
+    """Let refusals name the archive that a person knows, where they would name the folder that it was unpacked to."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(shown(folder), shown(name))) from None
+
+
+def reading_of(values: Mapping[str, Any], folder: Path, *, beside: Path | None = None) -> SourceOptions:
+    """The options of a scan of `folder`; raises UserError where a label file is not there, in it or `beside` it."""
     reading = {name: value for name, value in values.items() if is_reading(name)}
-    return SourceOptions(**{**reading, "labels": label_paths(folder, reading.get("labels", ()))})
+    return SourceOptions(**{**reading, "labels": label_paths(folder, reading.get("labels", ()), beside=beside)})

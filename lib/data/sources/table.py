@@ -23,7 +23,10 @@ _WORDS = {str: "a text", int: "a whole number", bool: "yes or no", Path: "a path
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOption:
-    """One thing that a source wants to know: a field on the page, `--set name=value` on the command line."""
+    """One thing that a source wants to know: a field on the page, `--set name=value` on the command line.
+
+    The page offers to upload a path with `uploads`: a file with one of these suffixes, or a folder, packed as a tar.
+    """
 
     name: str
     title: str
@@ -32,6 +35,7 @@ class SourceOption:
     choices: tuple[Any, ...] = ()
     help: str = ""
     is_required: bool = False
+    uploads: tuple[str, ...] = ()
 
     def read(self, value: Any) -> Any:
         """A value, or its text, in the option's kind; raises UserError where it is none of it or not among the choices.
@@ -97,11 +101,13 @@ class FoundImages:
     `spec_changes` are fields of `DatasetSpec`: title, domain, licence, source_url, description, is_ordinal, is_medical.
     `write`, where the images are no files yet, writes those of the entries that it is given; it is called before they
     are decoded, with those that were chosen.
+    The data set is called `name` where the person gives no other; "" for the name of the folder.
     """
 
     scan: FolderScan
     spec_changes: Mapping[str, Any] = field(default_factory=dict)
     write: Callable[[Sequence[SourceEntry], Progress], None] | None = None
+    name: str = ""
 
 
 def _takes_nothing(_path: Path) -> bool:

@@ -76,21 +76,25 @@ class SourceOptions:
             )
 
 
-def label_paths(folder: Path, given: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+def label_paths(
+    folder: Path, given: str | Path | Sequence[str | Path], *, beside: Path | None = None
+) -> tuple[str, ...]:
     """One label file or several as whole paths: as given from here, or else in the folder or beside it.
+
+    Beside it is in the folder `beside`, by default the one that it lies in.
 
     Raises UserError if there is no such file.
     """
     given = [given] if isinstance(given, str | Path) else given
     if tuple(map(str, given)) == (FOLDERS,):
         return (FOLDERS,)
-    return tuple(str(_label_path(folder, Path(one).expanduser())) for one in given)
+    return tuple(str(_label_path(folder, Path(one).expanduser(), beside or folder.parent)) for one in given)
 
 
-def _label_path(folder: Path, given: Path) -> Path:
+def _label_path(folder: Path, given: Path, beside: Path) -> Path:
     if given.is_absolute():
         return Path(os.path.abspath(given))  # noqa: PTH100  (looked for when it is read)
-    for place in (Path.cwd(), folder, folder.parent):
+    for place in (Path.cwd(), folder, beside):
         if (path := place / given).exists():
             return Path(os.path.abspath(path))  # noqa: PTH100  (a link keeps its name)
     raise UserError(f"There is no label file {shown(given)}, here or in {shown(folder)} or beside it; check the path.")
