@@ -421,7 +421,7 @@ def _find_originals(
 ) -> FoundImages:
     """Read the source again; what it unpacked once lies in the folder `dataset`."""
     name, source = description["spec"]["name"], str(description.get("source") or "")
-    folder = originals_folder(dataset, description)
+    folder = originals_folder(dataset_folder(name), description)
     if not folder.is_absolute() or not folder.is_dir():
         raise UserError(
             f"The originals of {name!r} are gone ({shown(source)}), so its images cannot be cut anew; names, order and "
