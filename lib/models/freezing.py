@@ -59,7 +59,7 @@ def stage_plan(
 
 
 def apply_freezing(
-    classifier: Classifier, *, trains_backbone: str, unfreeze_from: str | None = None, batchnorm: str = "trained"
+    classifier: Classifier, *, trains_backbone: str, unfreeze_from: str | None = None, batchnorm: str | None = "trained"
 ) -> None:
     """Freeze and unfreeze the parameters by stage; the head is always trained.
 
@@ -80,14 +80,14 @@ def apply_freezing(
     classifier.train(classifier.training)
 
 
-def train_mode(classifier: Classifier, *, batchnorm: str = "trained") -> None:
+def train_mode(classifier: Classifier, *, batchnorm: str | None = "trained") -> None:
     """Put the trained stages into training mode and the frozen ones into evaluation mode.
 
     Unless `batchnorm` is "trained", the statistics of BatchNorm in the backbone stay as they are: a small batch or few
     images would replace those of a million photographs by worse ones.
     """
     classifier.train()
-    if batchnorm != "trained":
+    if batchnorm not in ("trained", None):
         for stage in classifier.stages.values():
             for norm in batchnorm_layers(stage):
                 norm.eval()

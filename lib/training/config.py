@@ -89,7 +89,7 @@ class TrainConfig:
     weight_decay: float = 1e-4  # decoupled for AdamW, L2 for the others
     schedule: str = "cosine"  # a name of the table in optimization.py
     stage_rate_decay: float = 1.0  # learning rate of a stage as a share of that of the next one
-    batchnorm: str = "trained"  # of trained stages: "trained", "statistics_frozen" or "frozen"
+    batchnorm: str | None = None  # of trained stages: "trained", "statistics_frozen" or "frozen"
     loss: str = "cross_entropy"  # a name of the table in optimization.py
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0 is off
@@ -134,7 +134,7 @@ class TrainConfig:
                 raise UserError(f"The setting {key} must lie between {limits}, received {value}.")
         for key, table in _CHOICES.items():
             value, choices = getattr(self, key), tuple(getattr(table, "names", table))
-            if value not in choices and (value is not None or key != "pooling"):
+            if value not in choices and (value is not None or key not in ("pooling", "batchnorm")):
                 raise UserError(f"The setting {key} must be one of {', '.join(choices)}, received {value!r}.")
         if self.target_map:
             parse_target_map(self.target_map)

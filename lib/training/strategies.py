@@ -50,6 +50,15 @@ class StrategySpec:
         return self.is_iterative and bool(self.fit)
 
     @property
+    def default_batchnorm(self) -> str:
+        """What happens to BatchNorm in trained stages where nothing else is asked for.
+
+        A learned head knows the features as they were: the statistics of single batches would change them at the first
+        step, and with them its answers (measured in docs/choose_a_strategy.md).
+        """
+        return "frozen" if self.starts_from_probe else "trained"
+
+    @property
     def remembers_images(self) -> bool:
         """Whether the head keeps the training images' features instead of weights."""
         return HEADS.get(self.default_head).keeps_samples

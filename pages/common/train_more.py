@@ -59,7 +59,7 @@ def draw_more(backbone: str, strategy: StrategySpec) -> dict[str, Any]:
         values = _draw_learning(strategy)
     with network:
         if strategy.trains_backbone != "none":
-            values["batchnorm"] = train_network_settings.draw_batchnorm()
+            values["batchnorm"] = train_network_settings.draw_batchnorm(strategy)
         grid = SettingGrid()
         train_network_settings.draw_network_settings(backbone, strategy, grid)
         _draw_numbers(NETWORK, strategy, grid)

@@ -5,7 +5,7 @@ import streamlit as st
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS, LAST_VECTOR
 from lib.training.strategies import StrategySpec
-from pages.common.train_settings import DEFAULTS, SettingGrid, choose
+from pages.common.train_settings import SettingGrid, choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
@@ -18,6 +18,10 @@ BATCHNORM_REASON = (
     "Of the stages that are trained. All of it is trained by default: with a hundred images and batches of 16, the new "
     "domain's own statistics fit better than those of the old one. With fewer, the old ones are less noisy: freeze "
     "them. Frozen stages keep theirs in any case."
+)
+LEARNED_HEAD_REASON = (
+    "Of the stages that are trained. Frozen by default: the head knows the features as the probe saw them, and the "
+    "statistics of single batches would change them at the first step."
 )
 
 _HEAD_HELP = "What turns features into class scores."
@@ -43,14 +47,14 @@ def draw_network_settings(backbone: str, strategy: StrategySpec, grid: SettingGr
         grid.add("head_from", _head_from)
 
 
-def draw_batchnorm() -> str | None:
+def draw_batchnorm(strategy: StrategySpec) -> str | None:
     """The three ways to treat BatchNorm, in sight together, with the reason for the default; None means that."""
-    default = DEFAULTS["batchnorm"]
+    default = strategy.default_batchnorm
     chosen = st.segmented_control(
         "BatchNorm", list(BATCHNORM), format_func=BATCHNORM.__getitem__, default=default, required=True,
-        key="train_batchnorm", persist_state="session",
+        key=f"train_batchnorm_{strategy.name}", persist_state="session",
     )  # fmt: skip
-    st.caption(BATCHNORM_REASON)
+    st.caption(LEARNED_HEAD_REASON if strategy.starts_from_probe else BATCHNORM_REASON)
     return None if chosen == default else chosen
 
 

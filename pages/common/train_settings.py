@@ -185,10 +185,10 @@ class SettingGrid:
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 STRATEGY = "train_strategy"
 # Fields of the form whose key carries what they belong to: a strategy or a backbone has a default of its own.
-_BY_STRATEGY = ("epochs", "learning_rate", "head")
+_BY_STRATEGY = ("epochs", "learning_rate", "head", "batchnorm")
 _BY_BACKBONE = ("weights", "feature_stage", "unfreeze_from")
 _PLAIN = (
-    "output", "target_map", "class_weights", "optimizer", "loss", "batchnorm", "augmentation", "schedule", "sampling",
+    "output", "target_map", "class_weights", "optimizer", "loss", "augmentation", "schedule", "sampling",
     "batch_size", "time_budget_s", "weight_decay", "patience", "stage_rate_decay", "label_smoothing", "mixup",
     "num_views", "unfreeze_every", "num_neighbors", "num_folds", "split_seed", "seed", "head_from", "preprocessing",
     "pinned_images", "input_size_px",
@@ -211,7 +211,8 @@ def fill_form(config: TrainConfig) -> None:
     strategy = STRATEGIES.get(config.strategy)
     st.session_state[STRATEGY] = config.strategy
     own: dict[str, object] = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
-    own |= {"head": strategy.default_head, "unfreeze_from": _first_trained(config, strategy)}
+    own |= {"head": strategy.default_head, "batchnorm": strategy.default_batchnorm}
+    own |= {"unfreeze_from": _first_trained(config, strategy)}
     for name in IN_FORM:
         value = getattr(config, name)
         if name == "weights" and not strategy.uses_pretrained:

@@ -122,7 +122,7 @@ def test_start_queues_what_the_form_says(started):
 
 def test_batchnorm_and_the_last_unfrozen_stage_are_choices_in_sight(started):
     at = choose(open_train(), "gradual_unfreezing")
-    at.segmented_control(key="train_batchnorm").set_value("statistics_frozen").run()
+    at.segmented_control(key="train_batchnorm_gradual_unfreezing").set_value("statistics_frozen").run()
     at.selectbox(key="train_unfreeze_from_gradual_unfreezing_bundled_vgg").set_value("block3").run()
     assert any("All of it is trained by default" in caption.value for caption in at.caption)
     assert any("of 6 stages are frozen, trained from Block 3" in block.proto.body for block in at.get("html"))

@@ -25,6 +25,19 @@ def test_every_open_setting_of_a_fine_tuning_is_filled_in() -> None:
     assert resolve_config(resolved, TinyDataset()) == resolved
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"strategy": "probe_then_finetune"}, "frozen"),
+        ({"strategy": "full_finetuning", "head_from": "abc"}, "frozen"),
+        ({"strategy": "full_finetuning"}, "trained"),
+        ({"strategy": "probe_then_finetune", "batchnorm": "trained"}, "trained"),
+    ],
+)
+def test_batchnorm_is_frozen_where_the_head_is_learned_and_nothing_else_is_asked_for(changes, expected) -> None:
+    assert resolve_config(TrainConfig(dataset="tiny", **changes), TinyDataset()).batchnorm == expected
+
+
 def test_settings_without_use_are_emptied_and_from_scratch_starts_at_random() -> None:
     probe = resolve_config(TrainConfig(dataset="tiny", epochs=5), TinyDataset())
     assert (probe.epochs, probe.learning_rate, probe.unfreeze_from) == (None, None, None)

@@ -217,7 +217,7 @@ def test_fine_tuning_starts_where_the_cached_probe_ended() -> None:
             steps.append(event.loss)
 
     split = TinyDataset().split(0)
-    frozen = {"augmentation": "none", "batch_size": 64, "batchnorm": "frozen", "seed": 5}
+    frozen = {"augmentation": "none", "batch_size": 64, "seed": 5}
     probe_session = make_session("linear_probe", seed=5)
     probe = probe_session.fit(split)
     rows = np.flatnonzero(split == "train")
