@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lib.data.dicom import DICOM_INFO, is_dicom, open_dicom
 from lib.data.specs import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, check_crop_policy, measure_range
@@ -90,6 +90,7 @@ class ImageHeader:
     num_bytes: int
     sha256: str
     values: ValueRange | None = None  # of an image of more than 8 bits
+    camera: str = ""  # make and model, where the file names them
     is_whole: bool = True  # whether `sha256` is of the whole file, not of its first `HEAD_BYTES`
 
     @classmethod
@@ -166,7 +167,17 @@ def read_header(data: bytes) -> ImageHeader:
                 values = measure_range(np.array(image), kind)
             except ValueError:
                 raise BadImage("The image holds no finite value.") from None
-        return ImageHeader(*image.size, len(data), hashlib.sha256(data).hexdigest(), values)
+        return ImageHeader(*image.size, len(data), hashlib.sha256(data).hexdigest(), values, _camera(image))
+
+
+def _camera(image: Image.Image) -> str:
+    """What EXIF says of make and model, as one printable line."""
+    try:
+        told = image.getexif()
+        words = [str(told.get(tag) or "") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
+    except Exception:  # noqa: BLE001  (damaged EXIF data must not cost the photograph)
+        return ""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in " ".join(words)).split())[:80]
 
 
 @contextmanager

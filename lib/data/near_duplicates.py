@@ -1,4 +1,4 @@
-"""Finds photographs that are in two sets of images though their files differ: re-encoded, resized or mirrored.
+"""Finds photographs that are there twice, in one set or two, though their files differ: re-encoded, resized, mirrored.
 
 An image is described by the fine structure of its grey picture at 48 x 48: what is left when a blurred picture is taken
 away, divided by how strong it is around each point, so that one strong edge (the border of a retina) does not outweigh
@@ -8,6 +8,7 @@ at least `LEAST_COSINE`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,90 @@ def _described(
 def _small_grey(pixels: np.ndarray) -> np.ndarray:
     grey = Image.fromarray(pixels).convert("L")
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Which rows of a set are near duplicates of each other.
+
+    Attributes:
+        number: (n,) int64: rows of one number are copies, directly or by way of others; -1 for one that has none.
+        nearest: (n,) int64: the row that an image is most alike among its copies; -1 where there is none.
+        cosine: (n,) float32: how alike that one is; 0 where there is none.
+        is_mirrored: (n,) bool: whether that one is mirrored.
+    """
+
+    number: np.ndarray
+    nearest: np.ndarray
+    cosine: np.ndarray
+    is_mirrored: np.ndarray
+
+    @property
+    def groups(self) -> list[np.ndarray]:
+        """The rows of each set of copies."""
+        rows = np.flatnonzero(self.number >= 0)
+        order = rows[np.argsort(self.number[rows], kind="stable")]
+        return np.split(order, np.flatnonzero(np.diff(self.number[order])) + 1) if len(order) else []
+
+
+def find_copies(pixels: Any, *, progress: Progress = ignore_progress) -> Copies:
+    """The near duplicates within a set of squares uint8 (N, S, S, 3), which is read block by block.
+
+    Every pair is compared: twice the images take four times the time. Beside the descriptions (4.5 KiB an image) a
+    fixed amount of memory is used.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    num = len(pixels)
+    described = np.zeros((num, _SIDE * _SIDE), dtype=np.float16)
+    for start, part in _described(pixels, np.arange(num), 0, 2 * num, progress):
+        described[start : start + len(part)] = part
+    found = _Nearest(num)
+    links = np.zeros((2, 0), dtype=np.int64)
+    for start in range(0, num, _AT_A_TIME):
+        progress(num + start, 2 * num, "Comparing images")
+        links = np.concatenate([links, *found.compare(described, start)], axis=1)
+        if links.shape[1] > 4 * num:  # many frames of one film: only what hangs together is kept
+            _, number = connected_components(coo_array((np.ones(links.shape[1]), links), shape=(num, num)))
+            links = np.stack([np.unique(number, return_index=True)[1][number], np.arange(num)])
+            links = links[:, links[0] != links[1]]
+    _, number = connected_components(coo_array((np.ones(links.shape[1]), links), shape=(num, num)))
+    number = np.where(found.nearest >= 0, number, -1).astype(np.int64)
+    return Copies(number, found.nearest, found.cosine, found.is_mirrored)
+
+
+class _Nearest:
+    """The most alike of all images seen so far, for each image."""
+
+    def __init__(self, num: int) -> None:
+        self.nearest = np.full(num, -1, dtype=np.int64)
+        self.cosine = np.zeros(num, dtype=np.float32)
+        self.is_mirrored = np.zeros(num, dtype=bool)
+
+    def compare(self, described: np.ndarray, start: int) -> Iterator[np.ndarray]:
+        """Compare a block with itself and all after it; yields the pairs (2, m) that are copies."""
+        pictures = described[start : start + _AT_A_TIME].astype(np.float32).reshape(-1, _SIDE, _SIDE)
+        turned = np.stack([pictures, pictures[:, :, ::-1], pictures[:, ::-1], pictures[:, ::-1, ::-1]])
+        turned = turned.reshape(4 * len(pictures), -1)
+        for other in range(start, len(described), _KNOWN_AT_A_TIME):
+            block = described[other : other + _KNOWN_AT_A_TIME].astype(np.float32)
+            cosines = (turned @ block.T).reshape(4, len(pictures), -1)
+            best = cosines.max(0)
+            # Mirrored twice it is itself, so half of the pairs is enough.
+            best[np.arange(other, other + len(block)) <= np.arange(start, start + len(pictures))[:, None]] = 0.0
+            places = np.argwhere(best >= LEAST_COSINE)
+            if len(places):
+                mirrored = cosines.argmax(0) > 0
+                self._take(best, mirrored, start, other)
+                self._take(best.T, mirrored.T, other, start)
+            yield places.T + np.array([[start], [other]])
+
+    def _take(self, best: np.ndarray, mirrored: np.ndarray, start: int, other: int) -> None:
+        """Of cosines (n, m), rows from `start` and columns from `other`, each row's largest, where it is larger."""
+        twin = best.argmax(1)
+        value = best[np.arange(len(best)), twin]
+        is_nearer = (value >= LEAST_COSINE) & (value > self.cosine[start : start + len(best)])
+        rows = np.flatnonzero(is_nearer)
+        self.nearest[start + rows], self.cosine[start + rows] = other + twin[rows], value[rows]
+        self.is_mirrored[start + rows] = mirrored[rows, twin[rows]]
