@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _COPIES_FORMAT = 1
 
 
-class NotMeasured(Exception):  # noqa: N818  (no error: a check that has nothing to measure)
+class NotMeasured(Exception):
     """Why a check cannot be made; a whole sentence."""
 
 

@@ -14,6 +14,7 @@ from lib.audit.audited import AuditedImages, NotMeasured, audits_dir
 from lib.audit.copies import exact_copies, group_leakage, near_copies, unreadable_files
 from lib.audit.embedding import label_errors, outliers
 from lib.audit.findings import FORMAT_VERSION, MOST_KEPT, SEVERITY_TITLES, AuditReport, CheckResult, Finding
+from lib.audit.quality import odd_shapes, spoiled_images
 from lib.audit.shortcuts import shortcuts
 from lib.data.dataset import Dataset
 from lib.progress import Progress, ignore_progress
@@ -36,6 +37,8 @@ CHECKS = (
     CheckSpec("unreadable", "Unreadable files", unreadable_files),
     CheckSpec("near_copies", "Near duplicates", near_copies),
     CheckSpec("groups", "Patients across parts", group_leakage),
+    CheckSpec("spoiled", "Dark, bright, blurred, flat", spoiled_images),
+    CheckSpec("shape", "Odd shapes", odd_shapes),
     CheckSpec("labels", "Likely label errors", label_errors),
     CheckSpec("outliers", "Outliers", outliers),
     CheckSpec("shortcuts", "Shortcuts", shortcuts),
@@ -91,7 +94,8 @@ def audit(
         return kept
     dataset = question.dataset
     audited = AuditedImages(dataset, question.split_seed, question.backbone, device, progress)
-    results, findings = [], []
+    results: list[CheckResult] = []
+    findings: list[Finding] = []
     for check in CHECKS:
         progress(0, 0, check.title)
         started = time.perf_counter()
@@ -102,16 +106,28 @@ def audit(
             found, num_images, sentence, reason = [], 0, "", str(error)
         results.append(
             CheckResult(
-                name=check.name, title=check.title, num_images=num_images, seconds=time.perf_counter() - started,
-                num_findings=len(found), sentence=sentence, reason=reason, is_measured=not reason,
-            )  # fmt: skip
+                name=check.name,
+                title=check.title,
+                num_images=num_images,
+                seconds=time.perf_counter() - started,
+                num_findings=len(found),
+                sentence=sentence,
+                reason=reason,
+                is_measured=not reason,
+            )
         )
         findings += _worst_first(found)
     report = AuditReport(
-        dataset=dataset.name, version=dataset.version, content_version=dataset.content_version,
-        split_seed=question.split_seed, backbone=question.backbone, num_images=len(audited.rows),
-        created_s=time.time(), checks=tuple(results), findings=tuple(findings),
-    )  # fmt: skip
+        dataset=dataset.name,
+        version=dataset.version,
+        content_version=dataset.content_version,
+        split_seed=question.split_seed,
+        backbone=question.backbone,
+        num_images=len(audited.rows),
+        created_s=time.time(),
+        checks=tuple(results),
+        findings=tuple(findings),
+    )
     write_json(question.path, report.to_dict())
     return report
 

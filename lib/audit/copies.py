@@ -41,13 +41,18 @@ def exact_copies(audited: AuditedImages) -> tuple[list[Finding], int, str]:
         # About files, which no exclusion of the image that was kept would mend.
         found.append(
             Finding(
-                kind="exact_copies", severity=severity, score=1.0, sentence=sentence, files=(path, other),
-                action="Nothing to do here; remove the file from the folder.", image_ids=ids,
-            )  # fmt: skip
+                kind="exact_copies",
+                severity=severity,
+                score=1.0,
+                sentence=sentence,
+                files=(path, other),
+                action="Nothing to do here; remove the file from the folder.",
+                image_ids=ids,
+            )
         )
     where = sum(one.severity == NOTABLE for one in found)
     clash = sum(one.severity == SERIOUS for one in found)
-    said = f"{len(found)} of the folder's files are exact copies of another, {where} across splits, {clash} across classes."
+    said = f"Exact copies: {len(found)}; across splits: {where}; across classes: {clash}."
     return found, audited.dataset.num_images + len(audited.dataset.left_out), said if found else ""
 
 
@@ -66,44 +71,44 @@ def near_copies(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     if len(audited.rows) < 2:
         raise NotMeasured("There are fewer than two images.")
     groups = (members[audited.is_in[members]] for members in audited.copies.groups)
-    found = [finding for members in groups if len(members) > 1 for finding in _of_group(audited, members)]
+    found = [_of_group(audited, members) for members in groups if len(members) > 1]
     said = "" if audited.is_split else f"Whether copies cross splits is not known: {audited.why_not_split}"
     return found, len(audited.rows), said
 
 
-def _of_group(audited: AuditedImages, members: np.ndarray) -> Iterator[Finding]:
-    """What there is to say of one set of copies (n,): across classes, splits, patients or none of them."""
-    members = np.array(sorted(members, key=lambda row: (_RANK.get(audited.split[row], 3), row)))
-    copies, splits = audited.copies, {audited.split[row] for row in members}
-    classes = {audited.targets[row] for row in members}
-    patients = {audited.groups[row] for row in members} - {""}
-    cosine = float(copies.cosine[members].max())
-    mirrored = ", mirrored" if copies.is_mirrored[members].all() else ""
+def _of_group(audited: AuditedImages, members: np.ndarray) -> Finding:
+    """What there is to say of one set of copies (n,)."""
+    members = np.array(sorted(members, key=lambda row: (_RANK.get(str(audited.split[row]), 3), row)))
+    mirrored = ", mirrored" if audited.copies.is_mirrored[members].all() else ""
     names = ", ".join(_described(audited, int(row)) for row in members[:_MOST_NAMED])
     more = f" and {len(members) - _MOST_NAMED} more" if len(members) > _MOST_NAMED else ""
     both = "Both show" if len(members) == 2 else f"All {len(members)} show"
-    sentence = f"{both} the same picture{mirrored}: {names}{more}."
-    facts = {"image_ids": audited.ids(members), "score": cosine, "sentence": sentence}
-    others = audited.ids(members[1:])
+    kind, severity, action = _verdict(audited, members)
+    return Finding(
+        kind=kind,
+        severity=severity,
+        image_ids=audited.ids(members),
+        score=float(audited.copies.cosine[members].max()),
+        sentence=f"{both} the same picture{mirrored}: {names}{more}.",
+        action=action,
+        exclude=audited.ids(members if kind == "copies_across_classes" else members[1:]),
+    )
+
+
+def _verdict(audited: AuditedImages, members: np.ndarray) -> tuple[str, str, str]:
+    """Kind, severity and action, by the worst that a set of copies does."""
+    classes = {audited.targets[row] for row in members}
+    patients = {audited.groups[row] for row in members} - {""}
+    splits = {audited.split[row] for row in members}
     if len(classes) > 1:
-        yield Finding(
-            kind="copies_across_classes", severity=SERIOUS, exclude=audited.ids(members),
-            action="Keep the one whose class is right, or exclude all.", **facts,
-        )  # fmt: skip
-    elif len(splits) > 1:
-        yield Finding(
-            kind="copies_across_splits", severity=SERIOUS, exclude=others,
-            action=f"Exclude all but the one in {_PART[audited.split[members[0]]]}.", **facts,
-        )  # fmt: skip
-    elif len(patients) > 1:
-        yield Finding(
-            kind="copies_across_groups", severity=NOTABLE, exclude=others,
-            action="Put them under one patient, or exclude all but the first.", **facts,
-        )  # fmt: skip
-    else:
-        yield Finding(
-            kind="copies_within_split", severity=MINOR, exclude=others, action="Exclude all but the first.", **facts
-        )
+        return "copies_across_classes", SERIOUS, "Keep the one whose class is right, or exclude all."
+    if len(splits) > 1:
+        kept = _PART[str(audited.split[members[0]])]
+        return "copies_across_splits", SERIOUS, f"Exclude all but the first, which is in {kept}."
+    if len(patients) > 1:
+        action = "Put them under one patient, or exclude all but the first."
+        return "copies_across_groups", NOTABLE, action
+    return "copies_within_split", MINOR, "Exclude all but the first."
 
 
 def _described(audited: AuditedImages, row: int) -> str:
@@ -119,7 +124,7 @@ def group_leakage(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Patients in two parts: by the set's own groups, and by names that look like one patient's."""
     if not audited.is_split:
         raise NotMeasured(f"The set is not divided: {audited.why_not_split}")
-    named = {row: str(audited.groups[row]) for row in audited.rows if audited.groups[row]}
+    named = {int(row): str(audited.groups[row]) for row in audited.rows if audited.groups[row]}
     found = list(_crossing(audited, named, SERIOUS, "The patient {name} has images in {parts}: {files}."))
     by_name = {row: stem for row, stem in names_of_patients(audited).items() if row not in named}
     words = "By their names these are one patient ({name}), in {parts}: {files}."
@@ -135,9 +140,9 @@ def group_leakage(audited: AuditedImages) -> tuple[list[Finding], int, str]:
 def _crossing(audited: AuditedImages, named: dict[int, str], severity: str, words: str) -> Iterator[Finding]:
     members: dict[str, list[int]] = defaultdict(list)
     for row, name in named.items():
-        members[name].append(int(row))
+        members[name].append(row)
     for name, rows in members.items():
-        rows.sort(key=lambda row: (_RANK.get(audited.split[row], 3), row))
+        rows.sort(key=lambda row: (_RANK.get(str(audited.split[row]), 3), row))
         parts = list(dict.fromkeys(_PART[audited.split[row]] for row in rows))
         if len(parts) < 2:
             continue
@@ -145,11 +150,14 @@ def _crossing(audited: AuditedImages, named: dict[int, str], severity: str, word
         files += f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
         first = [row for row in rows if audited.split[row] == audited.split[rows[0]]]
         yield Finding(
-            kind="groups_across_splits", severity=severity, score=float(len(rows)), image_ids=audited.ids(rows),
+            kind="groups_across_splits",
+            severity=severity,
+            score=float(len(rows)),
+            image_ids=audited.ids(rows),
             sentence=words.format(name=PurePosixPath(name).name, parts=" and ".join(parts), files=files),
             action=f"Import with patients kept together, or exclude those outside {parts[0]}.",
             exclude=audited.ids([row for row in rows if row not in first]),
-        )  # fmt: skip
+        )
 
 
 def names_of_patients(audited: AuditedImages) -> dict[int, str]:
@@ -159,11 +167,11 @@ def names_of_patients(audited: AuditedImages) -> dict[int, str]:
     are so, there are at least five such beginnings, and none has a tenth of all images (that would be a class).
     """
     stems: dict[int, str] = {}
-    for row in audited.rows:
+    for row in audited.rows.tolist():
         path = PurePosixPath(str(audited.paths[row]))
         found = _NUMBERED.fullmatch(path.stem)
         if found:
-            stems[int(row)] = found["stem"]
+            stems[row] = found["stem"]
     if len(stems) < 0.9 * len(audited.rows):
         return {}
     names, counts = np.unique(list(stems.values()), return_counts=True)
@@ -177,9 +185,12 @@ def unreadable_files(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Images of the folder that the import could not read."""
     found = [
         Finding(
-            kind="unreadable", severity=NOTABLE, sentence=f"{_short(path)}: {reason}", files=(path,),
+            kind="unreadable",
+            severity=NOTABLE,
+            sentence=f"{_short(path)}: {reason}",
+            files=(path,),
             action="Replace or remove the file.",
-        )  # fmt: skip
+        )
         for path, reason in audited.left_out()
         if has_image_suffix(path) and not _COPY.fullmatch(reason)
     ]

@@ -2,9 +2,9 @@
 
 A label is judged by a probe that was fitted without the image, its patient and its copies. Confident learning
 (Northcutt et al. 2021, arXiv 1911.00068) decides how many are doubted: an image whose probability of another class is
-at least what that class's own images have on average, and larger than that of every other such class. Beside those, what
-the probe takes for another class is shown among the `_MOST_SUSPICIOUS` by margin: where classes are easy, few images
-reach the average of theirs.
+at least what that class's own images have on average, and larger than that of every other such class. Beside those,
+what the probe takes for another class is shown among the `_MOST_SUSPICIOUS` by margin: where classes are easy, few
+images reach the average of theirs.
 """
 
 from dataclasses import dataclass
@@ -51,9 +51,7 @@ def out_of_fold(audited: AuditedImages, features: np.ndarray) -> Doubts:
     if len(audited.dataset.class_names) < 2:
         raise NotMeasured("There is one class only, so no label can be another one.")
     if len(judged) < 2:
-        raise NotMeasured(
-            f"Too few images: at least {MIN_UNITS} of each of two classes (patients where they have several) are needed."
-        )
+        raise NotMeasured(f"Too few images: at least {MIN_UNITS} of each of two classes (or patients) are needed.")
     rows = rows[np.isin(targets[rows], judged)]
     folds = held_out_folds(targets, audited.units, rows, most=_NUM_FOLDS, seed=0)
     if not folds:
@@ -79,9 +77,11 @@ def probe(features: np.ndarray, targets: np.ndarray):  # type: ignore[no-untyped
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
+    # On one thread: products this small end before a second one has woken.
     model = make_pipeline(StandardScaler(), LogisticRegression(C=10 / features.shape[1], tol=1e-3, max_iter=200))
-    with warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(features.astype(np.float64), targets)
 
@@ -137,14 +137,17 @@ def label_errors(audited: AuditedImages) -> tuple[list[Finding], int, str]:
         beside = " That is one grade away, where graders often differ." if is_near else ""
         found.append(
             Finding(
-                kind="label_errors", severity=MINOR if is_near else SERIOUS if probability >= 0.9 else NOTABLE,
-                image_ids=audited.ids([row]), score=float(margin[place]), exclude=audited.ids([row]),
+                kind="label_errors",
+                severity=MINOR if is_near else SERIOUS if probability >= 0.9 else NOTABLE,
+                image_ids=audited.ids([row]),
+                score=float(margin[place]),
+                exclude=audited.ids([row]),
                 sentence=f"{audited.named(row)} is labelled {names[given]}; the probe says {names[other]} with "
                 f"probability {probability:.2f} and {names[given]} with "
                 f"{doubts.probabilities[place, given]:.2f}.{beside}",
                 action=f"Look at it; relabel it to {names[other]}, exclude it, or leave it.",
                 relabel_to=audited.dataset.class_sources[other],
-            )  # fmt: skip
+            )
         )
     said = (
         f"A probe on features of {audited.backbone} gives {100 * doubts.accuracy:.1f} % of {len(doubts.rows)} labels "
@@ -178,10 +181,14 @@ def outliers(audited: AuditedImages) -> tuple[list[Finding], int, str]:
             row = int(own[place])
             found.append(
                 Finding(
-                    kind="outliers", severity=NOTABLE, image_ids=audited.ids([row]), score=float(deviations[place]),
-                    exclude=audited.ids([row]), action="Look whether it belongs to the data set; exclude it if not.",
+                    kind="outliers",
+                    severity=NOTABLE,
+                    image_ids=audited.ids([row]),
+                    score=float(deviations[place]),
+                    exclude=audited.ids([row]),
+                    action="Look whether it belongs to the data set; exclude it if not.",
                     sentence=f"{audited.named(row)} is {deviations[place]:.1f} deviations farther from its nearest "
                     f"{_NEIGHBOURS} of {audited.class_of(row)} than is usual there.",
-                )  # fmt: skip
+                )
             )
     return found, sum(map(len, classes)), ""

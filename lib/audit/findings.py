@@ -44,9 +44,9 @@ for _kind in (
         "Keep the one whose class is right, or exclude all.", is_of_copies=True,
     ),
     FindingKind(
-        "copies_across_splits", "The same picture in training and test",
-        "What was learned by heart is tested, so that every score is too high.",
-        "Exclude the copy that is not in the test part.", is_of_copies=True,
+        "copies_across_splits", "The same picture in two parts",
+        "What training learned by heart is asked in validation or test, so that every score is too high.",
+        "Exclude all but one; the test part keeps its copy.", is_of_copies=True,
     ),
     FindingKind(
         "copies_across_groups", "The same picture of two patients",
@@ -64,7 +64,7 @@ for _kind in (
         "Look at the image; relabel it, or leave it as it is.",
     ),
     FindingKind(
-        "groups_across_splits", "One patient in training and test",
+        "groups_across_splits", "One patient in two parts",
         "Images of one patient resemble each other, so that the test is too easy.",
         "Import with a patient column, or keep names of one patient together.",
     ),
@@ -95,7 +95,8 @@ for _kind in (
     ),
     FindingKind(
         "copies_within_split", "The same picture twice in one part",
-        "It counts twice; in the test part it makes intervals too narrow.", "Exclude all but one.", is_of_copies=True,
+        "It counts twice, and in the test part it makes intervals too narrow; with folds or another split seed the two "
+        "may come to lie in different parts.", "Exclude all but one.", is_of_copies=True,
     ),
 ):  # fmt: skip
     KINDS.add(_kind)
@@ -176,11 +177,13 @@ class AuditReport:
         if values.pop("format_version", None) != FORMAT_VERSION:
             raise ValueError(f"An audit of format {content.get('format_version')!r}, not {FORMAT_VERSION}.")
         checks = tuple(CheckResult(**check) for check in values["checks"])
-        findings = tuple(
-            Finding(**{key: tuple(value) if isinstance(value, list) else value for key, value in finding.items()})
-            for finding in values["findings"]
-        )
+        findings = tuple(_finding(finding) for finding in values["findings"])
         return cls(**{**values, "checks": checks, "findings": findings})
+
+
+def _finding(content: Mapping[str, Any]) -> Finding:
+    values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in content.items()}
+    return Finding(**values)
 
 
 def parts_of(dataset: "Dataset", split_seed: int) -> tuple[np.ndarray, str]:
@@ -246,11 +249,15 @@ def findings_table(findings: Sequence[Finding], dataset: "Dataset") -> "pd.DataF
     import pandas as pd
 
     paths = dict(zip(dataset.table["image_id"], dataset.table["path"], strict=True))
+
+    def files_of(one: Finding) -> list[str]:
+        return [*(str(paths[image_id]) for image_id in one.image_ids if image_id in paths), *one.files]
+
     rows = [
         {
             "kind": one.kind, "severity": one.severity, "score": round(one.score, 4),
             "image_ids": " ".join(one.image_ids),
-            "files": "; ".join([*(str(paths[image_id]) for image_id in one.image_ids if image_id in paths), *one.files]),
+            "files": "; ".join(files_of(one)),
             "sentence": one.sentence, "action": one.action, "exclude": " ".join(one.exclude),
             "relabel_to": one.relabel_to,
         }

@@ -17,7 +17,7 @@ from lib.errors import BadImage
 from lib.evaluation.metric_table import METRICS
 
 MIN_UNITS = 10  # of a class
-_NUM_FOLDS, _NUM_TREES, _MIN_LEAF = 5, 100, 5
+_NUM_FOLDS, _NUM_TREES, _MIN_LEAF = 5, 50, 5
 _MOST_FITTED = 5000  # images: a forest on more would say the same to the last digit that is shown
 _MOST_CAMERAS = 20
 _BORDER_SHARE = 0.05
@@ -44,7 +44,8 @@ def shortcuts(audited: AuditedImages) -> tuple[list[Finding], int, str]:
         audited.progress(done, len(facts), "Looking for shortcuts")
         score, low, high = balanced_accuracy_of(values, targets, units)
         words = FAMILIES[family][1]
-        reached = f"{score:.2f} ({low:.2f} to {high:.2f})"
+        interval = f"{low:.2f} to {high:.2f}" if np.isfinite(low) else "no interval"
+        reached = f"{score:.2f} ({interval})"
         said.append(f"{words} {reached}")
         way = (low - chance) / (1 - chance)
         if not way >= _LEAST:
@@ -52,14 +53,17 @@ def shortcuts(audited: AuditedImages) -> tuple[list[Finding], int, str]:
         strength = "tells" if way >= _STRONG else "partly tells"
         found.append(
             Finding(
-                kind="shortcuts", severity=SERIOUS if way >= _STRONG else NOTABLE, score=score,
+                kind="shortcuts",
+                severity=SERIOUS if way >= _STRONG else NOTABLE,
+                score=score,
                 sentence=f"{words.capitalize()} alone {strength} the class: balanced accuracy {reached} on {len(rows)} "
                 f"images, where chance is {chance:.2f}. Measured: {FAMILIES[family][0].lower()}.",
                 action=_ACTIONS[family],
-            )  # fmt: skip
+            )
         )
     sentence = f"Balanced accuracy of each alone, with its 95 % interval; chance is {chance:.2f}: {', '.join(said)}."
-    return found, len(rows), " ".join([sentence, *(f"Not measured: {FAMILIES[f][1]} ({why})." for f, why in missing.items())])
+    why_not = (f"Not measured: {FAMILIES[family][1]} ({why})." for family, why in missing.items())
+    return found, len(rows), " ".join([sentence, *why_not])
 
 
 _ACTIONS = {
@@ -81,9 +85,7 @@ def _rows_to_fit(audited: AuditedImages) -> tuple[np.ndarray, np.ndarray, np.nda
     counts = np.bincount(pairs[0], minlength=len(audited.dataset.class_names))
     rows = rows[np.isin(targets[rows], np.flatnonzero(counts >= MIN_UNITS))]
     if len(np.unique(targets[rows])) < 2:
-        raise NotMeasured(
-            f"Too few images: at least {MIN_UNITS} of each of two classes (patients where they have several) are needed."
-        )
+        raise NotMeasured(f"Too few images: at least {MIN_UNITS} of each of two classes (or patients) are needed.")
     if len(rows) > _MOST_FITTED:
         rows = np.sort(np.random.default_rng(0).choice(rows, _MOST_FITTED, replace=False))
     return rows, targets[rows], audited.units[rows]

@@ -25,7 +25,7 @@ COMMANDS = {
     "datasets": (
         "lib.cli.datasets",
         "datasets",
-        "Import, make, list, show, measure, edit, delete and restore data sets.",
+        "Import, make, list, show, measure, audit, edit, delete and restore data sets.",
     ),
     "weights": ("lib.cli.storage", "weights", "List and download pretrained weights."),
     "train": ("lib.cli.training", "train", "Train a classifier on a data set."),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from lib import jobs
+from lib.cli.auditing import audit
 from lib.cli.edits import edit, edits
 from lib.cli.exploring import measures
 from lib.cli.image_maps import map_images
@@ -36,9 +37,10 @@ POLICIES = ("center_square", "retina_box")
 
 @click.group()
 def datasets() -> None:
-    """Import, make, list, show, measure, map, change, edit, delete and restore data sets."""
+    """Import, make, list, show, measure, audit, map, change, edit, delete and restore data sets."""
 
 
+datasets.add_command(audit)
 datasets.add_command(measures)
 datasets.add_command(edit)
 datasets.add_command(edits)

@@ -67,15 +67,17 @@ def plant(folder: Path, target: Path, *, with_problems: bool, seed: int = 0) -> 
         key = f"{split}/{own}/{file.name}"
         path = target / key
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise SystemExit(f"{path} exists already; give an empty folder.")
         if with_problems and number in dark:
-            _save(Image.open(file).convert("RGB").point(lambda value: value * 0.08), path)
+            _save(Image.open(file).convert("RGB").point(lambda value: value * 0.12), path)
             planted.spoiled.setdefault("dark", []).append(key)
         elif with_problems and number in blurred:
             image = Image.open(file).convert("RGB")
             _save(image.filter(ImageFilter.GaussianBlur(min(image.size) / 40)), path)
             planted.spoiled.setdefault("blurred", []).append(key)
         else:
-            os.link(file, path) if _is_near(file, target) else path.write_bytes(file.read_bytes())
+            path.write_bytes(file.read_bytes())
         if with_problems and number in swapped:
             planted.swapped.append(key)
     for turn, number in enumerate(to_copy if with_problems else ()):
@@ -85,10 +87,6 @@ def plant(folder: Path, target: Path, *, with_problems: bool, seed: int = 0) -> 
         _copy(file, target / key, way)
         planted.copies.setdefault(way, []).append((key, f"train/{name}/{file.name}"))
     return planted
-
-
-def _is_near(file: Path, target: Path) -> bool:
-    return file.stat().st_dev == target.stat().st_dev
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -264,7 +262,9 @@ def main() -> None:
         backbones = options.backbone or ["efficientnet_lite0"]
         print("| kind | tool | found of planted | reported | precision |\n| --- | --- | --- | --- | --- |")
         for title, with_problems in (("planted", True), ("untouched", False)):
-            planted = plant(options.folder, work / f"{title}-{options.seed}", with_problems=with_problems, seed=options.seed)
+            planted = plant(
+                options.folder, work / f"{title}-{options.seed}", with_problems=with_problems, seed=options.seed
+            )
             dataset = import_planted(planted, f"{title}-{options.seed}")
             print(f"| **{title}**: {dataset.num_images} images | | | | |")
             for backbone in backbones:
@@ -272,7 +272,8 @@ def main() -> None:
                 print(f"| by {backbone} | | | | |")
                 print("\n".join(score.line() for score in audit_scores(report, dataset, planted)))
                 for check in report.checks:
-                    print(f"  {check.title}: {check.num_images} images, {check.seconds:.1f} s. {check.sentence}{check.reason}")
+                    words = f"{check.num_images} images, {check.seconds:.1f} s. {check.sentence}{check.reason}"
+                    print(f"  {check.title}: {words}")
                 if not options.own_only:
                     print("\n".join(score.line() for score in label_scores(dataset, planted, backbone)))
             if not options.own_only:

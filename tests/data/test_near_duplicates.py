@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.near_duplicates import describe_structure, near_duplicates
+from lib.data import near_duplicates as near_duplicates_module
+from lib.data.near_duplicates import describe_structure, find_copies, near_duplicates
 from lib.errors import Stopped
 
 SIDE = 96
@@ -88,3 +89,33 @@ def test_it_can_be_stopped(known):
 
     with pytest.raises(Stopped):
         near_duplicates(known, [0], known, [1], progress=stop)
+
+
+def test_copies_within_a_set_are_numbered_together():
+    pixels = np.stack([picture(seed) for seed in range(12)])
+    pixels[9], pixels[4] = pixels[2][:, ::-1], jpeg(pixels[2])
+    pixels[11] = pixels[0]
+    copies = find_copies(pixels)
+    assert [group.tolist() for group in copies.groups] == [[0, 11], [2, 4, 9]]
+    assert copies.nearest[[0, 11]].tolist() == [11, 0]
+    assert copies.nearest[9] == 2
+    assert copies.is_mirrored[[9, 11]].tolist() == [True, False]
+    assert copies.number[[1, 3, 5]].tolist() == [-1, -1, -1]
+    assert copies.cosine[0] == pytest.approx(1.0, abs=1e-3)
+    assert copies.cosine[1] == 0
+
+
+def test_blocks_change_nothing_and_many_frames_of_a_film_hang_together(monkeypatch):
+    pixels = np.stack([picture(seed) for seed in range(6)] * 4)
+    whole = find_copies(pixels)
+    monkeypatch.setattr(near_duplicates_module, "_AT_A_TIME", 5)
+    monkeypatch.setattr(near_duplicates_module, "_KNOWN_AT_A_TIME", 7)
+    film = find_copies(pixels)
+    assert [group.tolist() for group in film.groups] == [[seed, seed + 6, seed + 12, seed + 18] for seed in range(6)]
+    assert np.array_equal(film.number, whole.number)
+    same = np.repeat(pixels[:1], 30, axis=0)  # more pairs than are kept: 435
+    assert find_copies(same).groups[0].tolist() == list(range(30))
+
+
+def test_one_image_has_no_copy():
+    assert find_copies(picture(1)[None]).groups == []
