@@ -1,11 +1,12 @@
 """Can the class be read off something that it should not depend on: size, colour, file, border or camera alone?
 
 For each family of facts a random forest answers images that it has not seen (patients and copies stay in one fold).
-What it reaches is a balanced accuracy with an interval over patients; chance is one over the number of classes.
+What it reaches is a balanced accuracy, beside what the same answers reach on labels that were shuffled.
 """
 
 from collections import Counter
-from typing import Any
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,15 +15,15 @@ from lib.audit.findings import NOTABLE, SERIOUS, Finding
 from lib.data.decoder_pool import DecoderPool, num_decoders
 from lib.data.splits import held_out_folds
 from lib.errors import BadImage
-from lib.evaluation.metric_table import METRICS
 
 MIN_UNITS = 10  # of a class
 _NUM_FOLDS, _NUM_TREES, _MIN_LEAF = 5, 50, 5
 _MOST_FITTED = 5000  # images: a forest on more would say the same to the last digit that is shown
 _MOST_CAMERAS = 20
+_NUM_SHUFFLED = 500
 _BORDER_SHARE = 0.05
 _AT_A_TIME = 256
-# How far of the way from chance to perfect the lower end of the interval must be.
+# How far of the way from chance to perfect it must be.
 _LEAST, _STRONG = 0.1, 0.5
 
 FAMILIES = {
@@ -37,31 +38,28 @@ FAMILIES = {
 def shortcuts(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """One finding for each family that tells the classes apart better than chance; all families in the sentence."""
     rows, targets, units = _rows_to_fit(audited)
-    chance = 1 / len(np.unique(targets))
     facts, missing = _facts(audited, rows)
     found, said = [], []
     for done, (family, values) in enumerate(facts.items()):
         audited.progress(done, len(facts), "Looking for shortcuts")
-        score, low, high = balanced_accuracy_of(values, targets, units)
-        words = FAMILIES[family][1]
-        interval = f"{low:.2f} to {high:.2f}" if np.isfinite(low) else "no interval"
-        reached = f"{score:.2f} ({interval})"
-        said.append(f"{words} {reached}")
-        way = (low - chance) / (1 - chance)
-        if not way >= _LEAST:
+        told, words = told_apart(values, targets, units), FAMILIES[family][1]
+        if told is None:
+            raise NotMeasured("No folds were found that hold every class with patients and copies kept together.")
+        said.append(f"{words} {told.words}")
+        if told.way < _LEAST:
             continue
-        strength = "tells" if way >= _STRONG else "partly tells"
+        strength = "tells" if told.way >= _STRONG else "partly tells"
         found.append(
             Finding(
                 kind="shortcuts",
-                severity=SERIOUS if way >= _STRONG else NOTABLE,
-                score=score,
-                sentence=f"{words.capitalize()} alone {strength} the class: balanced accuracy {reached} on {len(rows)} "
-                f"images, where chance is {chance:.2f}. Measured: {FAMILIES[family][0].lower()}.",
+                severity=SERIOUS if told.way >= _STRONG else NOTABLE,
+                score=told.score,
+                sentence=f"{words.capitalize()} alone {strength} the class: balanced accuracy {told.words} on "
+                f"{len(rows)} images. Measured: {FAMILIES[family][0].lower()}.",
                 action=_ACTIONS[family],
             )
         )
-    sentence = f"Balanced accuracy of each alone, with its 95 % interval; chance is {chance:.2f}: {', '.join(said)}."
+    sentence = f"Balanced accuracy of each alone, and where chance lies: {', '.join(said)}."
     why_not = (f"Not measured: {FAMILIES[family][1]} ({why})." for family, why in missing.items())
     return found, len(rows), " ".join([sentence, *why_not])
 
@@ -91,25 +89,59 @@ def _rows_to_fit(audited: AuditedImages) -> tuple[np.ndarray, np.ndarray, np.nda
     return rows, targets[rows], audited.units[rows]
 
 
-def balanced_accuracy_of(values: np.ndarray, targets: np.ndarray, units: np.ndarray) -> tuple[float, float, float]:
-    """What a forest reaches on values (n, D) out of fold, and the 95 % interval over units; NaN where no folds are."""
-    from sklearn.ensemble import RandomForestClassifier
+@dataclass(frozen=True)
+class ToldApart:
+    """A balanced accuracy, and where 95 of 100 lie that answer by chance: of the same answers to shuffled labels."""
 
-    from lib.evaluation.intervals import metric_interval
+    score: float
+    chance: float
+    low: float
+    high: float
+
+    @property
+    def way(self) -> float:
+        """How far of the way from chance to perfect; 0 where chance alone may be the reason."""
+        return (self.score - self.chance) / (1 - self.chance) if self.score > self.high else 0.0
+
+    @property
+    def words(self) -> str:
+        """The score and its chance, for a sentence."""
+        return f"{self.score:.2f} (chance {self.low:.2f} to {self.high:.2f})"
+
+
+def told_apart(values: np.ndarray, targets: np.ndarray, units: np.ndarray) -> ToldApart | None:
+    """What a forest reaches on values (n, D) out of fold; None where no folds hold every class.
+
+    Labels are shuffled by whole units (n,), so that images of one patient count as little as they do.
+    """
+    from sklearn.ensemble import RandomForestClassifier
 
     classes, numbers = np.unique(targets, return_inverse=True)
     folds = held_out_folds(numbers, units, np.arange(len(numbers)), most=_NUM_FOLDS, seed=0)
     if not folds:
-        return float("nan"), float("nan"), float("nan")
-    answers = np.zeros((len(numbers), len(classes)))
+        return None
+    answers = np.zeros(len(numbers), dtype=np.int64)
     for held in folds:
         learned = np.setdiff1d(np.arange(len(numbers)), held)
         forest = RandomForestClassifier(
             _NUM_TREES, min_samples_leaf=_MIN_LEAF, class_weight="balanced", random_state=0, n_jobs=1
         ).fit(values[learned], numbers[learned])
-        answers[held, forest.predict(values[held])] = 1.0
-    found = metric_interval(METRICS["balanced_accuracy"], numbers, answers, groups=units.astype(str))
-    return float(found.value), float(found.low), float(found.high)
+        answers[held] = forest.predict(values[held])
+    members = np.split(np.argsort(units, kind="stable"), np.flatnonzero(np.diff(np.sort(units))) + 1)
+    rows, random = np.concatenate(members), np.random.default_rng(0)
+    drawn = []
+    for _ in range(_NUM_SHUFFLED):
+        shuffled = np.empty_like(numbers)
+        shuffled[rows] = numbers[np.concatenate([members[place] for place in random.permutation(len(members))])]
+        drawn.append(_recall(answers, shuffled, len(classes)))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return ToldApart(_recall(answers, numbers, len(classes)), 1 / len(classes), float(low), float(high))
+
+
+def _recall(answers: np.ndarray, targets: np.ndarray, num_classes: int) -> float:
+    """The mean over classes of the share that is answered rightly."""
+    right = np.bincount(targets[answers == targets], minlength=num_classes)
+    return float((right / np.bincount(targets, minlength=num_classes)).mean())
 
 
 def _facts(audited: AuditedImages, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -160,13 +192,12 @@ def _cameras(audited: AuditedImages, rows: np.ndarray) -> np.ndarray | str:
     if not any(paths):
         return "the originals are not there"
     found: list[str] = [""] * len(rows)
-    places = [place for place, path in enumerate(paths) if path is not None]
-    with DecoderPool(num_decoders(len(places))) as pool:
-        answers: Any = pool.probe_many([paths[place] for place in places])  # type: ignore[misc]
-        for done, (index, header) in enumerate(answers):
-            audited.progress(done, len(places), "Reading cameras")
+    files = {place: path for place, path in enumerate(paths) if path is not None}
+    with DecoderPool(num_decoders(len(files))) as pool, closing(pool.glance_in_order(files.values())) as headers:
+        for done, (place, header) in enumerate(zip(files, headers, strict=True)):
+            audited.progress(done, len(files), "Reading cameras")
             if not isinstance(header, BadImage):
-                found[places[index]] = header.camera
+                found[place] = header.camera
     names = [name for name, _ in Counter(found).most_common(_MOST_CAMERAS)]
     if not any(names):
         return "no original names its camera"

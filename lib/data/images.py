@@ -154,7 +154,8 @@ def read_head(head: bytes, num_bytes: int) -> ImageHeader | None:
         if num_bytes <= MAX_FILE_BYTES and head.startswith(_HEADER_FIRST):
             image = _open(head)
             if _kind_of_values(image.mode) is None:
-                return ImageHeader(*image.size, num_bytes, hashlib.sha256(head).hexdigest(), is_whole=False)
+                digest, camera = hashlib.sha256(head).hexdigest(), _camera(image)
+                return ImageHeader(*image.size, num_bytes, digest, camera=camera, is_whole=False)
     return None
 
 

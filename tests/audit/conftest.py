@@ -18,6 +18,7 @@ def audited_home(*, with_problems: bool) -> Path:
     """A home that holds the set "kinds", audited once for all tests."""
     with kept_home() as home, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.precision.choose_dtype", lambda *_: ("float32", ""))  # its trial takes a second
+        patch.setattr("lib.audit.shortcuts._NUM_TREES", 8)
         folder = write_planted(home.parent / f"{home.name}-photos", with_problems=with_problems)
         audit(AuditQuestion(import_folder(folder, name="kinds"), 0, BACKBONE))
     return home
