@@ -13,6 +13,7 @@ from lib.cli.edits import edit, edits
 from lib.cli.exploring import measures
 from lib.cli.image_maps import map_images
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
+from lib.cli.splits import split
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
 from lib.data.drawing import Draw
@@ -42,6 +43,7 @@ def datasets() -> None:
 
 datasets.add_command(audit)
 datasets.add_command(measures)
+datasets.add_command(split)
 datasets.add_command(edit)
 datasets.add_command(edits)
 datasets.add_command(map_images)

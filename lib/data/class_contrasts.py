@@ -86,7 +86,7 @@ def find_contrasts(dataset: Dataset, split: np.ndarray, measures: "pd.DataFrame"
     found: list[Contrast] = []
     for name in names:
         own, values = classes["target"].to_numpy(), classes[name].to_numpy()
-        for target in np.unique(own):
+        for target in np.unique(own[own >= 0]).astype(int):
             here = own == target
             found += _contrast(name, dataset.class_names[target], values[here], values[~here], is_split=False)
         part, values = parts["part"].to_numpy(), parts[name].to_numpy()

@@ -121,6 +121,11 @@ class Dataset:
         excluded[list(self._edited("is_excluded"))] = True
         return excluded
 
+    @property
+    def fixed_parts(self) -> dict[int, str]:
+        """Row -> the part that edits fix for it, whatever the split seed."""
+        return self._edited("split")
+
     def _edited(self, what: str) -> dict[int, Any]:
         """Row -> what the edits in effect say there, where they say anything."""
         states = self._log.states

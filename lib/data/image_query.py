@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.data.dataset import Dataset
 from lib.data.image_measures import MEASURES, Measure, file_measures
+from lib.data.splits import EXCLUDED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def image_table(
             error; an image without an answer gets "" and NaN.
     """
     table = dataset.table[["image_id", "path", "group_id", "flags"]].reset_index(drop=True)
-    table.insert(2, "class_name", np.array(dataset.class_names, dtype=object)[dataset.table["target"].to_numpy()])
+    table.insert(2, "class_name", class_name_of_each(dataset))
     table.insert(3, "split", split)
     found = file_measures(dataset) if measures is None else measures
     for name in found.columns.drop("image_id", errors="ignore"):
@@ -58,6 +59,12 @@ def image_table(
         for name in ANSWER_MEASURES:
             table[name] = own[name].to_numpy(dtype=np.float64)
     return table
+
+
+def class_name_of_each(dataset: Dataset) -> np.ndarray:
+    """The name of the class of each image (N,); "no label" where there is none yet."""
+    names = np.array([*dataset.class_names, "no label"], dtype=object)
+    return np.asarray(names[dataset.table["target"].to_numpy()])  # -1 is the last
 
 
 def flags_of(table: "pd.DataFrame") -> list[str]:
@@ -74,7 +81,7 @@ class ImageQuery:
 
     `flag` may be `ANY_FLAG` or `NO_FLAG`; `between` is a range of `measure`, both ends included; `measure` orders the
     images too, the smallest first, or the largest where it `falls`. What a table has no column for leaves no image,
-    except that an order then is that of the table.
+    except that an order then is that of the table. Excluded images are among those of the split "excluded" alone.
     """
 
     class_name: str = ""
@@ -88,7 +95,7 @@ class ImageQuery:
 
     def rows(self, table: "pd.DataFrame") -> np.ndarray:
         """The rows (n,) of an `image_table` that fit, int64, in their order."""
-        fits = np.ones(len(table), dtype=bool)
+        fits = np.asarray(table["split"] != EXCLUDED) | (self.split == EXCLUDED)
         for column in ("class_name", "split", "predicted", "outcome"):
             if wanted := getattr(self, column):
                 fits &= table[column].to_numpy() == wanted if column in table else False

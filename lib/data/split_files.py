@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.csv_text import csv_of_table
 from lib.data.dataset import Dataset
+from lib.data.image_query import class_name_of_each
 from lib.data.sources.files import split_of
 from lib.data.split_plan import PARTS, check_split
 from lib.data.splits import EXCLUDED
@@ -29,11 +30,11 @@ def split_rows(dataset: Dataset, split: np.ndarray) -> "pd.DataFrame":
     import pandas as pd
 
     table = dataset.table
-    names = np.array(dataset.class_names, dtype=object)[table["target"].to_numpy()]
-    content = dict(zip(COLUMNS, (
-        table["image_id"].to_numpy(), table["path"].to_numpy(), split, names, table["group_id"].to_numpy(),
-        np.full(len(table), dataset.content_version, dtype=object),
-    ), strict=True))  # fmt: skip
+    columns = (
+        table["image_id"], table["path"], split, class_name_of_each(dataset), table["group_id"],
+        [dataset.content_version] * len(table),
+    )  # fmt: skip
+    content = {name: np.asarray(column, dtype=object) for name, column in zip(COLUMNS, columns, strict=True)}
     return pd.DataFrame(content).astype(str)
 
 

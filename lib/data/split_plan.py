@@ -70,7 +70,7 @@ def draw_split(dataset: Dataset, plan: SplitPlan, copies: np.ndarray | None = No
     `copies` (N,) numbers sets of near duplicates, -1 for an image without one: those stay together too. Raises
     UserError where a class or group is too small, or a group of the data set would be divided.
     """
-    takes_part = ~dataset.is_excluded
+    takes_part = ~dataset.is_excluded & (dataset.table["target"].to_numpy() >= 0)
     units = units_of(dataset, plan.group, copies)
     split = np.full(dataset.num_images, EXCLUDED, dtype="<U8")
     targets = dataset.table["target"].to_numpy()[takes_part]
@@ -222,6 +222,15 @@ def keep_split(dataset: Dataset, split: np.ndarray, reason: str = "", *, copies:
     return divide(dataset.name, dict(zip(ids, parts.tolist(), strict=True)), reason, expected_version=dataset.version)
 
 
+def draw_anew(dataset: Dataset, reason: str = "") -> Dataset:
+    """Let go of all fixed parts, in one edit: the source's own split and the split seed decide again.
+
+    Raises UserError where nothing is fixed, or the data set is not at this version any more.
+    """
+    ids = dataset.table["image_id"].tolist()
+    return divide(dataset.name, dict.fromkeys(ids, ""), reason, expected_version=dataset.version)
+
+
 def is_divided_by_hand(dataset: Dataset) -> bool:
     """Whether parts of images are fixed by edits, so that the split seed does not say everything."""
-    return any(edit.kind == "split" and edit.is_in_effect for edit in dataset.edits)
+    return bool(dataset.fixed_parts)
