@@ -112,15 +112,14 @@ def _draw_range(scene: Scene, measures: "pd.DataFrame", name: str) -> None:
     between = choose_between(measure, values, key=f"measures_between_{name}")
     if between is None:
         return
-    rows = ImageQuery(measure=name, between=between).rows(measures)
-    per_class = np.bincount(scene.dataset.table["target"].to_numpy()[rows], minlength=len(scene.dataset.class_names))
-    parts = [f"{class_name} {number:,}" for class_name, number in zip(scene.dataset.class_names, per_class, strict=True)
-             if number]  # fmt: skip
+    table = image_table(scene.dataset, scene.split, measures)
+    rows = ImageQuery(measure=name, between=between).rows(table)
+    parts = [f"{name} {number:,}" for name, number in table["class_name"].iloc[rows].value_counts().items()]
     st.markdown(
         f"**{count(len(rows), 'image')}** of {measure.title.lower()} {measure.text(between[0])} to "
         f"{measure.text(between[1])}: {plain(', '.join(parts) or 'none', 400)}"
     )
-    pictures.draw_grid(scene, image_table(scene.dataset, scene.split, measures), rows[:_SHOWN], measure=name)
+    pictures.draw_grid(scene, table, rows[:_SHOWN], measure=name)
     with st.container(horizontal=True):
         controls.link_to(
             "explore_data", "All of them in Images", icon=":material/grid_view:", tab="images", measure=name,
