@@ -23,6 +23,7 @@ import numpy as np
 from lib.atomic import atomic_path, read_json, write_json
 from lib.checked_rows import ROWS_PER_BLOCK, BlockSums, CheckedRows, Remake, Rows
 from lib.errors import DiskFull, UserError
+from lib.progress import size_words
 from lib.settings import cache_dir
 
 KINDS = {
@@ -226,15 +227,6 @@ def clear() -> tuple[int, int]:
     removed = [entry for entry in found if is_free(entry, is_removed=True)]
     _sweep()
     return sum(entry.num_bytes for entry in removed), len(found) - len(removed)
-
-
-def size_words(num_bytes: float) -> str:
-    """A size as people say it: "340 MiB", "1.4 GiB"."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if num_bytes >= size:
-            value = num_bytes / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
-    return f"{num_bytes:.0f} bytes"
 
 
 def _sweep() -> None:

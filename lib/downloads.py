@@ -18,7 +18,7 @@ from typing import Any
 
 from lib.atomic import sync_file
 from lib.errors import UserError
-from lib.progress import Progress, ignore_progress
+from lib.progress import InBytes, Progress, ignore_progress, size_words
 
 TIMEOUT_S = 30.0  # without a byte
 _NO_ROOM = {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT}
@@ -53,7 +53,7 @@ def fetch_file(
     """
     from torch import hub
 
-    what = f"Downloading {target.name}"
+    what = InBytes(f"Downloading {target.name}")
 
     class Listening(hub.tqdm):  # type: ignore[misc, name-defined]
         """torch.hub's own progress bar, silent, that tells `progress`."""
@@ -79,7 +79,7 @@ def fetch_file(
             except http.client.HTTPException as error:  # an answer that is none, such as that of another service
                 raise ConnectionError(f"it answered {error!r}") from error
         if md5:
-            found = md5_of_file(arrived, progress, f"Checking {target.name}")
+            found = md5_of_file(arrived, progress, InBytes(f"Checking {target.name}"))
             if found != md5:
                 raise _damaged(target, f'invalid MD5 (expected "{md5}", got "{found}")')
             sync_file(arrived)
@@ -123,16 +123,9 @@ def require_room(folder: Path, num_bytes: int, *, what: str, otherwise: str) -> 
     free = shutil.disk_usage(folder).free
     if free < num_bytes + _SPARE_BYTES:
         raise UserError(
-            f"{what} needs {in_words(num_bytes)} in {folder}, and {in_words(free)} are left there; free some space or "
-            f"set {otherwise} to a folder on a larger disk."
+            f"{what} needs {size_words(num_bytes)} in {folder}, and {size_words(free)} are left there; free some space "
+            f"or set {otherwise} to a folder on a larger disk."
         )
-
-
-def in_words(num_bytes: int) -> str:
-    """A size as a person reads it: "14 kB", "345 MB", "5.0 GB"."""
-    if num_bytes >= 1e9:
-        return f"{num_bytes / 1e9:.1f} GB"
-    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{max(1, round(num_bytes / 1e3))} kB"
 
 
 def _damaged(target: Path, why: str) -> DamagedDownload:

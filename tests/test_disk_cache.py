@@ -108,10 +108,3 @@ def test_half_written_files_of_killed_processes_are_swept() -> None:
     disk_cache.make_room()
     assert young.exists()
     assert not old.exists()
-
-
-@pytest.mark.parametrize(
-    ("size", "words"), [(12, "12 bytes"), (1536, "1.5 KiB"), (340 * 2**20, "340 MiB"), (2**31, "2.0 GiB")]
-)
-def test_size_words(size: int, words: str) -> None:
-    assert disk_cache.size_words(size) == words

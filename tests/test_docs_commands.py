@@ -11,6 +11,7 @@ import click
 import pytest
 
 from lib.cli import cli, run
+from lib.data.sources.catalogue import SOURCES
 from lib.errors import UserError
 from lib.explain.image_map import METHODS as MAP_METHODS
 from lib.explain.method_spec import read_options
@@ -91,6 +92,11 @@ def check_names(values: dict[str, object]) -> None:
     if isinstance(method, str) and method not in MAP_METHODS and not PLACEHOLDERS.match(method):
         METHODS.get(method).complete(read_options(settings))
         return
+    source = values.get("source")  # of images
+    if isinstance(source, str) and not PLACEHOLDERS.match(source):
+        options = {option.name: "given" for option in SOURCES.get(source).options if option.is_required}
+        SOURCES.get(source).complete(options | read_options(settings))
+        return
     TrainConfig(dataset="mine").with_settings(settings)
 
 
@@ -123,7 +129,15 @@ def test_a_wrong_command_is_found(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"strategy": "probing"}, {"settings": ["bathc_size=3"]}, {"backbone": "vgg61"}, {"method": "gradcam"}]
+    "values",
+    [
+        {"strategy": "probing"},
+        {"settings": ["bathc_size=3"]},
+        {"backbone": "vgg61"},
+        {"method": "gradcam"},
+        {"source": "food100"},
+        {"source": "food101", "settings": ["class=2"]},
+    ],
 )
 def test_a_wrong_name_is_found(values: dict[str, object]) -> None:
     with pytest.raises((AssertionError, UserError)):

@@ -12,6 +12,7 @@ import click
 
 from lib.errors import UserError
 from lib.jobs.event_text import describe_event
+from lib.progress import InBytes, size_words
 
 if TYPE_CHECKING:
     from lib.evaluation.headline import Score
@@ -100,8 +101,9 @@ class ProgressLine:
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """Report `done` of `total`."""
-        what = what[:1].upper() + what[1:]
-        self._show(f"{what} {done}/{total}" if total else what)
+        said = what[:1].upper() + what[1:]
+        numbers = f"{done}/{total}" if not isinstance(what, InBytes) else f"{size_words(done)} of {size_words(total)}"
+        self._show(f"{said} {numbers}" if total else said)
 
     def listen(self, event: Any) -> None:
         """Report a training event: epochs and notices always, the rest as progress."""

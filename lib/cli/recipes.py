@@ -68,6 +68,8 @@ def show(name: str, dataset: str | None, budget: str, as_json: bool) -> None:
             "title": recipe.title,
             "study": f"{recipe.study.title} ({recipe.study.line}; {recipe.study.framework})",
             "protocol": recipe.protocol,
+            "bring its data": recipe.subject.bring or None,
+            "of these data": recipe.subject.bring_note or None,
             "published accuracy": recipe.published.accuracy,
             "published kappa": recipe.published.quadratic_weighted_kappa,
             "leaderboard place": recipe.published.leaderboard_places or None,

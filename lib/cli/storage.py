@@ -9,6 +9,7 @@ from lib.cli.output import ProgressLine, answer, describe_time, json_option, not
 from lib.models.backbones import BACKBONES
 from lib.models.downloads import download_weights
 from lib.models.weights import all_weights_status, default_backbone, fallback_sentence
+from lib.progress import size_words
 
 
 @click.group()
@@ -22,7 +23,7 @@ def list_caches(as_json: bool) -> None:
     """Show every entry, most recently used first, and how full the cache is."""
     entries, found = disk_cache.list_entries(), disk_cache.usage()
     rows = [
-        (entry.key[:12], disk_cache.KINDS[entry.kind], disk_cache.size_words(entry.num_bytes),
+        (entry.key[:12], disk_cache.KINDS[entry.kind], size_words(entry.num_bytes),
          describe_time(entry.used_s), not disk_cache.is_free(entry))
         for entry in entries
     ]  # fmt: skip
@@ -34,7 +35,7 @@ def list_caches(as_json: bool) -> None:
         print_json({"entries": listed, "used_bytes": found.used_bytes, "limit_bytes": found.limit_bytes})
         return
     print_table(rows, ("entry", "holds", "size", "last used", "in use"))
-    words = disk_cache.size_words
+    words = size_words
     click.echo(
         f"{words(found.used_bytes)} of {words(found.limit_bytes)} used; the disk has {words(found.free_bytes)} free."
     )
@@ -46,7 +47,7 @@ def clear_caches(as_json: bool) -> None:
     """Delete every entry that no training is using; everything in it can be computed again."""
     num_bytes, num_kept = disk_cache.clear()
     kept = f"; {num_kept} in use stayed" if num_kept else ""
-    sentence = f"Cleared {disk_cache.size_words(num_bytes)}{kept}."
+    sentence = f"Cleared {size_words(num_bytes)}{kept}."
     answer({"freed_bytes": num_bytes, "num_in_use": num_kept}, sentence, as_json=as_json)
 
 
@@ -55,7 +56,7 @@ def clear_caches(as_json: bool) -> None:
 def limit_caches(gib: float) -> None:
     """Keep at most GIB gibibytes; what was used least recently goes first."""
     removed = disk_cache.set_cache_limit(gib)
-    freed = disk_cache.size_words(sum(entry.num_bytes for entry in removed))
+    freed = size_words(sum(entry.num_bytes for entry in removed))
     click.echo(f"The cache holds at most {gib:g} GiB; {freed} removed.")
 
 

@@ -39,10 +39,13 @@ class Subject:
     """What the images of a study show, and how to know a data set of them in the library.
 
     A data set fits if its name holds one of `words`, or its classes are exactly `class_words` in some spelling.
+    `bring` is the command that imports them, "" where there is none, and `bring_note` what to know of it.
     `stand_in` are settings that turn the five grades of the generated set into as many classes as the study has.
     """
 
     published_data: str
+    bring: str = ""
+    bring_note: str = ""
     words: tuple[str, ...] = ()
     class_words: tuple[str, ...] = ()
     stand_in: Mapping[str, Any] = field(default_factory=dict)
@@ -51,16 +54,22 @@ class Subject:
 
 FUNDUS = Subject(
     published_data="photographs of a retinopathy competition (2015)",
+    bring="python -m lib datasets import train --labels trainLabels.csv --name eyepacs --per-class 200",
+    bring_note="files of the competition, for those with an account there; 750 and 200 of each grade as in the thesis "
+    "report: --train-per-class 750 --test-per-class 200",
     words=("eyepacs", "diabetic-retinopathy", "diabetic_retinopathy", "kaggle-dr"),
 )
 CATS_DOGS = Subject(
     published_data="photographs of a cats-and-dogs competition",
+    bring="python -m lib datasets import --source oxford_pets --set cats_and_dogs=yes",
+    bring_note="other photographs of the same two classes: those of the competition cannot be had by a command",
     class_words=("cat", "dog"),
     stand_in={"target_map": "any_dr"},
     stand_in_words="as two classes, no retinopathy and any",
 )
 FOOD = Subject(
     published_data="Food-101, its first ten classes",
+    bring="python -m lib datasets import --source food101 --set classes=10",
     words=("food",),
     stand_in_words="with its five grades for ten classes",
 )

@@ -17,7 +17,7 @@ import streamlit as st
 from lib.atomic import read_kept
 from lib.errors import Stopped, UserError, disk_fault
 from lib.jobs.processes import run_child_command
-from lib.progress import Progress, duration
+from lib.progress import Progress, amount_words, duration
 from pages.common.text import plain, plain_message
 
 _logger = logging.getLogger("transferscope.pages")
@@ -123,7 +123,9 @@ def _watch(name: str) -> None:
         st.markdown(f"**{plain(task.title)}**")
         share = min(1.0, task.done / task.total) if task.total else 0.0
         steps = (
-            f"{plain(task.what)} · {task.done:,} of {task.total:,}" if task.total else plain(task.what or "starting")
+            f"{plain(task.what)} · {amount_words(task.done, task.what)} of {amount_words(task.total, task.what)}"
+            if task.total
+            else plain(task.what or "starting")
         )
         left = "" if task.seconds_left != task.seconds_left else f" · about {duration(task.seconds_left)} left"
         st.progress(share, text=steps + left)

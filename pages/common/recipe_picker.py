@@ -164,6 +164,9 @@ def _say(plan: RecipePlan) -> None:
     """What was found where it was published, and what is not as published."""
     lines = [f"**Published:** {published_words(plan.recipe)}"]
     lines += [f"**Here:** {plain(note, 300)}" for note in plan.notes]
+    if plan.recipe.subject.bring:
+        note = f" ({plain(plan.recipe.subject.bring_note, 300)})" if plan.recipe.subject.bring_note else ""
+        lines.append(f"**Its images:** `{plan.recipe.subject.bring}`{note}")
     lines.append("**Not as published:** " + " ".join(plain(line, 300) for line in plan.recipe.deviations))
     with st.expander("Published, and what is not as published", key="train_recipe_notes"):
         for line in lines:

@@ -17,6 +17,7 @@ from lib.errors import UserError
 from lib.jobs import active_runs
 from lib.models.backbones import BACKBONES, BackboneSpec
 from lib.models.weights import default_backbone, fallback_sentence
+from lib.progress import size_words
 from lib.settings import DEFAULT_DATASET, DEMO_DATASET, FALLBACK_BACKBONE
 from lib.tracking.store import load_mlflow, sqlite_path
 from pages.common import resources, state, weights_panel
@@ -129,7 +130,7 @@ def _status() -> None:
 def draw_cache() -> None:
     """One line with a popover, for the"""
     found = _cache_usage()
-    words = disk_cache.size_words
+    words = size_words
     label = f"Cache: {words(found.used_bytes)} of {words(found.limit_bytes)}"
     with st.popover(label, icon=":material/database:", type="tertiary", key="cache_panel"):
         st.markdown(

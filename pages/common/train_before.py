@@ -11,13 +11,12 @@ from typing import Any
 import streamlit as st
 
 from lib.data.library import open_dataset
-from lib.disk_cache import size_words
 from lib.errors import UserError
 from lib.experiment import resolve_start
 from lib.figures.style import strategy_style
 from lib.figures.training_charts import rate_range_figure, rate_range_text
 from lib.models.freezing import StageParameters, stage_plan
-from lib.progress import duration
+from lib.progress import duration, size_words
 from lib.training.config import TrainConfig
 from lib.training.estimation import Estimate, kept_estimate
 from lib.training.network import trained_part

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -5,6 +6,8 @@ import numpy as np
 import pytest
 
 from lib.atomic import read_json
+from lib.cli.datasets import datasets
+from lib.data.sources.catalogue import SOURCES
 from lib.errors import UserError
 from lib.evaluation.metrics import accuracy, quadratic_weighted_kappa
 from lib.models.backbones import BACKBONES
@@ -65,3 +68,15 @@ def test_unknown_recipe_names_the_nearest():
 def test_table_and_plans_need_no_torch():
     code = "import sys; import lib.recipes; lib.recipes.published_line('vgg16-dr-lr', 'test_accuracy'); "
     assert subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], timeout=60).returncode == 0
+
+
+def test_images_of_a_study_are_brought_by_a_command_that_there_is():
+    subjects = {recipe.subject.bring: recipe.subject for recipe in RECIPES}
+    assert len(subjects) == 3
+    for bring in subjects:
+        words = shlex.split(bring)
+        assert words[:4] == ["python", "-m", "lib", "datasets"]
+        context = datasets.commands[words[4]].make_context("import", words[5:])
+        if source := context.params["source"]:
+            settings = dict(setting.split("=") for setting in context.params["settings"])
+            assert SOURCES.get(source).complete(settings)

@@ -19,6 +19,7 @@ from lib.data.sources.image_arrays import ArrayReader, write_images
 from lib.data.sources.remote_files import RemoteFile, bring_files
 from lib.data.sources.table import FoundImages, SourceOption, SourceRequest, SourceSpec
 from lib.errors import UserError
+from lib.progress import size_words
 from lib.settings import downloads_dir
 
 CLASSES = SourceOption(
@@ -46,7 +47,7 @@ class PublicSet:
     """A data set that anybody can download.
 
     Attributes:
-        images_words, size_words: how many images, and how large a download; see the table in docs/bring_your_data.md.
+        num_bytes: of the download; the least and the most where that is to be chosen.
         files: checked options -> what is fetched. `list_images`: the set's folder and checked options -> its images.
         needs_module: a package without which its files cannot be read.
     """
@@ -55,7 +56,7 @@ class PublicSet:
     title: str
     num_images: int
     num_classes: int
-    size_words: str
+    num_bytes: tuple[int, ...]
     licence: str
     source_url: str
     description: str
@@ -68,6 +69,11 @@ class PublicSet:
     needs_module: str = ""
 
     @property
+    def size(self) -> str:
+        """How large the download is, in words."""
+        return " to ".join(map(size_words, self.num_bytes))
+
+    @property
     def folder(self) -> Path:
         """Where its files are kept."""
         return downloads_dir() / self.name
@@ -78,7 +84,7 @@ class PublicSet:
             name=self.name,
             title=self.title,
             summary=f"{self.description} {self.num_images:,} images, {self.num_classes} classes; download of "
-            f"{self.size_words}; licence: {self.licence}.",
+            f"{self.size}; licence: {self.licence}.",
             read=self.read,
             options=self.options,
             needs_network=True,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from lib.atomic import write_text
 from lib.downloads import fetch_file, md5_of_file, require_room, why_not_fetched
 from lib.errors import UserError, disk_fault
-from lib.progress import Progress
+from lib.progress import InBytes, Progress
 
 HOME_VARIABLE = "TRANSFERSCOPE_HOME"
 _CHUNK_BYTES = 2**20
@@ -108,7 +108,7 @@ def _bring(file: RemoteFile, root: Path, title: str, progress: Progress) -> None
 
 
 def _check(file: RemoteFile, path: Path, progress: Progress) -> None:
-    found = md5_of_file(path, progress, f"Checking {path.name}")
+    found = md5_of_file(path, progress, InBytes(f"Checking {path.name}"))
     if found != file.md5:
         raise UserError(
             f"{path} is not the published file, or not all of it (its MD5 is {found}, not {file.md5}). Delete it, and "
@@ -159,7 +159,7 @@ class _Watched:
 
     def __init__(self, raw: IO[bytes], path: Path, progress: Progress) -> None:
         self._raw, self._progress = raw, progress
-        self._what, self._total = f"Unpacking {path.name}", path.stat().st_size
+        self._what, self._total = InBytes(f"Unpacking {path.name}"), path.stat().st_size
         self.name = path.name
 
     def read(self, size: int = -1) -> bytes:

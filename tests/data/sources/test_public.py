@@ -10,18 +10,23 @@ from lib.data.drawing import Draw
 from lib.data.importing import import_from, rebuild_dataset
 from lib.data.library import list_datasets
 from lib.data.sources.public import CLASSES, chosen_classes
+from lib.data.sources.readers import medmnist_sets, torchvision_sets
 from lib.errors import Stopped, UserError
-from lib.settings import datasets_dir, downloads_dir
+from lib.settings import PROJECT_ROOT, datasets_dir, downloads_dir
 from tests.data.sources import published
 
 GRADES = {"train": [0, 1, 2, 3, 4] * 4, "val": [0, 1, 2, 3, 4], "test": [0, 1, 2, 3, 4] * 2}
 
 
+@pytest.fixture(autouse=True)
+def _large_disk(monkeypatch):
+    monkeypatch.setattr("lib.data.sources.remote_files.require_room", lambda *given, **more: None)
+
+
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
-    monkeypatch.setattr("lib.data.sources.remote_files.require_room", lambda *given, **more: None)
     with published.serving(folder) as (url, asked):
         yield folder, url, asked
 
@@ -164,3 +169,12 @@ def test_pixels_of_the_store_are_those_of_the_arrays(retina):
     assert dataset.table["target"].iloc[row] == GRADES["test"][3]
     small = dataset.pixels[row].reshape(64, 64, 3).mean((0, 1))
     assert np.abs(small - retina["test_images"][3].mean((0, 1))).max() < 3
+
+
+def test_documentation_has_a_line_for_every_set():
+    text = (PROJECT_ROOT / "docs" / "bring_your_data.md").read_text()
+    for one in (*torchvision_sets.SETS, *medmnist_sets.SETS):
+        assert (
+            f"| `{one.name}` | [{one.title}]({one.source_url}) | {one.num_images:,} | {one.num_classes} | {one.size} | "
+            f"{one.licence} |\n"
+        ) in text

@@ -160,7 +160,7 @@ def test_no_network_is_one_sentence_that_says_where_to_put_the_file(tmp_path):
 def test_disk_that_is_too_small_is_told_before_anything_is_fetched(archive, tmp_path, monkeypatch):
     file, _, asked = archive
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(10**9, 10**9 - 2_000_000, 2_000_000))
-    with pytest.raises(UserError, match=r"A set needs 300 kB in .*root, and 2 MB are left there; free some space"):
+    with pytest.raises(UserError, match=r"A set needs 293 KiB in .*root, and 1.9 MiB are left there; free some space"):
         bring(file, tmp_path / "root")
     assert asked == []
 

@@ -17,7 +17,7 @@ from lib.data.sources.image_arrays import image_file, npz_rows
 from lib.data.sources.public import CLASSES, PublicSet, PublishedImages
 from lib.data.sources.remote_files import RemoteFile
 from lib.data.sources.table import SOURCES, SourceOption
-from lib.downloads import in_words
+from lib.progress import size_words
 
 SIDES_PX = (28, 64, 128, 224)
 PARTS = ("train", "val", "test")
@@ -58,12 +58,11 @@ def _images(root: Path, values: Mapping[str, Any], *, name: str) -> PublishedIma
 def _set(
     *, name: str, num_images: int, default_px: int, options: tuple[SourceOption, ...] = (), **said: Any
 ) -> PublicSet:
-    sizes = ", ".join(f"{side} px {in_words(_most_bytes(num_images, side))}" for side in SIDES_PX)
+    sizes = ", ".join(f"{side} px {size_words(_most_bytes(num_images, side))}" for side in SIDES_PX)
     side = SourceOption(name="side_px", title="Side of the images, px", kind=int, default=default_px, choices=SIDES_PX,
-                        help=f"Download at most: {sizes}.")  # fmt: skip
-    smallest, largest = (in_words(_most_bytes(num_images, side)) for side in (SIDES_PX[0], SIDES_PX[-1]))
+                        help=f"Download of at most: {sizes}.")  # fmt: skip
     return PublicSet(
-        name=name, num_images=num_images, size_words=f"at most {smallest} (28 px) to {largest} (224 px)",
+        name=name, num_images=num_images, num_bytes=(_most_bytes(num_images, 28), _most_bytes(num_images, 224)),
         files=partial(_files, name=name), list_images=partial(_images, name=name), is_medical=True,
         options=(side, *options), **said,
     )  # fmt: skip

@@ -14,6 +14,11 @@ from lib.data.sources.public import CLASSES, PublicSet, PublishedImages
 from lib.data.sources.remote_files import RemoteFile
 from lib.data.sources.table import SOURCES, SourceOption
 
+# Of the downloads, as their servers say; unpacked, JPEG files take as much again.
+FOOD_BYTES, EUROSAT_BYTES, DTD_BYTES = 4_996_278_331, 94_280_567, 625_239_812
+PET_BYTES = {"images": 791_918_971, "annotations": 19_173_078}
+FLOWER_BYTES = {"image": 344_862_509, "label": 502, "setid": 14_989}
+PCAM_BYTES = {"train": 6_400_000_000, "val": 806_000_000, "test": 801_000_000}  # about
 # torchvision has these two inside a function.
 EUROSAT_URL = (
     "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
@@ -28,9 +33,8 @@ _PCAM_BLOCK = 256
 def _food_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
     from torchvision.datasets import Food101
 
-    size = 4_996_278_331
-    return [RemoteFile(url=Food101._URL, md5=Food101._MD5, num_bytes=size, unpacks_to="food-101",
-                       num_unpacked_bytes=size)]  # fmt: skip
+    return [RemoteFile(url=Food101._URL, md5=Food101._MD5, num_bytes=FOOD_BYTES, unpacks_to="food-101",
+                       num_unpacked_bytes=FOOD_BYTES)]  # fmt: skip
 
 
 def _food_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
@@ -43,10 +47,9 @@ def _food_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
 def _pet_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
     from torchvision.datasets import OxfordIIITPet
 
-    facts = {"images": 791_918_971, "annotations": 19_173_078}
     return [
         RemoteFile(url=url, md5=md5, num_bytes=size, into="oxford-iiit-pet", unpacks_to=name, num_unpacked_bytes=size)
-        for (url, md5), (name, size) in zip(OxfordIIITPet._RESOURCES, facts.items(), strict=True)
+        for (url, md5), (name, size) in zip(OxfordIIITPet._RESOURCES, PET_BYTES.items(), strict=True)
     ]
 
 
@@ -67,9 +70,8 @@ def _pet_images(root: Path, values: Mapping[str, Any]) -> PublishedImages:
 def _flower_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
     from torchvision.datasets import Flowers102
 
-    sizes = {"image": 344_862_509, "label": 502, "setid": 14_989}
     files = []
-    for what, size in sizes.items():
+    for what, size in FLOWER_BYTES.items():
         name, md5 = Flowers102._file_dict[what]
         url = f"{Flowers102._download_url_prefix}{name}"
         unpacks_to, unpacked = ("jpg", size) if what == "image" else ("", 0)
@@ -86,9 +88,8 @@ def _flower_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
 
 
 def _eurosat_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
-    size = 94_280_567
-    return [RemoteFile(url=EUROSAT_URL, md5=EUROSAT_MD5, num_bytes=size, into="eurosat", unpacks_to="2750",
-                       num_unpacked_bytes=size)]  # fmt: skip
+    return [RemoteFile(url=EUROSAT_URL, md5=EUROSAT_MD5, num_bytes=EUROSAT_BYTES, into="eurosat", unpacks_to="2750",
+                       num_unpacked_bytes=EUROSAT_BYTES)]  # fmt: skip
 
 
 def _eurosat_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
@@ -101,9 +102,8 @@ def _eurosat_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
 def _texture_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
     from torchvision.datasets import DTD
 
-    size = 625_239_812
-    return [RemoteFile(url=DTD._URL, md5=DTD._MD5, num_bytes=size, into="dtd", unpacks_to="dtd",
-                       num_unpacked_bytes=size)]  # fmt: skip
+    return [RemoteFile(url=DTD._URL, md5=DTD._MD5, num_bytes=DTD_BYTES, into="dtd", unpacks_to="dtd",
+                       num_unpacked_bytes=DTD_BYTES)]  # fmt: skip
 
 
 def _texture_images(root: Path, values: Mapping[str, Any]) -> PublishedImages:
@@ -123,9 +123,9 @@ def _by_label(parts: Mapping[str, Any], names: list[str] | None = None) -> Itera
 def _pcam_files(_values: Mapping[str, Any]) -> list[RemoteFile]:
     from torchvision.datasets import PCAM
 
-    sizes = {"train": (6_421_353_462, 262_144), "val": (806_000_000, 32_768), "test": (801_000_000, 32_768)}
     files = []
-    for part, (num_bytes, num_images) in sizes.items():
+    for part, num_bytes in PCAM_BYTES.items():
+        num_images = 262_144 if part == "train" else 32_768
         for what, size, unpacked in (("images", num_bytes, num_images * 96 * 96 * 3), ("targets", 22_000, num_images)):
             name, _, md5 = PCAM._FILES[part][what]
             url = f"{PCAM_URL}/{name}.gz?download=1"
@@ -158,15 +158,15 @@ def _pcam_images(root: Path, _values: Mapping[str, Any]) -> PublishedImages:
 
 SETS = (
     PublicSet(
-        name="food101", title="Food-101", num_images=101_000, num_classes=101, size_words="5.0 GB",
+        name="food101", title="Food-101", num_images=101_000, num_classes=101, num_bytes=(FOOD_BYTES,),
         licence="for research; the photographs belong to the users of Foodspotting",
         source_url="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
         description="Photographs of dishes, 750 to train and 250 to test of each; those to train were not cleaned.",
         files=_food_files, list_images=_food_images, options=(CLASSES,),
     ),
     PublicSet(
-        name="oxford_pets", title="Oxford-IIIT Pet", num_images=7_349, num_classes=37, size_words="811 MB",
-        licence="CC BY-SA 4.0", source_url="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        name="oxford_pets", title="Oxford-IIIT Pet", num_images=7_349, num_classes=37,
+        num_bytes=(sum(PET_BYTES.values()),), licence="CC BY-SA 4.0", source_url="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         description="Photographs of cats and dogs of 37 breeds, about 200 of each; or as cats against dogs.",
         files=_pet_files, list_images=_pet_images,
         options=(
@@ -176,19 +176,20 @@ SETS = (
         ),
     ),
     PublicSet(
-        name="flowers102", title="Flowers-102", num_images=8_189, num_classes=102, size_words="345 MB",
-        licence="none is stated", source_url="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        name="flowers102", title="Flowers-102", num_images=8_189, num_classes=102,
+        num_bytes=(sum(FLOWER_BYTES.values()),), licence="none is stated",
+        source_url="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         description="Photographs of flowers of the United Kingdom, 40 to 258 of each; 10 to train and 10 to validate.",
         files=_flower_files, list_images=_flower_images, options=(CLASSES,),
     ),
     PublicSet(
-        name="eurosat", title="EuroSAT", num_images=27_000, num_classes=10, size_words="94 MB", licence="MIT",
+        name="eurosat", title="EuroSAT", num_images=27_000, num_classes=10, num_bytes=(EUROSAT_BYTES,), licence="MIT",
         source_url="https://github.com/phelber/eurosat", domain="satellite images",
         description="Tiles of Sentinel-2 in red, green and blue, 64 px, by the use of the land; no published split.",
         files=_eurosat_files, list_images=_eurosat_images, options=(CLASSES,),
     ),
     PublicSet(
-        name="dtd", title="Describable Textures (DTD)", num_images=5_640, num_classes=47, size_words="625 MB",
+        name="dtd", title="Describable Textures (DTD)", num_images=5_640, num_classes=47, num_bytes=(DTD_BYTES,),
         licence="for research", source_url="https://www.robots.ox.ac.uk/~vgg/data/dtd/", domain="textures",
         description="Textures by the word that describes them, 120 of each; a third each to train, validate and test.",
         files=_texture_files, list_images=_texture_images,
@@ -199,7 +200,8 @@ SETS = (
         ),
     ),
     PublicSet(
-        name="pcam", title="PatchCamelyon", num_images=327_680, num_classes=2, size_words="8.0 GB", licence="CC0 1.0",
+        name="pcam", title="PatchCamelyon", num_images=327_680, num_classes=2,
+        num_bytes=(sum(PCAM_BYTES.values()),), licence="CC0 1.0",
         source_url="https://github.com/basveeling/pcam", domain="histology", is_medical=True, needs_module="h5py",
         description="Patches of lymph nodes, 96 px, with or without tumour in their centre; needs the package h5py.",
         files=_pcam_files, list_images=_pcam_images,

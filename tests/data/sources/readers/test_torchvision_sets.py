@@ -199,6 +199,6 @@ def test_every_set_says_what_it_is():
     for public in torchvision_sets.SETS:
         entry = SOURCES.get(public.name)
         assert entry.needs_network
-        for words in (public.licence, public.size_words, f"{public.num_images:,} images"):
+        for words in (public.licence, public.size, f"{public.num_images:,} images"):
             assert words in entry.summary
         assert public.source_url.startswith("https://")
