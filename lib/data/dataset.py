@@ -19,7 +19,7 @@ from lib.data.kept_splits import kept_split
 from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, schema_of, target_order
 from lib.data.originals import originals_folder
 from lib.data.specs import BY_FILE, DatasetSpec
-from lib.data.splits import EXCLUDED, require_parts, with_fixed
+from lib.data.splits import EXCLUDED, assign_splits, require_parts, with_fixed
 from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ TABLE_FILE = "table.parquet"
 LEFT_OUT_FILE = "left_out.parquet"
 PIXELS_FILE = "pixels.bin"
 MASKS_FILE = "masks.bin"  # only where the source has masks
+NO_LABEL = "no label"
 STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
 _AGAIN = "Delete the data set and import it again."
 
@@ -52,6 +53,7 @@ class Dataset:
         content_version: of pixels and rows alone, for caches: neither classes nor edits change it.
         class_names: in the order of the targets; `class_sources` is what the source calls each (its folder or label).
         num_images: rows of the table; bad ones and duplicates are left out, excluded ones are not.
+        is_unlabelled: whether the source gives no class; an image has one, and takes part, once a person labels it.
         has_masks: whether some images have one; `spec.mask_names` say what its values 1, 2, ... mean.
         notices: how the source was read, where that is not plain, in sentences.
         source_folder: where the original images are; it may be gone, and is no folder at all for a generated set.
@@ -73,6 +75,7 @@ class Dataset:
         self.content_version = content_version(self.description)
         self.num_images = int(self.description["num_images"])
         self.notices: list[str] = [*self.description.get("notices", ()), *log.notices]
+        self.is_unlabelled = bool(self.description.get("is_unlabelled"))
         self.has_masks = MASKS_FILE in self.description["num_bytes"]
         self.source_folder = originals_folder(folder, self.description)
         self._splits: dict[tuple[int, int | None, int | None], np.ndarray] = {}
@@ -103,7 +106,7 @@ class Dataset:
         table, order, labels = self._stored_table, target_order(self.description), self._edited("label")
         if order == sorted(order) and not labels:
             return table
-        targets = np.array(order, dtype=np.int64)[table["target"].to_numpy()]
+        targets = reordered(table["target"].to_numpy(), order)
         for row, label in labels.items():
             if label in self.class_sources:  # an import anew may have lost it
                 targets[row] = self.class_sources.index(label)
@@ -116,8 +119,8 @@ class Dataset:
 
     @cached_property
     def is_excluded(self) -> np.ndarray:
-        """Which images an edit excludes, bool (N,)."""
-        excluded = np.zeros(self.num_images, dtype=bool)
+        """Which images take no part, bool (N,): an edit excludes them, or they have no label yet."""
+        excluded = self.table["target"].to_numpy() < 0 if self.is_unlabelled else np.zeros(self.num_images, dtype=bool)
         excluded[list(self._edited("is_excluded"))] = True
         return excluded
 
@@ -166,8 +169,12 @@ class Dataset:
 
     def class_of(self, row: int) -> str:
         """The name of an image's class; "no label" for one that has none yet."""
-        target = int(self.table["target"].iloc[row])
-        return self.class_names[target] if target >= 0 else "no label"
+        return str(self.class_labels[row])
+
+    @cached_property
+    def class_labels(self) -> np.ndarray:
+        """The name of each image's class (N,), as `class_of`."""
+        return np.array([*self.class_names, NO_LABEL], dtype=object)[self.table["target"].to_numpy()]
 
     def source_path(self, row: int) -> Path | None:
         """Where an image came from; None if its file is no longer there."""
@@ -254,12 +261,30 @@ class Dataset:
         if key not in self._splits:
             groups, fixed = (self._stored_table[column].to_numpy() for column in ("group_id", "split"))
             targets, class_names = self.stored_targets
-            drawn = kept_split(
-                self.content_version, targets, groups, fixed, split_seed=split_seed, num_folds=num_folds, fold=fold,
-                class_names=class_names,
-            )  # fmt: skip
+            wanted: dict[str, Any] = {"split_seed": split_seed, "num_folds": num_folds, "fold": fold}
+            if self.is_unlabelled:
+                drawn = self._split_of_labelled(wanted)
+            else:
+                drawn = kept_split(
+                    self.content_version, targets, groups, fixed, class_names=class_names, **wanted
+                )
             self._splits[key] = self.apply_edits(drawn, has_fixed_parts=num_folds is None)
         return self._splits[key].copy()
+
+    def _split_of_labelled(self, wanted: dict[str, Any]) -> np.ndarray:
+        """The split of a set that is being labelled: drawn anew among the images that have a label."""
+        order = target_order(self.description)
+        targets = reordered(self.table["target"].to_numpy(), np.argsort(order).tolist())  # whatever their order is now
+        rows, names = np.flatnonzero(targets >= 0), self.stored_targets[1]
+        split = np.full(len(targets), EXCLUDED, dtype="<U8")
+        groups = self._stored_table["group_id"].to_numpy()[rows]
+        try:
+            split[rows] = assign_splits(targets[rows], groups, None, class_names=names, **wanted)
+        except UserError as error:
+            raise UserError(
+                f"{len(rows):,} of {len(targets):,} images of {self.name!r} have a label, too few to train yet: {error}"
+            ) from None
+        return split
 
     def apply_edits(
         self,
@@ -321,6 +346,11 @@ class Dataset:
     def _damaged_file(self, name: str) -> str:
         where = f"the checksum of {self.folder / name} is wrong"
         return f"The data set {self.name!r} is damaged: {where}; delete it and import it again."
+
+
+def reordered(targets: np.ndarray, order: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Targets (N,) as `order` numbers them, int64; -1, of an image without a label, stays."""
+    return np.array([*order, -1], dtype=np.int64)[targets]
 
 
 def takes_part(dataset: Any) -> np.ndarray:

@@ -67,7 +67,7 @@ def add_edit(
         as_imported = {}
         if kind == RELABEL:
             stored, sources = dataset.stored_targets[0], stored_sources(description)
-            as_imported = {"as_imported": [one for one in ids if sources[stored[rows[one]]] == value]}
+            as_imported = {"as_imported": [one for one in ids if [*sources, None][stored[rows[one]]] == value]}
         content = {"value": value, "reason": _reason(reason), "who": who, **as_imported}
         return _append(dataset, description, kind, ids, content)
 
@@ -215,7 +215,7 @@ def _with_groups(dataset: Dataset, image_ids: Sequence[str]) -> list[str]:
 
 def _changes(dataset: Dataset, row: int, state: ImageState, kind: str, value: str) -> bool:
     if kind == RELABEL:
-        return dataset.class_sources[dataset.table["target"].iloc[row]] != value
+        return [*dataset.class_sources, None][dataset.table["target"].iloc[row]] != value  # -1: it has none yet
     if kind == SPLIT:
         return (state.split or "") != value
     return state.is_excluded != (kind == EXCLUDE)

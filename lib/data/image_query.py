@@ -47,7 +47,7 @@ def image_table(
             error; an image without an answer gets "" and NaN.
     """
     table = dataset.table[["image_id", "path", "group_id", "flags"]].reset_index(drop=True)
-    table.insert(2, "class_name", class_name_of_each(dataset))
+    table.insert(2, "class_name", dataset.class_labels)
     table.insert(3, "split", split)
     found = file_measures(dataset) if measures is None else measures
     for name in found.columns.drop("image_id", errors="ignore"):
@@ -59,12 +59,6 @@ def image_table(
         for name in ANSWER_MEASURES:
             table[name] = own[name].to_numpy(dtype=np.float64)
     return table
-
-
-def class_name_of_each(dataset: Dataset) -> np.ndarray:
-    """The name of the class of each image (N,); "no label" where there is none yet."""
-    names = np.array([*dataset.class_names, "no label"], dtype=object)
-    return np.asarray(names[dataset.table["target"].to_numpy()])  # -1 is the last
 
 
 def flags_of(table: "pd.DataFrame") -> list[str]:

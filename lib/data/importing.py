@@ -155,7 +155,7 @@ def _import(
     key, state = spec.key(values), spec.state(values)
     with library_lock(key), workplace(key) as place:
         written = place / WRITTEN
-        previous = _imported_from(key, name)
+        previous = _imported_from(key, name, is_unlabelled=spec.is_unlabelled)
         if previous and state and previous.get("source_state") == state:
             options = decide(previous, stored_sources(previous), {})
             last = ImportOptions.of(previous)
@@ -234,14 +234,14 @@ def _import_locked(
     """`import_scan` for a caller that holds the lock of the source and gives its `workplace`."""
     scan = found.scan
     listing = _listing(scan)
-    previous = _imported_from(source, name)
+    previous = _imported_from(source, name, is_unlabelled=scan.is_unlabelled)
     if previous and previous["listing"] == listing and ImportOptions.of(previous).is_of_same_images(options):
         return _opened(previous, options, scan.class_names, check_splits=check_splits)
     if name is None:
         name = previous["spec"]["name"] if previous else as_name(found.name or scan.folder.name)
         if not previous and (name in (DEFAULT_DATASET, DEMO_DATASET) or is_taken(name)):
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:6]}"
-    _refuse_taken(name, source)
+    _refuse_taken(name, source, is_unlabelled=scan.is_unlabelled)
     scan, written = draw_images(scan, options.draw), place / WRITTEN
     note_import(place, source=source, name=name, num_files=len(scan.entries))
     if found.write is not None:
@@ -251,7 +251,9 @@ def _import_locked(
         check_splits=check_splits, progress=progress,
     )  # fmt: skip
     description = {**read_description(written), **origin(scan.folder, written), "source_state": state}
-    _refuse_taken(name, source)  # decoding took its time; somebody else may have come first
+    _refuse_taken(
+        name, source, is_unlabelled=scan.is_unlabelled
+    )  # decoding took its time; somebody else may have come first
     if previous and previous["spec"]["name"] == name:
         description = _with_edits(with_history(description, previous), written)
     write_json(written / DESCRIPTION_FILE, description)
@@ -261,7 +263,7 @@ def _import_locked(
 
 def _opened(previous: dict[str, Any], options: ImportOptions, sources: Sequence[str], *, check_splits: bool) -> Dataset:
     dataset = _with_options(previous, options, sources)
-    if check_splits and not previous["has_checked_splits"]:
+    if check_splits and not previous["has_checked_splits"] and not dataset.is_unlabelled:
         dataset.split(0)
     return dataset
 
@@ -330,18 +332,26 @@ def _listing(scan: FolderScan) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _imported_from(source: str, name: str | None) -> dict[str, Any] | None:
-    """The newest data set from that source (of that name, if given)."""
-    found = [d for d in descriptions() if d.get("source") == source and name in (None, d["spec"]["name"])]
+def _imported_from(source: str, name: str | None, *, is_unlabelled: bool | None = None) -> dict[str, Any] | None:
+    """The newest data set from that source (of that name, if given), with or without classes of its own, if asked."""
+    found = [
+        d
+        for d in descriptions()
+        if d.get("source") == source
+        and name in (None, d["spec"]["name"])
+        and is_unlabelled in (None, bool(d.get("is_unlabelled")))
+    ]
     return max(found, key=lambda description: description["created_s"], default=None)
 
 
-def _refuse_taken(name: str, source: str) -> None:
+def _refuse_taken(name: str, source: str, *, is_unlabelled: bool) -> None:
     if is_taken(name):
-        owner = read_description(datasets_dir() / name).get("source")
-        if owner != source:
+        found = read_description(datasets_dir() / name)
+        owner = found.get("source")
+        if owner != source or bool(found.get("is_unlabelled")) != is_unlabelled:
+            other = "" if owner != source else ", which has classes" if is_unlabelled else ", which is labelled by hand"
             raise UserError(
-                f"The name {name!r} is taken by the data set from {owner}; choose another or delete that one."
+                f"The name {name!r} is taken by the data set from {owner}{other}; choose another or delete that one."
             )
 
 

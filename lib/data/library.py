@@ -192,12 +192,19 @@ def _summary(description: dict[str, Any]) -> DatasetSummary:
     return DatasetSummary(
         **{key: spec[key] for key in ("name", "title", "is_medical", "domain")},
         num_left_out=description["num_left_out"],
-        num_images=description["num_images"] - sum(state.is_excluded for state in read_log(folder).states.values()),
+        num_images=_num_taking_part(folder, description),
         version=present_version(folder, description),
         num_classes=len(spec["class_names"]),
         size_mib=sum(description["num_bytes"].values()) / 2**20,
         split_caveat=spec.get("split_caveat", ""),
     )
+
+
+def _num_taking_part(folder: Path, description: dict[str, Any]) -> int:
+    states = read_log(folder).states.values()
+    if description.get("is_unlabelled"):
+        return sum(state.label is not None and not state.is_excluded for state in states)
+    return int(description["num_images"]) - sum(state.is_excluded for state in states)
 
 
 @contextmanager

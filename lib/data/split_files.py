@@ -12,7 +12,6 @@ import numpy as np
 
 from lib.csv_text import csv_of_table
 from lib.data.dataset import Dataset
-from lib.data.image_query import class_name_of_each
 from lib.data.sources.files import split_of
 from lib.data.split_plan import PARTS, check_split
 from lib.data.splits import EXCLUDED
@@ -31,7 +30,7 @@ def split_rows(dataset: Dataset, split: np.ndarray) -> "pd.DataFrame":
 
     table = dataset.table
     columns = (
-        table["image_id"], table["path"], split, class_name_of_each(dataset), table["group_id"],
+        table["image_id"], table["path"], split, dataset.class_labels, table["group_id"],
         [dataset.content_version] * len(table),
     )  # fmt: skip
     content = {name: np.asarray(column, dtype=object) for name, column in zip(COLUMNS, columns, strict=True)}

@@ -24,7 +24,7 @@ from lib.data.decoder_pool import DecoderPool, num_decoders
 from lib.data.images import DecodedImage, ImageHeader
 from lib.data.import_options import MIN_STORE_SIDE_PX, ImportOptions
 from lib.data.label_schema import described
-from lib.data.sources.files import LeftOut, SourceEntry, shown
+from lib.data.sources.files import NO_CLASS, LeftOut, SourceEntry, shown
 from lib.data.sources.folder import FolderScan
 from lib.data.specs import common_scale
 from lib.data.splits import assign_splits
@@ -73,7 +73,7 @@ def write_dataset(
     with DecoderPool(num_decoders(len(scan.entries)), crop_policy=options.crop_policy) as pool:
         kept = _drop_copies(_read_headers(scan.entries, pool, left_out, parts, progress), left_out)
         _require_classes(scan.entries, kept, left_out)
-        if check_splits:
+        if check_splits and not scan.is_unlabelled:
             _require_splits(kept, scan.class_names, dict(zip(schema.sources, schema.names, strict=True)))
         # No larger than the largest image's short side: enlarging all of them would only cost disk and time.
         largest = max(min(item.header.width, item.header.height) for item in kept)
@@ -108,11 +108,12 @@ def write_dataset(
         "options": options.to_dict(),
         "notices": [*scan.notices, *([scale.sentence] if scale.num_images else [])],
         "created_s": time.time(),
-        "has_checked_splits": check_splits,
+        "has_checked_splits": check_splits and not scan.is_unlabelled,
+        "is_unlabelled": scan.is_unlabelled,
         **facts,
     }
     write_json(folder / DESCRIPTION_FILE, description)
-    if check_splits:
+    if description["has_checked_splits"]:
         Dataset(folder).split(0)
 
 
@@ -337,6 +338,8 @@ def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan
     import pandas as pd
 
     targets = {name: target for target, name in enumerate(scan.class_names)}
+    if scan.is_unlabelled:
+        targets[NO_CLASS] = -1
     table = pd.DataFrame([_row(item, targets[item.entry.class_name], scan.folder) for item in kept])
     table.to_parquet(folder / TABLE_FILE, index=False)
     reasons = pd.DataFrame([(item.path, item.reason) for item in left_out], columns=["path", "reason"], dtype="str")

@@ -238,7 +238,7 @@ class DatasetSubset:
         self.spec = dataclasses.replace(dataset.spec, class_names=self.class_names)
         # The rows that the caps before the split leave, of which those after it may leave fewer.
         targets, image_ids = (dataset.table[column].to_numpy() for column in ("target", "image_id"))
-        rows = np.flatnonzero(targets < len(self.class_names))
+        rows = np.flatnonzero((targets >= 0) & (targets < len(self.class_names)))
         rows = rows[choose_rows(targets[rows], image_ids[rows], protocol.max_per_class, seed=split_seed)]
         self._eligible = self.rows = rows
         if num_folds is None and (

@@ -213,7 +213,7 @@ class MappedDataset:
     def table(self) -> "pd.DataFrame":
         """The table with merged targets."""
         table: pd.DataFrame = self.unmapped.table
-        return table.assign(target=self._targets[table["target"].to_numpy()])
+        return table.assign(target=np.append(self._targets, -1)[table["target"].to_numpy()])  # -1: no label
 
 
 def map_targets(dataset: Any, text: str | None) -> Any:

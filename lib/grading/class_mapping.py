@@ -39,7 +39,7 @@ class ClassMapping:
 
     def targets(self, dataset: Any) -> np.ndarray:
         """Class numbers (N,) of the images of the data set, -1 for those that are left out."""
-        return np.array(self.numbers, dtype=np.int64)[dataset.table["target"].to_numpy()]
+        return np.array([*self.numbers, -1], dtype=np.int64)[dataset.table["target"].to_numpy()]  # -1: no label
 
     def probabilities(self, own: np.ndarray) -> np.ndarray:
         """Probabilities (n, M) of the scored classes from those (n, K) of the classifier's."""

@@ -137,9 +137,12 @@ class FoundFile:
         return SourceEntry(**vars(self), class_name=class_name, split=split)
 
 
+NO_CLASS = ""  # of an image that is to be labelled yet
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry(FoundFile):
-    """An image of a class; `split` is "train", "val", "test" or "" where the source says nothing."""
+    """An image of a class, or of `NO_CLASS`; `split` is "train", "val", "test" or "" where the source says nothing."""
 
     class_name: str
     split: str = ""

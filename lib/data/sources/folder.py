@@ -4,13 +4,14 @@ Nothing is decoded here.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lib.data.sources.class_folders import Layout, OnlyOneClass, common_folder, read_class_folders
 from lib.data.sources.files import (
+    NO_CLASS,
     FolderWalk,
     LeftOut,
     SourceEntry,
@@ -42,6 +43,25 @@ class FolderScan:
     notices: tuple[str, ...] = ()
     label_files: tuple[LabelFile, ...] = ()
     split_caveat: str = ""
+    is_unlabelled: bool = False  # no image has a class yet; `class_names` are those that a person will give
+
+
+def scan_unlabelled(
+    path: str | Path,
+    class_names: Sequence[str],
+    options: SourceOptions | None = None,
+    *,
+    is_allowed: Callable[[Path], bool] | None = None,
+) -> FolderScan:
+    """List all images of a folder and what lies below it, none of a class; patients as by `scan_folder`.
+
+    Raises UserError if there is no such folder or no image in it.
+    """
+    scanner = _Scanner(existing_folder(path), options or SourceOptions(), is_allowed, min_classes=1)
+    if not scanner.images:
+        raise UserError(f"There is no image in {shown(scanner.folder)} or below it.")
+    layout = Layout([file.entry(NO_CLASS, "") for file in scanner.images])
+    return replace(scanner.finish(layout, [], {}), class_names=tuple(class_names), is_unlabelled=True)
 
 
 def scan_folder(
@@ -84,6 +104,10 @@ class _Scanner:
             self._refuse_unlabelled_parts(layout, label_files)
         else:
             layout = read_class_folders(self.walk, self.images, min_classes=self.min_classes)
+        return self.finish(layout, label_files, facts)
+
+    def finish(self, layout: Layout, label_files: list[LabelFile], facts: dict[Path, ImageFacts]) -> FolderScan:
+        """Add patients, masks and flags to images whose classes are known, and list what is not used."""
         self._add_metadata(layout, facts, label_files)
         caveat = self._join_patients(layout)
         layout.entries.sort(key=lambda entry: (natural_key(entry.class_name), natural_key(entry.relative)))

@@ -128,6 +128,7 @@ class SourceSpec:
         takes: whether a path that somebody gives, without naming a source, is one of this kind.
         state: checked values to a text that changes when the source does, without reading it; as long as it is the same
             an import is only opened. "" where only reading tells.
+        is_unlabelled: its images have no classes yet: a person names them and labels the images afterwards.
         look: values to a folder with the names of the source's files, for a preview before the import: None for none.
     """
 
@@ -137,6 +138,7 @@ class SourceSpec:
     read: Callable[[SourceRequest], FoundImages]
     options: tuple[SourceOption, ...] = ()
     needs_network: bool = False
+    is_unlabelled: bool = False
     takes: Callable[[Path], bool] = _takes_nothing
     state: Callable[[Mapping[str, Any]], str] = _never_changes
     look: Callable[[SourceRequest], Path] | None = None
