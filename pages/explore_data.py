@@ -9,7 +9,7 @@ from pages.common.frame import ensure_frame
 from pages.common.text import plain
 from pages.common.views import draw_tabs, find_view
 from pages.data.scene import find_scene
-from pages.data.views import VIEWS
+from pages.data.views import LABEL, VIEWS
 
 ensure_frame(__file__)
 
@@ -75,6 +75,7 @@ if kind_change.is_form_open():
 
 with show_errors("divide the data set"):
     scene = find_scene(dataset, int(seed))
-    view = find_view(VIEWS, state.current("tab"))
-    draw_tabs(VIEWS, view, "tab", key="explore_view")
+    views = [one for one in VIEWS if one.name != LABEL or dataset.is_unlabelled]
+    view = find_view(views, state.current("tab") or (LABEL if dataset.is_unlabelled else None))
+    draw_tabs(views, view, "tab", key="explore_view")
     view.draw(scene)

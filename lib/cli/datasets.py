@@ -1,4 +1,4 @@
-"""`datasets list | sources | import | make | show | measures | change | edit | edits | delete | restore`."""
+"""`datasets list | sources | import | make | show | change | delete | restore`, and what other files add to them."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import numpy as np
 
 from lib import jobs
 from lib.cli.auditing import audit
-from lib.cli.edits import edit, edits
+from lib.cli.edits import edit, edits, label_next
 from lib.cli.exploring import measures
 from lib.cli.image_maps import map_images
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
@@ -26,6 +27,7 @@ from lib.data.sources.catalogue import SOURCES, find_source
 from lib.data.sources.reading import is_reading
 from lib.data.sources.table import SourceOption, SourceSpec
 from lib.data.specs import BY_FILE
+from lib.data.splits import EXCLUDED
 from lib.data.statistics import class_counts
 from lib.errors import UserError
 from lib.explain.method_spec import read_options
@@ -46,6 +48,7 @@ datasets.add_command(measures)
 datasets.add_command(split)
 datasets.add_command(edit)
 datasets.add_command(edits)
+datasets.add_command(label_next)
 datasets.add_command(map_images)
 
 
@@ -273,7 +276,13 @@ def restore(key: str) -> None:
 
 
 def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: dict[str, Any] | None = None) -> None:
-    counts = class_counts(dataset, dataset.split(split_seed))
+    why_not = ""
+    try:
+        counts = class_counts(dataset, dataset.split(split_seed))
+    except UserError as error:
+        if not dataset.is_unlabelled:
+            raise
+        counts, why_not = class_counts(dataset, np.full(dataset.num_images, EXCLUDED)), str(error)
     left_out = dataset.left_out.to_dict("records")
     facts = {
         "name": dataset.name,
@@ -287,7 +296,8 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: di
         "deep_images": (dataset.spec.value_scale or BY_FILE).sentence,
         "num_left_out": len(left_out),
         **kind_facts(dataset),
-        "num_excluded": int(dataset.is_excluded.sum()),
+        "num_excluded": int(dataset.has_exclusion.sum()),
+        "num_unlabelled": int((dataset.table["target"] < 0).sum()),
         "num_edits": sum(one.is_in_effect for one in dataset.edits),
     }
     if dataset.spec.split_caveat:
@@ -296,12 +306,13 @@ def _report(dataset: Any, *, as_json: bool, split_seed: int = 0, suggestions: di
         said = {} if suggestions is None else {"suggestions": suggestions}
         classes = {"class_names": list(dataset.class_names), "class_sources": list(dataset.class_sources)}
         print_json({
-            **facts, **said, **classes, "counts": counts.to_dict("records"), "notices": dataset.notices,
+            **facts, **said, **classes, "counts": counts.to_dict("records"),
+            "notices": [*dataset.notices, *filter(None, [why_not])],
             "left_out": left_out,
         })  # fmt: skip
         return
     print_facts({**facts, "earlier_versions": len(facts["earlier_versions"])})
-    for notice in dataset.notices:
+    for notice in filter(None, (*dataset.notices, why_not)):
         click.echo(notice)
     click.echo()
     table = counts.pivot_table(index="class_name", columns="split", values="count", sort=False, aggfunc="sum")

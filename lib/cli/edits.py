@@ -1,10 +1,12 @@
-"""`datasets edit | edits`: corrections of single images, and the log of them."""
+"""`datasets edit | edits | label-next`: corrections of single images, the log of them, and labels to give."""
 
 from dataclasses import asdict
+from typing import Any
 
 import click
+import numpy as np
 
-from lib.cli.output import answer, describe_time, json_option, print_json, print_table
+from lib.cli.output import ProgressLine, answer, describe_time, json_option, print_json, print_table
 from lib.data.dataset import Dataset
 from lib.data.edit_log import EXCLUDE, RELABEL, RESTORE, SPLIT
 from lib.data.edits import add_edit, describe_edit, find_images, undo_edit
@@ -89,6 +91,42 @@ def edits(name: str, as_json: bool) -> None:
     )  # fmt: skip
     if not dataset.edits:
         click.echo(f"No image of {name} was edited.")
+
+
+@click.command("label-next")
+@click.argument("name")
+@click.option("--number", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many images.")
+@json_option
+def label_next(name: str, *, number: int, as_json: bool) -> None:
+    """Say which images to label next, and what their nearest labelled neighbours are.
+
+    The images are compared by features of the default network, which are computed where they are not kept; the page
+    Explore data labels by keyboard. A label is given by: datasets edit NAME --relabel ID=CLASS
+    """
+    from lib.features.label_suggestions import labelling_features, suggest_next
+
+    dataset = open_dataset(name)
+    targets = dataset.table["target"].to_numpy()
+    waiting = np.flatnonzero((targets < 0) & ~dataset.has_exclusion)
+    with ProgressLine() as progress:
+        features = labelling_features(dataset, progress=progress)
+    found: list[dict[str, Any]] = []
+    while len(waiting) and len(found) < number:
+        one = suggest_next(features, targets, waiting, num_classes=len(dataset.class_names))
+        waiting = waiting[waiting != one.row]
+        record = dataset.table.iloc[one.row]
+        likely = dataset.class_names[one.target] if one.target >= 0 else ""
+        found.append({
+            "image_id": str(record["image_id"]), "path": str(record["path"]), "class_name": likely,
+            "share": round(one.share, 4) if likely else None, "num_agreeing": one.num_agreeing, "num": one.num,
+        })  # fmt: skip
+    num_labelled = int((targets >= 0).sum())
+    if as_json:
+        print_json({"name": name, "num_labelled": num_labelled, "num_images": len(targets), "next": found})
+        return
+    click.echo(f"{num_labelled:,} of {len(targets):,} images of {name} have a label.")
+    if found:
+        print_table([tuple(one.values()) for one in found], ("image", "path", "likely", "share", "agree", "of"))
 
 
 def _images(image_ids: tuple[str, ...], dataset: Dataset) -> str:

@@ -120,7 +120,12 @@ class Dataset:
     @cached_property
     def is_excluded(self) -> np.ndarray:
         """Which images take no part, bool (N,): an edit excludes them, or they have no label yet."""
-        excluded = self.table["target"].to_numpy() < 0 if self.is_unlabelled else np.zeros(self.num_images, dtype=bool)
+        return self.has_exclusion | (self.table["target"].to_numpy() < 0)
+
+    @cached_property
+    def has_exclusion(self) -> np.ndarray:
+        """Which images an edit excludes, bool (N,)."""
+        excluded = np.zeros(self.num_images, dtype=bool)
         excluded[list(self._edited("is_excluded"))] = True
         return excluded
 

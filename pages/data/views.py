@@ -2,11 +2,13 @@
 
 from pages.common.views import ViewSpec
 
+LABEL = "label"  # of sets that came without labels alone, which open with it
 VIEWS = (
     ViewSpec("overview", "Overview", "data.overview"),
     ViewSpec("images", "Images", "data.images"),
     ViewSpec("measures", "Measures", "data.measures"),
     ViewSpec("map", "Map of the images", "data.image_map"),
+    ViewSpec(LABEL, "Label", "data.label"),
     ViewSpec("edits", "Edits", "data.edits"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
 )
