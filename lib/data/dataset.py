@@ -270,9 +270,7 @@ class Dataset:
             if self.is_unlabelled:
                 drawn = self._split_of_labelled(wanted)
             else:
-                drawn = kept_split(
-                    self.content_version, targets, groups, fixed, class_names=class_names, **wanted
-                )
+                drawn = kept_split(self.content_version, targets, groups, fixed, class_names=class_names, **wanted)
             self._splits[key] = self.apply_edits(drawn, has_fixed_parts=num_folds is None)
         return self._splits[key].copy()
 
