@@ -152,6 +152,11 @@ class AuditedImages:
         yield from self.dataset.left_out[["path", "reason"]].itertuples(index=False, name=None)
 
 
+def copy_numbers(dataset: Dataset, *, progress: Progress = ignore_progress) -> np.ndarray:
+    """The number of the set of near duplicates that each image is in, int64 (N,); -1 for one without any."""
+    return AuditedImages(dataset, progress=progress).copies.number
+
+
 def _copies_of(content: dict[str, list[int]], num: int) -> Copies:
     if content["num"] != num:
         raise ValueError(content["num"])

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import numpy as np
 
+from lib.audit.audited import copy_numbers
 from lib.cli.output import ProgressLine, check_folder, json_option, note, print_json, print_table
 from lib.data.dataset import Dataset
 from lib.data.library import open_dataset
@@ -70,7 +71,8 @@ def split(
         return
     shown, words = dataset.split(split_seed), ""
     if plan or from_file is not None:
-        copies = _copies(dataset) if keeps_copies else None
+        with ProgressLine() as progress:
+            copies = copy_numbers(dataset, progress=progress) if keeps_copies else None
         if from_file is not None:
             shown, words = read_split(dataset, from_file.read_bytes(), from_file.name, copies=copies), from_file.name
         else:
@@ -83,11 +85,6 @@ def split(
             return
     _write(dataset, shown, out)
     _tell(dataset, shown, as_json=as_json, words=words)
-
-
-def _copies(dataset: Dataset) -> np.ndarray | None:
-    with ProgressLine():
-        return None
 
 
 def _write(dataset: Dataset, shown: np.ndarray, out: Path | None) -> None:

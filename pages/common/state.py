@@ -29,10 +29,10 @@ KEYS = (
     "published", "boards",
     "colour", "coloured",
     "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
-    "split", "flag", "predicted", "outcome", "measure", "between", "falls", "by", "sheet", "open",
+    "split", "flag", "predicted", "outcome", "measure", "between", "falls", "by", "sheet", "open", "way",
 )  # fmt: skip
 # Which images of a data set are looked at; they are let go with it.
-OF_IMAGES = ("split", "flag", "predicted", "outcome", "between", "sheet", "open")
+OF_IMAGES = ("split", "flag", "predicted", "outcome", "between", "sheet", "open", "way")
 # What `image` may say instead of an image_id; a sample's file name follows.
 SAMPLE, UPLOAD, CAMERA = "sample:", "upload", "camera"
 # Or an image of "Grade images": the beginning of its digest follows.

@@ -1,6 +1,7 @@
-"""What several views of "Explore data" begin with: the measures of all images, made in the background where missing."""
+"""What several views of "Explore data" begin with: what is made of all images once, in the background where missing."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -17,35 +18,57 @@ from pages.data.scene import Scene
 if TYPE_CHECKING:
     import pandas as pd
 
-_STOPPED = "measuring_stopped"
-_recent: background.Recent[Any] = background.Recent(4)
+_STOPPED = "made_once_stopped"
+_recent: background.Recent[Any] = background.Recent(8)
 
 
 def find_measures(dataset: Dataset) -> "pd.DataFrame | None":
     """The measures of a data set; None while they are made (watched here), or after that was stopped."""
-    key = (str(dataset.folder), dataset.content_version, dataset.spec.is_fundus)
-    found = _recent.get(key)
-    if found is None and (found := stored_measures(dataset)) is not None:
+    name = f"measure {dataset.content_version} {dataset.spec.is_fundus}"
+    return made_once(
+        (str(dataset.folder), name), name, f"Measuring the images of {dataset.name}", "Measure the images",
+        read=lambda: stored_measures(dataset), make=lambda progress: image_measures(dataset, progress=progress),
+    )  # fmt: skip
+
+
+Made = TypeVar("Made")
+
+
+def made_once(
+    key: Hashable,
+    task_name: str,
+    title: str,
+    button: str,
+    *,
+    make: Callable[[Progress], Made],
+    read: Callable[[], Made | None] = lambda: None,
+) -> Made | None:
+    """What takes a while to make of a data set: as it was made before, else made in the background and watched here.
+
+    None until it is there. After a stop, or where it failed, nobody is asked again by each click: `button` begins anew.
+    """
+    found: Made | None = _recent.get(key)
+    if found is None and (found := read()) is not None:
         _recent.put(key, found)
     if found is not None:
         return found
-    task_name = f"measure {dataset.content_version} {dataset.spec.is_fundus}"
 
     def work(progress: Progress) -> None:
-        _recent.put(key, image_measures(dataset, progress=progress))
+        _recent.put(key, make(progress))
 
     def begin() -> None:
-        st.session_state.pop(_STOPPED, None)
-        background.start(task_name, f"Measuring the images of {dataset.name}", work)
+        st.session_state[_STOPPED].discard(key)
+        background.start(task_name, title, work)
 
+    stopped = st.session_state.setdefault(_STOPPED, set())
     task = background.find(task_name)
     if task is not None and task.is_over:
-        st.session_state[_STOPPED] = key
+        stopped.add(key)
         background.show_measurement_failure(task_name)
     if (found := _recent.get(key)) is not None:
         return found
-    if st.session_state.get(_STOPPED) == key:  # nobody is asked again by each click
-        st.button("Measure the images", icon=":material/straighten:", key="measure_images", on_click=begin)
+    if key in stopped:
+        st.button(button, icon=":material/play_arrow:", key=f"make_{task_name.partition(' ')[0]}", on_click=begin)
         return None
     if task is None:
         begin()

@@ -9,6 +9,7 @@ VIEWS = (
     ViewSpec("measures", "Measures", "data.measures"),
     ViewSpec("map", "Map of the images", "data.image_map"),
     ViewSpec(LABEL, "Label", "data.label"),
+    ViewSpec("splits", "Split", "data.splits"),
     ViewSpec("edits", "Edits", "data.edits"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
 )

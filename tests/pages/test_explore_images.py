@@ -95,9 +95,9 @@ def test_measuring_is_stopped_and_begun_again_by_a_click(monkeypatch):
     assert "**20 images** of 20" in plain_words(at)  # shown all the same
     assert "Brightness" not in at.selectbox("images_measure").options
     at.run()
-    assert [button.label for button in at.button if button.key == "measure_images"] == ["Measure the images"]
+    assert [button.label for button in at.button if button.key == "make_measure"] == ["Measure the images"]
     monkeypatch.setattr("pages.data.measured.image_measures", image_measures)
-    at.button("measure_images").click().run()
+    at.button("make_measure").click().run()
     wait_for_measures(open_dataset("tiny"))
     at.run()
     assert "Brightness" in at.selectbox("images_measure").options
