@@ -44,7 +44,7 @@ if summary is None:
         controls.say_gone(wanted)
         end_page()
     controls.empty_state(
-        "There is no data set yet. Import a folder above, or let the start page generate a first one.",
+        "There is no data set yet. Import images above, or let the start page generate a first one.",
         button="Go to the start page",
         page="start",
         icon=":material/home:",

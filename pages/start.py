@@ -25,7 +25,7 @@ DOORS = (
      "A cat, from edges to ears, through every stage."),
     ("Train and compare", ":material/model_training:", "train_model", "Train a model",
      "From frozen to from scratch, live, with intervals."),
-    ("Bring your images", ":material/folder_open:", "explore_data", "Import a folder",
+    ("Bring your images", ":material/folder_open:", "explore_data", "Import images",
      "A folder for each class. Nothing leaves this machine."),
 )  # fmt: skip
 for column, (title, icon, page, action, text) in zip(st.columns(3), DOORS, strict=True):

@@ -136,7 +136,8 @@ def suggest_for_folder(
 ) -> SchemaSuggestion:
     """What names and pictures of a folder suggest of its kind; about a second. `reading` as of `estimate_import`."""
     scan = _scan(path, is_allowed, **reading)
-    fields = count_round_fields([entry.path for entry in scan.entries])
+    # Of a preview of an archive only the first few images are there, the others are holes in the disk.
+    fields = count_round_fields([entry.path for entry in scan.entries if entry.path.stat().st_blocks])
     return suggest_schema(scan.class_names, name=scan.folder.name, round_fields=fields)
 
 

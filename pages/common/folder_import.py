@@ -1,8 +1,11 @@
-"""The form that brings a folder of images in: checked, its cost shown before, progress while it runs."""
+"""The form that brings images in from any source: checked, its cost shown before, progress while it runs."""
 
 import hashlib
+import os
+import shlex
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +13,21 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.data.dataset import Dataset
+from lib.data.drawing import Draw
 from lib.data.import_options import ImportEstimate, estimate_import, suggest_for_folder
-from lib.data.importing import import_folder, last_options
+from lib.data.importing import import_from, last_options
 from lib.data.schema_suggestion import SchemaSuggestion
-from lib.data.sources.files import shown, storable
-from lib.data.sources.label_search import FoundTable, inspect_tables
-from lib.data.sources.tables import FOLDERS
+from lib.data.sources.catalogue import SOURCES
+from lib.data.sources.reading import called
+from lib.data.sources.table import SourceRequest, SourceSpec
+from lib.data.sources.uploads import drop_upload, is_upload
 from lib.errors import UserError
 from lib.progress import Progress, duration
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
-from pages.common import background, clicks, resources, state
+from pages.common import background, clicks, controls, label_choice, resources, source_fields, state
 from pages.common.errors import show_errors
 from pages.common.kind_change import KindChoice, draw_kind
-from pages.common.text import count, plain, plain_message, readable
+from pages.common.text import count, plain
 
 TASK = "import_folder"
 FORM, IMPORT = "form", "import"  # the key of the view, and its value while the form is open
@@ -36,12 +41,14 @@ my_images/dogs/001.jpg
 my_images/train/cats/001.jpg
 my_images/test/cats/002.jpg
 ```
-Or images with a label file, a CSV with a column of images and one of classes, in the folder or beside it:
+Or images with a label file, a CSV or Excel table with a column of images and one of classes, in the folder or
+beside it:
 
 ```text
 my_images/train/10_left.jpeg
 my_images/trainLabels.csv
-```"""
+```
+Or classes in the names, such as `cat.123.jpg`. A zip or tar may hold any of these."""
 
 
 def show_progress() -> None:
@@ -59,7 +66,7 @@ def show_switch() -> None:
     """The button that opens and closes the form."""
     wanted = None if is_form_open() else IMPORT
     st.button(
-        "Import a folder", icon=":material/folder_open:", key="explore_import_switch", on_click=state.remember,
+        "Import images", icon=":material/folder_open:", key="explore_import_switch", on_click=state.remember,
         args=(FORM, wanted),
     )  # fmt: skip
 
@@ -93,66 +100,145 @@ def show_form() -> None:
 def _form() -> None:
     form, beside = st.columns(2, gap="large")
     with form:
-        path = st.text_input("Folder", key="explore_path", placeholder="/home/me/my_images", persist_state="session")
+        titles = {spec.name: spec.title for spec in SOURCES}
+        spec = SOURCES.get(controls.choose("From", titles, "source", key="explore_source"))
+        values = source_fields.draw(spec)
         with st.popover("More settings", icon=":material/tune:"):
-            name = st.text_input("Name", key="explore_name", help="By default the folder's own name.")
-            column = st.text_input(
-                "Group column", key="explore_group_column",
-                help="A column of the label file or of metadata.csv in the folder, such as site: images of one group "
-                "never go to training and test both.",
+            name = st.text_input("Name", key="explore_name", help="By default the folder's, archive's or set's own.")
+            column = ""
+            if spec.look is not None:
+                column = st.text_input(
+                    "Group column", key="explore_group_column",
+                    help="A column of the label file or of metadata.csv in the folder, such as site: images of one "
+                    "group never go to training and test both.",
+                )  # fmt: skip
+            most = st.number_input(
+                "Images of each class", 1, value=None, key="explore_per_class", placeholder="all",
+                help="So many are drawn by chance, a patient whole or not at all; published parts keep their shares.",
             )  # fmt: skip
-    if path := _unquoted(path):
-        with show_errors("read the folder"):
-            _offer(path, beside, name=name.strip() or None, group_column=column.strip() or None)
+    if source_fields.is_complete(spec, values):
+        order = _Order(spec, values, name.strip() or None, column.strip() or None, Draw(per_class=most))
+        with show_errors("read the images"):
+            _offer(order, beside)
         return
     with beside:
         st.markdown(_LAYOUT)
         st.caption("Folders below: " + ", ".join(plain(root) for root in allowed_roots()))
 
 
-def _unquoted(path: str) -> str:
-    """The path without what a file manager or a shell puts around it when it is copied."""
-    path = path.strip()
-    is_quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "'\""
-    return path[1:-1] if is_quoted else path.removeprefix("file://")
+@dataclass(frozen=True)
+class _Order:
+    """What the form asks for."""
+
+    spec: SourceSpec
+    values: dict[str, Any]
+    name: str | None
+    group_column: str | None
+    draw: Draw
+
+    def command(self, reading: dict[str, Any]) -> str:
+        """The same on the command line."""
+        given = {**self.values, **reading}
+        words = ["python", "-m", "lib", "datasets", "import"]
+        if self.spec.options and (first := self.spec.options[0].name) in given:
+            words.append(str(given.pop(first)))
+        words += ["--source", self.spec.name]
+        defaults = {option.name: option.default for option in self.spec.options}
+        changed = {name: value for name, value in given.items() if value != defaults.get(name)}
+        words += [
+            word for name, value in changed.items() for one in _texts(value) for word in ("--set", f"{name}={one}")
+        ]
+        words += ["--name", self.name] if self.name else []
+        words += ["--per-class", str(self.draw.per_class)] if self.draw.per_class else []
+        return shlex.join(words)
 
 
-def _offer(path: str, beside: DeltaGenerator, *, name: str | None, group_column: str | None) -> None:
-    """Check the folder, say what its import costs, and offer to start."""
-    folder = check_allowed(path)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; check the spelling, or give the folder above the class folders.")
-    with beside:
-        reading = choose_reading(folder)
-        if group_column is not None:
-            reading["group_column"] = group_column
-        estimate = estimate_import(folder, is_allowed=is_allowed, **reading)
-        say_reading((*estimate.notices, estimate.split_caveat))
-    beside.markdown(
-        f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up to "
-        f"{DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
-    )
-    kind = _choose_kind(folder, estimate, reading)
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [("yes" if one else "no") if isinstance(one, bool) else str(one) for one in values]
+
+
+def _offer(order: _Order, beside: DeltaGenerator) -> None:
+    """Check what is asked for, say what its import costs, and offer to start."""
+    for option in order.spec.options:
+        if option.kind is Path and option.name in order.values and not is_upload(Path(order.values[option.name])):
+            order.values[option.name] = check_allowed(order.values[option.name])
+    kind: KindChoice | None = None
+    reading: dict[str, Any] = {}
+    if order.spec.look is None:
+        with beside:
+            _say_source(order.spec)
+    else:
+        with beside:
+            kind, reading = _look(order)
 
     def work(progress: Progress) -> object:
-        return import_folder(
-            folder, name=name, crop_policy=kind.crop_policy, kind=kind.change, is_allowed=is_allowed,
-            progress=progress, **reading,
+        dataset = import_from(
+            order.spec.name, {**order.values, **reading}, name=order.name, draw=order.draw,
+            crop_policy=kind.crop_policy if kind else None, kind=kind.change if kind else None, is_allowed=_may_read,
+            progress=progress,
         )  # fmt: skip
+        for value in order.values.values():
+            if isinstance(value, Path | str):
+                drop_upload(Path(value))
+        return dataset
 
     def start() -> None:
         if not clicks.is_repeat("import"):  # a small folder is there before the second click of a double click
-            background.start(TASK, f"Importing {folder.name}", work)
+            what = Path(order.values["path"]).name if "path" in order.values else order.spec.title
+            background.start(TASK, f"Importing {what}", work)
 
-    beside.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
+    with beside, st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
+        if not any(is_upload(Path(str(value))) for value in order.values.values()):
+            controls.copy_command(order.command(reading))
 
 
-def _choose_kind(folder: Path, estimate: ImportEstimate, reading: dict[str, Any]) -> KindChoice:
-    """What the classes are: as in the last import of the folder, else as its names and pictures suggest."""
+def _may_read(path: Path) -> bool:
+    return is_upload(path) or is_allowed(path)
+
+
+def _say_source(spec: SourceSpec) -> None:
+    """What a source is whose images are not there yet."""
+    st.markdown(plain(spec.summary, 600))
+    if spec.needs_network:
+        st.caption("It is fetched from the network first; Stop leaves nothing half behind.")
+
+
+def _look(order: _Order) -> tuple[KindChoice, dict[str, Any]]:
+    """How the files will be read and what that costs; returns the kind of the classes, and how labels are read."""
+    assert order.spec.look is not None  # noqa: S101  (asked for by the caller)
+    path = Path(order.values["path"])
+    if order.spec.name == "folder" and not path.is_dir():
+        raise UserError(f"There is no folder {path}; check the spelling, or give the folder above the class folders.")
+    with st.spinner("Looking into the archive …") if path.is_file() else nullcontext():
+        request = SourceRequest(values=order.spec.complete(order.values), folder=Path(os.devnull))
+        folder = order.spec.look(request)
+    with called(folder, path):
+        reading = label_choice.choose_reading(folder)
+        if order.group_column is not None:
+            reading["group_column"] = order.group_column
+        estimate = estimate_import(folder, is_allowed=_may_read, draw=order.draw, **reading)
+        label_choice.say_reading((*estimate.notices, estimate.split_caveat))
+        label_choice.show_rows(folder, reading)
+        st.markdown(
+            f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up "
+            f"to {DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
+        )
+    kind = _choose_kind(path, folder, estimate, reading)
+    inside = tuple(
+        os.path.relpath(one, folder) if Path(one).is_relative_to(folder) and folder != path else one
+        for one in reading.get("labels", ())
+    )
+    return kind, {**reading, **({"labels": inside} if inside else {})}
+
+
+def _choose_kind(path: Path, folder: Path, estimate: ImportEstimate, reading: dict[str, Any]) -> KindChoice:
+    """What the classes are: as in the last import of the path, else as names and pictures in the folder suggest."""
     token = f"{folder} {estimate.num_files} {estimate.class_names} {reading}"
     key = f"explore_kind_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
-    if last := _last_choice(folder, estimate.class_names):
-        st.caption("As in the last import of this folder:")
+    if last := _last_choice(path, estimate.class_names):
+        st.caption("As in the last import of this:")
         return draw_kind(last, key=f"{key}_again", reasons={})
     suggestion = _suggestion(token, folder, **reading)
     return draw_kind(KindChoice.of(suggestion), key=key, reasons=suggestion.reasons)
@@ -171,76 +257,4 @@ def _last_choice(folder: Path, class_names: Sequence[str]) -> KindChoice | None:
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
 def _suggestion(token: str, _folder: Path, **_reading: Any) -> SchemaSuggestion:
     """What a folder's names and pictures suggest, once for each listing (`token`)."""
-    return suggest_for_folder(_folder, is_allowed=is_allowed, **_reading)
-
-
-_AUTO, _BY_NAME = "", ""
-_PAIRS_HELP = (
-    "Images of one patient never go to training and test both: by a column such as patient, or by names such as 7_left "
-    "and 7_right. Without it, every later score of this data set says so."
-)
-_PATIENT_HELP = "By name: left and right eye of one number, such as 7_left and 7_right, are one patient's."
-
-
-def choose_reading(folder: Path) -> dict[str, Any]:
-    """Draw the fields; returns labels, class_column, image_column, group_column and pairs for an import."""
-    key = f"explore_labels_{hashlib.sha256(storable(str(folder)).encode()).hexdigest()[:12]}"
-    tables, has_class_folders = _tables(storable(str(folder)), folder)
-    reading: dict[str, Any] = {}
-    if tables:
-        reading = _choose_table(tables, key, has_class_folders=has_class_folders)
-    reading["pairs"] = st.toggle("Keep a patient's images together", value=True, key=f"{key}_pairs", help=_PAIRS_HELP)
-    return reading
-
-
-def _choose_table(tables: Sequence[FoundTable], key: str, *, has_class_folders: bool) -> dict[str, Any]:
-    names = {str(number): table for number, table in enumerate(tables)}
-    titles = {number: readable(shown(table.path.name)) for number, table in names.items()}
-    usual = "the sub-folders" if has_class_folders else " and ".join(titles[n] for n in names if not names[n].problem)
-    titles |= {_AUTO: f"As found: {usual or 'nothing fits yet'}", FOLDERS: "The sub-folders"}
-    chosen = st.selectbox("Labels from", [_AUTO, *names, FOLDERS], format_func=titles.__getitem__, key=f"{key}_file")
-    if chosen == FOLDERS:
-        return {"labels": (FOLDERS,)}
-    if chosen == _AUTO and has_class_folders:
-        return {}
-    table = names[chosen or "0"]
-    if table.problem:
-        st.caption(plain_message(table.problem))
-    columns = _choose_columns(table, f"{key}_{chosen}")
-    return {"labels": (str(table.path),) if chosen else (), **columns}
-
-
-def _choose_columns(table: FoundTable, key: str) -> dict[str, Any]:
-    """The recognised columns, to be changed; what stays as it was recognised is left to the import."""
-    left, middle, right = st.columns(3)
-    with left:
-        image = _choose_column("Image column", table.columns, table.image, key=f"{key}_image")
-    with middle:
-        label = _choose_column("Class column", table.columns, table.label, key=f"{key}_class")
-    with right:
-        group = st.selectbox(
-            "Patient column", [_BY_NAME, *table.columns], key=f"{key}_patient", help=_PATIENT_HELP,
-            format_func=lambda name: readable(name) if name else readable(table.group or "By name"),
-        )  # fmt: skip
-    return {
-        "image_column": image if image != table.image else None,
-        "class_column": label if label != table.label else None,
-        "group_column": group or None,
-    }
-
-
-def _choose_column(label: str, columns: Sequence[str], recognised: str, *, key: str) -> str:
-    index = columns.index(recognised) if recognised in columns else None
-    chosen = st.selectbox(label, columns, index=index, format_func=readable, key=key, placeholder="Choose a column")
-    return str(chosen) if chosen is not None else recognised
-
-
-@st.cache_data(ttl=10, max_entries=16, show_spinner="Looking for label files …")
-def _tables(name: str, _folder: Path) -> tuple[list[FoundTable], bool]:
-    return inspect_tables(_folder, is_allowed=is_allowed)
-
-
-def say_reading(notices: Sequence[str]) -> None:
-    """How the folder will be read, where that is not plain."""
-    for notice in filter(None, notices):
-        st.caption(plain(notice, 400))
+    return suggest_for_folder(_folder, is_allowed=_may_read, **_reading)

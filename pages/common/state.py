@@ -28,7 +28,7 @@ KEYS = (
     "columns", "sort", "search", "where", "scope", "studies", "external", "maps", "pictures",
     "published", "boards",
     "colour", "coloured",
-    "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
+    "source", "uploads", "coverage", "rotations", "largest", "status", "given", "decision", "order",
     "split", "flag", "predicted", "outcome", "measure", "between", "falls", "by", "sheet", "open", "way",
 )  # fmt: skip
 # Which images of a data set are looked at; they are let go with it.

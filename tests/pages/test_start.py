@@ -58,7 +58,7 @@ def test_a_failure_is_a_sentence(monkeypatch):
 def test_the_doors_lead_somewhere():
     make_dataset()
     at = open_page("start")
-    assert "form=import" in page_links(at)["Import a folder"]
+    assert "form=import" in page_links(at)["Import images"]
     assert {"Look inside a network", "Train a model"} <= set(page_links(at))
     at = open_page("explore_data", form="import")
     assert at.text_input(key="explore_path").label == "Folder"
@@ -100,7 +100,7 @@ def test_a_damaged_recording_is_a_sentence_and_the_page_goes_on(shipped, name, m
     (shipped.folder / name).write_text("{")
     at = open_page("start")
     assert "demo is damaged" in words(at)
-    assert "Import a folder" in page_links(at)
+    assert "Import images" in page_links(at)
 
 
 def test_the_demo_is_trained_here_watched_and_cancelled(shipped, monkeypatch):  # noqa: F811

@@ -11,6 +11,7 @@ from lib.data.sources.class_folders import read_class_folders, split_base, split
 from lib.data.sources.files import FolderWalk, FoundFile, existing_folder, shown, split_of
 from lib.data.sources.label_files import LabelFile
 from lib.data.sources.metadata import METADATA_FILE
+from lib.data.sources.name_patterns import NamePattern, suggest_patterns, try_pattern
 from lib.data.sources.tables import ImageIndex, SourceOptions, Table, read_table, read_tables, recognise_columns
 from lib.errors import UserError
 
@@ -147,10 +148,22 @@ class LabelSearch:
         return said if said in splits and len(splits) > 1 else ""
 
 
-def inspect_tables(
-    folder: str | Path, *, is_allowed: Callable[[Path], bool] | None = None
-) -> tuple[list[FoundTable], bool]:
-    """The tables that may hold the labels of a folder, likeliest first, and whether its sub-folders are classes."""
+@dataclass(frozen=True)
+class Inspection:
+    """What a folder may be read by: tables that may hold its labels, likeliest first, sub-folders, names of files."""
+
+    tables: list[FoundTable]
+    has_class_folders: bool
+    patterns: list[NamePattern]
+
+    @property
+    def only_names_fit(self) -> bool:
+        """Whether nothing but the names of the files gives classes."""
+        return not self.has_class_folders and bool(self.patterns) and all(table.problem for table in self.tables)
+
+
+def inspect_folder(folder: str | Path, *, is_allowed: Callable[[Path], bool] | None = None) -> Inspection:
+    """Look at what may hold the classes of a folder's images."""
     root = existing_folder(folder)
     walk = FolderWalk(root, is_allowed).run()
     search = LabelSearch(walk, walk.images, SourceOptions())
@@ -162,7 +175,52 @@ def inspect_tables(
     with suppress(UserError):
         read_class_folders(walk, walk.images)
         has_classes = True
-    return sorted(found, key=lambda table: bool(table.problem)), has_classes
+    tables = sorted(found, key=lambda table: bool(table.problem))
+    return Inspection(tables, has_classes, suggest_patterns(walk.images))
+
+
+@dataclass(frozen=True)
+class LabelPreview:
+    """The first rows of a label file: number, image, class, and the file that is meant, "" for none; all in numbers."""
+
+    rows: list[tuple[int, str, str, str]]
+    num_rows: int
+    num_met: int
+    num_images: int
+
+
+def preview_labels(
+    folder: str | Path, options: SourceOptions, *, num_rows: int = 6, is_allowed: Callable[[Path], bool] | None = None
+) -> LabelPreview | None:
+    """What the label files of a folder say with these options; None where there is none.
+
+    Raises UserError where columns are not clear.
+    """
+    root = existing_folder(folder)
+    walk = FolderWalk(root, is_allowed).run()
+    search = LabelSearch(walk, walk.images, options)
+    for given in options.labels:
+        search.take(Path(given))
+    if not options.labels:
+        search.look(tables_beside(root, is_allowed))
+    rows: list[tuple[int, str, str, str]] = []
+    counts = Counter({"rows": 0, "met": 0})
+    for file in search.label_files:
+        for number, values in file.table.rows:
+            name, label = values[file.columns.image], values[file.columns.label]
+            met = file.index.find(name, beside=file.beside)
+            counts.update(rows=1, met=len(met) == 1)
+            if len(rows) < num_rows:
+                several = f"{len(met)} files: " if len(met) > 1 else ""
+                rows.append((number, shown(name), shown(label), several + ", ".join(one.relative for one in met[:2])))
+    return LabelPreview(rows, counts["rows"], counts["met"], len(walk.images)) if rows else None
+
+
+def preview_pattern(
+    folder: str | Path, pattern: str, *, is_allowed: Callable[[Path], bool] | None = None
+) -> NamePattern:
+    """What a pattern makes of the names in a folder; raises UserError where it is none."""
+    return try_pattern(pattern, FolderWalk(existing_folder(folder), is_allowed).run().images)
 
 
 def tables_beside(folder: Path, is_allowed: Callable[[Path], bool] | None) -> list[Path]:

@@ -19,7 +19,7 @@ _MAX_WILD = 4  # each makes the comparison with a long name slower
 _SEPARATORS = (".", "_", "-", " ")
 _EYES = frozenset(("left", "right", "l", "r", "os", "od"))
 _MAX_EXAMPLES = 4
-_LEAST_SHARE, _MAX_CLASSES = 0.9, 1_000
+_LEAST_SHARE, _MAX_CLASSES, _NUM_SAMPLED = 0.9, 1_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ def try_pattern(pattern: str, images: Sequence[FoundFile]) -> NamePattern:
 def suggest_patterns(images: Sequence[FoundFile]) -> list[NamePattern]:
     """Patterns by which nearly all names give classes of several images, the likeliest first; none where none does."""
     found: dict[tuple[tuple[str, int], ...], NamePattern] = {}
+    sample = images[:: max(1, len(images) // _NUM_SAMPLED)]  # twenty patterns on each of many names take seconds
     for candidate in _candidates():
+        if not _is_likely(try_pattern(candidate, sample), len(sample)):
+            continue
         tried = try_pattern(candidate, images)
         if _is_likely(tried, len(images)):
             found.setdefault(tuple(sorted(tried.counts.items())), tried)  # the first of those that say the same
