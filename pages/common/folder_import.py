@@ -119,7 +119,7 @@ def _form() -> None:
     if source_fields.is_complete(spec, values):
         order = _Order(spec, values, name.strip() or None, column.strip() or None, Draw(per_class=most))
         with show_errors("read the images"):
-            _offer(order, beside)
+            _offer(order, form, beside)
         return
     with beside:
         st.markdown(_LAYOUT)
@@ -158,7 +158,7 @@ def _texts(value: Any) -> list[str]:
     return [("yes" if one else "no") if isinstance(one, bool) else str(one) for one in values]
 
 
-def _offer(order: _Order, beside: DeltaGenerator) -> None:
+def _offer(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> None:
     """Check what is asked for, say what its import costs, and offer to start."""
     for option in order.spec.options:
         if option.kind is Path and option.name in order.values and not is_upload(Path(order.values[option.name])):
@@ -169,8 +169,7 @@ def _offer(order: _Order, beside: DeltaGenerator) -> None:
         with beside:
             _say_source(order.spec)
     else:
-        with beside:
-            kind, reading = _look(order)
+        kind, reading = _look(order, form, beside)
 
     def work(progress: Progress) -> object:
         dataset = import_from(
@@ -205,7 +204,7 @@ def _say_source(spec: SourceSpec) -> None:
         st.caption("It is fetched from the network first; Stop leaves nothing half behind.")
 
 
-def _look(order: _Order) -> tuple[KindChoice, dict[str, Any]]:
+def _look(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> tuple[KindChoice, dict[str, Any]]:
     """How the files will be read and what that costs; returns the kind of the classes, and how labels are read."""
     assert order.spec.look is not None  # noqa: S101  (asked for by the caller)
     path = Path(order.values["path"])
@@ -215,17 +214,21 @@ def _look(order: _Order) -> tuple[KindChoice, dict[str, Any]]:
         request = SourceRequest(values=order.spec.complete(order.values), folder=Path(os.devnull))
         folder = order.spec.look(request)
     with called(folder, path):
-        reading = label_choice.choose_reading(folder)
-        if order.group_column is not None:
-            reading["group_column"] = order.group_column
-        estimate = estimate_import(folder, is_allowed=_may_read, draw=order.draw, **reading)
-        label_choice.say_reading((*estimate.notices, estimate.split_caveat))
-        label_choice.show_rows(folder, reading)
+        with form:
+            reading = label_choice.choose_reading(folder)
+            if order.group_column is not None:
+                reading["group_column"] = order.group_column
+        with beside:
+            estimate = estimate_import(folder, is_allowed=_may_read, draw=order.draw, **reading)
+            label_choice.say_reading((*estimate.notices, estimate.split_caveat))
+        with form:
+            label_choice.show_rows(folder, reading)
+    with beside:
         st.markdown(
             f"{count(estimate.num_files, 'file')}, at most {estimate.store_mib:,.0f} MiB here (kept as squares of up "
             f"to {DEFAULT_STORE_SIDE_PX} px), about {duration(estimate.seconds)}."
         )
-    kind = _choose_kind(path, folder, estimate, reading)
+        kind = _choose_kind(path, folder, estimate, reading)
     inside = tuple(
         os.path.relpath(one, folder) if Path(one).is_relative_to(folder) and folder != path else one
         for one in reading.get("labels", ())

@@ -140,7 +140,7 @@ class _Scanner:
             if isinstance(refusal, OnlyOneClass) and self.min_classes < 2:
                 return []
             said = search.why_not() or [
-                f'Their names look like classes: --set name_pattern="{one.pattern}" (on the page: Classes from names) '
+                f'Their names look like classes: --set name_pattern="{one.pattern}" (on the page: Labels from) '
                 f"gives {one.words}." for one in suggest_patterns(self.images)[:1]
             ]  # fmt: skip
             raise UserError(" ".join([str(refusal), *said])) from None

@@ -50,7 +50,7 @@ class LabelSearch:
     def take(self, path: Path) -> None:
         """Use a file that a person named; raises UserError if it will not do."""
         same = (file.path for file, _ in self.walk.others if file.path.name == path.name and _is_same(file.path, path))
-        self.found.append(self._open(read_table(next(same, path), sheet=self.options.sheet)))
+        self.found.append(self._read(next(same, path)))
 
     def look(self, beside: Sequence[Path] = ()) -> None:
         """Look through the tables in the folder and its parts, or else through those `beside` it.
@@ -113,9 +113,31 @@ class LabelSearch:
 
     def _try(self, path: Path) -> None:
         try:
-            self.found.append(self._open(read_table(path, sheet=self.options.sheet)))
+            self.found.append(self._read(path))
         except UserError as error:
             self.near[path] = str(error)
+
+    def _read(self, path: Path) -> LabelFile:
+        """A label file; of a workbook the sheet that was named, or else the only one whose columns are clear."""
+        tables = read_tables(path)
+        if len(tables) == 1 or self.options.sheet:
+            return self._open(read_table(path, sheet=self.options.sheet))
+        opened, refusals = [], []
+        for table in tables:
+            try:
+                opened.append(self._open(table))
+            except UserError as error:
+                refusals.append(error)
+        likely = [file for file in opened if file.names_images] or opened
+        if len(likely) == 1:
+            return likely[0]
+        if not likely:
+            raise refusals[0]
+        listed = ", ".join(shown(file.table.sheet) for file in likely)
+        raise UserError(
+            f"{shown(path)} has several sheets that may hold the labels: {listed}. Choose one with --set sheet=NAME "
+            "(on the page: Labels from)."
+        )
 
     def _open(self, table: Table) -> LabelFile:
         root = self.walk.root

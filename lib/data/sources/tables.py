@@ -133,11 +133,6 @@ class Table:
         return self.known_column(_IMAGE_COLUMNS)
 
     @property
-    def class_column(self) -> str:
-        """The column that is called as one of classes, "" if none is."""
-        return self.known_column(_CLASS_COLUMNS)
-
-    @property
     def listed_columns(self) -> str:
         """The names of the columns for a sentence."""
         names = [shown(name) for name in self.columns[:30]]
@@ -145,22 +140,18 @@ class Table:
 
 
 def read_table(path: Path, *, sheet: str | None = None) -> Table:
-    """Read a table whole; raises UserError if it is no ordinary file, too large, no table, or has several sheets."""
+    """Read a table whole, of a workbook the sheet of that name, or else its first one with rows.
+
+    Raises UserError if it is no ordinary file, too large, no table, or has no such sheet.
+    """
     tables = read_tables(path)
-    if sheet and tables[0].sheet:
-        wanted = [table for table in tables if table.sheet.strip().casefold() == sheet.strip().casefold()]
-        if not wanted:
-            listed = ", ".join(shown(table.sheet) for table in tables)
-            raise UserError(f"{shown(path)} has no sheet {sheet!r}; it has: {listed}.")
-        return wanted[0]
-    likely = [table for table in tables if table.image_column and table.class_column] or tables[:1]
-    if len(likely) > 1:
-        listed = ", ".join(shown(table.sheet) for table in likely)
-        raise UserError(
-            f"{shown(path)} has several sheets that may hold the labels: {listed}. Choose one with --set sheet=NAME "
-            "(on the page: Labels from)."
-        )
-    return likely[0]
+    if not sheet or not tables[0].sheet:
+        return tables[0]
+    wanted = next((table for table in tables if table.sheet.strip().casefold() == sheet.strip().casefold()), None)
+    if wanted is None:
+        listed = ", ".join(shown(table.sheet) for table in tables)
+        raise UserError(f"{shown(path)} has no sheet {sheet!r}; it has: {listed}.")
+    return wanted
 
 
 def read_tables(path: Path) -> list[Table]:
