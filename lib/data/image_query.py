@@ -75,7 +75,8 @@ class ImageQuery:
 
     `flag` may be `ANY_FLAG` or `NO_FLAG`; `between` is a range of `measure`, both ends included; `measure` orders the
     images too, the smallest first, or the largest where it `falls`. What a table has no column for leaves no image,
-    except that an order then is that of the table. Excluded images are among those of the split "excluded" alone.
+    except that an order then is that of the table. Excluded images are among those of the split "excluded" alone, as
+    long as any other takes part.
     """
 
     class_name: str = ""
@@ -89,7 +90,8 @@ class ImageQuery:
 
     def rows(self, table: "pd.DataFrame") -> np.ndarray:
         """The rows (n,) of an `image_table` that fit, int64, in their order."""
-        fits = np.asarray(table["split"] != EXCLUDED) | (self.split == EXCLUDED)
+        takes_part = table["split"].to_numpy() != EXCLUDED
+        fits = takes_part.copy() if takes_part.any() and self.split != EXCLUDED else np.ones(len(table), dtype=bool)
         for column in ("class_name", "split", "predicted", "outcome"):
             if wanted := getattr(self, column):
                 fits &= table[column].to_numpy() == wanted if column in table else False

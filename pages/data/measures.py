@@ -8,6 +8,7 @@ import streamlit as st
 
 from lib.data.image_measures import MEASURES
 from lib.data.image_query import ImageQuery, image_table, read_range
+from lib.figures.data_charts import SPLIT_TITLES
 from lib.figures.measure_charts import MAX_ROWS, distribution_figure, most_telling, rows_of
 from pages.common import controls, state
 from pages.common.text import count, plain, readable
@@ -29,6 +30,9 @@ def draw(scene: Scene) -> None:
     measures = find_measures(scene.dataset)
     if measures is None:
         st.markdown("Brightness, contrast, sharpness, colour and border are measured once; then all is at hand.")
+        return
+    if not np.isin(scene.split, tuple(SPLIT_TITLES)).any():
+        st.markdown("No image takes part yet: give some of them a class, then their measures are compared.")
         return
     contrasts = cached_contrasts(scene.dataset.version, scene.split_seed, _scene=scene, _measures=measures)
     picture, reading = st.columns([2, 1], gap="large")

@@ -7,6 +7,7 @@ VIEWS = (
     ViewSpec("overview", "Overview", "data.overview"),
     ViewSpec("images", "Images", "data.images"),
     ViewSpec("measures", "Measures", "data.measures"),
+    ViewSpec("means", "Class means", "data.means"),
     ViewSpec("map", "Map of the images", "data.image_map"),
     ViewSpec(LABEL, "Label", "data.label"),
     ViewSpec("splits", "Split", "data.splits"),

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from lib.data.class_means import class_means
 from lib.data.image_measures import image_measures
 from lib.data.library import open_dataset
 from lib.errors import Stopped
@@ -73,12 +74,26 @@ def test_distributions_say_what_stands_out_and_show_the_images_of_a_range(datase
     assert (link(at, "measure"), link(at, "between")) == ("contrast", "")
 
 
-def wait_for_measures(dataset):
-    task = background.find(f"measure {dataset.content_version} False")
+def test_mean_images_of_classes_and_their_difference(dataset):
+    class_means(dataset, dataset.split(0), "test")
+    at = open_page("explore_data", dataset="tiny", tab="means", split="test")
+    wait_for(f"means {dataset.version} 0 test")
+    at.run()
+    assert "The mean images are alike" in words(at)
+    assert "2 images" in html_of(at)
+    assert shown_images(at) == 3 + 2  # all and each class; the difference of each
+
+
+def wait_for(name):
+    task = background.find(name)
     deadline = time.monotonic() + 30
     while not task.is_over and time.monotonic() < deadline:
         time.sleep(0.01)
     assert task.is_over
+
+
+def wait_for_measures(dataset):
+    wait_for(f"measure {dataset.content_version} False")
 
 
 def test_measuring_is_stopped_and_begun_again_by_a_click(monkeypatch):
