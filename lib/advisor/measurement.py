@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,21 @@ _BY_TORCH = EngineChoice()
 _MIN_PER_CLASS = 8  # where there are many classes, only so many that each has that many images in the sample
 
 
+@dataclass(frozen=True, eq=False)
+class ChannelMoments:
+    """Means and variances (C,) of the channels of a stage here, and of the images that the network learned from."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    source_mean: np.ndarray
+    source_variance: np.ndarray
+
+    @property
+    def distance(self) -> float:
+        """See `feature_distance`."""
+        return feature_distance(self.mean, self.variance, self.source_mean, self.source_variance)
+
+
 def advise(
     dataset: Any,
     config: TrainConfig,
@@ -64,16 +80,14 @@ def advise(
     started, spec = time.perf_counter(), BACKBONES.get(config.backbone)
     targets = dataset.table["target"].to_numpy()
     units = group_numbers(dataset.table["group_id"].to_numpy(), len(targets))
-    train_rows = np.flatnonzero(fit_splits(dataset, config)[0] == "train")
+    train_rows, order = sampling_order(dataset, config)
     chain = fit_chain(config.preprocessing, dataset.pixels, train_rows)
     counts = np.bincount(targets[train_rows], minlength=dataset.spec.num_classes)
-    order = balanced_order(train_rows, targets)
     rows = np.sort(order[:NUM_SAMPLED])
     backbone = build_backbone(config.backbone, feature_only=True).to(device)
-    part = FrozenPart(config.backbone, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
     outputs, distances = stage_statistics(
         backbone, RowsOfPixels(pixels_after(dataset, chain), rows), progress=progress,
-        engine=recorded_choices().get(part.key, _BY_TORCH) if device == "cpu" else _BY_TORCH,
+        engine=engine_for(config.backbone, device, dtype),
     )  # fmt: skip
     features, scored, was_cached = outputs[spec.feature_stage], rows, False
     kept = _cached_features(dataset, chain, config.backbone, dtype)
@@ -98,6 +112,21 @@ def advise(
     return recommend(readings, {stage.name: stage.label for stage in spec.stages})
 
 
+def sampling_order(dataset: Any, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the training part, and an order of them of which any beginning is a fair sample."""
+    train_rows = np.flatnonzero(fit_splits(dataset, config)[0] == "train")
+    return train_rows, balanced_order(train_rows, dataset.table["target"].to_numpy())
+
+
+def engine_for(backbone_name: str, device: str, dtype: str) -> EngineChoice:
+    """The engine that a trial found to be the fastest for the frozen network, if there was one; else torch."""
+    if device != "cpu":
+        return _BY_TORCH
+    spec = BACKBONES.get(backbone_name)
+    part = FrozenPart(backbone_name, "pretrained", 0, spec.feature_stage, spec.input_size_px, dtype)
+    return recorded_choices().get(part.key, _BY_TORCH)
+
+
 def stage_statistics(
     backbone: Backbone,
     pixels: np.ndarray | RowsOfPixels,
@@ -108,6 +137,20 @@ def stage_statistics(
     """Run images (N, S, S, 3) uint8 once through a network: pooled outputs (N, D) and distances by stage.
 
     A distance is None in a stage without BatchNorm, which keeps no statistics of the images that were learned.
+    """
+    outputs, moments = read_stages(backbone, pixels, engine=engine, progress=progress)
+    return outputs, {name: own.distance if own else None for name, own in moments.items()}
+
+
+def read_stages(
+    backbone: Backbone,
+    pixels: np.ndarray | RowsOfPixels,
+    *,
+    engine: EngineChoice = _BY_TORCH,
+    progress: Progress = ignore_progress,
+) -> tuple[dict[str, np.ndarray], dict[str, ChannelMoments | None]]:
+    """The same, with what the distances are made of: the moments of all channels that enter a BatchNorm of the stage.
+
     The source's statistics are the running means and variances of the BatchNorm layers: those of the images that the
     network was trained on, at the place where the same channels of these images are measured. That place is gone where
     BatchNorm is folded away, so it is not here; ONNX Runtime puts out means and variances beside the pooled outputs.
@@ -130,12 +173,11 @@ def stage_statistics(
             progress(min(start + engine.batch_size, len(pixels)), len(pixels), "reading images")
     found = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
     outputs = dict(zip(backbone.stages, found, strict=False))
-    moments = iter(found[len(outputs) :])
-    distances = {
-        name: _distance([(norm, next(moments), next(moments)) for norm in norms])
-        for name, norms in reader.norms.items()
+    left = iter(found[len(outputs) :])
+    moments = {
+        name: _moments([(norm, next(left), next(left)) for norm in norms]) for name, norms in reader.norms.items()
     }
-    return outputs, distances
+    return outputs, moments
 
 
 def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -152,8 +194,8 @@ def balanced_order(rows: np.ndarray, targets: np.ndarray, *, seed: int = 0) -> n
     return np.array([row for _, _, row in sorted(turns)], dtype=np.int64)
 
 
-def _distance(layers: list[tuple[nn.Module, np.ndarray, np.ndarray]]) -> float | None:
-    """Over all channels of a stage's BatchNorm layers, each with means and variances (N, C) by image; None without."""
+def _moments(layers: list[tuple[nn.Module, np.ndarray, np.ndarray]]) -> ChannelMoments | None:
+    """Of all channels of a stage's BatchNorm layers, each with means and variances (N, C) by image; None without."""
     parts = []
     for norm, means, variances in layers:
         mean = means.mean(0, dtype=np.float64)
@@ -162,7 +204,7 @@ def _distance(layers: list[tuple[nn.Module, np.ndarray, np.ndarray]]) -> float |
         # With the layer's own epsilon, as the network itself divides: channels that are nearly off stay quiet.
         source = np.asarray(norm.running_var.double().cpu()) + norm.eps  # type: ignore[operator, union-attr]
         parts.append((mean, variance + norm.eps, np.asarray(norm.running_mean.double().cpu()), source))  # type: ignore[operator, union-attr]
-    return feature_distance(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
+    return ChannelMoments(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
 
 
 def _cached_features(dataset: Any, chain: EnhancementChain, backbone_name: str, dtype: str) -> Rows | None:

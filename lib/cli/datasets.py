@@ -10,6 +10,7 @@ import numpy as np
 
 from lib import jobs
 from lib.cli.auditing import audit
+from lib.cli.domain_gap import gap
 from lib.cli.edits import edit, edits, label_next
 from lib.cli.exploring import measures
 from lib.cli.image_maps import map_images
@@ -50,6 +51,7 @@ datasets.add_command(edit)
 datasets.add_command(edits)
 datasets.add_command(label_next)
 datasets.add_command(map_images)
+datasets.add_command(gap)
 
 
 def kind_options(function: Function) -> Function:
