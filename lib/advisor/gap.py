@@ -32,11 +32,12 @@ from lib.settings import cache_dir
 RUNNING, PHOTOGRAPHS = "running statistics", "photographs"
 _FORMAT = 1
 # How far along the way from photographs (0) to noise (1) a stage lies, below which a phrase applies.
+# {sees} and {is_} agree with the number of stages, {saw} and {source} with what the distances are from.
 _PHRASES = (
-    (1 / 3, "sees what it saw in {source}", "as in {source}"),
-    (2 / 3, "sees partly other things than in {source}", "partly other"),
-    (1.0, "sees mostly other things than in {source}", "mostly other"),
-    (float("inf"), "is further from {source} than noise is", "beyond noise"),
+    (1 / 3, "{sees} what {it} {saw} in {source}", "as in {source}"),
+    (2 / 3, "{sees} partly other things than in {source}", "partly other"),
+    (1.0, "{sees} mostly other things than in {source}", "mostly other"),
+    (float("inf"), "{is_} further from {source} than noise is", "beyond noise"),
 )
 
 
@@ -124,9 +125,7 @@ class DomainGap:
     @property
     def source_words(self) -> str:
         """What the distances are from, in words."""
-        if self.source == RUNNING:
-            return self.pretrained_on
-        return f"{self.num_photographs} photographs"
+        return self.pretrained_on if self.source == RUNNING else "photographs"
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold, with what follows."""
@@ -164,19 +163,19 @@ def reading(gap: DomainGap) -> str:
     known = [(number, stage) for number, stage in enumerate(gap.stages, start=1) if stage.place is not None]
     if not known:
         return f"{gap.backbone_title}: not measured, for want of anything to compare with."
-    groups: list[tuple[str, list[int]]] = []
+    groups: dict[str, list[int]] = {}
     for number, stage in known:
-        phrase = _phrase(stage.place or 0.0)[1]
-        if groups and groups[-1][0] == phrase:
-            groups[-1][1].append(number)
-        else:
-            groups.append((phrase, [number]))
-    source = gap.source_words
-    said = [
-        f"{_stages(numbers)} {(phrase if len(numbers) == 1 else _plural(phrase)).format(source=source)}"
-        for phrase, numbers in groups
-    ]
-    return f"{'; '.join(said)}."
+        groups.setdefault(_phrase(stage.place or 0.0)[1], []).append(number)
+    said = []
+    for phrase, numbers in groups.items():
+        is_one = len(numbers) == 1
+        words = phrase.format(
+            sees="sees" if is_one else "see", is_="is" if is_one else "are", it="it" if is_one else "they",
+            saw="saw" if gap.source == RUNNING else "sees" if is_one else "see", source=gap.source_words,
+        )  # fmt: skip
+        said.append(f"{'stage' if is_one else 'stages'} {_ranges(numbers)} {words}")
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def consequence(gap: DomainGap) -> str:
@@ -233,21 +232,18 @@ def _phrase(place: float) -> tuple[float, str, str]:
     return next(entry for entry in _PHRASES if place < entry[0] or entry is _PHRASES[-1])
 
 
-def _plural(phrase: str) -> str:
-    return (
-        "see" + phrase.removeprefix("sees")
-        if phrase.startswith("sees")
-        else phrase.replace("is further", "are further")
-    )
-
-
-def _stages(numbers: list[int]) -> str:
-    """Rising numbers in words, such as "Stages 3 to 5"."""
-    if len(numbers) == 1:
-        return f"Stage {numbers[0]}"
-    if numbers[-1] - numbers[0] == len(numbers) - 1 and len(numbers) > 2:
-        return f"Stages {numbers[0]} to {numbers[-1]}"
-    return f"Stages {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+def _ranges(numbers: list[int]) -> str:
+    """Rising numbers in words, such as "1, 3 to 5 and 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(number) for number in run]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -1,12 +1,15 @@
 """`datasets gap`: how far a data set is from what networks learned from, stage by stage."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
 from lib.cli.storage import backbone_or_default
 from lib.settings import DEFAULT_BACKBONE
+
+if TYPE_CHECKING:
+    from lib.advisor.gap import DomainGap
 
 ALL = "all"
 NO_WEIGHTS, NO_SOURCE = "weights not here", "random weights only"
@@ -25,7 +28,6 @@ def gap(name: str, backbone: str | None, split_seed: int, as_json: bool) -> None
     compared with photographs that come with scikit-image and scikit-learn. At most 128 training images run once through
     each network; test images are not looked at. What was measured is kept.
     """
-    from lib.advisor.gap import DomainGap, consequence, method_words, reading
     from lib.advisor.gap_measurement import measure_gap
     from lib.data.library import open_dataset
     from lib.models.backbones import BACKBONES
@@ -61,7 +63,12 @@ def gap(name: str, backbone: str | None, split_seed: int, as_json: bool) -> None
     if backbone == ALL:
         _print_all(found, missing)
         return
-    one = found[names[0]]
+    _print_one(found[names[0]])
+
+
+def _print_one(found: "DomainGap") -> None:
+    from lib.advisor.gap import consequence, method_words, reading
+
     headings = (
         "stage",
         "name",
@@ -75,12 +82,12 @@ def gap(name: str, backbone: str | None, split_seed: int, as_json: bool) -> None
         "in words",
     )
     print_table([(f"{number} {row.title}", row.stage, row.distance, row.shift, row.log_variance, row.photographs,
-                  row.eyes, row.noise, row.place, row.short.format(source=one.source_words))
-                 for number, row in enumerate(one.stages, start=1)], headings)  # fmt: skip
-    click.echo(f"\n{reading(one)}\n{consequence(one)}\n\n{method_words(one)}")
+                  row.eyes, row.noise, row.place, row.short.format(source=found.source_words))
+                 for number, row in enumerate(found.stages, start=1)], headings)  # fmt: skip
+    click.echo(f"\n{reading(found)}\n{consequence(found)}\n\n{method_words(found)}")
 
 
-def _print_all(found: dict[str, Any], missing: dict[str, str]) -> None:
+def _print_all(found: "dict[str, DomainGap]", missing: dict[str, str]) -> None:
     from lib.advisor.gap import reading
 
     rows = [(one.backbone, one.source_words, one.distance, one.place, reading(one)) for one in found.values()]

@@ -9,6 +9,7 @@ VIEWS = (
     ViewSpec("measures", "Measures", "data.measures"),
     ViewSpec("means", "Class means", "data.means"),
     ViewSpec("map", "Map of the images", "data.image_map"),
+    ViewSpec("gap", "How far from ImageNet", "data.gap"),
     ViewSpec(LABEL, "Label", "data.label"),
     ViewSpec("splits", "Split", "data.splits"),
     ViewSpec("edits", "Edits", "data.edits"),
