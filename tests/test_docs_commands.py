@@ -11,6 +11,7 @@ import click
 import pytest
 
 from lib.cli import cli, run
+from lib.cli.domain_gap import ALL
 from lib.data.sources.catalogue import SOURCES
 from lib.errors import UserError
 from lib.explain.image_map import METHODS as MAP_METHODS
@@ -86,7 +87,7 @@ def check_names(values: dict[str, object]) -> None:
         if isinstance(name, str) and not PLACEHOLDERS.match(name):
             table.get(name)
     network = values.get("backbone")
-    assert network is None or BACKBONES.may_know(str(network)), network
+    assert network in (None, ALL) or BACKBONES.may_know(str(network)), network
     settings = [word for word in values.get("settings") or () if not PLACEHOLDERS.match(str(word))]
     method = values.get("method")  # of attribution, unless it is one of maps of images
     if isinstance(method, str) and method not in MAP_METHODS and not PLACEHOLDERS.match(method):
