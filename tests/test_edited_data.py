@@ -21,8 +21,10 @@ from lib.explain.concept_images import concept_source
 from lib.explain.stage_probes import probe_task
 from lib.grading.evaluation import evaluate
 from lib.grading.grader import Grader
+from lib.grading.report import to_html
 from lib.models.gate import GATE_FILE, load_gate
 from lib.models.seen_images import SEEN_FILE, load_seen
+from lib.settings import cache_dir
 from lib.training.preparation import seen_by
 from tests.test_experiment import Run, tiny_config
 
@@ -129,3 +131,23 @@ def test_what_looks_at_a_whole_data_set_looks_past_the_excluded_images(whole: Da
     taken = apply_protocol(edited, tiny_config(dataset="tints", target_map="0,1", max_per_class=12))
     assert takes_part(taken).sum() == len(taken.table) - taken.is_excluded.sum()
     assert len(concept_source("textures", edited, None).randoms) == 26
+
+
+@pytest.mark.slow
+def test_nothing_of_a_run_on_pseudonyms_names_a_patient(tmp_path: Path):
+    root = _folder(tmp_path / "tints")
+    for path in sorted(root.rglob("*.png")):
+        number = int(path.stem)
+        path.rename(path.with_name(f"Mueller_{path.parent.name}{number // 2}_{('left', 'right')[number % 2]}.png"))
+    import_folder(root, pseudonyms=True)
+    run, _ = _train(tmp_path / "run", strategy="linear_probe")
+    grader = Grader.open(run.folder / "bundle", device="cpu")
+    image = next(iter(root.rglob("*.png")))
+    (grade,) = grader.grade([("1.png", image)])
+    report = tmp_path / "report.html"
+    report.write_text(to_html([grade], grader.header()))
+    files = [path for folder in (run.folder, cache_dir()) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in [*files, report]:
+        content = pd.read_parquet(path).to_csv().encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert b"Mueller" not in content, path

@@ -20,7 +20,14 @@ from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
 from lib.data.drawing import Draw
 from lib.data.import_options import estimate_import, suggest_for_folder
-from lib.data.importing import change_dataset, check_schema, import_from, rebuild_dataset, restore_version
+from lib.data.importing import (
+    change_dataset,
+    check_schema,
+    import_from,
+    is_imported,
+    rebuild_dataset,
+    restore_version,
+)
 from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
@@ -141,6 +148,9 @@ def _option_words(option: SourceOption) -> str:
               help="Draw N images of a class to train, from the published training part if there is one.")  # fmt: skip
 @click.option("--test-per-class", type=int, metavar="N", help="The same of those to test.")
 @click.option("--draw-seed", type=int, default=0, show_default=True, help="Another seed, other images.")
+@click.option("--pseudonyms/--no-pseudonyms", default=None,
+              help="Show and export no name of a file or patient; what they are called stays in this home.  [default: "
+              "as in the last import of the same, else pseudonyms for medical images]")  # fmt: skip
 @kind_options
 @json_option
 def import_path(
@@ -172,6 +182,9 @@ def import_path(
             values, kind, takes_suggested=takes_suggested, name=options["name"], crop_policy=options["crop_policy"],
             draw=draw,
         )  # fmt: skip
+    if options["pseudonyms"] is None and kind.is_medical and not is_imported(spec.name, values, options["name"]):
+        options["pseudonyms"] = True
+        note("Medical images: names of files and patients become pseudonyms (--no-pseudonyms keeps the names).")
     with ProgressLine() as progress:
         dataset = import_from(spec.name, values, kind=kind, progress=progress, **options)
     suggestion = suggest_for_dataset(dataset)

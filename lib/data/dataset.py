@@ -17,7 +17,7 @@ from lib.data.edit_log import Edit, EditLog, edited_version, open_states, read_l
 from lib.data.images import DecodedImage
 from lib.data.kept_splits import kept_split
 from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, schema_of, target_order
-from lib.data.originals import originals_folder
+from lib.data.originals import originals_folder, read_names
 from lib.data.specs import BY_FILE, DatasetSpec
 from lib.data.splits import EXCLUDED, assign_splits, require_parts, with_fixed
 from lib.errors import BadImage, UserError
@@ -53,6 +53,7 @@ class Dataset:
         content_version: of pixels and rows alone, for caches: neither classes nor edits change it.
         class_names: in the order of the targets; `class_sources` is what the source calls each (its folder or label).
         num_images: rows of the table; bad ones and duplicates are left out, excluded ones are not.
+        has_pseudonyms: whether paths and groups are pseudonyms; `source_path` knows the files all the same.
         is_unlabelled: whether the source gives no class; an image has one, and takes part, once a person labels it.
         has_masks: whether some images have one; `spec.mask_names` say what its values 1, 2, ... mean.
         notices: how the source was read, where that is not plain, in sentences.
@@ -75,6 +76,7 @@ class Dataset:
         self.content_version = content_version(self.description)
         self.num_images = int(self.description["num_images"])
         self.notices: list[str] = [*self.description.get("notices", ()), *log.notices]
+        self.has_pseudonyms = bool(self.description.get("options", {}).get("pseudonyms"))
         self.is_unlabelled = bool(self.description.get("is_unlabelled"))
         self.has_masks = MASKS_FILE in self.description["num_bytes"]
         self.source_folder = originals_folder(folder, self.description)
@@ -184,8 +186,15 @@ class Dataset:
     def source_path(self, row: int) -> Path | None:
         """Where an image came from; None if its file is no longer there."""
         name = self.table["source_path"].iloc[row] if "source_path" in self.table else self.table["path"].iloc[row]
+        if self.has_pseudonyms:
+            name = os.fsencode(self._true_names.get(str(self.table["image_id"].iloc[row]), ("\0", ""))[0])
         path = self.source_folder / os.fsdecode(name)
         return path if path.is_file() else None
+
+    @cached_property
+    def _true_names(self) -> dict[str, tuple[str, str]]:
+        """What files and masks are really called, where the table says pseudonyms."""
+        return read_names(self.folder)
 
     @cached_property
     def pixels(self) -> CheckedRows:
@@ -215,27 +224,30 @@ class Dataset:
     def _decoded(self, pool: DecoderPool, row: int) -> np.ndarray:
         """A stored square again from its original; raises UserError where that is gone or has changed."""
         facts, path = self.table.iloc[row], self.source_path(row)
+        named = facts["path"] if self.has_pseudonyms else path
         if path is None:
             raise UserError(f"Its original {facts['path']} is no longer there. {_AGAIN}")
         try:
             image = pool.decode(path)
         except BadImage as error:
-            raise UserError(f"Its original {path} cannot be read ({error}) {_AGAIN}") from None
+            raise UserError(f"Its original {named} cannot be read ({error}) {_AGAIN}") from None
         if not image.sha256.startswith(str(facts["image_id"])):
-            raise UserError(f"Its original {path} has changed since the import. {_AGAIN}")
+            raise UserError(f"Its original {named} has changed since the import. {_AGAIN}")
         return image.pixels
 
     def _decoded_mask(self, pool: DecoderPool, row: int) -> np.ndarray:
         facts = self.table.iloc[row]
         if not facts["mask_path"]:
             return np.zeros((pool.side_px, pool.side_px), dtype=np.uint8)
-        path = self.source_folder / str(facts["mask_path"])
+        name = self._true_names[str(facts["image_id"])][1] if self.has_pseudonyms else str(facts["mask_path"])
+        path = self.source_folder / name
         box: Any = tuple(int(facts[f"crop_{edge}"]) for edge in ("left", "top", "right", "bottom"))
         try:
             size = int(facts["width"]), int(facts["height"])
             return pool.decode_mask(path, DecodedImage(np.empty(0, np.uint8), *size, box))
         except BadImage as error:
-            raise UserError(f"Its original {path} is not as it was ({error}) {_AGAIN}") from None
+            named = facts["path"] if self.has_pseudonyms else path
+            raise UserError(f"Its original {named} is not as it was ({error}) {_AGAIN}") from None
 
     def _refuse_replaced(self) -> None:
         """After a file was opened: an import may have put another data set in place since this one was described."""

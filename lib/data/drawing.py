@@ -76,6 +76,8 @@ def draw_images(scan: FolderScan, draw: Draw) -> FolderScan:
     """
     if draw.is_all or not scan.entries:
         return scan
+    if scan.is_unlabelled:
+        raise UserError("Images without labels have no classes to draw so many of; give a smaller folder instead.")
     drawn = _Drawing(scan, draw).entries()
     lost = {entry.path for entry in scan.entries} - {entry.path for entry in drawn}
     left_out = [*scan.left_out, *_not_drawn(scan.entries, lost, draw.words)]

@@ -32,6 +32,7 @@ class ImportOptions(SourceOptions):
 
     store_side_px: int = DEFAULT_STORE_SIDE_PX
     crop_policy: str = "center_square"
+    pseudonyms: bool = False
     spec_changes: dict[str, Any] = field(default_factory=dict)
     class_order: tuple[str, ...] = ()
     source_name: str = "folder"

@@ -35,6 +35,7 @@ from lib.data.library import (
     open_dataset,
 )
 from lib.data.originals import ORIGINALS, carry_originals, origin, originals_folder, stored_values, values_of
+from lib.data.pseudonyms import with_pseudonyms
 from lib.data.sources.catalogue import SOURCES, find_source
 from lib.data.sources.files import existing_folder, has_image_suffix, shown
 from lib.data.sources.folder import FolderScan
@@ -73,6 +74,7 @@ def import_from(
     name: str | None = None,
     store_side_px: int = DEFAULT_STORE_SIDE_PX,
     crop_policy: str | None = None,
+    pseudonyms: bool | None = None,
     spec_changes: dict[str, Any] | None = None,
     kind: SchemaChange | None = None,
     draw: Draw = ALL_IMAGES,
@@ -84,10 +86,11 @@ def import_from(
 
     `values` are the source's options. `kind` says order, names and kind of the classes; what it and `crop_policy` leave
     open stays as in an earlier import of the same. `spec_changes` sets further fields of the `DatasetSpec`, such as its
-    title. `draw` takes so many images of each class. Without `check_splits` (to evaluate on) one class will do, and a
-    class may have fewer images than training needs. `is_allowed` limits what is read of paths, where links lead, and
-    what beside a folder is looked at. Raises UserError if source, options, name or classes will not do; then nothing is
-    left behind.
+    title. `draw` takes so many images of each class. With `pseudonyms` no name of a file or patient is shown or
+    exported (lib/data/pseudonyms.py); None leaves it as in an earlier import, else without. Without `check_splits` (to
+    evaluate on) one class will do, and a class may have fewer images than training needs. `is_allowed` limits what is
+    read of paths, where links lead, and what beside a folder is looked at. Raises UserError if source, options, name or
+    classes will not do; then nothing is left behind.
     """
     if name is not None and name != as_name(name):
         raise UserError(
@@ -100,12 +103,15 @@ def import_from(
     checked = spec.complete(values, is_allowed=is_allowed)
     asked = ImportOptions(
         **stored_values(spec, checked), store_side_px=store_side_px, crop_policy=crop_policy or "center_square",
-        spec_changes=dict(spec_changes or {}), draw=draw,
+        spec_changes=dict(spec_changes or {}), draw=draw, pseudonyms=bool(pseudonyms),
     )  # fmt: skip
 
     def decide(previous: dict[str, Any] | None, sources: Sequence[str], said: Mapping[str, Any]) -> ImportOptions:
         keeps_crop, change = crop_policy is None, kind or SchemaChange()
-        return _options(asked, previous, sources, keeps_crop=keeps_crop, kind=change, said=said)
+        now = asked
+        if previous is not None and pseudonyms is None:
+            now = dataclasses.replace(asked, pseudonyms=ImportOptions.of(previous).pseudonyms)
+        return _options(now, previous, sources, keeps_crop=keeps_crop, kind=change, said=said)
 
     return _import(
         spec, checked, decide, name=name, check_splits=check_splits, is_allowed=is_allowed, progress=progress
@@ -173,6 +179,12 @@ def _import(
             found, name=name, options=options, source=key, check_splits=check_splits, progress=progress, place=place,
             state=state,
         )  # fmt: skip
+
+
+def is_imported(source: str, values: Mapping[str, Any], name: str | None = None) -> bool:
+    """Whether the library has a data set of that source with those options (and that name), however it was imported."""
+    spec = SOURCES.get(source)
+    return _imported_from(spec.key(spec.complete(values)), name, is_unlabelled=spec.is_unlabelled) is not None
 
 
 def check_folder(path: str | Path) -> None:
@@ -243,6 +255,8 @@ def _import_locked(
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:6]}"
     _refuse_taken(name, source, is_unlabelled=scan.is_unlabelled)
     scan, written = draw_images(scan, options.draw), place / WRITTEN
+    if options.pseudonyms:
+        scan = with_pseudonyms(scan)
     note_import(place, source=source, name=name, num_files=len(scan.entries))
     if found.write is not None:
         found.write(scan.entries, progress)

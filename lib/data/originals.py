@@ -7,11 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.atomic import read_json, write_json
 from lib.settings import datasets_dir, downloads_dir
 
 if TYPE_CHECKING:
     from lib.data.sources.table import SourceSpec
 
+NAMES_FILE = "names.json"  # in the folder of a data set with pseudonyms: image_id -> true paths of image and mask
 ORIGINALS = "originals"  # in the folder of a data set: what its source unpacked or downloaded
 
 
@@ -43,6 +45,20 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def save_names(folder: Path, names: Mapping[str, tuple[str, str]]) -> None:
+    """Keep the true paths, of image and mask ("" for none) by image_id, where only the owner reads them."""
+    write_json(folder / NAMES_FILE, {image_id: list(paths) for image_id, paths in names.items()})
+    (folder / NAMES_FILE).chmod(0o600)
+
+
+def read_names(folder: Path) -> dict[str, tuple[str, str]]:
+    """What `save_names` kept; empty where there is nothing."""
+    try:
+        return {image_id: (paths[0], paths[1]) for image_id, paths in read_json(folder / NAMES_FILE).items()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return {}
 
 
 def stored_values(spec: "SourceSpec", values: Mapping[str, Any]) -> dict[str, Any]:

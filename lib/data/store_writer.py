@@ -24,6 +24,7 @@ from lib.data.decoder_pool import DecoderPool, num_decoders
 from lib.data.images import DecodedImage, ImageHeader
 from lib.data.import_options import MIN_STORE_SIDE_PX, ImportOptions
 from lib.data.label_schema import described
+from lib.data.originals import save_names
 from lib.data.sources.files import NO_CLASS, LeftOut, SourceEntry, shown
 from lib.data.sources.folder import FolderScan
 from lib.data.specs import common_scale
@@ -341,6 +342,12 @@ def _write_tables(kept: list[_Kept], left_out: list[LeftOut], folder: Path, scan
     if scan.is_unlabelled:
         targets[NO_CLASS] = -1
     table = pd.DataFrame([_row(item, targets[item.entry.class_name], scan.folder) for item in kept])
+    if scan.has_pseudonyms:
+        save_names(folder, {row[0]: (os.fsdecode(row[1]), row[2]) for row in
+                            table[["image_id", "source_path", "mask_path"]].itertuples(index=False)})  # fmt: skip
+        masked = table["mask_path"] != ""
+        table["mask_path"] = table["path"].str.replace(r"\.\w+$", "_mask.png", regex=True).where(masked, "")
+        table["source_path"] = b""
     table.to_parquet(folder / TABLE_FILE, index=False)
     reasons = pd.DataFrame([(item.path, item.reason) for item in left_out], columns=["path", "reason"], dtype="str")
     reasons.sort_values("path", kind="stable").to_parquet(folder / LEFT_OUT_FILE, index=False)

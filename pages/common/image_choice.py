@@ -167,7 +167,7 @@ def _thumbnail(dataset: Dataset, row: int, *, is_marked: bool) -> EncodedTile:
 
 def _source_path(dataset: Dataset, row: int) -> str:
     """Where the image came from, if its folder is still there; else relative to the source."""
-    path = dataset.source_path(row)
+    path = None if dataset.has_pseudonyms else dataset.source_path(row)
     return storable(str(path)) if path else str(dataset.table["path"].iloc[row])
 
 

@@ -150,6 +150,12 @@ class SourceEntry(FoundFile):
     laterality: str = ""
     mask_path: Path | None = None
     flags: str = ""
+    shown_as: str = ""  # instead of its path, where that names a patient
+
+    @property
+    def relative(self) -> str:
+        """The path below the root, or what is shown instead of it."""
+        return self.shown_as or super().relative
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class FolderScan:
     label_files: tuple[LabelFile, ...] = ()
     split_caveat: str = ""
     is_unlabelled: bool = False  # no image has a class yet; `class_names` are those that a person will give
+    has_pseudonyms: bool = False  # paths and groups name no patient (lib/data/pseudonyms.py)
 
 
 def scan_unlabelled(
