@@ -145,7 +145,7 @@ def test_nothing_of_a_run_on_pseudonyms_names_a_patient(tmp_path: Path):
     image = next(iter(root.rglob("*.png")))
     (grade,) = grader.grade([("1.png", image)])
     report = tmp_path / "report.html"
-    report.write_text(to_html([grade], grader.header()))
+    report.write_text(to_html([grade], grader.header))
     files = [path for folder in (run.folder, cache_dir()) for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 5
     for path in [*files, report]:
