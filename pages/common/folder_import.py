@@ -170,12 +170,14 @@ def _offer(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> None:
             _say_source(order.spec)
     else:
         kind, reading = _look(order, form, beside)
+    with beside:
+        has_pseudonyms = _choose_pseudonyms(order, is_medical=kind is not None and kind.is_medical)
 
     def work(progress: Progress) -> object:
         dataset = import_from(
             order.spec.name, {**order.values, **reading}, name=order.name, draw=order.draw,
-            crop_policy=kind.crop_policy if kind else None, kind=kind.change if kind else None, is_allowed=_may_read,
-            progress=progress,
+            crop_policy=kind.crop_policy if kind else None, kind=kind.change if kind else None,
+            pseudonyms=has_pseudonyms, is_allowed=_may_read, progress=progress,
         )  # fmt: skip
         for value in order.values.values():
             if isinstance(value, Path | str):
@@ -190,7 +192,20 @@ def _offer(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> None:
     with beside, st.container(horizontal=True, vertical_alignment="center"):
         st.button("Import", type="primary", icon=":material/download:", key="explore_import_start", on_click=start)
         if not any(is_upload(Path(str(value))) for value in order.values.values()):
-            controls.copy_command(order.command(reading))
+            controls.copy_command(order.command(reading) + (" --pseudonyms" if has_pseudonyms else ""))
+
+
+def _choose_pseudonyms(order: _Order, *, is_medical: bool) -> bool:
+    """Whether names of files and patients become pseudonyms: as in the last import, else where images are medical."""
+    if order.spec.needs_network:
+        return False  # published images name nobody
+    last = last_options(order.values["path"]) if "path" in order.values else None
+    usual = last.pseudonyms if last else is_medical
+    return st.toggle(
+        "Pseudonyms instead of names", value=usual, key=f"explore_pseudonyms_{usual}",
+        help="Patients in file names and columns get the same pseudonym each time, left and right stay; pages, tables, "
+        "reports and exports show no name. What the files are called stays on this machine.",
+    )  # fmt: skip
 
 
 def _may_read(path: Path) -> bool:

@@ -54,6 +54,5 @@ SOURCES.add(
             ),
         ),
         state=_only_reading_tells,
-        look=lambda request: existing_folder(request.values["path"]),
     )
 )  # fmt: skip
