@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.atomic import digest_of, read_kept, write_json
-from lib.audit.findings import EXCLUDED, parts_of
+from lib.audit.findings import parts_of
 from lib.data.augmentation import AS_IT_IS
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, takes_part
 from lib.data.near_duplicates import Copies, find_copies
 from lib.data.splits import group_numbers
 from lib.errors import WeightsUnavailable
@@ -54,7 +54,7 @@ class AuditedImages:
     def __post_init__(self) -> None:
         self.split, self.why_not_split = parts_of(self.dataset, self.split_seed)
         self.table: pd.DataFrame = self.dataset.table
-        self.is_in = self.split != EXCLUDED
+        self.is_in = takes_part(self.dataset)
         self.targets = self.table["target"].to_numpy()
         self.image_ids = self.table["image_id"].to_numpy()
         self.paths = self.table["path"].to_numpy()

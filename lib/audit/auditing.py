@@ -59,18 +59,24 @@ class AuditQuestion:
         content = self.dataset.content_version
         parts = (FORMAT_VERSION, [check.name for check in CHECKS], self.split_seed, self.backbone)
         described = {"content": content, "version": self.dataset.version, "parts": [str(part) for part in parts]}
-        return audits_dir() / f"report-{content[:12]}-{digest_of(described)}.json"
+        return audits_dir() / f"{_prefix(self.dataset, self.split_seed)}{digest_of(described)}.json"
 
     def read(self) -> AuditReport | None:
         """The kept report; None where there is none."""
         return read_kept(self.path, AuditReport.from_dict)
 
 
-def last_report(dataset: Dataset) -> AuditReport | None:
-    """The newest report on the pixels of a data set, of whatever version and options; None where there is none."""
-    paths = audits_dir().glob(f"report-{dataset.content_version[:12]}-*.json")
-    found = [report for path in paths if (report := read_kept(path, AuditReport.from_dict)) is not None]
-    return max((one for one in found if one.dataset == dataset.name), key=lambda one: one.created_s, default=None)
+def _prefix(dataset: Dataset, split_seed: int) -> str:
+    return f"report-{dataset.content_version[:12]}-{split_seed}-"
+
+
+def last_report(dataset: Dataset, split_seed: int = 0) -> Path | None:
+    """Where the newest report on the pixels of a data set lies, of whatever version and backbone; None without one.
+
+    After an exclusion or a new name of a class it can be shown (`open_findings`) until it is made anew.
+    """
+    found = audits_dir().glob(f"{_prefix(dataset, split_seed)}*.json")
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def audit(

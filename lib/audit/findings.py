@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.dataset import takes_part
 from lib.errors import UserError
 from lib.registry import Registry
 
@@ -20,19 +21,17 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 SERIOUS, NOTABLE, MINOR = "serious", "notable", "minor"
-SEVERITY_TITLES = {SERIOUS: "fix before training", NOTABLE: "look at", MINOR: "good to know"}
-EXCLUDED = "excluded"  # what `Dataset.split` says of an image that was taken out
+SEVERITY_TITLES = {SERIOUS: "to fix before training", NOTABLE: "to look at", MINOR: "good to know"}
 MOST_KEPT = 2000  # findings of a kind; a report says how many there are in all
 
 
 @dataclass(frozen=True)
 class FindingKind:
-    """One kind of finding: its title above the list, what it means for a training, what to do about all of them."""
+    """One kind of finding: its title above the list, and what it means for a training."""
 
     name: str
     title: str
     meaning: str
-    advice: str
     is_of_copies: bool = False  # its images belong together, and one alone is no finding any more
 
 
@@ -40,63 +39,52 @@ KINDS: Registry[FindingKind] = Registry("kind of finding")
 for _kind in (
     FindingKind(
         "copies_across_classes", "The same picture in two classes",
-        "One of the two labels is wrong, and a network is taught both.",
-        "Keep the one whose class is right, or exclude all.", is_of_copies=True,
+        "One of the two labels is wrong, and a network is taught both.", is_of_copies=True,
     ),
     FindingKind(
         "copies_across_splits", "The same picture in two parts",
         "What training learned by heart is asked in validation or test, so that every score is too high.",
-        "Exclude all but one; the test part keeps its copy.", is_of_copies=True,
+        is_of_copies=True,
     ),
     FindingKind(
         "copies_across_groups", "The same picture of two patients",
         "Either two names are one patient, or a file lies in the wrong place; the split takes them for two.",
-        "Put them under one patient, or exclude one.", is_of_copies=True,
+        is_of_copies=True,
     ),
     FindingKind(
         "exact_copies", "Exact copies that the import left out",
-        "Byte by byte the same file, so it was left out already; the folder still has it, and another program would "
-        "train and test on it.", "Remove the file from the folder.",
+        "Byte by byte the same file: one of them was left out already. The folder still has both, and another program "
+        "would train and test on them.",
     ),
     FindingKind(
         "label_errors", "Labels that are likely wrong",
-        "A probe that never saw the image is sure of another class.",
-        "Look at the image; relabel it, or leave it as it is.",
+        "A probe that never saw the image takes it for another class. It is often right, and sometimes it is the image "
+        "that is unusual.",
     ),
     FindingKind(
         "groups_across_splits", "One patient in two parts",
         "Images of one patient resemble each other, so that the test is too easy.",
-        "Import with a patient column, or keep names of one patient together.",
     ),
     FindingKind(
         "shortcuts", "The class can be read off something else",
         "A network may learn this instead of what the images show, and fail where it is otherwise.",
-        "Compare where the classes come from; crop, scale or re-encode all alike.",
     ),
+    FindingKind("unreadable", "Files that cannot be read", "They were left out at the import."),
     FindingKind(
-        "unreadable", "Files that cannot be read", "They were left out at the import.", "Replace or remove the files.",
+        "ungradable", "Fundus photographs that cannot be graded", "The gate of Grade images would turn them away.",
     ),
-    FindingKind(
-        "ungradable", "Fundus photographs that cannot be graded",
-        "The gate of Grade images would turn them away.", "Exclude them, or take them again.",
-    ),
-    FindingKind("dark", "Dark", "Little can be seen on it.", "Exclude it if its class cannot be seen."),
-    FindingKind("bright", "Bright", "Its light is washed out.", "Exclude it if its class cannot be seen."),
-    FindingKind("blurred", "Blurred", "Nothing on it has an edge.", "Exclude it if its class cannot be seen."),
-    FindingKind(
-        "low_contrast", "Low contrast", "It is nearly one colour.", "Exclude it if its class cannot be seen.",
-    ),
-    FindingKind(
-        "odd_shape", "Odd shape", "Its square keeps a small part of it.", "Crop the original, or exclude it.",
-    ),
+    FindingKind("dark", "Dark", "Little can be seen on them."),
+    FindingKind("bright", "Bright", "Their light is washed out."),
+    FindingKind("blurred", "Blurred", "Nothing on them has an edge."),
+    FindingKind("low_contrast", "Low contrast", "They are nearly one colour."),
+    FindingKind("odd_shape", "Odd shape", "Their square keeps a small part of them."),
     FindingKind(
         "outliers", "Unlike all others of their class", "To a pretrained network they are far from their class.",
-        "Look whether they belong to the data set.",
     ),
     FindingKind(
         "copies_within_split", "The same picture twice in one part",
         "It counts twice, and in the test part it makes intervals too narrow; with folds or another split seed the two "
-        "may come to lie in different parts.", "Exclude all but one.", is_of_copies=True,
+        "may come to lie in different parts.", is_of_copies=True,
     ),
 ):  # fmt: skip
     KINDS.add(_kind)
@@ -194,16 +182,10 @@ def parts_of(dataset: "Dataset", split_seed: int) -> tuple[np.ndarray, str]:
         return np.full(dataset.num_images, ""), str(error)
 
 
-def open_findings(report: AuditReport, dataset: "Dataset", split: np.ndarray) -> tuple[Finding, ...]:
-    """What is left of a report after images were excluded or relabelled since.
-
-    Args:
-        report: of this version or an earlier one.
-        dataset: as it is now.
-        split: the part of each row now (N,).
-    """
+def open_findings(report: AuditReport, dataset: "Dataset") -> tuple[Finding, ...]:
+    """What is left of a report, of this version or an earlier one, after images were excluded or relabelled since."""
     table = dataset.table
-    gone = set(table["image_id"].to_numpy()[split == EXCLUDED])
+    gone = set(table["image_id"].to_numpy()[~takes_part(dataset)])
     source = dict(zip(table["image_id"], np.array(dataset.class_sources)[table["target"]], strict=True))
     return tuple(filter(None, (_left_of(finding, gone, source) for finding in report.findings)))
 

@@ -24,7 +24,7 @@ _NUM_SHUFFLED = 500
 _BORDER_SHARE = 0.05
 _AT_A_TIME = 256
 # How far of the way from chance to perfect it must be.
-_LEAST, _STRONG = 0.1, 0.5
+_LEAST, _STRONG = 0.2, 0.5
 
 FAMILIES = {
     "size": ("Width, height and shape of the original", "the size of the originals"),

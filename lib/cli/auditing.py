@@ -29,7 +29,7 @@ def audit(
     """
     from lib.audit.auditing import AuditQuestion
     from lib.audit.auditing import audit as make_audit
-    from lib.audit.findings import KINDS, findings_table, open_findings, parts_of, summary
+    from lib.audit.findings import KINDS, findings_table, open_findings, summary
     from lib.csv_text import csv_of_table
     from lib.data.importing import resolve_dataset
     from lib.models.weights import default_backbone
@@ -42,7 +42,7 @@ def audit(
         dataset = resolve_dataset(name_or_path, check_splits=False, progress=progress)
         question = AuditQuestion(dataset, split_seed, backbone or default_backbone())
         report = make_audit(question, device=pick_device(), is_fresh=again, progress=progress)
-    findings = open_findings(report, dataset, parts_of(dataset, split_seed)[0])
+    findings = open_findings(report, dataset)
     if out is not None:
         out.write_text(csv_of_table(findings_table(findings, dataset)), encoding="utf-8")
         note(f"{len(findings)} findings written to {out}")

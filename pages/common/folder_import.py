@@ -59,6 +59,7 @@ def show_progress() -> None:
     background.show_outcome(TASK, "")
     if message := st.session_state.pop("explore_import_message", None):
         st.success(message, icon=":material/check_circle:")
+        controls.link_to("explore_data", "Audit it before you train", icon=":material/fact_check:", tab="audit")
     background.watch(TASK)
 
 

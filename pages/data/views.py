@@ -8,6 +8,7 @@ VIEWS = (
     ViewSpec("images", "Images", "data.images"),
     ViewSpec("measures", "Measures", "data.measures"),
     ViewSpec("means", "Class means", "data.means"),
+    ViewSpec("audit", "Audit", "data.audit"),
     ViewSpec("map", "Map of the images", "data.image_map"),
     ViewSpec("gap", "How far from ImageNet", "data.gap"),
     ViewSpec(LABEL, "Label", "data.label"),

@@ -96,7 +96,7 @@ def test_a_kept_report_is_read_and_another_version_is_audited_anew(planted, monk
     assert AuditQuestion(dataset, 1, BACKBONE).read() is None
     renamed = change_dataset("kinds", SchemaChange(class_names=("circles", "lines")))
     assert AuditQuestion(renamed, 0, BACKBONE).read() is None
-    assert last_report(renamed) == report  # of the same pixels: to be shown until it is audited again
+    assert last_report(renamed) == question.path  # of the same pixels: to be shown until it is audited again
     monkeypatch.setattr("lib.audit.audited.find_copies", None)  # what pixels decide is kept: it is not computed
     monkeypatch.setattr("lib.features.extraction.Extraction.batches", None)
     again = audit(AuditQuestion(renamed, 0, BACKBONE))
