@@ -4,7 +4,7 @@ A label is judged by a probe that was fitted without the image, its patient and 
 (Northcutt et al. 2021, arXiv 1911.00068) decides how many are doubted: an image whose probability of another class is
 at least what that class's own images have on average, and larger than that of every other such class. Beside those,
 what the probe takes for another class is shown among the `_MOST_SUSPICIOUS` by margin: where classes are easy, few
-images reach the average of theirs.
+images reach the average of theirs. A weak probe is often wrong itself, so of it no more than those are shown.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ MIN_UNITS = 5  # patients (or images that stand alone) of a class: with fewer, n
 _NUM_FOLDS = 5
 _NUM_COMPONENTS = 256  # of the features, where images are many: the fits would take minutes
 _MANY = 2000
-_MOST_SUSPICIOUS = 30
+_MOST_SUSPICIOUS, _SURE = 30, 0.9
+# Of the way from chance to perfect: below the first a probe says nothing, below the second its doubts are mostly wrong.
+_LEAST_WAY, _STRONG_WAY = 0.1, 0.5
 _STEP = "Looking for wrong labels"
 
 
@@ -30,12 +32,19 @@ class Doubts:
     Attributes:
         rows: the images that were judged (n,).
         probabilities: (n, K); 0 for classes that were not judged.
-        accuracy: share of them whose label the probe gives.
+        accuracy: share of them whose label the probe gives, the mean over classes.
+        chance: one over the number of classes that were judged.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
     accuracy: float
+    chance: float
+
+    @property
+    def way(self) -> float:
+        """How far the probe came on the way from chance to perfect."""
+        return (self.accuracy - self.chance) / (1 - self.chance)
 
 
 def out_of_fold(audited: AuditedImages, features: np.ndarray) -> Doubts:
@@ -65,8 +74,9 @@ def out_of_fold(audited: AuditedImages, features: np.ndarray) -> Doubts:
         learned = np.setdiff1d(np.arange(len(rows)), held)
         model = probe(values[learned], targets[rows[learned]])
         probabilities[np.ix_(held, model[-1].classes_)] = model.predict_proba(values[held])
-    accuracy = float((probabilities.argmax(1) == targets[rows]).mean())
-    return Doubts(rows, probabilities, accuracy)
+    is_right = probabilities.argmax(1) == targets[rows]
+    accuracy = float(np.mean([is_right[targets[rows] == k].mean() for k in judged]))
+    return Doubts(rows, probabilities, accuracy, 1 / len(judged))
 
 
 def probe(features: np.ndarray, targets: np.ndarray):  # type: ignore[no-untyped-def]  # noqa: ANN201
@@ -125,35 +135,47 @@ def label_errors(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     doubts = out_of_fold(audited, audited.features)
     targets = audited.targets[doubts.rows]
     suspected, margin = confident_errors(doubts.probabilities, targets), margins(doubts, targets)
-    is_ordinal, names = audited.dataset.spec.is_ordinal, audited.dataset.class_names
-    found = []
-    for rank, place in enumerate(np.argsort(-margin, kind="stable")):
-        other, given = int(suspected[place]), int(targets[place])
-        if other < 0 and (rank >= _MOST_SUSPICIOUS or margin[place] <= 0):
-            continue
-        other = other if other >= 0 else int(doubts.probabilities[place].argmax())
-        row, probability = int(doubts.rows[place]), float(doubts.probabilities[place, other])
-        is_near = is_ordinal and abs(other - given) == 1
-        beside = " That is one grade away, where graders often differ." if is_near else ""
-        found.append(
-            Finding(
-                kind="label_errors",
-                severity=MINOR if is_near else SERIOUS if probability >= 0.9 else NOTABLE,
-                image_ids=audited.ids([row]),
-                score=float(margin[place]),
-                exclude=audited.ids([row]),
-                sentence=f"{audited.named(row)} is labelled {names[given]}; the probe says {names[other]} with "
-                f"probability {probability:.2f} and {names[given]} with "
-                f"{doubts.probabilities[place, given]:.2f}.{beside}",
-                action=f"Look at it; relabel it to {names[other]}, exclude it, or leave it.",
-                relabel_to=audited.dataset.class_sources[other],
-            )
+    reached = f"{100 * doubts.accuracy:.1f} % of the labels of {len(doubts.rows)} images (mean over classes; chance is "
+    reached += f"{100 * doubts.chance:.1f} %)"
+    if doubts.way < _LEAST_WAY:
+        raise NotMeasured(
+            f"A probe on features of {audited.backbone} gives only {reached} back: its doubts would say nothing."
         )
-    said = (
-        f"A probe on features of {audited.backbone} gives {100 * doubts.accuracy:.1f} % of {len(doubts.rows)} labels "
-        "back without having seen them; the less that is, the more of what it doubts is right."
-    )
+    found, is_weak = [], doubts.way < _STRONG_WAY
+    for rank, place in enumerate(np.argsort(-margin, kind="stable")):
+        is_suspicious = rank < _MOST_SUSPICIOUS and margin[place] > 0
+        if not is_suspicious and (is_weak or suspected[place] < 0):
+            continue
+        other = int(suspected[place] if suspected[place] >= 0 else doubts.probabilities[place].argmax())
+        found.append(_doubted(audited, doubts, int(place), other, float(margin[place]), is_weak=is_weak))
+    said = f"A probe on features of {audited.backbone} gives {reached} back without having seen them."
+    if is_weak:
+        said += (
+            f" That is weak: where it differs, mostly the probe is wrong, so only the {_MOST_SUSPICIOUS} most "
+            "suspicious are listed. Another backbone may see more."
+        )
     return found, len(doubts.rows), said
+
+
+def _doubted(
+    audited: AuditedImages, doubts: Doubts, place: int, other: int, margin: float, *, is_weak: bool
+) -> Finding:
+    """One label that the probe doubts."""
+    names, row = audited.dataset.class_names, int(doubts.rows[place])
+    given, probability = int(audited.targets[row]), float(doubts.probabilities[place, other])
+    is_near = audited.dataset.spec.is_ordinal and abs(other - given) == 1
+    beside = " That is one grade away, where graders often differ." if is_near else ""
+    return Finding(
+        kind="label_errors",
+        severity=MINOR if is_near or is_weak else SERIOUS if probability >= _SURE else NOTABLE,
+        image_ids=audited.ids([row]),
+        score=margin,
+        exclude=audited.ids([row]),
+        sentence=f"{audited.named(row)} is labelled {names[given]}; the probe says {names[other]} with probability "
+        f"{probability:.2f} and {names[given]} with {doubts.probabilities[place, given]:.2f}.{beside}",
+        action=f"Look at it; relabel it to {names[other]}, exclude it, or leave it.",
+        relabel_to=audited.dataset.class_sources[other],
+    )
 
 
 _NEIGHBOURS = 5

@@ -69,6 +69,8 @@ def has_gate(audited: AuditedImages) -> bool:
 
 def _ungradable(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Fundus photographs that the gate would turn away, with its reason."""
+    from lib.grading.quality import quality_model
+
     judged = _judged(audited)
     found = []
     for row, (score, reason) in judged.items():
@@ -84,7 +86,11 @@ def _ungradable(audited: AuditedImages) -> tuple[list[Finding], int, str]:
                     sentence=f"{audited.named(row)} ({audited.class_of(row)}): {reason}",
                 )
             )
-    return found, len(audited.rows), "Judged inside the retina by the gate of Grade images."
+    said = (
+        "Judged inside the retina by the gate of Grade images, which is set so that it turns away "
+        f"{100 * quality_model().false_alarm_rate:.0f} of 100 good photographs."
+    )
+    return found, len(audited.rows), said
 
 
 def _judged(audited: AuditedImages) -> dict[int, tuple[float, str]]:
