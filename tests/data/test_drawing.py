@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,13 @@ def test_patients_are_the_reason_where_a_class_has_fewer():
     drawn = draw_images(scan_of({("a", ""): 10, ("b", ""): 10}, groups=groups), Draw(per_class=5))
     assert counts_of(drawn) == {("a", ""): 4, ("b", ""): 5}
     assert drawn.notices[1] == "Fewer than 5 images were there to draw of a (4); patients are taken whole."
+
+
+def test_images_without_classes_are_not_drawn():
+    scan = replace(scan_of({("", ""): 5}), is_unlabelled=True, class_names=("a", "b"))
+    assert draw_images(scan, ALL_IMAGES) is scan
+    with pytest.raises(UserError, match="have no classes to draw so many of"):
+        draw_images(scan, Draw(per_class=2))
 
 
 @pytest.mark.parametrize(

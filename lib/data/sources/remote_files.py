@@ -6,23 +6,19 @@ where the download would go is checked and used; an archive that was fetched is 
 
 import gzip
 import shutil
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
 from urllib.parse import urlsplit
 
 from lib.atomic import write_text
+from lib.data.sources.unpacking import SUFFIXES, unpack
 from lib.downloads import fetch_file, md5_of_file, require_room, why_not_fetched
 from lib.errors import UserError, disk_fault
 from lib.progress import InBytes, Progress
 
 HOME_VARIABLE = "TRANSFERSCOPE_HOME"
 _CHUNK_BYTES = 2**20
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,53 +139,20 @@ def _unpack(file: RemoteFile, path: Path, root: Path, progress: Progress) -> Non
         shutil.rmtree(half)
     half.mkdir()
     try:
-        with path.open("rb") as raw:
-            _unpacker(path)(_Watched(raw, path, progress), half)
+        if path.name.endswith(SUFFIXES):
+            unpack(path, half, progress=progress)
+        else:
+            _unpack_gz(path, half / path.stem, progress)
         if not (half / file.unpacks_to).exists():
             raise UserError(f"{path} holds no {file.unpacks_to}, which it is known for; delete it and try again.")
         (half / file.unpacks_to).rename(file.result(root))
-    except _DAMAGE as error:
-        raise UserError(f"{path} cannot be unpacked ({error}); delete it and try again.") from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
 
 
-class _Watched:
-    """An opened archive that tells how much of it was read."""
-
-    def __init__(self, raw: IO[bytes], path: Path, progress: Progress) -> None:
-        self._raw, self._progress = raw, progress
-        self._what, self._total = InBytes(f"Unpacking {path.name}"), path.stat().st_size
-        self.name = path.name
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._raw.read(size)
-        self._progress(self._raw.tell(), self._total, self._what)
-        return piece
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-
-def _unpacker(path: Path) -> Callable[[Any, Path], None]:
-    if path.suffix == ".zip":
-        return _unpack_zip
-    return _unpack_tar if path.name.endswith((".tar.gz", ".tgz", ".tar")) else _unpack_gz
-
-
-def _unpack_tar(opened: Any, folder: Path) -> None:
-    with tarfile.open(fileobj=opened, mode="r|*") as archive:
-        for member in archive:
-            archive.extract(member, folder, filter="data")
-            archive.members = []  # type: ignore[attr-defined]  # it keeps what it knows of each: 100,000 here
-
-
-def _unpack_zip(opened: Any, folder: Path) -> None:
-    with zipfile.ZipFile(opened) as archive:
-        for member in archive.infolist():
-            archive.extract(member, folder)
-
-
-def _unpack_gz(opened: Any, folder: Path) -> None:
-    with gzip.open(opened) as source, (folder / opened.name.removesuffix(".gz")).open("wb") as target:
-        shutil.copyfileobj(source, target, _CHUNK_BYTES)
+def _unpack_gz(path: Path, target: Path, progress: Progress) -> None:
+    total = path.stat().st_size
+    with path.open("rb") as packed, gzip.open(packed) as source, target.open("wb") as written:
+        while piece := source.read(_CHUNK_BYTES):
+            written.write(piece)
+            progress(packed.tell(), total, InBytes(f"Unpacking {path.name}"))

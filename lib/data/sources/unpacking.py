@@ -18,7 +18,7 @@ from typing import IO, Any
 from lib.archives import DAMAGE, ArchiveRefused, is_archive, member_name, member_pieces, open_archive, why_unreadable
 from lib.data.sources.files import LeftOut, has_image_suffix, shown
 from lib.errors import Stopped, UserError
-from lib.progress import Progress, ignore_progress
+from lib.progress import InBytes, Progress, ignore_progress
 from lib.settings import MAX_ARCHIVE_RATIO
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -55,6 +55,10 @@ class _Unpacking:
     left_out: list[LeftOut] = field(default_factory=list)
     num_bytes: int = 0
     num_images: int = 0
+
+    @property
+    def what(self) -> str:
+        return InBytes(f"Unpacking {shown(self.path.name)}")
 
     @property
     def most_bytes(self) -> int:
@@ -102,7 +106,7 @@ class _Unpacking:
                     self.left_out.append(LeftOut(shown(name), _LINK))
                     continue
                 self._write(parts, member.file_size, member_pieces(archive, member), _moment(member))
-                self.progress(self.num_bytes // 2**20, total // 2**20 or 1, "unpacking (MiB)")
+                self.progress(self.num_bytes, total, self.what)
 
     def _tar(self, content: Any, packed: IO[bytes]) -> None:
         total = self.path.stat().st_size
@@ -114,7 +118,7 @@ class _Unpacking:
                 if num_entries > _MAX_ENTRIES:
                     raise ArchiveRefused(f"The archive lists more than {_MAX_ENTRIES:,} entries.")
                 self._tar_member(archive, member)
-                self.progress(packed.tell() // 2**20, total // 2**20 or 1, "unpacking (MiB)")
+                self.progress(packed.tell(), total, self.what)
             # tarfile takes a damaged header for the end, which is a block of zeros or nothing at all.
             content.seek(archive.offset)
             if any(content.read(512)):

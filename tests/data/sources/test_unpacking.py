@@ -43,7 +43,7 @@ def test_what_was_packed_comes_out_with_its_names_and_times(tmp_path, into, pets
     assert files_of(into) == files_of(pets)
     assert abs((into / "labels.csv").stat().st_mtime - 1_000_000_000) < 86_400  # a zip has the clock of its maker
     assert not (into / "labels.csv").stat().st_mode & stat.S_IXUSR
-    assert {what for _, _, what in seen} == {"unpacking (MiB)"}
+    assert {what for _, _, what in seen} == {f"Unpacking {name}"}
 
 
 @pytest.mark.parametrize("name", ["../out.jpg", "/out.jpg", "a/../../out.jpg", "C:\\out.jpg", "a\\..\\..\\out.jpg"])
