@@ -64,6 +64,14 @@ class Draw:
         )
         return ", ".join([*(text for value, text in parts if value), f"seed {self.seed}"])
 
+    @property
+    def arguments(self) -> list[str]:
+        """The same on the command line, as words."""
+        numbers = [(f"--{name.replace(' ', '-')}", value) for name, value in self._numbers.items() if value is not None]
+        if numbers and self.seed:
+            numbers.append(("--draw-seed", self.seed))
+        return [word for name, value in numbers for word in (name, str(value))]
+
 
 ALL_IMAGES = Draw()
 

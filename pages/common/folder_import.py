@@ -24,7 +24,7 @@ from lib.data.sources.uploads import drop_upload, is_upload
 from lib.errors import UserError
 from lib.progress import Progress, duration
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
-from pages.common import background, clicks, controls, label_choice, resources, source_fields, state
+from pages.common import background, clicks, controls, draw_fields, label_choice, resources, source_fields, state
 from pages.common.errors import show_errors
 from pages.common.kind_change import KindChoice, draw_kind
 from pages.common.text import count, plain
@@ -113,12 +113,9 @@ def _form() -> None:
                     help="A column of the label file or of metadata.csv in the folder, such as site: images of one "
                     "group never go to training and test both.",
                 )  # fmt: skip
-            most = st.number_input(
-                "Images of each class", 1, value=None, key="explore_per_class", placeholder="all",
-                help="So many are drawn by chance, a patient whole or not at all; published parts keep their shares.",
-            )  # fmt: skip
+            drawn = draw_fields.choose_draw()
     if source_fields.is_complete(spec, values):
-        order = _Order(spec, values, name.strip() or None, column.strip() or None, Draw(per_class=most))
+        order = _Order(spec, values, name.strip() or None, column.strip() or None, drawn)
         with show_errors("read the images"):
             _offer(order, form, beside)
         return
@@ -141,8 +138,8 @@ class _Order:
         """The same on the command line."""
         given = {**self.values, **reading}
         words = ["python", "-m", "lib", "datasets", "import"]
-        if self.spec.options and (first := self.spec.options[0].name) in given:
-            words.append(str(given.pop(first)))
+        if "path" in given:
+            words.append(str(given.pop("path")))
         words += ["--source", self.spec.name]
         defaults = {option.name: option.default for option in self.spec.options}
         changed = {name: value for name, value in given.items() if value != defaults.get(name)}
@@ -150,8 +147,7 @@ class _Order:
             word for name, value in changed.items() for one in _texts(value) for word in ("--set", f"{name}={one}")
         ]
         words += ["--name", self.name] if self.name else []
-        words += ["--per-class", str(self.draw.per_class)] if self.draw.per_class else []
-        return shlex.join(words)
+        return shlex.join([*words, *self.draw.arguments])
 
 
 def _texts(value: Any) -> list[str]:

@@ -56,8 +56,8 @@ def _draw_option(spec: SourceSpec, option: SourceOption) -> Any:
         return _draw_path_or_upload(option, label, key, help_text)
     default = "" if option.default is None else str(option.default)
     text = st.text_input(
-        label, value=default, key=key, help=help_text, placeholder=_PLACEHOLDERS.get(spec.name),
-        persist_state="session",
+        label, value=default, key=key, help=help_text, persist_state="session",
+        placeholder=option.placeholder or _PLACEHOLDERS.get(spec.name),
     )  # fmt: skip
     return unquoted(text) if option.kind is Path else text.strip()
 

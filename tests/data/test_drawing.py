@@ -135,6 +135,14 @@ def test_images_without_classes_are_not_drawn():
         draw_images(scan, Draw(per_class=2))
 
 
+def test_draw_on_the_command_line():
+    assert ALL_IMAGES.arguments == Draw(seed=3).arguments == []
+    assert Draw(per_class=200).arguments == ["--per-class", "200"]
+    assert Draw(train_per_class=750, test_per_class=200, seed=3).arguments == [
+        "--train-per-class", "750", "--test-per-class", "200", "--draw-seed", "3",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [

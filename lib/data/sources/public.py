@@ -25,6 +25,7 @@ from lib.settings import downloads_dir
 CLASSES = SourceOption(
     name="classes",
     title="Classes",
+    placeholder="all",
     help="All if empty; a number for the first so many; or their names between commas.",
 )
 _WAIT_S = 0.5
@@ -101,6 +102,7 @@ class PublicSet:
                 f"{self.title} cannot be read without the package {self.needs_module}; install it (pip install "
                 f"{self.needs_module}) and import again."
             )
+        request.progress(0, 0, f"Looking for the files of {self.title}")  # torch takes seconds to come
         lock = library_lock(f"download {self.name}")
         _wait_for(lock, self.title, request)
         try:

@@ -34,6 +34,7 @@ class SourceOption:
     default: Any = None
     choices: tuple[Any, ...] = ()
     help: str = ""
+    placeholder: str = ""  # what stands in the empty field
     is_required: bool = False
     uploads: tuple[str, ...] = ()
 
