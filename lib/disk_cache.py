@@ -1,7 +1,8 @@
 """Arrays that are dear to make, kept on disk under content hashes, up to a limit: the least recently used go first.
 
 An entry is a .npy file with the checksums of its blocks of rows behind them, where NumPy does not look; entries of
-before there were any have none and are read unchecked. Exported networks are .onnx files, read whole. An entry in use
+before there were any have none and are read unchecked. Exported networks are .onnx files, read whole; models to take
+away are .zip and .onnx files. An entry in use
 is never removed: whoever reads one holds a shared lock (flock) on its file for as long as the array lives, and the
 system lets go of it when a process dies, however it dies.
 """
@@ -30,10 +31,11 @@ KINDS = {
     "features": "features and activations", "enhanced": "preprocessed images", "networks": "exported networks",
     "units": "what channels look for", "maps": "where runs looked in images",
     "statistics": "measures and mean images of data sets", "layouts": "maps of data sets",
+    "exports": "models to take away",
 }  # fmt: skip
 _SUFFIXES = {
     "features": ".npy", "enhanced": ".npy", "networks": ".onnx", "units": ".npy", "maps": ".npy",
-    "statistics": ".npy", "layouts": ".npy",
+    "statistics": ".npy", "layouts": ".npy", "exports": "",
 }  # fmt: skip
 _SUMS_MARK = b"TSBLOCK1"
 _SUM = np.dtype("<u4")

@@ -31,8 +31,11 @@ def say_notice(run_id: str) -> None:
             st.markdown(MEDICAL_NOTICE)
 
 
-def draw_model(run_id: str) -> None:
-    """The classifier itself, to take along, at the page's end."""
+def draw_model(run_id: str, coverage: float) -> None:
+    """What the classifier is worth and the classifier itself, to take along, at the page's end."""
+    with st.expander("Model card: what the probabilities are worth", icon=":material/verified:"):
+        for sentence in runs.card_words(run_id, coverage):
+            st.markdown(plain(sentence, 600))
     with st.expander("Take the model with you", icon=":material/inventory_2:"):
         draw_bundle(run_id)
 
@@ -70,7 +73,7 @@ if not len(session):
     intake.offer_samples()
     if words:
         st.caption(plain(f"{words[:1].upper()}{words[1:]}; the run came with the program."))
-    draw_model(run_id)
+    draw_model(run_id, options.coverage)
     end_page()
 
 with show_errors("grade the images"):
@@ -82,4 +85,4 @@ with show_errors("grade the images"):
             st.markdown(scene.summary, width="content")
             st.caption(intake.LINK_SENTENCE, help=intake.LINK_HELP, width="content")
         view.draw(scene)
-draw_model(run_id)
+draw_model(run_id, options.coverage)

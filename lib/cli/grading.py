@@ -85,6 +85,7 @@ def grade(
     grades += skipped_grades(expansion.skipped)
     drift = _drift_sentences(grader, grades) if with_drift else []
     if out is not None:
+        grades = grader.with_case_pictures(grades) if with_maps else grades
         _write_report(out, grades, grader.header, said=[*filter(None, [cut]), *drift])
         note(f"Report: {out}")
     if as_json:
@@ -134,15 +135,15 @@ def _drift_sentences(grader: "Grader", grades: "list[Grade]") -> list[str]:
 
 
 def _write_report(out: Path, grades: "list[Grade]", header: "ReportHeader", *, said: list[str]) -> None:
-    """Write the kind of report that the file's ending names; `said` stands on the first page of the paper."""
+    """Write the kind of report that the file's ending names; `said` are sentences on all files."""
     from lib.grading import report
     from lib.grading.report_pdf import to_pdf
 
     with atomic_path(out) as temporary:
         if out.suffix.lower() == ".pdf":
-            temporary.write_bytes(to_pdf(grades, header, drift=said))
+            temporary.write_bytes(to_pdf(grades, header, folder=said))
         else:
-            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, header)
+            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, header, folder=said)
             temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 

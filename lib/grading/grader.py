@@ -1,7 +1,7 @@
 """Grades images with a finished run: readable, then like the training images, then class and probabilities."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -44,10 +44,11 @@ from lib.grading.manifest import (
     manifest_class_names,
     manifest_engine,
 )
+from lib.grading.model_card import card_sentences
 from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.grading.quality import NOT_READ, ReadQuality, read_quality, reads_quality
 from lib.models.bundle_files import unpacked_bundle
-from lib.models.gate import GATE_FILE, Gate, load_gate
+from lib.models.gate import GATE_FILE, Gate, false_alarm_range, load_gate
 from lib.models.heads import HEADS
 from lib.models.seen_images import SeenImages, image_id_of
 from lib.precision import autocast
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from lib.models.classifier import Classifier
 
 Named = tuple[str, Path | bytes]
+MAX_PICTURED = 100  # files whose report shows their nearest training images
 _DECODED_AT_ONCE = 16
 # Pixel values of a blank photograph differ by sensor noise and compression: about one level of 255.
 _BLANK_STD = 1.5
@@ -81,6 +83,7 @@ class Grader:
         seen: SeenImages | None = None,
         operating_point: OperatingPoint | None = None,
         run: str = "",
+        predictions: Path | None = None,
         device: str = "cpu",
         options: GradingOptions = USUAL_OPTIONS,
     ) -> None:
@@ -90,6 +93,8 @@ class Grader:
         self.seen = seen or SeenImages(is_complete=False)
         self.operating_point = operating_point
         self.run = run
+        self._predictions = predictions
+        self._cards: dict[float, tuple[str, ...]] = {}  # by coverage
         self.device = device
         self.class_names = manifest_class_names(manifest, classifier.num_classes)
         self.calibration = manifest_calibration(manifest, classifier.num_classes)
@@ -128,7 +133,7 @@ class Grader:
             point = read_operating_point(folder)
         return cls(
             loaded.classifier, loaded.manifest, gate=gate, seen=seen, operating_point=point, run=run,
-            device=pick_device(device), options=options,
+            predictions=path.parent / PREDICTIONS_FILE if run else None, device=pick_device(device), options=options,
         )  # fmt: skip
 
     def deciding(self, options: GradingOptions) -> "Grader":
@@ -165,7 +170,19 @@ class Grader:
             result=_result_words(self.manifest),
             dataset_version=str(about.get("version") or "") if isinstance(dataset, dict) else "",
             operating_point=self.operating_point.sentence if self.operating_point else "",
+            calibration_card=self.calibration_card,
+            false_alarm_range=false_alarm_range(self.gate.num_calibration) if self.gate else None,
         )
+
+    @property
+    def calibration_card(self) -> tuple[str, ...]:
+        """What its calibration is worth, a sentence each; its intervals take a second, once."""
+        coverage = self.options.coverage
+        if coverage not in self._cards:
+            self._cards[coverage] = card_sentences(
+                self.manifest, len(self.class_names), coverage=coverage, predictions=self._predictions
+            )
+        return self._cards[coverage]
 
     @property
     def has_maps(self) -> bool:
@@ -254,6 +271,17 @@ class Grader:
     def case_picture(self, image_id: str) -> bytes | None:
         """The picture (JPEG) of a training image that `Grade.cases` names, where its data set is at hand; slow."""
         return case_picture(self.manifest, image_id)
+
+    def with_case_pictures(self, grades: Sequence[Grade]) -> list[Grade]:
+        """The same with pictures of their nearest training images, for reports; of long ones none has them."""
+        if len(grades) > MAX_PICTURED:
+            return list(grades)
+        pictures = {one.image_id: b"" for grade in grades for one in grade.cases}
+        pictures = {image_id: self.case_picture(image_id) or b"" for image_id in pictures}
+        return [
+            replace(grade, cases=tuple(replace(one, jpeg=pictures[one.image_id] or None) for one in grade.cases))
+            for grade in grades
+        ]
 
     def _scores(self, pixels: np.ndarray, batch: "Tensor") -> tuple[np.ndarray, list[Likeness]]:
         import torch

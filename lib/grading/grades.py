@@ -216,6 +216,8 @@ class ReportHeader:
     result: str = ""  # what it reached on its test images, beside always the commonest class
     dataset_version: str = ""  # the hash of the data that it was trained on
     operating_point: str = ""  # from which score on it refers, where that was stored with it
+    calibration_card: tuple[str, ...] = ()  # what its calibration is worth, a sentence each
+    false_alarm_range: tuple[float, float] | None = None  # where that rate lies in 95 of 100 draws of held-out images
 
     @property
     def result_sentence(self) -> str:
@@ -269,10 +271,15 @@ class ReportHeader:
         """What passing the comparison with the training images means, with its rate of mistakes."""
         if self.false_alarm_rate is None:
             return "The images were not compared with the training images: this classifier keeps none."
+        by_chance = ""
+        if self.false_alarm_range is not None:
+            low, high = (100 * share for share in self.false_alarm_range)
+            by_chance = f" (by the chance of which these were, {low:.1f} to {high:.1f} %, in 95 of 100 cases)"
         return (
             f"The limit of likeness is set by {self.num_calibration} held-out images: beyond it no class is given, "
-            f"and on average {100 * self.false_alarm_rate:.0f} % of images of the same source are turned away by "
-            "mistake. An image within it looks like the training images, no more: its class may still be wrong."
+            f"and on average {100 * self.false_alarm_rate:.0f} %{by_chance} of new images drawn like them, poor ones "
+            "among them, are turned away by mistake. An image within it looks like the training images, no more: its "
+            "class may still be wrong."
         )
 
 

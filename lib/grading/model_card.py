@@ -1,6 +1,7 @@
 """What a classifier's calibration is worth, as sentences for page, report and bundle."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,54 @@ from lib.evaluation.calibration import Calibration
 from lib.evaluation.metrics import bootstrap_interval, calibration_error, wilson_interval
 from lib.grading.manifest import manifest_calibration
 
+CARD = "calibration_card"  # in the manifest of an exported bundle, which has no answers beside it
+_MOST_SENTENCES, _MOST_LETTERS = 8, 600
+Answers = tuple[np.ndarray, np.ndarray]
+
+
+def card_sentences(
+    manifest: Mapping[str, Any], num_classes: int, *, coverage: float = 0.9, predictions: Path | None = None
+) -> tuple[str, ...]:
+    """What the calibration is worth, by the run's own answers to its test images where they are at hand.
+
+    Args:
+        manifest: of the bundle; an exported one brings the sentences along.
+        num_classes: K.
+        coverage: of the sets that are spoken of.
+        predictions: the run's answers, a file that may be missing.
+    """
+    tested = None if predictions is None else answers_in_test(predictions, num_classes)
+    kept = manifest.get(CARD)
+    if tested is None and isinstance(kept, list) and kept:  # of strangers, so of bounded length
+        return tuple(str(one)[:_MOST_LETTERS] for one in kept[:_MOST_SENTENCES])
+    return tuple(calibration_sentences(manifest, num_classes, coverage=coverage, tested=tested))
+
+
+def answers_in_test(predictions: Path, num_classes: int) -> Answers | None:
+    """Targets (N,) and raw probabilities (N, K) of a run's test images; None where there are none.
+
+    Of a run with folds too: the answers to its test images are those that the calibration was fitted on.
+    """
+    import pandas as pd
+
+    columns = ["split", "target", *(f"probability_{number}" for number in range(num_classes))]
+    try:
+        table = pd.read_parquet(predictions, columns=columns)
+    except (OSError, ValueError, KeyError):
+        return None
+    is_test = (table["split"] == "test").to_numpy()
+    if is_test.all() or not is_test.any():
+        return None
+    found = table[is_test]
+    return found["target"].to_numpy(np.int64), found[columns[2:]].to_numpy(np.float64)
+
 
 def calibration_sentences(
     manifest: Mapping[str, Any],
     num_classes: int,
     *,
     coverage: float = 0.9,
-    tested: tuple[np.ndarray, np.ndarray] | None = None,
+    tested: Answers | None = None,
 ) -> list[str]:
     """The sentences; of an older or uncalibrated classifier the one that says so.
 

@@ -59,20 +59,23 @@ def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numeric, "float64"))
 
 
-def to_csv(grades: Sequence[Grade], header: ReportHeader) -> str:
+def to_csv(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
     """The table as CSV; a cell that a spreadsheet would take for a formula gets an apostrophe in front.
 
-    A medical data set's notice stands in a last column, in each row: a row may be copied without its head.
+    Sentences on the `folder` as a whole and a medical data set's notice stand in last columns, in each row: a row may
+    be copied without its head.
     """
     table = to_table(grades, header)
     table["run"] = header.run
+    if folder:
+        table["folder"] = " ".join(folder)
     if header.notice:
         table["notice"] = header.notice
     return csv_of_table(table, digits=6)
 
 
-def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
-    """One JSON object on one line: what graded, how many of each status, and the images in order."""
+def to_json(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
+    """One JSON object on one line: what graded, how many of each status, the `folder` in words, the images in order."""
     content = {
         "format_version": FORMAT_VERSION,
         **dataclasses.asdict(header),
@@ -80,6 +83,7 @@ def to_json(grades: Sequence[Grade], header: ReportHeader) -> str:
         "seen_sentence": header.seen_sentence,
         "rule": header.rule,
         "confidence_meaning": header.confidence_sentence,
+        "folder": list(folder),
         "counts": {status: sum(grade.status == status for grade in grades) for status in STATUS_WORDS},
         "images": [image_entry(grade) for grade in grades],
     }
@@ -121,6 +125,7 @@ h1 { font-size: 1.75rem; margin: 0 0 .5rem; } p { margin: .5rem 0; } .muted { co
 table { border-collapse: collapse; width: 100%; margin-top: 1.5rem; } tr { break-inside: avoid; }
 th, td { text-align: left; vertical-align: top; padding: .75rem .75rem .75rem 0; border-bottom: 1px solid var(--line); }
 td.file { overflow-wrap: anywhere; max-width: 16rem; } img { width: 96px; height: 96px; margin-right: 8px; }
+img.case { width: 64px; height: 64px; }
 td:first-child { white-space: nowrap; } .paper { display: none; } td.file { unicode-bidi: isolate; }
 .bar { display: inline-block; width: 96px; height: 8px; background: var(--line); position: relative;
   margin-right: 8px; }
@@ -135,8 +140,11 @@ td:first-child { white-space: nowrap; } .paper { display: none; } td.file { unic
 """
 
 
-def to_html(grades: Sequence[Grade], header: ReportHeader) -> str:
-    """A page with a row a file: picture, Grad-CAM overlay if there is one, status, class with its probabilities."""
+def to_html(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
+    """A page with a row a file: picture, Grad-CAM overlay if there is one, status, class with its probabilities.
+
+    `folder` are sentences on all files together. Where a case has its picture, that is shown.
+    """
     counts = Counter(grade.status for grade in grades)
     summary = ", ".join(f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts[status])
     notice = f'<p class="notice" role="note">{html.escape(header.notice)}</p>' if header.notice else ""
@@ -146,7 +154,7 @@ def to_html(grades: Sequence[Grade], header: ReportHeader) -> str:
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>Grades by {html.escape(header.run[:8] or header.dataset)}</title><style>{_STYLE}</style></head><body>
 <h1>Grades of {len(grades)} files</h1>{notice}
-<p>{html.escape(summary)}.</p>
+<p>{html.escape(summary)}.</p>{"".join(f"<p>{html.escape(one)}</p>" for one in folder)}
 <p class="muted">{html.escape(_about(header))}</p>
 <table><thead><tr><td class="paper" colspan="4">{PAPER_NOTICE}</td></tr>
 <tr><th scope="col">Image</th><th scope="col">File</th><th scope="col">Status</th>
@@ -162,6 +170,7 @@ def about(header: ReportHeader) -> list[str]:
     return [*filter(None, (
         header.result_sentence,
         f"Stored operating point: {header.operating_point}" if header.operating_point else "",
+        *header.calibration_card,
         header.gate_sentence, header.rule_sentence, header.confidence_sentence, header.seen_sentence,
         header.split_caveat,
     ))]  # fmt: skip
@@ -237,6 +246,8 @@ def _row(grade: Grade) -> str:
     if grade.cases:
         named = ", ".join(f"{one.class_name} ({one.distance:.3f})" for one in grade.cases)
         reason += f"<div>Nearest training images: {html.escape(named)}.</div>"
+        pictured = [one for one in grade.cases if one.jpeg]
+        reason += "".join(_picture(one.jpeg or b"", f"Training image of {one.class_name}", "case") for one in pictured)
     if grade.map_verdict:
         reason += f"<div>{html.escape(grade.map_verdict)}</div>"
     return (
@@ -265,5 +276,10 @@ def _pictures(grade: Grade) -> str:
 def _image(pixels: np.ndarray, alt: str) -> str:
     from lib.explain.pictures import to_jpeg
 
-    data = base64.b64encode(to_jpeg(pixels, max_side_px=_THUMBNAIL_PX)).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/jpeg;base64,{data}">'
+    return _picture(to_jpeg(pixels, max_side_px=_THUMBNAIL_PX), alt)
+
+
+def _picture(jpeg: bytes, alt: str, kind: str = "") -> str:
+    data = base64.b64encode(jpeg).decode()
+    named = f' class="{kind}"' if kind else ""
+    return f'<img{named} alt="{html.escape(alt)}" src="data:image/jpeg;base64,{data}">'

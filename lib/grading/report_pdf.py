@@ -24,13 +24,13 @@ _MAX_NAME_LETTERS, _MAX_TEXT_LETTERS = 240, 1_500
 _INK, _MUTED, _LINE, _GOOD, _STOP, _AMBER = "#111827", "#5b6472", "#d8dedd", "#0f766e", "#b91c1c", "#92400e"
 
 
-def to_pdf(grades: Sequence[Grade], header: ReportHeader, *, drift: Sequence[str] = ()) -> bytes:
+def to_pdf(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> bytes:
     """The report as the bytes of a PDF.
 
     Args:
         grades: one a file; up to 20 have a page of their own, more have a row each.
         header: what graded, with the time of grading.
-        drift: sentences on the folder as a whole (`lib.grading.batch`), for the summary.
+        folder: sentences on the folder as a whole (`lib.grading.batch`), for the summary.
     """
     from reportlab.lib.pagesizes import A4
     from reportlab.platypus import PageBreak, SimpleDocTemplate
@@ -51,7 +51,7 @@ def to_pdf(grades: Sequence[Grade], header: ReportHeader, *, drift: Sequence[str
         creator="",
         lang="en",
     )
-    story: list[Any] = [] if len(grades) == 1 else _summary(grades, header, drift)
+    story: list[Any] = [] if len(grades) == 1 else _summary(grades, header, folder)
     if len(grades) <= MAX_PAGES_OF_IMAGES:
         for number, grade in enumerate(grades):
             story += [PageBreak()] if number or story else []
@@ -198,7 +198,7 @@ def _color(text: str) -> Any:
     return HexColor(text)
 
 
-def _summary(grades: Sequence[Grade], header: ReportHeader, drift: Sequence[str]) -> list[Any]:
+def _summary(grades: Sequence[Grade], header: ReportHeader, folder: Sequence[str]) -> list[Any]:
     counts = Counter(grade.status for grade in grades)
     classes = Counter(grade.class_name for grade in grades if grade.is_graded)
     story = [_text(f"Grades of {len(grades):,} files", 18, is_bold=True)]
@@ -229,8 +229,8 @@ def _summary(grades: Sequence[Grade], header: ReportHeader, drift: Sequence[str]
         story += [
             _table([[_text(action), _text(f"{number:,} images")] for action, number in actions.items()], (200, 299))
         ]
-    if drift:
-        story += [_heading("The folder against validation"), *map(_text, drift)]
+    if folder:
+        story += [_heading("The folder as a whole"), *map(_text, folder)]
     return story
 
 

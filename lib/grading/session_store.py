@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib.grading.upload_session import MAX_KEPT_BYTES, UploadSession
+from lib.out_of_memory import trim_memory
 
 KEEP_S = 30 * 60
+UNDO_S = 5 * 60  # so long a cleared session can be brought back
 MAX_SESSIONS = 200
 MAX_ALL_BYTES = 5 * MAX_KEPT_BYTES  # of all sessions together
 _TOKEN_BYTES = 24  # 192 bits
@@ -33,6 +35,7 @@ class SessionStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep_s: float = KEEP_S) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._aside: dict[str, _Entry] = {}  # cleared, and not yet gone
         self._clock, self._keep_s = clock, keep_s
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
@@ -64,9 +67,35 @@ class SessionStore:
             if token and _digest(token) in self._entries:
                 self._end(_digest(token))
 
+    def put_aside(self, token: str | None) -> None:
+        """Clear a session so that `restore` can bring it back for a few minutes; nobody else finds it meanwhile."""
+        with self._lock:
+            entry = self._entries.pop(_digest(token), None) if token else None
+            if token and entry is not None:
+                entry.used_s = self._clock()
+                self._aside[_digest(token)] = entry
+                timer = threading.Timer(UNDO_S + 1, self.sweep)
+                timer.daemon = True
+                timer.start()
+
+    def restore(self, token: str) -> bool:
+        """Bring back what was put aside; whether it was still there."""
+        with self._lock:
+            self.sweep()
+            entry = self._aside.pop(_digest(token), None)
+            if entry is not None:
+                entry.used_s = self._clock()
+                self._entries[_digest(token)] = entry
+            return entry is not None
+
     def sweep(self) -> None:
         """End the sessions whose time is over; whoever still holds one holds no image any more."""
         with self._lock:
+            gone = [key for key, entry in self._aside.items() if self._clock() - entry.used_s >= UNDO_S]
+            for key in gone:
+                self._aside.pop(key).session.clear()
+            if gone:
+                trim_memory()
             for key in [key for key, entry in self._entries.items() if self._clock() - entry.used_s >= self._keep_s]:
                 self._end(key)
 
@@ -75,7 +104,8 @@ class SessionStore:
 
     def _room(self) -> float:
         # Without the lock: who asks holds a session's, and `_end` takes the two in the other order.
-        return MAX_ALL_BYTES - sum(entry.session.num_bytes for entry in list(self._entries.values()))
+        held = [*self._entries.values(), *self._aside.values()]
+        return MAX_ALL_BYTES - sum(entry.session.num_bytes for entry in held)
 
     def _sweep_later(self) -> None:
         """Sessions end in time on a server that nobody visits, too."""

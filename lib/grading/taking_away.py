@@ -15,6 +15,7 @@ from lib.evaluation.headline import Score
 from lib.grading.grader import Grader
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.grading.manifest import find_bundle, is_medical
+from lib.grading.model_card import CARD, card_sentences
 from lib.grading.onnx_export import write_onnx
 from lib.models.backbones import BACKBONES
 from lib.models.bundle_files import (
@@ -24,6 +25,7 @@ from lib.models.bundle_files import (
     unpacked_bundle,
 )
 from lib.progress import Progress, ignore_progress
+from lib.tracking.state import PREDICTIONS_FILE
 from lib.tracking.writer import code_version
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "onnxruntime")
@@ -52,15 +54,18 @@ def export_run(
     """
     from lib.models.bundles import export_bundle, load_bundle
 
-    path, _ = find_bundle(run_or_bundle)
+    path, run = find_bundle(run_or_bundle)
     total = 3 + with_onnx
     progress(0, total, "Reading the classifier")
     with unpacked_bundle(path) as folder, tempfile.TemporaryDirectory() as name:
-        manifest = load_bundle(folder).manifest
+        loaded = load_bundle(folder)
+        manifest, number = loaded.manifest, loaded.classifier.num_classes
+        answers = path.parent / PREDICTIONS_FILE if run else None
         facts = {
             "versions": versions(),
             "licences": licences(manifest),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+            CARD: [*card_sentences(manifest, number, predictions=answers)],
         }
         beside: dict[str, str | Path] = {}
         if with_onnx:
@@ -122,6 +127,11 @@ def readme(manifest: dict[str, Any], names: set[str]) -> str:
         f"Result      {score.words + f'; n = {score.num}' if score else 'not stated'}",
         *([f"Caution     {about['split_caveat']}"] if about.get("split_caveat") else []),
         "",
+        *(
+            ("What its probabilities are worth", *(f"  {one}" for one in manifest[CARD]), "")
+            if CARD in manifest
+            else ()
+        ),
         "How to grade with it",
         "  python -m lib grade IMAGES --run THIS.zip        or import it once and choose it by its name:",
         "  python -m lib bundles import THIS.zip",

@@ -4,8 +4,10 @@ Images are compared at several stages of a network, and by the energy of the cla
 distance to the five nearest training images (deep nearest neighbours, Sun et al. 2022, arXiv
 2204.06507). Limit = split conformal (Vovk et al. 2005): of n held-out images the distance of rank
 ceil((n + 1) * 0.95). So at most 5 % of new images from the training images' own source are turned away, on average over
-draws, for any backbone, since nothing is assumed about the features. With fewer than 19 images no finite limit keeps
-that promise: it is the largest distance seen, and the rate rises to 1 / (n + 1), which the gate states.
+draws of the held-out images, for any backbone, since nothing is assumed about the features; for one such draw it is
+more or less, as `false_alarm_range` says, and poor images among the held-out ones take their part of it. With fewer
+than 19 images no finite limit keeps that promise: it is the largest distance seen, and the rate rises to 1 / (n + 1),
+which the gate states.
 
 The promise is one for all comparisons together: each is put on a scale of its own (median and ninth decile of the
 held-out images), and the limit is the conformal one of the largest. An image is turned away where any one is beyond.
@@ -166,6 +168,19 @@ class Gate:
             distances[is_hidden] = np.inf
         order = np.argsort(distances, kind="stable")[:num]
         return [(int(row), max(0.0, float(distances[row]))) for row in order if np.isfinite(distances[row])]
+
+
+def false_alarm_range(num_calibration: int) -> tuple[float, float]:
+    """Where the share of new images that are turned away lies in 95 of 100 draws of the held-out images.
+
+    Of n held-out images drawn like the new ones, rank k sets the limit; the share of new ones beyond it has the
+    distribution Beta(n + 1 - k, k) over draws of the n (Vovk 2012, arXiv 1209.2673, proposition 2a).
+    """
+    from scipy.special import betaincinv
+
+    rank = min(num_calibration, math.ceil((num_calibration + 1) * (1 - FALSE_ALARM_RATE)))
+    low, high = betaincinv(num_calibration + 1 - rank, rank, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def energies(probabilities: np.ndarray) -> np.ndarray:

@@ -7,12 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from lib.disk_cache import size_words
+from lib.disk_cache import entry_path, size_words
 from lib.errors import UserError
 from lib.grading import imported
 from lib.models.bundle_files import MAX_BUNDLE_BYTES
 from lib.progress import Progress
-from lib.settings import cache_dir
 from lib.tracking import model_registry
 from lib.tracking.model_registry import CHAMPION
 from pages.common import background, controls, resources
@@ -63,7 +62,7 @@ def _write_onnx(run_id: str, target: Path, progress: Progress) -> None:
 def _offer(run_id: str, suffix: str, title: str, write: Callable[[str, Path, Progress], None]) -> None:
     """A button that makes the file in the background, once; then one that downloads it."""
     name = f"bundle_{suffix}_{run_id}"
-    target = cache_dir() / "exports" / f"{run_id}.{suffix}"
+    target = entry_path("exports", f"{run_id}.{suffix}")
     task = background.find(name)
     if task is not None and not task.is_over:
         background.watch(name)

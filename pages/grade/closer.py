@@ -53,16 +53,19 @@ def draw(scene: Scene) -> None:
 
 def _offer_reports(scene: Scene, grade: Grade, jpeg: bytes | None) -> None:
     """The report of this image alone."""
-    full, header = [replace(grade, pixels=jpeg_pixels(jpeg))], scene.grader.header
+    header = scene.grader.header
+
+    def full() -> list[Grade]:
+        return scene.grader.with_case_pictures([replace(grade, pixels=jpeg_pixels(jpeg))])
 
     def pdf() -> bytes:
         from lib.grading.report_pdf import to_pdf
 
-        return to_pdf(full, header)
+        return to_pdf(full(), header)
 
     with st.container(horizontal=True):
         for label, suffix, kind, make in (
-            ("PDF", "pdf", "application/pdf", pdf), ("HTML", "html", "text/html", lambda: to_html(full, header)),
+            ("PDF", "pdf", "application/pdf", pdf), ("HTML", "html", "text/html", lambda: to_html(full(), header)),
         ):  # fmt: skip
             st.download_button(
                 label, make, file_name=f"grade_{grade.sha256[:8]}.{suffix}", mime=kind, key=f"grade_one_{suffix}",

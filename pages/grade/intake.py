@@ -8,14 +8,14 @@ import streamlit as st
 
 from lib.data.builtin import drawn_samples, photographs
 from lib.errors import UserError
-from lib.grading.session_store import KEEP_S, STORE
+from lib.grading.session_store import KEEP_S, STORE, UNDO_S
 from lib.grading.upload_session import MAX_KEPT_BYTES, UploadSession, expand_paths
-from lib.out_of_memory import trim_memory
 from lib.settings import check_allowed
-from pages.common import resources, state
+from pages.common import controls, resources, state
 from pages.common.errors import show_errors
 from pages.common.text import count, plain
 
+_GONE = "grade_is_gone"
 _KEPT = (
     f"They stay in this server's memory until you clear them, at most {KEEP_S // 60} minutes after the last use and "
     f"{MAX_KEPT_BYTES // 2**20} MiB in all; nothing is written."
@@ -29,8 +29,6 @@ LINK_HELP = (
 
 def current_session() -> UploadSession:
     """The images of the link; an empty session where there are none (yet, or any more)."""
-    if st.session_state.pop("grade_was_cleared", False):
-        trim_memory()  # in the run after the one that held the images
     token = state.current("uploads")
     session = STORE.find(token)
     if session is None and token:
@@ -53,6 +51,9 @@ def take(uploads: Iterable[tuple[str, bytes | Path]]) -> None:
 
 def draw_empty() -> None:
     """The ways in while there is nothing yet: the uploader stands open."""
+    if st.session_state.pop(_GONE, False):
+        st.info(f"More than {UNDO_S // 60} minutes have passed since: the files are gone.", icon=":material/history:")
+    controls.show_undo("grade")
     files, others = st.columns([4, 1], vertical_alignment="bottom", gap="small")
     with files:
         _uploader("Add images, or a zip of images", multiple=True)
@@ -67,8 +68,14 @@ def draw_more(session: UploadSession) -> None:
         with st.container(horizontal=True):
             _folder_and_camera()
     with st.popover("Clear", icon=":material/delete_sweep:", type="tertiary", key="grade_clear_box"):
-        st.markdown("Their grades go too; a correction stays in its log. This cannot be taken back.")
-        st.button(f"Clear {count(len(session), 'file')} for good", type="primary", key="grade_clear", on_click=_clear)
+        st.markdown(
+            f"Their grades go too; a correction stays in its log. Undo brings all back for {UNDO_S // 60} minutes; "
+            "then nothing of them is left."
+        )
+        st.button(
+            f"Clear {count(len(session), 'file')}", type="primary", key="grade_clear", on_click=_clear,
+            args=(len(session),),
+        )  # fmt: skip
 
 
 def _folder_and_camera() -> None:
@@ -124,10 +131,19 @@ def _camera() -> None:
     st.rerun()
 
 
-def _clear() -> None:
-    STORE.end(state.current("uploads"))
+def _clear(number: int) -> None:
+    token = state.current("uploads")
+    STORE.put_aside(token)
     state.settle("uploads", None)
-    st.session_state["grade_was_cleared"] = True
+    if token:
+        controls.offer_undo("grade", count(number, "file"), lambda: _restore(token), word="Cleared")
+
+
+def _restore(token: str) -> None:
+    if STORE.restore(token):
+        state.settle("uploads", token)
+    else:
+        st.session_state[_GONE] = True
 
 
 def offer_samples() -> None:

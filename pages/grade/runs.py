@@ -8,8 +8,10 @@ from lib.atomic import read_json
 from lib.evaluation.headline import Score
 from lib.grading import manifest
 from lib.grading.imported import list_bundles
+from lib.grading.model_card import card_sentences
 from lib.grading.operating_point import OperatingPoint, read_operating_point
 from lib.tracking.scores import run_score
+from lib.tracking.state import PREDICTIONS_FILE
 from pages.common import resources, state
 from pages.common.results import distinct_labels, ranked
 
@@ -40,6 +42,21 @@ def _with_score(label: str, score: Score | None) -> str:
 def manifest_of(run_id: str) -> dict[str, Any]:
     """What a run's classifier says of itself (without torch)."""
     return dict(read_json(manifest.find_bundle(run_id)[0] / "manifest.json"))
+
+
+def card_words(run_id: str, coverage: float) -> tuple[str, ...]:
+    """What a classifier's calibration is worth, a sentence each, without loading its network."""
+    folder = manifest.find_bundle(run_id)[0]
+    return _card_words(run_id, coverage, (folder / "manifest.json").stat().st_mtime_ns)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _card_words(run_id: str, coverage: float, changed: int) -> tuple[str, ...]:
+    folder, run = manifest.find_bundle(run_id)
+    content = dict(read_json(folder / "manifest.json"))
+    number = len(content.get("classes") or content.get("class_names") or ())
+    predictions = folder.parent / PREDICTIONS_FILE if run else None
+    return card_sentences(content, number, coverage=coverage, predictions=predictions)
 
 
 def stored_point(run_id: str) -> OperatingPoint | None:

@@ -1,9 +1,10 @@
 """The sentences on a calibration say what was fitted and what it is worth."""
 
 import numpy as np
+import pandas as pd
 
 from lib.evaluation.calibration import calibration_entry
-from lib.grading.model_card import calibration_sentences
+from lib.grading.model_card import CARD, calibration_sentences, card_sentences, answers_in_test
 
 
 def test_sentences_of_a_calibrated_classifier():
@@ -26,3 +27,28 @@ def test_sentences_of_a_classifier_without_one():
         "Not calibrated: few."
     ]
     assert calibration_sentences({}, 2)[0].startswith("Not calibrated: this classifier is of before that")
+
+
+def test_the_card_reads_the_test_images_of_a_split_and_never_those_of_folds(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    table = pd.DataFrame({
+        "split": ["val"] * 30 + ["test"] * 10, "target": np.arange(40) % 2,
+        "probability_0": 0.25, "probability_1": 0.75,
+    })  # fmt: skip
+    assert answers_in_test(path, 2) is None
+    table.to_parquet(path)
+    targets, raw = answers_in_test(path, 2)
+    assert (len(targets), raw[0].tolist()) == (10, [0.25, 0.75])
+    assert answers_in_test(path, 3) is None  # answers of another classifier
+    entry = calibration_entry(np.arange(40) % 2, np.full((40, 2), 0.5), is_ordinal=False, fitted_on="validation images")
+    found = card_sentences(entry, 2, coverage=0.8, predictions=path)
+    assert found[1].startswith("On 10 test images the calibration error is ")
+    assert found[2].startswith("Sets of 80 % coverage")
+    table.assign(split="test").to_parquet(path)
+    assert answers_in_test(path, 2) is None
+
+
+def test_an_exported_bundle_brings_its_card_of_bounded_length():
+    assert card_sentences({CARD: ["One.", "x" * 5000]}, 2) == ("One.", "x" * 600)
+    assert len(card_sentences({CARD: ["x"] * 99}, 2)) == 8
+    assert card_sentences({CARD: "x"}, 2)[0].startswith("Not calibrated")

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from lib.explain.pictures import to_jpeg
 from lib.grading.grades import MEDICAL_NOTICE, DomainDistance, Grade, NearestCase, QualityReading, ReportHeader
 from lib.grading.report import image_entry, to_csv, to_html, to_json, to_table
 
@@ -107,7 +108,29 @@ def test_html_is_escaped_and_self_contained():
     assert "http://" not in page
     assert "https://" not in page
     assert "1 graded, 1 unlike the training images, 1 refused" in page
-    assert "on average 5 % of images of the same source are turned away by mistake" in page
+    assert "on average 5 % of new images drawn like them" in page
+    ranged = dataclasses.replace(header(), false_alarm_range=(0.0156, 0.1034))
+    assert "5 % (by the chance of which these were, 1.6 to 10.3 %, in 95 of 100 cases) of new" in to_html([], ranged)
+
+
+def test_the_card_and_sentences_on_the_folder_stand_in_every_report():
+    told = dataclasses.replace(header(), calibration_card=("The error falls by 5 %.",))
+    said = (f"Interrupted: 3 of 9 {EVIL}.", "Scores differ.")
+    page, content = to_html(GRADES, told, folder=said), json.loads(to_json(GRADES, told, folder=said))
+    assert "The error falls by 5 %." in page
+    assert "Scores differ.</p>" in page
+    assert EVIL not in page
+    assert (content["calibration_card"], content["folder"]) == (["The error falls by 5 %."], list(said))
+    assert {row["folder"] for row in read(to_csv(GRADES, told, folder=said))} == {" ".join(said)}
+    assert "folder" not in read(to_csv(GRADES, told))[0]
+
+
+def test_pictures_of_nearest_cases_are_in_the_page():
+    jpeg = to_jpeg(PIXELS)
+    cases = tuple(NearestCase(image_id=f"a{row}", class_name=EVIL, distance=0.1, jpeg=jpeg) for row in range(2))
+    page = to_html([dataclasses.replace(GRADES[0], cases=cases)], header())
+    assert page.count('<img class="case"') == 2
+    assert EVIL not in page
 
 
 def test_a_stored_operating_point_is_said():

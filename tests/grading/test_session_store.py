@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from lib.grading import session_store
-from lib.grading.session_store import KEEP_S, SessionStore
+from lib.grading.session_store import KEEP_S, UNDO_S, SessionStore
 
 
 class Clock:
@@ -114,3 +114,23 @@ def test_sessions_that_are_filled_and_cleared_at_once_never_wait_for_each_other(
     for thread in threads:
         thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_cleared_session_comes_back_for_five_minutes_and_nobody_finds_it_meanwhile(store, clock, monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(session_store, "trim_memory", lambda: trimmed.append(1))
+    token, session = store.begin()
+    session.add([("a.png", b"a")])
+    store.put_aside(token)
+    store.put_aside(token)
+    assert store.find(token) is None
+    assert store._room() == session_store.MAX_ALL_BYTES - 1  # it still counts
+    clock.now += UNDO_S - 1
+    assert store.restore(token)
+    assert store.find(token) is session
+    assert len(session) == 1
+    store.put_aside(token)
+    clock.now += UNDO_S
+    assert not store.restore(token)
+    assert (len(session), trimmed) == (0, [1])  # in place: whoever still holds it holds no image
+    store.put_aside(None)

@@ -64,7 +64,13 @@ def test_the_zip_says_all_that_must_be_known(run, tmp_path):
     assert {"python", "torchvision", "numpy", "transferscope"} <= manifest["versions"].keys()
     assert manifest["licences"] == {"dataset": "not stated", "weights": "none were used: trained from random weights"}
     text = files["README.txt"].decode()
-    for words in ("red, blue", "python -m lib grade IMAGES --run THIS.zip", "the domain gate", "licences"):
+    for words in (
+        "What its probabilities are worth",
+        "red, blue",
+        "python -m lib grade IMAGES --run THIS.zip",
+        "the domain gate",
+        "licences",
+    ):
         assert words in text
 
 

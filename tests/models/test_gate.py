@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.models.gate import GATE_FILE, Gate, ReferenceImages, energies, fit_gate, load_gate, save_gate
+from lib.models.gate import (
+    GATE_FILE,
+    Gate,
+    ReferenceImages,
+    energies,
+    false_alarm_range,
+    fit_gate,
+    load_gate,
+    save_gate,
+)
 
 
 def is_unlike(gate, features):
@@ -53,6 +62,19 @@ def test_false_alarms_stay_near_the_promised_rate(num_val):
         rates.append(is_unlike(gate, draw(200, CENTRE, seed=3 * seed + 2)).mean())
     # The mean over draws is 1 - ceil((n + 1) * 0.95) / (n + 1): 1/21 for 20 images, 1/20 for 99.
     assert np.mean(rates) == pytest.approx(0.05, abs=0.015)
+
+
+def test_the_range_of_false_alarms_is_that_of_the_beta_distribution():
+    # Of 19 images the largest sets the limit: the share beyond is Beta(1, 19), P(share <= x) = 1 - (1 - x) ** 19.
+    low, high = false_alarm_range(19)
+    assert low == pytest.approx(1 - 0.975 ** (1 / 19))
+    assert high == pytest.approx(1 - 0.025 ** (1 / 19))
+    rates = []
+    for seed in range(300):  # every draw has its own limit; distances stand for images
+        values = np.random.default_rng(seed).uniform(size=99)
+        rates.append(1 - np.sort(values)[95 - 1])
+    low, high = false_alarm_range(99)
+    assert np.mean([low <= rate <= high for rate in rates]) == pytest.approx(0.95, abs=0.03)
 
 
 def test_images_that_are_themselves_in_the_reference_are_compared_with_the_others_by_hand():

@@ -180,13 +180,15 @@ def test_a_new_image_is_graded_alone_and_results_survive_other_pages(run_ids, mo
     at.switch_page(PAGE).run()
     assert computed == [4, 1]
     assert view(at, "table").dataframe[0].value["file"].tolist() == ["0.png", "1.png", "2.png", "3.png", "new.png"]
-    trimmed = []
-    monkeypatch.setattr(intake, "trim_memory", lambda: trimmed.append(1))
-    session = intake.STORE.find(link(at, "uploads"))
+    token = link(at, "uploads")
     at.button(key="grade_clear").click().run()
-    # In place, and in the run after the one that held the images: what an old run still refers to holds none.
-    assert (len(session), trimmed) == (0, [1])
-    assert "Add images above" in words(checked(at))
+    assert intake.STORE.find(token) is None
+    assert "Cleared 5 files." in words(checked(at))
+    assert "Add images above" in words(at)
+    at.button(key="undo_grade_button").click().run()
+    assert link(checked(at), "uploads") == token
+    assert computed == [4, 1]
+    assert "5 files" in words(at)
 
 
 def test_the_expected_grade_decides_on_request(run_ids):
