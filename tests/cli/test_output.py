@@ -6,6 +6,7 @@ import numpy as np
 
 from lib.cli import output
 from lib.cli.output import ProgressLine, print_facts, print_json, print_table
+from lib.progress import InBytes
 from lib.training.events import EpochEnded
 
 
@@ -38,6 +39,14 @@ def test_long_work_reports_now_and_then_to_a_file(capsys, monkeypatch):
             progress(done, 4, "Importing")
         progress.listen(EpochEnded(1, 2, {"train_loss": 1.0}))
     assert capsys.readouterr().err == "Importing 1/4\nImporting 3/4\nepoch 1/2  train_loss 1.0000\n"
+
+
+def test_bytes_are_said_as_sizes(capsys, monkeypatch):
+    clock = iter([0.0, 3.0])
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with ProgressLine() as progress:
+        progress(3 * 2**30 // 2, 4_996_278_331, InBytes("Downloading food-101.tar.gz"))
+    assert capsys.readouterr().err == "Downloading food-101.tar.gz 1.5 GiB of 4.7 GiB\n"
 
 
 def test_a_terminal_has_one_line_that_is_cleared(capsys, monkeypatch):

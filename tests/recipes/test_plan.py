@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from lib.data.specs import DatasetSpec
 from lib.demo import STORY
-from lib.recipes import run_title
+from lib.recipes import fits_subject, run_title
+from lib.recipes.spec import CATS_DOGS, FOOD
 from lib.sweeps.seeds import SeedSweep
 from lib.sweeps.strategies import ARMS, StrategySweep
 from lib.tracking.state import present_name
@@ -46,3 +48,10 @@ def test_runs_that_the_demo_made_under_other_names_are_shown_by_their_titles():
               "Last blocks retrained", "Everything retrained", "From scratch, no transfer")  # fmt: skip
     assert {present_name(f"{name} · demo") for name in former} == now
     assert present_name("My best run") == "My best run"
+
+
+def test_public_sets_under_their_own_names_are_those_of_the_studies():
+    foods = DatasetSpec(name="food101", title="Food-101", class_names=("apple_pie", "baklava"))
+    pets = DatasetSpec(name="oxford_pets", title="Oxford-IIIT Pet", class_names=("Cat", "Dog"))
+    assert [fits_subject(FOOD, foods), fits_subject(FOOD, pets)] == [True, False]
+    assert [fits_subject(CATS_DOGS, foods), fits_subject(CATS_DOGS, pets)] == [False, True]

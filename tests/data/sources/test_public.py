@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import medmnist
 import numpy as np
@@ -69,6 +70,17 @@ def test_arrays_become_a_data_set_with_originals(retina, server):
 
     cut = rebuild_dataset("retinamnist", "retina_box")  # from the originals
     assert cut.spec.crop_policy == "retina_box"
+
+    shutil.rmtree(downloads_dir())  # fetched and written anew it is the same set
+    anew = import_from("retinamnist", {"side_px": 28}, name="anew", store_side_px=64)
+    assert (anew.content_version, len(server[2])) == (dataset.content_version, 2)
+
+
+def test_pseudonyms_leave_the_pictures_where_they_are(retina):
+    dataset = import_from("retinamnist", {"side_px": 28}, draw=Draw(per_class=4), store_side_px=64, pseudonyms=True)
+    assert dataset.num_images == 20
+    assert dataset.source_path(0).is_file()
+    assert not any("000003" in path for path in dataset.table["path"])
 
 
 def test_draw_is_made_before_pictures_are_written(retina):
