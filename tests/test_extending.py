@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from lib import cli
+from lib.data.library import open_dataset
+from lib.data.sources.catalogue import SOURCES
 from lib.explain.methods import METHODS
 from lib.models.backbones import BACKBONES
 from lib.models.freezing import stage_plan
@@ -18,11 +20,19 @@ from lib.models.stages import build_backbone
 from lib.recipes import published_results
 from lib.recipes.table import RECIPES
 from lib.training.strategies import STRATEGIES
+from pages.common import folder_import
 from tests import toy
 from tests.pages.scene import ROOT, html_of, make_dataset, open_page
+from tests.pages.test_explore_data import wait_for
 from tests.run_store import make_run_store
 
-TABLES = {BACKBONES: toy.BACKBONE, STRATEGIES: toy.STRATEGY, RECIPES: toy.RECIPE, METHODS: toy.METHOD}
+TABLES = {
+    BACKBONES: toy.BACKBONE,
+    STRATEGIES: toy.STRATEGY,
+    RECIPES: toy.RECIPE,
+    METHODS: toy.METHOD,
+    SOURCES: toy.SOURCE,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +94,33 @@ def test_the_view_of_maps_offers_and_draws_the_method() -> None:
     assert "Toy map" in at.multiselect(key="inside_methods").options
     assert "Toy map" in html_of(at)
     assert at.number_input(key="inside_option_toy_cam_power").label == "Toy map: power of the toy"
+
+
+def test_the_commands_list_the_source_and_import_from_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["datasets", "sources"]) == 0
+    said = capsys.readouterr().out
+    assert "toy_stripes: Toy stripes\n  Noise in stripes across and along.\n  --set per_class=N [6]" in said
+    assert cli.run(["datasets", "import", "--source", "toy_stripes", "--set", "per_class=5", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["name"], result["title"], result["num_images"]) == ("stripes", "Stripes", 10)
+    assert result["class_names"] == ["across", "along"]
+    dataset = open_dataset("stripes")
+    assert dataset.spec.licence == "CC0 1.0"
+    assert dataset.source_path(0)
+    assert cli.run(["datasets", "import", "--source", "toy_stripes", "--set", "per_class=many"]) == 2
+
+
+def test_the_form_of_imports_draws_the_source_and_imports_from_it() -> None:
+    at = open_page("explore_data", form="import", source="toy_stripes")
+    assert not at.exception
+    assert "Toy stripes" in at.selectbox(key="explore_source").options
+    assert at.number_input(key="explore_toy_stripes_per_class").label == "Images a class"
+    at.number_input(key="explore_toy_stripes_per_class").set_value(4).run()
+    at.button(key="explore_import_start").click().run()
+    assert not wait_for(folder_import.TASK).error
+    at.run()
+    assert open_dataset("stripes").num_images == 8
+    assert not at.exception
 
 
 def undocumented() -> list[str]:

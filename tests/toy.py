@@ -1,7 +1,11 @@
-"""An entry of each table as a newcomer would add it: a backbone, a strategy, a recipe, a way to explain."""
+"""An entry of each table as a newcomer would add it: a backbone, a strategy, a recipe, a way to explain, a source."""
 
+import numpy as np
+from PIL import Image
 from torch import Tensor, nn
 
+from lib.data.sources.folder import scan_folder
+from lib.data.sources.table import FoundImages, SourceOption, SourceRequest, SourceSpec
 from lib.explain.method_spec import MethodSpec, Option, needs_map
 from lib.models.backbone_spec import BackboneSpec, StageSpec
 from lib.recipes.spec import Published, RecipeSpec
@@ -71,4 +75,29 @@ METHOD = MethodSpec(
     misfit=needs_map,
     options=(Option("power", "Power of the toy", 1, "Makes strong places stronger.", 1, 3),),
     ignores_target=True,
+)
+
+
+def read_stripes(request: SourceRequest) -> FoundImages:
+    """Noise that is darkened in stripes across or along, drawn once into the data set's own folder."""
+
+    def draw(folder):
+        for number in range(2 * request.values["per_class"]):
+            pixels = np.random.default_rng(number).integers(100, 256, (32, 32, 3), dtype=np.uint8)
+            name, stripes = ("across", pixels[::4]) if number % 2 else ("along", pixels[:, ::4])
+            stripes //= 4
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            request.progress(number + 1, 2 * request.values["per_class"], "drawing")
+
+    scan = scan_folder(request.filled_folder(draw), min_classes=request.min_classes)
+    return FoundImages(scan=scan, name="stripes", spec_changes={"title": "Stripes", "licence": "CC0 1.0"})
+
+
+SOURCE = SourceSpec(
+    name="toy_stripes",
+    title="Toy stripes",
+    summary="Noise in stripes across and along.",
+    read=read_stripes,
+    options=(SourceOption(name="per_class", title="Images a class", kind=int, default=6),),
 )

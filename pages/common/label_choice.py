@@ -103,7 +103,8 @@ def _choose_pattern(folder: Path, patterns: Sequence[NamePattern], key: str) -> 
         said.append(f"and {count(len(found.counts) - len(rows), 'more class', 'more classes')}")
     if found.num_unmatched:
         names = ", ".join(plain(name) for name in found.unmatched)
-        said.append(f"{count(found.num_unmatched, 'name')} do not fit and are left out, such as {names}")
+        fit = "does not fit and is" if found.num_unmatched == 1 else "do not fit and are"
+        said.append(f"{count(found.num_unmatched, 'name')} {fit} left out, such as {names}")
     if said:
         st.caption(f"{'; '.join(said)}.")
     return {"name_pattern": pattern}

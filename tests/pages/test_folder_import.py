@@ -1,0 +1,110 @@
+"""The form of imports, drawn from the table of sources: archives, patterns of names, columns, uploads."""
+
+from pathlib import Path
+
+import pytest
+
+from lib.data.library import open_dataset
+from lib.data.sources.catalogue import SOURCES
+from lib.data.sources.uploads import keep_uploaded_folder
+from lib.settings import cache_dir
+from pages.common import folder_import
+from tests.data.folders import encoded, picture
+from tests.data.sources.archives import tar_with, zip_of
+from tests.data.sources.test_excel import write_workbook
+from tests.pages.scene import link, open_page, words
+from tests.pages.test_explore_data import wait_for
+
+
+@pytest.fixture
+def animals(tmp_path, monkeypatch):
+    """A flat folder whose names say the classes, as dogs-vs-cats has them."""
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
+    folder = tmp_path / "animals"
+    folder.mkdir()
+    for number in range(10):
+        name = f"{('cat', 'dog')[number % 2]}.{number}.png"
+        (folder / name).write_bytes(encoded(picture(number)))
+    return folder
+
+
+def imported(at):
+    at.button(key="explore_import_start").click().run()
+    task = wait_for(folder_import.TASK)
+    assert not task.error
+    at.run()
+    assert not at.exception
+    return task.result
+
+
+def table_of(at, *columns):
+    return next(table.value for table in at.dataframe if list(table.value.columns) == list(columns))
+
+
+def test_a_pattern_is_offered_with_its_classes_before_it_is_applied(animals):
+    (animals / "other.png").write_bytes(encoded(picture(99)))
+    at = open_page("explore_data", form="import")
+    at.text_input(key="explore_path").input(str(animals)).run()
+    pattern = next(box for box in at.text_input if box.label == "Pattern of the names")
+    assert pattern.value == "{class}.{number}"
+    rows = table_of(at, "Class", "Images", "For example").to_numpy().tolist()
+    assert rows == [["cat", 5, "cat.0.png"], ["dog", 5, "dog.1.png"]]
+    assert "1 name does not fit and is left out, such as other.png" in words(at).replace("\\", "")
+    pattern.set_value("{klass}").run()
+    assert "must have {class} once" in at.error[0].value.replace("\\", "")
+    assert not any(button.key == "explore_import_start" for button in at.button)
+    next(box for box in at.text_input if box.label == "Pattern of the names").set_value("{class}.*").run()
+    dataset = imported(at)
+    assert (dataset.class_names, dataset.num_images) == (("cat", "dog"), 10)
+
+
+def test_an_archive_with_a_sheet_inside_shows_the_image_of_each_row(animals, tmp_path):
+    names = sorted(path.name for path in animals.iterdir())
+    rows = [(name[:-4], index % 2, index // 2) for index, name in enumerate(names)]
+    write_workbook(animals / "labels.xlsx", Grades=[("file", "class", "patient"), *rows, ("absent", 1, 9)])
+    path = zip_of(animals, tmp_path / "animals.zip", top="animals/")
+    at = open_page("explore_data", form="import", source="archive")
+    at.text_input(key="explore_archive_path").input(str(path)).run()
+    assert not at.error
+    first = table_of(at, "Row", "Names", "Class", "Image").iloc[0].tolist()
+    assert first == [2, "cat.0", "0", "cat.0.png"]
+    assert "10 of 11 rows mean one image each, of 10 images" in words(at)
+    next(box for box in at.selectbox if box.label == "Labels from").select("0").run()
+    dataset = imported(at)
+    assert (dataset.name, dataset.num_images, dataset.table["group_id"].nunique()) == ("animals", 10, 5)
+    assert dataset.description["options"]["labels"] == ["labels.xlsx"]
+    assert link(at, "dataset") == "animals"
+
+
+def test_an_upload_is_taken_over_and_removed(animals):
+    kept = keep_uploaded_folder([(f"mine/{path.name}", path.read_bytes()) for path in animals.iterdir()])
+    at = open_page("explore_data", form="import", source="archive")
+    at.session_state["explore_archive_path_uploaded"] = str(kept)
+    at.run()
+    assert "Uploaded: **mine.tar**" in words(at).replace("\\", "")
+    assert imported(at).name == "mine"
+    assert not kept.exists()
+    assert open_dataset("mine").source_path(0)
+    assert list((cache_dir() / "uploads").iterdir()) == []
+
+
+def test_an_archive_that_leads_out_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path / "inside"))
+    (tmp_path / "inside").mkdir()
+    at = open_page("explore_data", form="import", source="archive")
+    bad = tar_with(tmp_path / "inside" / "a.tar", ("cat/1.png", b"x", {}), ("../out.png", b"x", {}))
+    for path, said in ((bad, "leads out of the archive"), (tmp_path / "b.tar", "outside the allowed folders")):
+        at.text_input(key="explore_archive_path").input(str(path)).run()
+        assert said in at.error[0].value.replace("\\", "")
+        assert len(at.error) == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_command_says_what_the_form_asks_for():
+    spec = SOURCES.get("archive")
+    order = folder_import._Order(spec, {"path": Path("/a b.zip")}, "mine", None, folder_import.Draw(per_class=20))
+    reading = {"labels": ("x.csv", "y.csv"), "class_column": None, "pairs": False, "name_pattern": None}
+    assert order.command(reading) == (
+        "python -m lib datasets import '/a b.zip' --source archive --set labels=x.csv --set labels=y.csv "
+        "--set pairs=no --name mine --per-class 20"
+    )
