@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lib.cli import run
+from lib.data.library import open_dataset
+from lib.data.sources.catalogue import SOURCES
 from lib.explain.attribution_map import attribute
 from lib.explain.methods import METHODS
 from lib.models import networks
@@ -24,7 +26,7 @@ from tests.test_docs import page
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the blocks of the page define, after they have added their entries to tables of this test's own."""
-    for table in (BACKBONES, STRATEGIES, RECIPES, METHODS):
+    for table in (BACKBONES, STRATEGIES, RECIPES, METHODS, SOURCES):
         monkeypatch.setattr(table, "_specs", dict(table._specs))
     defined: dict[str, Any] = {"__name__": "extend"}
     for block in re.findall(r"^```python\n(.*?)^```", page("extend.md"), re.S | re.M):
@@ -59,6 +61,14 @@ def test_the_method_draws(added: dict[str, Any]) -> None:
     h = network.forward_until(batch, "last").detach().requires_grad_()
     (gradient,) = torch.autograd.grad(network.forward_after(h, "last")[0, 2], h)
     torch.testing.assert_close(torch.from_numpy(found.raw), gradient[0].abs().sum(dim=0))
+
+
+def test_the_source_is_imported_from(added: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["datasets", "sources"]) == 0
+    assert "greys: Greys" in capsys.readouterr().out
+    assert run(["datasets", "import", "--source", "greys", "--set", "per_class=4"]) == 0, capsys.readouterr().err
+    dataset = open_dataset("greys")
+    assert (dataset.class_names, dataset.num_images, dataset.spec.licence) == (("bright", "dark"), 8, "CC0 1.0")
 
 
 def test_the_command_line_lists_them(added: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,12 +67,12 @@ def test_an_archive_with_a_sheet_inside_shows_the_image_of_each_row(animals, tmp
     at.text_input(key="explore_archive_path").input(str(path)).run()
     assert not at.error
     first = table_of(at, "Row", "Names", "Class", "Image").iloc[0].tolist()
-    assert first == [2, "cat.0", "0", "cat.0.png"]
+    assert first == [2, "cat.0", "0", "animals/cat.0.png"]
     assert "10 of 11 rows mean one image each, of 10 images" in words(at)
     next(box for box in at.selectbox if box.label == "Labels from").select("0").run()
     dataset = imported(at)
     assert (dataset.name, dataset.num_images, dataset.table["group_id"].nunique()) == ("animals", 10, 5)
-    assert dataset.description["options"]["labels"] == ["labels.xlsx"]
+    assert dataset.description["options"]["labels"] == ["animals/labels.xlsx"]
     assert link(at, "dataset") == "animals"
 
 
