@@ -13,7 +13,6 @@ import pytest
 from lib.cli import cli, run
 from lib.cli.domain_gap import ALL
 from lib.data.sources.catalogue import SOURCES
-from lib.data.sources.catalogue import SOURCES
 from lib.errors import UserError
 from lib.explain.image_map import METHODS as MAP_METHODS
 from lib.explain.method_spec import read_options
