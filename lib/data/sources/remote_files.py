@@ -74,15 +74,17 @@ def bring_files(files: Sequence[RemoteFile], root: Path, *, title: str, progress
     to_fetch = sum(file.num_bytes for file in missing if not file.path(root).is_file())
     to_unpack = sum(file.num_unpacked_bytes for file in missing)
     require_room(root, to_fetch + to_unpack, what=title, otherwise=HOME_VARIABLE)
-    for file in missing:
+    for number, file in enumerate(missing):
+        later = [other.url for other in missing[number + 1 :] if not other.path(root).is_file()]
         try:
-            _bring(file, root, title, progress)
+            _bring(file, root, title, progress, later=later)
         except OSError as error:
             fault = disk_fault(error)
             raise fault or UserError(f"{title} could not be written to {root} ({error}).") from error
 
 
-def _bring(file: RemoteFile, root: Path, title: str, progress: Progress) -> None:
+def _bring(file: RemoteFile, root: Path, title: str, progress: Progress, *, later: Sequence[str]) -> None:
+    """Make one file ready; `later` are the addresses of those that a person would have to bring as well."""
     path = file.path(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     is_by_hand = path.is_file()
@@ -94,7 +96,9 @@ def _bring(file: RemoteFile, root: Path, title: str, progress: Progress) -> None
             fetch_file(file.url, path, md5=file.md5, num_bytes=file.num_bytes, progress=progress)
         except OSError as error:
             what = f"{title} ({file.name})"
-            raise UserError(why_not_fetched(what, file.url, path, error, otherwise=HOME_VARIABLE)) from error
+            others = f" The same for: {', '.join(later)}." if later else ""
+            why = why_not_fetched(what, file.url, path, error, otherwise=HOME_VARIABLE)
+            raise UserError(f"{why}{others}") from error
     if not file.unpacks_to:
         write_text(_seal_path(path), _seal(root, file))
         return

@@ -157,6 +157,16 @@ def test_no_network_is_one_sentence_that_says_where_to_put_the_file(tmp_path):
     assert everything(root) == []
 
 
+def test_no_network_names_all_files_that_are_not_there(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "b.bin").write_bytes(b"b")
+    urls = [f"https://data.example.org/{name}.bin" for name in "abc"]
+    files = [RemoteFile(url=url, md5=published.md5(b"b"), num_bytes=1) for url in urls]
+    with pytest.raises(UserError, match=rf"copy the file to {root}\. The same for: {urls[2]}\.$"):
+        bring_files(files, root, title="A set", progress=lambda *told: None)
+
+
 def test_disk_that_is_too_small_is_told_before_anything_is_fetched(archive, tmp_path, monkeypatch):
     file, _, asked = archive
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(10**9, 10**9 - 2_000_000, 2_000_000))
