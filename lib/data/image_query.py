@@ -65,7 +65,9 @@ def flags_of(table: "pd.DataFrame") -> list[str]:
     """The flags that images have, the most frequent first; at most 30."""
     from collections import Counter
 
-    found = Counter(flag for flags in table["flags"] for flag in _parts(flags))
+    found: Counter[str] = Counter()
+    for flags, number in table["flags"].value_counts(sort=False).items():
+        found.update(dict.fromkeys(_parts(str(flags)), int(number)))
     return [flag for flag, _ in found.most_common(_MOST_FLAGS)]
 
 
@@ -96,7 +98,8 @@ class ImageQuery:
             if wanted := getattr(self, column):
                 fits &= table[column].to_numpy() == wanted if column in table else False
         if self.flag:
-            fits &= np.array([_has_flag(flags, self.flag) for flags in table["flags"]], dtype=bool)
+            has = {flags: _has_flag(flags, self.flag) for flags in table["flags"].unique()}
+            fits &= table["flags"].map(has).to_numpy(dtype=bool)
         if self.measure not in table:
             return np.flatnonzero(fits & (not self.between))
         values = table[self.measure].to_numpy(dtype=np.float64)

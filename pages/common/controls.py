@@ -112,22 +112,19 @@ def show_range_figure(
     data: "pd.DataFrame",
     on_range: Callable[[tuple[float, float] | None], None],
 ) -> None:
-    """As `show_figure`, of bars along x: a range is chosen by dragging over them or by clicking on one.
+    """As `show_figure`, of bars along x, over which a person drags to choose a range.
 
-    A bar's `customdata` begins with the ends of its own range. `on_range` is called with the range, or with None where
-    nothing is chosen any more, before the page is drawn anew.
+    `on_range` is called with the range, or with None where nothing is chosen any more, before the page is drawn anew.
     """
 
     def chosen() -> None:
-        selection = st.session_state[key].selection
-        boxes, bars = selection.get("box") or [], _chosen_points(st.session_state[key])
-        ends = [float(end) for end in (boxes[0]["x"] if boxes else [end for bar in bars for end in bar[:2]])]
+        boxes = st.session_state[key].selection.get("box") or []
+        ends = [float(end) for end in boxes[0]["x"]] if boxes else []
         on_range((min(ends), max(ends)) if ends else None)
 
     st.plotly_chart(
-        figure, theme=None, key=key, alt=alt, config=_figure_config(key), selection_mode=("points", "box"),
-        on_select=chosen,
-    )  # fmt: skip
+        figure, theme=None, key=key, alt=alt, config=_figure_config(key), selection_mode="box", on_select=chosen
+    )
     _offer_files(figure, key, data)
 
 

@@ -44,10 +44,11 @@ def draw(scene: Scene) -> None:
                 keep=_keep_measure,
             )  # fmt: skip
             by = controls.choose("Rows", _BY, "by", key="measures_by", is_segmented=True)
-        _draw_figure(scene, measures, name, by)
+        table = image_table(scene.dataset, scene.split, measures)
+        _draw_figure(scene, table, name, by)
     with reading:
         _draw_reading(contrasts, name)
-    _draw_range(scene, measures, name)
+    _draw_range(scene, table, name)
 
 
 def _wanted(contrasts: "list[Contrast]") -> str:
@@ -61,10 +62,10 @@ def _keep_measure(name: str) -> None:
     remember_between(None)
 
 
-def _draw_figure(scene: Scene, measures: "pd.DataFrame", name: str, by: str) -> None:
+def _draw_figure(scene: Scene, table: "pd.DataFrame", name: str, by: str) -> None:
     measure, dataset = MEASURES[name], scene.dataset
     targets = dataset.table["target"].to_numpy()
-    rows = rows_of(measures[name].to_numpy(), targets, scene.split, dataset.class_names, by=by)
+    rows = rows_of(table[name].to_numpy(), targets, scene.split, dataset.class_names, by=by)
     shown = most_telling(rows)
     if len(shown) < len(rows):
         st.caption(
@@ -77,9 +78,9 @@ def _draw_figure(scene: Scene, measures: "pd.DataFrame", name: str, by: str) -> 
     controls.show_range_figure(
         figure, key=f"measure_{name}_{by}", on_range=_choose_range(name),
         alt=readable(f"Distribution of {measure.title.lower()} by {_BY[by].lower()}; medians: {medians}", 600),
-        data=image_table(dataset, scene.split, measures),
+        data=table,
     )  # fmt: skip
-    st.caption(f"{measure.meaning} Lines across are medians. Drag over a range, or click a bar, to see its images.")
+    st.caption(f"{measure.meaning} Lines across are medians. Drag over a range to see its images.")
 
 
 def _choose_range(name: str) -> Callable[[tuple[float, float] | None], None]:
@@ -110,13 +111,12 @@ def _draw_reading(contrasts: "list[Contrast]", name: str) -> None:
     )
 
 
-def _draw_range(scene: Scene, measures: "pd.DataFrame", name: str) -> None:
+def _draw_range(scene: Scene, table: "pd.DataFrame", name: str) -> None:
     """The images between two values."""
-    measure, values = MEASURES[name], measures[name].to_numpy()
+    measure, values = MEASURES[name], table[name].to_numpy()
     between = choose_between(measure, values, key=f"measures_between_{name}")
     if between is None:
         return
-    table = image_table(scene.dataset, scene.split, measures)
     rows = ImageQuery(measure=name, between=between).rows(table)
     parts = [f"{name} {number:,}" for name, number in table["class_name"].iloc[rows].value_counts().items()]
     st.markdown(
