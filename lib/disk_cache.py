@@ -25,6 +25,7 @@ from lib.atomic import atomic_path, read_json, write_json
 from lib.checked_rows import ROWS_PER_BLOCK, BlockSums, CheckedRows, Remake, Rows
 from lib.errors import DiskFull, UserError
 from lib.progress import size_words
+from lib.quota import require_room
 from lib.settings import cache_dir
 
 KINDS = {
@@ -196,6 +197,7 @@ def set_cache_limit(limit_gib: float) -> list[Entry]:
 
 
 def _check_disk(num_bytes: int) -> None:
+    require_room(num_bytes, "The cache")
     free = shutil.disk_usage(cache_dir()).free
     if num_bytes > free - _SPARE_BYTES:
         raise DiskFull(

@@ -50,6 +50,7 @@ COMMANDS = {
     "serve": ("lib.cli.serving", "serve", "Grade over HTTP with a run's classifier."),
     "extract": ("lib.cli.extraction", "extract", "Compute frozen features in bulk, in parts for several machines."),
     "pretrain": ("lib.cli.pretrain", "pretrain", "Make the bundled backbone again, or measure what it is worth."),
+    "storage": ("lib.cli.storage", "storage", "Say what takes room, delete it, bring it back, set a quota."),
     "caches": ("lib.cli.storage", "caches", "List, limit and clear what is kept to save time."),
     "export": ("lib.cli.bundles", "export", "Write a run's classifier as one zip or ONNX file."),
     "bundles": ("lib.cli.bundles", "bundles", "Import, list and delete classifiers that were exported elsewhere."),

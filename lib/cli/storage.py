@@ -1,4 +1,4 @@
-"""`weights list | download` and `caches list | clear | limit`: what is kept on the disk."""
+"""`weights list | download`, `caches list | clear | limit` and `storage ...`: what is kept on the disk."""
 
 from dataclasses import asdict
 
@@ -6,15 +6,88 @@ import click
 
 from lib import disk_cache
 from lib.cli.output import ProgressLine, answer, describe_time, json_option, note, print_json, print_table
+from lib.errors import UserError
 from lib.models.backbones import BACKBONES
 from lib.models.downloads import download_weights
 from lib.models.weights import all_weights_status, default_backbone, fallback_sentence
 from lib.progress import size_words
+from lib.quota import room, set_quota
 
 
 @click.group()
 def caches() -> None:
     """Show and clear what is kept to save time: features, activations, preprocessed images."""
+
+
+@click.group()
+def storage() -> None:
+    """Say what takes room, delete it, bring it back, and set a quota."""
+
+
+@storage.command("list")
+@json_option
+def list_stored(as_json: bool) -> None:
+    """List data sets, runs, caches, downloads, interrupted imports and what was deleted, with their sizes."""
+    from lib.storage import KINDS, list_storage
+
+    found, now = list_storage(), room(is_fresh=True)
+    if as_json:
+        print_json(
+            {"items": [asdict(one) for one in found], "used_bytes": now.used_bytes, "quota_bytes": now.quota_bytes}
+        )
+        return
+    words = disk_cache.size_words
+    print_table(
+        [(one.kind, one.key, one.title, words(one.num_bytes), describe_time(one.last_s), one.note) for one in found],
+        ("kind", "key", "what", "size", "last used", ""),
+    )
+    for kind, title in KINDS.items():
+        if own := [one.num_bytes for one in found if one.kind == kind]:
+            click.echo(f"{title}: {words(sum(own))}")
+    click.echo(f"In all {now.words}.")
+
+
+@storage.command("delete")
+@click.argument("kind")
+@click.argument("key")
+def delete_item(kind: str, key: str) -> None:
+    """Delete one thing, by its KIND and KEY in `storage list`; data sets, runs and downloads go to the trash."""
+    from lib.storage import delete_stored
+
+    is_kept = delete_stored(kind, key) is not None
+    click.echo(f"Deleted {key}." + (" It is in the trash: python -m lib storage list" if is_kept else ""))
+
+
+@storage.command("restore")
+@click.argument("key")
+def restore_item(key: str) -> None:
+    """Bring back what lies in the trash, by its KEY in `storage list`."""
+    from lib.storage import restore_stored
+
+    restore_stored(key)
+    click.echo(f"Restored {key}.")
+
+
+@storage.command("empty-trash")
+@json_option
+def empty(as_json: bool) -> None:
+    """Remove for good what was deleted."""
+    from lib.storage import empty_trash
+
+    freed = empty_trash()
+    answer({"freed_bytes": freed}, f"The trash is empty; {disk_cache.size_words(freed)} set free.", as_json=as_json)
+
+
+@storage.command("quota")
+@click.argument("gib")
+def limit_storage(gib: str) -> None:
+    """Let everything here take at most GIB gibibytes; "none" takes the quota away. Imports and trainings heed it."""
+    try:
+        wanted = None if gib == "none" else float(gib)
+    except ValueError:
+        raise UserError(f"The quota is a number of GiB or none, not {gib!r}.") from None
+    set_quota(wanted)
+    click.echo(f"{room(is_fresh=True).words} used." if wanted else "There is no quota now.")
 
 
 @caches.command("list")

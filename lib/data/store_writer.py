@@ -32,6 +32,7 @@ from lib.data.splits import assign_splits
 from lib.data.stored_rows import RowSums, Stamp, StoredFile, StoredRows, stamp_of
 from lib.errors import BadImage, UserError
 from lib.progress import Progress, ignore_progress
+from lib.quota import require_room
 from lib.settings import datasets_dir
 
 _SPARE_DISK_BYTES = 200 * 2**20
@@ -295,6 +296,7 @@ def _stored(item: _Kept, image: DecodedImage | BadImage) -> tuple[StoredFile, np
 
 def _require_disk(rows: StoredRows, num_rows: int, num_other_bytes: int) -> None:
     folder, num_bytes = rows.folder, (num_rows - rows.num_rows) * rows.row_bytes + num_other_bytes + _SPARE_DISK_BYTES
+    require_room(num_bytes - _SPARE_DISK_BYTES, "The import")
     if shutil.disk_usage(folder).free < num_bytes:
         rows.drop_others()  # decoding again takes time, copying rows from one part into another takes disk
         if (free := shutil.disk_usage(folder).free) < num_bytes:

@@ -18,6 +18,7 @@ from lib.errors import UserError
 from lib.jobs import processes, queue
 from lib.jobs.dead_runs import finish_dead, is_elsewhere, job_lock, reconcile
 from lib.jobs.worker import Listener, ShouldStop, train_run, work
+from lib.quota import require_room
 from lib.settings import HEARTBEAT_STALE_S, runs_dir
 from lib.tracking.state import LOG_FILE, STOP_FILE, RunState, read_state, run_folder, update_state
 from lib.tracking.writer import RunWriter, create_run, discard_run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 4.0
+_LEAST_RUN_BYTES = 64 * 2**20  # of a run with its classifier and checkpoints; a large network takes more
 STOPPING_MESSAGE = "Stopping ..."
 _PEER_LOST = "Another process of this training ended, so this one could not go on; its own message says why."
 
@@ -51,6 +53,7 @@ def prepare(config: "TrainConfig", *, name: str = "", tags: Mapping[str, str] | 
     from lib.experiment import resolve_start
     from lib.recipes import run_title
 
+    require_room(_LEAST_RUN_BYTES, "A training")
     resolved = resolve_start(config, open_dataset(config.dataset))
     if resolved.weights == "pretrained":
         from lib.models.weights import require_weights

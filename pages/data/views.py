@@ -15,4 +15,5 @@ VIEWS = (
     ViewSpec("splits", "Split", "data.splits"),
     ViewSpec("edits", "Edits", "data.edits"),
     ViewSpec("origin", "Left out and origin", "data.origin"),
+    ViewSpec("storage", "Storage", "data.storage"),
 )

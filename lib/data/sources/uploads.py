@@ -54,7 +54,7 @@ def keep_uploaded_folder(files: Sequence[tuple[str, bytes | memoryview]]) -> Pat
 
 def is_upload(path: Path) -> bool:
     """Whether a path is that of something uploaded."""
-    return path.is_relative_to(_uploads())
+    return path.is_relative_to(uploads_folder())
 
 
 def drop_upload(path: Path) -> None:
@@ -63,15 +63,16 @@ def drop_upload(path: Path) -> None:
         shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _uploads() -> Path:
+def uploads_folder() -> Path:
+    """Where uploads lie until a data set has taken them over."""
     return cache_dir() / "uploads"
 
 
 def _folder(key: str) -> Path:
-    for old in _uploads().glob("*"):
+    for old in uploads_folder().glob("*"):
         if time.time() - old.stat().st_mtime > _KEEP_S:
             shutil.rmtree(old, ignore_errors=True)
-    folder = _uploads() / key
+    folder = uploads_folder() / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
