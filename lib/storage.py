@@ -13,13 +13,13 @@ from lib.data.originals import ORIGINALS
 from lib.data.sources.uploads import uploads_folder
 from lib.errors import UserError
 from lib.quota import folder_bytes
-from lib.settings import bundles_dir, cache_dir, downloads_dir, trash_dir
+from lib.settings import bundles_dir, cache_dir, downloads_dir, runs_dir, trash_dir
 
 KINDS = {
     "dataset": "Data sets", "run": "Runs", "bundle": "Imported classifiers", "cache": "Caches",
     "download": "Downloads", "interrupted": "Interrupted imports", "trash": "Trash",
 }  # fmt: skip
-_TRASHED_DOWNLOAD = "download-"
+_TRASHED_DOWNLOAD, _LEFT = "download-", "left"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Stored:
     last_s: float = 0.0
     note: str = ""
     is_final: bool = False
+    can_return: bool = False  # from the trash, by `restore_stored`
 
 
 def list_storage() -> list[Stored]:
@@ -92,7 +93,7 @@ def restore_stored(key: str) -> None:
     elif not kind:
         restore_dataset(key)
     else:
-        raise UserError(f"{key!r} belongs to a run; restore it there.")
+        raise UserError(f"{key!r} cannot be brought back here.")
 
 
 def empty_trash() -> int:
@@ -121,6 +122,17 @@ def _runs() -> Iterator[Stored]:
     for state in stored_states():
         num_bytes, last_s = folder_bytes(state.folder), max(state.heartbeat_s, state.created_s)
         yield Stored("run", state.run_id, state.name or state.run_id[:8], num_bytes, last_s, state.state)
+
+
+def _left_of_runs() -> list[Path]:
+    """Folders that deleted runs leave with the run store's copies of their files, and no run in them any more."""
+    from lib.tracking.records import list_runs
+    from lib.tracking.state import STATE_FILE
+
+    bare = [path for path in runs_dir().iterdir() if path.is_dir() and not (path / STATE_FILE).exists()]
+    bare = [path for path in bare if (path / "artifacts").is_dir()]
+    known = {run.run_id for run in list_runs()} if bare else set()
+    return [path for path in bare if path.name not in known]
 
 
 def _bundles() -> Iterator[Stored]:
@@ -171,6 +183,7 @@ def _interrupted() -> Iterator[Stored]:
 
 
 def _trash() -> Iterator[Stored]:
+    left = {path.name: path for path in _left_of_runs()}
     for folder in _trashed():
         kind = folder.name.split("-")[0] if folder.parent == trash_dir() else folder.parent.name.removesuffix("s")
         name = (
@@ -179,9 +192,16 @@ def _trash() -> Iterator[Stored]:
             else folder.name[:12]
         )
         yield Stored(
-            "trash", str(folder.relative_to(trash_dir())), f"{kind} {name}", folder_bytes(folder),
+            "trash", str(folder.relative_to(trash_dir())), f"{kind} {name}",
+            folder_bytes(folder) + (folder_bytes(left.pop(folder.name)) if folder.name in left else 0),
             folder.stat().st_ctime, "deleted; it can be restored until the trash is emptied", is_final=True,
+            can_return=kind in ("dataset", "run", "bundle", "download"),
         )  # fmt: skip
+    for name, folder in left.items():
+        note = "what the run store kept of a run that was deleted for good"
+        yield Stored(
+            "trash", f"{_LEFT}/{name}", f"left of run {name[:12]}", folder_bytes(folder), 0.0, note, is_final=True
+        )
 
 
 def _trashed() -> Iterator[Path]:
@@ -214,7 +234,11 @@ def _clear_cache(kind: str) -> None:
 
 
 def _empty(key: str) -> None:
+    left = {path.name: path for path in _left_of_runs()}
     folder = next((path for path in _trashed() if str(path.relative_to(trash_dir())) == key), None)
+    if folder is None and key.rpartition("/")[0] == _LEFT:
+        folder = left.get(Path(key).name)
     if folder is None:
         raise UserError(f"There is nothing {key!r} in the trash.")
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in {folder, left.get(folder.name, folder)}:
+        shutil.rmtree(path, ignore_errors=True)

@@ -49,7 +49,11 @@ def test_what_is_deleted_can_be_brought_back_until_the_trash_is_emptied(stored: 
         restore_stored(trashed)
         assert (list(_of(kind)), _of("trash")) == ([key], {})
     assert get_run(stored).state == "finished"
+    (settings.runs_dir() / ("0" * 32) / "artifacts").mkdir(parents=True)  # of a run that nobody knows any more
+    ((settings.runs_dir() / ("0" * 32)) / "artifacts" / "log.txt").write_text("log")
+    ((settings.runs_dir() / stored) / "artifacts").mkdir(exist_ok=True)
     delete_stored("dataset", "pets")
+    assert sorted(one.title for one in _of("trash").values())[1] == "left of run 000000000000"
     assert "pets" in next(iter(_of("trash").values())).title
     assert empty_trash() > 100_000
     assert (_of("trash"), list_datasets()) == ({}, [])

@@ -129,6 +129,7 @@ def _status() -> None:
 
 def draw_cache() -> None:
     """One line with a popover, for the"""
+    _warn_of_quota()
     found = _cache_usage()
     words = size_words
     label = f"Cache: {words(found.used_bytes)} of {words(found.limit_bytes)}"
@@ -153,6 +154,17 @@ def draw_cache() -> None:
                 freed, num_kept = disk_cache.clear()
                 _cache_usage.clear()
                 st.markdown(f"Cleared {words(freed)}" + (f"; {num_kept} in use stayed." if num_kept else "."))
+
+
+def _warn_of_quota() -> None:
+    """Say that the room which a person allowed is nearly used; nothing where there is no quota."""
+    if quota.quota_bytes() is not None and (found := _room()).share >= quota.NEAR:
+        st.caption(f":material/hard_drive: {found.words} used. Explore data, Storage, says what takes room.")
+
+
+@st.cache_data(ttl=30, max_entries=1, show_spinner=False)
+def _room() -> quota.Room:
+    return quota.room()
 
 
 @st.cache_data(ttl=5, max_entries=1, show_spinner=False)

@@ -34,7 +34,7 @@ def draw(_scene: Any) -> None:
              "Note": readable(one.note, 100)}
             for one in shown
         ],
-        hide_index=True, height=280,
+        hide_index=True, height=250,
         column_config={"MiB": st.column_config.NumberColumn(format="%.1f", width="small")},
         alt="What takes room: kind, name, size and note",
     )  # fmt: skip
@@ -81,10 +81,13 @@ def _draw_deletion(items: list[Stored]) -> None:
 def _draw_trash(items: list[Stored]) -> None:
     if not items:
         return
-    known = {one.key: one for one in items}
+    known = {one.key: one for one in items if one.can_return}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox("In the trash", list(known), key="storage_trash", format_func=lambda one: _label(known[one]))
-        st.button("Bring back", icon=":material/undo:", key="storage_restore", on_click=_restore, args=(key,))
+        st.button(
+            "Bring back", icon=":material/undo:", key="storage_restore", on_click=_restore, args=(key,),
+            disabled=key is None,
+        )  # fmt: skip
         with st.popover("Empty the trash", icon=":material/delete_forever:"):
             st.markdown(f"{count(len(items), 'deleted thing')} would be gone for good.")
             st.button("Empty now", key="storage_empty", on_click=_empty)
