@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from filelock import FileLock, Timeout
 
-from lib import disk_cache, settings
+from lib import disk_cache, quota, settings
 from lib.atomic import read_json
 from lib.errors import UserError
 from lib.jobs import active_runs

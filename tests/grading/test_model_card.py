@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lib.evaluation.calibration import calibration_entry
-from lib.grading.model_card import CARD, calibration_sentences, card_sentences, answers_in_test
+from lib.grading.model_card import CARD, answers_in_test, calibration_sentences, card_sentences
 
 
 def test_sentences_of_a_calibrated_classifier():
