@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from lib.audit.findings import parts_of
 from lib.data.image_query import (
     ANSWER_MEASURES,
     ANY_FLAG,
@@ -80,7 +81,8 @@ def _cached_table(
     if _tested is not None:
         limits = run_limits(_tested.run, len(_tested.class_names)) if _is_expected else None
         answers = answers_by_image(_tested, limits)
-    return image_table(_scene.dataset, _scene.split, _measures, answers)
+    split, _ = parts_of(_scene.dataset, _scene.split_seed)  # a set that cannot be divided yet has images all the same
+    return image_table(_scene.dataset, split, _measures, answers)
 
 
 def _choose(scene: Scene, table: "pd.DataFrame", *, is_drawn: bool) -> ImageQuery:
@@ -88,7 +90,7 @@ def _choose(scene: Scene, table: "pd.DataFrame", *, is_drawn: bool) -> ImageQuer
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pick = _Picker(is_drawn=is_drawn)
         class_name = pick("Class", {"": "All", **{name: name for name in scene.dataset.class_names}}, "class")
-        parts = {part: pictures.split_title(part) for part in dict.fromkeys(table["split"])}
+        parts = {part: pictures.split_title(part) for part in table["split"].unique() if part}
         split = pick("Split", {"": "All", **parts}, "split", width=120)
         flags = flags_of(table)
         given = {ANY_FLAG: "With a flag", NO_FLAG: "Without a flag", **{flag: flag for flag in flags}}

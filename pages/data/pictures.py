@@ -32,7 +32,7 @@ _KEYS = {
 
 def split_title(split: str) -> str:
     """What a part is called on screen."""
-    return SPLIT_TITLES.get(split, split.capitalize())
+    return SPLIT_TITLES.get(split, split.capitalize() or "Not divided yet")
 
 
 def choose_outline(scene: Scene) -> bool:

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lib.data.library import open_dataset
 
@@ -85,3 +87,27 @@ def test_a_file_of_another_set_or_with_overlap_is_refused_and_nothing_is_kept(co
         assert (refused.status, len(refused.err.strip().splitlines())) == (2, 1)
         assert message in refused.err
     assert open_dataset(colours).version == version
+
+
+def test_a_file_that_parts_near_duplicates_is_refused_and_a_draw_keeps_them_together(command, tmp_path):
+    root, generator = tmp_path / "scans", np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            small = Image.fromarray(generator.integers(0, 255, (12, 12, 3), dtype=np.uint8))
+            scan = small.resize((96, 96), Image.Resampling.BICUBIC)
+            scan.save(root / name / f"{number}.png")
+            if number == 0:
+                scan.save(root / name / "copy.jpg", quality=70)
+    assert command("datasets", "import", root).status == 0
+    dataset, file = open_dataset("scans"), tmp_path / "split.csv"
+    for seed in range(3):
+        asked(command, "scans", "--test", "0.3", "--val", "0.3", "--seed", seed, "--out", file)
+        table = pd.read_csv(file, dtype=str).set_index("path")
+        assert table["split"]["a/0.png"] == table["split"]["a/copy.jpg"]
+    table.loc["a/0.png", "split"], table.loc["a/copy.jpg", "split"] = "train", "test"
+    table.reset_index().to_csv(file, index=False)
+    refused = command("datasets", "split", "scans", "--from", file, "--save")
+    assert (refused.status, open_dataset("scans").version) == (2, dataset.version)
+    assert "1 set of near duplicates would be in more than one part, such as a/0.png (train)" in refused.err
+    assert asked(command, "scans", "--from", file, "--no-copies", "--save")["is_kept"]

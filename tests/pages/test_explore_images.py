@@ -6,10 +6,11 @@ import pytest
 
 from lib.data.class_means import class_means
 from lib.data.image_measures import image_measures
+from lib.data.importing import import_from
 from lib.data.library import open_dataset
 from lib.errors import Stopped
 from pages.common import background
-from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, plain_words, words
+from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, plain_words, words, write_images
 
 
 @pytest.fixture
@@ -116,3 +117,15 @@ def test_measuring_is_stopped_and_begun_again_by_a_click(monkeypatch):
     wait_for_measures(open_dataset("tiny"))
     at.run()
     assert "Brightness" in at.selectbox("images_measure").options
+
+
+def test_a_folder_whose_images_have_no_label_yet(tmp_path):
+    write_images(tmp_path / "loose", classes=("all",))
+    image_measures(import_from("unlabelled", {"path": tmp_path / "loose", "classes": "cat,dog"}, name="loose"))
+    at = open_page("explore_data", dataset="loose", tab="images", measure="brightness")
+    assert not at.error
+    assert "**10 images** of 10" in plain_words(at)
+    assert "no label, not divided yet" in html_of(at)
+    for tab in ("measures", "means", "splits"):  # these compare classes: one sentence
+        at = open_page("explore_data", dataset="loose", tab=tab)
+        assert "0 of 10 images of 'loose' have a label, too few to train yet" in plain_words(at)
