@@ -395,11 +395,18 @@ def change_dataset(name: str, change: SchemaChange, *, expected_version: str | N
 def restore_version(name: str, version: str) -> Dataset:
     """Give the classes the names, order and kind of an earlier version again; raises UserError where it is not kept.
 
-    Edits of single images stay as they are: each is undone by itself (lib/data/edits.py).
+    Edits of single images stay as they are: each is undone by itself (lib/data/edits.py). Raises UserError also where
+    the version differs from the present one by edits alone.
     """
     with locked_dataset(name) as description:
-        version, _ = open_states(dataset_folder(name), description).get(version, (version, 0))
-        then = as_of(description, version)
+        states = open_states(dataset_folder(name), description)
+        of_classes, _ = states.get(version, (version, 0))
+        if of_classes == description["version"] and version != next(iter(states)):
+            raise UserError(
+                f"The classes of {name!r} are as in version {version}, which differs by edits of single images: undo "
+                f"those that you do not want (python -m lib datasets edits {name})."
+            )
+        then = as_of(description, of_classes)
         flags = {flag: then["spec"].get(flag, False) for flag in ("is_ordinal", "is_medical")}
         return _write(description, schema_of(then), SchemaChange(**flags))
 

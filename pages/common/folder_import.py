@@ -120,7 +120,10 @@ def _form() -> None:
             _offer(order, form, beside)
         return
     with beside:
-        st.markdown(_LAYOUT)
+        if spec.is_unlabelled:
+            _say_source(spec)
+        else:
+            st.markdown(_LAYOUT)
         st.caption("Folders below: " + ", ".join(plain(root) for root in allowed_roots()))
 
 

@@ -26,7 +26,9 @@ def draw(scene: Scene) -> None:
     if scene.num_groups:
         facts.append(f"{count(scene.num_groups, 'patient or group', 'patients or groups')}, none in two splits")
     if num_excluded := dataset.num_images - num_images:
-        facts.append(f"{count(num_excluded, 'image')} excluded")
+        num_bare = int((dataset.table["target"] < 0).sum())
+        facts += [f"{num_bare:,} without a label"] if num_bare else []
+        facts += [f"{count(num_excluded - num_bare, 'image')} excluded"] if num_excluded > num_bare else []
     st.markdown(" · ".join(facts))
     if dataset.spec.split_caveat:
         st.warning(plain(dataset.spec.split_caveat, 300), icon=":material/group_off:")

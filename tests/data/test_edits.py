@@ -150,6 +150,9 @@ def test_names_and_order_of_classes_change_after_a_relabel_and_back(pets: Datase
     assert restore_version("pets", pets.version).version == pets.version
     assert undo_edit("pets", "2").version == edited.version
     assert restore_version("pets", named.version).version == named.version
+    with pytest.raises(UserError, match="differs by edits of single images"):
+        restore_version("pets", undo_edit("pets", "1").at_version(named.version).version)
+    assert undo_edit("pets", "4").version == named.version
     medical = change_dataset("pets", SchemaChange(is_medical=True))
     assert all(is_medical_now("pets", version) for version in (pets.version, edited.version, medical.version))
     assert version_now("pets") == medical.version
