@@ -1,5 +1,6 @@
 """`datasets list | sources | import | make | show | change | delete | restore`, and what other files add to them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,8 +33,8 @@ from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
 from lib.data.sources.catalogue import SOURCES, find_source
-from lib.data.sources.reading import is_reading
-from lib.data.sources.table import SourceOption, SourceSpec
+from lib.data.sources.reading import called, is_reading, reading_of
+from lib.data.sources.table import SourceOption, SourceRequest, SourceSpec
 from lib.data.specs import BY_FILE
 from lib.data.splits import EXCLUDED
 from lib.data.statistics import class_counts
@@ -177,11 +178,16 @@ def import_path(
     given = {name: value for name, value in reading.items() if value not in (None, ())}
     spec = _asked_source(path, source)
     values = spec.complete({**_first_option(spec, path), **given, **_settings(spec, settings)})
-    if spec.name == "folder":
-        kind, options["crop_policy"] = _look_at_folder(
-            values, kind, takes_suggested=takes_suggested, name=options["name"], crop_policy=options["crop_policy"],
-            draw=draw,
+    if spec.look is not None:
+        kind, options["crop_policy"] = _look_before(
+            spec, values, kind, takes_suggested=takes_suggested, name=options["name"],
+            crop_policy=options["crop_policy"], draw=draw,
         )  # fmt: skip
+    elif takes_suggested:
+        raise UserError(
+            f"--suggested looks at a folder or an archive, and {spec.name} is none; take it after the import, by: "
+            "python -m lib datasets change NAME --suggested"
+        )
     if options["pseudonyms"] is None and kind.is_medical and not is_imported(spec.name, values, options["name"]):
         options["pseudonyms"] = True
         note("Medical images: names of files and patients become pseudonyms (--no-pseudonyms keeps the names).")
@@ -219,7 +225,8 @@ def _settings(spec: SourceSpec, settings: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _look_at_folder(
+def _look_before(
+    spec: SourceSpec,
     values: dict[str, Any],
     kind: SchemaChange,
     *,
@@ -228,11 +235,16 @@ def _look_at_folder(
     crop_policy: str | None,
     draw: Draw,
 ) -> tuple[SchemaChange, str | None]:
-    """Say what an import of a folder will take; returns kind and crop, as suggested where that is asked for."""
+    """Say what an import will take; returns kind and crop, as suggested where that is asked for."""
+    assert spec.look is not None  # noqa: S101  (asked for by the caller)
     path, reading = values["path"], {name: value for name, value in values.items() if is_reading(name)}
-    estimate = estimate_import(path, draw=draw, **reading)
-    if takes_suggested:
-        kind, crop_policy = take_suggested(path, kind, crop_policy=crop_policy, reading=reading)
+    folder = spec.look(SourceRequest(values=values, folder=Path(os.devnull)))
+    with called(folder, path):
+        if folder != path:
+            reading["labels"] = reading_of(values, folder, beside=path.parent).labels
+        estimate = estimate_import(folder, draw=draw, **reading)
+        if takes_suggested:
+            kind, crop_policy = take_suggested(folder, kind, crop_policy=crop_policy, reading=reading)
     check_schema(path, estimate.class_names, kind, name=name)
     for notice in estimate.notices:
         note(notice)

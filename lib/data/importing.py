@@ -14,7 +14,7 @@ from lib.atomic import write_json
 from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.drawing import ALL_IMAGES, Draw, draw_images
 from lib.data.edit_log import carry_log, open_states
-from lib.data.import_options import ImportOptions
+from lib.data.import_options import ImportOptions, refuse_crossing_parts
 from lib.data.interrupted import REPLACED, WRITTEN, note_import, workplace
 from lib.data.label_schema import (
     LabelSchema,
@@ -205,7 +205,8 @@ def last_options(path: str | Path) -> ImportOptions | None:
 
 def check_schema(path: str | Path, class_names: Sequence[str], kind: SchemaChange, *, name: str | None = None) -> None:
     """Raise UserError if what is said of a folder's classes does not fit them, before any image is read."""
-    previous = _imported_from(str(existing_folder(path)), name)
+    spec, values = _source_of(path)
+    previous = _imported_from(spec.key(values), name)
     _options(ImportOptions(), previous, class_names, keeps_crop=True, kind=kind, said={})
 
 
@@ -255,6 +256,8 @@ def _import_locked(
             name = f"{name[:40]}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:6]}"
     _refuse_taken(name, source, is_unlabelled=scan.is_unlabelled)
     scan, written = draw_images(scan, options.draw), place / WRITTEN
+    if check_splits:
+        refuse_crossing_parts(scan)
     if options.pseudonyms:
         scan = with_pseudonyms(scan)
     note_import(place, source=source, name=name, num_files=len(scan.entries))

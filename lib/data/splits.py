@@ -234,15 +234,37 @@ class _Carver:
         pairs = np.unique(np.stack([self.units, np.unique(splits, return_inverse=True)[1]]), axis=1)
         crossing = int((np.bincount(pairs[0]) > 1).sum())
         if crossing:
-            raise UserError(
-                f"{crossing} groups (patients) have images in more than one of train/, val/ and test/, which would "
-                "make the test too easy. Move each group's images into one of them, or put all images under one folder "
-                "a class; names such as 7_left and 7_right count as one patient unless pairs are declined (--no-pairs)."
-            )
+            raise UserError(_crossing_words(crossing))
 
     def _unlucky(self) -> str:
         what = "groups" if self.is_grouped else "images"
         return f"No split was found in which every class is trained, validated and tested: some have too few {what}."
+
+
+def _crossing_words(num_groups: int) -> str:
+    return (
+        f"{num_groups} groups (patients) have images in more than one of train/, val/ and test/, which would make the "
+        "test too easy. Move each group's images into one of them, or put all images under one folder a class; names "
+        "such as 7_left and 7_right count as one patient unless pairs are declined (--no-pairs)."
+    )
+
+
+def refuse_crossing(groups: Sequence[str], parts: Sequence[str], sizes: Sequence[int]) -> None:
+    """Raise UserError where a group surely has images in two parts of the source, before any image is read.
+
+    Of files of one size, in bytes, in two parts of a group all but one may fall away as copies: they prove nothing.
+    """
+    sizes_by_group: dict[str, dict[str, set[int]]] = {}
+    for group, part, size in zip(groups, parts, sizes, strict=True):
+        if group and part:
+            sizes_by_group.setdefault(group, {}).setdefault(part, set()).add(size)
+    num_crossing = 0
+    for by_part in sizes_by_group.values():
+        own = [sizes - set().union(*(other for other in by_part.values() if other is not sizes))
+               for sizes in by_part.values()]  # fmt: skip
+        num_crossing += sum(map(bool, own)) > 1
+    if num_crossing:
+        raise UserError(_crossing_words(num_crossing))
 
 
 def _shares(fraction: float | None) -> list[tuple[int, int]]:

@@ -8,9 +8,12 @@ from lib import jobs
 from lib.data.grades import GRADE_NAMES
 from lib.data.library import list_datasets, open_dataset
 from lib.data.sources.catalogue import SOURCES
+from lib.settings import datasets_dir
 from lib.training.config import TrainConfig
 from tests.cli.conftest import write_images
-from tests.data.folders import write_classes
+from tests.data.folders import picture, write_classes
+from tests.data.sources.archives import tar_with, zip_of
+from tests.data.sources.test_excel import write_workbook
 from tests.run_store import make_run_store
 
 
@@ -251,3 +254,53 @@ def test_options_of_a_source_are_given_by_set(command, tmp_path):
     words = ("datasets", "import", "--source", "folder", "--set", f"path={folder}", "--set", "labels=names.csv")
     answer = command(*words, "--set", "class_column=kind", "--json")
     assert json.loads(answer.out.splitlines()[-1])["class_names"] == ["a", "b"]
+
+
+def overlapping(root):
+    folder = write_classes(root / "set", {"train/a": 4, "train/b": 4, "test/a": 4, "test/b": 4})
+    for seed, path in enumerate(folder.glob("test/*/*.png")):  # of another size, so surely no copies
+        picture(100 + seed, width=40).save(path)
+    rows = [f"{path.relative_to(folder)},{path.parent.name}{path.stem}" for path in sorted(folder.rglob("*.png"))]
+    (folder / "metadata.csv").write_text("path,patient\n" + "\n".join(rows))
+    return folder
+
+
+def leading_out(root):
+    return tar_with(root / "a.tgz", ("cat/1.png", b"x", {}), ("../../out.png", b"x", {}))
+
+
+def sheet_without_columns(root):
+    folder = write_classes(root / "set", {"": 8})
+    write_workbook(folder / "labels.xlsx", S=[("remark", "other"), ("good", "yes"), ("bad", "no")])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (overlapping, "8 groups (patients) have images in more than one of train/, val/ and test/"),
+        (leading_out, "leads out of the archive"),
+        (sheet_without_columns, "labels.xlsx was not used as a label file: No column of"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line_and_nothing_is_imported_by_half(command, tmp_path, make, said):
+    answer = command("datasets", "import", make(tmp_path))
+    assert answer.status == 2
+    assert answer.err.count("\n") == 1
+    assert said in answer.err
+    assert list_datasets() == []
+    assert {path.name for path in datasets_dir().iterdir()} <= {".locks"}
+
+
+def test_what_is_suggested_is_taken_from_an_archive_too(command, tmp_path):
+    folder = write_classes(tmp_path / "eyes", {"none": 4, "mild": 4, "severe": 4})
+    packed = zip_of(folder, tmp_path / "eyes.zip")
+    answer = command("datasets", "import", packed, "--suggested", "--json")
+    assert answer.status == 0, answer.err
+    assert json.loads(answer.out.splitlines()[-1])["is_ordinal"]
+    assert "12 files, about" in answer.err
+    assert "Taken as suggested" in answer.err
+    assert (
+        "--suggested looks at a folder or an archive"
+        in command("datasets", "import", "--source", "eurosat", "--suggested").err
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lib.data.splits import assign_splits
+from lib.data.splits import assign_splits, refuse_crossing
 from lib.errors import UserError
 
 
@@ -145,3 +145,14 @@ def test_more_folds_than_images_of_a_class_is_an_error():
         assign_splits(np.repeat([0, 1], [20, 4]), None, None, split_seed=0, num_folds=5, fold=0)
     with pytest.raises(UserError, match="no fold 5"):
         assign_splits(np.repeat([0, 1], 20), None, None, split_seed=0, num_folds=5, fold=5)
+
+
+def test_groups_that_cross_are_refused_before_any_image_is_read():
+    refuse_crossing(["p", "p", "q", ""], ["train", "train", "test", "test"], [1, 2, 3, 4])
+    refuse_crossing(["p", "p"], ["train", "test"], [7, 7])  # perhaps copies, of which the one to train falls away
+    refuse_crossing(["p", "p", "p"], ["train", "test", "test"], [7, 7, 8])
+    refuse_crossing(["p", "p"], ["train", ""], [1, 2])
+    with pytest.raises(UserError, match=r"1 groups \(patients\) have images in more than one"):
+        refuse_crossing(["p", "p", "q"], ["train", "test", "test"], [1, 2, 3])
+    with pytest.raises(UserError, match="1 groups"):
+        refuse_crossing(["p"] * 4, ["train", "train", "test", "test"], [7, 8, 7, 9])

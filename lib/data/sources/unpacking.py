@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from lib.archives import DAMAGE, ArchiveRefused, is_archive, member_name, member_pieces, open_archive, why_unreadable
-from lib.data.sources.files import LeftOut, has_image_suffix, shown
+from lib.data.sources.files import LeftOut, has_image_suffix, is_hidden, shown
 from lib.errors import Stopped, UserError
 from lib.progress import InBytes, Progress, ignore_progress
 from lib.settings import MAX_ARCHIVE_RATIO
@@ -215,13 +215,29 @@ def _moment(member: zipfile.ZipInfo) -> float:
         return 0.0
 
 
+def _unpack_inner(of: Path, into: Path, *, is_preview: bool, progress: Progress) -> list[LeftOut]:
+    """Unpack the archives that came out of one, each into a folder of its name, as Kaggle packs train.zip; no more."""
+    left_out: list[LeftOut] = []
+    for path in sorted(path for path in into.rglob("*") if is_archive_path(path) and not is_hidden(path.name)):
+        folder = path.with_name(archive_stem(path))
+        folder.mkdir(exist_ok=True)
+        try:
+            inside = _Unpacking(path, folder, progress, is_preview=is_preview).run()
+        except UserError as error:
+            raise UserError(str(error).replace(shown(into), shown(of))) from None
+        left_out += [LeftOut(shown(folder.relative_to(into) / one.path), one.reason) for one in inside]
+        path.unlink()
+    return left_out
+
+
 def unpack(path: Path, into: Path, *, progress: Progress = ignore_progress) -> list[LeftOut]:
-    """Unpack an archive into an empty folder; returns its links and special files, which are left out.
+    """Unpack an archive, and those inside it, into an empty folder; returns what is left out: links, special files.
 
     Raises UserError with one sentence where it is no archive, damaged, an entry leads out of it, or it is larger than
     it should be; what is in the folder then is for the caller to remove.
     """
-    return _Unpacking(path, into, progress, is_preview=False).run()
+    left_out = _Unpacking(path, into, progress, is_preview=False).run()
+    return [*left_out, *_unpack_inner(path, into, is_preview=False, progress=progress)]
 
 
 def unpack_names(path: Path, into: Path, *, progress: Progress = ignore_progress) -> None:
@@ -230,3 +246,4 @@ def unpack_names(path: Path, into: Path, *, progress: Progress = ignore_progress
     Raises UserError as `unpack`.
     """
     _Unpacking(path, into, progress, is_preview=True).run()
+    _unpack_inner(path, into, is_preview=True, progress=progress)

@@ -171,3 +171,22 @@ def test_names_of_archives():
 
     names = {"a.tar.gz": "a", "b.ZIP": "b", "c.d.tgz": "c.d", ".zip": ".zip", "e.tar": "e"}
     assert {name: archive_stem(Path(name)) for name in names} == names
+
+
+def test_archives_inside_become_folders(tmp_path, into):
+    """As dogs-vs-cats comes: train.zip and test1.zip in one zip; a deeper one stays as it is."""
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        archive.writestr("x.jpg", b"x")
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.writestr("cat.0.jpg", b"c")
+        archive.write(tmp_path / "deep.zip", "deep.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "train.zip", "train.zip")
+    unpack(tmp_path / "all.zip", into)
+    assert sorted(files_of(into)) == ["train/cat.0.jpg", "train/deep.zip"]
+    with zipfile.ZipFile(tmp_path / "train.zip", "a") as archive:
+        archive.writestr("../out.jpg", b"x")
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.write(tmp_path / "train.zip", "train.zip")
+    with pytest.raises(UserError, match=r"bad\.zip/train\.zip is not unpacked: Its entry .* leads out"):
+        unpack(tmp_path / "bad.zip", into)

@@ -202,6 +202,8 @@ def test_nothing_is_imported_by_half(tmp_path, pets, name, capsys):
     said = capsys.readouterr().err
     assert "leads out of the archive" in said
     assert said.count("\n") == 1
+    with pytest.raises(UserError, match="leads out of the archive"):  # where nobody looked before
+        import_from("archive", {"path": tmp_path / name})
     assert [path.name for path in datasets_dir().iterdir()] == [".locks"]
 
 
