@@ -8,7 +8,7 @@ import pytest
 
 from lib.atomic import write_json
 from lib.evaluation.verdict import decide
-from lib.grading.image_answers import FILTERS, choices_of, run_limits, shared_answers, why_not
+from lib.grading.image_answers import FILTERS, answers_by_image, choices_of, run_limits, shared_answers, why_not
 from lib.tracking.records import RunRecord
 from lib.tracking.tested import TestedRun
 
@@ -137,3 +137,15 @@ def test_the_table_has_every_answer(shared):
         "image_id": "image 3", "true class": "b", "frozen": "c", "frozen: confidence": 0.95, "tuned": "a",
         "tuned: confidence": 0.5,
     }  # fmt: skip
+
+
+def test_what_one_run_says_image_by_image(shared):
+    found = answers_by_image(shared.runs[0].tested).set_index("image_id")
+    assert found["predicted"].tolist() == ["a", "b", "b", "c", "c", "a"]
+    assert found["outcome"].tolist() == ["right", "wrong", "right", "wrong", "right", "wrong"]
+    assert found["confidence"].tolist() == [0.9, 0.8, 0.9, 0.95, 0.5, 0.4]
+    # What the true class did not get: 1 - 0.9 where it is the answer, 1 - (1 - 0.8) / 2 where it is not.
+    assert found["error"].tolist()[:2] == pytest.approx([0.1, 0.9])
+    torn = np.tile([0.5, 0.1, 0.4], (6, 1))
+    run = dataclasses.replace(answers_of("torn", TARGETS), probabilities=torn, is_ordinal=True)
+    assert set(answers_by_image(run, [0.5, 1.5])["predicted"]) == {"b"}
