@@ -58,8 +58,7 @@ for _kind in (
     ),
     FindingKind(
         "label_errors", "Labels that are likely wrong",
-        "A probe that never saw the image takes it for another class. It is often right, and sometimes it is the image "
-        "that is unusual.",
+        "A probe that never saw the image takes it for another class.",
     ),
     FindingKind(
         "groups_across_splits", "One patient in two parts",

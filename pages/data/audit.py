@@ -32,6 +32,8 @@ from pages.data.pictures import split_title
 from pages.data.scene import Scene
 
 _PER_PAGE, _MOST_PICTURES, _SIDE_PX = 3, 4, 192
+_UNDO, _EDITED = "audited image", "audit_edited"
+_SAID = {"label_errors": "labels", "ungradable": "spoiled", "shortcuts": "shortcuts"}  # kinds -> check to be quoted
 _COLOURS = {SERIOUS: "red", NOTABLE: "orange", MINOR: "gray"}
 _ICONS = {SERIOUS: ":material/error:", NOTABLE: ":material/warning:", MINOR: ":material/info:"}
 _MEDICAL = (
@@ -45,7 +47,6 @@ def draw(scene: Scene) -> None:
     dataset = scene.dataset
     question = AuditQuestion(dataset, scene.split_seed, state.current_backbone())
     task = f"audit {question.path.stem}"
-    controls.show_undo("audited image")
     background.show_measurement_failure(task)
     report = _kept(question)
     if background.is_measuring(task) or report is None:
@@ -56,14 +57,20 @@ def draw(scene: Scene) -> None:
         return
     findings, split = open_findings(report, dataset), parts_of(dataset, scene.split_seed)[0]
     _draw_summary(question, report, findings, task)
-    quiet = []
-    for kind in KINDS:
-        own = [one for one in findings if one.kind == kind.name]
-        if own:
-            _draw_kind(dataset, split, kind, own)
-        else:
-            quiet.append(kind.title.lower())
-    _draw_checks(report, quiet)
+    sections = {kind: [one for one in findings if one.kind == kind.name] for kind in KINDS}
+    shown = sorted(filter(sections.get, sections), key=lambda kind: _rank(sections[kind]))
+    edited = st.session_state.get(_EDITED)
+    if edited not in [kind.title for kind in shown]:  # its section is gone
+        controls.show_undo(_UNDO)
+    for place, kind in enumerate(shown):
+        said = next((check.sentence for check in report.checks if check.name == _SAID.get(kind.name)), "")
+        _draw_kind(dataset, split, kind, sections[kind], is_first=place == 0, said=said)
+    _draw_checks(report, [kind.title.lower() for kind in KINDS if not sections[kind]])
+
+
+def _rank(findings: Sequence[Finding]) -> int:
+    """0 where the worst of them is serious, and so on."""
+    return min(list(SEVERITY_TITLES).index(one.severity) for one in findings)
 
 
 def _kept(question: AuditQuestion) -> AuditReport | None:
@@ -125,11 +132,12 @@ def _draw_summary(question: AuditQuestion, report: AuditReport, findings: Sequen
     if is_present:
         st.caption(said)
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(
-            f"{said} That was another version or network: what you excluded or relabelled since has left the list; the "
-            "rest is judged anew by another audit.", width="stretch",
-        )  # fmt: skip
+    words, again = st.columns([7.8, 2.2], vertical_alignment="center")
+    words.caption(
+        f"{said} That was another version or network: what you excluded or relabelled since has left the list; the rest "
+        "is judged anew by another audit."
+    )
+    with again:
         if not background.is_measuring(task):
             st.button(
                 "Audit again", icon=":material/refresh:", key=f"audit_again_{question.dataset.name}", on_click=_start,
@@ -161,20 +169,28 @@ def _draw_checks(report: AuditReport, quiet: Sequence[str]) -> None:
 # One kind
 
 
-def _draw_kind(dataset: Dataset, split: np.ndarray, kind: FindingKind, findings: Sequence[Finding]) -> None:
+def _draw_kind(
+    dataset: Dataset, split: np.ndarray, kind: FindingKind, findings: Sequence[Finding], *, is_first: bool,
+    said: str,
+) -> None:  # fmt: skip
     """A section: what the kind means, and its findings page by page; only an open one is drawn."""
-    worst = min((one.severity for one in findings), key=list(SEVERITY_TITLES).index)
+    worst = list(SEVERITY_TITLES)[_rank(findings)]
     key = f"audit_{kind.name}_{dataset.name}"
+    is_edited = st.session_state.get(_EDITED) == kind.title
     section = st.expander(
-        f":{_COLOURS[worst]}[**{kind.title}**] · {len(findings):,}", worst == SERIOUS, key=key, on_change="rerun",
-        icon=_ICONS[worst],
+        f":{_COLOURS[worst]}[**{kind.title}**] · {len(findings):,}", is_first or is_edited or worst == SERIOUS, key=key,
+        on_change="rerun", icon=_ICONS[worst],
     )  # fmt: skip
     if not section.open:
         return
     with section:
+        if is_edited:
+            controls.show_undo(_UNDO)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(kind.meaning, width="stretch")
             _offer_all(dataset, kind, findings)
+        if said:
+            st.caption(plain(said, 800))
         if kind.name == "label_errors" and dataset.spec.is_medical:
             st.warning(_MEDICAL, icon=":material/info:")
         num_pages = -(-len(findings) // _PER_PAGE)
@@ -258,24 +274,22 @@ def _tile(dataset: Dataset, row: int, split: str) -> EncodedTile:
 
 
 def _exclude(dataset: Dataset, image_ids: list[str], reason: str) -> None:
-    what = count(len(image_ids), "image")
     _edit(
-        dataset.name, what, "Excluded", f"exclude {image_ids}",
-        lambda: add_edit(dataset.name, EXCLUDE, image_ids, reason=reason, who=AUDIT),
+        dataset.name, lambda: add_edit(dataset.name, EXCLUDE, image_ids, reason=reason, who=AUDIT),
+        word="Excluded", image_ids=image_ids, reason=reason,
     )  # fmt: skip
 
 
 def _relabel(dataset: Dataset, image_id: str, source: str, reason: str) -> None:
-    what = "1 image"
     _edit(
-        dataset.name, what, "Relabelled", f"relabel {image_id}",
-        lambda: add_edit(dataset.name, RELABEL, [image_id], source, reason=reason, who=AUDIT),
+        dataset.name, lambda: add_edit(dataset.name, RELABEL, [image_id], source, reason=reason, who=AUDIT),
+        word="Relabelled", image_ids=[image_id], reason=reason,
     )  # fmt: skip
 
 
-def _edit(name: str, what: str, word: str, action: str, edit: Callable[[], Dataset]) -> None:
-    """One edit, once (`action` tells it from others), with a way back."""
-    if clicks.is_repeat(f"{action} of {name}"):
+def _edit(name: str, edit: Callable[[], Dataset], *, word: str, image_ids: list[str], reason: str) -> None:
+    """One edit, once, with a way back in the section of its reason."""
+    if clicks.is_repeat(f"{word} {image_ids} of {name}"):
         return
     with controls.keep_error("explore", "edit the data set"):
         edit_id = edit().edits[-1].edit_id
@@ -285,4 +299,5 @@ def _edit(name: str, what: str, word: str, action: str, edit: Callable[[], Datas
             undo_edit(name, edit_id)
             resources.dataset_summaries.clear()
 
-        controls.offer_undo("audited image", what, take_back, word)
+        st.session_state[_EDITED] = reason
+        controls.offer_undo(_UNDO, count(len(image_ids), "image"), take_back, word)
