@@ -48,13 +48,13 @@ def shortcuts(audited: AuditedImages) -> tuple[list[Finding], int, str]:
         said.append(f"{words} {told.words}")
         if told.way < _LEAST:
             continue
-        strength = "tells" if told.way >= _STRONG else "partly tells"
+        partly = "" if told.way >= _STRONG else "partly "
         found.append(
             Finding(
                 kind="shortcuts",
                 severity=SERIOUS if told.way >= _STRONG else NOTABLE,
                 score=told.score,
-                sentence=f"{words.capitalize()} alone {strength} the class: balanced accuracy {told.words} on "
+                sentence=f"By {words} alone the class can {partly}be told: balanced accuracy {told.words} on "
                 f"{len(rows)} images. Measured: {FAMILIES[family][0].lower()}.",
                 action=_ACTIONS[family],
             )

@@ -134,8 +134,8 @@ def _draw_summary(question: AuditQuestion, report: AuditReport, findings: Sequen
         return
     words, again = st.columns([7.8, 2.2], vertical_alignment="center")
     words.caption(
-        f"{said} That was another version or network: what you excluded or relabelled since has left the list; the rest "
-        "is judged anew by another audit."
+        f"{said} That was another version or network: what you excluded or relabelled since has left the list; the "
+        "rest is judged anew by another audit."
     )
     with again:
         if not background.is_measuring(task):
