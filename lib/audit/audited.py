@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.atomic import digest_of, read_kept, write_json
-from lib.audit.findings import parts_of
+from lib.audit.findings import gone_from, parts_of
 from lib.data.augmentation import AS_IT_IS
-from lib.data.dataset import Dataset, takes_part
+from lib.data.dataset import Dataset
 from lib.data.near_duplicates import Copies, find_copies
-from lib.data.splits import group_numbers
+from lib.data.splits import EXCLUDED, group_numbers
 from lib.errors import WeightsUnavailable
 from lib.progress import Progress, ignore_progress
 from lib.settings import cache_dir
@@ -54,7 +54,8 @@ class AuditedImages:
     def __post_init__(self) -> None:
         self.split, self.why_not_split = parts_of(self.dataset, self.split_seed)
         self.table: pd.DataFrame = self.dataset.table
-        self.is_in = takes_part(self.dataset)
+        self.split[self.split == EXCLUDED] = ""
+        self.is_in = ~gone_from(self.dataset)
         self.targets = self.table["target"].to_numpy()
         self.image_ids = self.table["image_id"].to_numpy()
         self.paths = self.table["path"].to_numpy()
@@ -62,8 +63,13 @@ class AuditedImages:
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """The images that take part, int64."""
+        """The images that nobody excluded, int64."""
         return np.flatnonzero(self.is_in)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Those of them that have a class, int64."""
+        return self.rows[self.targets[self.rows] >= 0]
 
     @property
     def is_split(self) -> bool:
@@ -80,7 +86,7 @@ class AuditedImages:
 
     def class_of(self, row: int) -> str:
         """The class of an image as it is called now."""
-        return self.dataset.class_names[self.targets[row]]
+        return self.dataset.class_of(row)
 
     @cached_property
     def copies(self) -> Copies:

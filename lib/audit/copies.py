@@ -97,9 +97,9 @@ def _of_group(audited: AuditedImages, members: np.ndarray) -> Finding:
 
 def _verdict(audited: AuditedImages, members: np.ndarray) -> tuple[str, str, str]:
     """Kind, severity and action, by the worst that a set of copies does."""
-    classes = {audited.targets[row] for row in members}
+    classes = {audited.targets[row] for row in members} - {-1}
     patients = {audited.groups[row] for row in members} - {""}
-    splits = {audited.split[row] for row in members}
+    splits = {str(audited.split[row]) for row in members} - {""}
     if len(classes) > 1:
         return "copies_across_classes", SERIOUS, "Keep the one whose class is right, or exclude all."
     if len(splits) > 1:
@@ -124,9 +124,10 @@ def group_leakage(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Patients in two parts: by the set's own groups, and by names that look like one patient's."""
     if not audited.is_split:
         raise NotMeasured(f"The set is not divided: {audited.why_not_split}")
-    named = {int(row): str(audited.groups[row]) for row in audited.rows if audited.groups[row]}
+    divided = audited.rows[audited.split[audited.rows] != ""]
+    named = {int(row): str(audited.groups[row]) for row in divided if audited.groups[row]}
     found = list(_crossing(audited, named, SERIOUS, "The patient {name} has images in {parts}: {files}."))
-    by_name = {row: stem for row, stem in names_of_patients(audited).items() if row not in named}
+    by_name = {row: stem for row, stem in names_of_patients(audited).items() if row not in named and audited.split[row]}
     words = "By their names these are one patient ({name}), in {parts}: {files}."
     found += _crossing(audited, by_name, NOTABLE, words)
     said = ""

@@ -53,7 +53,7 @@ def out_of_fold(audited: AuditedImages, features: np.ndarray) -> Doubts:
     Raises:
         NotMeasured: fewer than two classes have enough images.
     """
-    targets, rows = audited.targets, audited.rows
+    targets, rows = audited.targets, audited.labelled
     pairs = np.unique(np.stack([targets[rows], audited.units[rows]]), axis=1)
     counts = np.bincount(pairs[0], minlength=len(audited.dataset.class_names))
     judged = np.flatnonzero(counts >= MIN_UNITS)
@@ -187,7 +187,7 @@ def outliers(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Images far from the nearest others of their class, in the features of a pretrained network."""
     from sklearn.neighbors import NearestNeighbors
 
-    targets, rows = audited.targets, audited.rows
+    targets, rows = audited.targets, audited.labelled
     classes = [own for k in np.unique(targets[rows]) if len(own := rows[targets[rows] == k]) >= _MIN_CLASS]
     if not classes:
         raise NotMeasured(f"Too few images: at least {_MIN_CLASS} of one class are needed.")

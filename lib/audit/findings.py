@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.data.dataset import takes_part
 from lib.errors import UserError
 from lib.registry import Registry
 
@@ -181,11 +180,17 @@ def parts_of(dataset: "Dataset", split_seed: int) -> tuple[np.ndarray, str]:
         return np.full(dataset.num_images, ""), str(error)
 
 
+def gone_from(dataset: "Dataset") -> np.ndarray:
+    """Which images somebody excluded, bool (N,); one that has no label yet is looked at too."""
+    gone: np.ndarray = dataset.has_exclusion
+    return gone
+
+
 def open_findings(report: AuditReport, dataset: "Dataset") -> tuple[Finding, ...]:
     """What is left of a report, of this version or an earlier one, after images were excluded or relabelled since."""
     table = dataset.table
-    gone = set(table["image_id"].to_numpy()[~takes_part(dataset)])
-    source = dict(zip(table["image_id"], np.array(dataset.class_sources)[table["target"]], strict=True))
+    gone = set(table["image_id"].to_numpy()[gone_from(dataset)])
+    source = dict(zip(table["image_id"], np.array([*dataset.class_sources, ""])[table["target"]], strict=True))
     return tuple(filter(None, (_left_of(finding, gone, source) for finding in report.findings)))
 
 
@@ -196,7 +201,7 @@ def _left_of(finding: Finding, gone: set[str], source: Mapping[str, str]) -> Fin
     kept = tuple(one for one in finding.image_ids if one not in gone and one in source)
     if len(kept) < (2 if KINDS.get(finding.kind).is_of_copies else 1):
         return None
-    if finding.kind == "copies_across_classes" and len({source[one] for one in kept}) < 2:
+    if finding.kind == "copies_across_classes" and len({source[one] for one in kept} - {""}) < 2:
         return None
     if finding.relabel_to and source[kept[0]] == finding.relabel_to:
         return None

@@ -76,7 +76,7 @@ _ACTIONS = {
 
 def _rows_to_fit(audited: AuditedImages) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, targets and units (n,) of the classes that have enough."""
-    rows, targets = audited.rows, audited.targets
+    rows, targets = audited.labelled, audited.targets
     if len(audited.dataset.class_names) < 2:
         raise NotMeasured("There is one class only, so there is nothing to tell apart.")
     pairs = np.unique(np.stack([targets[rows], audited.units[rows]]), axis=1)

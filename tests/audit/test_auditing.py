@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from lib.audit.auditing import CHECKS, AuditQuestion, audit, last_report
-from lib.audit.findings import KINDS
-from lib.data.importing import change_dataset, import_folder
+from lib.audit.findings import KINDS, open_findings
+from lib.data.edits import add_edit
+from lib.data.importing import change_dataset, import_folder, import_from
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.errors import Stopped, UserError
@@ -150,6 +151,39 @@ def test_one_class_and_originals_that_are_gone(tmp_path):
     assert missing["shortcuts"] == "There is one class only, so there is nothing to tell apart."
     assert [one.kind for one in report.findings] == ["copies_within_split"]
     assert "Whether copies cross splits is not known" in report.checks[2].sentence
+
+
+def test_an_unlabelled_set_is_audited_for_what_needs_no_label(tmp_path):
+    folder = tmp_path / "walk"
+    for number in range(12):
+        save(picture("rings", number), folder / f"{number:02d}.jpg")
+    save(picture("rings", 3), folder / "again.jpg", quality=60)
+    save(picture("rings", 77).point(lambda value: value * 0.08), folder / "dark.jpg")
+    dataset = import_from("unlabelled", {"path": folder, "classes": "cat, dog"})
+    report = audit(AuditQuestion(dataset, 0, BACKBONE))
+    assert sorted(one.kind for one in report.findings) == ["copies_within_split", "dark"]
+    assert "no label" in report.findings[0].sentence
+    missing = {check.name for check in report.checks if not check.is_measured}
+    assert missing == {"groups", "labels", "outliers", "shortcuts"}
+    assert open_findings(report, dataset) == report.findings
+    ids = dataset.table["image_id"].tolist()
+    for name, rows in (("cat", range(6)), ("dog", range(6, 12))):
+        dataset = add_edit("walk", "relabel", [ids[row] for row in rows], name)
+    again = audit(AuditQuestion(dataset, 0, BACKBONE))
+    labels = next(check for check in again.checks if check.name == "labels")
+    assert "12 images" in labels.reason + labels.sentence  # those without a label are neither judged nor learned from
+
+
+def test_a_set_with_patients_and_fixed_parts_is_audited(tmp_path):
+    for number, part in enumerate(["train"] * 6 + ["val"] * 3 + ["test"] * 3):
+        for kind in ("rings", "stripes"):
+            path = tmp_path / "eyes" / part / kind / f"{number}_left.jpg"
+            save(picture(kind, number), path)
+            save(picture(kind, number + 50), path.with_name(f"{number}_right.jpg"))
+    report = audit(AuditQuestion(import_folder(tmp_path / "eyes"), 3, BACKBONE))
+    assert not report.of_kind("groups_across_splits")
+    assert next(check for check in report.checks if check.name == "groups").is_measured
+    assert not [one for one in report.findings if one.kind.startswith("copies")]
 
 
 def test_a_report_survives_the_disk(planted):

@@ -22,7 +22,10 @@ class FakeDataset:
         self.table = pd.DataFrame({**columns, "group_id": groups or [""] * len(ids)})
         self.class_names = self.class_sources = class_names
         self.spec = dataclasses.make_dataclass("Spec", ["is_ordinal"])(is_ordinal)
-        self.is_excluded = np.zeros(len(targets), dtype=bool)
+        self.has_exclusion = np.zeros(len(targets), dtype=bool)
+
+    def class_of(self, row):
+        return self.class_names[self.table["target"][row]]
 
     def split(self, seed):
         return np.full(self.num_images, "train")
@@ -118,7 +121,7 @@ def test_excluded_images_are_neither_judged_nor_learned_from():
     targets = np.repeat([0, 1], 20)
     features = separable(targets)
     dataset = FakeDataset(targets)
-    dataset.is_excluded[[0, 25]] = True
+    dataset.has_exclusion[[0, 25]] = True
     audited = audited_of(dataset, features)
     doubts = out_of_fold(audited, features)
     assert len(doubts.rows) == 38
@@ -128,7 +131,7 @@ def test_excluded_images_are_neither_judged_nor_learned_from():
     features[0] = 20.0 * np.eye(8)[5]
     dataset = FakeDataset(targets)
     assert [one.image_ids for one in outliers(audited_of(dataset, features))[0]] == [("i000",)]
-    dataset.is_excluded[0] = True
+    dataset.has_exclusion[0] = True
     assert not outliers(audited_of(dataset, features))[0]
 
 
@@ -144,4 +147,4 @@ def test_what_is_far_from_its_class_is_an_outlier():
 
 
 def test_the_stand_in_has_what_checks_read():
-    assert all(hasattr(Dataset, name) for name in ("split", "is_excluded", "table"))
+    assert all(hasattr(Dataset, name) for name in ("split", "has_exclusion", "class_of", "stored_targets"))
