@@ -15,7 +15,7 @@ from pages.common.text import count, percent, plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 from pages.data.scene import Scene
 
-_SIDE_PX, _NEIGHBOUR_PX = 384, 96
+_SIDE_PX, _NEIGHBOUR_PX = 340, 96  # all of the view fits 1280 x 720
 _NUM_KEYS = 9
 _features: background.Recent[np.ndarray] = background.Recent(2)
 
@@ -87,7 +87,7 @@ def _draw_image(dataset: Dataset, row: int, found: Suggestion | None, last: Edit
     record = dataset.table.iloc[row]
     left, right = st.columns([1, 1], gap="large")
     with left:
-        content = resources.cached_thumbnail(dataset.name, dataset.version, row, _SIDE_PX)
+        content = resources.cached_thumbnail(dataset.name, dataset.version, row, 384)
         st.image(content, width=_SIDE_PX, alt=readable(f"Image to be labelled: {record['path']}"))
         st.caption(plain(record["path"], 80))
     with right:

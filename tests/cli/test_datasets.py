@@ -40,6 +40,16 @@ def test_import_show_delete_and_restore(command, images):
     assert "colours" in command("datasets", "list").out
 
 
+def test_names_in_medical_images_become_pseudonyms_unless_that_is_declined(command, images):
+    told = command("datasets", "import", images, "--name", "clinic", "--medical")
+    assert "names of files and patients become pseudonyms" in told.err
+    assert open_dataset("clinic").has_pseudonyms
+    command("datasets", "import", images, "--name", "clinic", "--no-medical")
+    assert open_dataset("clinic").has_pseudonyms  # as in the last import
+    command("datasets", "import", images, "--name", "named", "--medical", "--no-pseudonyms")
+    assert open_dataset("named").table["path"][0] == "cold/0.png"
+
+
 @pytest.mark.slow
 def test_the_generated_set_is_made_once(command):
     made = command("datasets", "make", "synthetic-fundus", "--per-class", 6, "--size", 64, "--seed", 3, "--json")
