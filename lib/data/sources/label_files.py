@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lib.data.sources.class_folders import Layout, parts_of, split_base, split_in
 from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, SourceEntry, distinct_names, shown, split_of
-from lib.data.sources.tables import Columns, ImageIndex, Table
+from lib.data.sources.image_index import ImageIndex
+from lib.data.sources.tables import Columns, Table
 from lib.errors import UserError
 
 _MAX_LISTED = 20_000
@@ -100,7 +101,7 @@ class LabelFile:
     @property
     def names_images(self) -> bool:
         """Whether a row names an image of the folder."""
-        return self.index.num_named(self.table, self.columns.image, beside=self.beside) > 0
+        return self.index.num_named(self.table.values(self.columns.image), beside=self.beside) > 0
 
 
 def read_labels(

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from lib.data.sources.class_folders import read_class_folders, split_base, split_in
 from lib.data.sources.files import FolderWalk, FoundFile, existing_folder, shown, split_of
+from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.label_files import LabelFile
 from lib.data.sources.metadata import METADATA_FILE
 from lib.data.sources.name_patterns import NamePattern, suggest_patterns, try_pattern
-from lib.data.sources.tables import ImageIndex, SourceOptions, Table, read_table, read_tables, recognise_columns
+from lib.data.sources.tables import SourceOptions, Table, read_table, read_tables, recognise_columns
 from lib.errors import UserError
 
 _SUFFIXES = (".csv", ".tsv", ".xlsx", ".xlsm")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, SourceEntry, shown, storable
+from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.label_files import ImageFacts, match_rows, refuse_ambiguous
-from lib.data.sources.tables import Columns, ImageIndex, SourceOptions, Table, read_table, recognise_columns
+from lib.data.sources.tables import Columns, SourceOptions, Table, read_table, recognise_columns
 from lib.errors import UserError
 
 METADATA_FILE = "metadata.csv"
