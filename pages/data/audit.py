@@ -55,7 +55,8 @@ def draw(scene: Scene) -> None:
         background.watch(task)
     if report is None:
         return
-    findings, split = open_findings(report, dataset), parts_of(dataset, scene.split_seed)[0]
+    findings = _open(dataset.name, dataset.version, report.created_s, _report=report, _dataset=dataset)
+    split = parts_of(dataset, scene.split_seed)[0]
     _draw_summary(question, report, findings, task)
     sections = {kind: [one for one in findings if one.kind == kind.name] for kind in KINDS}
     shown = sorted(filter(sections.get, sections), key=lambda kind: _rank(sections[kind]))
@@ -71,6 +72,12 @@ def draw(scene: Scene) -> None:
 def _rank(findings: Sequence[Finding]) -> int:
     """0 where the worst of them is serious, and so on."""
     return min(list(SEVERITY_TITLES).index(one.severity) for one in findings)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _open(name: str, version: str, created_s: float, *, _report: AuditReport, _dataset: Dataset) -> tuple[Finding, ...]:
+    """What is left of a report at a version, found once."""
+    return open_findings(_report, _dataset)
 
 
 def _kept(question: AuditQuestion) -> AuditReport | None:
