@@ -336,13 +336,13 @@ def principal_components(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """
     from sklearn import decomposition
 
-    values = features.astype(np.float64)
-    values -= values.mean(axis=0)
-    deviation = values.std(axis=0)
+    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     is_steady = deviation <= 1e-6 * np.maximum(np.abs(features).max(axis=0), 1e-12)
-    values /= np.where(is_steady, 1.0, deviation)
+    # In place and in single precision: of 20,000 images and 1,280 channels a copy takes 98 MiB.
+    values = np.subtract(features, mean, dtype=np.float32, casting="same_kind")
+    values /= np.where(is_steady, 1.0, deviation).astype(np.float32)
     values[:, is_steady] = 0.0
-    lengths = (values**2).sum(axis=1, keepdims=True)
+    lengths = np.einsum("nd,nd->n", values, values)[:, None]
     num = min(NUM_COMPONENTS, *values.shape)
     if not lengths.any():
         placed = np.zeros((len(values), 2))
