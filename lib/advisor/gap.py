@@ -13,8 +13,9 @@ root mean square over its channels, a network the median over its stages, which 
 goes by (lib/advisor/guide.py). Networks without BatchNorm keep nothing of what they learned from: their stages' outputs
 are compared with those of some photographs that are at hand, and the advisor makes no use of it.
 
-What a distance means differs from stage to stage, so each stage has two anchors, measured with the same network: those
-photographs, and uniform noise. Imports no torch: pages read it where it is kept.
+What a distance means differs from stage to stage, so each stage has anchors, measured with the same network: uniform
+noise, which gives the words their scale, those photographs and generated eyes. Imports no torch: pages read it where it
+is kept.
 """
 
 import dataclasses
@@ -31,11 +32,11 @@ from lib.settings import cache_dir
 
 RUNNING, PHOTOGRAPHS = "running statistics", "photographs"
 _FORMAT = 1
-# How far along the way from photographs (0) to noise (1) a stage lies, below which a phrase applies.
+# How far along the way from the source (0) to noise (1) a stage lies, below which a phrase applies.
 # {sees} and {is_} agree with the number of stages, {saw} and {source} with what the distances are from.
 _PHRASES = (
-    (1 / 3, "{sees} what {it} {saw} in {source}", "as in {source}"),
-    (2 / 3, "{sees} partly other things than in {source}", "partly other"),
+    (0.5, "{sees} what {it} {saw} in {source}", "as in {source}"),
+    (0.75, "{sees} partly other things than in {source}", "partly other"),
     (1.0, "{sees} mostly other things than in {source}", "mostly other"),
     (float("inf"), "{is_} further from {source} than noise is", "beyond noise"),
 )
@@ -68,11 +69,8 @@ class StageGap:
 
     @property
     def place(self) -> float | None:
-        """How far along the way from the photographs (0) to noise (1) the images lie; may be below or above."""
-        if self.distance is None or self.photographs is None or self.noise is None:
-            return None
-        way = self.noise - self.photographs
-        return (self.distance - self.photographs) / way if way > 0 else None
+        """How far along the way from the source itself (0) to noise (1) the images lie; may be above."""
+        return self.distance / self.noise if self.distance is not None and self.noise else None
 
     @property
     def short(self) -> str:
@@ -119,7 +117,7 @@ class DomainGap:
 
     @property
     def place(self) -> float | None:
-        """The median over stages of how far the images lie from photographs (0) towards noise (1)."""
+        """The median over stages of how far the images lie on the way from the source (0) to noise (1)."""
         return _median([stage.place for stage in self.stages])
 
     @property
@@ -223,8 +221,8 @@ def method_words(gap: DomainGap) -> str:
         f"Compared, channel by channel, with {source}: the distance of two Gaussians in the source's deviations, root "
         f"mean square over channels. Anchors with the same network: {gap.num_photographs} photographs of scikit-image "
         f"and scikit-learn in {gap.num_crops} pieces{eyes}, and {gap.num_noise} images of noise. Which phrase a stage "
-        "gets depends on where it lies between photographs (0) and noise (1): up to a third, up to two thirds, up to "
-        "noise."
+        "gets depends on how far it lies on the way from the source (0) to noise (1): up to half, up to three "
+        "quarters, up to noise."
     )
 
 

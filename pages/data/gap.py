@@ -137,7 +137,7 @@ def _draw_networks(
         row: dict[str, object] = {"Network": spec.title, "Learned from": spec.pretrained_on if spec.has_weights else ""}
         if gap is not None:
             said = reading(gap)
-            row |= {"Compared with": gap.source, "Distance": gap.distance, "Photographs 0, noise 1": gap.place}
+            row |= {"Compared with": gap.source, "Distance": gap.distance, "Source 0, noise 1": gap.place}
         else:
             at_hand_words = (
                 "not measured yet" if at_hand.get(name) else "weights not here (see Weights, in the sidebar)"
@@ -147,7 +147,7 @@ def _draw_networks(
     number = st.column_config.NumberColumn(format="%.2f")
     config = {
         "Distance": number,
-        "Photographs 0, noise 1": number,
+        "Source 0, noise 1": number,
         "In words": st.column_config.TextColumn(width="large"),
     }
     controls.show_table(rows, hide_index=True, column_config=config, alt="Networks and how far the images are")

@@ -58,11 +58,11 @@ def draw(scene: Scene) -> None:
         )  # fmt: skip
         weights_panel.offer_download(spec, key="map_download")
         return
-    left, middle, right = st.columns([2.6, 2.4, 4.2], vertical_alignment="bottom", gap="medium")
+    left, middle, right = st.columns([2.6, 2.4, 4.2], gap="medium")
     with left:
         method = controls.choose("Place the images by", METHODS, "method", key="map_method", is_segmented=True)
     with middle:
-        tested, by = _choose_colour(scene)
+        tested, by = _choose_colour(scene, left)
     question = _question(scene.dataset.name, scene.dataset.version, spec.name, method)
     try:
         question.check()
@@ -130,14 +130,15 @@ def _follow(question: MapQuestion, num_ready: int) -> None:
 # Colours
 
 
-def _choose_colour(scene: Scene) -> "tuple[TestedRun | None, str]":
+def _choose_colour(scene: Scene, beside: DeltaGenerator) -> "tuple[TestedRun | None, str]":
     """What the colour says, and the run whose answers it needs; both in the link."""
     runs = {one.run_id: one.label for one in resources.scored_results(scene.dataset.name)}
     titles = {name: title for name, title in COLOURS.items() if runs or name not in OF_A_RUN}
     by = controls.choose("Colour", titles, "colour", key="map_colour")
     if by not in OF_A_RUN:
         return None, by
-    run_id = controls.choose_run(runs, key="map_run", is_known=True)
+    with beside:
+        run_id = controls.choose_run(runs, key="map_run", is_known=True)
     return (_tested(run_id) if run_id else None), by if run_id else "class"
 
 

@@ -21,12 +21,12 @@ def make_gap(*distances: float | None, source: str = RUNNING, least: int = 50) -
 
 
 def test_a_stage_lies_between_its_anchors():
-    assert stage(1, 0.5).place == pytest.approx(0.5)
+    assert stage(1, 0.2).place == pytest.approx(0.25)
     assert [stage(1, own).short for own in (0.1, 0.39, 0.41, 0.61, 0.81)] == [
         "as in {source}", "as in {source}", "partly other", "mostly other", "beyond noise",
     ]  # fmt: skip
     assert (stage(1, None).place, stage(1, None).short) == (None, "not measured")
-    assert replace(stage(1, 0.5), noise=0.1).place is None  # noise is no further than photographs: no way between
+    assert replace(stage(1, 0.5), noise=None).place is None
 
 
 def test_stages_of_one_kind_are_read_together():
