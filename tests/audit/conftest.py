@@ -24,6 +24,12 @@ def audited_home(*, with_problems: bool) -> Path:
     return home
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr("lib.precision.choose_dtype", lambda *_: ("float32", ""))
+    monkeypatch.setattr("lib.audit.shortcuts._NUM_TREES", 8)
+
+
 @pytest.fixture
 def planted(home):
     """The set with problems, and its kept report."""

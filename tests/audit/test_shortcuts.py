@@ -12,11 +12,6 @@ from lib.data.importing import import_folder
 from tests.audit.planted import picture
 
 
-@pytest.fixture(autouse=True)
-def _few_trees(monkeypatch):
-    monkeypatch.setattr("lib.audit.shortcuts._NUM_TREES", 8)
-
-
 def write(folder, change, *, per_class=16):
     """Rings and stripes as JPEG files; `change(kind, number, image)` returns the image and the options of saving."""
     for kind in ("rings", "stripes"):
