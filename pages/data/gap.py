@@ -131,23 +131,13 @@ def _draw_networks(
                 on_click=_start, args=(scene, _ALL, "Looking at the images with every network …"),
             )  # fmt: skip
     background.watch(task)
-    rows = []
+    rows: dict[str, dict[str, str]] = {"Distance": {}, "In words": {}}
     for name, spec in specs.items():
-        gap = found.get(name)
-        row: dict[str, object] = {"Network": spec.title, "Learned from": spec.pretrained_on if spec.has_weights else ""}
+        gap, said = found.get(name), "Random weights only: it learned from nothing."
         if gap is not None:
             said = reading(gap)
-            row |= {"Compared with": gap.source, "Distance": gap.distance, "Source 0, noise 1": gap.place}
-        else:
-            at_hand_words = (
-                "not measured yet" if at_hand.get(name) else "weights not here (see Weights, in the sidebar)"
-            )
-            said = at_hand_words if spec.has_weights else "random weights only"
-        rows.append({**row, "In words": said})
-    number = st.column_config.NumberColumn(format="%.2f")
-    config = {
-        "Distance": number,
-        "Source 0, noise 1": number,
-        "In words": st.column_config.TextColumn(width="large"),
-    }
-    controls.show_table(rows, hide_index=True, column_config=config, alt="Networks and how far the images are")
+        elif spec.has_weights:
+            said = "Not measured yet." if at_hand.get(name) else "Its weights are not here: see Weights in the sidebar."
+        rows["Distance"][spec.title] = "" if gap is None or gap.distance is None else f"{gap.distance:.2f}"
+        rows["In words"][spec.title] = plain(said, 600)
+    st.table(rows, border="horizontal", alt="Every network, and how far the images are from what it learned from")

@@ -62,7 +62,13 @@ def draw(scene: Scene) -> None:
     with left:
         method = controls.choose("Place the images by", METHODS, "method", key="map_method", is_segmented=True)
     with middle:
-        tested, by = _choose_colour(scene, left)
+        runs, by = _choose_colour(scene)
+    tested = None
+    if by in OF_A_RUN:  # beside the slider, so that no row grows
+        beside, right = right.columns([1, 1.3], gap="medium")
+        with beside:
+            run_id = controls.choose_run(runs, key="map_run", is_known=True)
+        tested, by = (_tested(run_id), by) if run_id else (None, "class")
     question = _question(scene.dataset.name, scene.dataset.version, spec.name, method)
     try:
         question.check()
@@ -130,16 +136,11 @@ def _follow(question: MapQuestion, num_ready: int) -> None:
 # Colours
 
 
-def _choose_colour(scene: Scene, beside: DeltaGenerator) -> "tuple[TestedRun | None, str]":
-    """What the colour says, and the run whose answers it needs; both in the link."""
+def _choose_colour(scene: Scene) -> tuple[dict[str, str], str]:
+    """What the colour says, kept in the link, and the finished runs whose answers it could show: id -> label."""
     runs = {one.run_id: one.label for one in resources.scored_results(scene.dataset.name)}
     titles = {name: title for name, title in COLOURS.items() if runs or name not in OF_A_RUN}
-    by = controls.choose("Colour", titles, "colour", key="map_colour")
-    if by not in OF_A_RUN:
-        return None, by
-    with beside:
-        run_id = controls.choose_run(runs, key="map_run", is_known=True)
-    return (_tested(run_id) if run_id else None), by if run_id else "class"
+    return runs, controls.choose("Colour", titles, "colour", key="map_colour")
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the answers …")
