@@ -18,6 +18,7 @@ from lib.data.import_options import ImportEstimate, estimate_import, suggest_for
 from lib.data.importing import import_from, last_options
 from lib.data.schema_suggestion import SchemaSuggestion
 from lib.data.sources.catalogue import SOURCES
+from lib.data.sources.files import storable
 from lib.data.sources.reading import called
 from lib.data.sources.table import SourceRequest, SourceSpec
 from lib.data.sources.uploads import drop_upload, is_upload
@@ -234,7 +235,7 @@ def _look(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> tuple[
             if order.group_column is not None:
                 reading["group_column"] = order.group_column
         with beside:
-            estimate = estimate_import(folder, is_allowed=_may_read, draw=order.draw, **reading)
+            estimate = _estimated(f"{storable(str(folder))} {order.draw} {reading}", folder, order.draw, reading)
             label_choice.say_reading((*estimate.notices, estimate.split_caveat))
         with form:
             label_choice.show_rows(folder, reading)
@@ -270,6 +271,12 @@ def _last_choice(folder: Path, class_names: Sequence[str]) -> KindChoice | None:
             is_ordinal, is_medical = (bool(last.spec_changes.get(flag)) for flag in ("is_ordinal", "is_medical"))
             return KindChoice(is_ordinal, is_medical, last.crop_policy, last.schema(class_names))
     return None
+
+
+@st.cache_data(ttl=10, max_entries=16, show_spinner="Counting the images …")
+def _estimated(token: str, _folder: Path, _draw: Draw, _reading: dict[str, Any]) -> ImportEstimate:
+    """What an import of the folder takes; kept for the reruns of a moment, since a large listing takes seconds."""
+    return estimate_import(_folder, is_allowed=_may_read, draw=_draw, **_reading)
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner="Looking at a few of the images …")
