@@ -76,8 +76,8 @@ def reading(found: ImageMap, separations: Sequence[Separation | None]) -> str:
         said.append(f"The classes go from {first[1].word} to {last[1].word}.")
         if best[1].low > last[1].high:
             said.append(
-                f"They are furthest apart before the end, at {best[0].title} ({_percent(best[1].purity)}): what comes "
-                "behind is specific to what the network was trained on."
+                f"They are furthest apart before the end, at {best[0].title} ({_percent(best[1].purity)}); behind it "
+                "they come closer again."
             )
     return " ".join(said)
 
