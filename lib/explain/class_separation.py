@@ -108,14 +108,17 @@ def separation(
     counted = np.ones(len(targets), dtype=bool) if is_counted is None else np.asarray(is_counted, dtype=bool)
     if len(np.unique(targets[counted])) < 2 or not neighbors.shape[1]:
         return None
+    units = np.unique(group_numbers(groups, len(targets)), return_inverse=True)[1]
+    own, others = _candidates(targets, units, counted)
     is_seen = (neighbors >= 0) & counted[neighbors]
+    # Of a class of five images no more than the four nearest are looked at, else it could never be pure.
+    is_seen &= is_seen.cumsum(1) <= np.maximum(own, 1)[:, None]
     num_seen = is_seen.sum(1)
     rows = np.flatnonzero(counted & (num_seen > 0))
     if not len(rows):
         return None
     is_own = is_seen & (targets[neighbors] == targets[:, None])
     shares = is_own[rows].sum(1) / num_seen[rows]
-    units = np.unique(group_numbers(groups, len(targets)), return_inverse=True)[1]
     purity, error = _mean_by_unit(shares, units[rows])
     by_class = tuple(
         float(shares[targets[rows] == target].mean()) if (targets[rows] == target).any() else None
@@ -123,7 +126,7 @@ def separation(
     )
     return Separation(
         purity, max(0.0, purity - _Z_95 * error), min(1.0, purity + _Z_95 * error),
-        _chance(targets, units, counted, rows), neighbors.shape[1], len(rows), by_class,
+        float((own / np.maximum(others, 1))[rows].mean()), int(num_seen[rows].max()), len(rows), by_class,
     )  # fmt: skip
 
 
@@ -136,16 +139,15 @@ def _mean_by_unit(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
     return mean, float(np.sqrt(spread)) / len(values)
 
 
-def _chance(targets: np.ndarray, units: np.ndarray, counted: np.ndarray, rows: np.ndarray) -> float:
-    """The mean share of an image's class among the images that count and are not of its group."""
-    num_classes = int(targets.max()) + 1
-    of_class = np.bincount(targets[counted], minlength=num_classes)
-    pairs, place = np.unique(units * num_classes + targets, return_inverse=True)
+def _candidates(targets: np.ndarray, units: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each image (N,), how many that count are not of its group: those of its class, and all."""
+    known = np.where(targets >= 0, targets, targets.max() + 1)  # those without a class are one of their own
+    num_classes = int(known.max()) + 1
+    of_class = np.bincount(known[counted], minlength=num_classes)
+    pairs, place = np.unique(units * num_classes + known, return_inverse=True)
     of_pair = np.bincount(place[counted], minlength=len(pairs))
     of_unit = np.bincount(units[counted], minlength=int(units.max()) + 1)
-    others = counted.sum() - of_unit[units[rows]]
-    own = of_class[targets[rows]] - of_pair[place[rows]]
-    return float((own / np.maximum(others, 1)).mean())
+    return of_class[known] - of_pair[place], counted.sum() - of_unit[units]
 
 
 def kept_neighbors(neighbors: np.ndarray, points: np.ndarray) -> float | None:

@@ -32,15 +32,29 @@ def test_images_that_are_all_alike_lie_as_by_chance_whatever_the_order_of_the_ta
 
 
 def test_purity_by_hand():
-    # Of two nearest: row 0 has 1 (own) and 2 (other), row 1 the same, row 2 none of its own, 3 and 4 each other and 2.
+    # A class of two is asked for its one nearest: 0 and 1 have each other. Of two nearest, 2 has 1 and 0; 3 and 4 have
+    # each other and 2.
     found = separation(nearest_images(LINE, num=2), np.array([0, 0, 1, 1, 1]), num_classes=2)
-    assert found.by_class == (0.5, pytest.approx((0 + 1 + 1) / 3))
-    assert found.purity == pytest.approx((0.5 + 0.5 + 0 + 1 + 1) / 5)
+    assert found.by_class == (1.0, pytest.approx((0 + 1 + 1) / 3))
+    assert found.purity == pytest.approx((1 + 1 + 0 + 1 + 1) / 5)
     assert found.chance == pytest.approx((2 * 1 / 4 + 3 * 2 / 4) / 5)
-    assert found.apart == pytest.approx((0.6 - 0.4) / 0.6)
-    deviations = np.array([-0.1, -0.1, -0.6, 0.4, 0.4])
+    assert found.apart == pytest.approx((0.8 - 0.4) / 0.6)
+    assert found.num_neighbors == 2
+    deviations = np.array([0.2, 0.2, -0.8, 0.2, 0.2])
     error = np.sqrt((deviations**2).sum() * 5 / 4) / 5
-    assert found.high == pytest.approx(0.6 + 1.96 * error)
+    assert found.low == pytest.approx(0.8 - 1.96 * error)
+
+
+def test_classes_smaller_than_the_number_of_neighbours_can_be_pure():
+    features = np.repeat([[0.0], [10.0], [20.0]], 4, axis=0) + np.tile([[0.0], [0.1], [0.2], [0.3]], (3, 1))
+    found = separation(nearest_images(features), np.repeat([0, 1, 2], 4), num_classes=3)
+    assert (found.purity, found.num_neighbors, found.word) == (1.0, 3, "apart")
+
+
+def test_images_without_a_class_do_not_count():
+    targets = np.array([0, 0, -1, 1, 1])
+    found = separation(nearest_images(LINE, num=1), targets, num_classes=2, is_counted=targets >= 0)
+    assert (found.purity, found.num_images) == (1.0, 4)
 
 
 def test_patients_count_as_one_in_the_interval_and_not_in_the_chance():
