@@ -46,7 +46,7 @@ def test_the_map_its_stages_and_the_images_that_are_selected(mapped):
     run = make_run("linear_probe", num_wrong=1)
     at = open_page("explore_data", tab="map", backbone="bundled_vgg", colour="error", run=run)
     assert [chart.key.split("_")[1] for chart in at.get("plotly_chart")] == ["points", "curve"]
-    assert "of an image's 10 nearest are of its own class" in plain_words(at)
+    assert "of an image's 9 nearest are of its own class" in plain_words(at)
     assert "hold" in words(at)
     assert "Draw a box or a lasso" in words(at)
     spec = BACKBONES.get("bundled_vgg")
