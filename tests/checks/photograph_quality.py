@@ -21,8 +21,8 @@ from lib.data.photograph_quality import MEASURE_NAMES, measure_photograph
 from lib.grading.quality import MODEL_FILE, quality_model
 from lib.settings import ASSETS_DIR
 
-FIT_SEEDS, FIT_PER_CLASS, FIT_SHARE = (7001, 7002), 160, 0.4
-CHECK_SEED, CHECK_PER_CLASS, CHECK_SHARE = 9001, 280, 2 / 7
+FIT_SEEDS, FIT_PER_CLASS, FIT_SHARE = (7001, 7002, 7003, 7004, 7005), 160, 0.4
+CHECK_SEED, CHECK_PER_CLASS, CHECK_SHARE = 9301, 280, 2 / 7
 FALSE_ALARMS = 0.05
 SIDES_PX = (384, 288)
 
@@ -45,15 +45,20 @@ def measures(data: bytes, side_px: int) -> list[float]:
 
 def fit(files: list[tuple[str, bytes]]) -> dict[str, object]:
     """The content of the model's file."""
+    kinds = ("", *UNGRADABLE_KINDS)
+    values = np.array([[measures(data, side) for side in SIDES_PX] for _, data in files])
+    return fit_values(values, np.array([kinds.index(kind) for kind, _ in files]))
+
+
+def fit_values(by_eye: np.ndarray, faults: np.ndarray) -> dict[str, object]:
+    """The same of measures (N, sides, D) and faults (N,) as numbers, 0 for none."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    kinds = ("", *UNGRADABLE_KINDS)
-    values = np.array([measures(data, side) for _, data in files for side in SIDES_PX])
-    targets = np.array([kinds.index(kind) for kind, _ in files for _ in SIDES_PX])
-    groups = np.repeat(np.arange(len(files)), len(SIDES_PX))
+    kinds, values = ("", *UNGRADABLE_KINDS), by_eye.reshape(-1, by_eye.shape[-1])
+    targets, groups = (np.repeat(one, len(SIDES_PX)) for one in (faults, np.arange(len(faults))))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000))
     folds = cross_val_predict(model, values, targets, groups=groups, cv=GroupKFold(5), method="predict_proba")
     # One score an eye: the conformal rank counts eyes, not their two sizes.

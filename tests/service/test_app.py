@@ -1,5 +1,6 @@
 """The service answers as the grader does, and says in one sentence what it does not do."""
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -14,8 +15,9 @@ from PIL import Image
 
 from lib.grading.grades import MEDICAL_NOTICE
 from lib.grading.report import image_entry
+from lib.service import grading_queue
 from tests.grading.squares import png
-from tests.service.conftest import until_ready
+from tests.service.conftest import TOKEN, until_ready
 
 
 def sentence(answer, status):
@@ -223,6 +225,62 @@ def test_a_fault_of_ours_is_one_sentence_and_the_service_goes_on(service, grader
     assert "secret" not in sentence(answer, 500)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert client.get("/health").status_code == 200
+
+
+BOUNDARY = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+
+
+async def ask(app, receive):
+    """One request as a server hands it to the application; `receive` gives its parts. Status and sentence."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    kind = b"multipart/form-data; boundary=x"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": "/grade",
+        "raw_path": b"/grade", "query_string": b"", "root_path": "", "scheme": "http", "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80), "headers": [(b"authorization", f"Bearer {TOKEN}".encode()),
+                                                 (b"content-type", kind)],
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])["detail"]
+
+
+def test_a_request_that_does_not_arrive_in_time_is_ended(service):
+    client = service(upload_timeout_s=0.2)
+    parts = [{"type": "http.request", "body": BOUNDARY, "more_body": True}]
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        return await asyncio.Future()  # the rest never comes
+
+    status, said = asyncio.run(ask(client.app, receive))
+    assert (status, said) == (408, "The request took longer than 0.2 s to arrive.")
+    assert client.post("/grade", files={"file": ("b.png", png("red"))}).status_code == 200
+
+
+def test_what_nobody_waits_for_any_more_is_not_graded(service, grader, monkeypatch):
+    monkeypatch.setattr(grading_queue, "_LISTEN_S", 0.05)
+    slow, whole = SlowGrader(grader), BOUNDARY + png("red") + b"\r\n--x--\r\n"
+    slow.go.set()
+    client = service(answering=slow)
+    until_ready(client)
+    slow.go.clear()
+    parts = [{"type": "http.disconnect"}, {"type": "http.request", "body": whole, "more_body": False}]
+    left = threading.Timer(0.5, slow.go.set)
+
+    async def receive():
+        return parts.pop() if len(parts) > 1 else parts[0]
+
+    left.start()
+    status, said = asyncio.run(ask(client.app, receive))
+    assert (status, said) == (408, "The grading was ended before it was done.")  # nobody reads it
+    assert "transferscope_waiting 0.0" in client.get("/metrics").text
+    assert 'status="graded"' not in client.get("/metrics").text
+    assert client.post("/grade", files={"file": ("b.png", png("red"))}).status_code == 200
 
 
 def test_names_of_any_letters_come_back(service):
