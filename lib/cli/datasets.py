@@ -15,6 +15,7 @@ from lib.cli.domain_gap import gap
 from lib.cli.edits import edit, edits, label_next
 from lib.cli.exploring import measures
 from lib.cli.image_maps import map_images
+from lib.cli.interrupted import interrupted, said_what_is_kept
 from lib.cli.output import ProgressLine, json_option, note, print_facts, print_json, print_table
 from lib.cli.splits import split
 from lib.data.builtin import make_synthetic_fundus
@@ -53,6 +54,7 @@ def datasets() -> None:
 
 
 datasets.add_command(audit)
+datasets.add_command(interrupted)
 datasets.add_command(measures)
 datasets.add_command(split)
 datasets.add_command(edit)
@@ -191,7 +193,7 @@ def import_path(
     if options["pseudonyms"] is None and kind.is_medical and not is_imported(spec.name, values, options["name"]):
         options["pseudonyms"] = True
         note("Medical images: names of files and patients become pseudonyms (--no-pseudonyms keeps the names).")
-    with ProgressLine() as progress:
+    with ProgressLine() as progress, said_what_is_kept(spec.key(values)):
         dataset = import_from(spec.name, values, kind=kind, progress=progress, **options)
     suggestion = suggest_for_dataset(dataset)
     _report(dataset, as_json=as_json, suggestions=suggestion.to_dict())

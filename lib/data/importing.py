@@ -15,7 +15,7 @@ from lib.data.dataset import DESCRIPTION_FILE, Dataset, read_description
 from lib.data.drawing import ALL_IMAGES, Draw, draw_images
 from lib.data.edit_log import carry_log, open_states
 from lib.data.import_options import ImportOptions, refuse_crossing_parts
-from lib.data.interrupted import REPLACED, WRITTEN, note_import, workplace
+from lib.data.interrupted import REPLACED, WRITTEN, note_import, noted_import, workplace
 from lib.data.label_schema import (
     LabelSchema,
     SchemaChange,
@@ -141,6 +141,20 @@ def resolve_dataset(
     return _import(spec, values, lambda *_: last, name=name, check_splits=check_splits, progress=progress)
 
 
+def continue_import(
+    key: str, *, is_allowed: Callable[[Path], bool] | None = None, progress: Progress = ignore_progress
+) -> Dataset:
+    """Make an interrupted import (lib/data/interrupted.py) again, as it was asked for; raises UserError as it would."""
+    about = noted_import(key)
+    options = ImportOptions.of(about)
+    spec = SOURCES.get(options.source_name)
+    values = spec.complete(values_of(about), is_allowed=is_allowed)
+    return _import(
+        spec, values, lambda *_: options, name=about["name"], check_splits=about["check_splits"], is_allowed=is_allowed,
+        progress=progress,
+    )  # fmt: skip
+
+
 def _source_of(path: str | Path) -> tuple[SourceSpec, dict[str, Any]]:
     """The source that a path is of, with its values; raises UserError where there is nothing at that path."""
     spec = find_source(Path(path).expanduser())
@@ -260,7 +274,10 @@ def _import_locked(
         refuse_crossing_parts(scan)
     if options.pseudonyms:
         scan = with_pseudonyms(scan)
-    note_import(place, source=source, name=name, num_files=len(scan.entries))
+    note_import(
+        place, source=source, name=name, num_files=len(scan.entries), options=options.to_dict(),
+        check_splits=check_splits,
+    )  # fmt: skip
     if found.write is not None:
         found.write(scan.entries, progress)
     write_dataset(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -65,12 +66,7 @@ def find_interrupted(source: str | Path) -> InterruptedImport | None:
 
 def drop_interrupted(key: str) -> InterruptedImport:
     """Remove what an interrupted import stored; raises UserError if there is none of that key, or it is running."""
-    found = next((one for one in interrupted_imports() if one.key == key), None)
-    if found is None:
-        raise UserError(
-            f"There is no interrupted import {shown(key)!r}, or it runs again; list them with: "
-            "python -m lib datasets interrupted"
-        )
+    found = _find(key)
     try:
         with library_lock(found.source).acquire(timeout=0):
             _remove(_folder_of(found.source))
@@ -122,9 +118,28 @@ def workplace(source: str, *, is_kept: bool = True) -> Iterator[Path]:
     _remove(folder)
 
 
-def note_import(folder: Path, *, source: str, name: str, num_files: int) -> None:
-    """Say what the import in a workplace is of."""
-    write_json(folder / _ABOUT, {"source": source, "name": name, "num_files": num_files})
+def note_import(
+    folder: Path, *, source: str, name: str, num_files: int, options: dict[str, Any], check_splits: bool
+) -> None:
+    """Say what the import in a workplace is of, and how to make it again."""
+    about = {"source": source, "name": name, "num_files": num_files, "options": options, "check_splits": check_splits}
+    write_json(folder / _ABOUT, about)
+
+
+def noted_import(key: str) -> dict[str, Any]:
+    """What `note_import` wrote; raises UserError if there is no such interrupted import, or it is running."""
+    found = _find(key)
+    return read_json_or_empty(_folder_of(found.source) / _ABOUT)
+
+
+def _find(key: str) -> InterruptedImport:
+    found = next((one for one in interrupted_imports() if one.key == key), None)
+    if found is None:
+        raise UserError(
+            f"There is no interrupted import {shown(key)!r}, or it runs again; list them with: "
+            "python -m lib datasets interrupted"
+        )
+    return found
 
 
 def _folder_of(source: str) -> Path:

@@ -48,6 +48,7 @@ class _Kept:
     entry: SourceEntry
     header: ImageHeader
     stamp: Stamp
+    key: str
     stored: StoredFile | None = None
     mask_note: str = ""  # why its mask is not used
 
@@ -145,24 +146,29 @@ def _read_headers(
     """Headers of all files that are images; those of an earlier try are taken where the file has not changed."""
     journal = parts / HEADERS_FILE
     earlier = {key: (tuple(stamp), header) for key, (stamp, header) in read_json_or_empty(journal).items()}
-    stamps = [stamp_of(entry.path) for entry in entries]
+    stamps, keys = [stamp_of(entry.path) for entry in entries], [_key(entry) for entry in entries]
     known = [
-        ImageHeader.from_dict(earlier[entry.key][1]) if earlier.get(entry.key, (None,))[0] == stamp else None
-        for entry, stamp in zip(entries, stamps, strict=True)
+        ImageHeader.from_dict(earlier[key][1]) if earlier.get(key, (None,))[0] == stamp else None
+        for key, stamp in zip(keys, stamps, strict=True)
     ]
     kept = []
     unknown = (entry.path for entry, header in zip(entries, known, strict=True) if header is None)
     with closing(pool.glance_in_order(unknown)) as read:
-        for index, (entry, stamp) in enumerate(zip(entries, stamps, strict=True)):
+        for index, (entry, stamp, key) in enumerate(zip(entries, stamps, keys, strict=True)):
             header = known[index] or next(read)
             if isinstance(header, BadImage):
                 left_out.append(_not_used(entry, str(header)))
             else:
-                kept.append(_Kept(entry, header, stamp))
+                kept.append(_Kept(entry, header, stamp, key))
             progress(index + 1, len(entries), "reading headers")
-    write_json(journal, {item.entry.key: [item.stamp, dataclasses.asdict(item.header)] for item in kept})
+    write_json(journal, {item.key: [item.stamp, dataclasses.asdict(item.header)] for item in kept})
     _hash_alike(kept, pool)
     return kept
+
+
+def _key(entry: SourceEntry) -> str:
+    """By which an earlier try's file is known again: no path, since a name may be a patient's."""
+    return hashlib.sha256(os.fsencode(entry.key)).hexdigest()[:32]
 
 
 def _hash_alike(kept: list[_Kept], pool: DecoderPool) -> None:
@@ -254,18 +260,18 @@ def _decode(
 ) -> RowSums:
     """Store all images in order, except those that an earlier try has stored; bad ones get no row."""
     _forget_changed(kept, pool, rows)
-    rows.begin([item.entry.key for item in kept], progress=progress)
+    rows.begin([item.key for item in kept], progress=progress)
     _require_disk(rows, len(kept), num_other_bytes)
     for item in kept[: rows.num_in_place]:
-        item.stored = rows.kept[item.entry.key]
+        item.stored = rows.kept[item.key]
     waiting = kept[rows.num_in_place :]
     if rows.num_in_place:
         progress(rows.num_in_place, len(kept), _DECODING)
-    sources = (item.entry.path for item in waiting if item.entry.key not in rows.kept)
+    sources = (item.entry.path for item in waiting if item.key not in rows.kept)
     with closing(pool.decode_in_order(sources)) as decoded:
         for done, item in enumerate(waiting, start=rows.num_in_place + 1):
-            if item.entry.key in rows.kept:
-                item.stored, pixels = rows.stored(item.entry.key) or _decode_one(item, pool)
+            if item.key in rows.kept:
+                item.stored, pixels = rows.stored(item.key) or _decode_one(item, pool)
             else:
                 item.stored, pixels = _stored(item, next(decoded))
             rows.put(item.stored, pixels)
@@ -275,7 +281,7 @@ def _decode(
 
 def _forget_changed(kept: list[_Kept], pool: DecoderPool, rows: StoredRows) -> None:
     """Files with another size or time than when they were stored are read: only another content is decoded again."""
-    found = [(item, rows.kept[item.entry.key]) for item in kept if item.entry.key in rows.kept]
+    found = [(item, rows.kept[item.key]) for item in kept if item.key in rows.kept]
     doubtful = [(item, file) for item, file in found if file.stamp != item.stamp]
     for (_, file), header in zip(doubtful, pool.probe_in_order(item.entry.path for item, _ in doubtful), strict=True):
         if isinstance(header, BadImage) or header.sha256 != file.sha256:
@@ -291,7 +297,7 @@ def _decode_one(item: _Kept, pool: DecoderPool) -> tuple[StoredFile, np.ndarray 
 
 def _stored(item: _Kept, image: DecodedImage | BadImage) -> tuple[StoredFile, np.ndarray | None]:
     pixels = None if isinstance(image, BadImage) else image.pixels
-    return StoredFile.of(item.entry.key, item.stamp, image), pixels
+    return StoredFile.of(item.key, item.stamp, image), pixels
 
 
 def _require_disk(rows: StoredRows, num_rows: int, num_other_bytes: int) -> None:

@@ -39,7 +39,7 @@ def stamp_of(path: Path) -> Stamp:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file whose row is stored, or which has none because it is `bad`; `key` is its path in the source."""
+    """A file whose row is stored, or which has none because it is `bad`; `key` says which of the source it is."""
 
     key: str
     stamp: Stamp

@@ -48,20 +48,22 @@ class Task:
     result: Any = None
     error: str = ""
     is_over: bool = False
-    started_s: float = field(default_factory=time.monotonic)
+    begun: tuple[str, int, float] = ("", 0, 0.0)  # the present step, what was done when it began, and when that was
     stop: threading.Event = field(default_factory=threading.Event)
 
     def report(self, done: int, total: int, what: str) -> None:
         """The listener that the work calls (lib.progress); raises Stopped after somebody asked for it."""
+        if what != self.begun[0]:
+            self.begun = what, done, time.monotonic()
         self.done, self.total, self.what = done, total, what
         if self.stop.is_set():
             raise Stopped
 
     @property
     def seconds_left(self) -> float:
-        """An estimate from the pace so far; NaN before there is one."""
-        elapsed = time.monotonic() - self.started_s
-        return elapsed * (self.total - self.done) / self.done if self.done and elapsed > 1 else float("nan")
+        """An estimate from the pace of the present step, part of which an earlier try may have done; NaN before."""
+        elapsed, done = time.monotonic() - self.begun[2], self.done - self.begun[1]
+        return elapsed * (self.total - self.done) / done if done > 0 and elapsed > 1 else float("nan")
 
 
 def start(name: str, title: str, work: Callable[[Progress], Any], *, stopped: str = Task.stopped) -> Task:
@@ -94,8 +96,8 @@ def forget(name: str) -> None:
 def _work(task: Task, work: Callable[[Progress], Any]) -> None:
     try:
         task.result = work(task.report)
-    except Stopped:
-        task.error = task.stopped
+    except Stopped as stopped:
+        task.error = str(stopped) or task.stopped
     except UserError as error:
         task.error = str(error)
     except Exception as error:

@@ -25,7 +25,17 @@ from lib.data.sources.uploads import drop_upload, is_upload
 from lib.errors import UserError
 from lib.progress import Progress, duration
 from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
-from pages.common import background, clicks, controls, draw_fields, label_choice, resources, source_fields, state
+from pages.common import (
+    background,
+    clicks,
+    controls,
+    draw_fields,
+    interrupted_imports,
+    label_choice,
+    resources,
+    source_fields,
+    state,
+)
 from pages.common.errors import show_errors
 from pages.common.kind_change import KindChoice, draw_kind
 from pages.common.text import count, plain
@@ -94,7 +104,8 @@ def _adopt(dataset: Dataset) -> None:
 
 
 def show_form() -> None:
-    """Folder, options, and what the import will cost."""
+    """What was interrupted; folder, options, and what the import will cost."""
+    interrupted_imports.draw(TASK)
     with st.container(border=True):
         _form()
 

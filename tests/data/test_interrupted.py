@@ -14,7 +14,7 @@ import pytest
 from lib.data import interrupted, store_writer
 from lib.data.dataset import DESCRIPTION_FILE, PIXELS_FILE, Dataset
 from lib.data.decoder_pool import DecoderPool
-from lib.data.importing import import_folder
+from lib.data.importing import continue_import, import_folder
 from lib.data.interrupted import drop_interrupted, find_interrupted, interrupted_imports
 from lib.data.library import library_lock
 from lib.errors import Stopped, UserError
@@ -276,3 +276,30 @@ def test_two_processes_that_import_one_folder_make_one_data_set(folder: Path):
         process.join(60)
     assert len(found) == 1
     assert found.pop().split()[0] == _whole(folder)[0]
+
+
+def test_an_interrupted_import_is_made_again_as_it_was_asked_for(folder: Path, decoded: list[Path]):
+    def stop(done: int, total: int, what: str) -> None:
+        if (done, what) == (190, DECODING):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        import_folder(folder, name="mine", crop_policy="retina_box", pairs=False, progress=stop)
+    decoded.clear()
+    dataset = continue_import(interrupted_imports()[0].key)
+    assert (dataset.name, dataset.spec.crop_policy, dataset.description["options"]["pairs"]) == (
+        "mine",
+        "retina_box",
+        False,
+    )
+    assert len(decoded) == NUM - 129
+    with pytest.raises(UserError, match="There is no interrupted import"):
+        continue_import("nothing")
+
+
+def test_what_is_stored_meanwhile_names_no_file(folder: Path):
+    (folder / "cat" / "3.png").rename(folder / "cat" / "mueller_anna.png")
+    _stop_at(folder, 190)
+    (place,) = datasets_dir().glob(".import-*")
+    for path in place.rglob("*.*"):
+        assert b"mueller" not in path.read_bytes()
