@@ -1,15 +1,19 @@
 """What pages keep of work that was done: files read once for each state of them, and the last results."""
 
 import logging
+import math
 import os
 import threading
 import time
 from pathlib import Path
 
+import pytest
 import streamlit as st
 
 from lib.atomic import write_json
+from lib.errors import Stopped
 from lib.progress import Progress
+from pages.common import background
 from pages.common.background import Recent, Task, forget, kept_measurement, start
 
 
@@ -65,3 +69,26 @@ def test_a_task_that_reads_through_a_cache_of_streamlit_logs_no_warning() -> Non
     finally:
         logger.removeHandler(handler)
     assert [record.threadName for record in records] == ["another"]
+
+
+def test_what_stopped_work_says_goes_before_the_sentence_of_the_task() -> None:
+    def work(progress: Progress) -> None:
+        raise Stopped("Stopped. 64 of 100 images are stored.")
+
+    task = start("stopping", "Stopping", work)
+    while not task.is_over:
+        time.sleep(0.005)
+    assert task.error == "Stopped. 64 of 100 images are stored."
+
+
+def test_the_time_left_goes_by_the_present_step_and_not_by_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter([0.0, 10.0, 10.0, 20.0, 20.0])
+    monkeypatch.setattr(background.time, "monotonic", lambda: next(now))
+    task = Task("pace", "Pace")
+    task.report(1000, 1000, "reading headers")  # at 0 s
+    task.report(600, 1000, "decoding images")  # at 10 s: an earlier try had done them
+    assert math.isnan(task.seconds_left)  # at 10 s
+    task.report(700, 1000, "decoding images")
+    assert task.seconds_left == 30.0  # at 20 s: 100 in ten seconds, 300 to come
