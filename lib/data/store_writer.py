@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,9 @@ def _read_headers(
 ) -> list[_Kept]:
     """Headers of all files that are images; those of an earlier try are taken where the file has not changed."""
     journal = parts / HEADERS_FILE
-    earlier = {key: (tuple(stamp), header) for key, (stamp, header) in read_json_or_empty(journal).items()}
+    earlier = _earlier_headers(journal)
     stamps, keys = [stamp_of(entry.path) for entry in entries], [_key(entry) for entry in entries]
-    known = [
-        ImageHeader.from_dict(earlier[key][1]) if earlier.get(key, (None,))[0] == stamp else None
-        for key, stamp in zip(keys, stamps, strict=True)
-    ]
+    known = [earlier.get((key, stamp)) for key, stamp in zip(keys, stamps, strict=True)]
     kept = []
     unknown = (entry.path for entry, header in zip(entries, known, strict=True) if header is None)
     with closing(pool.glance_in_order(unknown)) as read:
@@ -164,6 +161,13 @@ def _read_headers(
     write_json(journal, {item.key: [item.stamp, dataclasses.asdict(item.header)] for item in kept})
     _hash_alike(kept, pool)
     return kept
+
+
+def _earlier_headers(journal: Path) -> dict[tuple[str, Stamp], ImageHeader]:
+    content = read_json_or_empty(journal)
+    with suppress(TypeError, KeyError, ValueError):  # of another release of the program
+        return {(key, tuple(stamp)): ImageHeader.from_dict(header) for key, (stamp, header) in content.items()}
+    return {}
 
 
 def _key(entry: SourceEntry) -> str:

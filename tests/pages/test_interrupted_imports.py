@@ -13,8 +13,9 @@ from tests.pages.scene import open_page, words
 
 
 @pytest.fixture
-def stopped(tmp_path):
+def stopped(tmp_path, monkeypatch):
     """An import that was stopped at 90 of 100 images."""
+    monkeypatch.setenv("TRANSFERSCOPE_ALLOWED_ROOTS", str(tmp_path))
 
     def stop(done, total, what):
         if (done, what) == (90, "decoding images"):
