@@ -22,8 +22,8 @@ def draw(task: str) -> None:
 def _draw_row(one: InterruptedImport, task: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True, key=f"interrupted_{one.key}"):
         st.markdown(
-            f"The import of **{plain(one.name)}** was interrupted. It goes on from {one.num_stored:,} of "
-            f"{one.num_files:,} images; they take {size_words(one.num_bytes)} and are kept for {KEPT_DAYS} days.",
+            f"Interrupted: **{plain(one.name)}** goes on from {one.num_stored:,} of {one.num_files:,} images "
+            f"({size_words(one.num_bytes)}, kept for {KEPT_DAYS} days).",
             help=plain(one.source, 400), width="stretch",
         )  # fmt: skip
         st.button(

@@ -28,7 +28,7 @@ def stopped(tmp_path, monkeypatch):
 
 def test_an_interrupted_import_goes_on_from_the_page(stopped):
     at = open_page("explore_data")
-    assert "The import of **pets** was interrupted. It goes on from 64 of 100 images" in words(at)
+    assert "Interrupted: **pets** goes on from 64 of 100 images (" in words(at)
     at.button(key=f"continue_{stopped.key}").click().run()
     task = background.find(folder_import.TASK)
     while task is not None and not task.is_over:
@@ -42,5 +42,5 @@ def test_an_interrupted_import_goes_on_from_the_page(stopped):
 def test_what_was_stored_can_be_removed(stopped):
     at = open_page("explore_data")
     at.button(key=f"drop_{stopped.key}").click().run()
-    assert "was interrupted" not in words(at)
+    assert "Interrupted:" not in words(at)
     assert interrupted_imports() == []
