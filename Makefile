@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 COUNT ?= 100
 .DEFAULT_GOAL := help
+# One more than there are cores: tests wait for children and pages.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() + 1)')
 .PHONY: run test slow check format bench browser kills orphans recipes demo lock wheel help clean
 
 $(VENV)/.runtime: requirements.txt
@@ -22,10 +24,10 @@ run: $(VENV)/.runtime  ## Set up if needed and serve the dashboard on http://127
 	@$(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
 test: $(VENV)/.development  ## Set up if needed and run the test suite (without the slow tests and the browser)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(VENV)/.development  ## Run the tests that make test leaves out: whole ways, large networks
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 browser: $(VENV)/.development  ## Run the browser tests (needs Chromium; CHROMIUM_PATH=...)
 	@$(BIN)/python -m pytest -m browser tests/e2e

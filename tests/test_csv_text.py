@@ -98,6 +98,7 @@ def found_in(tree: ast.AST) -> list[str]:
     return ways
 
 
+@pytest.mark.slow
 def test_nothing_writes_csv_past_the_one_function() -> None:
     allowed = {"lib/csv_text.py": ["csv.writer"], "pages/common/controls.py": [".dataframe"]}
     for path in SOURCES:

@@ -60,6 +60,7 @@ def test_what_was_stopped_goes_on_to_the_end_it_would_have_had():
     assert len(plan.spreads()[0].values) == 2
 
 
+@pytest.mark.slow
 def test_a_single_run_is_taken_up_again_by_its_id():
     assert tracking.read_state(STOPPED).is_resumable
     summary = jobs.work(jobs.prepare_resume(STOPPED), listener=lambda event: None, on_wait=lambda ahead: None)

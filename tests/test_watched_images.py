@@ -25,6 +25,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_the_frame_of_the_best_epoch_is_what_the_finished_network_says(run_with):
     run, events = run_with("watched", strategy="full_finetuning", pinned_images="auto")
     assert frame_epochs(run.folder) == [0, 1, 2]
@@ -47,6 +48,7 @@ def test_the_frame_of_the_best_epoch_is_what_the_finished_network_says(run_with)
     )  # to look changes nothing
 
 
+@pytest.mark.slow
 def test_a_fit_in_one_go_is_seen_once(run_with):
     run, events = run_with("probe", strategy="linear_probe", pinned_images="auto")
     assert frame_epochs(run.folder) == [0]

@@ -97,7 +97,7 @@ def _adopt(dataset: Dataset) -> None:
     left_out = len(dataset.left_out)
     st.session_state["explore_import_message"] = (
         f"Imported {plain(dataset.spec.title or dataset.name)}: {count(dataset.num_images, 'image')}, "
-        + (f"{count(left_out, 'file')} left out (Left out and origin says why)." if left_out else "no file left out.")
+        + (f"{count(left_out, 'file')} left out (the view Origin says why)." if left_out else "no file left out.")
     )
     background.forget(TASK)
     st.rerun()

@@ -45,6 +45,7 @@ def test_a_run_from_before_gets_a_gate_and_a_calibration(command, run):
     assert Grader.open(run.run_id, device="cpu").domain is not None
 
 
+@pytest.mark.slow
 def test_all_of_them_are_told_in_a_table_and_twice_is_as_once(command, run):
     assert command("calibrate", "--all").status == 0
     first = load_gate(run.folder / "bundle" / GATE_FILE)
@@ -56,6 +57,7 @@ def test_all_of_them_are_told_in_a_table_and_twice_is_as_once(command, run):
     assert second.images.image_ids == first.images.image_ids
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_set_is_gone_is_one_sentence_and_stays_as_it_is(command, run):
     shutil.rmtree(datasets_dir() / "tinted")
     answer = command("calibrate", "--run", run.run_id)
@@ -69,6 +71,7 @@ def test_a_run_whose_data_set_is_gone_is_one_sentence_and_stays_as_it_is(command
     assert f"{run.short_id}: The data set 'tinted'" in everyone.err
 
 
+@pytest.mark.slow
 def test_a_run_without_answers_and_a_question_about_none_are_one_sentence(command, run):
     (run.folder / PREDICTIONS_FILE).unlink()
     for arguments, expected in (

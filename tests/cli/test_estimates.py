@@ -22,6 +22,7 @@ def measured(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_advice_takes_the_settings_of_a_training_and_is_kept_for_them(images, command, measured):
     version = import_folder(images, name="two").version
     asked = TrainConfig(dataset="two", preprocessing="clahe", max_per_class=5, target_map="1,0", num_folds=3)

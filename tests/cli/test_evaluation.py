@@ -80,6 +80,7 @@ def evaluate(command, run, dataset):
     return json.loads(answer.out.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["folds", "merged"])
 def test_a_run_with_folds_never_scores_above_its_folds_on_its_own_images(command, noise_runs, name):
     folder, runs = noise_runs

@@ -82,6 +82,7 @@ def _test_part(run: tracking.RunRecord) -> tuple[np.ndarray, np.ndarray, pd.Data
     return table["target"].to_numpy(), table[[f"probability_{k}" for k in range(5)]].to_numpy(), table
 
 
+@pytest.mark.slow
 def test_kappa_of_a_graded_folder_is_that_of_scikit_learn(graded):
     first, second = _runs()
     targets, probabilities, table = _test_part(second)
@@ -99,6 +100,7 @@ def test_kappa_of_a_graded_folder_is_that_of_scikit_learn(graded):
     assert set(_test_part(first)[2]["image_id"]) == set(table["image_id"])
 
 
+@pytest.mark.slow
 def test_limits_of_the_expected_grade_follow_and_grade(graded, command):
     first, second = _runs()
     limits = read_json(second.folder / "bundle" / "manifest.json")["thresholds"]
@@ -113,6 +115,7 @@ def test_limits_of_the_expected_grade_follow_and_grade(graded, command):
     assert "no limits" in refused.err
 
 
+@pytest.mark.slow
 def test_the_medical_notice_follows_into_every_report_also_of_the_run_before(graded, command, tmp_path):
     image = graded / "eyes" / "Mild" / "0.png"
     for run in _runs():
@@ -122,6 +125,7 @@ def test_the_medical_notice_follows_into_every_report_also_of_the_run_before(gra
             assert MEDICAL_NOTICE in (tmp_path / name).read_text()
 
 
+@pytest.mark.slow
 def test_the_ordinal_loss_is_for_classes_with_an_order(graded, command):
     version = _runs()[0].config["dataset_version"]
     with pytest.raises(UserError, match="no order"):
@@ -139,6 +143,7 @@ def test_the_ordinal_loss_is_for_classes_with_an_order(graded, command):
     tracking.delete_run(json.loads(trained.out.splitlines()[-1])["run_id"])
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_never_read_in_the_new_order(graded, command):
     first, second = _runs()
     assert first.config["dataset_version"] != second.config["dataset_version"]
@@ -155,6 +160,7 @@ def test_a_run_of_an_earlier_version_is_never_read_in_the_new_order(graded, comm
     assert new["quadratic_weighted_kappa"] == pytest.approx(second.summary["test_quadratic_weighted_kappa"])
 
 
+@pytest.mark.slow
 def test_runs_name_their_version_and_the_present_one(graded, command):
     first, second = _runs()
     before, now = first.config["dataset_version"], second.config["dataset_version"]
@@ -166,6 +172,7 @@ def test_runs_name_their_version_and_the_present_one(graded, command):
     assert f"(versions {before[:12]} and {now[:12]} of the data set)" in compared
 
 
+@pytest.mark.slow
 def test_a_head_of_another_order_is_refused(graded, command):
     head = _runs()[0].run_id
     answer = command(
@@ -175,6 +182,7 @@ def test_a_head_of_another_order_is_refused(graded, command):
     assert "its classes may have another order there" in answer.err
 
 
+@pytest.mark.slow
 def test_a_training_in_the_queue_keeps_the_version_that_it_was_set_up_with(graded):
     config = TrainConfig(
         dataset="eyes", backbone="mobilenet_v3_small", weights="random", input_size_px=32, dtype="float32"
@@ -214,6 +222,7 @@ def test_named_maps_folds_and_evaluate_go_with_reordered_names(graded, command):
     tracking.delete_run(run.run_id)
 
 
+@pytest.mark.slow
 def test_a_recipe_finds_the_grades_by_name_in_every_version(graded):
     plan = plan_recipe("googlenet-dr-ft", dataset="eyes")
     merged = TARGET_MAPS.get(str(plan.config.target_map)).targets
@@ -224,6 +233,7 @@ def test_a_recipe_finds_the_grades_by_name_in_every_version(graded):
         assert taken.table["target"].tolist() == expected
 
 
+@pytest.mark.slow
 def test_a_folder_given_to_a_training_says_what_its_classes_suggest(command, tmp_path):
     write_graded(tmp_path / "faces", per_class=3)
     for is_new in (True, False):
@@ -232,6 +242,7 @@ def test_a_folder_given_to_a_training_says_what_its_classes_suggest(command, tmp
         assert ("python -m lib datasets change faces --suggested" in answer.err) is is_new
 
 
+@pytest.mark.slow
 def test_after_another_crop_runs_keep_their_names_and_say_so(graded, command):
     first, second = _runs()
     rebuilt = rebuild_dataset("eyes", "retina_box")

@@ -15,6 +15,7 @@ def two(tmp_path):
     import_folder(write_classes(tmp_path / "two", ("warm", "cold")), name="two")
 
 
+@pytest.mark.slow
 def test_one_stage_as_table_picture_and_page(two, command, tmp_path):
     asked = ("datasets", "map", "two", "--backbone", "bundled_vgg", "--stage", LAST)
     answer = command(*asked, "--out", tmp_path / "map.csv")

@@ -26,6 +26,7 @@ def asked(monkeypatch):
     return questions
 
 
+@pytest.mark.slow
 def test_the_table_and_the_sentence_of_the_page(images, command, asked):
     import_folder(images, name="two")
     answer = command("stages", "--dataset", "two", "--backbone", "bundled_vgg", "--random-seed", 3)

@@ -68,6 +68,7 @@ def test_its_best_run_answers_the_samples_as_the_page_shows_them(ours):
     assert [grade.name for grade in foreign if grade.status == GRADED] == []
 
 
+@pytest.mark.slow
 def test_what_its_images_make_of_the_default_network_is_shown_at_once(ours, home):
     question = StageQuestion(install_dataset_alone(), BACKBONES.get(DEFAULT_BACKBONE))
     assert not question.path.exists()

@@ -10,6 +10,7 @@ from lib.models.backbones import BACKBONES
 from lib.models.stages import build_backbone, set_batchnorm_statistics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "googlenet"])
 def test_random_features_neither_die_nor_explode(name: str) -> None:
     backbone = frozen_backbone(name, weights="random", seed=1)

@@ -144,6 +144,7 @@ def test_a_title_as_wide_as_the_picture_is_whole():
     assert title in [" ".join(text.split("<br>")) for text in annotations(figure)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_numbers_can_be_read_on_every_shade(is_dark):
     colors = palette(is_dark=is_dark)

@@ -97,6 +97,7 @@ def test_columns_and_order_are_chosen_kept_and_in_the_link(made):
     assert not again.exception
 
 
+@pytest.mark.slow
 def test_a_run_gets_a_name_tags_and_a_note(made):
     at = open_box(open_board(runs=made[0]), "board_words")
     at.text_input(key=f"board_name_{made[0][:8]}").set_value("My *best*")
@@ -115,6 +116,7 @@ def test_a_run_gets_a_name_tags_and_a_note(made):
     assert Marks.of(get_run(made[0]).tags).labels == ("to repeat",)
 
 
+@pytest.mark.slow
 def test_tags_of_several_runs_are_added_to_what_each_has(made):
     label_run(made[0], add=["own"])
     at = open_box(open_board(runs=",".join(made[:2])), "board_words")
@@ -131,6 +133,7 @@ def test_an_unusable_tag_is_one_sentence(made):
     assert not at.exception
 
 
+@pytest.mark.slow
 def test_a_pinned_run_stays_on_top(made):
     at = open_board(runs=made[2])
     button(at, "Pin").click().run()

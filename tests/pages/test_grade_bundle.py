@@ -61,6 +61,7 @@ def test_a_bundle_is_listed_deleted_and_brought_back(run_id, tmp_path):
     assert [one.name for one in list_bundles()] == ["Elsewhere"]
 
 
+@pytest.mark.slow
 def test_an_imported_bundle_can_be_taken_away_and_not_registered(run_id, tmp_path):
     kept = import_bundle(export_run(run_id, tmp_path / "squares.zip"))
     page = shown(kept.bundle_id)

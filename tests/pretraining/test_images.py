@@ -37,6 +37,7 @@ def test_no_class_is_blank(family: str) -> None:
     assert np.median(spread) > 8
 
 
+@pytest.mark.slow
 def test_rows_are_the_classes_images_in_order(tmp_path: Path) -> None:
     store = render_store(tmp_path, SPEC, num_processes=1)
     assert store.pixels.shape == SPEC.shape
@@ -45,6 +46,7 @@ def test_rows_are_the_classes_images_in_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.pixels[3 * 4 + 2], draw_image(family, number, 2, side=24))
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_rendered_again(tmp_path: Path) -> None:
     render_store(tmp_path, SPEC, num_processes=1)
     (tmp_path / DONE_FOLDER / "2").unlink()
@@ -62,6 +64,7 @@ def test_several_processes_render_the_same(tmp_path: Path, monkeypatch: pytest.M
     np.testing.assert_array_equal(one.pixels, two.pixels)
 
 
+@pytest.mark.slow
 def test_another_description_is_refused(tmp_path: Path) -> None:
     render_store(tmp_path, SPEC, num_processes=1)
     with pytest.raises(UserError, match="another description"):

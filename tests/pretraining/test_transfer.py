@@ -8,6 +8,7 @@ from lib.pretraining import transfer
 TARGETS = np.arange(60) % 2
 
 
+@pytest.mark.slow
 def test_separable_features_are_all_right_and_noise_is_not():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(60, 4))

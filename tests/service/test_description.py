@@ -64,6 +64,7 @@ def test_answers_to_what_is_asked_rightly_are_as_described(described):
     assert max(statuses) < 500
 
 
+@pytest.mark.slow
 def test_answers_to_what_is_asked_wrongly_are_as_described(described):
     statuses = ask_everything(described, GenerationMode.NEGATIVE, 6)
     assert statuses[422] > 6

@@ -40,6 +40,7 @@ def test_an_unusable_label_is_refused(run_store, label):
         note_run(run_id, "x" * (MAX_NOTE + 1))
 
 
+@pytest.mark.slow
 def test_mlflow_reads_the_same(run_store):
     from lib.settings import tracking_uri
     from lib.tracking.store import MlflowRuns

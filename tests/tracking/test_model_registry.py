@@ -29,6 +29,7 @@ def runs(home):
     return [run.run_id for run in made]
 
 
+@pytest.mark.slow
 def test_an_alias_moves_and_moves_back(runs):
     assert registered_versions() == []
     versions = [register_run(run_id, "eyes") for run_id in runs]

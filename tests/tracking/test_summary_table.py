@@ -65,6 +65,7 @@ def test_where_none_can_be_written_this_process_keeps_them(monkeypatch):
     assert read_summaries({"a": "2"}) == {}
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_lose_nothing():
     code = (
         "import sys\nfrom lib.tracking.summary_table import keep_summaries\n"
