@@ -91,7 +91,10 @@ def _rows_to_fit(audited: AuditedImages) -> tuple[np.ndarray, np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class ToldApart:
-    """A balanced accuracy, and where 95 of 100 lie that answer by chance: of the same answers to shuffled labels."""
+    """A balanced accuracy, and where 99 of 100 lie that answer by chance: of the same answers to shuffled labels.
+
+    95 of 100 for each of five families would find one by chance in every fifth set.
+    """
 
     score: float
     chance: float
@@ -134,7 +137,7 @@ def told_apart(values: np.ndarray, targets: np.ndarray, units: np.ndarray) -> To
         shuffled = np.empty_like(numbers)
         shuffled[rows] = numbers[np.concatenate([members[place] for place in random.permutation(len(members))])]
         drawn.append(_recall(answers, shuffled, len(classes)))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(drawn, [0.005, 0.995])
     return ToldApart(_recall(answers, numbers, len(classes)), 1 / len(classes), float(low), float(high))
 
 

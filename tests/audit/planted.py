@@ -35,7 +35,8 @@ def picture(kind: str, seed: int) -> Image.Image:
     for cells in (12, 40):
         blobs = Image.fromarray(random.integers(0, 256, (cells, cells * 5 // 4, 3), dtype=np.uint8))
         ground += np.asarray(blobs.resize((WIDTH, SIDE)), dtype=float)
-    pixels = 0.35 * ground + 45 * wave[..., None] + 40 + random.normal(0, 8, (SIDE, WIDTH, 3))
+    pixels = 0.35 * ground + 45 * wave[..., None] + random.normal(0, 8, (SIDE, WIDTH, 3))
+    pixels = (pixels - pixels.mean((0, 1))) / pixels.std((0, 1)) * random.uniform(36, 46) + random.uniform(115, 145)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

@@ -163,7 +163,7 @@ def test_declined_pairs_are_said_with_every_score(command, tmp_path):
 @pytest.mark.slow
 def test_grades_of_a_label_file_are_suggested_and_judged_as_grades(command, tmp_path):
     root = write_graded_eyes(tmp_path / "eyes")
-    answer = command("datasets", "import", root, "--suggested", "--json")
+    answer = command("datasets", "import", root, "--suggested", "--no-pseudonyms", "--json")
     facts = json.loads(answer.out.splitlines()[-1])
     assert (facts["is_ordinal"], facts["is_medical"], facts["crop_policy"]) == (True, True, "retina_box")
     assert (facts["class_names"], facts["class_sources"]) == (list(GRADE_NAMES), ["0", "1", "2", "3", "4"])
