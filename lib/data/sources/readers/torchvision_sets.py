@@ -203,7 +203,7 @@ SETS = (
         name="pcam", title="PatchCamelyon", num_images=327_680, num_classes=2,
         num_bytes=(sum(PCAM_BYTES.values()),), licence="CC0 1.0",
         source_url="https://github.com/basveeling/pcam", domain="histology", is_medical=True, needs_module="h5py",
-        description="Patches of lymph nodes, 96 px, with or without tumour in their centre; needs the package h5py.",
+        description="Patches of lymph nodes, 96 px, with or without tumour in their centre.",
         files=_pcam_files, list_images=_pcam_images,
     ),
 )  # fmt: skip
