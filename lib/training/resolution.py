@@ -52,7 +52,7 @@ def resolve_config(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         # A head that is fitted in one go draws nothing: to count all classes alike, it weighs them.
         class_weights=config.class_weights if strategy.is_iterative or not is_drawn else "balanced",
         head_from=_head_source(config, strategy),
-        batchnorm=config.batchnorm or ("frozen" if config.head_from else strategy.default_batchnorm),
+        batchnorm=config.batchnorm or strategy.default_batchnorm(takes_head=bool(config.head_from)),
         output=config.output if strategy.is_iterative else "softmax",
         feature_stage=feature_stage,
         pooling=pooling,

@@ -49,14 +49,13 @@ class StrategySpec:
         """Whether the head of a training in epochs begins as one that was fitted on the frozen features."""
         return self.is_iterative and bool(self.fit)
 
-    @property
-    def default_batchnorm(self) -> str:
-        """What happens to BatchNorm in trained stages where nothing else is asked for.
+    def default_batchnorm(self, *, takes_head: bool = False) -> str:
+        """What happens to BatchNorm in trained stages where nothing else is asked for; `takes_head`: of another run.
 
         A learned head knows the features as they were: the statistics of single batches would change them at the first
         step, and with them its answers (measured in docs/choose_a_strategy.md).
         """
-        return "frozen" if self.starts_from_probe else "trained"
+        return "frozen" if self.starts_from_probe or takes_head else "trained"
 
     @property
     def remembers_images(self) -> bool:

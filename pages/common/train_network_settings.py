@@ -5,7 +5,7 @@ import streamlit as st
 from lib.models.backbones import BACKBONES
 from lib.models.heads import HEADS, LAST_VECTOR
 from lib.training.strategies import StrategySpec
-from pages.common.train_settings import SettingGrid, choose
+from pages.common.train_settings import SettingGrid, batchnorm_key, choose
 
 HEAD_TITLES = {head.name: head.title for head in HEADS if head.is_iterative}
 OUTPUT_TITLES = {"softmax": "One unit a class (softmax)", "sigmoid": "One unit for two classes (sigmoid)"}
@@ -20,7 +20,7 @@ BATCHNORM_REASON = (
     "them. Frozen stages keep theirs in any case."
 )
 LEARNED_HEAD_REASON = (
-    "Of the stages that are trained. Frozen by default: the head knows the features as the probe saw them, and the "
+    "Of the stages that are trained. Frozen by default: the head knows the features as it learned them, and the "
     "statistics of single batches would change them at the first step."
 )
 
@@ -49,12 +49,13 @@ def draw_network_settings(backbone: str, strategy: StrategySpec, grid: SettingGr
 
 def draw_batchnorm(strategy: StrategySpec) -> str | None:
     """The three ways to treat BatchNorm, in sight together, with the reason for the default; None means that."""
-    default = strategy.default_batchnorm
+    takes_head = not strategy.starts_from_probe and bool(str(st.session_state.get("train_head_from") or "").strip())
+    default = strategy.default_batchnorm(takes_head=takes_head)
     chosen = st.segmented_control(
         "BatchNorm", list(BATCHNORM), format_func=BATCHNORM.__getitem__, default=default, required=True,
-        key=f"train_batchnorm_{strategy.name}", persist_state="session",
+        key=batchnorm_key(strategy, takes_head=takes_head), persist_state="session",
     )  # fmt: skip
-    st.caption(LEARNED_HEAD_REASON if strategy.starts_from_probe else BATCHNORM_REASON)
+    st.caption(BATCHNORM_REASON if default == "trained" else LEARNED_HEAD_REASON)
     return None if chosen == default else chosen
 
 

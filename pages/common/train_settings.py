@@ -185,10 +185,10 @@ class SettingGrid:
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 STRATEGY = "train_strategy"
 # Fields of the form whose key carries what they belong to: a strategy or a backbone has a default of its own.
-_BY_STRATEGY = ("epochs", "learning_rate", "head", "batchnorm")
+_BY_STRATEGY = ("epochs", "learning_rate", "head")
 _BY_BACKBONE = ("weights", "feature_stage", "unfreeze_from")
 _PLAIN = (
-    "output", "target_map", "class_weights", "optimizer", "loss", "augmentation", "schedule", "sampling",
+    "output", "target_map", "class_weights", "optimizer", "loss", "batchnorm", "augmentation", "schedule", "sampling",
     "batch_size", "time_budget_s", "weight_decay", "patience", "stage_rate_decay", "label_smoothing", "mixup",
     "num_views", "unfreeze_every", "num_neighbors", "num_folds", "split_seed", "seed", "head_from", "preprocessing",
     "pinned_images", "input_size_px",
@@ -206,12 +206,18 @@ def form_key(name: str, strategy: StrategySpec, backbone: str) -> str:
     return f"train_{name}_{backbone}" if name in _BY_BACKBONE else _KEYS.get(name, f"train_{name}")
 
 
+def batchnorm_key(strategy: StrategySpec, *, takes_head: bool) -> str:
+    """The session's key of the field for BatchNorm, whose default depends on whether the head was learned before."""
+    return f"train_batchnorm_{strategy.name}" + ("_with_head" if takes_head else "")
+
+
 def fill_form(config: TrainConfig) -> None:
     """Set every field of the form, whatever it held before; to be called before the fields are drawn."""
     strategy = STRATEGIES.get(config.strategy)
     st.session_state[STRATEGY] = config.strategy
     own: dict[str, object] = {"epochs": strategy.default_epochs, "learning_rate": strategy.default_learning_rate}
-    own |= {"head": strategy.default_head, "batchnorm": strategy.default_batchnorm}
+    takes_head = bool(config.head_from)
+    own |= {"head": strategy.default_head, "batchnorm": strategy.default_batchnorm(takes_head=takes_head)}
     own |= {"unfreeze_from": _first_trained(config, strategy)}
     for name in IN_FORM:
         value = getattr(config, name)
@@ -219,7 +225,10 @@ def fill_form(config: TrainConfig) -> None:
             value = None  # it has no field for them, and the field of the next strategy is another matter
         if value is None:
             value = own.get(name, DEFAULTS[name])
-        st.session_state[form_key(name, strategy, config.backbone)] = _as_field(name, value)
+        key = form_key(name, strategy, config.backbone)
+        if name == "batchnorm":
+            key = batchnorm_key(strategy, takes_head=takes_head)
+        st.session_state[key] = _as_field(name, value)
 
 
 def read_form() -> dict[str, Any]:

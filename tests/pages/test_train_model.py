@@ -99,7 +99,9 @@ def test_page_offers_every_strategy(through_app):
 
 def test_start_refuses_a_head_of_no_run_before_anything_is_queued(started):
     at = choose(open_train(), "partial_finetuning")
+    assert at.segmented_control(key="train_batchnorm_partial_finetuning").value == "trained"
     at.text_input(key="train_head_from").set_value("f" * 32).run()
+    assert at.segmented_control(key="train_batchnorm_partial_finetuning_with_head").value == "frozen"
     at.button(key="train_start").click().run()
     assert not at.exception
     (sentence,) = (error.value for error in at.error)
