@@ -12,6 +12,7 @@ from lib.data.library import dataset_folder, delete_dataset, descriptions, resto
 from lib.data.originals import ORIGINALS
 from lib.data.sources.uploads import uploads_folder
 from lib.errors import UserError
+from lib.progress import size_words
 from lib.quota import folder_bytes
 from lib.settings import bundles_dir, cache_dir, downloads_dir, runs_dir, trash_dir
 
@@ -109,7 +110,7 @@ def _datasets() -> Iterator[Stored]:
         name = description["spec"]["name"]
         folder = dataset_folder(name)
         own = folder_bytes(folder / ORIGINALS) if (folder / ORIGINALS).is_dir() else 0
-        note = f"of it {disk_cache.size_words(own)} unpacked or downloaded originals" if own else ""
+        note = f"of it {size_words(own)} unpacked or downloaded originals" if own else ""
         yield Stored(
             "dataset", name, description["spec"].get("title") or name, folder_bytes(folder),
             float(description.get("created_s", 0.0)), note,

@@ -11,6 +11,10 @@ from lib.data.sources.table import SourceOption
 from lib.data.sources.tables import SourceOptions, label_paths
 from lib.errors import UserError
 
+PAIRS = SourceOption(
+    name="pairs", title="Keep a patient's images together", kind=bool, default=True,
+    help="By a column such as patient, or by left and right in the names.",
+)  # fmt: skip
 READING_OPTIONS = (
     SourceOption(
         name="labels", title="Labels from", kind=tuple, default=(),
@@ -28,10 +32,7 @@ READING_OPTIONS = (
         name="group_column", title="Group column",
         help="Column of the label file or of metadata.csv that says which images belong together, such as patient.",
     ),
-    SourceOption(
-        name="pairs", title="Keep a patient's images together", kind=bool, default=True,
-        help="By a column such as patient, or by left and right in the names.",
-    ),
+    PAIRS,
 )  # fmt: skip
 _NAMES = tuple(one.name for one in fields(SourceOptions))
 

@@ -119,6 +119,11 @@ def _never_changes(_values: Mapping[str, Any]) -> str:
     return "published"
 
 
+def only_reading_tells(_values: Mapping[str, Any]) -> str:
+    """The `state` of a source whose files lie where anybody may change them."""
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec:
     """One source; `read` raises UserError with one sentence, and leaves nothing half behind.

@@ -1,13 +1,11 @@
 """A folder on this machine: class folders, split folders, or images with a label file."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lib.data.sources.files import existing_folder
 from lib.data.sources.folder import scan_folder
 from lib.data.sources.reading import READING_OPTIONS, reading_of
-from lib.data.sources.table import SOURCES, FoundImages, SourceOption, SourceRequest, SourceSpec
+from lib.data.sources.table import SOURCES, FoundImages, SourceOption, SourceRequest, SourceSpec, only_reading_tells
 
 
 def read(request: SourceRequest) -> FoundImages:
@@ -16,10 +14,6 @@ def read(request: SourceRequest) -> FoundImages:
     options = reading_of(request.values, existing_folder(path))
     scan = scan_folder(path, options, is_allowed=request.is_allowed, min_classes=request.min_classes)
     return FoundImages(scan=scan)
-
-
-def _only_reading_tells(_values: Mapping[str, Any]) -> str:
-    return ""
 
 
 SOURCES.add(
@@ -34,7 +28,7 @@ SOURCES.add(
             *READING_OPTIONS,
         ),
         takes=Path.is_dir,
-        state=_only_reading_tells,
+        state=only_reading_tells,
         look=lambda request: existing_folder(request.values["path"]),
     )
 )

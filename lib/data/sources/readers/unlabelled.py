@@ -1,13 +1,12 @@
 """A folder of images that have no classes yet: a person names the classes, and labels the images afterwards."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lib.data.label_schema import LabelSchema, SchemaChange, parse_names
 from lib.data.sources.files import existing_folder
 from lib.data.sources.folder import scan_unlabelled
-from lib.data.sources.table import SOURCES, FoundImages, SourceOption, SourceRequest, SourceSpec
+from lib.data.sources.reading import PAIRS
+from lib.data.sources.table import SOURCES, FoundImages, SourceOption, SourceRequest, SourceSpec, only_reading_tells
 from lib.data.sources.tables import SourceOptions
 from lib.errors import UserError
 
@@ -24,10 +23,6 @@ def read(request: SourceRequest) -> FoundImages:
     names = LabelSchema(numbers, numbers).changed(SchemaChange(class_names=asked)).names  # each checked, none twice
     options = SourceOptions(group_column=request.values["group_column"], pairs=request.values["pairs"])
     return FoundImages(scan=scan_unlabelled(path, names, options, is_allowed=request.is_allowed))
-
-
-def _only_reading_tells(_values: Mapping[str, Any]) -> str:
-    return ""
 
 
 SOURCES.add(
@@ -48,11 +43,8 @@ SOURCES.add(
                 name="group_column", title="Group column",
                 help="Column of metadata.csv that says which images belong together, such as patient.",
             ),
-            SourceOption(
-                name="pairs", title="Keep a patient's images together", kind=bool, default=True,
-                help="By a column such as patient, or by left and right in the names.",
-            ),
+            PAIRS,
         ),
-        state=_only_reading_tells,
+        state=only_reading_tells,
     )
 )  # fmt: skip
