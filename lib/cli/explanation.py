@@ -1,9 +1,11 @@
 """`explain`: what a network looks at in one image."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from lib.cli.output import ProgressLine, json_option, note, print_json
 from lib.cli.storage import backbone_or_default
@@ -13,11 +15,18 @@ from lib.explain.method_spec import read_options
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.settings import DEFAULT_BACKBONE
 
+if TYPE_CHECKING:
+    from lib.data.dataset import Dataset
+    from lib.data.input_transform import InputTransform
+    from lib.explain.pictures import PixelArray
+
 _ASKED_OF_BOTH = ("stage", "target", "options", "progress")  # of the picture and of its honest card
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=click.Path(path_type=Path), required=False)
+@click.option("--dataset", metavar="NAME", help="Instead of a file: an image of this data set, as it is stored.")
+@click.option("--image", "image_id", metavar="ID", help="Which one: its image_id (a beginning that no other has).")
 @click.option("--run", "run_id", metavar="ID", help="Explain with this run's classifier (or a bundle's zip).")
 @click.option(
     "--backbone",
@@ -47,8 +56,10 @@ _ASKED_OF_BOTH = ("stage", "target", "options", "progress")  # of the picture an
 @click.option("--by-thresholds", is_flag=True, help="Answer by the expected grade and limits fitted in validation.")
 @json_option
 def explain(
-    image: Path,
+    image: Path | None,
     *,
+    dataset: str | None,
+    image_id: str | None,
     run_id: str | None,
     backbone: str | None,
     out: Path,
@@ -71,8 +82,7 @@ def explain(
         raise UserError("Give either --run ID or --backbone NAME, not both: what should explain the image?")
     if out.suffix.lower() != ".png":
         raise UserError(f"The picture is written as PNG: --out must end in .png, received {str(out)!r}.")
-    if not image.is_file():
-        raise UserError(f"There is no image file {image}.")
+    source = _named(image, dataset, image_id)
     if by_thresholds and run_id is None:
         raise UserError("--by-thresholds goes with --run ID: limits of the expected grade belong to a trained run.")
     if raw is not None and raw.suffix.lower() != ".npz":
@@ -82,9 +92,9 @@ def explain(
     with ProgressLine() as progress:
         options |= {"method": method, "options": given, "raw": raw, "progress": progress}
         result = (
-            _by_backbone(image, backbone_or_default(backbone), out, options, check=check)
+            _by_backbone(source, backbone_or_default(backbone), out, options, check=check)
             if run_id is None
-            else _by_run(image, run_id, out, options, by_thresholds=by_thresholds, check=check)
+            else _by_run(source, run_id, out, options, by_thresholds=by_thresholds, check=check)
         )
     if as_json:
         print_json(result)
@@ -109,6 +119,46 @@ def explain(
             click.echo(f"Less the mean of the controls: {numbers}; like maps of random weights {card['likeness']:.2f}.")
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where the image is: a file, or a row of a data set."""
+
+    path: Path | None = None
+    dataset: "Dataset | None" = None
+    row: int = 0
+
+    def read(self, inputs: "InputTransform") -> "tuple[PixelArray, str]":
+        """The pixels (S, S, 3), and the id by which data sets and classifiers know the file."""
+        from lib.models.seen_images import image_id_of
+
+        if self.dataset is not None:
+            return np.array(self.dataset.pixels[self.row]), str(self.dataset.table["image_id"].iloc[self.row])
+        assert self.path is not None  # noqa: S101 (one of the two)
+        decoded = inputs.decode(self.path)
+        return decoded.pixels, image_id_of(decoded.sha256)
+
+
+def _named(image: Path | None, dataset: str | None, image_id: str | None) -> _Source:
+    """The image that was asked for; raises UserError unless it is one, and there."""
+    if (image is None) == (dataset is None) or (dataset is None) != (image_id is None):
+        raise UserError("Give either an image file, or --dataset NAME with --image ID.")
+    if image is not None:
+        if not image.is_file():
+            raise UserError(f"There is no image file {image}.")
+        return _Source(path=image)
+    from lib.data.library import open_dataset
+
+    found = open_dataset(str(dataset))
+    rows = np.flatnonzero(found.table["image_id"].str.startswith(str(image_id)))
+    if len(rows) != 1:
+        counted = f"{len(rows)} images" if len(rows) else "no image"
+        raise UserError(
+            f"The data set {dataset!r} has {counted} whose image_id begins with {image_id!r}; all ids: python -m lib "
+            f"datasets measures {dataset} --out FILE.csv."
+        )
+    return _Source(dataset=found, row=int(rows[0]))
+
+
 def _with_card(result: dict[str, Any], pixels: Any, network: Any, inputs: Any, **asked: Any) -> dict[str, Any]:
     """The result with the honest card of its map, where there is one; of a strip, that of the network's own stage."""
     from lib.explain.map_checks import check_map
@@ -120,7 +170,7 @@ def _with_card(result: dict[str, Any], pixels: Any, network: Any, inputs: Any, *
     return {**result, "card": card.to_dict()}
 
 
-def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def _by_backbone(source: _Source, backbone: str, out: Path, options: dict[str, Any], *, check: bool) -> dict[str, Any]:
     """A network as published, with its own classes: nothing is known of its training images."""
     from lib.data.input_transform import InputTransform
     from lib.explain.class_names import pretrained_class_names
@@ -129,7 +179,7 @@ def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any],
 
     network = build_backbone(backbone, weights="pretrained")
     inputs, class_names = InputTransform.of(network.spec), pretrained_class_names(network.spec)
-    pixels = inputs.decode(image).pixels
+    pixels, _ = source.read(inputs)
     result = explain_image(
         pixels, network, inputs, class_names, out=out, network_title=network.spec.title, is_ordinal=False, **options
     )
@@ -138,17 +188,16 @@ def _by_backbone(image: Path, backbone: str, out: Path, options: dict[str, Any],
 
 
 def _by_run(
-    image: Path, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool, check: bool
+    source: _Source, run_id: str, out: Path, options: dict[str, Any], *, by_thresholds: bool, check: bool
 ) -> dict[str, Any]:
     """A run's or bundle's classifier, with the verdict that `grade` would give."""
     from lib.explain.explanation import explain_image
     from lib.grading.grader import Grader
     from lib.grading.grades import SEEN_SENTENCES, GradingOptions
-    from lib.models.seen_images import image_id_of
 
     grader = Grader.open(run_id, options=GradingOptions(by_thresholds=by_thresholds))
-    decoded = grader.inputs.decode(image)
-    pixels, seen = decoded.pixels, grader.seen.role(image_id_of(decoded.sha256))
+    pixels, image_id = source.read(grader.inputs)
+    seen = grader.seen.role(image_id)
     sentence = SEEN_SENTENCES.get(seen, "")
     verdict = grader.answer(pixels)
     result = explain_image(

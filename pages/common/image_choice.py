@@ -13,7 +13,6 @@ from streamlit.delta_generator import DeltaGenerator
 from lib.data.builtin import Sample, drawn_samples, photographs
 from lib.data.dataset import Dataset
 from lib.data.input_transform import InputTransform
-from lib.data.sources.files import storable
 from lib.errors import BadImage
 from lib.models.seen_images import image_id_of
 from lib.settings import MAX_FILE_BYTES
@@ -29,7 +28,9 @@ _OPENED_ON = "image_opened_on"  # the sample that a page opened on by itself, un
 
 @dataclass(frozen=True, eq=False)
 class ChosenImage:
-    """An image to explain; `key` identifies its content in caches, `path` is what the command line would be given."""
+    """An image to explain; `key` identifies its content in caches, `path` is what the command line would be given,
+    where the image is of no data set (else its name there, `dataset`, and `image_id`).
+    """
 
     key: str
     name: str
@@ -40,11 +41,12 @@ class ChosenImage:
     is_linkable: bool = True
     image_id: str = ""  # by its file's content, as data sets and classifiers know it
     versions: tuple[str, ...] = ()  # of the data set that it is from; none for samples and uploads
+    dataset: str = ""  # that it is from
 
     @property
-    def quoted_path(self) -> str:
-        """The path as a shell takes it."""
-        return shlex.quote(self.path)
+    def arguments(self) -> str:
+        """What names it on the command line, as a shell takes it: originals may be gone or known by pseudonyms."""
+        return shlex.join(["--dataset", self.dataset, "--image", self.image_id] if self.dataset else [self.path])
 
 
 def choose_image(*, key: str, picker: DeltaGenerator, inputs: InputTransform, opens_on: str = "") -> ChosenImage | None:
@@ -130,10 +132,11 @@ def _from_dataset(dataset: Dataset, key: str) -> ChosenImage:
         key=f"{dataset.name}:{dataset.version}:{row}",
         name=path,
         pixels=np.array(dataset.pixels[row]),
-        path=_source_path(dataset, row),
+        path=path,
         true_class=dataset.class_of(row),
         image_id=str(table["image_id"].iloc[row]),
         versions=tuple(dataset.versions),
+        dataset=dataset.name,
     )
 
 
@@ -163,12 +166,6 @@ def _thumbnail(dataset: Dataset, row: int, *, is_marked: bool) -> EncodedTile:
     alt = readable(f"{dataset.class_of(row)}: {record['path']}")
     link = state.page_link("look_inside", image=str(record["image_id"]))
     return EncodedTile(content, "", "", alt, is_marked=is_marked, link=link)
-
-
-def _source_path(dataset: Dataset, row: int) -> str:
-    """Where the image came from, if its folder is still there; else relative to the source."""
-    path = None if dataset.has_pseudonyms else dataset.source_path(row)
-    return storable(str(path)) if path else str(dataset.table["path"].iloc[row])
 
 
 def _from_samples(samples: dict[str, Sample], key: str, inputs: InputTransform) -> ChosenImage:

@@ -112,7 +112,7 @@ def _draw_reading(network: InsideNetwork, image: ChosenImage, explanation: "Expl
     )
     is_asked = not explanation.is_predicted and (explanation.cams is not None or not explanation.is_refused)
     target = f" --target {explanation.target}" if is_asked else ""
-    controls.copy_command(f"python -m lib explain {image.quoted_path} {network.command}{target} --out strip.png")
+    controls.copy_command(f"python -m lib explain {image.arguments} {network.command}{target} --out strip.png")
 
 
 def _draw_close_up(network: InsideNetwork, explanation: "Explanation", kind: str) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lib import tracking
+from lib.models.seen_images import image_id_of
 
 
 def test_explain_writes_a_picture(command, trained, tmp_path):
@@ -14,6 +16,15 @@ def test_explain_writes_a_picture(command, trained, tmp_path):
     assert answer.status == 0, answer.err
     assert json.loads(answer.out)["class_name"] == "cold"
     assert Image.open(out).width > 300
+    image_id = image_id_of(hashlib.sha256(image.read_bytes()).hexdigest())
+    of_set = ("--dataset", "colours", "--image", image_id[:8], "--run", run_id, "--target", "cold", "--json", "--out")
+    assert (
+        json.loads(command("explain", *of_set, tmp_path / "same.png").out)["score"] == json.loads(answer.out)["score"]
+    )
+    assert (tmp_path / "same.png").read_bytes() == out.read_bytes()
+    missing = command("explain", "--dataset", "colours", "--image", "", "--out", out)
+    assert missing.status == 2
+    assert "images whose image_id begins with ''" in missing.err
 
 
 @pytest.mark.slow
@@ -52,6 +63,9 @@ def test_explain_answers_what_grade_answers(command, trained, tmp_path):
         ([__file__, "--method", "occlusion", "--set", "window_px=0", "--out", "y.png"], "window_px is from 1 to 512"),
         ([__file__, "--method", "occlusion", "--set", "window_px", "--out", "y.png"], "--set NAME=VALUE"),
         ([__file__, "--method", "layer_cam", "--set", "x=1", "--out", "y.png"], "LayerCAM has no option 'x'"),
+        (["--out", "y.png"], "Give either an image file, or --dataset NAME with --image ID."),
+        (["x.png", "--dataset", "a", "--image", "b", "--out", "y.png"], "Give either an image file, or"),
+        (["--dataset", "a", "--out", "y.png"], "Give either an image file, or --dataset"),
         ([__file__, "--raw", "y.npy", "--out", "y.png"], "--raw must end in .npz"),
     ],
 )

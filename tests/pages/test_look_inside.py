@@ -106,6 +106,7 @@ def test_a_view_is_a_link(dataset: str) -> None:
     wanted = dataset_image(dataset, 4)
     at = open_page(dataset=dataset, image=wanted, stage="block2", target="281")
     assert link(at, "image") == wanted
+    assert any(f"explain --dataset {dataset} --image {wanted} " in code.value for code in at.code)
     assert "4.png" in " ".join(str(element.value) for element in at.markdown).replace("\\", "")
     assert at.selectbox(key="inside_stage").value == "block2"
     assert at.selectbox(key="inside_class").value == 281
