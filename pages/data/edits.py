@@ -21,11 +21,13 @@ def draw(scene: Scene) -> None:
     dataset = scene.dataset
     edits = dataset.edits[::-1]
     if not edits:
-        controls.empty_state(
-            "No image was edited. Exclude an image or give it another class, here and in the audit, or on the command "
-            f"line: `python -m lib datasets edit {plain(dataset.name)} --exclude PATH`. Files are never touched, and "
-            "each edit can be undone."
+        st.markdown(
+            "No image was edited. Exclude an image or give it another class in Images and in Audit. Files are never "
+            "touched, and each edit can be undone."
         )
+        with st.container(horizontal=True):
+            controls.link_to("explore_data", "To the images", icon=":material/grid_view:", tab="images")
+            controls.copy_command(f"python -m lib datasets edit {dataset.name} --exclude PATH")
         return
     num_undone = sum(not edit.is_in_effect for edit in edits)
     undone = f", {num_undone} of them undone" if num_undone else ""

@@ -24,7 +24,10 @@ def draw(scene: Scene) -> None:
     part = controls.choose("Of", parts, "split", key="means_split", is_segmented=True, label_visibility="collapsed")
     name = f"means {scene.dataset.version} {scene.split_seed} {part}"
     found = made_once(
-        (str(scene.dataset.folder), name), name, f"Averaging the images of {scene.dataset.name}", "Average the images",
+        (str(scene.dataset.folder), name),
+        name,
+        f"Averaging the images of {scene.dataset.spec.title or scene.dataset.name}",
+        "Average the images",
         make=lambda progress: class_means(scene.dataset, scene.split, part, progress=progress),
     )  # fmt: skip
     if found is None:

@@ -26,7 +26,8 @@ def find_measures(dataset: Dataset) -> "pd.DataFrame | None":
     """The measures of a data set; None while they are made (watched here), or after that was stopped."""
     name = f"measure {dataset.content_version} {dataset.spec.is_fundus}"
     return made_once(
-        (str(dataset.folder), name), name, f"Measuring the images of {dataset.name}", "Measure the images",
+        (str(dataset.folder), name), name, f"Measuring the images of {dataset.spec.title or dataset.name}",
+        "Measure the images",
         read=lambda: stored_measures(dataset), make=lambda progress: image_measures(dataset, progress=progress),
     )  # fmt: skip
 

@@ -133,7 +133,7 @@ def _find_copies(dataset: Dataset) -> tuple[np.ndarray | None, bool]:
     """The sets of near duplicates, and whether they are known by now."""
     name = f"copies {dataset.content_version}"
     copies = made_once(
-        (str(dataset.folder), name), name, f"Looking for near duplicates in {dataset.name}",
+        (str(dataset.folder), name), name, f"Looking for near duplicates in {dataset.spec.title or dataset.name}",
         "Look for near duplicates", make=lambda progress: copy_numbers(dataset, progress=progress),
     )  # fmt: skip
     if copies is None:

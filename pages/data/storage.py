@@ -35,7 +35,10 @@ def draw(_scene: Any) -> None:
             for one in shown
         ],
         hide_index=True, height=250,
-        column_config={"MiB": st.column_config.NumberColumn(format="%.1f", width="small")},
+        column_config={
+            "MiB": st.column_config.NumberColumn(format="%.1f", width="small"),
+            "Note": st.column_config.TextColumn(width="medium"),
+        },
         alt="What takes room: kind, name, size and note",
     )  # fmt: skip
     _draw_deletion([one for one in shown if one.kind != _TRASH and one.key])

@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter, ImageOps
 from lib.audit.audited import AuditedImages
 from lib.audit.auditing import AuditQuestion, audit
 from lib.audit.embedding import confident_errors, margins, out_of_fold
-from lib.audit.findings import AuditReport
+from lib.audit.findings import SERIOUS, AuditReport
 from lib.data.dataset import Dataset
 from lib.data.importing import import_folder
 from lib.errors import UserError
@@ -151,6 +151,9 @@ def audit_scores(report: AuditReport, dataset: Dataset, planted: Planted) -> lis
     scores.append(Score("audit", "labels, 30 most suspicious", min(30, len(doubted)), top, len(planted.swapped)))
     hits = sum(path in planted.swapped for path in doubted)
     scores.append(Score("audit", "labels, all doubted", len(doubted), hits, len(planted.swapped)))
+    sure = [paths[one.image_ids[0]] for one in report.of_kind("label_errors") if one.severity == SERIOUS]
+    hits = sum(path in planted.swapped for path in sure)
+    scores.append(Score("audit", "labels, to fix before training", len(sure), hits, len(planted.swapped)))
     for kind in ("dark", "blurred"):
         found = [paths[one.image_ids[0]] for one in report.of_kind(kind)]
         own = planted.spoiled.get(kind, [])
