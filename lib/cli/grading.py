@@ -41,9 +41,9 @@ _FORMATS = (".csv", ".json", ".html", ".pdf")
     type=float,
     default=USUAL_OPTIONS.coverage,
     show_default=True,
-    help="How often the set of classes is to hold the right one.",
+    help="How often the set of classes is to hold the right one (with folds: or more).",
 )
-@click.option("--largest-set", type=int, help="With more classes left in the set than this, none is given.")
+@click.option("--largest-set", type=int, help="With more classes left in the set than this, or another, none is given.")
 @click.option("--rotations", is_flag=True, help="Answer by the mean over rotations by 0, 90, 180 and 270 degrees.")
 @click.option("--prevalence", type=float, help="Share of referable images among those graded, for PPV and NPV.")
 @click.option("--drift", "with_drift", is_flag=True, help="Say how the folder differs from the validation images.")

@@ -28,6 +28,8 @@ LEAST_IMAGES = 30
 COVERAGES = tuple(round(0.5 + step / 100, 2) for step in range(50))  # 0.50 .. 0.99
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 WANTED_SENSITIVITY = 0.9
+# In `Calibration.fitted_on`, where others than the kept classifier gave the answers.
+BY_OTHERS = "each answered by"
 _LOG_BOUND = math.log(10.0)  # temperatures from 0.1 to 10
 _ROUNDING = 1e-9
 _NUM_DRAWS = 1000
@@ -119,6 +121,15 @@ class Calibration:
     risk: RiskCoverage
     referral: ReferralCutoff | None = None
 
+    @property
+    def is_out_of_fold(self) -> bool:
+        """Whether other fits than the kept classifier gave the answers, which was trained on more images than they.
+
+        It is then no worse, as a rule, and its sets hold the right class about as often as asked for or more often.
+        Nothing bounds by how much: split conformal sets promise their coverage of the classifier that answered.
+        """
+        return BY_OTHERS in self.fitted_on
+
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of the network's own ones, (..., K); rows that are not finite stay so."""
         return with_temperature(probabilities, self.temperature)
@@ -138,9 +149,7 @@ class Calibration:
 
     def are_in_sets(self, probabilities: np.ndarray, coverage: float) -> np.ndarray:
         """Which classes are in the set of each image, (N, K) of calibrated probabilities (N, K)."""
-        is_in = 1 - probabilities <= self.set_limit(coverage) + _ROUNDING
-        is_in[np.arange(len(probabilities)), probabilities.argmax(1)] = True
-        return is_in
+        return in_sets(probabilities, self.set_limit(coverage))
 
     def set_limit(self, coverage: float) -> float:
         """The largest 1 - probability of a class in a set of that coverage; raises UserError outside 0.5 to 0.99."""
@@ -250,7 +259,7 @@ def fit_calibration(
     return Calibration(
         temperature=temperature,
         limits=tuple(map(float, fit_thresholds(targets, calibrated))) if is_ordinal and num_classes > 2 else (),
-        set_limits=_set_limits(np.sort(1 - own)),
+        set_limits=tuple(limit_of_scores(1 - own, coverage) for coverage in COVERAGES),
         num=len(targets), num_classes=num_classes, fitted_on=fitted_on,
         log_loss_before=log_loss(targets, probabilities), log_loss_after=log_loss(targets, calibrated),
         error_before=calibration_error(targets, probabilities), error_after=calibration_error(targets, calibrated),
@@ -338,10 +347,17 @@ def _error_fall(is_right: np.ndarray) -> float:
     return float(1 - (1 - most.mean()) / error) if error > 0 else math.nan
 
 
-def _set_limits(scores: np.ndarray) -> tuple[float, ...]:
-    """For each coverage the ceil((N + 1) coverage)-th smallest score (N,); 1, every class, where there are too few."""
-    ranks = [math.ceil(round((len(scores) + 1) * coverage, 6)) for coverage in COVERAGES]
-    return tuple(float(scores[rank - 1]) if rank <= len(scores) else 1.0 for rank in ranks)
+def limit_of_scores(scores: np.ndarray, coverage: float) -> float:
+    """The ceil((N + 1) coverage)-th smallest score (N,); 1, every class, where there are too few."""
+    rank = math.ceil(round((len(scores) + 1) * coverage, 6))
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def in_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
+    """Which classes are in the set of each image, (N, K) of calibrated probabilities; the most probable one always."""
+    is_in = 1 - probabilities <= limit + _ROUNDING
+    is_in[np.arange(len(probabilities)), probabilities.argmax(1)] = True
+    return is_in
 
 
 def _referral(targets: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> ReferralCutoff | None:

@@ -41,6 +41,8 @@ class Verdict:
         distance: feature distance to the training images; `threshold` is the largest that passes.
         prediction_set: the classes that hold the right one with probability `coverage` (split conformal), most
             probable first; empty where the classifier was not calibrated.
+        is_coverage_out_of_fold: whether the limits of the set are those of other fits than the classifier
+            (`Calibration.is_out_of_fold`).
         reason: why it is unlike or refused; for a graded image, what the comparison found.
     """
 
@@ -56,6 +58,7 @@ class Verdict:
     reason: str = ""
     prediction_set: tuple[str, ...] = ()
     coverage: float | None = None
+    is_coverage_out_of_fold: bool = False
 
     @property
     def is_graded(self) -> bool:
@@ -73,6 +76,18 @@ class Verdict:
         if not self.limits or not self.probabilities:
             return None
         return float(expected_grade(np.array([list(self.probabilities.values())]))[0])
+
+    @property
+    def is_outside_set(self) -> bool:
+        """Whether the class that is given is not in its set: that of the expected grade need not be."""
+        return self.class_name is not None and bool(self.prediction_set) and self.class_name not in self.prediction_set
+
+    @property
+    def coverage_words(self) -> str:
+        """How often the set holds the right class; "" where there is none."""
+        if self.coverage is None:
+            return ""
+        return describe_coverage(self.coverage, is_out_of_fold=self.is_coverage_out_of_fold)
 
     @property
     def most_probable(self) -> str | None:
@@ -153,7 +168,8 @@ def decide(
             calibration.
         seen: what is known of the image already (distance, reason); where it is not "graded" it stays so.
         calibration: makes the probabilities, and the set of classes that holds the right one with `coverage`.
-        largest_set: with more classes than this in the set, no class is given; None gives one always.
+        largest_set: with more classes than this in the set, or where the class of the expected grade is not in it, no
+            class is given; None gives one always.
     """
     known = replace(seen or Verdict(status=GRADED), limits=tuple(limits or ()), scores=tuple(map(float, scores)))
     if known.status != GRADED:
@@ -164,17 +180,32 @@ def decide(
     if calibration is not None:
         stated = calibration.calibrated(stated)
         numbers = calibration.prediction_set(stated, coverage)
-        known = replace(known, prediction_set=tuple(class_names[number] for number in numbers), coverage=coverage)
+        known = replace(
+            known, prediction_set=tuple(class_names[number] for number in numbers), coverage=coverage,
+            is_coverage_out_of_fold=calibration.is_out_of_fold,
+        )  # fmt: skip
     known = replace(known, probabilities=dict(zip(class_names, map(float, stated), strict=True)))
-    if largest_set is not None and len(known.prediction_set) > largest_set:
-        return replace(known, status=UNSURE, reason=_unsure_reason(known.prediction_set, coverage, largest_set))
     target = int(decided_classes(stated[None], limits)[0])
-    return replace(known, class_name=class_names[target], target=target, confidence=float(stated[target]))
+    given = replace(known, class_name=class_names[target], target=target, confidence=float(stated[target]))
+    why = "" if largest_set is None else _why_unsure(given, largest_set)
+    return replace(known, status=UNSURE, reason=why) if why else given
 
 
-def _unsure_reason(names: Sequence[str], coverage: float, largest_set: int) -> str:
-    most = f"at most {largest_set} {'is' if largest_set == 1 else 'are'} allowed"
-    return f"Unsure: {len(names)} classes are left at {100 * coverage:.0f} % coverage ({', '.join(names)}); {most}."
+def _why_unsure(given: Verdict, largest_set: int) -> str:
+    """Why the class is not given after all; "" where it is."""
+    names = given.prediction_set
+    left = f"left at {given.coverage_words} ({', '.join(names)})"
+    if len(names) > largest_set:
+        most = f"at most {largest_set} {'is' if largest_set == 1 else 'are'} allowed"
+        return f"Unsure: {len(names)} classes are {left}; {most}."
+    if given.is_outside_set:
+        return f"Unsure: the expected grade means {given.class_name}, which is not among the classes {left}."
+    return ""
+
+
+def describe_coverage(coverage: float, *, is_out_of_fold: bool) -> str:
+    """A coverage in words; with limits of other fits than the classifier it is a lower bound, and no promise."""
+    return f"about {100 * coverage:g} % coverage or more" if is_out_of_fold else f"{100 * coverage:g} % coverage"
 
 
 def decided_classes(probabilities: np.ndarray, limits: Sequence[float] | None = None) -> np.ndarray:

@@ -148,8 +148,8 @@ def _unsure(looked_at: Sequence[Grade]) -> list[str]:
     size = np.mean([len(grade.prediction_set) for grade in with_set])
     return [
         f"{unsure:,} of {len(with_set):,} images ({100 * unsure / len(with_set):.0f} %) are unsure; a set holds "
-        f"{size:.1f} classes on average, at a promised coverage of {100 * (with_set[0].coverage or 0):.0f} %, which "
-        "holds for images like those in validation only."
+        f"{size:.1f} classes on average, with {with_set[0].coverage_words}, which holds for images like those in "
+        "validation only."
     ]
 
 

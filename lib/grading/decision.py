@@ -101,7 +101,7 @@ def _sentence(
     named = cutoff.title if cutoff.title.startswith("Referable") else f"Referable ({cutoff.title})"
     shown = f"{named}, probability {describe_share(probability)}"
     if action == ASK:
-        return f"Ask a person: too many classes are left. {shown}."
+        return f"Ask a person: the class is not sure enough. {shown}."
     side, word = ("at or above", "Refer") if action == REFER else ("below", "Screen again at the usual time")
     said = f"{word}: {shown}; its score of {score:.3f} lies {side} {cutoff.value:.3f}, {cutoff.origin}."
     ppv, npv = map(_known, values)

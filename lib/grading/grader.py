@@ -43,6 +43,7 @@ from lib.grading.manifest import (
     manifest_calibration,
     manifest_class_names,
     manifest_engine,
+    manifest_num_folds,
 )
 from lib.grading.model_card import card_sentences
 from lib.grading.operating_point import OperatingPoint, read_operating_point
@@ -167,6 +168,7 @@ class Grader:
             is_calibrated=self.calibration is not None,
             knows_seen_images=self.seen.is_complete,
             split_caveat=str(about.get("split_caveat") or ""),
+            num_folds=manifest_num_folds(self.manifest),
             result=_result_words(self.manifest),
             dataset_version=str(about.get("version") or "") if isinstance(dataset, dict) else "",
             operating_point=self.operating_point.sentence if self.operating_point else "",

@@ -33,6 +33,9 @@ SEEN_SENTENCES = {
 NOT_CHECKED = "not compared with the training images: this classifier keeps none"
 ROTATED = "the answer is the mean over four rotations"
 ROTATED_CALIBRATED = f"{ROTATED}; the calibration was fitted without them"
+ROTATED_SET = (
+    "The calibration was fitted without rotations: how often sets with them hold the right class was not measured."
+)
 PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
 # A sign says what the colour says, for those who cannot see it; so do the titles.
 SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}
@@ -185,6 +188,17 @@ class Grade(Verdict):
         return SEEN_SENTENCES.get(self.seen, "")
 
     @property
+    def set_caveats(self) -> tuple[str, ...]:
+        """What is to be said beside the set of classes, a sentence each."""
+        if not self.prediction_set:
+            return ()
+        outside = f"{self.class_name}, which the expected grade means, is not among them."
+        return (
+            *((outside,) if self.is_outside_set else ()),
+            *((ROTATED_SET,) if ROTATED_CALIBRATED in self.notices else ()),
+        )
+
+    @property
     def explanation(self) -> str:
         """The reason, and that the classifier has seen the file if it has."""
         return f"{self.reason} {self.seen_sentence}".strip()
@@ -213,6 +227,7 @@ class ReportHeader:
     is_calibrated: bool = False
     knows_seen_images: bool = True
     split_caveat: str = ""  # of the data set that it was trained on
+    num_folds: int = 0  # of a run with folds, whose test images were answered by them and not by this classifier
     result: str = ""  # what it reached on its test images, beside always the commonest class
     dataset_version: str = ""  # the hash of the data that it was trained on
     operating_point: str = ""  # from which score on it refers, where that was stored with it
@@ -221,7 +236,12 @@ class ReportHeader:
 
     @property
     def result_sentence(self) -> str:
-        """What the classifier reached on the test images of its training; empty where its bundle does not say."""
+        """What was reached on the test images, of a run with folds by those; empty where the bundle does not say."""
+        if self.result and self.num_folds:
+            return (
+                f"Of {self.num_folds} folds, each image answered by a classifier that had not seen it: {self.result}. "
+                "This classifier itself was trained on images of all folds and tested on none."
+            )
         return f"On the test images of its training: {self.result}." if self.result else ""
 
     @property
@@ -365,7 +385,7 @@ def _graded(grade: Grade) -> GateCheck:
         return GateCheck(
             STOPPED if was_asked else NOT_REACHED, "Not graded", grade.reason if was_asked else "No class."
         )
-    if grade.is_close_call:
+    if grade.is_close_call or grade.is_outside_set:
         return GateCheck(CAUTION, f"Graded: {grade.class_name}?", grade.sentence)
     return GateCheck(PASSED, f"Graded: {grade.class_name}", grade.sentence)
 

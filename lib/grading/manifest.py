@@ -69,6 +69,13 @@ def manifest_thresholds(manifest: dict[str, Any], num_classes: int) -> list[floa
     return [float(limit) for limit in found]  # type: ignore[union-attr]
 
 
+def manifest_num_folds(manifest: dict[str, Any]) -> int:
+    """How many folds the run of a bundle had; 0 without, or where it does not say."""
+    config = manifest.get("config")
+    found = config.get("num_folds") if isinstance(config, dict) else None
+    return found if isinstance(found, int) else 0
+
+
 def manifest_calibration(manifest: dict[str, Any], num_classes: int) -> Calibration | None:
     """The calibration of the probabilities; None in a bundle without one, whose `why_not_calibrated` may say why.
 

@@ -96,6 +96,7 @@ def image_entry(grade: Grade) -> dict[str, Any]:
     left_out = {"pixels", "cam", "scores", "limits"}
     kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
     kept["seen_sentence"] = grade.seen_sentence
+    kept |= {"set_caveats": grade.set_caveats, "is_outside_set": grade.is_outside_set}
     kept |= {"rule": grade.rule, "expected_grade": grade.expected_grade, "is_close_call": grade.is_close_call}
     return {key: _plain(value) for key, value in kept.items()}
 
@@ -189,10 +190,11 @@ def prediction_words(grade: Grade) -> str:
     """The conformal set as a sentence; "" where the classifier was not calibrated."""
     if not grade.prediction_set or grade.coverage is None:
         return ""
-    return (
-        f"With {100 * grade.coverage:.0f} % coverage the right class is among: {', '.join(grade.prediction_set)} (so "
-        "for images like those of the training, on average)."
+    said = (
+        f"With {grade.coverage_words} the right class is among: {', '.join(grade.prediction_set)} (so for images like "
+        "those of the training, on average)."
     )
+    return " ".join((said, *grade.set_caveats))
 
 
 def quality_words(grade: Grade) -> str:

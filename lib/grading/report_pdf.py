@@ -255,7 +255,7 @@ def _rows(grades: Sequence[Grade]) -> list[Any]:
                     ],
                 )
             )
-            said.append(_text(words, 7, color=_MUTED, max_letters=500))
+            said.append(_text(words, 7, color=_MUTED, max_letters=800))
             rows.append(
                 [
                     _picture(grade, 40, _THUMBNAIL_PX),

@@ -187,7 +187,12 @@ def _options(grader: Grader) -> Callable[..., GradingOptions]:
         request: Request,
         *,
         coverage: Annotated[
-            float, Query(ge=0.5, le=0.999, description="How often the set of classes is to hold the right one.")
+            float,
+            Query(
+                ge=0.5,
+                le=0.999,
+                description="How often the set of classes is to hold the right one (with folds: or more).",
+            ),
         ] = usual.coverage,
         largest_set: Annotated[
             int | None, Query(ge=1, le=most, description="With more classes left than this, none is given.")

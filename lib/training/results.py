@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.evaluation.calibration import calibration_entry
+from lib.evaluation.calibration import BY_OTHERS, calibration_entry
 from lib.evaluation.intervals import Interval, metric_interval
 from lib.evaluation.metric_table import METRICS
 from lib.evaluation.metrics import evaluate_predictions, fold_interval
@@ -26,8 +26,8 @@ MANIFEST_METRICS = tuple(METRICS)
 # What a calibration was fitted on, by the part of the predictions; of test images only where folds answered them.
 ANSWERED_IN = {
     VALIDATION: "validation images",
-    OUT_OF_FOLD: "training and validation images, each answered by a classifier that had not seen it",
-    TEST: "images, each answered by the fold that had not seen it",
+    OUT_OF_FOLD: f"training and validation images, {BY_OTHERS} a classifier that had not seen it",
+    TEST: f"images, {BY_OTHERS} the fold that had not seen it",
 }
 
 

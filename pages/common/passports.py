@@ -79,10 +79,14 @@ def _verdict(grade: Grade, colors: Palette) -> str:
     """The decision on top, the grade as the largest word; of the gates only those are written out that ask for care."""
     gates = check_all_gates(grade)
     graded = gates[-1]
-    word = f"{grade.class_name}{'?' if grade.is_close_call else ''}" if grade.is_graded else "No class"
+    word = (
+        f"{grade.class_name}{'?' if grade.is_close_call or grade.is_outside_set else ''}"
+        if grade.is_graded
+        else "No class"
+    )
     color = colors.ink if grade.is_graded else colors.muted
     decided, _, why = grade.decision.sentence.partition(": ") if grade.decision else ("", "", "")
-    said = [graded.reason if grade.is_graded else "", set_words(grade)]
+    said = [graded.reason if grade.is_graded else "", set_words(grade), *grade.set_caveats]
     asking = [gate for gate in gates if gate.level in (CAUTION, STOPPED) and not (gate is graded and grade.is_graded)]
     passed = [gate for gate in gates[:-1] if gate.level == PASSED]
     chip = " · ".join(f"{gate.sign} {_text(gate.title)}" for gate in passed)
@@ -103,7 +107,7 @@ def set_words(grade: Grade) -> str:
     if not names or grade.coverage is None:
         return ""
     several = f"One of {', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else f"Only {names[0]}"
-    return f"{several}, with {100 * grade.coverage:g} % coverage."
+    return f"{several}, with {grade.coverage_words}."
 
 
 def _gate(reading: GateCheck) -> str:

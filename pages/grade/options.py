@@ -10,9 +10,18 @@ from pages.common import controls, state
 from pages.grade.runs import has_order, manifest_of
 
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
-_COVERAGE_HELP = "How often the classes that are named hold the right one, by the images that validate."
-_LARGEST_HELP = "With more classes left than this at that coverage, no class is given: the image is for a person."
-_ROTATIONS_HELP = "The mean of the answers to the image turned by 0, 90, 180 and 270 degrees: four times the work."
+_COVERAGE_HELP = (
+    "How often the classes that are named hold the right one, by images that the answering classifier had not seen. "
+    "Where those were other fits than this classifier (folds, or heads fitted on all images), about that often or more."
+)
+_LARGEST_HELP = (
+    "With more classes left than this at that coverage, or where the class of the expected grade is not among them, no "
+    "class is given: the image is for a person."
+)
+_ROTATIONS_HELP = (
+    "The mean of the answers to the image turned by 0, 90, 180 and 270 degrees: four times the work. Probabilities and "
+    "coverage were fitted without rotations; what they are worth with them was not measured."
+)
 _PREVALENCE_HELP = (
     "Share of referable images among those that you grade. PPV and NPV depend on it. 0 takes the share of the images "
     "that the run was tested on."

@@ -1,13 +1,17 @@
 """The verdict where the two rules differ, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lib.evaluation.calibration import BY_OTHERS, fit_calibration
 from lib.evaluation.metrics import quadratic_weighted_kappa
 from lib.evaluation.verdict import (
     GRADED,
     REFUSED,
     UNLIKE,
+    UNSURE,
     Verdict,
     decide,
     expected_grade,
@@ -47,6 +51,35 @@ def test_each_rule_has_its_own_close_call():
     assert clear.sentence.startswith("Expected grade 2.40; the most probable class is Proliferative")
     below = decide(TORN, NAMES, limits=(0.5, 2.35, 3.0, 3.5))  # 0.05 above the limit to Mild
     assert (below.class_name, below.runner_up, below.is_close_call) == ("Moderate", "Mild", True)
+
+
+def test_the_expected_grade_may_mean_a_class_that_is_not_in_the_set():
+    targets = np.arange(40) % 5
+    found = fit_calibration(targets, np.eye(5)[targets] * 0.75 + 0.05, is_ordinal=True, fitted_on="validation images")
+    found = replace(found, temperature=1.0, set_limits=tuple(0.7 for _ in found.set_limits))
+    inside = decide(TORN, NAMES, calibration=found, largest_set=2)
+    assert (inside.class_name, inside.is_outside_set) == ("Proliferative", False)
+    assert inside.prediction_set == ("Proliferative", "No DR")
+    outside = decide(TORN, NAMES, calibration=found, limits=LIMITS)
+    assert (outside.class_name, outside.prediction_set) == ("Moderate", ("Proliferative", "No DR"))
+    assert outside.is_outside_set
+    # Who wants no class that is not sure gets none that the set rules out.
+    refused = decide(TORN, NAMES, calibration=found, limits=LIMITS, largest_set=2)
+    assert (refused.status, refused.class_name, refused.confidence) == (UNSURE, None, None)
+    assert refused.reason == (
+        "Unsure: the expected grade means Moderate, which is not among the classes left at 90 % coverage "
+        "(Proliferative, No DR)."
+    )
+
+
+def test_a_coverage_by_answers_of_other_fits_is_no_promise():
+    targets = np.arange(40) % 5
+    words = []
+    for fitted_on in ("validation images", f"images, {BY_OTHERS} the fold that had not seen it"):
+        found = fit_calibration(targets, np.eye(5)[targets] * 0.75 + 0.05, is_ordinal=True, fitted_on=fitted_on)
+        words.append(decide(TORN, NAMES, calibration=found, coverage=0.95).coverage_words)
+    assert words == ["95 % coverage", "about 95 % coverage or more"]
+    assert decide(TORN, NAMES).coverage_words == ""
 
 
 @pytest.mark.parametrize("limits", [None, LIMITS])

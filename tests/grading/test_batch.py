@@ -58,4 +58,4 @@ def test_unsure_images_stand_beside_the_promise():
     said = " ".join(
         drift_report([unsure, graded(0.9, prediction_set=("cat",), coverage=0.9)], class_names=NAMES).sentences
     )
-    assert "1 of 2 images (50 %) are unsure; a set holds 1.5 classes on average, at a promised coverage of 90 %" in said
+    assert "1 of 2 images (50 %) are unsure; a set holds 1.5 classes on average, with 90 % coverage" in said

@@ -93,3 +93,19 @@ def test_each_status_has_its_own_action(calibration):
     assert decide_next(Verdict(status=UNGRADABLE), GRADES, cutoff=cutoff).action == TAKE_AGAIN
     assert decide_next(Verdict(status=UNLIKE, scores=(0.2,) * 5), GRADES, cutoff=cutoff) is None
     assert decide_next(Verdict(status="refused"), GRADES, cutoff=cutoff) is None
+
+
+def test_the_decision_follows_the_score_whatever_the_rule_says_of_the_class(calibration):
+    """A grade by the expected grade may lie outside its set; the cutoff knows nothing of either."""
+    torn = dataclasses.replace(calibration, temperature=1.0, set_limits=tuple(0.7 for _ in calibration.set_limits))
+    scores, limits = np.array([0.45, 0.0, 0.0, 0.05, 0.5]), (0.5, 2.5, 3.0, 3.5)
+    by_grade = decide(scores, GRADES, calibration=torn, limits=limits)
+    assert (by_grade.class_name, by_grade.is_outside_set) == ("Mild", True)
+    cutoff = cutoff_of(GRADES)
+    found = [decide_next(one, GRADES, cutoff=cutoff) for one in (by_grade, decide(scores, GRADES, calibration=torn))]
+    assert found[0] == found[1]
+    assert found[0].action == REFER
+    left_out = decide(scores, GRADES, calibration=torn, limits=limits, largest_set=3)
+    decision = decide_next(left_out, GRADES, cutoff=cutoff)
+    assert (left_out.status, decision.action) == (UNSURE, ASK)
+    assert decision.sentence.startswith("Ask a person: the class is not sure enough. Referable")

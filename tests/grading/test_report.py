@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from lib.explain.pictures import to_jpeg
-from lib.grading.grades import MEDICAL_NOTICE, DomainDistance, Grade, NearestCase, QualityReading, ReportHeader
-from lib.grading.report import image_entry, to_csv, to_html, to_json, to_table
+from lib.grading.grades import (
+    MEDICAL_NOTICE,
+    ROTATED_CALIBRATED,
+    DomainDistance,
+    Grade,
+    NearestCase,
+    QualityReading,
+    ReportHeader,
+    check_gates,
+)
+from lib.grading.report import image_entry, prediction_words, to_csv, to_html, to_json, to_table
 
 EVIL = '<script>alert(1)</script>"&'
 PIXELS = np.full((16, 16, 3), 90, np.uint8)
@@ -157,3 +166,34 @@ def test_a_report_says_what_the_classifier_reached_beside_always_one_class():
     assert "(&lt;b&gt;)" in page
     assert json.loads(to_json(GRADES, replace(header(), result=reached)))["result"] == reached
     assert "On the test images of its training" not in to_html(GRADES, header())  # an old bundle does not say
+
+
+def test_a_run_with_folds_is_said_to_have_been_tested_by_its_folds():
+    told = dataclasses.replace(header(), result="kappa 0.67; n = 1,000", num_folds=5)
+    page = to_html(GRADES, told)
+    assert "Of 5 folds, each image answered by a classifier that had not seen it: kappa 0.67; n = 1,000." in page
+    assert "On the test images of its training" not in page
+    assert json.loads(to_json(GRADES, told))["num_folds"] == 5
+
+
+def test_what_is_to_be_said_of_a_set_stands_beside_it_everywhere():
+    from pages.common.passports import set_words
+
+    torn = dataclasses.replace(
+        GRADES[0], prediction_set=(EVIL, "x"), coverage=0.9, is_coverage_out_of_fold=True, notices=(ROTATED_CALIBRATED,)
+    )
+    outside, rotated = torn.set_caveats
+    assert outside == "cat, which the expected grade means, is not among them."
+    assert rotated.startswith("The calibration was fitted without rotations")
+    assert prediction_words(torn).startswith(f"With about 90 % coverage or more the right class is among: {EVIL}, x (")
+    assert prediction_words(torn).endswith(f"{outside} {rotated}")
+    assert set_words(torn) == f"One of {EVIL} or x, with about 90 % coverage or more."
+    page, entry = to_html([torn], header()), image_entry(torn)
+    assert outside in page
+    assert rotated in page
+    assert (entry["set_caveats"], entry["is_outside_set"]) == ([outside, rotated], True)
+    assert entry["is_coverage_out_of_fold"]
+    assert check_gates(torn)[2].title == "Graded: cat?"
+    plain = dataclasses.replace(torn, prediction_set=("cat",), is_coverage_out_of_fold=False, notices=())
+    assert (plain.set_caveats, set_words(plain)) == ((), "Only cat, with 90 % coverage.")
+    assert GRADES[0].set_caveats == ()  # without a set nothing is to be said

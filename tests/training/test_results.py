@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.evaluation.calibration import Calibration
 from lib.training.config import TrainConfig
 from lib.training.results import (
     RunSummary,
     SplitPredictions,
     bundle_manifest,
+    calibration_of_answers,
     diagnose,
     evaluate_folds,
     evaluate_split,
@@ -77,6 +79,21 @@ def test_prediction_table_has_one_row_an_image() -> None:
     assert table["split"].tolist() == ["out_of_fold", "test", "test"]
     assert table["target"].tolist() == [0, 1, 1]
     assert table["probability_1"].tolist() == pytest.approx([0.1, 0.9, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("parts", "num", "is_out_of_fold"),
+    [(("val", "test"), 30, False), (("out_of_fold", "test"), 30, True), (("test", "test"), 60, True)],
+)
+def test_a_calibration_says_whether_other_fits_gave_its_answers(
+    parts: tuple[str, str], num: int, is_out_of_fold: bool
+) -> None:
+    classes = [row % 2 for row in range(30)]
+    predictions = [SplitPredictions(part, np.arange(30), sure(classes), fold=n) for n, part in enumerate(parts)]
+    table = prediction_table(TinyDataset(num_images=30), predictions)
+    found = calibration_of_answers(table, is_ordinal=False, class_names=("a", "b"))
+    calibration = Calibration.from_dict(found["calibration"])
+    assert (calibration.num, calibration.is_out_of_fold) == (num, is_out_of_fold)
 
 
 def test_manifest_says_what_grading_needs() -> None:
