@@ -108,6 +108,19 @@ def test_linear_probe_leaves_predictions_bundle_gate_and_summary(dataset: TinyDa
     assert (roles == "").tolist() == (dataset.split(0) == "test").tolist()
 
 
+def test_spoiled_images_are_learned_from_and_tested_but_are_no_part_of_the_look(dataset, tmp_path) -> None:
+    poor = [0, 3, 11]
+    dataset.table["flags"] = ["ungradable: underexposed" if row in poor else "" for row in range(30)]
+    dataset.pixels[poor] = 3
+    run = Run(tmp_path / "run")
+    summary = run_experiment(tiny_config(strategy="nearest_neighbors", num_folds=3), run, should_stop=lambda: False)
+    gate = load_gate(run.folder / "bundle" / GATE_FILE)
+    assert (summary["num_train"], summary["num_test"]) == (30, 30)
+    assert (len(gate.reference), gate.num_calibration) == (27, 27)
+    assert not {*dataset.table["image_id"][poor]} & {*gate.images.image_ids}
+    assert load_bundle(run.folder / "bundle").manifest["picture_quality"]["brightness"][0] > 50
+
+
 def test_saved_classifier_repeats_the_stored_predictions(dataset: TinyDataset, tmp_path: Path) -> None:
     import torch
 

@@ -374,6 +374,20 @@ def takes_part(dataset: Any) -> np.ndarray:
     return np.ones(len(dataset.table), dtype=bool) if excluded is None else ~np.asarray(excluded)
 
 
+def can_be_graded(dataset: Any) -> np.ndarray:
+    """Which rows no flag calls "ungradable", as "ungradable" or "ungradable: blurred": bool (N,).
+
+    Where all images of a class are called so, that is what its class means, and they count as gradable.
+    """
+    table = dataset.table
+    if "flags" not in table:
+        return np.ones(len(table), dtype=bool)
+    flags = table["flags"].fillna("").astype(str).str
+    is_poor = flags.contains(r"(?:^|;)\s*ungradable\s*(?:$|[:;])", case=False).to_numpy(bool)
+    has_good = np.isin(table["target"], table["target"][~is_poor])
+    return np.asarray(~is_poor | ~has_good)
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """Read `dataset.json`; raises UserError if it is missing, broken or of a newer format."""
     path = folder / DESCRIPTION_FILE

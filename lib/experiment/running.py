@@ -204,7 +204,7 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
     from lib.models.bundles import save_bundle
     from lib.models.gate import GATE_FILE, save_gate
-    from lib.training.domain import fit_domain
+    from lib.training.domain import fit_domain, gradable_of
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
     answers, spec = prediction_table(session.dataset, outcome.predictions), session.dataset.spec
@@ -227,7 +227,8 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
         should_stop=session.should_stop,
     )  # fmt: skip
     save_gate(bundle / GATE_FILE, gate)
-    chosen = np.random.default_rng(config.seed).permutation(fitted.fit_rows)
+    good = fitted.fit_rows[gradable_of(session.dataset, fitted.fit_rows)]
+    chosen = np.random.default_rng(config.seed).permutation(good)
     pixels = session.dataset.pixels
     # Says of an image that is turned away what is the matter with it; the range of 256 images tells as much as of all.
     manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])

@@ -297,9 +297,9 @@ class ReportHeader:
             by_chance = f" (by the chance of which these were, {low:.1f} to {high:.1f} %, in 95 of 100 cases)"
         return (
             f"The limit of likeness is set by {self.num_calibration} held-out images: beyond it no class is given, "
-            f"and on average {100 * self.false_alarm_rate:.0f} %{by_chance} of new images drawn like them, poor ones "
-            "among them, are turned away by mistake. An image within it looks like the training images, no more: its "
-            "class may still be wrong."
+            f"and on average {100 * self.false_alarm_rate:.0f} %{by_chance} of new images drawn like them are "
+            "turned away by mistake. An image within it looks like the training images, no more: its class may still "
+            "be wrong."
         )
 
 

@@ -5,9 +5,9 @@ distance to the five nearest training images (deep nearest neighbours, Sun et al
 2204.06507). Limit = split conformal (Vovk et al. 2005): of n held-out images the distance of rank
 ceil((n + 1) * 0.95). So at most 5 % of new images from the training images' own source are turned away, on average over
 draws of the held-out images, for any backbone, since nothing is assumed about the features; for one such draw it is
-more or less, as `false_alarm_range` says, and poor images among the held-out ones take their part of it. With fewer
-than 19 images no finite limit keeps that promise: it is the largest distance seen, and the rate rises to 1 / (n + 1),
-which the gate states.
+more or less, as `false_alarm_range` says, and poor images among the held-out ones take their part of it unless they
+are left out (lib/training/domain.py). With fewer than 19 images no finite limit keeps that promise: it is the largest
+distance seen, and the rate rises to 1 / (n + 1), which the gate states.
 
 The promise is one for all comparisons together: each is put on a scale of its own (median and ninth decile of the
 held-out images), and the limit is the conformal one of the largest. An image is turned away where any one is beyond.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.data.dataset import can_be_graded
 from lib.data.input_transform import InputTransform
 from lib.data.splits import group_numbers
 from lib.errors import Stopped
@@ -46,6 +47,12 @@ def judge_of(classifier: "Classifier", manifest: dict[str, Any], *, device: str 
     return OWN_STAGES, Judge(network, spec, last, inputs, device=device, dtype=dtype)
 
 
+def gradable_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
+    """Those of some rows (n,) that can be graded, as bool (n,); all of them where none can."""
+    is_good = can_be_graded(dataset)[rows]
+    return is_good if is_good.any() else np.ones(len(rows), dtype=bool)
+
+
 def fit_domain(
     classifier: "Classifier",
     manifest: dict[str, Any],
@@ -61,6 +68,9 @@ def fit_domain(
 ) -> Gate:
     """The gate of a classifier.
 
+    Images that the data set calls ungradable are neither compared with nor set a limit: they would use up the share of
+    new images that is turned away, and a new one like them would pass.
+
     Args:
         classifier: as it is kept.
         manifest: of its bundle.
@@ -74,6 +84,8 @@ def fit_domain(
         should_stop: asked between batches. Raises Stopped.
     """
     random = np.random.default_rng(seed)
+    fit_rows, is_good = fit_rows[gradable_of(dataset, fit_rows)], gradable_of(dataset, val_rows)
+    val_rows, probabilities = val_rows[is_good], probabilities[is_good]
     chosen = random.permutation(fit_rows)[:MAX_REFERENCE_ROWS]
     places = random.permutation(len(val_rows))[:MAX_LIMIT_ROWS]
     limiting = val_rows[places]

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.dataset import PIXELS_FILE, Dataset
+from lib.data.dataset import PIXELS_FILE, Dataset, can_be_graded
 from lib.data.importing import import_folder
 from lib.data.library import delete_dataset, list_datasets, open_dataset
+from lib.data.subset import apply_protocol
 from lib.errors import UserError
+from lib.training.config import TrainConfig
 from tests.data.folders import write_classes
+from tests.features.tiny_dataset import TinyDataset
 
 
 @pytest.fixture
@@ -81,3 +84,16 @@ def test_damage_is_noticed(folder: Path):
         open_dataset("my-pets")
     assert list_datasets() == []
     delete_dataset("my-pets")
+
+
+def test_what_flags_call_ungradable_is_known_in_subsets_and_merged_classes_too():
+    dataset = TinyDataset(num_images=12, num_classes=3)
+    assert can_be_graded(dataset).all()
+    flags = ["ungradable: blurred", "Ungradable", "cropped; ungradable", "", None, "ungradable", "not ungradable", "x"]
+    dataset.table["flags"] = [*flags, "ungradable", "", "", "ungradable"]
+    # The third class (rows 2, 5, 8, 11) holds nothing else, so that it stands for what cannot be graded.
+    assert np.flatnonzero(~can_be_graded(dataset)).tolist() == [0, 1]
+    merged = apply_protocol(dataset, TrainConfig(dataset="tiny", target_map="0,1,1"))
+    assert np.flatnonzero(~can_be_graded(merged)).tolist() == [0, 1, 2, 5, 8, 11]
+    two_classes = apply_protocol(dataset, TrainConfig(dataset="tiny", max_classes=2))
+    assert np.flatnonzero(~can_be_graded(two_classes)).tolist() == [0, 1]

@@ -35,6 +35,57 @@ def gate(dataset):
     )  # fmt: skip
 
 
+def fitted_gate(dataset, *, without=(), **rows):
+    """Of the network as its own judge, which is quick."""
+    split = dataset.split(0)
+    fitted, held = (np.setdiff1d(rows.get(part, np.flatnonzero(split == part)), without) for part in ("train", "val"))
+    answers = np.random.default_rng(0).dirichlet([3, 3], len(split))[held]
+    return fit_domain(
+        tuned_classifier(), manifest_of(dataset, "linear_probe"), dataset, fit_rows=fitted, val_rows=held,
+        probabilities=answers,
+    )  # fmt: skip
+
+
+def flagged(rows, flag="ungradable: blurred"):
+    dataset = KeptDataset(num_images=80)
+    dataset.table["flags"] = ""
+    dataset.table.loc[rows, "flags"] = flag
+    for row in rows:  # far from all others
+        dataset.pixels[row] = np.random.default_rng(row).integers(0, 256, (32, 32, 3))
+    return dataset
+
+
+def limits(gate):
+    return [*(one.limit for one in gate.stages), gate.energy.limit, gate.energy.origin]
+
+
+@pytest.mark.parametrize("is_out_of_fold", [False, True])
+def test_what_cannot_be_graded_sets_no_limit_and_is_not_compared_with(dataset, is_out_of_fold):
+    split, every = dataset.split(0), np.arange(80)
+    parts = {"train": every, "val": every} if is_out_of_fold else {}
+    poor = [*np.flatnonzero(split == "val")[:4], *np.flatnonzero(split == "train")[:6]]
+    spoiled = flagged(poor)
+    gate, by_hand = fitted_gate(spoiled, **parts), fitted_gate(spoiled, without=poor, **parts)
+    assert gate.num_calibration == (len(every) if is_out_of_fold else (split == "val").sum()) - len(
+        poor if is_out_of_fold else poor[:4]
+    )
+    assert not {*spoiled.table["image_id"][poor]} & {*gate.images.image_ids}
+    assert limits(gate) == limits(by_hand)
+    assert gate.images.image_ids == by_hand.images.image_ids
+    unsaid = flagged(poor, flag="")
+    assert max(np.divide(limits(fitted_gate(unsaid, **parts)), limits(gate))[:3]) > 1.2
+
+
+def test_other_flags_and_none_at_all_change_nothing(dataset):
+    plain, other = fitted_gate(dataset), KeptDataset(num_images=80)
+    other.table["flags"] = ["turned upright; not ungradable" if row % 3 else None for row in range(80)]
+    assert limits(fitted_gate(other)) == limits(plain)
+    held = np.flatnonzero(dataset.split(0) == "val")
+    other.table["flags"] = ["ungradable" if row in held else "" for row in range(80)]
+    assert fitted_gate(other).num_calibration == len(held)  # nothing else could set a limit
+    assert limits(fitted_gate(other)) == limits(plain)
+
+
 def gate_at_work(gate, dataset, classifier=None):
     return DomainGate(gate, classifier or tuned_classifier(), manifest_of(dataset), device="cpu")
 
