@@ -2,13 +2,14 @@
 
 import streamlit as st
 
+from lib.data.dataset import Dataset
 from lib.data.library import delete_dataset, restore_dataset
 from pages.common import clicks, controls, folder_import, kind_change, resources, state
 from pages.common.errors import end_page, show_errors
 from pages.common.frame import ensure_frame
-from pages.common.text import plain
+from pages.common.text import plain, plain_message
 from pages.common.views import draw_tabs, find_view
-from pages.data.scene import find_scene
+from pages.data.scene import Undivided, find_scene
 from pages.data.views import LABEL, VIEWS
 
 ensure_frame(__file__)
@@ -29,6 +30,22 @@ def delete(name: str, title: str) -> None:
         resources.forget_dataset()
         state.choose_dataset(None)
         controls.offer_undo("data set", title, bring_back)
+
+
+def say_undivided(dataset: Dataset, problem: Undivided) -> None:
+    """Why the view has nothing to show, and where to go on."""
+    st.info(f"This view shows parts and classes, of which there are too few. {plain_message(problem)}",
+            icon=":material/info:")  # fmt: skip
+    with st.container(horizontal=True):
+        if dataset.is_unlabelled:
+            controls.link_to("explore_data", "Label the images", icon=":material/label:", tab=LABEL)
+        controls.link_to("explore_data", "Look at the images", icon=":material/grid_view:", tab="images")
+        if dataset.edits:
+            controls.link_to("explore_data", "Undo edits", icon=":material/undo:", tab="edits")
+        controls.link_to(
+            "explore_data", "Import it with more", icon=":material/folder_open:",
+            **{folder_import.FORM: folder_import.IMPORT},
+        )  # fmt: skip
 
 
 controls.page_header("Explore data", "What is in the data set, how is it divided, and what was left out?")
@@ -78,4 +95,7 @@ with show_errors("divide the data set"):
     views = [one for one in VIEWS if one.name != LABEL or dataset.is_unlabelled]
     view = find_view(views, state.current("tab") or (LABEL if dataset.is_unlabelled else None))
     draw_tabs(views, view, "tab", key="explore_view")
-    view.draw(scene)
+    try:
+        view.draw(scene)
+    except Undivided as problem:
+        say_undivided(dataset, problem)

@@ -154,7 +154,7 @@ def _named(image: Path | None, dataset: str | None, image_id: str | None) -> _So
         counted = f"{len(rows)} images" if len(rows) else "no image"
         raise UserError(
             f"The data set {dataset!r} has {counted} whose image_id begins with {image_id!r}; all ids: python -m lib "
-            f"datasets measures {dataset} --out FILE.csv."
+            f"datasets measures {dataset} --csv."
         )
     return _Source(dataset=found, row=int(rows[0]))
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from lib.audit.findings import parts_of
 from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
 from lib.csv_text import csv_of_table
 from lib.data.class_contrasts import find_contrasts, what_stands_out
@@ -30,7 +31,7 @@ def measures(name: str, split_seed: int, *, as_csv: bool, as_json: bool) -> None
     if as_csv and as_json:
         raise UserError("Choose one of --csv and --json.")
     dataset = open_dataset(name)
-    split = dataset.split(split_seed)
+    split, _ = parts_of(dataset, split_seed)
     with ProgressLine() as progress:
         found = image_measures(dataset, progress=progress)
     if as_csv:

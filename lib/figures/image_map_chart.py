@@ -167,7 +167,7 @@ def _by_split(split: np.ndarray) -> PointColours:
     numbers = np.full(len(split), len(groups))
     for number, name in enumerate(titles):
         numbers[split == name] = number
-    groups.append(_quiet("Excluded"))
+    groups.append(_quiet("In no part" if (split == "").any() else "Excluded"))
     return PointColours("Split", tuple(groups), numbers)
 
 

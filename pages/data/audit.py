@@ -18,7 +18,6 @@ from lib.audit.findings import (
     FindingKind,
     findings_table,
     open_findings,
-    parts_of,
 )
 from lib.data.dataset import Dataset
 from lib.data.edit_log import AUDIT, EXCLUDE, RELABEL
@@ -56,7 +55,7 @@ def draw(scene: Scene) -> None:
     if report is None:
         return
     findings = _open(dataset.name, dataset.version, report.created_s, _report=report, _dataset=dataset)
-    split = parts_of(dataset, scene.split_seed)[0]
+    split = scene.parts
     _draw_summary(question, report, findings, task)
     sections = {kind: [one for one in findings if one.kind == kind.name] for kind in KINDS}
     shown = sorted(filter(sections.get, sections), key=lambda kind: _rank(sections[kind]))

@@ -78,7 +78,7 @@ def draw(scene: Scene) -> None:
     ready = tuple(stage.name for stage in question.stages if question.is_ready(stage.name))
     _offer(question, ready)
     if ready:
-        drawn = _drawn(question.name, scene.dataset.version, ready, scene.split_seed, question)
+        drawn = _drawn(question.name, scene.dataset.version, ready, scene.split_seed, question, scene)
         _draw_map(scene, question, drawn, by, tested, slider=right)
 
 
@@ -90,10 +90,12 @@ def _question(dataset: str, version: str, backbone: str, method: str) -> MapQues
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _drawn(name: str, version: str, ready: tuple[str, ...], split_seed: int, _question: MapQuestion) -> _Drawn:
+def _drawn(
+    name: str, version: str, ready: tuple[str, ...], split_seed: int, _question: MapQuestion, _scene: Scene
+) -> _Drawn:
     found, dataset = _question.read(), _question.dataset
     names = dataset.table["path"].iloc[found.rows].astype(str).tolist() if len(found.rows) <= _MOST_NAMED_POINTS else []
-    return _Drawn(found, stage_separations(_question, found, dataset.split(split_seed)), names)
+    return _Drawn(found, stage_separations(_question, found, _scene.parts), names)
 
 
 # What is made, and what it takes
@@ -164,7 +166,7 @@ def _colours(scene: Scene, found: ImageMap, by: str, tested: "TestedRun | None")
             placeholder="The most frequent ones", help=f"At most {MAX_COLOURED} of {len(names)} have a colour.",
             on_change=lambda: state.remember("coloured", "|".join(st.session_state[key]) or None),
         )  # fmt: skip
-    return point_colours(by, scene.dataset, found.rows, scene.split, tested=tested, chosen=chosen)
+    return point_colours(by, scene.dataset, found.rows, scene.parts, tested=tested, chosen=chosen)
 
 
 # The picture
@@ -272,7 +274,7 @@ def _draw_method(scene: Scene, question: MapQuestion, found: ImageMap, one: Stag
         with st.popover("How it is made", icon=":material/info:", type="tertiary"):
             st.markdown(plain(method_words(question), 1200))
         controls.download_csv(
-            lambda: point_table(question, found, scene.split), key=f"map_{dataset.name}", label="Points as CSV"
+            lambda: point_table(question, found, scene.parts), key=f"map_{dataset.name}", label="Points as CSV"
         )
         words = ["python -m lib datasets map", dataset.name, "--backbone", question.source.spec.name]
         controls.copy_command(" ".join([*words, "--method", question.method, "--out map.csv"]))
@@ -299,17 +301,15 @@ def _draw_selected(scene: Scene, question: MapQuestion, found: ImageMap, colours
         kept.update(points=None, base=None, times=kept["times"] + 1)
 
     rows = found.rows[points]
-    targets = dataset.table["target"].to_numpy()[rows]
-    per_class = np.bincount(targets[targets >= 0], minlength=len(dataset.class_names))
+    names, per_class = np.unique(dataset.class_labels[rows].astype(str), return_counts=True)
     with st.container(horizontal=True, vertical_alignment="center"):
-        of_class = _counts([(dataset.class_names[number], int(per_class[number])) for number in np.argsort(-per_class)])
+        of_class = _counts([(str(names[number]), int(per_class[number])) for number in np.argsort(-per_class)])
         others = "" if colours.title == "Class" else f" {colours.title}: {_counts(colours.counts(points))}."
         st.markdown(f"**{count(len(rows), 'image')} selected**: {of_class}.{others}", width="stretch")
         st.button("Clear", icon=":material/close:", type="tertiary", key="map_clear", on_click=clear)
         controls.download_csv(
-            lambda: dataset.table.iloc[rows][["image_id", "path"]].assign(
-                class_name=[dataset.class_names[target] for target in dataset.table["target"].iloc[rows]]
-            ), key=f"map_selected_{dataset.name}", label="List as CSV",
+            lambda: dataset.table.iloc[rows][["image_id", "path"]].assign(class_name=dataset.class_labels[rows]),
+            key=f"map_selected_{dataset.name}", label="List as CSV",
         )  # fmt: skip
     num_pages = -(-len(rows) // _PER_PAGE)
     key = f"map_page_{len(rows)}_{int(points[0])}"
@@ -317,8 +317,9 @@ def _draw_selected(scene: Scene, question: MapQuestion, found: ImageMap, colours
     tiles = []
     for row in rows[(page - 1) * _PER_PAGE :][:_PER_PAGE]:
         record = dataset.table.iloc[int(row)]
-        part = SPLIT_TITLES.get(scene.split[row], str(scene.split[row])).lower()
-        words = f"{dataset.class_names[record['target']]}, {part}: {record['path']}; opens Look inside"
+        part = SPLIT_TITLES.get(scene.parts[row], str(scene.parts[row])).lower()
+        named = ", ".join(filter(None, (dataset.class_of(int(row)), part)))
+        words = f"{named}: {record['path']}; opens Look inside"
         link = state.page_link("look_inside", view="stages", image=str(record["image_id"]))
         content = resources.cached_thumbnail(dataset.name, dataset.version, int(row), _SIDE_PX)
         tiles.append(EncodedTile(content, "", "", readable(words), link=link))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from lib.audit.findings import parts_of
 from lib.data.image_query import (
     ANSWER_MEASURES,
     ANY_FLAG,
@@ -81,8 +80,7 @@ def _cached_table(
     if _tested is not None:
         limits = run_limits(_tested.run, len(_tested.class_names)) if _is_expected else None
         answers = answers_by_image(_tested, limits)
-    split, _ = parts_of(_scene.dataset, _scene.split_seed)  # a set that cannot be divided yet has images all the same
-    return image_table(_scene.dataset, split, _measures, answers)
+    return image_table(_scene.dataset, _scene.parts, _measures, answers)
 
 
 def _choose(scene: Scene, table: "pd.DataFrame", *, is_drawn: bool) -> ImageQuery:

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from lib.audit.findings import parts_of
 from lib.data.dataset import Dataset, takes_part
 from lib.data.statistics import class_counts, size_table
+from lib.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+
+class Undivided(UserError):
+    """A view needs the parts of a data set that cannot be divided (yet)."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,16 @@ class Scene:
 
     @cached_property
     def split(self) -> np.ndarray:
-        """The part of each row (N,), such as "train"; raises UserError where it cannot be divided."""
-        return self.dataset.split(self.split_seed)
+        """The part of each row (N,), such as "train"; raises Undivided where it cannot be divided."""
+        try:
+            return self.dataset.split(self.split_seed)
+        except UserError as error:
+            raise Undivided(str(error)) from None
+
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """As `split`, for views that do without one: "" for every row (N,) where it cannot be divided."""
+        return parts_of(self.dataset, self.split_seed)[0]
 
     @cached_property
     def counts(self) -> "pd.DataFrame":

@@ -32,6 +32,15 @@ def test_measures_in_words_as_json_and_as_csv(command, colours):
     assert all(float(row["sharpness"]) >= 0 for row in rows)
 
 
+def test_images_without_a_label_are_measured_too(command, images):
+    given = ("--source", "unlabelled", "--set", "classes=cat,dog", "--name", "loose")
+    assert command("datasets", "import", images, *given).status == 0
+    answer = command("datasets", "measures", "loose", "--csv")
+    assert answer.status == 0, answer.err
+    assert {row["split"] for row in csv.DictReader(io.StringIO(answer.out))} == {""}
+    assert "No class and no split differs much" in command("datasets", "measures", "loose").out
+
+
 def test_what_will_not_do_is_one_line(command, colours):
     for arguments in (("nothing",), (colours, "--csv", "--json")):
         refused = command("datasets", "measures", *arguments)

@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
+from lib.data.importing import import_from
 from lib.data.library import open_dataset
 from lib.explain.image_map import MapQuestion, measure_map
 from lib.features.stage_outputs import StagedSource
 from lib.models.backbones import BACKBONES
 from pages.common import background
 from pages.data import image_map
-from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, plain_words, words
+from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, plain_words, words, write_images
 
 
 @pytest.fixture
@@ -62,3 +63,22 @@ def test_the_map_its_stages_and_the_images_that_are_selected(mapped):
     assert "Right" in words(at) or "Not tested" in words(at)
     at.button(key="map_clear").click().run()
     assert "Draw a box or a lasso" in words(at)
+
+
+def test_images_without_a_label_are_mapped_too(monkeypatch, tmp_path):
+    write_images(tmp_path / "loose", classes=("all",))
+    loose = import_from("unlabelled", {"path": tmp_path / "loose", "classes": "cat,dog"}, name="loose")
+    small = dataclasses.replace(BACKBONES.get("bundled_vgg"), input_size_px=32)
+    published = StagedSource.published
+    monkeypatch.setattr(StagedSource, "published", lambda *_: published(small))
+    image_map._question.clear()
+    measure_map(MapQuestion(loose, published(small)), stages=[small.stages[0].name])
+    at = open_page("explore_data", dataset="loose", tab="map", backbone="bundled_vgg", colour="split")
+    assert not at.error
+    assert "How far classes lie apart cannot be said" in plain_words(at)
+    [kept] = at.session_state["map_selections"].values()
+    kept["points"] = image_map.np.array([0, 3])
+    at.run()
+    assert "**2 images selected**: 2 no label. Split: 2 In no part." in plain_words(at)
+    assert "no label: all/0.png" in html_of(at)
+    image_map._question.clear()

@@ -10,7 +10,17 @@ from lib.data.importing import import_from
 from lib.data.library import open_dataset
 from lib.errors import Stopped
 from pages.common import background
-from tests.pages.scene import html_of, link, make_dataset, make_run, open_page, plain_words, words, write_images
+from tests.pages.scene import (
+    html_of,
+    link,
+    make_dataset,
+    make_run,
+    open_page,
+    page_links,
+    plain_words,
+    words,
+    write_images,
+)
 
 
 @pytest.fixture
@@ -126,6 +136,8 @@ def test_a_folder_whose_images_have_no_label_yet(tmp_path):
     assert not at.error
     assert "**10 images** of 10" in plain_words(at)
     assert "no label, not divided yet" in html_of(at)
-    for tab in ("measures", "means", "splits"):  # these compare classes: one sentence
+    for tab in ("overview", "measures", "means", "gap", "splits"):  # these compare classes: one sentence, and ways on
         at = open_page("explore_data", dataset="loose", tab=tab)
+        assert not at.error
         assert "0 of 10 images of 'loose' have a label, too few to train yet" in plain_words(at)
+        assert {"Label the images", "Look at the images", "Import it with more"} <= set(page_links(at))
