@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.images import DecodedImage, decode_bytes, decode_mask, read_header
+from lib.data.images import DecodedImage, decode_bytes, decode_mask, quantile_of, read_header, retina_box
 from lib.data.specs import BY_FILE
 from lib.errors import BadImage
 from tests.data.folders import encoded, picture
@@ -191,6 +191,27 @@ def test_retina_box_finds_the_disc():
     decoded = _decode(encoded(_fundus(300, 200, (120, 100), 80)), side_px=64, crop_policy="retina_box")
     assert np.abs(np.array(decoded.box) - (40, 20, 201, 181)).max() <= 3
     assert decoded.notices == ()
+
+
+def test_a_quantile_of_counts_is_that_of_the_levels():
+    levels = np.random.default_rng(0).integers(0, 40, 101)
+    for share in (0.0, 0.02, 0.5, 0.905, 1.0):
+        assert quantile_of(np.bincount(levels), share) == pytest.approx(np.quantile(levels, share))
+
+
+def test_retina_box_is_cut_where_float32_cut_it_also_where_light_is_just_a_tenth():
+    # A rim of exactly a tenth of the disc's light: whether it counts hangs on the last bit, and stores are cut so.
+    radius, is_counted = np.hypot(*np.mgrid[-40:40, -40:40]), set()
+    for rim in range(5, 70):
+        total = np.select([radius < 25, radius < 35], [10 * rim, rim])
+        square = np.stack([(total + channel) // 3 for channel in range(3)], axis=2).astype(np.uint8)
+        brightness = total.astype(np.float32) / np.float32(3)
+        columns = np.flatnonzero((brightness > 0.1 * float(np.quantile(brightness, 0.9))).mean(axis=0) > 0.02)
+        box = retina_box(Image.fromarray(square))
+        assert box is not None
+        assert (box[0], box[2]) == (columns[0], columns[-1] + 1)
+        is_counted.add(box[2] - box[0] > 60)
+    assert is_counted == {True, False}
 
 
 def test_retina_box_pads_a_disc_that_the_camera_cut_off():
