@@ -128,7 +128,7 @@ def _status() -> None:
 
 
 def draw_cache() -> None:
-    """One line with a popover, for the"""
+    """One line with a popover; above it a word where what a person allowed is nearly used."""
     _warn_of_quota()
     found = _cache_usage()
     words = size_words
@@ -159,7 +159,8 @@ def draw_cache() -> None:
 def _warn_of_quota() -> None:
     """Say that the room which a person allowed is nearly used; nothing where there is no quota."""
     if quota.quota_bytes() is not None and (found := _room()).share >= quota.NEAR:
-        st.caption(f":material/hard_drive: {found.words} used. Explore data, Storage, says what takes room.")
+        st.caption(f":material/hard_drive: {found.words} used.")
+        link_to("explore_data", "See what takes room", icon=":material/arrow_forward:", tab="storage")
 
 
 @st.cache_data(ttl=30, max_entries=1, show_spinner=False)

@@ -47,14 +47,15 @@ def draw(_scene: Any) -> None:
 
 def _draw_quota() -> None:
     found = room()
+    quota_gib = max(0.1, round(found.quota_bytes / 2**30, 6)) if found.quota_bytes else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{found.words}** used.", width="stretch")
         wanted = st.number_input(
-            "Quota in GiB", 0.1, 1_000_000.0, value=found.quota_bytes / 2**30 if found.quota_bytes else None, step=1.0,
+            "Quota in GiB", 0.1, 1_000_000.0, value=quota_gib, step=1.0,
             key="storage_quota", placeholder="none", width=180,
             help="Imports, caches and trainings that would exceed it are refused with a sentence.",
         )  # fmt: skip
-    if wanted != (found.quota_bytes / 2**30 if found.quota_bytes else None):
+    if (None if wanted is None else int(wanted * 2**30)) != found.quota_bytes:  # in bytes: 0.3 GiB is no whole number
         set_quota(wanted)
         st.rerun()
     if found.share >= NEAR:

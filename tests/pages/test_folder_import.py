@@ -108,3 +108,26 @@ def test_the_command_says_what_the_form_asks_for():
         "python -m lib datasets import '/a b.zip' --source archive --set labels=x.csv --set labels=y.csv "
         "--set pairs=no --name mine --per-class 20"
     )
+
+
+def test_pseudonyms_are_a_switch_that_stays_with_the_folder_and_is_on_for_medical_images(animals):
+    def switch(at):
+        return next(one for one in at.toggle if one.label == "Pseudonyms instead of names")
+
+    at = open_page("explore_data", form="import")
+    at.text_input(key="explore_path").input(str(animals)).run()
+    assert not switch(at).value
+    assert not any("--pseudonyms" in code.value for code in at.code)
+    next(one for one in at.checkbox if one.label == "Medical images").set_value(True).run()
+    assert switch(at).value
+    next(one for one in at.checkbox if one.label == "Medical images").set_value(False).run()
+    switch(at).set_value(True).run()
+    assert any(code.value.endswith(" --pseudonyms") for code in at.code)
+    dataset = imported(at)
+    assert dataset.has_pseudonyms
+    assert not dataset.table["path"].str.contains("cat.", regex=False).any()
+    at = open_page("explore_data", form="import")
+    at.text_input(key="explore_path").input(str(animals)).run()
+    assert switch(at).value
+    switch(at).set_value(False).run()
+    assert not imported(at).has_pseudonyms

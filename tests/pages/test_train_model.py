@@ -15,7 +15,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from lib import jobs, tracking
+from lib import jobs, quota, tracking
 from lib.atomic import write_json
 from lib.data import library
 from lib.data.importing import change_dataset, import_folder
@@ -283,6 +283,23 @@ def test_refused_start_says_why_in_one_sentence(monkeypatch):
     assert not at.exception
     assert len(at.error) == 1
     assert "at least 3 are needed" in at.error[0].value
+
+
+def test_a_quota_that_is_used_up_refuses_a_training_and_says_what_to_do(started, monkeypatch):
+    monkeypatch.setattr(quota, "folder_bytes", lambda folder: 100 * 2**20)
+    monkeypatch.setattr(clicks, "DOUBLE_CLICK_S", 0.0)
+    quota.set_quota(0.1)
+    at = choose(open_train(), "linear_probe").button(key="train_start").click().run()
+    assert not at.exception
+    (sentence,) = (error.value.replace("\\", "") for error in at.error)
+    assert "A training needs about 64 MiB, and 100 MiB of the quota of 102 MiB are used" in sentence
+    assert "delete something or raise the quota (Explore data, Storage" in sentence
+    assert jobs.active_runs() == []
+    assert not list(tracking.list_runs())
+    quota.set_quota(None)
+    at.button(key="train_start").click().run()
+    assert_calm(at)
+    assert len(jobs.active_runs()) == 1
 
 
 def test_missing_weights_are_said_plainly():
