@@ -94,6 +94,9 @@ def test_a_relabelled_image_is_trained_and_tested_as_what_it_is_now(whole: Datas
     predictions = pd.read_parquet(run.folder / "predictions.parquet").set_index("image_id")
     assert predictions["target"][one] == whole.class_names.index("red")
     undo_edit("tints", "1")
+    figures = evaluate(Grader.open(run.folder / "bundle", device="cpu"), open_dataset("tints")).figures
+    assert f"those of version {edited.version}, which the classifier was trained on" in figures["note"]
+    assert f"'tints' is at version {whole.version} by now" in figures["note"]
     config = tiny_config(dataset="tints", dataset_version=edited.version)
     assert dataset_of(config, open_dataset("tints")).table.equals(edited.table)  # a run that is resumed
 

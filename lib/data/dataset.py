@@ -19,7 +19,7 @@ from lib.data.kept_splits import kept_split
 from lib.data.label_schema import FORMAT_VERSION, as_of, content_version, schema_of, target_order
 from lib.data.originals import originals_folder, read_names
 from lib.data.specs import BY_FILE, DatasetSpec
-from lib.data.splits import EXCLUDED, assign_splits, require_parts, with_fixed
+from lib.data.splits import ADD_OR_LEAVE, EXCLUDED, assign_splits, require_parts, with_fixed
 from lib.errors import BadImage, UserError
 
 if TYPE_CHECKING:
@@ -296,8 +296,10 @@ class Dataset:
         try:
             split[rows] = assign_splits(targets[rows], groups, None, class_names=names, **wanted)
         except UserError as error:
+            why = str(error).replace(ADD_OR_LEAVE, "")
             raise UserError(
-                f"{len(rows):,} of {len(targets):,} images of {self.name!r} have a label, too few to train yet: {error}"
+                f"{len(rows):,} of {len(targets):,} images of {self.name!r} have a label, too few to train yet: {why}"
+                f"Label more of them (on Explore data; or: python -m lib datasets label-next {self.name})."
             ) from None
         return split
 

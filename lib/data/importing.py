@@ -354,7 +354,7 @@ def _listing(scan: FolderScan) -> str:
         (entry.key, entry.split, entry.group_id, entry.laterality, entry.num_bytes, entry.modified_ns)
         for entry in scan.entries
     ]
-    if scan.label_files:
+    if scan.label_files or scan.has_joined:
         facts += [(entry.key, entry.class_name) for entry in scan.entries]
     for entry in scan.entries:
         if entry.flags or entry.mask_path:

@@ -15,6 +15,7 @@ from lib.errors import UserError
 
 TRAIN, VAL, TEST = "train", "val", "test"
 EXCLUDED = "excluded"  # in no part: taken out by a person, or without a class
+ADD_OR_LEAVE = "Add images of it or leave the class out."
 _HELD_OUT_PARTS = 5  # test is a fifth of all, validation a fifth of the rest, unless told otherwise
 _MOST_PARTS = 25  # an asked share is met to 4 %: 0.3 is three of ten parts, 0.08 two of twenty-five
 _ATTEMPTS = 10
@@ -225,7 +226,7 @@ class _Carver:
             has = f"{counts[scarcest]} {what}{'' if counts[scarcest] == 1 else 's'}"
             raise UserError(
                 f"Class {self.class_names[scarcest]!r} has {has}{where}; at least {needed} are needed ({why}). "
-                "Add images of it or leave the class out."
+                f"{ADD_OR_LEAVE}"
             )
 
     def _refuse_crossing(self, splits: np.ndarray) -> None:

@@ -311,7 +311,8 @@ def _require_disk(rows: StoredRows, num_rows: int, num_other_bytes: int) -> None
         rows.drop_others()  # decoding again takes time, copying rows from one part into another takes disk
         if (free := shutil.disk_usage(folder).free) < num_bytes:
             raise UserError(
-                f"The pixel store needs {(num_bytes - _SPARE_DISK_BYTES) / 2**20:,.0f} MiB but {datasets_dir()} has "
+                f"The pixel store needs {(num_bytes - _SPARE_DISK_BYTES) / 2**20:,.0f} MiB beside the "
+                f"{_SPARE_DISK_BYTES / 2**20:,.0f} MiB that must stay free, but {datasets_dir()} has "
                 f"{free / 2**20:,.0f} MiB left; free some space or choose a smaller store side."
             )
 

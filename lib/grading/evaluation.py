@@ -16,7 +16,7 @@ from lib.grading.new_images import mapping_to, new_images, taking_part
 from lib.progress import Progress, ignore_progress
 from lib.tracking.records import predictions
 from lib.tracking.scores import probability_columns
-from lib.training.preparation import trained_config
+from lib.training.preparation import trained_config, trained_version
 from lib.training.results import SplitPredictions, evaluate_folds, evaluate_split
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def evaluate(
         UserError: the data set has a class that neither the classifier nor the mapping knows, or no image that is new
             to the classifier.
     """
+    now = dataset.version
     dataset, is_own = taking_part(grader, dataset, is_mapped=bool(mapping))
+    trained = trained_version(grader.manifest)
+    note_version = _note_version(dataset.name, str(trained), now) if is_own and trained != now else ""
     classes = mapping_to(grader, dataset, mapping)
     if is_own and classes.text and not classes.merged:
         raise UserError(f"The classifier was trained on {dataset.name!r} itself, whose classes need no mapping.")
@@ -79,7 +82,9 @@ def evaluate(
     folds = _fold_predictions(grader) if is_own and trained_config(grader.manifest).num_folds else None
     if folds is not None:
         found = _of_folds(folds, dataset, classes, is_ordinal=is_ordinal)
-        return Evaluation(_with_caveat(about | found.figures, dataset), found.answers)
+        figures = about | found.figures
+        figures["note"] = f"{figures['note']} {note_version}".strip()
+        return Evaluation(_with_caveat(figures, dataset), found.answers)
     new = new_images(grader, dataset, classes, is_own=is_own, progress=progress)
     rows, targets = new.rows, classes.targets(dataset)[new.rows]
     probabilities, distances = _predict(grader, dataset, rows, progress)
@@ -98,7 +103,9 @@ def evaluate(
         "num_near_left_out": new.num_near,
         "num_unmapped": new.num_unmapped,
         "num_unlike": num_unlike,
-        "note": " ".join(filter(None, (*new.notes, _note_unlike(num_unlike, len(rows)), _note_scale(grader, dataset)))),
+        "note": " ".join(
+            filter(None, (*new.notes, _note_unlike(num_unlike, len(rows)), _note_scale(grader, dataset), note_version))
+        ),
     }
     return Evaluation(_with_caveat(figures, dataset), _answers(dataset, rows, targets, probabilities))
 
@@ -143,6 +150,14 @@ def _answers(
     columns |= {} if folds is None else {"fold": folds}
     columns |= {f"probability_{number}": probabilities[:, number] for number in range(probabilities.shape[1])}
     return pd.DataFrame(columns)
+
+
+def _note_version(name: str, trained: str, now: str) -> str:
+    """What to know where a data set has been changed since it was trained on."""
+    return (
+        f"Images, labels and parts are those of version {trained}, which the classifier was trained on; {name!r} is at "
+        f"version {now} by now, and what was changed since does not count here."
+    )
 
 
 def _note_unlike(num_unlike: int, num_images: int) -> str:

@@ -4,7 +4,7 @@ Whatever lies elsewhere is listed; where a whole class or part would be lost, or
 is refused with what to do.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -18,7 +18,9 @@ from lib.data.sources.files import (
     distinct_names,
     natural_key,
     normal,
+    one_spelling,
     shown,
+    spelling_notices,
     split_of,
 )
 from lib.errors import UserError
@@ -87,11 +89,21 @@ class Layout:
     entries: list[SourceEntry] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    has_joined: bool = False  # spellings of classes, which then are not the names of folders
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """In natural order: 2 before 10."""
         return tuple(sorted({entry.class_name for entry in self.entries}, key=natural_key))
+
+    def class_names_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """A name for each key of a class, those alike but for case and blanks as one, which is noted."""
+        spelled = one_spelling(Counter(keys))
+        names = distinct_names(spelled.values())
+        notices = spelling_notices(spelled)
+        self.notices += notices
+        self.has_joined = self.has_joined or bool(notices)
+        return {key: names[taken] for key, taken in spelled.items()}
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ def read_class_folders(walk: FolderWalk, images: list[FoundFile], *, min_classes
         raise UserError(f"{shown(walk.root)} {what}. {LAYOUT_HINT}.")
     _refuse_lost_parts(walk, placed)
     in_classes = _choose_level(walk, in_classes, layout)
-    names = distinct_names(one.class_key for one in in_classes)
+    names = layout.class_names_of(one.class_key for one in in_classes)
     layout.entries = [one.file.entry(names[one.class_key], one.split) for one in in_classes]
     if len(names) < min_classes:
         raise OnlyOneClass(

@@ -6,7 +6,8 @@ Nothing is passed over in silence. Files are known by their true names; clean on
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,35 @@ def distinct_names(keys: Iterable[str]) -> dict[str, str]:
             name, number = f"{shown(key)} ({number})", number + 1
         names[key] = name
     return names
+
+
+def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
+    """For each name the commonest spelling of those that differ in case and blanks alone: "no dr" is "No DR".
+
+    Single letters stay apart: "a" and "A" are two classes of an alphabet.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        alike[spelling_key(name)].append(name)
+    spelled = {key: min(names, key=lambda name: (-counts[name], name)) for key, names in alike.items()}
+    return {name: spelled[key] for key, names in alike.items() for name in names}
+
+
+def spelling_key(name: str) -> str:
+    """What is the same for names that differ in case and blanks alone."""
+    plain = " ".join(normal(name).replace("_", " ").split())
+    return plain.casefold() if len(plain) > 1 else name
+
+
+def spelling_notices(spelled: Mapping[str, str]) -> list[str]:
+    """A sentence on names that `one_spelling` took for one, none where there are none."""
+    others: dict[str, list[str]] = defaultdict(list)
+    for name, taken in sorted(spelled.items()):
+        if name != taken:
+            others[taken].append(repr(shown(name)))
+    listed = [f"{shown(taken)!r} (also {', '.join(names)})" for taken, names in sorted(others.items())[:5]]
+    listed += [f"{len(others) - 5:,} more"] if len(others) > 5 else []
+    return [f"Classes that differ in case and blanks alone count as one: {'; '.join(listed)}."] if listed else []
 
 
 def existing_folder(path: str | Path) -> Path:

@@ -18,6 +18,7 @@ from lib.data.sources.files import (
     existing_folder,
     natural_key,
     shown,
+    spelling_key,
     split_of,
     storable,
 )
@@ -44,6 +45,7 @@ class FolderScan:
     label_files: tuple[LabelFile, ...] = ()
     split_caveat: str = ""
     is_unlabelled: bool = False  # no image has a class yet; `class_names` are those that a person will give
+    has_joined: bool = False  # spellings of classes (lib/data/sources/class_folders.py)
     has_pseudonyms: bool = False  # paths and groups name no patient (lib/data/pseudonyms.py)
 
 
@@ -120,7 +122,8 @@ class _Scanner:
         left_out = [*layout.left_out, *self.metadata.left_out, *lone_masks, *self.walk.unused(used)]
         notices = tuple(layout.notices)
         return FolderScan(
-            self.folder, layout.entries, left_out, layout.class_names, notices, tuple(label_files), caveat
+            self.folder, layout.entries, left_out, layout.class_names, notices, tuple(label_files), caveat,
+            has_joined=layout.has_joined,
         )  # fmt: skip
 
     def _label_files(self) -> list[LabelFile]:
@@ -243,6 +246,6 @@ def _contradicts(layout: Layout, file: LabelFile) -> bool:
     for _, values in file.table.rows:
         for image in file.index.find(values[file.columns.image], beside=file.beside):
             if image.path in class_names:
-                pairs.add((class_names[image.path], values[file.columns.label]))
+                pairs.add((spelling_key(class_names[image.path]), spelling_key(values[file.columns.label])))
     folders, labels = {folder for folder, _ in pairs}, {label for _, label in pairs}
     return len(labels) > 1 and not len(pairs) == len(folders) == len(labels)

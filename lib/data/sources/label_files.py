@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.data.sources.class_folders import Layout, parts_of, split_base, split_in
-from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, SourceEntry, distinct_names, shown, split_of
+from lib.data.sources.files import (
+    FolderWalk,
+    FoundFile,
+    LeftOut,
+    SourceEntry,
+    distinct_names,
+    one_spelling,
+    shown,
+    spelling_notices,
+    split_of,
+)
 from lib.data.sources.image_index import ImageIndex
 from lib.data.sources.tables import Columns, Table
 from lib.errors import UserError
@@ -116,11 +126,11 @@ def read_labels(
     facts: dict[Path, ImageFacts] = {}
     missing: list[ImageFacts] = []
     ungradable: dict[Path, str] = {}
-    for file in files:
-        matched = match_rows(file.table, file.columns, file.index, beside=file.beside)
-        refuse_ambiguous(matched.ambiguous)
-        ungraded = _ungraded_rows(file.table, file.columns)
-        labels = _check_labels(file.table, file.columns, ungraded)
+    read = [_read_rows(file) for file in files]
+    spelled = one_spelling(Counter(label for one in read for label in one.labels.values()))
+    for file, rows in zip(files, read, strict=True):
+        matched, ungraded = rows.matched, rows.ungraded
+        labels = {row: spelled[label] for row, label in rows.labels.items()}
         for one in matched.missing[:_MAX_LISTED]:
             reason = f"row {one.row} of {file.table.name} names it, but there is no such image"
             layout.left_out.append(LeftOut(one.name, reason))
@@ -150,6 +160,7 @@ def read_labels(
             layout.left_out.append(LeftOut(image.relative, reason))
     if not any(entry.split == "train" for entry in layout.entries):  # a lone test/ or val/ is no split
         layout.entries = [replace(entry, split="") for entry in layout.entries]
+    layout.notices += spelling_notices(spelled)
     for file in files:
         used = {what: shown(column) for what, column in vars(file.columns).items()}
         patient = f", patient in {used['group']}" if used["group"] else ""
@@ -162,6 +173,40 @@ def read_labels(
             "NAME."
         )
     return layout, facts
+
+
+@dataclass(frozen=True)
+class _ReadRows:
+    """The rows of a label file: the images that they mean, those without a class, and the class of each other row."""
+
+    matched: MatchedRows
+    ungraded: set[int]
+    labels: dict[int, str]
+
+
+def _read_rows(file: LabelFile) -> _ReadRows:
+    matched = match_rows(file.table, file.columns, file.index, beside=file.beside)
+    refuse_ambiguous(matched.ambiguous)
+    _refuse_no_text(file, matched.missing)
+    ungraded = _ungraded_rows(file.table, file.columns)
+    return _ReadRows(matched, ungraded, _check_labels(file.table, file.columns, ungraded))
+
+
+def _refuse_no_text(file: LabelFile, missing: list[ImageFacts]) -> None:
+    """Refuse a name that is no UTF-8 text and of no file: it may be that of an image which is there."""
+    suspicious = [one.row for one in missing if "\ufffd" in one.name]
+    rows = dict(file.table.rows) if suspicious else {}
+    for row in suspicious:
+        name = rows[row][file.columns.image]
+        if _has_raw_bytes(name):
+            raise UserError(
+                f"Row {row} of {shown(file.table.path)} names an image in letters that are no UTF-8 text "
+                f"({shown(name)!r}), and there is no such file; save the table as UTF-8."
+            )
+
+
+def _has_raw_bytes(text: str) -> bool:
+    return any("\udc80" <= sign <= "\udcff" for sign in text)
 
 
 def unlabelled_parts(images: list[FoundFile], entries: list[SourceEntry]) -> dict[str, list[FoundFile]]:
@@ -207,7 +252,7 @@ def _check_labels(table: Table, columns: Columns, ungraded: set[int]) -> dict[in
                 f"Row {number} of {shown(table.path)} has no class in column {shown(columns.label)!r} "
                 f"({repr(label) if label else 'it is empty'}); fill it in, or remove the row."
             )
-        if label != shown(label) and any("\udc80" <= sign <= "\udcff" for sign in label):
+        if label != shown(label) and _has_raw_bytes(label):
             raise UserError(
                 f"Row {number} of {shown(table.path)} has a class that is no UTF-8 text ({shown(label)!r}); save the "
                 "table as UTF-8."
@@ -235,10 +280,10 @@ def _refuse_beside_scale(table: Table, columns: Columns, labels: dict[int, str])
 
 
 def _whole(label: str) -> str:
-    """A whole number as such: a column with gaps is saved as 0.0, 1.0 by many programs."""
+    """A whole number as such: a column with gaps is saved as 0.0, 1.0 by many programs, or as 0,0."""
     try:
-        value = float(label)
+        value = float(label.replace(",", "."))
     except ValueError:
         return label
-    is_written_so = all(sign in "0123456789.+-" for sign in label)
+    is_written_so = all(sign in "0123456789.,+-" for sign in label)
     return str(int(value)) if is_written_so and value.is_integer() and abs(value) < 2**53 else label

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from lib.data.images import FORMATS_TEXT
 from lib.data.sources.class_folders import Layout, OnlyOneClass, split_base, split_in
-from lib.data.sources.files import FolderWalk, FoundFile, LeftOut, distinct_names, has_image_suffix, normal, shown
+from lib.data.sources.files import (
+    FolderWalk,
+    FoundFile,
+    LeftOut,
+    distinct_names,
+    has_image_suffix,
+    normal,
+    one_spelling,
+    shown,
+)
 from lib.errors import UserError
 
 _WILD = {"{class}": "(?P<label>.+?)", "{number}": r"\d+", "*": ".*"}
@@ -81,11 +90,13 @@ def try_pattern(pattern: str, images: Sequence[FoundFile]) -> NamePattern:
         num_unmatched += 1
         if len(unmatched) < _MAX_EXAMPLES:
             unmatched.append(file.relative)
-    names = distinct_names(counts)
-    return NamePattern(
-        pattern, {name: counts[label] for label, name in names.items()}, tuple(unmatched), num_unmatched,
-        {name: examples[label] for label, name in names.items()},
-    )  # fmt: skip
+    spelled = one_spelling(counts)
+    names = distinct_names(spelled.values())
+    totals: Counter[str] = Counter()
+    for label, taken in spelled.items():
+        totals[names[taken]] += counts[label]
+    shown_examples = {name: examples[label] for label, name in names.items()}
+    return NamePattern(pattern, dict(totals), tuple(unmatched), num_unmatched, shown_examples)
 
 
 def suggest_patterns(images: Sequence[FoundFile]) -> list[NamePattern]:
@@ -133,8 +144,8 @@ def read_names(walk: FolderWalk, images: list[FoundFile], pattern: str, *, min_c
             f"No name in {shown(walk.root)} fits the pattern {shown(pattern)!r} (such as {images[0].relative}); "
             "{class} stands for the class, {number} for digits, * for anything."
         )
-    names = distinct_names(label for label in labels.values() if label is not None)
     layout = Layout(notices=[f"Classes from the names of the files, by the pattern {shown(pattern)}."])
+    names = layout.class_names_of(label for label in labels.values() if label is not None)
     layout.left_out = [
         LeftOut(file.relative, f"its name does not fit the pattern {shown(pattern)}")
         for file in images if labels[file.path] is None

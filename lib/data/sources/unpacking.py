@@ -85,8 +85,10 @@ class _Unpacking:
         except FileNotFoundError:
             raise UserError(f"There is no file {shown(self.path)}; check the path.") from None
         except (*DAMAGE, tarfile.TarError) as error:
-            reason = getattr(error, "strerror", None) or error or type(error).__name__
-            raise UserError(f"{shown(self.path)} cannot be unpacked ({shown(str(reason))}).") from None
+            of_system = getattr(error, "strerror", None)
+            reason = shown(str(of_system or error or type(error).__name__))
+            advice = "" if of_system else "; it is damaged or cut off: fetch or pack it again"
+            raise UserError(f"{shown(self.path)} cannot be unpacked ({reason}){advice}.") from None
         return self.left_out
 
     def _zip(self, opened: IO[bytes]) -> None:

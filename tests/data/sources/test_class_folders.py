@@ -1,7 +1,10 @@
 """Classes from folders: nothing that was seen is lost in silence."""
 
+from dataclasses import replace
+
 import pytest
 
+from lib.data.importing import _listing as listing_of
 from lib.errors import UserError
 from tests.data.sources.trees import classes, reasons, scan, splits, touch
 
@@ -97,3 +100,20 @@ def test_links_to_folders_are_followed_but_in_no_circle(tmp_path):
     found = scan(root)
     assert list(classes(found)) == ["cat/1.jpg", "cat/more/1.jpg", "dog/1.jpg"]
     assert reasons(found) == {"cat/again": "a link that leads in a circle"}
+
+
+def test_class_folders_of_the_parts_may_differ_in_case(tmp_path):
+    touch(
+        tmp_path, "Train/cat/1.png", "Train/cat/2.png", "Train/dog/1.png", "Validation/Cat/3.png", "testing/DOG/4.png"
+    )
+    found = scan(tmp_path)
+    assert found.class_names == ("cat", "DOG")
+    assert splits(found)["testing/DOG/4.png"] == "test"
+    assert "'cat' (also 'Cat')" in found.notices[-1]
+
+
+def test_a_set_of_before_spellings_were_joined_is_imported_anew(tmp_path):
+    touch(tmp_path, "Cat/1.png", "cat/2.png", "dog/3.png")
+    found = scan(tmp_path)
+    apart = [replace(entry, class_name=entry.parts[0]) for entry in found.entries]
+    assert listing_of(found) != listing_of(replace(found, entries=apart, has_joined=False))

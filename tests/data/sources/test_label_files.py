@@ -348,3 +348,32 @@ def test_the_first_rows_are_shown_with_the_images_that_they_mean(tmp_path):
     assert preview.rows == [(2, "1.png", "a", "1.png"), (3, "9.png", "a", ""), (4, "4.png", "b", "4.png")]
     assert (preview.num_rows, preview.num_met, preview.num_images) == (4, 3, 5)
     assert preview_labels(touch(tmp_path / "b" / "c", "cat/1.png"), SourceOptions()) is None
+
+
+def test_labels_that_differ_in_case_and_blanks_alone_are_one_class(tmp_path):
+    flat(tmp_path, ("1.png", "2.png", "3.png", "4.png", "5.png"))
+    labels = ("No DR", "no dr", "No_DR", "Mild ", "mild")
+    write_csv(tmp_path / "l.csv", ("image", "label"), enumerate(labels, 1))
+    found = scan(tmp_path)
+    assert found.class_names == ("Mild", "No DR")
+    assert list(classes(found).values()) == ["Mild", "Mild", "No DR", "No DR", "No DR"]
+    assert "count as one: 'Mild' (also 'mild'); 'No DR' (also 'No_DR', 'no dr')." in found.notices[0]
+
+
+def test_single_letters_of_both_cases_stay_apart(tmp_path):
+    write_csv(flat(tmp_path) / "l.csv", ("image", "label"), [("1", "a"), ("2", "A"), ("3", "a"), ("4", "A")])
+    assert scan(tmp_path).class_names == ("A", "a")
+
+
+def test_grades_with_a_decimal_comma(tmp_path):
+    rows = [(name, label) for name, label in zip(FLAT, ("0,0", "1,0", "0,0", "1,5"), strict=True)]
+    write_csv(flat(tmp_path) / "l.csv", ("image", "grade"), rows, delimiter=";")
+    assert scan(tmp_path).class_names == ("0", "1", "1,5")
+
+
+def test_names_in_another_encoding_are_refused_not_lost(tmp_path):
+    touch(tmp_path, "Übung.png", "1.png", "2.png")
+    rows = [("Übung.png", "a"), ("1.png", "a"), ("2.png", "b")]
+    write_csv(tmp_path / "l.csv", ("image", "label"), rows, encoding="latin-1")
+    with pytest.raises(UserError, match=r"Row 2 .*no UTF-8 text \('.bung.png'\).* save the table as UTF-8"):
+        scan(tmp_path)

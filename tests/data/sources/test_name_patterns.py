@@ -100,3 +100,9 @@ def test_classes_come_from_one_place():
 
     with pytest.raises(UserError, match="from label files or from a pattern of names; take one"):
         SourceOptions(labels=("a.csv",), name_pattern="{class}*")
+
+
+def test_names_in_both_cases_are_one_class(tmp_path):
+    found = scan(touch(tmp_path, "Cat.1.jpg", "cat.2.jpg", "cat.3.jpg", "dog.1.jpg"), name_pattern="{class}.{number}")
+    assert found.class_names == ("cat", "dog")
+    assert try_pattern("{class}.{number}", images(tmp_path)).counts == {"cat": 3, "dog": 1}
