@@ -2,7 +2,8 @@
 
 Draws 2,000 eyes that can be graded and 400 that cannot, 100 of each kind, with a seed of their own, grades all of them
 and prints calibration error, coverage, refusals and accuracy over coverage. Drawing takes minutes; a folder that holds
-the eyes already is taken as it is. The run must be one of the generated set of another seed.
+the eyes already is taken as it is. The run must be one of the generated set of another seed. Intervals count the two
+eyes of a patient together.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import pandas as pd
 
 from lib.data.fundus.generation import CLASS_FOLDERS, Spoiling, generate
 from lib.evaluation.calibration import risk_coverage
-from lib.evaluation.metrics import Z, bootstrap_interval, calibration_error, log_loss, wilson_interval
+from lib.evaluation.intervals import Interval, metric_interval
+from lib.evaluation.metric_table import ACCURACY, KAPPA, METRICS
+from lib.evaluation.metrics import Z, log_loss
 from lib.evaluation.verdict import GRADED, UNGRADABLE, UNLIKE
 from lib.grading.grader import Grader
 
@@ -39,7 +42,7 @@ def main() -> None:
     table["target"] = [CLASS_FOLDERS.index(path.split("/")[0]) for path in table["path"]]
     scores = np.array([grade.scores for grade in grades])
     table[[f"probability_{number}" for number in range(scores.shape[1])]] = scores
-    table.to_csv(asked.folder / "graded.csv", index=False)
+    table.to_csv(asked.folder / f"graded_{asked.run[:8]}.csv", index=False)
     tell(grader, table, scores)
 
 
@@ -51,29 +54,29 @@ def tell(grader: Grader, table: pd.DataFrame, scores: np.ndarray) -> None:
     print(f"T {calibration.temperature:.3f}, fitted on {calibration.num} {calibration.fitted_on}")
     print(f"among them seen in training: {(table['seen'] != '').sum()}")
     fault = table["flags"].str.replace("ungradable: ", "")
-    good, statuses = (fault == "").to_numpy(), table["status"]
+    good, statuses, patients = (fault == "").to_numpy(), table["status"].to_numpy(), table["patient"].to_numpy(str)
     for status in (UNLIKE, UNGRADABLE):
-        print(f"good eyes called {status}: {_share(statuses[good] == status)}")
+        print(f"good eyes called {status}: {_share(statuses[good] == status, patients[good])}")
         for kind in sorted(set(fault[~good])):
-            print(f"  {kind}: {_share(statuses[fault == kind] == status)}")
+            rows = (fault == kind).to_numpy()
+            print(f"  {kind}: {_share(statuses[rows] == status, patients[rows])}")
     for title, rows in (
         ("all good eyes", good),
-        ("good eyes that were graded", good & (statuses == GRADED).to_numpy()),
+        ("good eyes that were graded", good & (statuses == GRADED)),
     ):
-        targets, raw = table["target"].to_numpy()[rows], scores[rows]
+        targets, raw, groups = table["target"].to_numpy()[rows], scores[rows], patients[rows]
         calibrated = calibration.calibrated(raw)
-        print(f"{title}: {len(targets)}, accuracy {_share(raw.argmax(1) == targets)}")
+        print(f"{title}: {len(targets)}, accuracy {_share(raw.argmax(1) == targets, groups)}, kappa "
+              f"{_words(metric_interval(KAPPA, targets, raw, groups=groups))}")  # fmt: skip
         for name, stated in (("raw", raw), ("calibrated", calibrated)):
-            low, high = bootstrap_interval(calibration_error, targets, stated, n=500)
-            error = calibration_error(targets, stated)
-            print(f"  {name}: calibration error {error:.4f} ({low:.4f} to {high:.4f}), log loss "
-                  f"{log_loss(targets, stated):.4f}")  # fmt: skip
+            error = metric_interval(METRICS["calibration_error"], targets, stated, groups=groups, num_draws=500)
+            print(f"  {name}: calibration error {_words(error)}, log loss {log_loss(targets, stated):.4f}")
         for coverage in (0.8, 0.9, 0.95):
             sets = calibration.are_in_sets(calibrated, coverage)
             is_in = sets[np.arange(len(targets)), targets]
             # The sets were fitted on a sample too: the second interval counts both.
             both = Z * np.sqrt(coverage * (1 - coverage) * (1 / len(targets) + 1 / calibration.num))
-            print(f"  coverage {coverage}: {_share(is_in)}; counting the calibration's sample too, expected "
+            print(f"  coverage {coverage}: {_share(is_in, groups)}; counting the calibration's sample too, expected "
                   f"{coverage - both:.4f} to {coverage + both:.4f}; mean size {sets.sum(1).mean():.2f}")  # fmt: skip
         risk = risk_coverage(targets, calibrated)
         for point in risk.points:
@@ -82,10 +85,15 @@ def tell(grader: Grader, table: pd.DataFrame, scores: np.ndarray) -> None:
         print(f"  {risk.sentence}")
 
 
-def _share(values: "np.ndarray | pd.Series") -> str:
-    num, total = int(np.sum(values)), len(values)
-    low, high = wilson_interval(num, total)
-    return f"{num / max(1, total):.4f} ({low:.4f} to {high:.4f}; {num} of {total})"
+def _words(found: Interval) -> str:
+    return f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})"
+
+
+def _share(values: np.ndarray, patients: np.ndarray) -> str:
+    """The share of True (N,) and its interval, as the accuracy of a classifier that is right there."""
+    right = np.asarray(values, dtype=np.float64)
+    found = metric_interval(ACCURACY, np.ones(len(right), int), np.stack([1 - right, right], 1), groups=patients)
+    return f"{_words(found)}; {int(right.sum())} of {len(right)}"
 
 
 if __name__ == "__main__":
