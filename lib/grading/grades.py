@@ -33,9 +33,7 @@ SEEN_SENTENCES = {
 NOT_CHECKED = "not compared with the training images: this classifier keeps none"
 ROTATED = "the answer is the mean over four rotations"
 ROTATED_CALIBRATED = f"{ROTATED}; the calibration was fitted without them"
-ROTATED_SET = (
-    "The calibration was fitted without rotations: how often sets with them hold the right class was not measured."
-)
+ROTATED_SET = "The calibration was fitted without rotations: what the coverage is with them was not measured."
 PASSED, CAUTION, STOPPED, NOT_REACHED = "passed", "caution", "stopped", "not_reached"
 # A sign says what the colour says, for those who cannot see it; so do the titles.
 SIGNS = {PASSED: "✓", CAUTION: "!", STOPPED: "✕", NOT_REACHED: "–"}

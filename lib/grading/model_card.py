@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.calibration import Calibration, fit_temperature, in_sets, limit_of_scores, with_temperature
-from lib.evaluation.metrics import bootstrap_interval, calibration_error, wilson_interval
+from lib.evaluation.intervals import metric_interval
+from lib.evaluation.metric_table import METRICS
+from lib.evaluation.metrics import wilson_interval
 from lib.evaluation.verdict import describe_coverage
 from lib.grading.manifest import manifest_calibration
 
 CARD = "calibration_card"  # in the manifest of an exported bundle, which has no answers beside it
+_NUM_DRAWS = 300
 _MOST_SENTENCES, _MOST_LETTERS = 8, 600
 Answers = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -106,8 +109,8 @@ def _tested_sentences(calibration: Calibration, answers: Answers, *, coverage: f
         sets, what = calibration.are_in_sets(stated, coverage), f"On {len(targets):,} test images the"
     words = []
     for probabilities in (raw, stated):
-        low, high = bootstrap_interval(calibration_error, targets, probabilities, n=300)
-        words.append(f"{calibration_error(targets, probabilities):.3f} ({low:.3f} to {high:.3f})")
+        error = metric_interval(METRICS["calibration_error"], targets, probabilities, num_draws=_NUM_DRAWS)
+        words.append(f"{error.value:.3f}" + (f" ({error.low:.3f} to {error.high:.3f})" if error.is_known else ""))
     num = int(sets[np.arange(len(targets)), targets].sum())
     low, high = wilson_interval(num, len(targets))
     return [

@@ -17,7 +17,7 @@ def test_sentences_of_a_calibrated_classifier():
     own, tested, sets, gain = calibration_sentences(entry, 2, tested=(targets, probabilities, np.zeros(40, int)))
     assert own.startswith("Calibrated on 40 validation images: temperature 1.00; ")
     assert own.endswith("from 0.000 to 0.000.")
-    assert "On 40 test images the calibration error is 0.000 (" in tested
+    assert tested.startswith("On 40 test images the calibration error is 0.000")
     # ceil(41 * 0.9) = 37 of 40 scores: the first that is a wrong one, so both classes are in every set.
     assert sets.startswith("Sets of 90 % coverage held the right class of 100.0 % of them")
     assert gain.startswith("On the answers of the calibration: With the least confident fifth")
@@ -64,6 +64,8 @@ def test_the_card_of_a_run_with_folds_says_out_of_fold_and_promises_nothing(tmp_
     assert own.startswith("Calibrated on 300 images, each answered by the fold that had not seen it: temperature")
     assert error.startswith("Out of fold, 300 images in 5 folds, each calibrated by the answers of the other folds (")
     assert "this classifier has no test images of its own" in error
+    value, low, high = map(float, re.search(r"error is (\S+) \((\S+) to (\S+)\) before", error).groups())
+    assert low < 0.03 < value < high  # the probabilities are true: chance alone makes an error, also in resamples
     held = re.fullmatch(r"Sets of 80 % coverage held the right class of (\S+) % of them \((\S+) to (\S+) %\), .*", sets)
     assert float(held[2]) < 80 < float(held[3])
     assert caveat.endswith("its sets are expected to have about 80 % coverage or more, which is not promised.")
