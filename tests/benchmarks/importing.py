@@ -2,10 +2,11 @@
 
 Draws 20,000 photographs of 1 megapixel and 200 of 10 (4 GB, kept in --folder for the next time) and stores them in a
 home that is removed afterwards (9 GB). Decoding alone is `multiprocessing` with as many processes, each of which reads,
-drafts, crops and resizes as the import does and throws the pixels away; both take turns on the same files, and each has
-a process of its own, whose modules are imported before the clock starts. Memory is what no other process shares
-(RssAnon and RssShmem, without the page cache), summed over the import and its decoders every 0.2 s. All files lie in
-the page cache as far as that has room.
+drafts, crops and resizes as the import does and throws the pixels away; once with the memory settings of the decoders
+(lib/data/decoder_pool.py), which is what the import is judged by, and once as it comes. All take turns on the same
+files, and each has a process of its own, whose modules are imported before the clock starts. Memory is what no other
+process shares (RssAnon and RssShmem, without the page cache), summed over the import and its decoders every 0.2 s. All
+files lie in the page cache as far as that has room.
 """
 
 import argparse
@@ -137,14 +138,15 @@ def _linked(paths: list[Path], folder: Path) -> Path:
 
 def bench_ratio(what: str, chunks: list[list[Path]], work: Path) -> None:
     """Import each chunk and decode it alone, in turns; prints the ratios of wall and processor seconds."""
-    from lib.data.decoder_pool import num_decoders
+    from lib.data.decoder_pool import KEEP_MEMORY, num_decoders
 
-    taken: dict[str, list[dict[str, float]]] = {"import": [], "decoding alone": []}
+    taken: dict[str, list[dict[str, float]]] = {"import": [], "decoding alone": [], "as it comes": []}
     for turn, chunk in enumerate(chunks):
         folder = _linked(chunk, work / "chunk")
         contenders: dict[str, Callable[[], dict[str, Any]]] = {
             "import": lambda folder=folder: _import(folder, "chunk")[0],
-            "decoding alone": lambda chunk=chunk: _decode(chunk, num_decoders(len(chunk))),
+            "decoding alone": lambda chunk=chunk: _decode(chunk, num_decoders(len(chunk)), KEEP_MEMORY),
+            "as it comes": lambda chunk=chunk: _decode(chunk, num_decoders(len(chunk)), {}),
         }
         for name in sorted(contenders, reverse=bool(turn % 2)):
             taken[name].append(contenders[name]())
@@ -154,9 +156,11 @@ def bench_ratio(what: str, chunks: list[list[Path]], work: Path) -> None:
         for name, values in taken.items():
             per_image = [1000 * one[kind] / len(chunks[0]) for one in values]
             print(f"  {name:<16} {statistics.median(per_image):7.2f} ms an image, {words}")
-        ratios = [a[kind] / b[kind] for a, b in zip(*taken.values(), strict=True)]
-        whole = sum(one[kind] for one in taken["import"]) / sum(one[kind] for one in taken["decoding alone"])
-        print(f"  ratio of {words} seconds: {whole:.3f} (each {', '.join(f'{ratio:.3f}' for ratio in ratios)})")
+        for name in list(taken)[1:]:
+            ratios = [a[kind] / b[kind] for a, b in zip(taken["import"], taken[name], strict=True)]
+            whole = sum(one[kind] for one in taken["import"]) / sum(one[kind] for one in taken[name])
+            each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+            print(f"  ratio of {words} seconds to {name}: {whole:.3f} (each {each})")
     sys.stdout.flush()
 
 
@@ -246,8 +250,9 @@ def bench_page(name: str) -> None:
         print(f"Rerun of Explore data, {kind}: median {statistics.median(values):.0f} ms, p95 {p95:.0f} ms", flush=True)
 
 
-def _decode(paths: list[Path], num_processes: int) -> dict[str, Any]:
-    done = _run(_DECODE, str(DEFAULT_STORE_SIDE_PX), str(num_processes), given="\n".join(map(str, paths)))
+def _decode(paths: list[Path], num_processes: int, environment: dict[str, str]) -> dict[str, Any]:
+    given, side = "\n".join(map(str, paths)), str(DEFAULT_STORE_SIDE_PX)
+    done = _run(_DECODE, side, str(num_processes), given=given, environment=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -299,9 +304,13 @@ def _own_kib(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
-def _run(code: str, *arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=PROJECT_ROOT, input=given, capture_output=True, text=True, check=True)
+def _run(
+    code: str, *arguments: str, given: str | None = None, environment: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=PROJECT_ROOT, input=given, capture_output=True, text=True,
+        check=True, env=os.environ | (environment or {}),
+    )  # fmt: skip
 
 
 def _forget(name: str) -> None:
