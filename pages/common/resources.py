@@ -68,12 +68,18 @@ def forget_dataset() -> None:
     cached_version.clear()
 
 
-@st.cache_data(max_entries=2000, show_spinner=False)
 def cached_thumbnail(
     name: str, version: str, row: int, size_px: int = THUMBNAIL_SIDE_PX, *, with_mask: bool = False
 ) -> bytes:
     """JPEG bytes of one image, at most 384 px a side; `with_mask` rings what its mask marks."""
-    return cached_dataset(name, version).thumbnail(row, size_px=min(size_px, 384), with_mask=with_mask)
+    dataset = cached_dataset(name, version)
+    return _thumbnail(dataset.content_version, row, min(size_px, 384), with_mask, _dataset=dataset)
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _thumbnail(content_version: str, row: int, size_px: int, with_mask: bool, *, _dataset: Dataset) -> bytes:  # noqa: FBT001
+    """By content, since edits change no pixels."""
+    return _dataset.thumbnail(row, size_px=size_px, with_mask=with_mask)
 
 
 def find_spec(dataset: str | None) -> "DatasetSpec | None":

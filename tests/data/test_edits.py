@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.atomic import read_json
-from lib.data.dataset import DESCRIPTION_FILE, Dataset
+from lib.data.dataset import DESCRIPTION_FILE, TABLE_FILE, Dataset
 from lib.data.edit_log import LOG_FILE
 from lib.data.edits import add_edit, describe_edit, edits_table, find_images, undo_edit
 from lib.data.importing import change_dataset, import_folder, rebuild_dataset, resolve_dataset, restore_version
@@ -30,6 +30,22 @@ def pets(folder: Path) -> Dataset:
 
 def _ids(dataset: Dataset, *paths: str) -> list[str]:
     return find_images(dataset, paths)
+
+
+def test_versions_of_a_set_share_the_table_of_the_import(pets: Dataset, monkeypatch: pytest.MonkeyPatch):
+    import pandas as pd
+
+    first, reads = pets.table["image_id"].tolist(), []
+    read = pd.read_parquet
+    monkeypatch.setattr(pd, "read_parquet", lambda path, **options: reads.append(path) or read(path, **options))
+    after = add_edit("pets", "exclude", first[:1])
+    again = add_edit("pets", "relabel", first[1:2], "dog")
+    assert (after.has_exclusion.sum(), again.table["target"][1], pets.table["target"][1]) == (1, 1, 0)
+    assert not reads
+    path = pets.folder / TABLE_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"!")  # what changes on the disk is read and noticed all the same
+    with pytest.raises(UserError, match="is damaged"):
+        _ = Dataset(pets.folder).table
 
 
 def test_a_relabel_changes_one_target_and_the_version_and_an_undo_brings_both_back(pets: Dataset):
