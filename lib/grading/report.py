@@ -22,7 +22,7 @@ FORMAT_VERSION = 2  # 2: sets, decisions, quality, domain and cases of an image
 PAPER_NOTICE = "Research and education only. Not a medical device."
 
 _NEWER = ("prediction set", "coverage", "decision", "probability of referable", "quality", "quality score", "domain",
-          "nearest cases")  # fmt: skip
+          "nearest cases", "set in words")  # fmt: skip
 
 
 def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
@@ -44,6 +44,7 @@ def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
         row |= {
             "prediction set": "; ".join(grade.prediction_set),
             "coverage": grade.coverage,
+            "set in words": prediction_words(grade),
             "decision": grade.decision.action if grade.decision else "",
             "probability of referable": grade.decision.probability if grade.decision else None,
             "quality": grade.quality.kind if grade.quality and not grade.quality.is_passed else "",

@@ -35,6 +35,11 @@ class ImageAnswer(BaseModel):
     probabilities: dict[str, float]
     prediction_set: list[str]
     coverage: Share
+    is_coverage_out_of_fold: bool = Field(
+        description="Whether the coverage is expected to be this or more, and not promised: other fits than this "
+        "classifier gave the answers that the limits of the sets were fitted on."
+    )
+    set_caveats: list[str] = Field(description="What is to be said beside the set, in sentences.")
     distance: float | None
     threshold: float | None
     notices: list[str]

@@ -193,6 +193,7 @@ def test_what_is_to_be_said_of_a_set_stands_beside_it_everywhere():
     assert rotated in page
     assert (entry["set_caveats"], entry["is_outside_set"]) == ([outside, rotated], True)
     assert entry["is_coverage_out_of_fold"]
+    assert read(to_csv([torn], header()))[0]["set in words"] == prediction_words(torn)
     assert check_gates(torn)[2].title == "Graded: cat?"
     plain = dataclasses.replace(torn, prediction_set=("cat",), is_coverage_out_of_fold=False, notices=())
     assert (plain.set_caveats, set_words(plain)) == ((), "Only cat, with 90 % coverage.")
