@@ -25,6 +25,7 @@ from lib.grading.grades import USUAL_OPTIONS, GradingOptions
 if TYPE_CHECKING:
     from lib.grading.grader import Grader
     from lib.grading.grades import Grade, ReportHeader
+    from lib.grading.patients import PatientGrade
 
 INTERRUPTED_STATUS = 130
 _FORMATS = (".csv", ".json", ".html", ".pdf")
@@ -67,7 +68,7 @@ def grade(
     _check_report(out)
     from lib.grading import report
     from lib.grading.grader import Grader
-    from lib.grading.patients import join_patients, read_patients
+    from lib.grading.patients import join_patients, read_patients, unmet_names
     from lib.grading.upload_session import expand_paths, skipped_grades
 
     table = read_patients(patients) if patients else None
@@ -84,18 +85,23 @@ def grade(
     cut = f"Interrupted: {len(grades):,} of {len(expansion.items):,} files were graded." if is_interrupted else ""
     grades += skipped_grades(expansion.skipped)
     drift = _drift_sentences(grader, grades) if with_drift else []
+    joined = join_patients(grades, table)
+    if unmet := unmet_names(grades, table):
+        note(unmet)
     if out is not None:
         grades = grader.with_case_pictures(grades) if with_maps else grades
-        _write_report(out, grades, grader.header, said=[*filter(None, [cut]), *drift])
+        _write_report(
+            out, grades, grader.header, said=[*filter(None, [cut]), *drift], patients=join_patients(grades, table)
+        )
         note(f"Report: {out}")
     if as_json:
-        content = json.loads(report.to_json(grades, grader.header))
+        content = json.loads(report.to_json(grades, grader.header, patients=joined))
         content |= {"drift": drift} if with_drift else {}
         print_json(content | ({"interrupted": cut} if cut else {}))
         return INTERRUPTED_STATUS if is_interrupted else None
     print_table([(one.name, one.status, one.class_name, one.confidence, one.explanation) for one in grades],
                 ("file", "status", "class", "confidence", "reason"))  # fmt: skip
-    if joined := join_patients(grades, table):
+    if joined:
         click.echo("")
         print_table([(one.patient, one.action, one.class_name, one.sentence) for one in joined],
                     ("patient", "action", "worst class", "eyes"))  # fmt: skip
@@ -134,16 +140,19 @@ def _drift_sentences(grader: "Grader", grades: "list[Grade]") -> list[str]:
     return list(found.sentences)
 
 
-def _write_report(out: Path, grades: "list[Grade]", header: "ReportHeader", *, said: list[str]) -> None:
+def _write_report(
+    out: Path, grades: "list[Grade]", header: "ReportHeader", *, said: list[str], patients: "list[PatientGrade]"
+) -> None:
     """Write the kind of report that the file's ending names; `said` are sentences on all files."""
     from lib.grading import report
     from lib.grading.report_pdf import to_pdf
 
     with atomic_path(out) as temporary:
         if out.suffix.lower() == ".pdf":
-            temporary.write_bytes(to_pdf(grades, header, folder=said))
+            temporary.write_bytes(to_pdf(grades, header, folder=said, patients=patients))
         else:
-            content = getattr(report, f"to_{out.suffix[1:].lower()}")(grades, header, folder=said)
+            write = getattr(report, f"to_{out.suffix[1:].lower()}")
+            content = write(grades, header, folder=said, patients=patients)
             temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 

@@ -1,4 +1,6 @@
-"""What to do next with an image of ordered grades, in words: refer, screen again, take again, ask a person.
+"""What to do next with an image, in words: refer, screen again, take again, ask a person.
+
+For ordered grades, and for two classes where a person has stored an operating point.
 
 The cutoff is of the network's own scores, and these are compared with it; the probability that is shown is the
 calibrated one. The cutoff is the operating point stored with the run; without one that fits the classes, the default
@@ -36,11 +38,16 @@ class Cutoff:
     is_default: bool = True
 
 
+def point_fits(point: OperatingPoint | None, class_names: Sequence[str]) -> bool:
+    """Whether a stored point speaks of some, but not all, of these classes."""
+    return point is not None and set(point.positive) < set(class_names)
+
+
 def cutoff_of(
     class_names: Sequence[str], *, point: OperatingPoint | None = None, calibration: Calibration | None = None
 ) -> Cutoff:
     """The stored operating point where its classes are the classifier's, else the calibration's default, else 0.5."""
-    if point is not None and set(point.positive) < set(class_names):
+    if point is not None and point_fits(point, class_names):
         reading = point.reading
         return Cutoff(
             point.title, point.positive, point.threshold, "the operating point stored with the run",
@@ -48,9 +55,7 @@ def cutoff_of(
         )  # fmt: skip
     referral = calibration.referral if calibration else None
     if calibration and referral and set(referral.positive) < set(class_names):
-        origin = (
-            f"a default with 90 % sensitivity on {calibration.num:,} {calibration.fitted_on}, which it was chosen on"
-        )
+        origin = f"a default chosen for 90 % sensitivity on {calibration.num:,} {calibration.fitted_on}"
         return Cutoff(
             referral.title, referral.positive, referral.cutoff, origin, referral.sensitivity, referral.specificity
         )
@@ -62,7 +67,7 @@ def cutoff_of(
 def decide_next(
     verdict: Verdict, class_names: Sequence[str], *, cutoff: Cutoff, prevalence: float | None = None
 ) -> Decision | None:
-    """What to do next with an image of ordered grades; None where it is unlike the training images or unreadable.
+    """What to do next with an image; None where it is unlike the training images or unreadable.
 
     `prevalence` is that of PPV and NPV; None takes that of the cutoff.
     """

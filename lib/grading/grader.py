@@ -22,7 +22,7 @@ from lib.evaluation.verdict import GRADED, REFUSED, UNGRADABLE, UNLIKE, Verdict,
 from lib.explain.methods import DEFAULT_METHOD, METHODS
 from lib.features.engine import FrozenPart, batch_size_of
 from lib.features.frozen_stages import FrozenStages
-from lib.grading.decision import cutoff_of, decide_next
+from lib.grading.decision import cutoff_of, decide_next, point_fits
 from lib.grading.domain import DomainGate, Likeness, case_picture
 from lib.grading.grades import (
     NOT_CHECKED,
@@ -338,8 +338,11 @@ class Grader:
         return self._with_cams(grades, batch) if self.options.with_maps and self.has_cam else grades
 
     def decision(self, verdict: Verdict) -> Decision | None:
-        """What to do next; None where the classes have no order, or the image is unlike the training images."""
-        if not self.is_ordinal:
+        """What to do next; None where the image is unlike the training images, or nothing says what to refer.
+
+        Ordered grades say it, and an operating point that was stored for two classes.
+        """
+        if not self.is_ordinal and not point_fits(self.operating_point, self.class_names):
             return None
         cutoff = cutoff_of(self.class_names, point=self.operating_point, calibration=self.calibration)
         return decide_next(verdict, self.class_names, cutoff=cutoff, prevalence=self.options.prevalence)

@@ -128,7 +128,7 @@ class QualityReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do next with an ordered grade.
+    """What to do next with an image.
 
     Attributes:
         action: one of `lib.grading.decision`: "refer", "screen again", "take again", "ask a person".
@@ -162,9 +162,10 @@ class Grade(Verdict):
         domain: each comparison with the training images, with its limit.
         quality: whether the picture is good enough; None where nothing of the kind is asked of such images.
         cases: the nearest training images, nearest first.
-        decision: what to do next; None where the classes have no order.
+        decision: what to do next; None where nothing says which classes are referred.
         map_stage: where its map was taken; `map_verdict` is what the checks of the map say, "" until they are done.
         sha256: of the file's content; "" where there was none.
+        is_left_out: whether nobody looked into the file: beyond a limit, twice in an archive, encrypted.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Grade(Verdict):
     map_stage: str = ""
     map_verdict: str = ""
     sha256: str = ""
+    is_left_out: bool = False
 
     @property
     def seen_sentence(self) -> str:

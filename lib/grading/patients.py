@@ -81,14 +81,15 @@ def join_patients(grades: Sequence[Grade], table: Mapping[str, Eye] | None = Non
     """Patients with their eyes, in the order in which they first occur; files without a patient are left out.
 
     A table names files by their path or their last part. Without one the names tell; of names that are the same in
-    several folders each folder has patients of its own.
+    several folders each folder has patients of its own. A file that was left out unseen is named where there is no
+    other picture of that eye, and decides nothing: to take it again would not help.
     """
     if table is not None:
         known = [(grade, table.get(grade.name) or table.get(PurePosixPath(grade.name).name)) for grade in grades]
     else:
         known = [(grade, eye_of(grade.name)) for grade in grades]
     found = [(grade, eye) for grade, eye in known if eye is not None]
-    counts = Counter(eye for _, eye in found)
+    counts = Counter(eye for grade, eye in found if not grade.is_left_out)
     twice = {eye.patient for eye, count in counts.items() if count > 1} if table is None else set()
     patients: dict[str, list[tuple[str, Grade]]] = {}
     for grade, eye in found:
@@ -98,20 +99,36 @@ def join_patients(grades: Sequence[Grade], table: Mapping[str, Eye] | None = Non
     return [_join(patient, sorted(eyes, key=lambda one: one[0])) for patient, eyes in patients.items()]
 
 
+def unmet_names(grades: Sequence[Grade], table: Mapping[str, Eye] | None) -> str:
+    """A sentence on files that a table names and that were not graded; "" where there are none."""
+    names = {name for grade in grades for name in (grade.name, PurePosixPath(grade.name).name)}
+    unmet = [name for name in table or {} if name not in names]
+    if not unmet:
+        return ""
+    listed = ", ".join(unmet[:3]) + (", ..." if len(unmet) > 3 else "")
+    return f"The table of patients names {len(unmet):,} of {len(table or {}):,} files that are not here: {listed}."
+
+
 def _action(grade: Grade) -> str:
     if grade.decision is not None:
         return grade.decision.action
     return "" if grade.is_graded else ASK if grade.probabilities else TAKE_AGAIN
 
 
+def _word(grade: Grade) -> str:
+    return "left out, not looked at" if grade.is_left_out else grade.class_name or STATUS_WORDS[grade.status]
+
+
 def _join(patient: str, eyes: list[tuple[str, Grade]]) -> PatientGrade:
-    actions = [_action(grade) for _, grade in eyes]
+    seen = {side for side, grade in eyes if not grade.is_left_out}
+    eyes = [(side, grade) for side, grade in eyes if not grade.is_left_out or side not in seen]
+    actions = ["" if grade.is_left_out else _action(grade) for _, grade in eyes]
     has_order = any(grade.decision is not None for _, grade in eyes)
     known = [action for action in ACTIONS if action in actions]
     action = known[0] if known and (has_order or TAKE_AGAIN in known or ASK in known) else ""
     ranked = [grade for _, grade in eyes if grade.is_graded and has_order]
     worst = max(ranked, key=lambda grade: grade.target or 0) if ranked else None
-    said = [f"{side or 'eye'}: {grade.class_name or STATUS_WORDS[grade.status]}" for side, grade in eyes]
+    said = [f"{side or 'eye'}: {_word(grade)}" for side, grade in eyes]
     again = [side or "eye" for (side, _), one in zip(eyes, actions, strict=True) if one == TAKE_AGAIN]
     if again and action == REFER:
         said.append(f"take the {' and the '.join(again)} again as well")

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from lib.csv_text import csv_of_table
-from lib.evaluation.verdict import REFUSED
+from lib.evaluation.verdict import REFUSED, describe_share
 from lib.grading.grades import STATUS_WORDS, DomainDistance, Grade, ReportHeader
+from lib.grading.patients import PatientGrade, join_patients
 
-FORMAT_VERSION = 2  # 2: sets, decisions, quality, domain and cases of an image
+FORMAT_VERSION = 2  # 2: sets, decisions, quality, domain and cases of an image; later: patients
 PAPER_NOTICE = "Research and education only. Not a medical device."
 
 _NEWER = ("prediction set", "coverage", "decision", "probability of referable", "quality", "quality score", "domain",
@@ -60,14 +61,26 @@ def to_table(grades: Sequence[Grade], header: ReportHeader) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numeric, "float64"))
 
 
-def to_csv(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
+def to_csv(
+    grades: Sequence[Grade],
+    header: ReportHeader,
+    *,
+    folder: Sequence[str] = (),
+    patients: Sequence[PatientGrade] | None = None,
+) -> str:
     """The table as CSV; a cell that a spreadsheet would take for a formula gets an apostrophe in front.
 
     Sentences on the `folder` as a whole and a medical data set's notice stand in last columns, in each row: a row may
-    be copied without its head.
+    be copied without its head. So do each file's patient and what is said of both eyes, where some have one.
     """
     table = to_table(grades, header)
     table["run"] = header.run
+    if joined := joined_patients(grades, patients):
+        of_grade = {id(grade): one for one in joined for _, grade in one.eyes}
+        found = [of_grade.get(id(grade)) for grade in grades]
+        table["patient"] = [one.patient if one else "" for one in found]
+        table["decision of the patient"] = [one.action if one else "" for one in found]
+        table["eyes of the patient"] = [one.sentence if one else "" for one in found]
     if folder:
         table["folder"] = " ".join(folder)
     if header.notice:
@@ -75,8 +88,22 @@ def to_csv(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[st
     return csv_of_table(table, digits=6)
 
 
-def to_json(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
-    """One JSON object on one line: what graded, how many of each status, the `folder` in words, the images in order."""
+def joined_patients(grades: Sequence[Grade], patients: Sequence[PatientGrade] | None) -> Sequence[PatientGrade]:
+    """The patients of a report: those that are given (of a table), else by the names of the files."""
+    return join_patients(grades) if patients is None else patients
+
+
+def to_json(
+    grades: Sequence[Grade],
+    header: ReportHeader,
+    *,
+    folder: Sequence[str] = (),
+    patients: Sequence[PatientGrade] | None = None,
+) -> str:
+    """One JSON object on one line: what graded, how many of each status, the `folder` in words, the images in order.
+
+    Then the `patients`, by the names of the files where none are given.
+    """
     content = {
         "format_version": FORMAT_VERSION,
         **dataclasses.asdict(header),
@@ -87,14 +114,21 @@ def to_json(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[s
         "folder": list(folder),
         "counts": {status: sum(grade.status == status for grade in grades) for status in STATUS_WORDS},
         "images": [image_entry(grade) for grade in grades],
-    }
+        "patients": [
+            {
+                "patient": one.patient, "decision": one.action, "highest_grade": one.class_name,
+                "sentence": one.sentence, "eyes": [{"side": side, "file": grade.name} for side, grade in one.eyes],
+            }
+            for one in joined_patients(grades, patients)
+        ],
+    }  # fmt: skip
     return json.dumps(content, ensure_ascii=True, allow_nan=False)
 
 
 def image_entry(grade: Grade) -> dict[str, Any]:
     """What JSON says of one image, in reports and in the answers of the service; no number in it is not finite."""
     # What the network computed for an image that was turned away is no answer, so it is in no file.
-    left_out = {"pixels", "cam", "scores", "limits"}
+    left_out = {"pixels", "cam", "scores", "limits", "is_left_out"}
     kept = {field.name: getattr(grade, field.name) for field in dataclasses.fields(grade) if field.name not in left_out}
     kept["seen_sentence"] = grade.seen_sentence
     kept |= {"set_caveats": grade.set_caveats, "is_outside_set": grade.is_outside_set}
@@ -142,15 +176,23 @@ td:first-child { white-space: nowrap; } .paper { display: none; } td.file { unic
 """
 
 
-def to_html(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> str:
+def to_html(
+    grades: Sequence[Grade],
+    header: ReportHeader,
+    *,
+    folder: Sequence[str] = (),
+    patients: Sequence[PatientGrade] | None = None,
+) -> str:
     """A page with a row a file: picture, Grad-CAM overlay if there is one, status, class with its probabilities.
 
-    `folder` are sentences on all files together. Where a case has its picture, that is shown.
+    `folder` are sentences on all files together, `patients` those of `joined_patients`. Where a case has its picture,
+    that is shown.
     """
     counts = Counter(grade.status for grade in grades)
     summary = ", ".join(f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts[status])
     notice = f'<p class="notice" role="note">{html.escape(header.notice)}</p>' if header.notice else ""
     rows = "\n".join(_row(grade) for grade in grades)
+    joined = _patient_rows(joined_patients(grades, patients)) if len(grades) > 1 else ""
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -162,9 +204,24 @@ def to_html(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[s
 <tr><th scope="col">Image</th><th scope="col">File</th><th scope="col">Status</th>
 <th scope="col">Result</th></tr></thead><tbody>
 {rows}
-</tbody></table>
+</tbody></table>{joined}
 <p class="muted">{html.escape(packages())}</p>{notice}<p class="muted">{PAPER_NOTICE}</p></body></html>
 """
+
+
+def _patient_rows(patients: Sequence[PatientGrade]) -> str:
+    if not patients:
+        return ""
+    rows = "".join(
+        f"<tr><td class='file'>{html.escape(one.patient)}</td><td><strong>{html.escape(one.action)}</strong></td>"
+        f"<td>{html.escape(one.class_name or '')}</td><td>{html.escape(one.sentence)}</td></tr>"
+        for one in patients
+    )
+    return (
+        f'<table><thead><tr><td class="paper" colspan="4">{PAPER_NOTICE}</td></tr><tr><th scope="col">Patient</th>'
+        '<th scope="col">Decision</th><th scope="col">Highest grade</th><th scope="col">Eyes; the more pressing one '
+        f"decides</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def about(header: ReportHeader) -> list[str]:
@@ -260,7 +317,10 @@ def _row(grade: Grade) -> str:
 
 
 def _probabilities(grade: Grade) -> str:
-    shares = ", ".join(f"{html.escape(name)} {100 * value:.1f}&nbsp;%" for name, value in grade.probabilities.items())
+    shares = ", ".join(
+        f"{html.escape(name)} {describe_share(value)}".replace(" %", "&nbsp;%")
+        for name, value in grade.probabilities.items()
+    )
     said = html.escape(grade.sentence)
     return f"<strong>{html.escape(grade.class_name or '')}</strong><div>{said}</div><div>{shares}</div>"
 

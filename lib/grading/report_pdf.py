@@ -13,9 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lib.evaluation.verdict import REFUSED
+from lib.evaluation.verdict import REFUSED, describe_share
 from lib.grading.grades import NOT_REACHED, PASSED, STATUS_WORDS, STOPPED, Grade, ReportHeader, check_gates
-from lib.grading.report import PAPER_NOTICE, about, domain_rows, packages, prediction_words, quality_words
+from lib.grading.patients import PatientGrade
+from lib.grading.report import (
+    PAPER_NOTICE,
+    about,
+    domain_rows,
+    joined_patients,
+    packages,
+    prediction_words,
+    quality_words,
+)
 
 MAX_PAGES_OF_IMAGES = 20
 _FONT, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
@@ -24,13 +33,20 @@ _MAX_NAME_LETTERS, _MAX_TEXT_LETTERS = 240, 1_500
 _INK, _MUTED, _LINE, _GOOD, _STOP, _AMBER = "#111827", "#5b6472", "#d8dedd", "#0f766e", "#b91c1c", "#92400e"
 
 
-def to_pdf(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[str] = ()) -> bytes:
+def to_pdf(
+    grades: Sequence[Grade],
+    header: ReportHeader,
+    *,
+    folder: Sequence[str] = (),
+    patients: Sequence[PatientGrade] | None = None,
+) -> bytes:
     """The report as the bytes of a PDF.
 
     Args:
         grades: one a file; up to 20 have a page of their own, more have a row each.
         header: what graded, with the time of grading.
         folder: sentences on the folder as a whole (`lib.grading.batch`), for the summary.
+        patients: those of a table; by the names of the files where none are given.
     """
     from reportlab.lib.pagesizes import A4
     from reportlab.platypus import PageBreak, SimpleDocTemplate
@@ -52,6 +68,7 @@ def to_pdf(grades: Sequence[Grade], header: ReportHeader, *, folder: Sequence[st
         lang="en",
     )
     story: list[Any] = [] if len(grades) == 1 else _summary(grades, header, folder)
+    story += _patients(joined_patients(grades, patients)) if story else []
     if len(grades) <= MAX_PAGES_OF_IMAGES:
         for number, grade in enumerate(grades):
             story += [PageBreak()] if number or story else []
@@ -234,6 +251,27 @@ def _summary(grades: Sequence[Grade], header: ReportHeader, folder: Sequence[str
     return story
 
 
+def _patients(patients: Sequence[PatientGrade]) -> list[Any]:
+    """A row a patient: the decision, the highest grade, and what is said of each eye."""
+    if not patients:
+        return []
+    head = [_text(words, 8, is_bold=True) for words in ("Patient", "Decision", "Highest grade", "Eyes")]
+    rows = [
+        [
+            _text(one.patient, 8, breaks=True, max_letters=_MAX_NAME_LETTERS),
+            _text(one.action, 8, is_bold=True),
+            _text(one.class_name or "", 8),
+            _text(one.sentence, 8),
+        ]
+        for one in patients
+    ]
+    tables = [
+        _table([head, *rows[start : start + _ROWS_AT_ONCE]], (110, 80, 90, 219), has_head=True)
+        for start in range(0, len(rows), _ROWS_AT_ONCE)
+    ]
+    return [_heading("Patients; the more pressing eye decides"), *tables]
+
+
 def _rows(grades: Sequence[Grade]) -> list[Any]:
     from reportlab.platypus import PageBreak
 
@@ -297,7 +335,7 @@ def _passport(grade: Grade) -> list[Any]:
     if grade.probabilities:
         story += [_heading("Probabilities")]
         story += [
-            _bars((name, share, None, f"{100 * share:.1f} %", True) for name, share in grade.probabilities.items())
+            _bars((name, share, None, describe_share(share), True) for name, share in grade.probabilities.items())
         ]
     if words := prediction_words(grade):
         story.append(_text(words))

@@ -349,4 +349,4 @@ def jpeg_pixels(jpeg: bytes | None) -> np.ndarray | None:
 
 def skipped_grades(skipped: Iterable[Skipped]) -> list[Grade]:
     """Rows for what was left out before grading, so that a report has one for each file."""
-    return [Grade(entry.name, status=REFUSED, reason=entry.reason) for entry in skipped]
+    return [Grade(entry.name, status=REFUSED, reason=entry.reason, is_left_out=True) for entry in skipped]

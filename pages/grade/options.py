@@ -7,7 +7,7 @@ import streamlit as st
 
 from lib.grading.grades import USUAL_OPTIONS, GradingOptions
 from pages.common import controls, state
-from pages.grade.runs import has_order, manifest_of
+from pages.grade.runs import has_decision, manifest_of
 
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 _COVERAGE_HELP = (
@@ -23,8 +23,8 @@ _ROTATIONS_HELP = (
     "coverage were fitted without rotations; what they are worth with them was not measured."
 )
 _PREVALENCE_HELP = (
-    "Share of referable images among those that you grade. PPV and NPV depend on it. 0 takes the share of the images "
-    "that the run was tested on."
+    "Share of referable images among those that you grade. PPV and NPV depend on it. 0 takes the one stored with the "
+    "run's operating point, else 10 %."
 )
 
 
@@ -50,7 +50,7 @@ def choose_options(run_id: str) -> GradingOptions:
             "Rotations", key="grade_rotations", help=_ROTATIONS_HELP,
             on_change=lambda: state.remember("rotations", "on" if st.session_state["grade_rotations"] else None),
         )  # fmt: skip
-        prevalence = _choose_prevalence() if has_order(run_id) else None
+        prevalence = _choose_prevalence() if has_decision(run_id) else None
     return GradingOptions(
         by_thresholds=by_thresholds, coverage=coverage, largest_set=int(largest) if largest else None,
         rotations=rotations, prevalence=prevalence, with_maps=True,

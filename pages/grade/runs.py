@@ -69,7 +69,7 @@ def is_medical(run_id: str) -> bool:
     return manifest.is_medical(manifest_of(run_id))
 
 
-def has_order(run_id: str) -> bool:
-    """Whether its classes are grades in their order."""
+def has_decision(run_id: str) -> bool:
+    """Whether it says what to do next: its classes are grades in their order, or it has an operating point."""
     dataset = manifest_of(run_id).get("dataset")
-    return isinstance(dataset, dict) and bool(dataset.get("is_ordinal"))
+    return (isinstance(dataset, dict) and bool(dataset.get("is_ordinal"))) or stored_point(run_id) is not None

@@ -66,7 +66,7 @@ def test_without_a_stored_point_the_default_of_the_calibration_decides(calibrati
     cutoff = cutoff_of(GRADES, calibration=calibration)
     assert cutoff.is_default
     assert cutoff.value == calibration.referral.cutoff
-    assert "a default with 90 % sensitivity on 200 validation images" in cutoff.origin
+    assert "a default chosen for 90 % sensitivity on 200 validation images" in cutoff.origin
     half = cutoff_of(GRADES)
     assert (half.value, half.is_default, half.sensitivity) == (0.5, True, None)
     decision = decide_next(decide(np.array([0, 0, 0.6, 0.2, 0.2]), GRADES), GRADES, cutoff=half)

@@ -1,5 +1,7 @@
 """The grader end to end: bytes of any kind in, one grade each out, in order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -257,3 +259,17 @@ def test_only_ordered_grades_have_a_decision(trained, grader):
     ordered = Grader(classifier, {**manifest, "dataset": {"name": "squares", "is_ordinal": True}}, gate=gate)
     (grade,) = ordered.grade([("a.png", png("red", 1))])
     assert (grade.decision.action, grade.decision.is_default) == ("screen again", True)
+
+
+def test_two_classes_have_a_decision_where_a_point_is_stored(trained):
+    classifier, manifest, gate = trained
+    first, *_ = manifest["class_names"]
+    point = dataclasses.replace(stored_point(), title=first, grade=None, positive=(first,))
+    plain = {**manifest, "dataset": {"name": "squares", "is_ordinal": False}}
+    (grade,) = Grader(classifier, plain, gate=gate, operating_point=point).grade([("a.png", png("red", 1))])
+    referred = grade.scores[0] >= point.threshold
+    assert (grade.decision.action, grade.decision.is_default) == ("refer" if referred else "screen again", False)
+    assert f"Referable ({first})" in grade.decision.sentence
+    other = dataclasses.replace(point, positive=("another",))
+    (grade,) = Grader(classifier, plain, gate=gate, operating_point=other).grade([("a.png", png("red", 1))])
+    assert grade.decision is None

@@ -1,10 +1,18 @@
 """Two eyes of a patient: found by name or table, the worse one decides."""
 
+import csv
+import html
+import io
+import json
+
 import pytest
 
 from lib.errors import UserError
-from lib.grading.grades import Decision, Grade
-from lib.grading.patients import Eye, eye_of, join_patients, read_patients
+from lib.grading.grades import Decision, Grade, ReportHeader
+from lib.grading.patients import Eye, eye_of, join_patients, read_patients, unmet_names
+from lib.grading.report import to_csv, to_html, to_json
+from lib.grading.report_pdf import to_pdf
+from lib.grading.upload_session import Skipped, skipped_grades
 
 
 def _grade(name, action="", target=None, status="graded"):
@@ -94,3 +102,39 @@ def test_a_table_that_does_not_do_is_refused(tmp_path, content, match):
     path.write_text(content)
     with pytest.raises(UserError, match=match):
         read_patients(path)
+
+
+def test_a_file_that_was_left_out_unseen_decides_nothing():
+    graded = _grade("a.zip/1_left.png", "screen again", 0)
+    twice = skipped_grades([Skipped("a.zip/1_left.png", "More than once."), Skipped("a.zip/1_right.png", "Encrypted.")])
+    (found,) = join_patients([graded, *twice])
+    assert (found.patient, found.action) == ("1", "screen again")
+    assert found.sentence == "left: grade 0; right: left out, not looked at."
+    (broken,) = join_patients([graded, _grade("a.zip/1_right.png", status="refused")])
+    assert broken.action == "take again"
+
+
+def test_the_names_of_a_table_that_are_not_here_are_told():
+    table = {name: Eye(name, "") for name in ("x.png", "in/y.png", "z.png")}
+    grades = [_grade("some/x.png"), _grade("in/y.png")]
+    assert unmet_names(grades, table) == "The table of patients names 1 of 3 files that are not here: z.png."
+    assert unmet_names(grades, None) == unmet_names([*grades, _grade("z.png")], table) == ""
+
+
+def test_every_report_has_the_patients():
+    header = ReportHeader("r", "d", "b", "s", ("grade 0", "grade 1"), is_medical=True, false_alarm_rate=None,
+                          num_calibration=0)  # fmt: skip
+    grades = [_grade("1_left.png", "refer", 1), _grade("1_right.png", "screen again", 0), _grade("x.png", "refer", 1)]
+    by_table = join_patients(grades, {"x.png": Eye("<Ann>", "left")})
+    for patients, name in ((None, "1"), (by_table, "<Ann>")):
+        (said,) = json.loads(to_json(grades, header, patients=patients))["patients"]
+        assert (said["patient"], said["decision"], said["highest_grade"]) == (name, "refer", "grade 1")
+        rows = list(csv.DictReader(io.StringIO(to_csv(grades, header, patients=patients))))
+        assert [row["decision of the patient"] for row in rows if row["patient"] == name] == ["refer"] * len(
+            said["eyes"]
+        )
+        page = to_html(grades, header, patients=patients)
+        assert f"<td class='file'>{html.escape(name)}</td><td><strong>refer</strong></td><td>grade 1</td>" in page
+        assert to_pdf(grades, header, patients=patients) != to_pdf(grades, header, patients=())
+    assert json.loads(to_json(grades, header))["patients"][0]["eyes"][1] == {"side": "right", "file": "1_right.png"}
+    assert "patient" not in next(csv.DictReader(io.StringIO(to_csv(grades[2:], header))))
