@@ -42,6 +42,7 @@ class ImageFacts:
     mask_path: str = ""
     flags: str = ""
     gradable: str = ""
+    split: str = ""
 
     @property
     def is_ungradable(self) -> bool:
@@ -80,7 +81,7 @@ def match_rows(table: Table, columns: Columns, index: ImageIndex, *, beside: tup
 
 
 def _refuse_contradiction(file: FoundFile, before: ImageFacts | None, facts: ImageFacts) -> None:
-    for word, what in (("class", "label"), ("patient", "group")) if before else ():
+    for word, what in (("class", "label"), ("patient", "group"), ("part", "split")) if before else ():
         first, second = vars(before)[what], vars(facts)[what]
         if before and first != second:
             raise UserError(
@@ -154,7 +155,8 @@ def read_labels(
     names = distinct_names(one.label for one in facts.values())
     for image in images:
         if image.path in facts:
-            layout.entries.append(image.entry(names[facts[image.path].label], split_in(image, base)))
+            one = facts[image.path]
+            layout.entries.append(image.entry(names[one.label], split_of(one.split) or split_in(image, base)))
         else:
             reason = ungradable.get(image.path, f"no row in {' or '.join(tables)}")
             layout.left_out.append(LeftOut(image.relative, reason))
@@ -164,8 +166,9 @@ def read_labels(
     for file in files:
         used = {what: shown(column) for what, column in vars(file.columns).items()}
         patient = f", patient in {used['group']}" if used["group"] else ""
+        part = f", part in {used['split']}" if used["split"] else ""
         words = f"Labels from {file.table.name}: image in column {used['image']}, class in {used['label']}"
-        layout.notices.append(f"{words}{patient}.")
+        layout.notices.append(f"{words}{patient}{part}.")
     if len(names) < min_classes:
         raise UserError(
             f"{' and '.join(tables)} names only one class for the images of {shown(walk.root)} "
@@ -188,6 +191,13 @@ def _read_rows(file: LabelFile) -> _ReadRows:
     matched = match_rows(file.table, file.columns, file.index, beside=file.beside)
     refuse_ambiguous(matched.ambiguous)
     _refuse_no_text(file, matched.missing)
+    column = file.columns.split
+    without = next((one for one in matched.by_path.values() if column and not one.split), None)
+    if without:
+        raise UserError(
+            f"Row {without.row} of {shown(file.table.path)} has no part in column {shown(column)!r}, where others have "
+            "train, val or test; fill it in, or call the column otherwise to have parts drawn."
+        )
     ungraded = _ungraded_rows(file.table, file.columns)
     return _ReadRows(matched, ungraded, _check_labels(file.table, file.columns, ungraded))
 
@@ -220,9 +230,10 @@ def _refuse_lost_classes(walk: FolderWalk, facts: dict[Path, ImageFacts], missin
     present, counts = {one.label for one in facts.values()}, Counter(one.label for one in missing)
     lost = next((one for one in missing if one.label not in present), None)
     if lost:
+        example = f", files are called such as {shown(walk.images[0].path.name)!r}" if walk.images else ""
         raise UserError(
             f"None of the {counts[lost.label]:,} images of class {shown(lost.label)!r} in {lost.table.name} is in "
-            f"{shown(walk.root)} (row {lost.row} names {lost.name!r}); add them, or remove these rows."
+            f"{shown(walk.root)} (row {lost.row} names {lost.name!r}{example}); add them, or remove these rows."
         )
 
 

@@ -147,6 +147,12 @@ class LabelSearch:
         split = self._split(table.path, beside)
         index = ImageIndex(self._images_for(split), is_loose=True)
         columns = recognise_columns(table, index, beside=beside, options=self.options, needs_label=True)
+        if columns.image and not columns.is_image_known and index.find(columns.image, beside=beside):
+            first = ", ".join(map(shown, table.columns[:4]))
+            raise UserError(
+                f"{shown(table.path)} has no names of columns: its first row ({first}) names an image already. Write a "
+                "row such as image,label above it."
+            )
         if not self.options.class_column and not columns.is_label_known:
             # A column of another name, taken because it is the only one left, must look like classes.
             values = Counter(values[columns.label] for _, values in table.rows)

@@ -11,11 +11,11 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.data.sources.excel import is_workbook, read_sheets
-from lib.data.sources.files import shown
+from lib.data.sources.files import shown, split_of
 from lib.data.sources.image_index import ImageIndex
 from lib.errors import UserError
 
@@ -41,6 +41,8 @@ _PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id
 _EYE_COLUMNS = ("laterality", "eye", "side")
 _MASK_COLUMN, _FLAGS_COLUMN = "mask_path", "flags"
 _GRADABLE_COLUMNS = ("gradable", "adjudicated_gradable", "is_gradable", "gradability")
+_SPLIT_COLUMNS = ("split", "partition", "subset", "set", "part", "data_split", "dataset_split")
+_SEPARATOR = re.compile(r"sep=(?P<sign>[,;\t|])\r?\n", re.IGNORECASE)  # a first line for Excel, which shows none
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -160,7 +162,9 @@ def read_tables(path: Path) -> list[Table]:
     data = _bytes(path)
     if not is_workbook(data):
         text = _text(path, data)
-        delimiter = _delimiter(text)
+        said = _SEPARATOR.match(text)
+        text = text[said.end() :] if said else text
+        delimiter = said["sign"] if said else _delimiter(text)
         return [_table(path, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False), delimiter)]
     sheets = read_sheets(data, shown(path), most_columns=_MAX_COLUMNS)
     found = [_table(path, rows, sheet=name) for name, rows in sheets.items()]
@@ -171,7 +175,8 @@ def read_tables(path: Path) -> list[Table]:
 
 def _table(path: Path, lines: Iterator[list[str]], delimiter: str = ",", *, sheet: str = "") -> Table:
     try:
-        numbered = ((number, values) for number, values in enumerate(lines, start=1) if values or not sheet)
+        # Blank rows, above the names of the columns too, say nothing.
+        numbered = ((number, values) for number, values in enumerate(lines, start=1) if any(map(str.strip, values)))
         _, header = next(numbered, (1, []))
         columns = tuple(name.strip() for name in header)
         if sheet:  # as wide as its names, not as the widest row that somebody wrote a remark into
@@ -242,7 +247,7 @@ def _encoding(data: bytes) -> str:
 
 def _delimiter(text: str) -> str:
     """The sign that cuts the first row into the most columns."""
-    first = io.StringIO(text, newline="").readline()
+    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     try:
         return max(_DELIMITERS, key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])))
     except csv.Error:
@@ -260,6 +265,12 @@ class Columns:
     mask_path: str = ""
     flags: str = ""
     gradable: str = ""
+    split: str = ""
+
+    @property
+    def is_image_known(self) -> bool:
+        """Whether the column of images is called as one."""
+        return _plain(self.image) in _IMAGE_COLUMNS
 
     @property
     def is_label_known(self) -> bool:
@@ -296,10 +307,11 @@ def recognise_columns(
     columns = Columns(image, "", group, *others)
     if not needs_label:
         return columns
+    columns = replace(columns, split=_split_column(table, options.class_column))
     label = table.find_column(options.class_column) if options.class_column else _label_column(table, columns)
     if label == image:
         raise UserError(f"The column {shown(label)!r} of {shown(table.path)} cannot hold both images and classes.")
-    return Columns(**{**vars(columns), "label": label})
+    return replace(columns, label=label)
 
 
 def _image_column(table: Table, index: ImageIndex, beside: tuple[str, ...]) -> str:
@@ -332,6 +344,15 @@ def _label_column(table: Table, columns: Columns) -> str:
         f"{shown(table.path)} has {what}; its columns are: {table.listed_columns}. Choose one with --class-column NAME "
         "(on the page: Class column)."
     )
+
+
+def _split_column(table: Table, class_column: str | None) -> str:
+    """The column called so, if it says nothing but train, val and test in their usual spellings, and train at all."""
+    name = table.known_column(_SPLIT_COLUMNS)
+    if not name or name.casefold() == (class_column or "").strip().casefold():
+        return ""
+    parts = {split_of(value) for value in set(table.values(name)) if value}
+    return name if "train" in parts and "" not in parts and len(parts) > 1 else ""
 
 
 def _says_the_same(table: Table, first: str, second: str) -> bool:

@@ -377,3 +377,40 @@ def test_names_in_another_encoding_are_refused_not_lost(tmp_path):
     write_csv(tmp_path / "l.csv", ("image", "label"), rows, encoding="latin-1")
     with pytest.raises(UserError, match=r"Row 2 .*no UTF-8 text \('.bung.png'\).* save the table as UTF-8"):
         scan(tmp_path)
+
+
+def test_a_column_of_parts_divides_the_images(tmp_path):
+    rows = [
+        (name, label, part)
+        for (name, label), part in zip(EXPECTED.items(), ("Train", "train", "test", "valid"), strict=True)
+    ]
+    write_csv(flat(tmp_path / "set") / "l.csv", ("image", "kind", "split"), rows)
+    found = scan(tmp_path / "set", class_column="kind")
+    assert splits(found) == {"1.png": "train", "2.png": "train", "3.png": "test", "4.png": "val"}
+    assert found.notices == ("Labels from l.csv: image in column image, class in kind, part in split.",)
+    write_csv(tmp_path / "set" / "l.csv", ("image", "kind", "split"), [*rows[:3], ("4.png", "b", "")])
+    with pytest.raises(UserError, match=r"Row 5 .*no part in column 'split'"):
+        scan(tmp_path / "set", class_column="kind")
+    write_csv(
+        tmp_path / "set" / "l.csv", ("image", "label", "set"), [(*row[:2], number) for number, row in enumerate(rows)]
+    )
+    assert set(splits(scan(tmp_path / "set")).values()) == {""}  # a column of that name that says something else
+
+
+@pytest.mark.parametrize("top", ["sep=;\r\n", "\r\n\r\n", ";;\r\n"])
+def test_lines_above_the_names_of_the_columns(tmp_path, top):
+    text = top + "image;label\r\n" + "".join(f"{name};{label}\r\n" for name, label in EXPECTED.items())
+    (flat(tmp_path) / "l.csv").write_bytes(text.encode())
+    assert classes(scan(tmp_path)) == EXPECTED
+
+
+def test_a_table_without_names_of_columns_loses_no_row(tmp_path):
+    (flat(tmp_path) / "l.csv").write_text("".join(f"{name},{label}\n" for name, label in EXPECTED.items()))
+    with pytest.raises(UserError, match=r"first row \(1.png, a\) names an image already. Write a row"):
+        scan(tmp_path)
+
+
+def test_numbers_that_lost_their_zeros_are_seen_beside_a_name(tmp_path):
+    write_csv(flat(tmp_path, ("0001.png", "0002.png")) / "l.csv", ("image", "label"), [("1", "a"), ("2", "b")])
+    with pytest.raises(UserError, match=r"row 2 names '1', files are called such as '0001.png'"):
+        scan(tmp_path)

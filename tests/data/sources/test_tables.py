@@ -43,7 +43,7 @@ def test_a_short_row_is_filled_up(tmp_path):
         (b"PK\x03\x04rest", "a spreadsheet of another kind or a zip archive, not a CSV"),
         (b"image,level\n1,\x00\n", "is no text"),
         (b"image,level\n" + b"a" * 200_000 + b",1\n", "cannot be read as a CSV table"),
-        (b"," * 2000 + b"\n", "2,001 columns"),
+        (b"a," * 2000 + b"\n", "2,001 columns"),
     ],
 )
 def test_what_is_no_table_is_said_in_a_sentence(tmp_path, content, message):
