@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy
 
-from lib.data import photograph_quality
 from lib.data.fundus.photograph import UNGRADABLE_KINDS, draw_example
 from lib.data.images import decode_bytes
 from lib.data.input_transform import InputTransform
@@ -60,12 +58,6 @@ def test_only_fundus_classifiers_with_large_enough_stores_ask():
     assert reads_quality(inputs)
     assert not reads_quality(replace(inputs, crop_policy="center_square"))
     assert not reads_quality(replace(inputs, store_side_px=64))
-
-
-def test_a_plane_is_blurred_as_by_a_gaussian_filter():
-    plane = np.random.default_rng(0).random((48, 48)).astype(np.float32)
-    expected = scipy.ndimage.gaussian_filter(plane, 1.4, truncate=3)
-    assert photograph_quality._blurred(plane, 1.4) == pytest.approx(expected, abs=1e-6)
 
 
 def test_what_is_black_plain_or_a_landscape_is_no_eye():
