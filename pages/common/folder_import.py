@@ -3,8 +3,9 @@
 import hashlib
 import os
 import shlex
+import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from lib.data.sources.table import SourceRequest, SourceSpec
 from lib.data.sources.uploads import drop_upload, is_upload
 from lib.errors import UserError
 from lib.progress import Progress, duration
-from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, is_allowed
+from lib.settings import DEFAULT_STORE_SIDE_PX, allowed_roots, check_allowed, downloads_dir, is_allowed
 from pages.common import (
     background,
     clicks,
@@ -41,7 +42,9 @@ from pages.common.kind_change import KindChoice, draw_kind
 from pages.common.text import count, plain
 
 TASK = "import_folder"
+_LOOK_S, _LOOK_STEP_S = 1.0, 0.02  # so long a page waits for the names in an archive before it offers to stop
 FORM, IMPORT = "form", "import"  # the key of the view, and its value while the form is open
+_STOPPED = "Stopped; the archive was not looked into."
 _LAYOUT = """One sub-folder for each class, with or without `train`, `val` and `test` above them:
 
 ```text
@@ -181,7 +184,10 @@ def _offer(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> None:
         with beside:
             _say_source(order.spec)
     else:
-        kind, reading = _look(order, form, beside)
+        folder = _looked_into(order, beside)
+        if folder is None:
+            return
+        kind, reading = _look(order, folder, form, beside)
     with beside:
         has_pseudonyms = _choose_pseudonyms(order, is_medical=kind is not None and kind.is_medical)
 
@@ -228,18 +234,48 @@ def _say_source(spec: SourceSpec) -> None:
     """What a source is whose images are not there yet."""
     st.markdown(plain(spec.summary, 600))
     if spec.needs_network:
-        st.caption("It is fetched from the network first; Stop leaves nothing half behind.")
+        own = downloads_dir() / spec.name
+        here = "Files of it are on this machine; what is missing" if own.is_dir() and any(own.iterdir()) else "It"
+        st.caption(f"{here} is fetched from the network first; Stop leaves nothing half behind.")
 
 
-def _look(order: _Order, form: DeltaGenerator, beside: DeltaGenerator) -> tuple[KindChoice, dict[str, Any]]:
-    """How the files will be read and what that costs; returns the kind of the classes, and how labels are read."""
-    assert order.spec.look is not None  # noqa: S101  (asked for by the caller)
-    path = Path(order.values["path"])
+def _looked_into(order: _Order, beside: DeltaGenerator) -> Path | None:
+    """The folder with the names of the source's files; None while they are read from an archive, or after Stop."""
+    look, path = order.spec.look, Path(order.values["path"])
+    assert look is not None  # noqa: S101  (asked for by the caller)
     if order.spec.name == "folder" and not path.is_dir():
         raise UserError(f"There is no folder {path}; check the spelling, or give the folder above the class folders.")
-    with st.spinner("Looking into the archive …") if path.is_file() else nullcontext():
-        request = SourceRequest(values=order.spec.complete(order.values), folder=Path(os.devnull))
-        folder = order.spec.look(request)
+    values = order.spec.complete(order.values)
+    if not path.is_file():
+        return look(SourceRequest(values=values, folder=Path(os.devnull)))
+
+    def work(progress: Progress) -> Path:
+        return look(SourceRequest(values=values, folder=Path(os.devnull), progress=progress))
+
+    name = f"look into {path} {order.spec.state(values)}"
+    task = background.find(name) or background.start(name, f"Looking into {path.name}", work, stopped=_STOPPED)
+    deadline = time.monotonic() + _LOOK_S
+    while not task.is_over and time.monotonic() < deadline:
+        time.sleep(_LOOK_STEP_S)
+    with beside:
+        background.watch(name)
+        if task.error == _STOPPED:
+            st.markdown(_STOPPED)
+            st.button("Look into it", icon=":material/search:", key="explore_look", on_click=background.forget,
+                      args=(name,))  # fmt: skip
+    if not task.is_over or task.error == _STOPPED:
+        return None
+    background.forget(name)
+    if task.error:
+        raise UserError(task.error)
+    return Path(task.result)
+
+
+def _look(
+    order: _Order, folder: Path, form: DeltaGenerator, beside: DeltaGenerator
+) -> tuple[KindChoice, dict[str, Any]]:
+    """How the files will be read and what that costs; returns the kind of the classes, and how labels are read."""
+    path = Path(order.values["path"])
     with called(folder, path):
         with form:
             reading = label_choice.choose_reading(folder)

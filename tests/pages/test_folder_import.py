@@ -1,5 +1,7 @@
 """The form of imports, drawn from the table of sources: archives, patterns of names, columns, uploads."""
 
+import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,12 @@ import pytest
 from lib.data.library import open_dataset
 from lib.data.sources.catalogue import SOURCES
 from lib.data.sources.uploads import keep_uploaded_folder
-from lib.settings import cache_dir
+from lib.settings import cache_dir, downloads_dir
 from pages.common import folder_import
 from tests.data.folders import encoded, picture
 from tests.data.sources.archives import tar_with, zip_of
 from tests.data.sources.test_excel import write_workbook
-from tests.pages.scene import link, open_page, words
+from tests.pages.scene import link, open_page, plain_words, words
 from tests.pages.test_explore_data import wait_for
 
 
@@ -131,3 +133,38 @@ def test_pseudonyms_are_a_switch_that_stays_with_the_folder_and_is_on_for_medica
     assert switch(at).value
     switch(at).set_value(False).run()
     assert not imported(at).has_pseudonyms
+
+
+def test_looking_into_a_large_archive_is_stopped_and_begun_again(animals, tmp_path, monkeypatch):
+    path = zip_of(animals, tmp_path / "animals.zip")
+    archive, waiting = SOURCES.get("archive"), threading.Event()
+
+    def wait(request):
+        while not waiting.is_set():
+            request.progress(1, 10, "Unpacking")
+            waiting.wait(0.01)
+        return archive.look(request)
+
+    monkeypatch.setattr(folder_import, "_LOOK_S", 0.0)
+    monkeypatch.setitem(SOURCES._specs, "archive", dataclasses.replace(archive, look=wait))
+    at = open_page("explore_data", form="import", source="archive")
+    at.text_input(key="explore_archive_path").input(str(path)).run()
+    assert "Looking into animals.zip" in plain_words(at)
+    stop = next(button for button in at.button if button.label == "Stop")
+    stop.click().run()
+    wait_for(stop.key.removeprefix("stop_"))
+    at.run()
+    assert "Stopped; the archive was not looked into." in words(at)
+    assert not at.error
+    waiting.set()
+    monkeypatch.setattr(folder_import, "_LOOK_S", 30.0)
+    at.button(key="explore_look").click().run()
+    assert imported(at).num_images == 10
+
+
+def test_a_public_set_whose_files_are_here_says_so():
+    at = open_page("explore_data", form="import", source="retinamnist")
+    assert "It is fetched from the network first" in words(at)
+    (downloads_dir() / "retinamnist").mkdir(parents=True)
+    (downloads_dir() / "retinamnist" / "retinamnist.npz").write_bytes(b"here")
+    assert "Files of it are on this machine; what is missing is fetched" in words(at.run())
