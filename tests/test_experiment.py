@@ -211,7 +211,11 @@ def test_fine_tuning_resumes_to_the_same_predictions(dataset: TinyDataset, tmp_p
 
 
 @pytest.mark.parametrize(
-    "settings", [{"strategy": "feature_extraction"}, {"strategy": "partial_finetuning", "augmentation": "modern"}]
+    "settings",
+    [
+        {"strategy": "feature_extraction"},
+        pytest.param({"strategy": "partial_finetuning", "augmentation": "modern"}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_by_onnx_runtime_resumes_with_it_and_is_graded_with_it(
     settings: dict[str, str], dataset: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -399,8 +403,10 @@ def test_limits_of_the_expected_grade_come_from_validation_and_grade_new_images(
     ("strategy", "settings"),
     [
         ("nearest_neighbors", {}),
-        ("nearest_neighbors", {"num_folds": 3}),
-        ("linear_svm", {"num_folds": 3, "target_map": "0,0,1", "class_weights": "none"}),
+        pytest.param("nearest_neighbors", {"num_folds": 3}, marks=pytest.mark.slow),
+        pytest.param(
+            "linear_svm", {"num_folds": 3, "target_map": "0,0,1", "class_weights": "none"}, marks=pytest.mark.slow
+        ),
         ("linear_probe", {"target_map": "0,0,1", "sampling": "balanced"}),
     ],
 )

@@ -73,7 +73,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if "ONNX" in name else ()) for name in CASES],
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in ("64 px", "384 px, ONNX Runtime") else ())
+        for name in CASES
+    ],
 )
 def run(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory):
     """(home, run id, side) of a training on the images in a store of one side."""

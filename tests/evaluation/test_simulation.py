@@ -84,7 +84,7 @@ def test_two_equal_runs_are_seldom_called_different(metric, num_sets):
 
 
 @pytest.mark.parametrize("num_sets", [25, LARGE])
-@pytest.mark.parametrize("metric", [ACCURACY, KAPPA])
+@pytest.mark.parametrize("metric", [ACCURACY, pytest.param(KAPPA, marks=pytest.mark.slow)])
 def test_among_six_equal_runs_any_difference_is_seldom_found(metric, num_sets):
     random = np.random.default_rng(2)
     num_called = 0

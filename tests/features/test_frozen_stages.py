@@ -46,7 +46,13 @@ def cosine(one, other):
     return float(torch.nn.functional.cosine_similarity(one, other).min())
 
 
-LARGE = ("vgg16", "resnet50", "inception_v3")
+LARGE = (
+    "vgg16",
+    "resnet50",
+    "inception_v3",
+    "googlenet",
+    "mobilenet_v2",
+)  # to export; kinds of blocks that others have
 
 
 @pytest.mark.parametrize(

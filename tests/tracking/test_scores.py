@@ -101,9 +101,9 @@ def experiment(monkeypatch, folder, *, is_ordinal=True, names=GRADES, **settings
     [
         ({}, "quadratic_weighted_kappa", True),
         ({"num_folds": 3}, "quadratic_weighted_kappa", True),
-        ({"target_map": "four_classes"}, "quadratic_weighted_kappa", False),
+        pytest.param({"target_map": "four_classes"}, "quadratic_weighted_kappa", False, marks=pytest.mark.slow),
         ({"target_map": "any_dr"}, "accuracy", False),  # two merged classes are two classes
-        ({"target_map": "0,0,1,1,1", "num_folds": 3}, "accuracy", False),
+        pytest.param({"target_map": "0,0,1,1,1", "num_folds": 3}, "accuracy", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_says_what_it_is_judged_by_and_what_always_one_class_reaches(

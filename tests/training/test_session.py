@@ -102,7 +102,13 @@ def test_a_head_on_published_features_is_fitted_and_kept_without_the_network(tmp
 
 
 @pytest.mark.parametrize(
-    "strategy", ["feature_extraction", "partial_finetuning", "gradual_unfreezing", "probe_then_finetune"]
+    "strategy",
+    [
+        pytest.param("feature_extraction", marks=pytest.mark.slow),  # as test_resume.py, where more is killed
+        pytest.param("partial_finetuning", marks=pytest.mark.slow),
+        "gradual_unfreezing",
+        "probe_then_finetune",
+    ],
 )
 def test_stopped_and_resumed_in_a_new_session_equals_unbroken(tmp_path, strategy: str) -> None:
     split = TinyDataset().split(0)

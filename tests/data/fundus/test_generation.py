@@ -34,13 +34,13 @@ def test_grades_are_balanced_and_two_eyes_belong_to_a_patient():
 
 def test_generate_writes_images_masks_and_a_table(tmp_path: Path):
     seen = []
-    generate(tmp_path, per_class=4, size_px=64, seed=3, progress=lambda *facts: seen.append(facts))
-    assert seen[-1] == (20, 20, "drawing fundus photographs")
+    generate(tmp_path, per_class=2, size_px=64, seed=3, progress=lambda *facts: seen.append(facts))
+    assert seen[-1] == (10, 10, "drawing fundus photographs")
     rows = _rows(tmp_path)
     assert list(rows[0]) == ["path", "patient", "laterality", "mask_path", "flags"]
-    assert len(rows) == 20
-    assert len({row["patient"] for row in rows}) == 10
-    assert Counter(row["path"].split("/")[0] for row in rows) == dict.fromkeys(CLASS_FOLDERS, 4)
+    assert len(rows) == 10
+    assert len({row["patient"] for row in rows}) == 5
+    assert Counter(row["path"].split("/")[0] for row in rows) == dict.fromkeys(CLASS_FOLDERS, 2)
     for row in rows:
         image, mask = Image.open(tmp_path / row["path"]), Image.open(tmp_path / row["mask_path"])
         assert image.size == mask.size
@@ -71,9 +71,9 @@ def test_stopping_ends_the_drawing(tmp_path: Path, num_children: int):
 @pytest.mark.parametrize("num_children", [0, 2])
 def test_ungradable_images_are_flagged(tmp_path: Path, num_children: int):
     spoiling = Spoiling(1.0, ("blurred", "covered by haze"))
-    generate(tmp_path, per_class=4, size_px=64, spoiling=spoiling, num_children=num_children)
+    generate(tmp_path, per_class=2, size_px=64, spoiling=spoiling, num_children=num_children)
     flags = Counter(row["flags"] for row in _rows(tmp_path))
-    assert flags == {"ungradable: blurred": 10, "ungradable: covered by haze": 10}
+    assert flags == {"ungradable: blurred": 5, "ungradable: covered by haze": 5}
 
 
 def test_the_share_of_ungradable_images_is_exact_and_tells_nothing_of_the_grade():
