@@ -43,10 +43,12 @@ def home() -> Path:
     By default `data/` of the checkout; for an installed program, whose own folder may be read-only, `transferscope/` in
     the data folder of the user (XDG_DATA_HOME).
     """
-    is_checkout = (PROJECT_ROOT / "pyproject.toml").is_file()
-    of_user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "transferscope"
-    default = PROJECT_ROOT / "data" if is_checkout else of_user
-    return _resolved(os.environ.get("TRANSFERSCOPE_HOME") or str(default), os.environ.get("HOME", ""), str(Path.cwd()))
+    folder = os.environ.get("TRANSFERSCOPE_HOME")
+    if not folder:
+        is_checkout = (PROJECT_ROOT / "pyproject.toml").is_file()
+        of_user = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "transferscope"
+        folder = str(PROJECT_ROOT / "data" if is_checkout else of_user)
+    return _resolved(folder, os.environ.get("HOME", ""), os.getcwd())  # noqa: PTH109 (a Path costs ten times as much)
 
 
 @lru_cache(maxsize=64)  # a page asks some fifty times while it is drawn

@@ -30,6 +30,7 @@ from lib.models.classifier import Classifier
 from lib.models.folding import fold_batchnorm
 from lib.models.head_layers import NearestNeighborsHead
 from lib.models.heads import build_head, described_head, resolve_features
+from lib.models.networks import without_parameters
 from lib.models.stages import empty_backbone, load_pretrained_backbone
 from lib.models.weights import weights_digest, weights_status
 
@@ -226,7 +227,7 @@ def _empty_classifier(description: NetworkDescription) -> Classifier:
     resolve_features(spec, description.feature_stage, description.pooling, description.head)
     backbone = empty_backbone(spec, weights=description.weights, seed=description.seed)
     try:
-        with torch.device("meta"):
+        with without_parameters():
             head = build_head(
                 description.head, description.feature_dim, description.num_classes, 0, **description.head_options
             )

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lib.data.retina_measures import measure_fundus
 from lib.models.backbone_spec import BackboneSpec
@@ -34,8 +35,25 @@ _LAYERS: dict[str, Callable[[], nn.Module]] = {
     "average": lambda: nn.AdaptiveAvgPool2d(1),
     "flatten": lambda: nn.Flatten(1),
 }
+_FILLERS = (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_)
 # torch's initialisers draw from one generator per process; two threads that build networks would share it.
 _INITIALIZING = threading.Lock()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves parameters without memory alone: torch would trace their initialisers, half a second in each process."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FILLERS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_parameters() -> Iterator[None]:
+    """Build networks in the block that are to be filled by `load_state_dict(assign=True)`: on the meta device."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 @contextmanager

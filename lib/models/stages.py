@@ -13,7 +13,13 @@ from lib.errors import UserError
 from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES, BackboneSpec, StageSpec
 from lib.models.bundled_weights import read_bundled_weights
-from lib.models.networks import build_network, seeded_initialization, split_into_stages, without_inplace
+from lib.models.networks import (
+    build_network,
+    seeded_initialization,
+    split_into_stages,
+    without_inplace,
+    without_parameters,
+)
 from lib.models.timm_stages import load_timm
 from lib.models.weights import check_digest, remedy_for, require_weights, weights_digest
 
@@ -133,7 +139,7 @@ def load_pretrained_backbone(name: str) -> Backbone:
 def empty_backbone(spec: BackboneSpec, *, weights: str, seed: int = 0) -> Backbone:
     """A backbone to be filled by `load_state_dict(assign=True)`, where possible without memory for its parameters."""
     # Some of timm's networks compute buffers that no file holds, which the meta device would leave empty.
-    with seeded_initialization(0), torch.device("cpu" if spec.is_from_timm else "meta"):
+    with seeded_initialization(0), torch.device("cpu") if spec.is_from_timm else without_parameters():
         network = build_network(spec)
     return Backbone(spec, split_into_stages(spec, network), weights=weights, seed=seed)
 
@@ -144,7 +150,7 @@ def backbone_from_state(spec: BackboneSpec, state: Mapping[str, Tensor]) -> Back
     Raises:
         UserError: keys or shapes are not those of this network.
     """
-    with torch.device("meta"):
+    with without_parameters():
         network = build_network(spec)
     kept = {
         key: tensor.float() if tensor.is_floating_point() else tensor

@@ -11,7 +11,7 @@ from lib.explain.network import check_map_stage
 from lib.models.backbones import BACKBONES
 from lib.models.classifier import build_classifier
 from lib.models.downloads import download_weights
-from lib.models.networks import CNNFood
+from lib.models.networks import CNNFood, build_network, without_parameters
 from lib.models.stages import build_backbone
 from lib.training.config import TrainConfig
 from lib.training.resolution import _with_own_backbone
@@ -82,3 +82,13 @@ def test_the_strategy_takes_handcrafted_and_networks_are_not_trained_on_it() -> 
 def test_a_map_of_handcrafted_is_refused_in_words() -> None:
     with pytest.raises(UserError, match="no network"):
         check_map_stage(build_backbone("handcrafted", weights="random"), "features")
+
+
+def test_a_network_that_is_to_be_filled_has_no_parameters_of_its_own_and_other_tensors_are_drawn() -> None:
+    with without_parameters():
+        network, drawn = build_network(BACKBONES.get("bundled_vgg")), torch.zeros(8, device="cpu").normal_()
+    assert all(parameter.is_meta for parameter in network.parameters())
+    assert drawn.std() > 0
+    filled = build_network(BACKBONES.get("bundled_vgg")).state_dict()
+    network.load_state_dict(filled, assign=True)
+    assert all(torch.equal(tensor, filled[key]) for key, tensor in network.state_dict().items())
