@@ -1,5 +1,6 @@
 """Every test works in an empty home, without a network and without anybody's downloaded weights."""
 
+import functools
 import gc
 import importlib.util
 import os
@@ -11,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from lib.features import frozen_stages
+from lib.models import timm_networks
+from tests.kept_home import share_folder
+
 # Rewritten tests are kept also where the environment says that no bytecode is: a third of what collecting them takes.
 sys.dont_write_bytecode = False
 gc.set_threshold(
     50_000, 20, 50
 )  # imports and short tests leave little rubbish: looking for it took an eighth of collecting
+# Every random network meets the same pictures, which are made by Fourier transforms: a third of what sessions took.
+frozen_stages.smooth_pictures = functools.cache(frozen_stages.smooth_pictures)
+timm_networks._compute = functools.cache(timm_networks._compute)  # in every new home, of the same few networks
 OFFLINE = Path(__file__).parent / "offline"
 _idle_decoders: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
 
@@ -33,6 +41,7 @@ def _block_network() -> None:
 
 _block_network()
 os.fsync = lambda handle: None  # no test pulls the plug: waiting for the disk took a third of what page tests take
+os.nice = lambda by: 0  # a training in this process would leave it behind the others for the rest of the tests
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("TRANSFERSCOPE_ALLOWED_ROOTS", None)
 
@@ -45,6 +54,12 @@ def _frozen_imports() -> None:
     such tests took.
     """
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _folder_of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    share_folder(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,15 +2,19 @@
 
 Building, calibrating, folding and running the real one is most of the time of a test that trains it for two epochs on
 24 images, and says nothing that this one does not. `mobilenet_v3_small` itself is tested in tests/models and
-tests/features.
+tests/features. Fewer pictures calibrate it, a head is fitted with every second penalty,
+and the default judge of strange images looks at smaller ones.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 from torch import Tensor, nn
 
+from lib.features import frozen_stages, judge
 from lib.models.backbones import BACKBONES
+from lib.training import sklearn_heads
 
 NAME = "mobilenet_v3_small"
 # Stage: (channels, stride); the strides are MobileNetV3's.
@@ -42,6 +46,13 @@ class QuickNetwork(nn.Module):
         return x
 
 
+@lru_cache(maxsize=1)
+def _quick_judge(device: str) -> judge.Judge:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "JUDGE_SIZE_PX", 64)
+        return judge.default_judge.__wrapped__(device)
+
+
 def register(patch: pytest.MonkeyPatch) -> None:
     """Let the table's entry be the stand-in, in this process, until the patch is undone."""
     spec = BACKBONES.get(NAME)
@@ -58,3 +69,8 @@ def register(patch: pytest.MonkeyPatch) -> None:
     )
     stand_in = replace(spec, network=f"{__name__}:QuickNetwork", stages=stages)
     patch.setitem(BACKBONES._specs, NAME, stand_in)
+    patch.setattr(frozen_stages, "_NUM_CALIBRATION_IMAGES", 8)
+    for grid in ("PENALTY_GRID", "SVM_PENALTY_GRID"):  # whose choice tests/training/test_sklearn_heads.py looks at
+        patch.setattr(sklearn_heads, grid, getattr(sklearn_heads, grid)[1::2])
+    for domain in ("lib.training.domain", "lib.grading.domain"):
+        patch.setattr(f"{domain}.default_judge", _quick_judge)

@@ -28,3 +28,10 @@ def make_run_store() -> None:
         connection.execute(
             "UPDATE experiments SET artifact_location = ? WHERE name = ?", (str(runs_dir()), store.EXPERIMENT)
         )
+
+
+def move_run_store(before: Path, now: Path) -> None:
+    """Let the store of a copied home name the copy's folders."""
+    with closing(sqlite3.connect(now / "runs" / "mlflow.db")) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(before), str(now)))  # noqa: S608

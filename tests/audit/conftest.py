@@ -8,7 +8,7 @@ from lib.audit.auditing import AuditQuestion, audit
 from lib.data.importing import import_folder
 from lib.data.library import open_dataset
 from tests.audit.planted import write_planted
-from tests.kept_home import kept_home
+from tests.kept_home import made_once
 
 BACKBONE = "bundled_vgg"
 
@@ -16,12 +16,15 @@ BACKBONE = "bundled_vgg"
 @cache
 def audited_home(*, with_problems: bool) -> Path:
     """A home that holds the set "kinds", audited once for all tests."""
-    with kept_home() as home, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.precision.choose_dtype", lambda *_: ("float32", ""))  # its trial takes a second
-        patch.setattr("lib.audit.shortcuts._NUM_TREES", 8)
-        folder = write_planted(home.parent / f"{home.name}-photos", with_problems=with_problems)
-        audit(AuditQuestion(import_folder(folder, name="kinds"), 0, BACKBONE))
-    return home
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lib.precision.choose_dtype", lambda *_: ("float32", ""))  # its trial takes a second
+            patch.setattr("lib.audit.shortcuts._NUM_TREES", 8)
+            photos = write_planted(folder / "photos", with_problems=with_problems)
+            audit(AuditQuestion(import_folder(photos, name="kinds"), 0, BACKBONE))
+
+    return made_once("audited" if with_problems else "audited-untouched", make) / "home"
 
 
 @pytest.fixture(autouse=True)

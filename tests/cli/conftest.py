@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lib import cli
-from tests.run_store import make_run_store
+from tests.kept_home import made_once
+from tests.run_store import make_run_store, move_run_store
 
 
 class Answer(NamedTuple):
@@ -74,13 +76,16 @@ TRAIN = (
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the data set "colours" and two finished runs on it, made once."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+
+    def make(folder: Path) -> None:
         make_run_store()
         images = write_images(folder / "colours")
         for strategy in ("linear_probe", "nearest_neighbors"):
             assert cli.run([*TRAIN, "--dataset", str(images), "--strategy", strategy]) == 0
+
+    folder = tmp_path_factory.mktemp("trained") / "own"  # tests of this process may change it
+    shutil.copytree(made_once("trained", make), folder)
+    move_run_store(made_once("trained", make) / "home", folder / "home")
     return folder
 
 

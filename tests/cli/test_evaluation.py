@@ -10,6 +10,7 @@ from PIL import Image
 from lib import cli, tracking
 from lib.grading.external import external_answers, external_results
 from lib.models.seen_images import SEEN_FILE
+from tests import quick_network
 from tests.cli.conftest import TRAIN, write_classes, write_images
 from tests.run_store import make_run_store
 
@@ -53,6 +54,7 @@ def noise(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noise")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+        quick_network.register(patch)
         make_run_store()
         images, runs = noise_folder(folder / "noise"), {}
         ways = {
@@ -71,6 +73,7 @@ def noise(tmp_path_factory):
 def noise_runs(noise, monkeypatch, home):
     folder, runs = noise
     monkeypatch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+    quick_network.register(monkeypatch)
     return folder, runs
 
 
@@ -226,6 +229,7 @@ def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graded")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
+        quick_network.register(patch)
         make_run_store()
         source = write_classes(folder / "eyes", ALPHABET, per_class=8)
         assert cli.run(["datasets", "import", str(source), "--name", "eyes", "--ordinal", "--order",
@@ -237,6 +241,7 @@ def graded(tmp_path_factory):
 @pytest.fixture
 def graded_home(graded, monkeypatch, home):
     monkeypatch.setenv("TRANSFERSCOPE_HOME", str(graded / "home"))
+    quick_network.register(monkeypatch)
     return graded
 
 

@@ -18,7 +18,7 @@ from lib.settings import DEMO_DATASET
 from lib.tracking.state import LOG_FILE
 from lib.training.events import EpochEnded, NetworkBuilt, PhaseStarted, Progressed, Recorder
 from lib.training.strategies import STRATEGIES
-from tests.kept_home import kept_home
+from tests.kept_home import made_once
 from tests.run_store import make_run_store
 from tests.stand_in import StandIn
 
@@ -77,15 +77,18 @@ def write_bundle(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _recorded() -> Path:
-    with kept_home() as home, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(making, "PICTURE_PX", 64)
-        patch.setattr(making, "STORE_SIDE_PX", 64)
-        patch.setattr(making, "_answers_as_recorded", lambda run, dataset: True)
-        changes = {"epochs": 2, "input_size_px": 32}
-        record(
-            home / "demo", per_class=6, changes=changes, has_samples=False, machine="a tested machine", work=Worker()
-        )
-        return home / "demo"
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(making, "PICTURE_PX", 64)
+            patch.setattr(making, "STORE_SIDE_PX", 64)
+            patch.setattr(making, "_answers_as_recorded", lambda run, dataset: True)
+            changes = {"epochs": 2, "input_size_px": 32}
+            record(
+                folder / "demo", per_class=6, changes=changes, has_samples=False, machine="a tested machine",
+                work=Worker(),
+            )  # fmt: skip
+
+    return made_once("demo", make) / "demo"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A data set in memory, with what sessions and caches read of one."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,11 @@ import pandas as pd
 from lib.data.specs import DatasetSpec
 from lib.data.splits import assign_splits
 from lib.errors import UserError
+
+
+@cache
+def _assign_splits(targets: tuple[int, ...], split_seed: int, num_folds: int | None, fold: int | None) -> np.ndarray:
+    return assign_splits(np.array(targets), None, None, split_seed=split_seed, num_folds=num_folds, fold=fold)
 
 
 @dataclass
@@ -49,5 +55,5 @@ class TinyDataset:
         raise UserError(f"No version {version}.")
 
     def split(self, split_seed: int, *, num_folds: int | None = None, fold: int | None = None) -> np.ndarray:
-        targets = self.table["target"].to_numpy()
-        return assign_splits(targets, None, None, split_seed=split_seed, num_folds=num_folds, fold=fold)
+        targets = tuple(self.table["target"].tolist())
+        return _assign_splits(targets, split_seed, num_folds, fold).copy()

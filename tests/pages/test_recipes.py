@@ -3,10 +3,10 @@
 import pytest
 
 from lib import jobs
-from lib.data import builtin
 from lib.recipes import RECIPES
 from lib.training.config import TrainConfig
 from pages.common import state
+from tests.kept_home import put_generated_eyes
 from tests.pages.scene import link, make_dataset, make_run, open_page, words
 from tests.run_store import make_run_store
 
@@ -18,7 +18,7 @@ def _store(home):
 
 @pytest.mark.slow
 def test_a_recipe_fills_the_form_and_the_run_keeps_its_name(started):
-    builtin.make_synthetic_fundus(per_class=8, size_px=64)
+    put_generated_eyes()
     at = open_page("train_model", dataset="synthetic-fundus")
     at.selectbox(key="train_recipe").set_value("vgg16-dr-mlp1").run()
     assert not at.exception
@@ -54,7 +54,7 @@ def recipe_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(home))
-        builtin.make_synthetic_fundus(per_class=8, size_px=64)
+        put_generated_eyes()
         make_dataset()
         make_run_store()
     return home
@@ -149,7 +149,7 @@ def test_back_takes_a_recipe_out_of_the_form(both_sets, monkeypatch):
 
 @pytest.mark.slow
 def test_the_recipe_whose_head_is_missing_is_started_once(started):
-    builtin.make_synthetic_fundus(per_class=8, size_px=64)
+    put_generated_eyes()
     at = open_page("train_model", dataset="synthetic-fundus")
     at.selectbox(key="train_recipe").set_value("vgg16-dr-ft-learned").run()
     for _ in range(2):

@@ -6,13 +6,13 @@ import json
 import pytest
 
 from lib import cli
-from lib.data import builtin
 from lib.errors import UserError
 from lib.recipes import RECIPES, plan_recipe
 from lib.registry import Registry
 from lib.sweeps.recipes import sweep_of
 from lib.sweeps.runner import run_sweep
 from lib.tracking import list_runs
+from tests.kept_home import put_generated_eyes
 from tests.run_store import make_run_store
 from tests.stand_in import StandIn
 
@@ -23,7 +23,7 @@ def tiny_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERSCOPE_HOME", str(folder / "home"))
         make_run_store()
-        builtin.make_synthetic_fundus(per_class=8, size_px=96)
+        put_generated_eyes()
     return folder / "home"
 
 

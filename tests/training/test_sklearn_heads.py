@@ -20,6 +20,11 @@ from lib.training.sklearn_heads import (
 )
 
 
+@pytest.fixture(scope="module")
+def _quick_network() -> None:
+    """All penalties are tried here."""
+
+
 def blobs(num_images: int = 60, *, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     targets = np.arange(num_images) % num_classes
