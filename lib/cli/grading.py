@@ -75,6 +75,10 @@ def grade(
     expansion = expand_paths(paths)
     with_maps = out is not None and out.suffix.lower() in (".html", ".pdf")
     grader = Grader.open(run_id, options=GradingOptions(**chosen, with_maps=with_maps))
+    if not expansion.items and not expansion.skipped:
+        raise UserError(
+            f"There is no file in {', '.join(map(str, paths))}; give images, folders of images or zip archives."
+        )
     grades, is_interrupted = [], False
     with ProgressLine() as progress:
         try:

@@ -160,7 +160,8 @@ h1 { font-size: 1.75rem; margin: 0 0 .5rem; } p { margin: .5rem 0; } .muted { co
 .notice { border: 2px solid var(--caution); padding: .5rem 1rem; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; margin-top: 1.5rem; } tr { break-inside: avoid; }
 th, td { text-align: left; vertical-align: top; padding: .75rem .75rem .75rem 0; border-bottom: 1px solid var(--line); }
-td.file { overflow-wrap: anywhere; max-width: 16rem; } img { width: 96px; height: 96px; margin-right: 8px; }
+td.file { overflow-wrap: anywhere; min-width: 9rem; max-width: 16rem; }
+.grade { font-size: 1.5rem; line-height: 1.2; } img { width: 96px; height: 96px; margin-right: 8px; }
 img.case { width: 64px; height: 64px; }
 td:first-child { white-space: nowrap; } .paper { display: none; } td.file { unicode-bidi: isolate; }
 .bar { display: inline-block; width: 96px; height: 8px; background: var(--line); position: relative;
@@ -292,8 +293,11 @@ def _about(header: ReportHeader) -> str:
 def _row(grade: Grade) -> str:
     mark, words = _MARKS[grade.status], STATUS_WORDS[grade.status]
     result = _probabilities(grade) if grade.is_graded else ""
-    if grade.decision:
-        result += f"<div><strong>{html.escape(grade.decision.sentence)}</strong></div>"
+    decided, _, why = grade.decision.sentence.partition(": ") if grade.decision else ("", "", "")
+    if decided:
+        result = f"<div><strong>{html.escape(decided)}</strong></div>{result}"
+    if why:
+        result += f"<div>{html.escape(why)}</div>"
     reason = html.escape(" ".join([grade.explanation, *grade.notices]).strip())
     reason += "".join(
         f"<div>{html.escape(one)}</div>" for one in (prediction_words(grade), quality_words(grade)) if one
@@ -322,7 +326,8 @@ def _probabilities(grade: Grade) -> str:
         for name, value in grade.probabilities.items()
     )
     said = html.escape(grade.sentence)
-    return f"<strong>{html.escape(grade.class_name or '')}</strong><div>{said}</div><div>{shares}</div>"
+    named = f"<div class='grade'><strong>{html.escape(grade.class_name or '')}</strong></div>"
+    return f"{named}<div>{said}</div><div>{shares}</div>"
 
 
 def _pictures(grade: Grade) -> str:

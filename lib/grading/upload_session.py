@@ -117,10 +117,13 @@ def _expand_folder(folder: Path, expansion: Expansion) -> None:
 
 def _is_archive(path: Path) -> bool:
     # A pipe or device would block, or never end.
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as opened:
+            return archives.is_archive(opened.read(4))
+    except OSError:  # no permission, or gone meanwhile: its row says so, and the others go on
         return False
-    with path.open("rb") as opened:
-        return archives.is_archive(opened.read(4))
 
 
 def _expand_archive(name: str, opened: IO[bytes], expansion: Expansion) -> None:

@@ -50,6 +50,7 @@ def test_bad_input_is_explained(command, trained, tmp_path):
         (["grade", tmp_path, "--run", "zz"], "There is no run 'zz'"),
         (["grade", tmp_path, "--run", _run_id(), "--out", "report.doc"], "A report ends in .csv, .json, .html, .pdf"),
         (["grade", tmp_path, "--run", _run_id(), "--out", tmp_path / "no" / "r.csv"], "does not exist; make it"),
+        (["grade", tmp_path, "--run", _run_id()], "There is no file in"),
         (["export", "--run", _run_id(), "--out", "bundle.tar"], "must end in .zip"),
     ):
         answer = command(*arguments)

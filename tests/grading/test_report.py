@@ -12,6 +12,7 @@ from lib.explain.pictures import to_jpeg
 from lib.grading.grades import (
     MEDICAL_NOTICE,
     ROTATED_CALIBRATED,
+    Decision,
     DomainDistance,
     Grade,
     NearestCase,
@@ -198,3 +199,11 @@ def test_what_is_to_be_said_of_a_set_stands_beside_it_everywhere():
     plain = dataclasses.replace(torn, prediction_set=("cat",), is_coverage_out_of_fold=False, notices=())
     assert (plain.set_caveats, set_words(plain)) == ((), "Only cat, with 90 % coverage.")
     assert GRADES[0].set_caveats == ()  # without a set nothing is to be said
+
+
+def test_the_grade_is_the_largest_word_and_of_the_decision_one_word_is_bold():
+    decision = Decision(action="refer", sentence="Refer: Referable, probability 80.0 %; its score <is> high.")
+    page = to_html([dataclasses.replace(GRADES[0], decision=decision)], header())
+    assert "<div><strong>Refer</strong></div><div class='grade'><strong>" in page
+    assert "<div>Referable, probability 80.0 %; its score &lt;is&gt; high.</div>" in page
+    assert page.count("<strong>") == 2

@@ -6,6 +6,7 @@ import os
 import stat
 import weakref
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,3 +338,18 @@ def test_files_of_a_folder_of_this_machine_are_taken_by_their_path(tmp_path):
     assert session.add(expand_paths([tmp_path]).items) == 1
     assert session.add([("gone.png", tmp_path / "gone.png")]) == 0
     assert "cannot be read" in session.skipped[0].reason
+
+
+def test_a_file_that_cannot_be_opened_ends_nothing(tmp_path, monkeypatch):
+    for name in ("closed.jpg", "open.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    plain_open = Path.open
+
+    def no_permission(path, *arguments, **options):
+        if path.name == "closed.jpg":
+            raise PermissionError(13, "Permission denied")
+        return plain_open(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", no_permission)
+    expansion = expand_paths([tmp_path / "closed.jpg", tmp_path / "open.jpg"])
+    assert [path.name for _, path in expansion.items] == ["closed.jpg", "open.jpg"]
