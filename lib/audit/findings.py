@@ -190,7 +190,8 @@ def open_findings(report: AuditReport, dataset: "Dataset") -> tuple[Finding, ...
     """What is left of a report, of this version or an earlier one, after images were excluded or relabelled since."""
     table = dataset.table
     gone = set(table["image_id"].to_numpy()[gone_from(dataset)])
-    source = dict(zip(table["image_id"], np.array([*dataset.class_sources, ""])[table["target"]], strict=True))
+    sources = np.array([*dataset.class_sources, ""])[table["target"].to_numpy()]
+    source = dict(zip(table["image_id"].tolist(), sources.tolist(), strict=True))
     return tuple(filter(None, (_left_of(finding, gone, source) for finding in report.findings)))
 
 
@@ -205,7 +206,10 @@ def _left_of(finding: Finding, gone: set[str], source: Mapping[str, str]) -> Fin
         return None
     if finding.relabel_to and source[kept[0]] == finding.relabel_to:
         return None
-    return dataclasses.replace(finding, image_ids=kept, exclude=tuple(one for one in finding.exclude if one in kept))
+    exclude = tuple(one for one in finding.exclude if one in kept)
+    if (kept, exclude) == (finding.image_ids, finding.exclude):
+        return finding  # as nearly all are: of thousands, copies would take a tenth of a second
+    return dataclasses.replace(finding, image_ids=kept, exclude=exclude)
 
 
 def summary(findings: Iterable[Finding], report: AuditReport) -> str:

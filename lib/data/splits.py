@@ -215,8 +215,8 @@ class _Carver:
         return float(np.abs(taken / np.maximum(total, 1) - share)[total > 0].sum())
 
     def _groups_a_class(self, pool: np.ndarray) -> np.ndarray:
-        pairs = np.unique(np.stack([self.targets[pool], self.units[pool]]), axis=1)
-        return np.bincount(pairs[0], minlength=len(self.class_names))
+        pairs = np.unique(self.units[pool] * len(self.class_names) + self.targets[pool])  # as one number each: quicker
+        return np.bincount(pairs % len(self.class_names), minlength=len(self.class_names))
 
     def _require(self, pool: np.ndarray, needed: int, why: str, *, where: str = "") -> None:
         counts = self._groups_a_class(pool)
