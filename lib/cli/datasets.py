@@ -20,16 +20,10 @@ from lib.cli.output import ProgressLine, json_option, note, print_facts, print_j
 from lib.cli.splits import split
 from lib.data.builtin import make_synthetic_fundus
 from lib.data.dataset import Dataset
+from lib.data.dataset_changes import change_dataset, rebuild_dataset, restore_version
 from lib.data.drawing import Draw
 from lib.data.import_options import estimate_import, suggest_for_folder
-from lib.data.importing import (
-    change_dataset,
-    check_schema,
-    import_from,
-    is_imported,
-    rebuild_dataset,
-    restore_version,
-)
+from lib.data.importing import check_schema, import_from, is_imported
 from lib.data.label_schema import SchemaChange, parse_class_names, parse_names
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset

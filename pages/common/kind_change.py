@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lib.data.dataset import Dataset
+from lib.data.dataset_changes import change_dataset, rebuild_dataset, require_originals, restore_version
 from lib.data.grades import severity_order
-from lib.data.importing import change_dataset, rebuild_dataset, require_originals, restore_version
 from lib.data.label_schema import LabelSchema, SchemaChange
 from lib.data.schema_suggestion import SchemaSuggestion, suggest_for_dataset
 from lib.errors import UserError

@@ -8,8 +8,9 @@ from lib.audit.audited import AuditedImages
 from lib.audit.auditing import CHECKS, AuditQuestion, audit, last_report
 from lib.audit.copies import group_leakage, near_copies
 from lib.audit.findings import KINDS, open_findings
+from lib.data.dataset_changes import change_dataset
 from lib.data.edits import add_edit
-from lib.data.importing import change_dataset, import_folder, import_from
+from lib.data.importing import import_folder, import_from
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.errors import Stopped, UserError

@@ -12,8 +12,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from lib import cli, jobs, tracking
 from lib.atomic import read_json
+from lib.data.dataset_changes import change_dataset, rebuild_dataset, restore_version
 from lib.data.grades import GRADE_NAMES
-from lib.data.importing import change_dataset, rebuild_dataset, restore_version
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.data.subset import apply_protocol

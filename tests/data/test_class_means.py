@@ -9,8 +9,9 @@ from PIL import Image
 from lib.data import class_means as averaging
 from lib.data.class_means import ClassMeans, class_means
 from lib.data.dataset import Dataset
+from lib.data.dataset_changes import change_dataset
 from lib.data.edits import add_edit
-from lib.data.importing import change_dataset, import_folder
+from lib.data.importing import import_folder
 from lib.data.label_schema import SchemaChange
 from lib.disk_cache import list_entries
 from lib.errors import Stopped

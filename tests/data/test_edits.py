@@ -6,9 +6,10 @@ import pytest
 
 from lib.atomic import read_json
 from lib.data.dataset import DESCRIPTION_FILE, TABLE_FILE, Dataset
+from lib.data.dataset_changes import change_dataset, rebuild_dataset, restore_version
 from lib.data.edit_log import LOG_FILE
 from lib.data.edits import add_edit, describe_edit, edits_table, find_images, undo_edit
-from lib.data.importing import change_dataset, import_folder, rebuild_dataset, resolve_dataset, restore_version
+from lib.data.importing import import_folder, resolve_dataset
 from lib.data.label_schema import SchemaChange
 from lib.data.library import delete_dataset, is_medical_now, list_datasets, open_dataset, restore_dataset, version_now
 from lib.data.statistics import class_counts

@@ -8,8 +8,9 @@ from PIL import Image, ImageFilter
 
 from lib.data import image_measures as measuring
 from lib.data.dataset import Dataset
+from lib.data.dataset_changes import change_dataset
 from lib.data.image_measures import MEASURES, image_measures, measure_square, stored_measures
-from lib.data.importing import change_dataset, import_folder
+from lib.data.importing import import_folder
 from lib.data.label_schema import SchemaChange
 from lib.disk_cache import list_entries
 from lib.errors import Stopped

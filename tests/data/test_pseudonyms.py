@@ -9,8 +9,9 @@ import pytest
 from lib import settings
 from lib.csv_text import csv_of_table
 from lib.data.dataset import PIXELS_FILE, Dataset
+from lib.data.dataset_changes import rebuild_dataset
 from lib.data.edits import add_edit, edits_table
-from lib.data.importing import import_folder, import_from, rebuild_dataset, resolve_dataset
+from lib.data.importing import import_folder, import_from, resolve_dataset
 from lib.data.originals import NAMES_FILE
 from lib.data.pseudonyms import pseudonym
 from lib.errors import UserError

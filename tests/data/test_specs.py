@@ -157,7 +157,7 @@ def test_old_data_sets_and_classifiers_keep_their_rule(folder: Path):
 
 
 def test_the_scale_survives_a_change_of_names(folder: Path):
-    from lib.data.importing import change_dataset
+    from lib.data.dataset_changes import change_dataset
     from lib.data.label_schema import SchemaChange
 
     before = import_folder(folder, store_side_px=64).spec.value_scale

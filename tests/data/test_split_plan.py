@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from lib.data.dataset import Dataset
+from lib.data.dataset_changes import change_dataset
 from lib.data.edits import add_edit, describe_edit, edits_table, undo_edit
-from lib.data.importing import change_dataset, import_folder
+from lib.data.importing import import_folder
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.data.split_plan import (

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from lib import tracking
-from lib.data.importing import change_dataset
+from lib.data.dataset_changes import change_dataset
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.tracking import list_runs, rename_run

@@ -7,7 +7,7 @@ import pytest
 from lib.atomic import write_json
 from lib.audit.auditing import AuditQuestion
 from lib.audit.findings import AuditReport, CheckResult, Finding
-from lib.data.importing import change_dataset
+from lib.data.dataset_changes import change_dataset
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from pages.common import background, resources

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from lib.data.dataset_changes import change_dataset, rebuild_dataset
 from lib.data.grades import GRADE_NAMES
-from lib.data.importing import change_dataset, import_folder, rebuild_dataset
+from lib.data.importing import import_folder
 from lib.data.label_schema import SchemaChange
 from lib.data.library import list_datasets, open_dataset
 from pages.common import background, folder_import, kind_change

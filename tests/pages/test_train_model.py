@@ -18,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 from lib import jobs, quota, tracking
 from lib.atomic import write_json
 from lib.data import library
-from lib.data.importing import change_dataset, import_folder
+from lib.data.dataset_changes import change_dataset
+from lib.data.importing import import_folder
 from lib.data.label_schema import SchemaChange
 from lib.data.library import open_dataset
 from lib.data.subset import DataProtocol

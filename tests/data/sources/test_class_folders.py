@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.data.importing import _listing as listing_of
+from lib.data.importing import listing_of
 from lib.errors import UserError
 from tests.data.sources.trees import classes, reasons, scan, splits, touch
 

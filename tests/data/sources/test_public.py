@@ -7,8 +7,9 @@ import pytest
 from torchvision import datasets
 
 from lib import cli
+from lib.data.dataset_changes import rebuild_dataset
 from lib.data.drawing import Draw
-from lib.data.importing import import_from, rebuild_dataset
+from lib.data.importing import import_from
 from lib.data.library import list_datasets
 from lib.data.sources.public import CLASSES, chosen_classes
 from lib.data.sources.readers import medmnist_sets, torchvision_sets

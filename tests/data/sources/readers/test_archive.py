@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from lib.cli import run
-from lib.data.importing import import_folder, import_from, rebuild_dataset, require_originals, resolve_dataset
+from lib.data.dataset_changes import rebuild_dataset, require_originals
+from lib.data.importing import import_folder, import_from, resolve_dataset
 from lib.data.library import delete_dataset, list_datasets, open_dataset, restore_dataset
 from lib.data.sources.catalogue import SOURCES
 from lib.data.sources.table import SourceRequest

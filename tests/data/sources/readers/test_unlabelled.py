@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lib.data.dataset import NO_LABEL, Dataset
+from lib.data.dataset_changes import change_dataset, rebuild_dataset
 from lib.data.edits import add_edit, describe_edit, undo_edit
-from lib.data.importing import change_dataset, import_folder, import_from, rebuild_dataset, resolve_dataset
+from lib.data.importing import import_folder, import_from, resolve_dataset
 from lib.data.label_schema import SchemaChange
 from lib.data.library import list_datasets, open_dataset
 from lib.data.statistics import class_counts
