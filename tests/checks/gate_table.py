@@ -1,9 +1,9 @@
 """Which images the domain gate of runs turns away: `python -m tests.checks.gate_table RUN ... --folder NAME=PATH ...`.
 
-For each run the share of its own test images that are beyond a limit (false alarms), and the share that is not graded
-of drawn text, noise, plain colours, diagrams and coloured discs, of at most `--most` images of each folder, and of
-scikit-image's photograph of a retina. "(gate N)" counts what the domain gate itself turned away; blank images are
-refused before it, spoiled ones after it.
+For each run the share of its own test images that are beyond a limit (false alarms; without what the data set flags as
+ungradable), and the share that is not graded of drawn text, noise, plain colours, diagrams and coloured discs, of at
+most `--most` images of each folder, and of scikit-image's photograph of a retina. "(gate N)" counts what the domain
+gate itself turned away; blank images are refused before it, spoiled ones after it.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from lib.data.dataset import can_be_graded
 from lib.data.library import open_dataset
 from lib.evaluation.verdict import GRADED, UNLIKE, UNSURE
 from lib.grading.grader import Grader
@@ -101,11 +102,12 @@ def folder_files(folder: Path, most: int) -> Files:
 
 
 def false_alarms(grader: Grader, run_id: str) -> tuple[int, int]:
-    """How many of a run's own test images are beyond a limit, of how many; these set no limit."""
+    """How many of a run's own gradable test images are beyond a limit, of how many; these set no limit."""
     table = pd.read_parquet(get_run(run_id).folder / PREDICTIONS_FILE)
     about = grader.manifest["dataset"]
     dataset = open_dataset(about["name"], version=about["version"])
     rows = np.sort(dataset.indices(list(table.loc[table["split"] == TEST, "image_id"])))
+    rows = rows[can_be_graded(dataset)[rows]]
     limit, found = grader.gate.threshold if grader.gate else np.inf, 0
     for start in range(0, len(rows), 16):
         distances = grader.scores(np.stack([np.asarray(dataset.pixels[row]) for row in rows[start : start + 16]]))[1]
