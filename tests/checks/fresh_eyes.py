@@ -60,6 +60,12 @@ def tell(grader: Grader, table: pd.DataFrame, scores: np.ndarray) -> None:
         for kind in sorted(set(fault[~good])):
             rows = (fault == kind).to_numpy()
             print(f"  {kind}: {_share(statuses[rows] == status, patients[rows])}")
+    if grader.gate is not None:  # whatever the quality says of them
+        is_beyond = table["distance"].to_numpy() > grader.gate.threshold
+        print(f"good eyes beyond a limit of the gate: {_share(is_beyond[good], patients[good])}")
+        for kind in sorted(set(fault[~good])):
+            rows = (fault == kind).to_numpy()
+            print(f"  {kind}: {_share(is_beyond[rows], patients[rows])}")
     for title, rows in (
         ("all good eyes", good),
         ("good eyes that were graded", good & (statuses == GRADED)),
