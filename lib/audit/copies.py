@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.audit.audited import AuditedImages, NotMeasured
 from lib.audit.findings import MINOR, NOTABLE, SERIOUS, Finding
-from lib.data.sources.files import has_image_suffix, split_of
+from lib.data.sources.files import DEAD_LINK, has_image_suffix, split_of
 from lib.data.splits import TEST, TRAIN, VAL
 
 _RANK = {TEST: 0, VAL: 1, TRAIN: 2, "": 3}
@@ -184,15 +184,24 @@ def names_of_patients(audited: AuditedImages) -> dict[int, str]:
 
 def unreadable_files(audited: AuditedImages) -> tuple[list[Finding], int, str]:
     """Images of the folder that the import could not read."""
+    images = [(path, reason) for path, reason in audited.left_out() if has_image_suffix(path)]
     found = [
         Finding(
             kind="unreadable",
             severity=NOTABLE,
-            sentence=f"{_short(path)}: {reason}",
+            sentence=f"{_short(path)}: {reason.rstrip('.')}.",
             files=(path,),
             action="Replace or remove the file.",
         )
-        for path, reason in audited.left_out()
-        if has_image_suffix(path) and not _COPY.fullmatch(reason)
+        for path, reason in images
+        if _is_of_decoder(reason)
     ]
-    return found, audited.dataset.num_images + len(audited.dataset.left_out), ""
+    others = [reason for _, reason in images if not _is_of_decoder(reason) and not _COPY.fullmatch(reason)]
+    more = "1 more image was" if len(others) == 1 else f"{len(others):,} more images were"
+    said = f"{more} left out otherwise, such as: {others[0]}." if others else ""
+    return found, audited.dataset.num_images + len(audited.dataset.left_out), said
+
+
+def _is_of_decoder(reason: str) -> bool:
+    """Whether a file was tried in vain: a decoder's reason is a sentence, others are parts of one ("not drawn")."""
+    return reason.endswith(".") or reason == DEAD_LINK

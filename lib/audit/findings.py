@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lib.data.dataset import Dataset
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 counted images that were not drawn, or not named by a label file, as unreadable
 SERIOUS, NOTABLE, MINOR = "serious", "notable", "minor"
 SEVERITY_TITLES = {SERIOUS: "to fix before training", NOTABLE: "to look at", MINOR: "good to know"}
 MOST_KEPT = 2000  # findings of a kind; a report says how many there are in all

@@ -42,6 +42,8 @@ def test_files_left_out_are_told_by_where_they_lay(tmp_path):
         (folder / copy).write_bytes((folder / original).read_bytes())
     (folder / "train/a/broken.jpg").write_bytes((folder / "train/a/0.jpg").read_bytes()[:90])
     (folder / "train/a/notes.txt").write_text("no image")
+    (folder / "train/a/dead.jpg").symlink_to(folder / "absent.jpg")
+    (folder / "train/aside.jpg").write_bytes((folder / "train/a/0.jpg").read_bytes() + b"x")
     audited = audited_of(folder)
     found, num_files, said = exact_copies(audited)
     assert {frozenset(one.files): one.severity for one in found} == {
@@ -49,9 +51,12 @@ def test_files_left_out_are_told_by_where_they_lay(tmp_path):
         frozenset(("train/b/twice.jpg", "train/b/1.jpg")): "minor",
         frozenset(("train/b/other.jpg", "train/a/1.jpg")): "serious",
     }
-    assert num_files == audited.dataset.num_images + 6
+    assert num_files == audited.dataset.num_images + 8
     assert "across splits: 1; across classes: 2" in said
-    assert [one.files for one in unreadable_files(audited)[0]] == [("train/a/broken.jpg",)]
+    found, _, said = unreadable_files(audited)
+    assert [one.files for one in found] == [("train/a/broken.jpg",), ("train/a/dead.jpg",)]
+    assert all(one.sentence.endswith(".") for one in found)
+    assert said == "1 more image was left out otherwise, such as: lies in no class folder."
 
 
 def test_the_worst_that_a_set_of_copies_does_is_its_kind(tmp_path):

@@ -15,6 +15,7 @@ from lib.data.images import FORMATS_TEXT
 from lib.errors import UserError
 
 EMPTY_FOLDER = "empty folder"
+DEAD_LINK = "link to a file that does not exist"
 LEADS_OUT = "a link that leads out of the folders that the dashboard may read"
 _MAX_LISTED = 20_000
 _MAX_FILES, _MAX_DEPTH = 2_000_000, 40
@@ -274,7 +275,7 @@ class FolderWalk:
                 self.others.append((file, what if path.suffix else "its name has no suffix such as .jpg"))
         else:
             is_dead = is_link and not path.exists()
-            self._leave(parts, "link to a file that does not exist" if is_dead else "not an ordinary file")
+            self._leave(parts, DEAD_LINK if is_dead else "not an ordinary file")
 
     def _leave(self, parts: tuple[str, ...], reason: str) -> None:
         self.left_out.append(LeftOut(shown("/".join(parts)), reason))
