@@ -27,6 +27,7 @@ button[kind^="primary"], [class*="st-key-link_primary_"] a * { color: light-dark
 [class*="st-key-link_secondary_"] a:hover { border-color: var(--st-primary-color); }
 [class*="st-key-link_primary_"] a { background: var(--st-primary-color); border-color: transparent; }
 [class*="st-key-link_primary_"] a:hover { background: var(--st-primary-color); filter: brightness(1.1); }
+.st-key-explore_view button { padding-inline: 12px; }  /* twelve views in one row of a window 1280 px wide */
 </style>"""
 _run = threading.local()  # Streamlit runs each session's script in a thread of its own
 

@@ -63,7 +63,7 @@ def draw_kind(start: KindChoice, *, key: str, reasons: Mapping[str, str], why_no
     Raises:
         UserError: names or order do not fit the classes.
     """
-    fields, names = st.columns(2, gap="large")
+    fields, names = st.columns([1.4, 1], gap="small")  # half of a form at 1280 px
     with fields:
         is_ordinal = st.checkbox("Grades, in this order", start.is_ordinal, key=f"{key}_ordinal", help=_ORDINAL_HELP)
         _say_why(reasons, "is_ordinal")

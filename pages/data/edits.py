@@ -25,7 +25,7 @@ def draw(scene: Scene) -> None:
             "No image was edited. Exclude an image or give it another class in Images and in Audit. Files are never "
             "touched, and each edit can be undone."
         )
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             controls.link_to("explore_data", "To the images", icon=":material/grid_view:", tab="images")
             controls.copy_command(f"python -m lib datasets edit {dataset.name} --exclude PATH")
         return

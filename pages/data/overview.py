@@ -83,9 +83,13 @@ def _draw_sizes(scene: Scene) -> None:
     sizes = scene.sizes
     (least_width, least_height), (most_width, most_height) = scene.size_range
     st.markdown(
-        f"The originals are {least_width} to {most_width} px wide and {least_height} to {most_height} px high; all are "
-        f"kept as squares of {scene.dataset.spec.store_side_px} px."
+        f"The originals are {_span(least_width, most_width)} px wide and {_span(least_height, most_height)} px high; "
+        f"all are kept as squares of {scene.dataset.spec.store_side_px} px."
     )
     alt = f"Scatter plot: width against height of {count(len(sizes), 'image')}"
     figure = scene.figure("sizes", partial(size_figure, sizes), is_dark=controls.is_dark())
     controls.show_figure(figure, alt=alt, key="image_sizes", data=sizes)
+
+
+def _span(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"

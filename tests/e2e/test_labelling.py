@@ -42,3 +42,4 @@ def test_images_are_labelled_by_keys_and_one_is_taken_back(server: Server, page,
     }  # fmt: skip
     assert found.table["path"][found.has_exclusion].tolist() == ["4.png"]
     expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert page.locator(".st-key-explore_view").bounding_box()["height"] < 40  # all views in one row

@@ -33,6 +33,7 @@ def test_counts_and_pictures():
     make_dataset()
     at = open_page("explore_data")
     assert "20 images** in 2 classes of 10" in words(at)  # equal classes are one line
+    assert "The originals are 40 px wide and 32 px high" in words(at)
     assert [chart.key for chart in at.get("plotly_chart")] == ["class_counts", "image_sizes"]  # behind the images
     assert html_of(at).count("<img ") == 10  # five a class
     files = [element.help for element in at.markdown if ".png" in element.help]
