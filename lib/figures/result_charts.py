@@ -140,15 +140,17 @@ def probability_figure(
         values, best = np.append(values[order], values.sum() - values[order].sum()), 0
     colors = palette(is_dark=is_dark)
     figure = new_figure(is_dark=is_dark, height=48 + 32 * len(values))
+    # As the verdict says it (lib/evaluation/verdict.py): "100.0%" would claim a certainty that no network has.
+    shares = ["> 99.9%" if value >= 0.9995 else f"{value:.1%}" for value in values]
     figure.add_bar(
-        x=values, y=list(range(len(values))), orientation="h", text=[f"{value:.1%}" for value in values],
+        x=values, y=list(range(len(values))), orientation="h", text=shares,
         textposition="outside", cliponaxis=False,
         marker={"color": [colors.accent if row == best else colors.muted for row in range(len(values))]},
         hovertemplate="%{x:.4f}<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names, autorange="reversed")
     figure.update_yaxes(showgrid=False, tickfont={"color": colors.ink})
-    # "100.0%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in, or the half of
+    # "> 99.9%" behind a full bar takes 50 px, a quarter of the narrow column that the figure stands in, or the half of
     # what long names leave of it.
     is_long = max(map(len, names)) > 12
     figure.update_xaxes(range=[0, 1.9 if is_long else 1.35], tickvals=[0, 0.5, 1])

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.evaluation.verdict import describe_share
 from lib.figures.result_charts import probability_figure
 from lib.grading.grades import Grade
 from lib.grading.report import to_html
@@ -13,7 +14,7 @@ from lib.grading.upload_session import jpeg_pixels
 from lib.progress import Progress
 from pages.common import background, controls, state
 from pages.common.passports import draw_distances, draw_large, overlay_jpeg
-from pages.common.text import percent, plain, readable
+from pages.common.text import plain, readable
 from pages.common.tiles import EncodedTile, draw_tiles
 from pages.grade import corrections_panel
 from pages.grade.scene import Scene
@@ -113,7 +114,7 @@ def _draw_probabilities(grade: Grade) -> None:
     figure = probability_figure(
         list(grade.probabilities.values()), list(grade.probabilities), controls.is_dark(), given=grade.target
     )
-    words = ", ".join(f"{name} {percent(share)}" for name, share in grade.probabilities.items())
+    words = ", ".join(f"{name} {describe_share(share)}" for name, share in grade.probabilities.items())
     controls.show_figure(figure, alt=readable(f"Probabilities: {words}", 400), key="grade_probabilities")
 
 

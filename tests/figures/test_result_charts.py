@@ -49,6 +49,7 @@ def test_probabilities_mark_the_largest():
     colors = figure.data[0].marker.color
     assert colors[1] != colors[0] == colors[2]
     assert list(figure.data[0].text) == ["10.0%", "70.0%", "20.0%"]
+    assert list(probability_figure([0.9999, 0.0001], ["a", "b"], False).data[0].text) == ["> 99.9%", "0.0%"]
     assert figure.layout.xaxis.range[1] >= 1.3  # room for "100.0%" behind a full bar
 
 
