@@ -133,8 +133,8 @@ def alias(name: str, alias_name: str, version: int, as_json: bool) -> None:
     former = model_registry.set_alias(name, alias_name, version)
     content = {"name": name, "alias": alias_name, "version": version, "former_version": former}
     moved = former is not None and former != version
-    undo = f" It was {former}; go back with: python -m lib registry rollback '{name}' {alias_name}" if moved else ""
-    sentence = f"{name}@{alias_name} is version {version}.{undo} {_GRADE} '{MODELS_SCHEME}{name}@{alias_name}'"
+    undo = f"; it was {former}. Go back with: python -m lib registry rollback '{name}' {alias_name}" if moved else ""
+    sentence = f"{name}@{alias_name} is version {version}{undo}\n{_GRADE} '{MODELS_SCHEME}{name}@{alias_name}'"
     answer(content, sentence, as_json=as_json)
 
 

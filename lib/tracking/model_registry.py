@@ -1,16 +1,19 @@
 """MLflow's model registry: classifiers under a name, versions of it, and aliases that can be moved and moved back.
 
 Works on the SQLite file as on a server, through MLflow's own client: what is registered here is seen by its own page
-and tools. `models:/NAME@champion` then means whatever the alias points to.
+and tools. `models:/NAME@champion` then means whatever the alias points to. On a server each version has a copy of the
+classifier as it was when it was registered: an operating point or a calibration that came after the training is in it,
+and what comes later is not. In the file of this machine a version is the run itself.
 """
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.errors import UserError, disk_fault
@@ -37,6 +40,7 @@ class ModelVersion:
     run_id: str
     aliases: tuple[str, ...]
     created_s: float
+    source: str = ""  # where the store of artifacts has it
 
     @property
     def address(self) -> str:
@@ -55,14 +59,40 @@ def register_run(run_id: str, name: str) -> ModelVersion:
             f"A registered name has letters, digits, blanks and . _ - only (100 at most); got {name[:60]!r}."
         )
     run = get_run(run_id)
-    if not (run.folder / BUNDLE_FOLDER).is_dir():
-        raise UserError(f"The run {run.short_id} is {run.state} and has no classifier yet; choose a finished run.")
-    source = f"{client().get_run(run.run_id).info.artifact_uri.rstrip('/')}/{BUNDLE_FOLDER}"
     with _registry() as registry:
+        source = f"{_artifact_uri(run.run_id)}/{_stored_place(registry, run)}"
         if _model(registry, name) is None:
             registry.create_registered_model(name)
         made = registry.create_model_version(name, source, run_id=run.run_id, description=run.label)
     return _version(made)
+
+
+def _artifact_uri(run_id: str) -> str:
+    return str(client().get_run(run_id).info.artifact_uri).rstrip("/")
+
+
+def _stored_place(registry: Any, run: RunRecord) -> str:
+    """Where the run's artifacts have its classifier as it is now; on a server it is uploaded where it changed since."""
+    folder = run.folder / BUNDLE_FOLDER
+    is_server = sqlite_path(tracking_uri()) is None
+    if not folder.is_dir():
+        if is_server and registry.list_artifacts(run.run_id, BUNDLE_FOLDER):  # a run of another machine
+            return BUNDLE_FOLDER
+        raise UserError(f"The run {run.short_id} is {run.state} and has no classifier yet; choose a finished run.")
+    if not is_server:
+        return BUNDLE_FOLDER
+    place = _place_of(folder)
+    if len(registry.list_artifacts(run.run_id, place)) != len(list(folder.iterdir())):
+        registry.log_artifacts(run.run_id, str(folder), place)
+    return place
+
+
+def _place_of(folder: Path) -> str:
+    """A place that only this content has, so that no version is written over."""
+    found = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        found.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return f"registered/{found.hexdigest()[:16]}"
 
 
 def registered_versions(name: str | None = None) -> list[ModelVersion]:
@@ -123,7 +153,7 @@ def registered_run(address: str) -> str:
 
 
 def registered_bundle(address: str) -> tuple[Path, str]:
-    """The folder of a registered classifier, and its run's id ("" where the run's folder is on another machine).
+    """The folder of a registered classifier, and its run's id ("" where that run is elsewhere or has changed since).
 
     Raises:
         UserError: no such name, alias or version, or its files cannot be had.
@@ -135,8 +165,10 @@ def registered_bundle(address: str) -> tuple[Path, str]:
     except UserError:
         if sqlite_path(tracking_uri()) is not None:
             raise UserError(f"{address} is the run {found.run_id[:8]}, which was deleted; restore it first.") from None
-    if record is not None and (record.folder / BUNDLE_FOLDER).is_dir():
-        return record.folder / BUNDLE_FOLDER, record.run_id
+    if record is not None and (folder := record.folder / BUNDLE_FOLDER).is_dir():
+        place = PurePosixPath(found.source)
+        if place.parent.name != "registered" or _place_of(folder) == f"registered/{place.name}":
+            return folder, record.run_id
     return _downloaded(found, address), ""
 
 
@@ -156,21 +188,27 @@ def _found(address: str) -> ModelVersion:
 
 def _downloaded(found: ModelVersion, address: str) -> Path:
     """The files of a run of another machine, from the store of artifacts; kept, since versions never change."""
-    folder = cache_dir() / "registered" / found.run_id
-    if not (folder / BUNDLE_FOLDER / "manifest.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    folder, wanted = cache_dir() / "registered" / found.run_id, PurePosixPath(found.source)
+    place = f"registered/{wanted.name}" if wanted.parent.name == "registered" else BUNDLE_FOLDER
+    if not (folder / place / "manifest.json").is_file():
+        incoming = folder / "incoming"
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir(parents=True)
         with _registry() as registry:
             try:
-                registry.download_artifacts(found.run_id, BUNDLE_FOLDER, str(folder))
+                received = Path(registry.download_artifacts(found.run_id, place, str(incoming)))
+                shutil.rmtree(folder / place, ignore_errors=True)
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                received.rename(folder / place)
             except Exception as error:
-                shutil.rmtree(folder, ignore_errors=True)
                 if fault := disk_fault(error, folder):
                     raise fault from error
                 raise UserError(
                     f"The files of {address} (run {found.run_id[:8]}) are neither here nor in the store of artifacts."
                 ) from error
-    return folder / BUNDLE_FOLDER
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+    return folder / place
 
 
 @contextmanager
@@ -254,5 +292,6 @@ def _version(found: Any, aliases: dict[str, int] | None = None) -> ModelVersion:
     number = int(found.version)
     named = sorted(alias for alias, version in (aliases or {}).items() if version == number)
     return ModelVersion(
-        found.name, number, str(found.run_id or ""), tuple(named), float(found.creation_timestamp or 0) / 1000
-    )
+        found.name, number, str(found.run_id or ""), tuple(named), float(found.creation_timestamp or 0) / 1000,
+        str(found.source or ""),
+    )  # fmt: skip
