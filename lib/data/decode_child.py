@@ -1,7 +1,7 @@
 """The decoder's child process: reads requests from standard input, answers on standard output, one at a time.
 
 Memory, CPU time and file sizes are limited here, so that a hostile file costs this process and nothing else. Imports
-Pillow and numpy only, and pydicom for its files.
+Pillow and numpy only, pydicom for its files, and scipy where photographs are measured too.
 """
 
 import dataclasses
@@ -65,6 +65,10 @@ def _answer(request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], by
     header = {"width": image.width, "height": image.height, "box": image.box, "notices": image.notices}
     header["laterality"] = image.laterality
     header["sha256"] = hashlib.sha256(data).hexdigest()
+    if request["is_measured"]:
+        from lib.data.photograph_quality import measure_photograph
+
+        header["measures"] = dataclasses.asdict(measure_photograph(image.pixels))
     return header, image.pixels.tobytes()
 
 

@@ -145,10 +145,11 @@ class DecoderPool:
         side_px: int = 384,
         crop_policy: str = "center_square",
         value_scale: ValueScale = FULL_RANGE,
+        is_measured: bool = False,
     ) -> None:
         check_crop_policy(crop_policy)
         self.num_workers, self.side_px = num_workers, side_px
-        self.crop_policy, self.value_scale = crop_policy, value_scale
+        self.crop_policy, self.value_scale, self.is_measured = crop_policy, value_scale, is_measured
         self._workers = [_Worker() for _ in range(num_workers)]
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for worker in self._workers:
@@ -169,8 +170,12 @@ class DecoderPool:
         """Decode a path or bytes; raises BadImage."""
         side, scale = self.side_px, self.value_scale.to_dict()
         request = {"probe": False, "side_px": side, "crop_policy": self.crop_policy, "value_scale": scale}
-        answer, payload = self._ask(request, source)
+        answer, payload = self._ask(request | {"is_measured": self.is_measured}, source)
         answer |= {"box": tuple(answer["box"]), "notices": tuple(answer["notices"])}
+        if self.is_measured:
+            from lib.data.photograph_quality import PhotographMeasures  # which imports scipy
+
+            answer["measures"] = PhotographMeasures(**answer["measures"])
         return DecodedImage(np.frombuffer(payload, dtype=np.uint8).reshape(side, side, 3), **answer)
 
     def probe(self, source: Source) -> ImageHeader:
@@ -276,14 +281,16 @@ def _kept_pool() -> DecoderPool:
     return pool
 
 
-def kept_decoders(*, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE) -> DecoderPool:
+def kept_decoders(
+    *, side_px: int, crop_policy: str, value_scale: ValueScale = FULL_RANGE, is_measured: bool = False
+) -> DecoderPool:
     """The processes that this process keeps for single files and small batches; nobody closes them before it ends.
 
     They start at the first call: half a second, which every grading would wait for otherwise.
     """
     check_crop_policy(crop_policy)
     pool = copy.copy(_kept_pool())  # the same child processes
-    pool.side_px, pool.crop_policy, pool.value_scale = side_px, crop_policy, value_scale
+    pool.side_px, pool.crop_policy, pool.value_scale, pool.is_measured = side_px, crop_policy, value_scale, is_measured
     return pool
 
 

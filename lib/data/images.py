@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -19,6 +19,9 @@ from lib.data.dicom import DICOM_INFO, is_dicom, open_dicom
 from lib.data.specs import FLOAT, FULL_RANGE, INTEGER, ValueRange, ValueScale, check_crop_policy, measure_range
 from lib.errors import BadImage
 from lib.settings import MAX_FILE_BYTES, MAX_IMAGE_PIXELS
+
+if TYPE_CHECKING:
+    from lib.data.photograph_quality import PhotographMeasures
 
 Box = tuple[int, int, int, int]
 
@@ -117,6 +120,7 @@ class DecodedImage:
     `pixels` is uint8 (S, S, 3); `width` and `height` are the original's after its EXIF rotation, and `box` is
     (left, top, right, bottom) in those pixels; a retina's box may reach beyond the image. `sha256` is that of the
     file's bytes, by which the image is known again. `laterality` is "left" or "right" where a DICOM file says so.
+    `measures` are of the square, where the decoder was asked for them.
     """
 
     pixels: np.ndarray
@@ -126,6 +130,7 @@ class DecodedImage:
     notices: tuple[str, ...] = ()
     sha256: str = ""
     laterality: str = ""
+    measures: "PhotographMeasures | None" = None
 
 
 def decode_bytes(

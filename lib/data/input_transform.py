@@ -129,9 +129,9 @@ class InputTransform:
         """Processes that decode many files in the same way."""
         return DecoderPool(num_workers, **self._decoding)
 
-    def kept_decoders(self) -> DecoderPool:
+    def kept_decoders(self, *, is_measured: bool = False) -> DecoderPool:
         """The processes that stay for the next call, decoding in the same way; not to be closed."""
-        return kept_decoders(**self._decoding)
+        return kept_decoders(**self._decoding, is_measured=is_measured)
 
     @property
     def _decoding(self) -> dict[str, Any]:

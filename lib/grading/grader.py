@@ -2,10 +2,10 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +62,12 @@ from lib.training.strategies import keeps_stages
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lib.data.photograph_quality import PhotographMeasures
     from lib.explain.method_spec import MethodSpec
     from lib.models.classifier import Classifier
 
 Named = tuple[str, Path | bytes]
 MAX_PICTURED = 100  # files whose report shows their nearest training images
-_DECODED_AT_ONCE = 16
 # Pixel values of a blank photograph differ by sensor noise and compression: about one level of 255.
 _BLANK_STD = 1.5
 
@@ -233,28 +233,17 @@ class Grader:
         With `options.with_maps` each graded image has its map, where the classifier has maps.
         """
         waiting, done = list(items), 0
-        for part, decoded in self._decoded(waiting):
-            images = {row: image for row, image in sorted(decoded.items()) if isinstance(image, DecodedImage)}
-            graded = dict(zip(images, self._grade_images(list(images.values())), strict=True))
-            for row, (name, _) in enumerate(part):
-                yield replace(graded.get(row) or Grade(name, status=REFUSED, reason=str(decoded[row])), name=name)
-                done += 1
-                progress(done, len(waiting), "Grading images")
-
-    def _decoded(self, waiting: list[Named]) -> Iterator[tuple[list[Named], dict[int, DecodedImage | BadImage]]]:
-        """Files in parts, decoded; while the network looks at one part, the next is decoded."""
-        pool, step = self.inputs.kept_decoders(), max(_DECODED_AT_ONCE, self.batch_size)
-        parts = [waiting[start : start + step] for start in range(0, len(waiting), step)]
-
-        def decode(part: list[Named]) -> dict[int, DecodedImage | BadImage]:
-            return dict(pool.decode_many([source for _, source in part]))
-
-        with ThreadPoolExecutor(1, thread_name_prefix="decoding") as ahead:
-            coming = ahead.submit(decode, parts[0] if parts else [])
-            for part, following in zip(parts, [*parts[1:], []], strict=False):
-                decoded = coming.result()
-                coming = ahead.submit(decode, following)
-                yield part, decoded
+        pool = self.inputs.kept_decoders(is_measured=reads_quality(self.inputs))
+        # While the network looks at one batch, the next ones are decoded and measured beside it.
+        with closing(pool.decode_in_order([source for _, source in waiting])) as decoded:
+            while part := list(islice(decoded, self.batch_size)):
+                graded = iter(self._grade_images([image for image in part if isinstance(image, DecodedImage)]))
+                for image in part:
+                    refused = isinstance(image, BadImage)
+                    grade = Grade("", status=REFUSED, reason=str(image)) if refused else next(graded)
+                    yield replace(grade, name=waiting[done][0])
+                    done += 1
+                    progress(done, len(waiting), "Grading images")
 
     def answer(self, pixels: np.ndarray, *, is_own: bool = False) -> Verdict:
         """The verdict on one stored square (S, S, 3), as `grade` gives it for the file that it came from.
@@ -313,10 +302,8 @@ class Grader:
             return []
         pixels = np.stack([image.pixels for image in images])
         batch = self.inputs.batch(pixels, device=self.device)
-        with ThreadPoolExecutor(1, thread_name_prefix="quality") as beside:  # while the network looks
-            reading = beside.submit(lambda: [self._quality(image.pixels) for image in images])
-            probabilities, looks = self._scores(pixels, batch)
-            qualities = reading.result()
+        probabilities, looks = self._scores(pixels, batch)
+        qualities = [self._quality(image.pixels, image.measures) for image in images]
         roles = self.seen.roles([image_id_of(image.sha256) for image in images])
         grades = [
             Grade.of(
@@ -375,8 +362,8 @@ class Grader:
         is_frozen = keeps_stages(str(self.manifest.get("strategy")))
         return str(self.preprocessing.get("dtype", "float32")) if is_frozen else "float32"
 
-    def _quality(self, pixels: np.ndarray) -> ReadQuality:
-        return read_quality(pixels) if reads_quality(self.inputs) else NOT_READ
+    def _quality(self, pixels: np.ndarray, measures: "PhotographMeasures | None" = None) -> ReadQuality:
+        return read_quality(pixels, measures) if reads_quality(self.inputs) else NOT_READ
 
     def _decide(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.atomic import read_json
 from lib.data.input_transform import InputTransform
-from lib.data.photograph_quality import MEASURE_NAMES, WORKING_SIDE_PX, measure_photograph
+from lib.data.photograph_quality import MEASURE_NAMES, WORKING_SIDE_PX, PhotographMeasures, measure_photograph
 from lib.grading.grades import QualityReading
 from lib.settings import ASSETS_DIR
 
@@ -87,9 +87,9 @@ def reads_quality(inputs: InputTransform) -> bool:
     return inputs.crop_policy == "retina_box" and inputs.decoded_side_px >= WORKING_SIDE_PX
 
 
-def read_quality(square: np.ndarray) -> ReadQuality:
-    """The quality of a stored square (S, S, 3) that is cropped to the retina's box."""
-    model, measured = quality_model(), measure_photograph(square)
+def read_quality(square: np.ndarray, measured: PhotographMeasures | None = None) -> ReadQuality:
+    """The quality of a stored square (S, S, 3) that is cropped to the retina's box, by its measures if known."""
+    model, measured = quality_model(), measured or measure_photograph(square)
     shares = model.probabilities(np.array([[measured.values[name] for name in MEASURE_NAMES]]))[0]
     good = model.kinds.index(_GOOD)
     score = float(1 - shares[good])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from lib.grading.grades import GradingOptions
@@ -76,20 +77,31 @@ def write_eyes(eyes: list[Image.Image], folder: Path, size: tuple[int, int], num
 
 
 def bench_folder(grader: Any, paths: list[Path], title: str, rounds: int) -> None:
-    """Rounds of both in turns; prints rates and the ratio."""
+    """Rounds of both in turns; prints rates and the ratio, and processor time, which other work changes least."""
     rates: dict[str, list[float]] = {"plain loop": [], "grader": []}
+    costs: dict[str, list[float]] = {"plain loop": [], "grader": []}
     for round_index in range(rounds + 1):
         for name, work in (("plain loop", plain_loop), ("grader", grade_all)):
             some = paths if round_index else paths[:32]  # the first round warms up
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), processor_s()
             work(grader, some)
             if round_index:
                 rates[name].append(len(some) / (time.perf_counter() - began))
+                costs[name].append((processor_s() - spent) / len(some))
     ratios = [ours / plain for ours, plain in zip(rates["grader"], rates["plain loop"], strict=True)]
     print(f"{title}:")
     for name, values in rates.items():
-        print(f"  {name:<12} {statistics.median(values):7.1f} images/s ({min(values):.1f} to {max(values):.1f})")
+        print(
+            f"  {name:<12} {statistics.median(values):7.1f} images/s ({min(values):.1f} to {max(values):.1f}), "
+            f"{1000 * statistics.median(costs[name]):.1f} ms of processors an image"
+        )
     print(f"  {statistics.median(ratios):.2f} of the plain loop's rate ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def processor_s() -> float:
+    """Seconds of all cores that this process and its decoders have used."""
+    process = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children()))
 
 
 def plain_loop(grader: Any, paths: list[Path]) -> None:

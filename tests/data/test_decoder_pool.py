@@ -11,6 +11,7 @@ from PIL import Image
 from lib.data import decoder_pool
 from lib.data.decoder_pool import DecoderPool, decode_one, kept_decoders
 from lib.data.images import DecodedImage
+from lib.data.photograph_quality import WORKING_SIDE_PX, measure_photograph
 from lib.errors import BadImage, UserError
 from tests.data.folders import encoded, picture
 
@@ -152,6 +153,17 @@ def test_decode_one_serves_any_size_and_crop_from_one_pool():
     assert decoded.notices
     with pytest.raises(UserError, match="crop policy"):
         decode_one(image, side_px=8, crop_policy="round")
+
+
+def test_measures_come_with_the_pixels_where_they_are_asked_for():
+    image = encoded(picture(2, width=200, height=200))
+    form = {"side_px": WORKING_SIDE_PX, "crop_policy": "retina_box"}
+    decoded, expected = kept_decoders(**form, is_measured=True).decode(image), decode_one(image, **form)
+    assert np.array_equal(decoded.pixels, expected.pixels)
+    measures = measure_photograph(expected.pixels)
+    assert decoded.measures is not None
+    assert (decoded.measures.values, decoded.measures.is_eye) == (measures.values, measures.is_eye)  # to the last bit
+    assert expected.measures is None
 
 
 def test_the_kept_children_are_there_for_the_next_call():

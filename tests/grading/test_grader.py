@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lib.atomic import write_json
+from lib.data.decoder_pool import DecoderPool
 from lib.errors import UserError
 from lib.evaluation.calibration import calibration_entry
 from lib.grading import operating_point
@@ -64,6 +65,20 @@ def test_more_images_than_a_batch_keep_their_order(grader):
     assert len(named) > 25
     assert all(class_name == kind for class_name, kind in named)
     assert seen == [(row + 1, 35) for row in range(35)]
+
+
+def test_who_leaves_early_waits_for_no_more_than_what_is_being_decoded(grader, monkeypatch):
+    decode, decoded = DecoderPool.decode, []
+
+    def counted(pool, source):
+        decoded.append(source)
+        return decode(pool, source)
+
+    monkeypatch.setattr(DecoderPool, "decode", counted)
+    grades = grader.grade([(f"{row}.png", png("red", row)) for row in range(300)])
+    next(grades)
+    grades.close()
+    assert grader.batch_size <= len(decoded) < 150
 
 
 def test_a_grade_does_not_depend_on_its_neighbours(grader):
