@@ -173,6 +173,10 @@ def reading(gap: DomainGap) -> str:
         )  # fmt: skip
         said.append(f"{'stage' if is_one else 'stages'} {_ranges(numbers)} {words}")
     text = "; ".join(said)
+    silent = [number for number, stage in enumerate(gap.stages, start=1) if stage.place is None]
+    if silent and gap.source == PHOTOGRAPHS:
+        text += f"; {'stages' if len(silent) > 1 else 'stage'} {_ranges(silent)} not measured, since there the "
+        text += "photographs differ from each other as much as noise does"
     return f"{text[:1].upper()}{text[1:]}."
 
 

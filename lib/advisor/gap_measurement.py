@@ -122,7 +122,7 @@ def measure_gap(
 
 
 def _stage_gap(name: str, title: str, own: ChannelMoments | None, anchors: Anchors) -> StageGap:
-    if own is None:
+    if own is None or _is_too_coarse(name, anchors):
         return StageGap(stage=name, title=title)
     shift = (own.mean - own.source_mean) / np.sqrt(own.source_variance)
     ratio = np.log(np.maximum(own.variance, 1e-12) / own.source_variance)
@@ -131,6 +131,12 @@ def _stage_gap(name: str, title: str, own: ChannelMoments | None, anchors: Ancho
         num_channels=len(own.mean), photographs=anchors.photographs.get(name), eyes=anchors.eyes.get(name),
         noise=anchors.noise.get(name),
     )  # fmt: skip
+
+
+def _is_too_coarse(stage: str, anchors: Anchors) -> bool:
+    """Whether one half of the photographs is as far from the other as noise is from all: they say nothing there."""
+    apart, noise = anchors.photographs.get(stage), anchors.noise.get(stage)
+    return bool(anchors.source) and apart is not None and noise is not None and apart >= noise
 
 
 def _rms(values: np.ndarray) -> float:

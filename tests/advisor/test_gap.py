@@ -36,6 +36,10 @@ def test_stages_of_one_kind_are_read_together():
     )
     assert reading(make_gap(0.7, 0.7, 0.7)) == "Stages 1 to 3 see mostly other things than in ImageNet."
     assert reading(make_gap(0.2, source=PHOTOGRAPHS)) == "Stage 1 sees what it sees in photographs."
+    assert reading(make_gap(0.2, 0.2, None, source=PHOTOGRAPHS)) == (
+        "Stages 1 and 2 see what they see in photographs; stage 3 not measured, since there the photographs differ "
+        "from each other as much as noise does."
+    )
     assert "not measured" in reading(make_gap(None, None))
 
 

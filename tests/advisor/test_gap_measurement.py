@@ -122,6 +122,11 @@ def test_without_batchnorm_photographs_are_the_source(without_norm: Backbone, mo
     assert [one.stage for one in found.stages] == ["map", "tokens"]
     assert found.stages[0].distance == pytest.approx(found.stages[1].distance, rel=1e-3)
 
+    coarse = replace(anchors, photographs={**anchors.photographs, "tokens": anchors.noise["tokens"]})
+    monkeypatch.setattr(gap_measurement, "_anchors", lambda *_: coarse)
+    found = measure_gap(TinyDataset(num_images=40), "bundled_vgg", split_seed=1)
+    assert [one.place is None for one in found.stages] == [False, True]
+
 
 def test_photographs_and_eyes_at_hand() -> None:
     crops = photograph_crops(16)
