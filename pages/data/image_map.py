@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 2.0
 _PER_PAGE, _COLUMNS, _SIDE_PX = 36, 12, 160
+_MANY_POINTS = 10_000  # a stage of 20,000 takes UMAP over a minute of processor time
 _MOST_NAMED_POINTS = 5_000  # with more, a point says its class alone: names of all would make the page slow
 _BUTTONS = ["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d", "toImage"]
 
@@ -119,9 +120,14 @@ def _offer(question: MapQuestion, ready: Sequence[str]) -> None:
                 type="primary", key=f"map_start_{question.name}", on_click=background.start_measurement,
                 args=(task, f"Mapping the images of {dataset.spec.title} by {METHODS[question.method]} …", arguments),
             )  # fmt: skip
+            num_points, num_images = len(question.rows), dataset.num_images
+            share = f" of {num_images:,}, of each class its share," if num_points < num_images else ""
+            slow = question.method != PCA and num_points > _MANY_POINTS
             st.caption(
-                f"{count(len(question.rows), 'image')} once through {plain(spec.title)}, unless that was done before, "
-                f"then a map for each of its {len(question.stages)} stages, the last one first. What is made is kept."
+                f"{count(num_points, 'image')}{share} once through {plain(spec.title)}, unless that was done before, "
+                f"then a map for each of its {len(question.stages)} stages, the last one first. "
+                + (f"{METHODS[question.method]} takes a minute or more a stage with so many. " if slow else "")
+                + "What is made is kept."
             )
     background.watch(task)
     if background.is_measuring(task):

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="kept; by default a temporary one")
     parser.add_argument("--views", nargs="*", default=(), help="only these")
     options = parser.parse_args()
-    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # Streamlit's, that there is no browser
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRANSFERSCOPE_HOME"] = str(options.home or folder)
         name, unlabelled = _make(options.images)

@@ -43,6 +43,17 @@ def test_nothing_is_computed_before_the_click(monkeypatch):
     assert "are not on this machine" in words(at)
 
 
+def test_a_sample_and_a_slow_method_are_said_before_the_click(monkeypatch):
+    make_dataset()
+    image_map._question.clear()
+    monkeypatch.setattr("lib.explain.image_map.map_sample", lambda *_, **__: image_map.np.arange(8))
+    monkeypatch.setattr(image_map, "_MANY_POINTS", 5)
+    at = open_page("explore_data", tab="map", backbone="bundled_vgg", method="umap")
+    assert "8 images of 20, of each class its share, once through" in words(at)
+    assert "UMAP takes a minute or more a stage" in words(at)
+    image_map._question.clear()
+
+
 def test_the_map_its_stages_and_the_images_that_are_selected(mapped):
     run = make_run("linear_probe", num_wrong=1)
     at = open_page("explore_data", tab="map", backbone="bundled_vgg", colour="error", run=run)
