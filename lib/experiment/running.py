@@ -204,7 +204,7 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     """Write predictions.parquet and bundle/ with the gate that knows images unlike the training images."""
     from lib.models.bundles import save_bundle
     from lib.models.gate import GATE_FILE, save_gate
-    from lib.training.domain import fit_domain, gradable_of
+    from lib.training.domain import fit_domain, gradable_ids, gradable_of
 
     config, fitted, bundle = session.config, outcome.fitted, run.folder / "bundle"
     answers, spec = prediction_table(session.dataset, outcome.predictions), session.dataset.spec
@@ -234,7 +234,9 @@ def save_outcome(session: "TrainingSession", run: "RunWriter", outcome: Outcome)
     manifest["picture_quality"] = quality_ranges(np.asarray(pixels[int(row)]) for row in chosen[:_NUM_MEASURED])
     if outcome.thresholds:
         manifest["thresholds"] = outcome.thresholds
-    manifest |= calibration_of_answers(answers, is_ordinal=spec.is_ordinal, class_names=spec.class_names)
+    manifest |= calibration_of_answers(
+        answers, is_ordinal=spec.is_ordinal, class_names=spec.class_names, gradable=gradable_ids(session.dataset)
+    )
     digest = weights_digest(config.backbone, config.weights, config.seed)
     save_bundle(bundle, fitted.classifier, manifest, base_digest=digest)
 

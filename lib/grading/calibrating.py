@@ -16,7 +16,7 @@ from lib.progress import Progress, ignore_progress
 from lib.runtime import pick_device
 from lib.tracking.scores import probability_columns
 from lib.tracking.state import BUNDLE_FOLDER, PREDICTIONS_FILE
-from lib.training.domain import fit_domain
+from lib.training.domain import fit_domain, gradable_ids
 from lib.training.preparation import trained_config
 from lib.training.results import OUT_OF_FOLD, TEST, VALIDATION, calibration_of_answers
 
@@ -68,6 +68,8 @@ def calibrate_run(run: "RunRecord", *, progress: Progress = ignore_progress) -> 
     )  # fmt: skip
     save_gate(folder / GATE_FILE, gate)
     spec = dataset.spec
-    fitted = calibration_of_answers(table, is_ordinal=bool(grader.is_ordinal), class_names=spec.class_names)
+    fitted = calibration_of_answers(
+        table, is_ordinal=bool(grader.is_ordinal), class_names=spec.class_names, gradable=gradable_ids(dataset)
+    )
     write_json(folder / MANIFEST_FILE, {**read_json(folder / MANIFEST_FILE), **fitted})
     return gate

@@ -53,6 +53,11 @@ def gradable_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
     return is_good if is_good.any() else np.ones(len(rows), dtype=bool)
 
 
+def gradable_ids(dataset: Any) -> set[str]:
+    """The ids of the images of a data set that can be graded; of all where none can."""
+    return set(dataset.table["image_id"][gradable_of(dataset, np.arange(len(dataset.table)))])
+
+
 def fit_domain(
     classifier: "Classifier",
     manifest: dict[str, Any],

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,16 +173,24 @@ def prediction_table(dataset: Dataset, predictions: list[SplitPredictions]) -> "
     return pd.concat(tables, ignore_index=True)
 
 
-def calibration_of_answers(table: "pd.DataFrame", *, is_ordinal: bool, class_names: Sequence[str]) -> dict[str, Any]:
+def calibration_of_answers(
+    table: "pd.DataFrame", *, is_ordinal: bool, class_names: Sequence[str], gradable: Collection[str] | None = None
+) -> dict[str, Any]:
     """What a manifest says of the calibration, fitted on the answers of a `prediction_table` to unseen images.
 
     These are the answers in validation, which no classifier gave that was fitted on the image; of a run with folds the
     answers to all images, each by the fold that had not seen it. The test images of a split are never used.
+
+    With `gradable`, ids of images that the data set does not call ungradable, others are left out: grading turns such
+    images away, and answers to them would widen the sets of those that are graded.
     """
     own = table[table["split"] != TEST]
     fitted_on = ANSWERED_IN[VALIDATION if (own["split"] == VALIDATION).all() else OUT_OF_FOLD]
     if not len(own) and table["fold"].nunique() > 1:
         own, fitted_on = table, ANSWERED_IN[TEST]
+    if gradable is not None:
+        is_good = own["image_id"].isin(gradable)
+        own, fitted_on = own[is_good], fitted_on + ("" if is_good.all() else ", ungradable ones left out")
     names = [f"probability_{number}" for number in range(len(class_names))]
     return calibration_entry(
         own["target"].to_numpy(np.int64), own[names].to_numpy(np.float64),

@@ -96,6 +96,22 @@ def test_a_calibration_says_whether_other_fits_gave_its_answers(
     assert (calibration.num, calibration.is_out_of_fold) == (num, is_out_of_fold)
 
 
+def test_answers_to_images_that_cannot_be_graded_make_no_sets_wider() -> None:
+    classes = [row % 2 for row in range(80)]
+    probabilities = sure(classes)
+    probabilities[:40] = probabilities[:40, ::-1]  # the first half is spoiled, and answered wrong
+    dataset = TinyDataset(num_images=80)
+    table = prediction_table(dataset, [SplitPredictions("val", np.arange(80), probabilities)])
+    gradable = set(dataset.table["image_id"][40:])
+    every, good = (
+        calibration_of_answers(table, is_ordinal=False, class_names=("a", "b"), gradable=ids)["calibration"]
+        for ids in (set(dataset.table["image_id"]), gradable)
+    )
+    assert (every["num"], every["fitted_on"]) == (80, "validation images")
+    assert (good["num"], good["fitted_on"]) == (40, "validation images, ungradable ones left out")
+    assert good["set_limits"][30] < every["set_limits"][30]
+
+
 def test_manifest_says_what_grading_needs() -> None:
     dataset = TinyDataset()
     dataset.spec = replace(dataset.spec, is_medical=True, crop_policy="retina_box")
