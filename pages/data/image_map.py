@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 2.0
 _PER_PAGE, _COLUMNS, _SIDE_PX = 36, 12, 160
-_MANY_POINTS = 10_000  # a stage of 20,000 takes UMAP over a minute of processor time
+_MANY_POINTS = 10_000  # a stage of 20,000 takes UMAP and t-SNE over a minute of processor time
 _MOST_NAMED_POINTS = 5_000  # with more, a point says its class alone: names of all would make the page slow
 _BUTTONS = ["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d", "toImage"]
 
