@@ -16,6 +16,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import app_test, local_script_runner
 
 from lib import jobs
+from lib.board import read_board
 from lib.data import builtin
 from lib.tracking import sqlite_client
 from lib.training.config import TrainConfig
@@ -56,6 +57,8 @@ def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(builtin, "DEFAULT_PER_CLASS", 5)
     monkeypatch.setattr(builtin, "DEFAULT_SIZE_PX", 64)
     monkeypatch.setattr(sqlite_client.SqliteClient, "_open", _open_store_at_once)
+    # However busy the machine is, the board waits for the figures of a few runs.
+    monkeypatch.setitem(read_board.__kwdefaults__, "at_once_s", _MOST_S)
     yield
     for task in background._tasks.values():
         task.stop.set()

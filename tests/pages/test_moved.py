@@ -15,12 +15,13 @@ from lib.explain.drift_measurement import measure_drift
 from lib.grading.fine_tuned import concept_question, drift_question
 from lib.grading.grader import Grader
 from lib.grading.stage_resets import ResetQuestion, measure_resets
-from lib.settings import datasets_dir
+from lib.settings import datasets_dir, home
 from pages.common import background
 from tests.explain.test_concept_images import write
+from tests.kept_home import made_once
 from tests.moved_run import BACKBONE, save_run, write_tinted
 from tests.pages.scene import html_of, link, words
-from tests.run_store import make_run_store
+from tests.run_store import make_run_store, move_run_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,14 +46,22 @@ def read(at: AppTest) -> str:
     return words(at).replace("\\", "")
 
 
-def measured(tmp_path: Path, *, with_resets: bool = True) -> str:
-    run = save_run(tmp_path / "tinted")
-    grader, dataset = Grader.open(run, device="cpu"), open_dataset("tinted")
-    measure_drift(drift_question(grader, dataset, label="partial_finetuning of tinted"))
-    if with_resets:
-        question = ResetQuestion(grader, dataset)
-        measure_resets(question, question.each_in_turn())
-    return run
+def measured(*, with_resets: bool = True) -> str:
+    """A run on "tinted" in the current home, with what was measured of it."""
+
+    def make(folder: Path) -> None:
+        run = save_run(folder / "tinted")
+        grader, dataset = Grader.open(run, device="cpu"), open_dataset("tinted")
+        measure_drift(drift_question(grader, dataset, label="partial_finetuning of tinted"))
+        if with_resets:
+            question = ResetQuestion(grader, dataset)
+            measure_resets(question, question.each_in_turn())
+        (folder / "run.txt").write_text(run)
+
+    made = made_once(f"moved-{with_resets}", make)
+    shutil.copytree(made / "home", home(), dirs_exist_ok=True)
+    move_run_store(made / "home", home())
+    return (made / "run.txt").read_text()
 
 
 def wait_for(at: AppTest, name: str) -> AppTest:
@@ -99,14 +108,14 @@ def test_a_data_set_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_data_set_is_compared_on_its_own(tmp_path: Path) -> None:
-    run = measured(tmp_path)
+    run = measured()
     import_folder(write_tinted(tmp_path / "other", per_class=6, seed=1), name="other")
     at = open_view(dataset="other", run=run)
     assert "did not move at all" in read(at)
 
 
-def test_what_was_measured_is_shown_at_once(tmp_path: Path) -> None:
-    at = open_view(dataset="tinted", run=measured(tmp_path))
+def test_what_was_measured_is_shown_at_once() -> None:
+    at = open_view(dataset="tinted", run=measured())
     said = read(at)
     assert "Training moved the weights of block" in said
     assert "did not move at all" in said
@@ -121,8 +130,8 @@ def test_what_was_measured_is_shown_at_once(tmp_path: Path) -> None:
     assert "**Before**" in said
 
 
-def test_the_stage_is_a_link_and_frozen_channels_are_those_of_before(tmp_path: Path) -> None:
-    at = open_view(dataset="tinted", run=measured(tmp_path), stage="block1")
+def test_the_stage_is_a_link_and_frozen_channels_are_those_of_before() -> None:
+    at = open_view(dataset="tinted", run=measured(), stage="block1")
     assert at.selectbox(key="inside_moved_stage").value == "block1"
     assert any("No channel of this stage answers otherwise" in one.value for one in at.info)
     at.selectbox(key="inside_moved_stage").set_value("block5").run()
@@ -131,8 +140,8 @@ def test_the_stage_is_a_link_and_frozen_channels_are_those_of_before(tmp_path: P
 
 
 @pytest.mark.slow
-def test_stages_are_put_back_at_once(tmp_path: Path) -> None:
-    at = open_view(dataset="tinted", run=measured(tmp_path, with_resets=False), reset="block5:alone")
+def test_stages_are_put_back_at_once() -> None:
+    at = open_view(dataset="tinted", run=measured(with_resets=False), reset="block5:alone")
     (chart,) = at.get("plotly_chart")
     assert "Put back alone" not in chart.proto.spec
     at.button(key="inside_reset").click().run()
@@ -166,8 +175,8 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_patches_of_channels_are_found_for_both_networks(tmp_path: Path) -> None:
-    at = open_view(dataset="tinted", run=measured(tmp_path), stage="block5")
+def test_patches_of_channels_are_found_for_both_networks() -> None:
+    at = open_view(dataset="tinted", run=measured(), stage="block5")
     assert "The images with the largest pooled answer" in read(at)
     at.button(key="inside_moved_patches").click().run()
     wait_for(at, "patches")
@@ -176,7 +185,7 @@ def test_patches_of_channels_are_found_for_both_networks(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_concepts_are_tested_in_a_fold(tmp_path: Path) -> None:
-    run = measured(tmp_path, with_resets=False)
+    run = measured(with_resets=False)
     folder = write(tmp_path / "concepts" / "moss", 12)
     grader, dataset = Grader.open(run, device="cpu"), open_dataset("tinted")
     question = concept_question(grader, dataset, str(folder), label="partial_finetuning of tinted", target="a")
