@@ -148,6 +148,12 @@ class Decision:
     prevalence: float | None = None
     is_default: bool = False
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """What to do, and why: the sentence before and after its first colon, so that the first can stand out."""
+        decided, _, why = self.sentence.partition(": ")
+        return decided, f"{why[:1].upper()}{why[1:]}"
+
 
 @dataclass(frozen=True, eq=False)
 class Grade(Verdict):

@@ -293,7 +293,7 @@ def _about(header: ReportHeader) -> str:
 def _row(grade: Grade) -> str:
     mark, words = _MARKS[grade.status], STATUS_WORDS[grade.status]
     result = _probabilities(grade) if grade.is_graded else ""
-    decided, _, why = grade.decision.sentence.partition(": ") if grade.decision else ("", "", "")
+    decided, why = grade.decision.parts if grade.decision else ("", "")
     if decided:
         result = f"<div><strong>{html.escape(decided)}</strong></div>{result}"
     if why:

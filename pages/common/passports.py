@@ -85,7 +85,7 @@ def _verdict(grade: Grade, colors: Palette) -> str:
         else "No class"
     )
     color = colors.ink if grade.is_graded else colors.muted
-    decided, _, why = grade.decision.sentence.partition(": ") if grade.decision else ("", "", "")
+    decided, why = grade.decision.parts if grade.decision else ("", "")
     said = [graded.reason if grade.is_graded else "", set_words(grade), *grade.set_caveats]
     asking = [gate for gate in gates if gate.level in (CAUTION, STOPPED) and not (gate is graded and grade.is_graded)]
     passed = [gate for gate in gates[:-1] if gate.level == PASSED]

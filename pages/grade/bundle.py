@@ -106,12 +106,14 @@ def take_bundle() -> None:
     if upload is not None:
         with tempfile.NamedTemporaryFile(prefix="bundle-", suffix=".zip", delete=False) as opened:
             opened.write(upload.getbuffer())
-        path, label = Path(opened.name), Path(upload.name).stem
+        path, name = Path(opened.name), Path(upload.name).name
 
         def work(progress: Progress) -> str:
             progress(0, 0, "Checking the bundle")
             try:
-                return imported.import_bundle(path, label=label).name
+                return imported.import_bundle(path, label=Path(name).stem).name
+            except UserError as error:
+                raise UserError(str(error).replace(path.name, name)) from error
             finally:
                 path.unlink(missing_ok=True)
 

@@ -207,3 +207,5 @@ def test_the_grade_is_the_largest_word_and_of_the_decision_one_word_is_bold():
     assert "<div><strong>Refer</strong></div><div class='grade'><strong>" in page
     assert "<div>Referable, probability 80.0 %; its score &lt;is&gt; high.</div>" in page
     assert page.count("<strong>") == 2
+    again = dataclasses.replace(decision, sentence="Take the photograph again: this one is too poor to grade.")
+    assert again.parts == ("Take the photograph again", "This one is too poor to grade.")

@@ -107,3 +107,15 @@ def test_without_any_run_a_model_can_be_brought(home):
     page = AppTest.from_file(str(PAGE), default_timeout=60).run()
     assert not page.exception
     assert [one.label for one in page.get("file_uploader")] == ["A bundle's zip"]
+
+
+def test_a_refused_bundle_is_called_by_the_name_it_was_uploaded_under(home):
+    make_run_store()
+    page = AppTest.from_file(str(PAGE), default_timeout=60).run()
+    page.get("file_uploader")[0].upload("afar.zip", b"PK\x03\x04 no more", "application/zip").run()
+    until = time.monotonic() + 60
+    while not page.error and time.monotonic() < until:
+        time.sleep(0.05)
+        page.run()
+    said = [one.value for one in page.error]
+    assert any("saved classifier afar" in one for one in said), said
