@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lib.errors import Stopped, UserError
+from lib.evaluation.calibration import COVERAGES
 from lib.explain.pictures import overlay, to_png
 from lib.grading.grader import Grader
 from lib.grading.grades import Grade, GradingOptions
@@ -189,8 +190,8 @@ def _options(grader: Grader) -> Callable[..., GradingOptions]:
         coverage: Annotated[
             float,
             Query(
-                ge=0.5,
-                le=0.999,
+                ge=COVERAGES[0],
+                le=COVERAGES[-1],
                 description="How often the set of classes is to hold the right one (with folds: or more).",
             ),
         ] = usual.coverage,
