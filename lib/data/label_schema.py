@@ -69,7 +69,7 @@ class LabelSchema:
             self._refuse_alphabet()
         names = [self.names[position] for position in positions]
         if isinstance(change.class_names, Mapping):
-            renamed = {_position(old, known): _clean(new) for old, new in change.class_names.items()}
+            renamed = self._renamed(change.class_names)
             names = [renamed.get(position, name) for position, name in zip(positions, names, strict=True)]
         elif change.class_names is not None:
             names = [_clean(name) for name in change.class_names]
@@ -81,6 +81,19 @@ class LabelSchema:
                 )
         _refuse_repeated(names)
         return LabelSchema(tuple(names), tuple(self.sources[position] for position in positions))
+
+    def _renamed(self, names: Mapping[str, str]) -> dict[int, str]:
+        """New names by position; a class may be called by its present name or the source's, but only once."""
+        renamed: dict[int, str] = {}
+        for old, new in names.items():
+            position = _position(old, (self.names, self.sources))
+            if position in renamed:
+                raise UserError(
+                    f"The class {self.names[position]!r} is given two names, {renamed[position]!r} and {new!r}; "
+                    "give it one."
+                )
+            renamed[position] = _clean(new)
+        return renamed
 
     def _refuse_alphabet(self) -> None:
         """Grades in a folder's alphabet ("Mild, Moderate, No_DR, Severe") would be counted in the wrong order."""
@@ -119,8 +132,13 @@ def parse_class_names(text: str) -> Sequence[str] | Mapping[str, str]:
 
 
 def parse_names(text: str) -> list[str]:
-    """Names between commas; quotes keep a comma in a name."""
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    """Names between commas; quotes keep a comma in a name. Raises UserError where the text is no one line of them."""
+    try:
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error:
+        raise UserError(
+            f"Class names are given in one line, with commas between them, such as No DR,Mild; received {text[:80]!r}."
+        ) from None
 
 
 def _clean(name: str) -> str:

@@ -86,17 +86,6 @@ def test_changing_back_gives_the_old_version(eyes: Path):
     assert len(again.versions) == 2
 
 
-def test_a_version_says_everything_that_was_set(eyes: Path):
-    versions = {import_folder(eyes).version}
-    for change in (
-        SchemaChange(is_ordinal=True, order=KAGGLE),
-        SchemaChange(is_medical=True), SchemaChange(class_names={"Mild": "m"}),
-        SchemaChange(order=("Moderate", "Mild", "No_DR", "Proliferate_DR", "Severe")),
-    ):  # fmt: skip
-        versions.add(change_dataset("eyes", change).version)
-    assert len(versions) == 5
-
-
 def test_what_is_set_at_the_import_and_later_is_the_same_version(eyes: Path):
     later = change_dataset(import_folder(eyes, name="later").name, GRADES)
     shutil.copytree(eyes, eyes.parent / "copy")
@@ -139,29 +128,10 @@ def test_caps_and_first_classes_go_by_the_new_order_and_splits_stay(eyes: Path):
     assert set(first.split(0)) == {"train", "val", "test"}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (SchemaChange(class_names={"Milt": "x"}), "There is no class 'Milt'; the classes are Mild, Moderate"),
-        (SchemaChange(class_names=("a", "b", "c", "d", "a")), "'a' is given twice"),
-        (SchemaChange(class_names={"Mild": "Severe"}), "'Severe' is given twice"),
-        (SchemaChange(class_names=("a", "b")), "2 class names were given for 5 classes"),
-        (SchemaChange(class_names=("a", "b", "c", "d", " ")), "not empty"),
-        (SchemaChange(class_names={"Mild": "a\x07b"}), "printable"),
-        (SchemaChange(class_names={"Mild": "x" * 300}), "at most 200"),
-        (SchemaChange(order=("Mild", "Moderate")), "The order lacks the class 'No_DR'"),
-        (SchemaChange(order=("Mild", "Mild", "Moderate", "No_DR", "Severe")), "names the class 'Mild' twice"),
-        (SchemaChange(order=("rose",)), "There is no class 'rose'"),
-        (
-            SchemaChange(is_ordinal=True),
-            'give the order too, such as --order "No_DR,Mild,Moderate,Severe,Proliferate_DR"',
-        ),
-    ],
-)
-def test_changes_that_will_not_do_leave_the_set_as_it_is(eyes: Path, change: SchemaChange, message: str):
+def test_a_change_that_will_not_do_leaves_the_set_as_it_is(eyes: Path):
     before = import_folder(eyes)
-    with pytest.raises(UserError, match=message):
-        change_dataset("eyes", change)
+    with pytest.raises(UserError, match="There is no class 'Milt'"):
+        change_dataset("eyes", SchemaChange(class_names={"Milt": "x"}))
     assert open_dataset("eyes").description == before.description
 
 
