@@ -5,8 +5,6 @@ import os
 import pytest
 
 from lib.data.importing import import_folder, resolve_dataset
-from lib.data.sources.label_search import preview_labels
-from lib.data.sources.tables import SourceOptions
 from lib.errors import UserError
 from tests.data.folders import picture
 from tests.data.sources.trees import classes, groups, reasons, scan, splits, touch, write_csv
@@ -337,17 +335,6 @@ def test_a_grade_of_an_image_that_cannot_be_graded_is_flagged(tmp_path):
     touch(tmp_path, "1.jpg", "2.jpg")
     write_csv(tmp_path / "labels.csv", ("image", "level", "gradable"), [("1", 0, "no"), ("2", 1, "yes")])
     assert [entry.flags for entry in scan(tmp_path).entries] == ["ungradable", ""]
-
-
-def test_the_first_rows_are_shown_with_the_images_that_they_mean(tmp_path):
-    flat(tmp_path)
-    touch(tmp_path, "more/4.png")
-    rows = [("1.png", "a"), ("9.png", "a"), ("4.png", "b"), ("3.png", "b")]
-    write_csv(tmp_path / "labels.csv", ("path", "class"), rows)
-    preview = preview_labels(tmp_path, SourceOptions(), num_rows=3)
-    assert preview.rows == [(2, "1.png", "a", "1.png"), (3, "9.png", "a", ""), (4, "4.png", "b", "4.png")]
-    assert (preview.num_rows, preview.num_met, preview.num_images) == (4, 3, 5)
-    assert preview_labels(touch(tmp_path / "b" / "c", "cat/1.png"), SourceOptions()) is None
 
 
 def test_labels_that_differ_in_case_and_blanks_alone_are_one_class(tmp_path):
