@@ -63,20 +63,6 @@ def test_microaneurysms_are_three_pixels_wide_at_512():
         assert 2 * lesion.radius * 256 >= 3
 
 
-def test_both_eyes_of_a_patient_mirror_each_other():
-    from lib.data.fundus.geometry import choose_eye
-
-    left, right = (
-        choose_eye(case.shared_rng("anatomy"), case.rng("view"), is_right=case.is_right)
-        for case in (FundusCase(0, 5, False, 0), FundusCase(0, 5, True, 0))
-    )
-    assert left.disc[0] < left.fovea[0]
-    assert right.disc[0] > right.fovea[0]
-    assert left.disc_radius == right.disc_radius
-    places = [np.array([[eye.fovea[0] + side, -0.5]]) for eye, side in ((left, -0.1), (right, 0.1))]
-    assert left.quadrants(places[0]) == right.quadrants(places[1]) == 1
-
-
 def test_examples_of_every_grade_and_an_ungradable_one():
     assert [draw_example(grade, size_px=96).grade for grade in range(5)] == [0, 1, 2, 3, 4]
     assert draw_example(2, size_px=96).ungradable == ""
