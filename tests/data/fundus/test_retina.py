@@ -51,7 +51,8 @@ def test_the_cup_is_paler_than_the_rim():
     x, y = CAMERA.grid()
     distance = np.hypot(x + 0.05, y) / 0.5 + 0 * x
     cup, rim = (planes[:, where].mean(axis=1) for where in (distance < 0.25, (distance > 0.7) & (distance < 0.9)))
-    assert (cup > rim).all()
+    assert (cup[1:] - 1 > 1.25 * (rim[1:] - 1)).all()  # in green and blue; the rim is nearly as red
+    assert cup[0] > rim[0]
 
 
 def test_a_disc_that_is_hidden_in_the_frame_leaves_later_draws_as_they_are():
