@@ -26,7 +26,7 @@ from lib.models.gate import GATE_FILE, load_gate
 from lib.models.seen_images import SEEN_FILE, load_seen
 from lib.settings import cache_dir
 from lib.training.preparation import seen_by
-from tests.test_experiment import Run, tiny_config
+from tests.experiment.test_running import Run, tiny_config
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 

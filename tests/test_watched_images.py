@@ -8,8 +8,8 @@ import pytest
 from lib.experiment import run_experiment
 from lib.training.events import NetworkBuilt
 from lib.watched_images import WatchedFrame, frame_epochs, read_frame, write_frame
+from tests.experiment.test_running import Run, tiny_config
 from tests.features.tiny_dataset import TinyDataset
-from tests.test_experiment import Run, tiny_config
 
 
 @pytest.fixture

@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from lib.tracking.writer import RunWriter
     from lib.training.session import FittedClassifier, TrainingSession
 
-if TYPE_CHECKING:
-    from lib.tracking.writer import RunWriter
-
 
 def train(config: TrainConfig, *, progress: Progress = ignore_progress) -> RunSummary:
     """Train in this process and keep the run; `config.dataset` is a name in the library or a folder.

@@ -18,9 +18,9 @@ from lib.grading.report import to_csv, to_html, to_json, to_table
 from lib.models.classifier import build_classifier
 from lib.models.stages import build_backbone
 from lib.training.config import TrainConfig
+from tests.experiment.test_running import Run
 from tests.features.tiny_dataset import TinyDataset
 from tests.grading.squares import FIRST_STAGE, encode, make_pixels, png
-from tests.test_experiment import Run
 
 NAMES = ("none", "mild", "moderate", "severe")
 LIMITS = [0.5, 1.5, 2.2]

@@ -14,8 +14,8 @@ from lib.evaluation.metric_table import ACCURACY, KAPPA
 from lib.experiment import run_experiment
 from lib.tracking.records import RunRecord
 from lib.tracking.scores import beside_metrics, folder_score, judged_by, looks_of, run_score
+from tests.experiment.test_running import Run, tiny_config
 from tests.features.tiny_dataset import TinyDataset
-from tests.test_experiment import Run, tiny_config
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 

@@ -1,3 +1,5 @@
+"""A run from its config to its summary, with what it leaves behind, interrupted or not."""
+
 import dataclasses
 import json
 import shutil
