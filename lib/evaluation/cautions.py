@@ -69,6 +69,6 @@ def largest_of(num: int) -> float:
 
 def _named(names: Sequence[str]) -> str:
     shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:_MOST_NAMED]]
-    if len(names) > _MOST_NAMED:
-        return f"{', '.join(shown)} and {len(names) - _MOST_NAMED} more classes"
+    if more := len(names[_MOST_NAMED:]):
+        return f"{', '.join(shown)} and {more} more {'class' if more == 1 else 'classes'}"
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]

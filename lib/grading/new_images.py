@@ -144,7 +144,8 @@ def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
     sentences = []
     if num_seen:
         sentences.append(
-            f"{num_seen} of {num_asked} images were left out: the classifier was trained or tuned on these very files."
+            f"{num_seen} of {num_asked} images {'was' if num_seen == 1 else 'were'} left out: the classifier was trained "
+            f"or tuned on {'this very file' if num_seen == 1 else 'these very files'}."
         )
     if not is_complete:
         sentences.append(
@@ -168,7 +169,8 @@ def _note_unmapped(classes: ClassMapping, dataset: Any, num_unmapped: int) -> st
     if not num_unmapped:
         return ""
     left_out = [name for name, number in zip(dataset.class_names, classes.numbers, strict=True) if number < 0]
-    return f"{num_unmapped} images were left out by the mapping, of {', '.join(left_out)}."
+    what = "1 image was" if num_unmapped == 1 else f"{num_unmapped} images were"
+    return f"{what} left out by the mapping, of {', '.join(left_out)}."
 
 
 def _nothing_left(manifest: dict[str, Any], name: str, num_asked: int) -> str:

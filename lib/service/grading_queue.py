@@ -72,6 +72,8 @@ class GradingQueue:
             await asyncio.wait({running}, timeout=_LISTEN_S)
             if not running.done() and await request.is_disconnected():
                 is_left.set()
+        if running.cancelled():  # it still waited when the service ended
+            raise Stopped
         return running.result()
 
     def close(self) -> None:
