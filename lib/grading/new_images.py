@@ -143,9 +143,9 @@ def _trained_dataset(manifest: dict[str, Any]) -> Dataset | None:
 def _note(num_seen: int, num_asked: int, *, is_complete: bool) -> str:
     sentences = []
     if num_seen:
+        were, files = ("was", "this very file") if num_seen == 1 else ("were", "these very files")
         sentences.append(
-            f"{num_seen} of {num_asked} images {'was' if num_seen == 1 else 'were'} left out: the classifier was trained "
-            f"or tuned on {'this very file' if num_seen == 1 else 'these very files'}."
+            f"{num_seen} of {num_asked} images {were} left out: the classifier was trained or tuned on {files}."
         )
     if not is_complete:
         sentences.append(

@@ -15,7 +15,6 @@ from lib.data.importing import import_folder
 from lib.data.library import delete_dataset, open_dataset
 from lib.demo import installation, recording
 from lib.demo.installation import install, is_due, missing_runs
-from lib.demo.recording import halve_tensors, size_table, unpack_run
 from lib.errors import UserError
 from lib.settings import DEMO_DATASET, datasets_dir, runs_dir, trash_dir
 from lib.sweeps.results import arm_results
