@@ -1,4 +1,4 @@
-"""Which images say something of a classifier: none that it has seen, none of a class that it lacks, and what is said."""
+"""Which images say something of a classifier: none that it has seen and none of a class that it lacks; what is said."""
 
 from types import SimpleNamespace
 

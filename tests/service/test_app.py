@@ -120,7 +120,8 @@ def test_who_asks_too_often_is_told_when_to_come_again(service):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("coverage=2", "'coverage'"), ("coverage=0.995", "'coverage'"), ("coverage=nan", "'coverage'"), ("map=perhaps", "'map'"),
+        ("coverage=2", "'coverage'"), ("coverage=0.995", "'coverage'"), ("coverage=nan", "'coverage'"),
+        ("map=perhaps", "'map'"),
         ("prevalence=0", "'prevalence'"), ("largest_set=9", "'largest_set'"),
         ("by_thresholds=true", "no limits of the expected grade"), ("coverag=0.8", "no parameter 'coverag'"),
     ],
