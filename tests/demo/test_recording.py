@@ -102,6 +102,7 @@ def test_a_run_is_packed_without_what_only_its_process_was(tmp_path):
 
 def test_halves_are_off_by_no_more_than_a_step_and_on_average_by_nothing(tmp_path):
     ramp = np.linspace(1, 2, 10_000, dtype=np.float32).reshape(100, 100)
+    roundings = []
     for seed in (0, 1, 2):
         run = run_with(tmp_path / f"{seed}", {"ramp": ramp})
         halve_tensors(run, seed=seed)
@@ -109,6 +110,9 @@ def test_halves_are_off_by_no_more_than_a_step_and_on_average_by_nothing(tmp_pat
         assert halved.dtype == np.float16
         assert np.abs(halved.astype(np.float32) - ramp).max() <= 2**-11 * (2 if seed else 1)
         assert abs(float((halved.astype(np.float32) - ramp).mean())) < 1e-5
+        roundings.append(halved.tobytes())
+    assert roundings[0] == ramp.astype(np.float16).tobytes()
+    assert len(set(roundings)) == 3
 
 
 def test_what_half_precision_would_spoil_stays_as_it_is(tmp_path):
@@ -129,11 +133,12 @@ def test_what_half_precision_would_spoil_stays_as_it_is(tmp_path):
 
 def test_a_rounding_by_chance_stays_in_the_range(tmp_path):
     most = float(np.finfo(np.float16).max)
-    run = run_with(tmp_path, {"edge": np.full(5000, most - 1, np.float32), "zero": np.zeros(5000, np.float32)})
+    edges = {f"{value}": np.full(5000, value, np.float32) for value in (1 - most, 0.0, most - 1, most)}
+    run = run_with(tmp_path, edges)
     halve_tensors(run, seed=3)
     found = tensors_of(run)
-    assert np.isfinite(found["edge"]).all()
-    assert not found["zero"].any()
+    assert all(np.isfinite(one).all() for one in found.values())
+    assert all((found[f"{value}"] == value).all() for value in (0.0, most))  # what fits is not moved
 
 
 def test_a_run_is_unpacked_in_single_precision_with_the_checksum_of_its_new_file(tmp_path):

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from lib.data.grades import GRADE_NAMES
 from lib.data.splits import assign_splits
-from lib.errors import Stopped, UserError
+from lib.errors import DiskFull, Stopped, UserError
 from lib.experiment import run_experiment, train
 from lib.features.engine import EngineChoice
 from lib.features.onnx_session import OnnxSession
@@ -312,6 +313,34 @@ def test_three_lines_of_python_on_a_folder_of_images(tmp_path: Path) -> None:
     assert record.state == "finished"
     assert record.metrics["test_accuracy"] == 1.0
     assert (record.folder / "bundle" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("raised", "ended"),
+    [
+        (Stopped("Asked."), ("stopped", "Stopped on request.", "stopped")),
+        (KeyboardInterrupt(), ("stopped", "Stopped on request.", "stopped")),
+        (UserError("The settings do not do."), ("failed", "The settings do not do.", "refused")),
+        (DiskFull("The disk is full."), ("failed", "The disk is full.", "disk_full")),
+        (ZeroDivisionError("A fault of ours."), ("failed", "A fault of ours.", "unexpected")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_however_a_run_ends_that_is_kept_and_the_caller_hears_of_it(
+    dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch, raised: BaseException, ended: tuple[str, str, str]
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def run_it(config: TrainConfig, *_: Any, **__: Any) -> None:
+        assert config.dataset == "tiny"  # the folder's name in the library
+        raise raised
+
+    writer = SimpleNamespace(set_state=lambda state: told.append((state,)), finish=lambda *said: told.append(said))
+    monkeypatch.setattr("lib.experiment.running.run_experiment", run_it)
+    monkeypatch.setattr("lib.experiment.running.create_run", lambda config, state: writer)
+    with pytest.raises(type(raised)):
+        train(tiny_config(dataset="a/folder"))
+    assert told == [("running",), ended]
 
 
 def test_merged_classes_and_a_sigmoid_unit_reach_predictions_and_bundle(
