@@ -92,10 +92,11 @@ def read_side_file(
         with safetensors.safe_open(path, framework="numpy") as opened:
             facts = dict(opened.metadata() or {})
             arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no dictionary)
-        version, found = int(facts["format_version"]), build(arrays, facts)
+        version = int(facts["format_version"])
+        found = build(arrays, facts) if version <= SIDE_FORMAT_VERSION else None
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{title} {path.name} of this {owner} cannot be read ({error}); {remedy}.") from error
-    if version > SIDE_FORMAT_VERSION:
+    if found is None:
         raise UserError(
             f"{title} {path.name} has format {version}, newer than {SIDE_FORMAT_VERSION}; update the program."
         )

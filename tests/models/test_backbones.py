@@ -4,8 +4,6 @@ import sys
 import pytest
 from torchvision import models
 
-from lib.errors import UserError
-from lib.models.backbone_spec import starting_weights
 from lib.models.backbones import BACKBONES
 from lib.pretraining.images import class_table
 from lib.settings import DEFAULT_BACKBONE, FALLBACK_BACKBONE
@@ -40,22 +38,6 @@ def test_the_default_stands_first_and_the_fallback_second():
     spec = BACKBONES.get(FALLBACK_BACKBONE)
     assert spec.stages[-1].num_channels == len(class_table())
     assert (spec.weights_url, spec.weights_title) == ("", "Generated images")
-
-
-def test_earlier_names_of_weights_are_understood():
-    assert [starting_weights(name) for name in ("pretrained", "imagenet", "random")] == [
-        "pretrained", "pretrained", "random"
-    ]  # fmt: skip
-    with pytest.raises(UserError, match=r"Unknown weights 'places'. Choose 'pretrained' or 'random'"):
-        starting_weights("places")
-
-
-def test_stages_are_found_by_name():
-    spec = BACKBONES.get("vgg16")
-    assert [stage.name for stage in spec.stages_until("conv2_1")] == ["conv1_1", "conv1_2", "conv2_1"]
-    assert spec.map_stages[-1].name == "conv5_3"
-    with pytest.raises(UserError, match=r"VGG16 has no stage 'conv9'. Choose one of: conv1_1"):
-        spec.stages_until("conv9")
 
 
 def test_table_weights_and_stage_plans_need_no_torch():

@@ -1,4 +1,3 @@
-import math
 import subprocess
 import sys
 
@@ -10,7 +9,6 @@ from sklearn.preprocessing import StandardScaler
 
 from lib.errors import UserError
 from lib.models.folding import linear_from_logistic_regression
-from lib.models.head_layers import NearestNeighborsHead
 from lib.models.heads import HEADS, build_head
 
 
@@ -42,17 +40,6 @@ def test_classes_with_a_gap_are_refused():
     model = LogisticRegression().fit(np.array([[0.0], [1.0]]), [0, 2])
     with pytest.raises(ValueError, match="without a gap"):
         linear_from_logistic_regression(None, model)
-
-
-def test_neighbors_vote_by_similarity():
-    head = NearestNeighborsHead(2, 3, num_neighbors=2)
-    head.fit(np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]]), np.array([0, 1, 2]))
-    # (3, 4) has cosines 0.6 and 0.8 to the first two; weights exp(c / 0.07), so 1 / (1 + exp(0.2 / 0.07)) = 0.05431.
-    probabilities = torch.softmax(head(torch.tensor([[3.0, 4.0]])), dim=1)[0]
-    share = 1 / (1 + math.exp(0.2 / 0.07))
-    expected = [0.99 * share + 0.01 / 3, 0.99 * (1 - share) + 0.01 / 3, 0.01 / 3]
-    assert share == pytest.approx(0.05431, abs=1e-5)
-    assert probabilities.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_fewer_kept_samples_than_neighbors_and_many_queries():
