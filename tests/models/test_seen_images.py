@@ -47,6 +47,6 @@ def test_damaged_lists_are_refused(tmp_path):
     save_file({"fitted": np.ones((2, 2)), "validated": np.ones(2)}, path, metadata=metadata)
     with pytest.raises(UserError, match="damaged"):
         load_seen(path)
-    save_file({"fitted": np.ones(2, np.uint64)}, path, metadata={**metadata, "format_version": "2"})
+    save_file({"fitted": np.ones(2, np.uint64)}, path, metadata=metadata)
     with pytest.raises(UserError, match="cannot be read"):
         load_seen(path)
