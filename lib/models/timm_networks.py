@@ -47,8 +47,10 @@ def timm_names() -> tuple[str, ...]:
 
 
 def search_timm(text: str, limit: int = 12) -> list[str]:
-    """Those of `timm_names` that hold every word of a text; the most similar where none does."""
-    words, names = text.casefold().removeprefix(TIMM).split(), timm_names()
+    """Those of `timm_names` that hold every word of a text; the most similar where none does; none without a word."""
+    words, names = text.casefold().strip().removeprefix(TIMM).split(), timm_names()
+    if not words:
+        return []
     found = [name for name in names if all(word in name.casefold() for word in words)]
     if not found:
         return difflib.get_close_matches("_".join(words), names, n=limit, cutoff=0.4)

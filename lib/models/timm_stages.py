@@ -28,6 +28,8 @@ def load_timm(name: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         UserError: they are not the weights of this network.
     """
+    if not tensors:  # timm would fetch the published ones
+        raise UserError(f"These are not the weights of {name} (there is no tensor among them).")
     overlay = {"state_dict": dict(tensors), "custom_load": False}
     try:
         return _create(name, pretrained=True, pretrained_cfg_overlay=overlay).float()

@@ -104,7 +104,7 @@ def draw_search(key: str, *, closes_run: bool = False) -> None:
         text = st.text_input(
             "Find a network of timm", key=f"{key}_text", placeholder="convnext tiny", max_chars=80, help=_HELP
         ).strip()
-        if not text:
+        if not text.casefold().removeprefix(TIMM).strip():
             st.caption("Type a part of its name, such as convnext, vit or efficientnet.")
             return
         try:
