@@ -120,14 +120,6 @@ def test_closing_early_ends_the_children():
     assert all(process.poll() is not None for process in processes)
 
 
-def test_the_child_imports_no_torch_and_no_pandas():
-    import subprocess
-
-    code = "import sys, lib.data.decode_child; print([m for m in ('torch', 'pandas', 'mlflow') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems give memory back in their own way")
 def test_the_child_keeps_its_memory_from_picture_to_picture():
     photograph = encoded(picture(0).resize((1152, 868)), "JPEG")
