@@ -59,7 +59,11 @@ def test_an_import_ended_by_the_keyboard_says_what_is_kept(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("lib.cli.output.ProgressLine.__call__", report)
-    assert run(["datasets", "import", str(folder)]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
+    try:
+        assert run(["datasets", "import", str(folder)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     said = capsys.readouterr().err
     assert "64 of 100 images are stored" in said
     assert "the same command again goes on from there" in said
