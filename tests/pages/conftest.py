@@ -59,6 +59,7 @@ def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sqlite_client.SqliteClient, "_open", _open_store_at_once)
     # However busy the machine is, the board waits for the figures of a few runs.
     monkeypatch.setitem(read_board.__kwdefaults__, "at_once_s", _MOST_S)
+    _clear_caches()  # tests elsewhere open pages too
     yield
     for task in background._tasks.values():
         task.stop.set()
@@ -67,6 +68,10 @@ def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if thread.name.startswith("task "):
             thread.join(_MOST_S)
             assert not thread.is_alive(), f"{thread.name} does not end when it is stopped"
+    _clear_caches()
+
+
+def _clear_caches() -> None:
     st.cache_data.clear()
     st.cache_resource.clear()
     background._tasks.clear()
