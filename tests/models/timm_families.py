@@ -34,12 +34,14 @@ def small_swin(pretrained=False, **options):
     )
 
 
+# Before any test asks for the names of all networks, which each process keeps.
+timm.models.register_model(small_swin)
+
+
 @pytest.fixture(name="described", autouse=True, scope="module")
 def described_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What was found out about a network is kept for all tests of a module that has this, whose homes are their own."""
     folder = tmp_path_factory.mktemp("described")
-    if not timm.is_model("small_swin"):
-        timm.models.register_model(small_swin)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(timm_networks, "_folder", lambda: folder)
         yield folder
