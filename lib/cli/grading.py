@@ -89,14 +89,12 @@ def grade(
     cut = f"Interrupted: {len(grades):,} of {len(expansion.items):,} files were graded." if is_interrupted else ""
     grades += skipped_grades(expansion.skipped)
     drift = _drift_sentences(grader, grades) if with_drift else []
+    grades = grader.with_case_pictures(grades) if with_maps else grades
     joined = join_patients(grades, table)
     if unmet := unmet_names(grades, table):
         note(unmet)
     if out is not None:
-        grades = grader.with_case_pictures(grades) if with_maps else grades
-        _write_report(
-            out, grades, grader.header, said=[*filter(None, [cut]), *drift], patients=join_patients(grades, table)
-        )
+        _write_report(out, grades, grader.header, said=[*filter(None, [cut]), *drift], patients=joined)
         note(f"Report: {out}")
     if as_json:
         content = json.loads(report.to_json(grades, grader.header, patients=joined))
