@@ -31,7 +31,7 @@ from lib.models.weights import weights_digest
 from lib.settings import cache_dir
 
 RUNNING, PHOTOGRAPHS = "running statistics", "photographs"
-_FORMAT = 1
+_FORMAT = 2  # 1 measured stages at which the photographs tell nothing
 # How far along the way from the source (0) to noise (1) a stage lies, below which a phrase applies.
 # {sees} and {is_} agree with the number of stages, {saw} and {source} with what the distances are from.
 _PHRASES = (
