@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.atomic import digest_of, read_kept, write_json
-from lib.audit.findings import gone_from, parts_of
+from lib.audit.findings import gone_from
 from lib.data.augmentation import AS_IT_IS
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, parts_of
 from lib.data.near_duplicates import Copies, find_copies
 from lib.data.splits import EXCLUDED, group_numbers
 from lib.errors import WeightsUnavailable

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.errors import UserError
 from lib.registry import Registry
 
 if TYPE_CHECKING:
@@ -170,14 +169,6 @@ class AuditReport:
 def _finding(content: Mapping[str, Any]) -> Finding:
     values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in content.items()}
     return Finding(**values)
-
-
-def parts_of(dataset: "Dataset", split_seed: int) -> tuple[np.ndarray, str]:
-    """The part of each row (N,), "" where the set cannot be divided; and why it cannot."""
-    try:
-        return dataset.split(split_seed), ""
-    except UserError as error:
-        return np.full(dataset.num_images, ""), str(error)
 
 
 def gone_from(dataset: "Dataset") -> np.ndarray:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from lib.audit.findings import parts_of
 from lib.cli.output import ProgressLine, json_option, note, print_json, print_table
 from lib.csv_text import csv_of_table
 from lib.data.class_contrasts import find_contrasts, what_stands_out
+from lib.data.dataset import parts_of
 from lib.data.image_measures import MEASURES, image_measures
 from lib.data.image_query import image_table
 from lib.data.library import open_dataset

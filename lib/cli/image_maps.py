@@ -40,7 +40,7 @@ def map_images(name: str, out: Path | None, as_json: bool, **options: Any) -> No
     Each image is a point, near to the images that the stage answers alike. For each stage it is said how many of an
     image's ten nearest are of its own class. At most 20,000 images, of each class its share; what was made is kept.
     """
-    from lib.audit.findings import parts_of
+    from lib.data.dataset import parts_of
     from lib.data.library import open_dataset
     from lib.explain.image_map import measure_map
     from lib.explain.image_map_reading import map_table, method_words, reading, stage_separations

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ PIXELS_FILE = "pixels.bin"
 MASKS_FILE = "masks.bin"  # only where the source has masks
 NO_LABEL = "no label"
 STORED_FILES = (TABLE_FILE, LEFT_OUT_FILE, PIXELS_FILE)
+_UNGRADABLE = re.compile(r"(?:^|;)\s*ungradable\s*(?:$|[:;])", re.IGNORECASE)
 _AGAIN = "Delete the data set and import it again."
 
 
@@ -401,16 +403,28 @@ def takes_part(dataset: Any) -> np.ndarray:
     return np.ones(len(dataset.table), dtype=bool) if excluded is None else ~np.asarray(excluded)
 
 
+def parts_of(dataset: Any, split_seed: int) -> tuple[np.ndarray, str]:
+    """The part of each row (N,), "" where the set cannot be divided; and why it cannot."""
+    try:
+        return dataset.split(split_seed), ""
+    except UserError as error:
+        return np.full(dataset.num_images, ""), str(error)
+
+
+def says_ungradable(flags: str) -> bool:
+    """Whether one of the flags of an image, between semicolons, is "ungradable" or such as "ungradable: blurred"."""
+    return _UNGRADABLE.search(flags) is not None
+
+
 def can_be_graded(dataset: Any) -> np.ndarray:
-    """Which rows no flag calls "ungradable", as "ungradable" or "ungradable: blurred": bool (N,).
+    """Which rows no flag calls ungradable: bool (N,).
 
     Where all images of a class are called so, that is what its class means, and they count as gradable.
     """
     table = dataset.table
     if "flags" not in table:
         return np.ones(len(table), dtype=bool)
-    flags = table["flags"].fillna("").astype(str).str
-    is_poor = flags.contains(r"(?:^|;)\s*ungradable\s*(?:$|[:;])", case=False).to_numpy(bool)
+    is_poor = table["flags"].fillna("").astype(str).map(says_ungradable).to_numpy(bool)
     has_good = np.isin(table["target"], table["target"][~is_poor])
     return np.asarray(~is_poor | ~has_good)
 

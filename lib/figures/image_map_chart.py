@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from lib.data.dataset import says_ungradable
 from lib.data.splits import EXCLUDED
 from lib.errors import UserError
 from lib.figures.data_charts import SPLIT_TITLES
@@ -40,7 +41,6 @@ _RAMPS = (
 )
 _HEIGHT_PX = 400
 _SIZES_PX = ((5_000, 4), (1_000, 5), (200, 7), (0, 9))  # from how many points on a point has which size
-_UNGRADABLE = "ungradable"
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _by_flag(flags: np.ndarray, split: np.ndarray) -> PointColours:
         _quiet("No flag"), PointGroup("Ungradable", CLASS_COLORS[1], "x"),
         PointGroup("Another note", CLASS_COLORS[0], "diamond"), PointGroup("Excluded", CLASS_COLORS[5], "cross"),
     )  # fmt: skip
-    starts = np.char.startswith(flags.astype(str), _UNGRADABLE)
-    numbers = np.where(starts, 1, np.where(flags != "", 2, 0))
+    is_poor = np.array([says_ungradable(one) for one in flags.astype(str)], dtype=bool)
+    numbers = np.where(is_poor, 1, np.where(flags != "", 2, 0))
     return PointColours("Flag", groups, np.where(split == EXCLUDED, 3, numbers))
 
 

@@ -54,8 +54,8 @@ def gradable_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def gradable_ids(dataset: Any) -> set[str]:
-    """The ids of the images of a data set that can be graded; of all where none can."""
-    return set(dataset.table["image_id"][gradable_of(dataset, np.arange(len(dataset.table)))])
+    """The ids of the images of a data set that can be graded."""
+    return set(dataset.table["image_id"][can_be_graded(dataset)])
 
 
 def fit_domain(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, says_ungradable
 from lib.data.grades import RULES, SOURCE, SOURCE_URL
 from lib.data.mask_overlay import MaskFamily, mask_color, mask_families
 from lib.data.splits import EXCLUDED
@@ -23,7 +23,6 @@ _TURN = "explore_large"
 _SIDE_PX = 192  # twice the drawn size, for sharp screens
 _ALL = "All classes, side by side"
 _OUTLINE = "explore_outline"
-_UNGRADABLE = "ungradable"
 
 
 def show(dataset: Dataset, split: np.ndarray) -> None:
@@ -99,7 +98,7 @@ def telling_rows(version: str, rows: np.ndarray, *, _dataset: Dataset) -> np.nda
     if not families:  # one of each class, in turn
         order = np.argsort(targets[rows], kind="stable")
         return rows[order][np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_LARGE)).astype(int))]
-    sharp = rows[~dataset.table["flags"].iloc[rows].str.startswith(_UNGRADABLE).to_numpy()]
+    sharp = rows[~dataset.table["flags"].iloc[rows].map(says_ungradable).to_numpy(bool)]
     read = (sharp if len(sharp) else rows)[::-1]
     read = read[np.unique(np.linspace(0, len(read) - 1, min(len(read), _MOST_READ)).astype(int))]
     found = [_num_families(dataset.mask(int(row)), families) for row in read]
@@ -164,7 +163,7 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
     tiles = []
     for row in rows:
         record = dataset.table.iloc[int(row)]
-        is_ungradable = record["flags"].startswith(_UNGRADABLE)
+        is_ungradable = says_ungradable(record["flags"])
         content = resources.cached_thumbnail(
             dataset.name, dataset.version, int(row), _SIDE_PX, with_mask=_is_outlined(dataset)
         )
@@ -173,7 +172,7 @@ def _pictures(dataset: Dataset, split: np.ndarray, rows: np.ndarray) -> None:
             f"{record['path']}{', ' + record['flags'] if is_ungradable else ''}; opens Look inside"
         )
         link = state.page_link("look_inside", view="stages", image=str(record["image_id"]))
-        caption = _UNGRADABLE.capitalize() if is_ungradable else ""
+        caption = "Ungradable" if is_ungradable else ""
         tiles.append(EncodedTile(content, "", caption, readable(words), link=link))
     draw_tiles(tiles, columns=_PER_CLASS, least_px=80)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from lib.audit.findings import parts_of
-from lib.data.dataset import Dataset, takes_part
+from lib.data.dataset import Dataset, parts_of, says_ungradable, takes_part
 from lib.data.statistics import class_counts, size_table
 from lib.errors import UserError
 
@@ -70,7 +69,7 @@ class Scene:
     def num_ungradable(self) -> int:
         """Images that take part and say of themselves that they cannot be graded."""
         flags = self.dataset.table["flags"][takes_part(self.dataset)]
-        return int(flags.str.startswith("ungradable").sum())
+        return int(flags.map(says_ungradable).sum())
 
     @cached_property
     def sizes(self) -> "pd.DataFrame":

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from lib.audit.findings import KINDS, Finding, findings_table, open_findings, parts_of, summary
+from lib.audit.findings import KINDS, Finding, findings_table, open_findings, summary
 from lib.data.edits import add_edit, undo_edit
 
 
@@ -73,23 +73,6 @@ def test_the_table_names_the_files(planted):
     assert set(row["files"].split("; ")) == {"train/rings/also_rings.jpg", "train/stripes/stripes_09.jpg"}
     assert set(table["kind"]) <= set(KINDS.names)
     assert findings_table((), dataset).empty
-
-
-def test_what_cannot_be_divided_is_told(planted):
-    dataset, _ = planted
-    split, why = parts_of(dataset, 0)
-    assert (set(split), why) == ({"train", "val", "test"}, "")
-
-    class Undivided:
-        num_images = 2
-
-        def split(self, seed):
-            from lib.errors import UserError
-
-            raise UserError(f"not by {seed}")
-
-    split, why = parts_of(Undivided(), 3)
-    assert (split.tolist(), why) == (["", ""], "not by 3")
 
 
 def test_an_unknown_kind_is_a_mistake_of_the_program():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.dataset import PIXELS_FILE, Dataset, can_be_graded
+from lib.data.dataset import PIXELS_FILE, Dataset, can_be_graded, parts_of, says_ungradable
 from lib.data.importing import import_folder
 from lib.data.library import delete_dataset, list_datasets, open_dataset
 from lib.data.subset import apply_protocol
@@ -97,3 +97,28 @@ def test_what_flags_call_ungradable_is_known_in_subsets_and_merged_classes_too()
     assert np.flatnonzero(~can_be_graded(merged)).tolist() == [0, 1, 2, 5, 8, 11]
     two_classes = apply_protocol(dataset, TrainConfig(dataset="tiny", max_classes=2))
     assert np.flatnonzero(~can_be_graded(two_classes)).tolist() == [0, 1]
+
+
+def test_what_cannot_be_divided_is_told(dataset: Dataset):
+    split, why = parts_of(dataset, 0)
+    assert (set(split), why) == ({"train", "val", "test"}, "")
+
+    class Undivided:
+        num_images = 2
+
+        def split(self, seed):
+            raise UserError(f"not by {seed}")
+
+    split, why = parts_of(Undivided(), 3)
+    assert (split.tolist(), why) == (["", ""], "not by 3")
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_poor"),
+    [
+        ("ungradable", True), ("ungradable: blurred", True), ("no retina found; Ungradable", True), ("", False),
+        ("not ungradable", False), ("ungradable2", False), ("red_free", False),
+    ],
+)  # fmt: skip
+def test_one_of_several_flags_says_ungradable(flags: str, is_poor: bool):
+    assert says_ungradable(flags) is is_poor
